@@ -1,0 +1,19 @@
+"""A benchmark for deep-learning optimizers: loss, time, directional sharpness and coordinate-wise clipping."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipbench.clipping.hook import CoordinateClip as CoordinateClip
+
+__version__ = "0.1.0"
+__all__ = ["CoordinateClip", "__version__"]
+
+# Names are handed out on first use: the reading wing imports this package and must stay without torch.
+_HOMES = {"CoordinateClip": "clipbench.clipping.hook"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'clipbench' has no attribute {name!r}")

@@ -1,0 +1,117 @@
+"""READ THIS FIRST: what a task, an optimizer and a probe are. Put one file on a shelf and it is enrolled.
+
+A shelf file (`clipbench/tasks/x.py`, `clipbench/optimizers/x.py`, `clipbench/probes/x.py`) is a module with one
+public function, `build` or `measure`, of the shape below. Its keyword-only arguments are the options a spec may
+set; their annotations use only bool, int, float, str, None, tuple and Literal, because the spec is checked
+against the file's text, before torch is imported. The first line of the module's docstring is what
+`clipbench list` prints. A task that reads data from the user's disk names its source in a constant,
+`DATA = "..."`, one of `clipbench.data.SOURCES`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from clipbench.records import Measurement
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Named tensors, with how much of a budget they use.
+
+    `samples` counts examples; `tokens` counts the target tokens that are in the loss (padding is not), and is
+    None where a task has no tokens.
+    """
+
+    tensors: Mapping[str, Tensor]
+    samples: int
+    tokens: int | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    @property
+    def weight(self) -> int:
+        """How many terms the mean loss of this batch averages: its share in a mean over batches."""
+        return self.samples if self.tokens is None else self.tokens
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        return replace(self, tensors=moved)
+
+
+Loss = Callable[[nn.Module, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that an optimizer benchmark needs of a task.
+
+    - `model`: on its device, float32, with its initial weights.
+    - `loss(model, batch)`: the mean loss of a batch, a 0-d tensor; model and batch on one device.
+    - `train_batches(start)`: the training batches from step `start` (0-based) on, without end, on the CPU; batch i
+      is the same whatever was drawn before it, so that an interrupted run goes on where it stopped.
+    - `eval_batches`: held-out batches for the reported loss. `probe_batches`: fixed batches for curvature, together
+      at least four times a training batch, not used for training steps. Both on the CPU.
+    """
+
+    model: nn.Module
+    loss: Loss
+    train_batches: Callable[[int], Iterator[Batch]]
+    eval_batches: Sequence[Batch]
+    probe_batches: Sequence[Batch]
+
+
+class Task(Protocol):
+    """`clipbench/tasks/x.py` has this as `build`.
+
+    The same seed and options give the same initial weights and the same batches, bit for bit, whichever optimizer
+    uses them and whatever state the global generators were in.
+    """
+
+    def __call__(self, seed: int, device: torch.device, **options: Any) -> Problem: ...
+
+
+class OptimizerFactory(Protocol):
+    """`clipbench/optimizers/x.py` has this as `build`.
+
+    Names come along, for methods that treat matrices and vectors apart. An option of the wrong value raises
+    ValueError before any training; the learning rate, `lr`, has no default.
+    """
+
+    def __call__(
+        self, named_parameters: Iterable[tuple[str, nn.Parameter]], **options: Any
+    ) -> torch.optim.Optimizer: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One step, held still for probes: everything is at the point BEFORE the step, θ_before.
+
+    - `parameters`: the trainable parameters by name, each tied weight once; their values are θ_before.
+    - `batch`: the mini-batch of the step, on the model's device; `gradient`: its raw gradient, before any clip.
+    - `directions`: by name, the update θ_after − θ_before as a mapping from parameter name; `own` is this arm's.
+    """
+
+    step: int
+    problem: Problem
+    batch: Batch
+    parameters: Mapping[str, nn.Parameter]
+    gradient: Mapping[str, Tensor]
+    directions: Mapping[str, Mapping[str, Tensor]]
+
+
+class Probe(Protocol):
+    """`clipbench/probes/x.py` has this as `measure`: yields (direction, quantity, value).
+
+    It reads only, off the clock, and leaves weights, gradients, buffers, modes and random state bit for bit as
+    they were.
+    """
+
+    def __call__(self, snapshot: Snapshot, **options: Any) -> Iterable[tuple[str, str, float]]: ...
+
+
+Recorder = Callable[[Measurement], None]

@@ -1,0 +1,58 @@
+"""What clipbench says when it cannot go on: what was found, where, and what to do."""
+
+from dataclasses import dataclass
+
+# Exit codes, as documented in `clipbench --help` (128 + SIGINT is the shell's own convention).
+DONE, FINDING, USAGE, UNDECIDED, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+class ClipbenchError(Exception):
+    """Something the user can mend: `found` says what, `where` the place, `remedy` what to do."""
+
+    exit_code = USAGE
+
+    def __init__(self, found: str, *, where: str = "", remedy: str = "") -> None:
+        self.found, self.where, self.remedy = found, where, remedy
+        super().__init__(found, where, remedy)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.found}" if self.where else self.found
+        return f"{head}\n  {self.remedy}" if self.remedy else head
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a spec: `line` and `column` count from 1; `source` is the line itself."""
+
+    message: str
+    file: str
+    line: int = 0
+    column: int = 0
+    source: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        head = f"{place}: {self.message}"
+        if not self.source:
+            return head
+        return f"{head}\n    {self.source}\n    {' ' * (self.column - 1)}^"
+
+
+class SpecError(ClipbenchError):
+    """A benchmark spec with all of its faults, in the order of the file; nothing was run."""
+
+    def __init__(self, file: str, faults: list[Fault]) -> None:
+        self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
+        count = "1 error" if len(faults) == 1 else f"{len(faults)} errors"
+        listing = "\n".join(str(fault) for fault in self.faults)
+        super().__init__(f"{listing}\n{count} in {file}; nothing was run")
+
+
+class StoreError(ClipbenchError):
+    """A results folder or a run's folder that cannot be read or written."""
+
+
+class UndecidedError(ClipbenchError):
+    """The question cannot be answered from what there is: no runs, no baseline, not comparable."""
+
+    exit_code = UNDECIDED

@@ -1,0 +1,200 @@
+"""The bridge between the two wings: what is to be run and what came of it, as plain frozen data without torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+from clipbench.budget import Budget, LedgerRow
+
+Scalar = bool | int | float | str | None
+Value = Scalar | tuple[Scalar, ...]
+Options = Mapping[str, Value]
+
+# Raise it when a change of clipbench alters the numbers of an unchanged spec: old runs are then made again.
+METHOD = 1
+
+OWN = "own"  # the direction an arm itself took, at its own point: θ_after − θ_before
+
+# The quantities clipbench itself records; a probe adds names of its own.
+TRAIN_LOSS = "train_loss"  # mean mini-batch loss since the last evaluation
+EVAL_LOSS = "eval_loss"  # weighted mean over the evaluation batches, eval mode
+LEARNING_RATE = "learning_rate"  # the first parameter group's, as used at that step
+CLIPPED_FRACTION = "clipped_fraction"  # coordinates with |a| above the threshold, over all coordinates
+CLIP_THRESHOLD = "clip_threshold"
+DIRECTIONAL_SHARPNESS = "directional_sharpness"  # uᵀHu/‖u‖² on the probe batches, signed
+SLOPE = "slope"  # gᵀu/‖u‖ on the probe batches, signed
+GRADIENT_NORM = "gradient_norm"  # ‖g‖₂ of the mini-batch, before any clip
+UPDATE_NORM = "update_norm"  # ‖u‖₂
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A task, optimizer or probe with its options, fully resolved (defaults filled in).
+
+    `use` is what the spec said; `target` is where the thing lives ("module:attribute"); `source` identifies
+    its code, so that a changed optimizer is run again; `name` is how tables call it.
+    """
+
+    name: str
+    use: str
+    target: str
+    options: Options = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Coordinate-wise clipping on an arm: the fraction of coordinates to clip, and what they belong to."""
+
+    fraction: float
+    of: Literal["gradient", "numerator", "update"] = "gradient"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over progress p in [0, 1], as a factor of the arm's own rate.
+
+    It rises linearly to 1 over the first `warmup` of the budget, then stays (constant) or falls to `final`
+    (linear: straight; cosine: half a cosine).
+    """
+
+    use: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = 0.0
+    final: float = 0.0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An optimizer with its options, as compared; its twin is the same arm without its clip."""
+
+    name: str
+    optimizer: Choice
+    clip: ClipSettings | None = None
+    schedule: Schedule = Schedule()
+
+    def twin(self) -> "Arm":
+        return replace(self, clip=None)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """When to look: evaluation and probes every so many steps, and the probes to run."""
+
+    evaluate_every: int
+    probe_every: int
+    probes: tuple[Choice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm on one task with one seed: everything that decides the numbers, and nothing else."""
+
+    spec: str
+    task: Choice
+    arm: Arm
+    budget: Budget
+    seed: int
+    measure: Measure
+    device: str = "cpu"  # cpu, cuda, cuda:N or mps; never auto
+    threads: int = 1
+    data: str = ""  # SHA-256 of what the task reads from the user's disk; empty where it makes its own
+
+    @property
+    def key(self) -> str:
+        """The run's identity: 12 hex digits of the SHA-256 of what decides its numbers.
+
+        Names of the spec, the task and the arm are labels, and which of several equal GPUs did the work does
+        not matter: they are left out. What is recorded is let in, so that a new probe is a new run.
+        """
+        described = asdict(self)
+        del described["spec"], described["task"]["name"], described["arm"]["name"]
+        for choice in (described["arm"]["optimizer"], *described["measure"]["probes"]):
+            del choice["name"]
+        described["device"] = self.device.partition(":")[0]
+        described["method"] = METHOD
+        text = json.dumps(described, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        return f"{self.task.name}/{self.arm.name}/seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number: at `step`, after `seconds` of training time, a `quantity` along a `direction`.
+
+    `direction` is empty for what has none (a loss), `own` for the arm's own update.
+    """
+
+    step: int
+    seconds: float
+    direction: str
+    quantity: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run was made. Runs may agree bit for bit under one `numerics_id`; times may be compared under one
+    `machine_id`. `side_by_side` is how many runs the supervisor allowed at once on this machine."""
+
+    clipbench: str
+    python: str
+    torch: str
+    device: str
+    device_name: str
+    threads: int
+    side_by_side: int
+    numerics: Mapping[str, Scalar]
+    machine: Mapping[str, Scalar]
+    numerics_id: str
+    machine_id: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. Diverged is a result (non-finite at a step, or an end above the start); failed is a crash.
+
+    `step_seconds` is the median over steps; `first_step_seconds` holds warm-up and is shown apart. `effective`
+    is the optimizer's configuration as observed in its parameter groups, not as the spec said it.
+    """
+
+    status: Literal["finished", "diverged", "failed"]
+    reason: str = ""
+    steps: int = 0
+    samples: int = 0
+    tokens: int = 0
+    train_seconds: float = 0.0
+    step_seconds: float = 0.0
+    first_step_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    weights_sha256: str = ""
+    ledger: Mapping[LedgerRow, float] = field(default_factory=dict)
+    effective: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's folder, read: `outcome` is None while the run is unfinished."""
+
+    run: Run
+    environment: Environment | None = None
+    outcome: Outcome | None = None
+    measurements: tuple[Measurement, ...] = ()
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
+
+    It lies beside the runs (`question.json`) and decides no number in them.
+    """
+
+    spec: str
+    text: str
+    arms: tuple[str, ...]
+    baseline: str
+    target: float | None = None
