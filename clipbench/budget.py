@@ -15,7 +15,7 @@ LEDGER_ROWS: tuple[LedgerRow, ...] = get_args(LedgerRow)
 Clock = Callable[[], float]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Spent:
     """What a run has used so far. `seconds` is training time by the Stopwatch, not wall time."""
 
@@ -23,6 +23,9 @@ class Spent:
     samples: int = 0
     tokens: int = 0
     seconds: float = 0.0
+
+    def after_step(self, samples: int, *, tokens: int, seconds: float) -> "Spent":
+        return Spent(self.steps + 1, self.samples + samples, self.tokens + tokens, self.seconds + seconds)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,17 @@ class Stopwatch:
             self.synchronize()
         finally:
             self.seconds += self.clock() - begin
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside `running`, a stretch that does not count."""
+        self.synchronize()
+        begin = self.clock()
+        try:
+            yield
+            self.synchronize()
+        finally:
+            self.seconds -= self.clock() - begin
 
 
 @dataclass

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 # Exit codes, as documented in `clipbench --help` (128 + SIGINT is the shell's own convention).
 DONE, FINDING, USAGE, UNDECIDED, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+# A worker's own: it was asked to stop and has left a checkpoint (EX_TEMPFAIL of sysexits.h: try again later).
+STOPPED = 75
 
 
 class ClipbenchError(Exception):

@@ -112,6 +112,7 @@ class Run:
         del described["spec"], described["task"]["name"], described["arm"]["name"]
         for choice in (described["arm"]["optimizer"], *described["measure"]["probes"]):
             del choice["name"]
+        described["budget"]["amount"] = float(self.budget.amount)  # 12 and 12.0 are one budget
         described["device"] = self.device.partition(":")[0]
         described["method"] = METHOD
         text = json.dumps(described, sort_keys=True, separators=(",", ":"))
@@ -158,7 +159,8 @@ class Outcome:
     """How a run ended. Diverged is a result (non-finite at a step, or an end above the start); failed is a crash.
 
     `step_seconds` is the median over steps; `first_step_seconds` holds warm-up and is shown apart. `effective`
-    is the optimizer's configuration as observed in its parameter groups, not as the spec said it.
+    is the optimizer's configuration as observed in its parameter groups, not as the spec said it. A probe that failed
+    cost its own rows and not the run: `failed_probes` says which and why.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -173,6 +175,7 @@ class Outcome:
     weights_sha256: str = ""
     ledger: Mapping[LedgerRow, float] = field(default_factory=dict)
     effective: Options = field(default_factory=dict)
+    failed_probes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

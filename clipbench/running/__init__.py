@@ -1,0 +1,1 @@
+"""Doing it: the supervisor hands runs to an engine, the engine starts a worker for each, the worker trains."""

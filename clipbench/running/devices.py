@@ -1,0 +1,103 @@
+"""Which devices this machine has, found without torch: the supervisor plans for them before any worker starts."""
+
+import ast
+import ctypes
+import importlib.util
+import os
+import platform
+from pathlib import Path
+
+import psutil
+
+from clipbench.errors import ClipbenchError
+
+
+def resolve(wanted: str) -> str:
+    """The device runs will use: `auto` is the GPU where there is one that the installed torch can use, else the CPU.
+
+    Raises ClipbenchError where a device is asked for by name and is not there.
+    """
+    if wanted == "auto":
+        return "cuda" if gpu_ids() else "mps" if has_mps() else "cpu"
+    kind, _, index = wanted.partition(":")
+    if kind == "cuda" and not gpu_ids():
+        reason = "the installed torch is built without CUDA" if not _torch_has_cuda() else "no usable NVIDIA GPU found"
+        raise ClipbenchError(f"device '{wanted}' is not there: {reason}", remedy="use device: cpu or device: auto")
+    if kind == "cuda" and index and int(index) not in gpu_ids():
+        raise ClipbenchError(f"device '{wanted}' is not there", remedy=f"this machine has cuda:{gpu_ids()}")
+    if kind == "mps" and not has_mps():
+        raise ClipbenchError("device 'mps' is not there", remedy="it needs macOS on Apple silicon; use device: cpu")
+    return wanted
+
+
+def gpu_ids() -> list[int]:
+    """The CUDA devices that the driver shows (CUDA_VISIBLE_DEVICES applied), empty if torch cannot use them."""
+    if not _torch_has_cuda():
+        return []
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    return list(range(count.value))
+
+
+def has_mps() -> bool:
+    return platform.system() == "Darwin" and platform.machine() == "arm64"
+
+
+def _torch_has_cuda() -> bool:
+    """Whether torch is a CUDA build, from its version file: importing torch would take seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise ClipbenchError(
+            "torch is not installed", remedy="pip install torch: runs need it, reading results does not"
+        )
+    version = Path(spec.origin).with_name("version.py")
+    for node in ast.parse(version.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign | ast.Assign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == "cuda" for target in targets):
+                return isinstance(node.value, ast.Constant) and node.value.value is not None
+    return False
+
+
+def cpu_sets(threads: int) -> list[tuple[int, ...]]:
+    """Disjoint sets of CPUs, `threads` physical cores each: a timed run has its cores for itself.
+
+    One logical CPU per core is used, out of those this process may run on, and no more cores than a container's CPU
+    quota allows. At least one set, even if a run asks for more threads than there are.
+    """
+    allowed = _allowed_cpus()
+    cores = _one_cpu_a_core(allowed)[: _quota(len(allowed))]
+    sets = [tuple(cores[i : i + threads]) for i in range(0, len(cores) - threads + 1, threads)]
+    return sets or [tuple(allowed)]
+
+
+def _allowed_cpus() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(psutil.cpu_count(logical=False) or 1))
+
+
+def _one_cpu_a_core(cpus: list[int]) -> list[int]:
+    seen: set[str] = set()
+    kept = []
+    for cpu in cpus:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        core = path.read_text().strip() if path.exists() else str(cpu)
+        if core not in seen:
+            seen.add(core)
+            kept.append(cpu)
+    return kept
+
+
+def _quota(cpus: int) -> int:
+    """How many whole CPUs a control group's quota allows (cgroup v2 `cpu.max`: quota and period in µs)."""
+    path = Path("/sys/fs/cgroup/cpu.max")
+    if not path.exists():
+        return cpus
+    quota, period = path.read_text().split()
+    return cpus if quota == "max" else max(1, int(quota) // int(period))

@@ -1,0 +1,35 @@
+"""An engine starts workers somewhere and tells how they ended. Policy (order, retry, timeout) is the supervisor's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a run needs to itself: `device` is cpu, cuda, cuda:N or mps; `threads` counts CPU cores."""
+
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A submitted run, as its engine knows it."""
+
+    number: int
+    folder: Path
+
+
+class Engine(Protocol):
+    def capacity(self) -> int:
+        """How many more runs may be submitted now."""
+
+    def submit(self, folder: Path, need: Need) -> Handle:
+        """Start a worker on the run that `folder` describes; returns at once."""
+
+    def poll(self, handle: Handle) -> int | None:
+        """None while the worker is at work; then its exit code, negative for the signal that killed it."""
+
+    def cancel(self, handle: Handle, *, kill: bool) -> None:
+        """Ask the worker to checkpoint and stop, or kill it; `poll` tells when it has gone."""

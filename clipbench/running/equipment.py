@@ -1,0 +1,75 @@
+"""From a run's description to the live things: the task's problem, the arm's optimizer with its clip, the probes."""
+
+import functools
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from clipbench.clipping.hook import CoordinateClip
+from clipbench.contracts import Problem, Snapshot
+from clipbench.errors import ClipbenchError
+from clipbench.records import Arm, Choice, Options, Run, Scalar, Value
+
+Measure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
+
+
+def load(choice: Choice) -> Any:
+    """The function or class a choice names ("module:attribute")."""
+    module, _, attribute = choice.target.partition(":")
+    thing: Any = import_module(module)
+    for part in attribute.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
+def build_problem(run: Run, device: torch.device) -> Problem:
+    problem = load(run.task)(run.seed, device, **run.task.options)
+    if not isinstance(problem, Problem):
+        found = f"the task '{run.task.use}' built a {type(problem).__name__}, not a clipbench.contracts.Problem"
+        raise ClipbenchError(found, where=run.task.target)
+    return problem
+
+
+def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The trainable parameters by name, each tied weight once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, CoordinateClip | None]:
+    """The arm's optimizer over the model's trainable parameters, with its clip attached where it has one.
+
+    A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do.
+    """
+    parameters = trainable(model)
+    factory = load(arm.optimizer)
+    handed: Any = list(parameters.values()) if isinstance(factory, type) else list(parameters.items())
+    optimizer = factory(handed, **arm.optimizer.options)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        found = f"'{arm.optimizer.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
+        raise ClipbenchError(found, where=f"optimizer of the arm '{arm.name}'")
+    clip = CoordinateClip(optimizer, arm.clip.fraction, of=arm.clip.of) if arm.clip else None
+    return optimizer, clip
+
+
+def build_probes(run: Run) -> list[tuple[str, Measure]]:
+    return [(probe.name, functools.partial(load(probe), **probe.options)) for probe in run.measure.probes]
+
+
+def effective_options(optimizer: torch.optim.Optimizer) -> Options:
+    """The configuration an optimizer really runs with, read from its first parameter group."""
+    group = optimizer.param_groups[0]
+    return {name: _plain(value) for name, value in group.items() if name not in ("params", "param_names")}
+
+
+def _plain(value: object) -> Value:
+    if isinstance(value, list | tuple):
+        return tuple(_plain_scalar(item) for item in value)
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: object) -> Scalar:
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return float(value)
+    return value if isinstance(value, bool | int | float | str | None) else repr(value)

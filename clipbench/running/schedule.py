@@ -1,0 +1,51 @@
+"""Learning-rate schedules: a factor of the arm's own rate as a function of progress through the budget."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from clipbench.records import Schedule
+
+
+def factor(schedule: Schedule, progress: float) -> float:
+    """What the learning rate is multiplied by when the fraction `progress` of the budget is spent.
+
+    With w = warmup, f = final and q = (p − w)/(1 − w): p/w while p < w; then 1 (constant), 1 − (1 − f)q (linear)
+    or f + (1 − f)(1 + cos πq)/2 (cosine; Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, without restarts).
+    """
+    if progress < schedule.warmup:
+        return progress / schedule.warmup
+    rest = (progress - schedule.warmup) / (1.0 - schedule.warmup)
+    match schedule.use:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1.0 - (1.0 - schedule.final) * rest
+        case "cosine":
+            return schedule.final + (1.0 - schedule.final) * 0.5 * (1.0 + math.cos(math.pi * rest))
+
+
+class ScheduledRates:
+    """The learning rates of an optimizer's groups, each set to its own base rate times the schedule's factor."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+        self._optimizer, self._schedule = optimizer, schedule
+        self._flat = schedule.use == "constant" and schedule.warmup == 0.0
+        if not self._flat and any("lr" not in group for group in optimizer.param_groups):
+            raise ValueError(f"a {schedule.use} schedule needs an optimizer whose parameter groups have an 'lr'")
+        self.base: Sequence[float] = [float(group.get("lr", math.nan)) for group in optimizer.param_groups]
+
+    def set(self, progress: float) -> None:
+        if self._flat:
+            return
+        scale = factor(self._schedule, progress)
+        for group, base in zip(self._optimizer.param_groups, self.base, strict=True):
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(base * scale)
+            else:
+                group["lr"] = base * scale
+
+    def current(self) -> float:
+        """The first group's learning rate now; NaN for an optimizer that has none."""
+        return float(self._optimizer.param_groups[0].get("lr", math.nan))

@@ -1,0 +1,141 @@
+"""Runs, in order, on whatever engine there is: what starts, what is tried again, what a lost worker means."""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from clipbench import store
+from clipbench.errors import DONE, STOPPED, StoreError
+from clipbench.records import Outcome, Run
+from clipbench.running.engines import Engine, Handle, Need
+
+POLL_SECONDS = 0.05
+HEARTBEAT_SECONDS = 60.0
+STOP_SECONDS = 20.0  # how long a worker may take to checkpoint before it is killed
+
+
+class Watcher(Protocol):
+    """Who is told what happens, as it happens."""
+
+    def planned(self, total: int, reused: int) -> None: ...
+    def started(self, run: Run) -> None: ...
+    def advanced(self, run: Run, progress: float, text: str) -> None: ...
+    def finished(self, run: Run, outcome: Outcome) -> None: ...
+    def heartbeat(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`timeout` is wall seconds a try, `retries` how often a crashed run is tried again (a diverged one never)."""
+
+    timeout: float | None = None
+    retries: int = 0
+
+
+@dataclass
+class _Job:
+    run: Run
+    folder: Path
+    handle: Handle
+    attempt: int
+    started: float = field(default_factory=time.monotonic)
+    timed_out: bool = False
+
+
+class InterruptedRunsError(Exception):
+    """Ctrl-C: the runs at work were stopped with their checkpoints; the rest were not started."""
+
+
+def supervise(
+    runs: Iterable[Run], results: Path, *, engine: Engine, watcher: Watcher, policy: Policy | None = None
+) -> list[tuple[Run, Outcome]]:
+    """Make the runs in their order and return how each ended.
+
+    A run that crashed is an outcome like any other. Raises InterruptedRunsError on Ctrl-C, after every worker at work
+    has left a checkpoint and gone.
+    """
+    return _Supervision(results, engine, watcher, policy or Policy()).carry_out(runs)
+
+
+class _Supervision:
+    def __init__(self, results: Path, engine: Engine, watcher: Watcher, policy: Policy) -> None:
+        self._results, self._engine, self._watcher, self._policy = results, engine, watcher, policy
+        self._waiting: deque[tuple[Run, int]] = deque()
+        self._jobs: list[_Job] = []
+        self._ended: list[tuple[Run, Outcome]] = []
+
+    def carry_out(self, runs: Iterable[Run]) -> list[tuple[Run, Outcome]]:
+        self._waiting.extend((run, 1) for run in runs)
+        beat_at = time.monotonic()
+        try:
+            while self._waiting or self._jobs:
+                while self._waiting and self._engine.capacity() > 0:
+                    self._start(*self._waiting.popleft())
+                for job in list(self._jobs):
+                    self._look_after(job)
+                if time.monotonic() - beat_at >= HEARTBEAT_SECONDS:
+                    beat_at = time.monotonic()
+                    self._watcher.heartbeat()
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            self._stop_all()
+            raise InterruptedRunsError from None
+        return self._ended
+
+    def _start(self, run: Run, attempt: int) -> None:
+        folder = store.folder_of(run, self._results)
+        store.describe(run, folder)
+        handle = self._engine.submit(folder, Need(run.device, run.threads))
+        self._jobs.append(_Job(run, folder, handle, attempt))
+        self._watcher.started(run)
+
+    def _look_after(self, job: _Job) -> None:
+        code = self._engine.poll(job.handle)
+        if code is not None:
+            self._jobs.remove(job)
+            self._end(job, code)
+            return
+        beat = store.read_heartbeat(job.folder)
+        if beat is not None:
+            self._watcher.advanced(job.run, beat["progress"], f"step {beat['step']:g}, loss {beat['loss']:.4g}")
+        timeout = self._policy.timeout
+        if timeout is not None and not job.timed_out and time.monotonic() - job.started > timeout:
+            job.timed_out = True
+            self._engine.cancel(job.handle, kill=True)
+
+    def _end(self, job: _Job, code: int) -> None:
+        written = store.read_outcome(job.folder) if code == DONE else None
+        outcome = written or Outcome("failed", reason=_sentence(job, code, self._policy))
+        if outcome.status == "failed" and job.attempt <= self._policy.retries:
+            self._waiting.appendleft((job.run, job.attempt + 1))
+            return
+        if written is None and code != STOPPED:
+            # A disk that is full must not take the other runs along: this one then stays unfinished on disk.
+            with contextlib.suppress(StoreError):
+                store.finish(job.folder, outcome, None)
+        self._ended.append((job.run, outcome))
+        self._watcher.finished(job.run, outcome)
+
+    def _stop_all(self) -> None:
+        for job in self._jobs:
+            self._engine.cancel(job.handle, kill=False)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(self._engine.poll(job.handle) is None for job in self._jobs):
+            if time.monotonic() > deadline:
+                for job in self._jobs:
+                    self._engine.cancel(job.handle, kill=True)
+            time.sleep(POLL_SECONDS)
+
+
+def _sentence(job: _Job, code: int, policy: Policy) -> str:
+    if job.timed_out:
+        return f"timed out after {policy.timeout:g} s"
+    if code == STOPPED:
+        return "the worker was told to stop from outside; run the spec again and it goes on from its checkpoint"
+    if code < 0:
+        return f"the worker was killed by signal {-code}"
+    return f"the worker ended with exit code {code}; its log is {job.folder / store.LOG}"

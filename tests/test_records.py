@@ -1,0 +1,59 @@
+"""A run's identity: what decides its numbers changes the key, what is only a label does not."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from making import SGD, make_run
+
+from clipbench.budget import Budget
+from clipbench.records import Arm, Choice, ClipSettings, Measure, Run, Schedule
+
+RUN = make_run()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(RUN, seed=1),
+        replace(RUN, budget=Budget(13, "steps")),
+        replace(RUN, budget=Budget(12, "samples")),
+        replace(RUN, device="cuda"),
+        replace(RUN, threads=2),
+        replace(RUN, data="another text"),
+        replace(RUN, task=replace(RUN.task, options={"dimension": 17})),
+        replace(RUN, task=replace(RUN.task, source="edited")),
+        replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1))),
+        replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1, "update"))),
+        replace(RUN, arm=replace(RUN.arm, schedule=Schedule("cosine"))),
+        replace(RUN, arm=replace(RUN.arm, optimizer=replace(SGD, options={"lr": 0.06, "momentum": 0.9}))),
+        replace(RUN, arm=replace(RUN.arm, optimizer=replace(SGD, source="edited"))),
+        replace(RUN, measure=Measure(4, 6, RUN.measure.probes)),
+        replace(RUN, measure=Measure(4, 5)),
+    ],
+)
+def test_any_meaningful_field_changes_the_key(changed: Run) -> None:
+    assert changed.key != RUN.key
+
+
+def test_names_and_the_number_of_the_gpu_do_not_change_the_key() -> None:
+    labels = replace(RUN, spec="other", task=replace(RUN.task, name="x"), arm=replace(RUN.arm, name="y"))
+    assert labels.key == RUN.key
+    assert replace(RUN, device="cuda:0").key == replace(RUN, device="cuda:1").key
+
+
+def test_the_key_is_the_same_in_another_process_with_another_hash_seed() -> None:
+    """Pitfall 5: nothing is derived from Python's salted hash()."""
+    code = "from making import make_run; print(make_run().key)"
+    for salt in ("1", "2"):
+        environment = {"PYTHONHASHSEED": salt, "PYTHONPATH": "tests"}
+        result = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        assert result.stdout.strip() == RUN.key
+
+
+def test_the_twin_is_the_same_arm_without_its_clip() -> None:
+    arm = Arm("sgd+clip", Choice("sgd", "sgd", "m:build", {"lr": 1.0}), ClipSettings(0.1), Schedule("linear"))
+    assert arm.twin() == replace(arm, clip=None)

@@ -1,0 +1,251 @@
+"""A run's folder: append-only, atomic, resumable, mergeable, and plain about what is broken."""
+
+import json
+import math
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from making import make_run
+
+from clipbench import store
+from clipbench.errors import StoreError
+from clipbench.records import ClipSettings, Environment, Measurement, Outcome, Question, Run
+
+RUN = make_run()
+ENVIRONMENT = Environment("0", "3.11", "2", "cpu", "a CPU", 1, 2, {"tf32": False}, {"cores": 2}, "n", "m")
+DONE = Outcome("finished", steps=12, weights_sha256="ab", ledger={"train": 1.5}, effective={"betas": (0.9, 0.99)})
+ROWS = (Measurement(0, 0.0, "", "eval_loss", 0.1 + 0.2), Measurement(4, 1 / 3, "own", "slope", -1e-300))
+
+
+def write(run: Run, results: Path, *, outcome: Outcome | None = DONE) -> Path:
+    folder = store.folder_of(run, results)
+    store.describe(run, folder)
+    writer = store.Writer(folder)
+    for row in ROWS:
+        writer(row)
+    writer.sync()
+    writer.close()
+    if outcome is not None:
+        store.finish(folder, outcome, ENVIRONMENT)
+    return folder
+
+
+def test_what_was_written_is_read_back_exactly(tmp_path: Path) -> None:
+    run = replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1)))
+    record = store.read(write(run, tmp_path))
+    assert (record.run, record.environment, record.outcome, record.measurements) == (run, ENVIRONMENT, DONE, ROWS)
+    assert record.run.key == run.key
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_survives_the_file_bit_for_bit(value: float, seconds: float) -> None:
+    row = Measurement(3, seconds, "own", "q", value)
+    assert store._measurement([str(field) for field in row.__dict__.values()], where="") == row
+
+
+def test_not_a_number_stays_visible(tmp_path: Path) -> None:
+    """Pitfall 6: a NaN is read as NaN, not as 0."""
+    folder = store.folder_of(RUN, tmp_path)
+    store.describe(RUN, folder)
+    writer = store.Writer(folder)
+    writer(Measurement(1, 0.0, "", "eval_loss", math.nan))
+    writer(Measurement(1, 0.0, "", "eval_loss", -math.inf))
+    writer.sync()
+    writer.close()
+    values = [row.value for row in store.read(folder).measurements]
+    assert math.isnan(values[0])
+    assert values[1] == -math.inf
+
+
+def test_finished_and_diverged_runs_are_done_and_the_rest_is_missing(tmp_path: Path) -> None:
+    runs = [replace(RUN, seed=seed) for seed in range(5)]
+    write(runs[0], tmp_path)
+    write(runs[1], tmp_path, outcome=Outcome("diverged"))
+    write(runs[2], tmp_path, outcome=Outcome("failed"))
+    write(runs[3], tmp_path, outcome=None)
+    assert store.missing(runs, tmp_path) == runs[2:]
+
+
+def test_another_seed_is_another_folder(tmp_path: Path) -> None:
+    """Pitfalls 7 of design, 10: a key without the seed reuses another seed's run."""
+    write(RUN, tmp_path)
+    assert store.missing([replace(RUN, seed=1)], tmp_path) == [replace(RUN, seed=1)]
+
+
+def test_the_same_label_with_other_options_is_another_folder(tmp_path: Path) -> None:
+    """Pitfall 15: a folder named by what was typed relabels old runs when a default changes."""
+    other = replace(RUN, task=replace(RUN.task, options={"dimension": 99}))
+    assert store.folder_of(RUN, tmp_path) != store.folder_of(other, tmp_path)
+
+
+def test_a_failed_run_is_made_anew_from_a_clean_folder(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path, outcome=Outcome("failed", reason="no memory"))
+    (folder / store.LOG).write_text("traceback")
+    store.describe(RUN, folder)
+    assert [path.name for path in folder.iterdir()] == [store.RUN]
+    assert store.read_outcome(folder) is None
+
+
+def test_an_interrupted_run_keeps_its_rows_and_its_checkpoint(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path, outcome=None)
+    (folder / store.CHECKPOINT).write_bytes(b"weights")
+    store.describe(RUN, folder)
+    assert (folder / store.CHECKPOINT).exists()
+    assert store.read(folder).measurements == ROWS
+
+
+def test_rows_after_the_checkpoint_are_cut_off_when_the_run_goes_on(tmp_path: Path) -> None:
+    folder = store.folder_of(RUN, tmp_path)
+    store.describe(RUN, folder)
+    writer = store.Writer(folder)
+    writer(ROWS[0])
+    kept = writer.sync()
+    writer(ROWS[1])
+    writer.close()
+    store.Writer(folder, kept=kept).close()
+    assert store.read(folder).measurements == ROWS[:1]
+
+
+def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
+    folder = store.folder_of(RUN, tmp_path)
+    store.describe(RUN, folder)
+    writer = store.Writer(folder)
+    with pytest.raises(StoreError, match="another process"):
+        store.Writer(folder)
+    writer.close()
+    store.Writer(folder).close()
+
+
+def test_a_half_written_last_row_is_dropped_from_an_unfinished_run_only(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path, outcome=None)
+    with (folder / store.MEASUREMENTS).open("a") as file:
+        file.write("8,0.1,own,slo")
+    assert store.read(folder).measurements == ROWS
+    store.finish(folder, DONE, None)
+    with pytest.raises(StoreError, match=r"measurements\.csv:4: this is not a measurement"):
+        store.read(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": 1}', '{"format": 1, "key": "x", "run": {"seed": "no"}}']
+)
+def test_a_broken_run_is_named_and_the_rest_still_reads(tmp_path: Path, content: str) -> None:
+    whole, broken = write(RUN, tmp_path), write(replace(RUN, seed=1), tmp_path)
+    (broken / store.RUN).write_text(content)
+    records, errors = store.read_all(tmp_path)
+    assert [record.folder for record in records] == [str(whole)]
+    assert [str(error).startswith(str(broken / store.RUN)) for error in errors] == [True]
+    with pytest.raises(StoreError, match=r"not a run|format"):
+        store.missing([replace(RUN, seed=1)], tmp_path)
+
+
+def test_a_run_of_another_format_says_which(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path)
+    content = json.loads((folder / store.RUN).read_text()) | {"format": 99}
+    (folder / store.RUN).write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="format 99; this clipbench reads format 1"):
+        store.read(folder)
+
+
+def test_two_results_folders_merge_by_copying(tmp_path: Path) -> None:
+    write(RUN, tmp_path / "a")
+    write(replace(RUN, seed=1), tmp_path / "b")
+    shutil.copytree(tmp_path / "b", tmp_path / "a", dirs_exist_ok=True)
+    records, errors = store.read_all(tmp_path / "a")
+    assert [record.run.seed for record in records] == [0, 1]
+    assert not errors
+
+
+@pytest.mark.parametrize("name", ["sgd+clip 10 %", "a/b", "..", ".", "adam[lr=0.1, betas=(0.9, 0.99)]", "Ω", "%2F"])
+def test_any_name_of_an_arm_stays_inside_its_own_folder(tmp_path: Path, name: str) -> None:
+    folder = store.folder_of(replace(RUN, arm=replace(RUN.arm, name=name)), tmp_path)
+    assert folder.resolve().parent.parent == (tmp_path / "made" / "quadratic").resolve()
+    write(replace(RUN, arm=replace(RUN.arm, name=name)), tmp_path)
+    assert store.read(folder).run.arm.name == name
+
+
+def test_different_names_never_share_a_folder(tmp_path: Path) -> None:
+    names = ["a/b", "a%2Fb", "a b", "..", "%2E%2E"]
+    assert len({store.folder_of(replace(RUN, spec=name), tmp_path) for name in names}) == len(names)
+
+
+def test_the_question_lies_beside_the_runs(tmp_path: Path) -> None:
+    question = Question("made", "Is it?", ("sgd",), "sgd", 0.5)
+    store.write_question(question, tmp_path)
+    assert store.read_question(tmp_path / "made") == question
+    assert store.read_question(tmp_path) is None
+    (tmp_path / "made" / store.QUESTION).write_text("{")
+    with pytest.raises(StoreError, match="not a question"):
+        store.read_question(tmp_path / "made")
+
+
+def test_a_results_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("mine")
+    with pytest.raises(StoreError, match="cannot make this folder"):
+        store.describe(RUN, store.folder_of(RUN, tmp_path / "results"))
+    with pytest.raises(StoreError, match="this is a file"):
+        store.read_all(tmp_path / "results")
+    assert (tmp_path / "results").read_text() == "mine"
+
+
+def test_a_results_folder_that_cannot_be_written_is_a_clear_error() -> None:
+    with pytest.raises(StoreError, match="-o"):
+        store.make_folder(Path("/proc/clipbench"))  # read-only for root as well
+
+
+def test_a_results_folder_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such folder"):
+        store.read_all(tmp_path / "nowhere")
+
+
+def _finish_on_a_full_disk(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # no file beyond 100 bytes: what a full disk does to a write
+    try:
+        store.finish(folder, DONE, ENVIRONMENT)
+    except StoreError as error:
+        os._exit(7 if "cannot write this file" in str(error) else 1)
+
+
+def test_a_full_disk_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path, outcome=None)
+    before = (folder / store.RUN).read_bytes()
+    process = multiprocessing.get_context("spawn").Process(target=_finish_on_a_full_disk, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == 7
+    assert (folder / store.RUN).read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == sorted([store.RUN, store.MEASUREMENTS])
+
+
+def _rewrite_for_ever(folder: Path) -> None:
+    for number in range(10**9):
+        store.finish(folder, replace(DONE, steps=number), ENVIRONMENT)
+
+
+def test_a_kill_while_run_json_is_replaced_leaves_it_whole(tmp_path: Path) -> None:
+    """Pitfall 7: whatever the moment, the file is the old one or the new one."""
+    folder = write(RUN, tmp_path)
+    process = multiprocessing.get_context("spawn").Process(target=_rewrite_for_ever, args=(folder,))
+    process.start()
+    while store.read(folder).outcome.steps == DONE.steps:
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert store.read(folder).outcome.steps >= 0
+    assert store.missing([RUN], tmp_path) == []
+
+
+def test_a_heartbeat_is_read_back_and_a_missing_or_broken_one_is_none(tmp_path: Path) -> None:
+    assert store.read_heartbeat(tmp_path) is None
+    store.write_heartbeat(tmp_path, progress=0.5, step=3, loss=math.inf)
+    assert store.read_heartbeat(tmp_path) == {"progress": 0.5, "step": 3, "loss": math.inf}
+    (tmp_path / store.HEARTBEAT).write_text("{")
+    assert store.read_heartbeat(tmp_path) is None
