@@ -74,14 +74,20 @@ def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
 
 def value_type(members: Sequence[Any], default: Any) -> ValueType:
     """What a spec may say for a parameter: by its annotation's members where they tell, else by its default."""
-    kinds = {_KINDS.get(get_origin(member) or member) for member in members} - {None}
+    kinds = {kind for kind in map(_kind, members) if kind}
     if kinds == {"int", "float"}:
         return "float"
+    by_default = _kind(type(default))
+    if not kinds:
+        return by_default or "any"
     if len(kinds) == 1:
-        kind: ValueType = next(kind for kind in kinds if kind)
-        # `weight_decay: int = 0` and the like mean a number.
-        return "any" if kind == "bool" and isinstance(default, str) else kind
-    return _KINDS.get(type(default), "any") if default is not None else "any"
+        return kinds.pop()
+    return "sequence" if by_default == "sequence" else "any"
+
+
+def _kind(member: Any) -> ValueType | None:
+    origin = get_origin(member) or member
+    return _KINDS.get(origin) if isinstance(origin, type) else None
 
 
 _KINDS: Mapping[Any, ValueType] = {
@@ -107,7 +113,7 @@ def _files(module: types.ModuleType, thing: Any) -> list[dict[str, str]]:
 
 
 def _distribution(package: str, file: str | None) -> str:
-    """"name==version" of the installed package that a file belongs to; empty for a file of the user's own."""
+    """ "name==version" of the installed package that a file belongs to; empty for a file of the user's own."""
     python = f"python=={sys.version_info.major}.{sys.version_info.minor}"
     if file is None:
         return python
@@ -124,7 +130,8 @@ def main(uses: Sequence[str]) -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     described = {use: describe(use) for use in uses}
-    os.write(answer, json.dumps(described).encode())
+    with os.fdopen(answer, "w") as stream:
+        json.dump(described, stream)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class LocalEngine:
     def submit(self, folder: Path, need: Need) -> Handle:  # noqa: ARG002  every slot was cut to the need
         self._number += 1
         handle = Handle(self._number, folder)
-        slot = self._free.pop()
+        slot = self._free[-1]
         process = self._context.Process(target=_enter, args=(folder, *slot, len(self.slots)), name=str(folder))
         try:
             with _environment(SERVER_ENVIRONMENT):
@@ -64,7 +64,7 @@ class LocalEngine:
         except (EOFError, OSError) as error:
             found = "the process that starts the workers has died; what it said stands above"
             raise ClipbenchError(found, remedy=f"try: python -c 'import {WORKER}'") from error
-        self._at_work[handle] = slot, process
+        self._at_work[handle] = self._free.pop(), process
         return handle
 
     def poll(self, handle: Handle) -> int | None:

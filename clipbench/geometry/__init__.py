@@ -1,0 +1,1 @@
+"""The loss around a point: slope and curvature along directions, measured without leaving a trace."""

@@ -1,0 +1,32 @@
+"""Inner products and norms of vectors that are cut into tensors, in float64."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """The same numbers as a flat float64 vector without a graph; on the CPU where the device has no float64."""
+    flat = tensor.detach().flatten()
+    return (flat.cpu() if flat.device.type == "mps" else flat).double()
+
+
+def inner(left: Iterable[Tensor], right: Iterable[Tensor]) -> float:
+    """How far one vector lies along another: Σᵢ aᵢbᵢ, summed in float64.
+
+    Args:
+        left, right: tensors of equal shapes, pair by pair, all on one device.
+    """
+    parts = [torch.dot(widened(a), widened(b)) for a, b in zip(left, right, strict=True)]
+    return float(torch.stack(parts).sum()) if parts else 0.0
+
+
+def norm(tensors: Iterable[Tensor]) -> float:
+    """The length of a vector: √(Σᵢ aᵢ²), summed in float64; 0 for no tensors.
+
+    Args:
+        tensors: of any shapes, all on one device.
+    """
+    parts = [torch.linalg.vector_norm(widened(tensor)) for tensor in tensors]
+    return float(torch.linalg.vector_norm(torch.stack(parts))) if parts else 0.0

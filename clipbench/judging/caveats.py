@@ -1,0 +1,191 @@
+"""What to beware of in a comparison: sentences, each said only where the data give cause for it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.comparability import comparability
+from clipbench.judging.comparison import Row, Twin
+from clipbench.judging.statistics import half_width
+from clipbench.judging.words import brief, listing, number
+from clipbench.records import Question
+
+FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
+
+CLOCK = (
+    "ms/step is batch transfer + forward + backward + step, the median over steps, with the device synchronised; "
+    "evaluation and probes are off the clock."
+)
+OWN_POINTS = (
+    "Directional sharpness is along each arm's own updates at the points of its own path: it describes where an arm "
+    "goes, and does not compare two directions at one point."
+)
+RATES = "Learning rates are those of the spec, not tuned here: another rate may change the order of the arms."
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    cells: Sequence[Cell]
+    question: Question
+    baseline: str
+    target: float | None
+    rows: Sequence[Row]
+    twins: Sequence[Twin]
+
+
+def caveats(
+    cells: Sequence[Cell],
+    question: Question,
+    *,
+    baseline: str,
+    target: float | None,
+    rows: Sequence[Row],
+    twins: Sequence[Twin],
+) -> tuple[str, ...]:
+    """The caveats that apply, the gravest first."""
+    evidence = _Evidence(cells, question, baseline, target, rows, twins)
+    first = [sentence for rule in _FIRST for sentence in rule(evidence)]
+    last = [sentence for rule in _LAST for sentence in rule(evidence)]
+    return (*first, *comparability(cells, timed=_timed(evidence)), *last)
+
+
+def _broken_runs(evidence: _Evidence) -> Iterator[str]:
+    for cell in evidence.cells:
+        for record in cell.records:
+            if record.outcome and record.outcome.status != "finished":
+                reason = brief(record.outcome.reason) or "no reason was recorded"
+                yield f"{record.run} {record.outcome.status}: {reason} (counted, in no mean)."
+
+
+def _unfinished_runs(evidence: _Evidence) -> Iterator[str]:
+    waiting = [record.run for cell in evidence.cells for record in cell.records if record.outcome is None]
+    if waiting:
+        yield f"Not finished, and in no number: {listing(waiting)}."
+
+
+def _baseline_missing(evidence: _Evidence) -> Iterator[str]:
+    finished = {cell.task for cell in evidence.cells if cell.arm == evidence.baseline and cell.finished}
+    for task in dict.fromkeys(cell.task for cell in evidence.cells):
+        if task not in finished:
+            yield f"The baseline {evidence.baseline} has no finished run on {task}: no difference can be given."
+
+
+def _arms_missing(evidence: _Evidence) -> Iterator[str]:
+    for task in dict.fromkeys(cell.task for cell in evidence.cells):
+        there = {cell.arm for cell in evidence.cells if cell.task == task}
+        gone = [arm for arm in evidence.question.arms if arm not in there]
+        if gone:
+            yield f"No runs of {listing(gone)} on {task}."
+
+
+def _twins_missing(evidence: _Evidence) -> Iterator[str]:
+    paired = {(twin.task, twin.arm) for twin in evidence.twins}
+    for cell in evidence.cells:
+        if cell.described.clip is not None and (cell.task, cell.arm) not in paired:
+            yield f"{cell.arm} has no twin on {cell.task} (the same arm without its clip): its clip is not judged."
+
+
+def _identical_twins(evidence: _Evidence) -> Iterator[str]:
+    for twin in evidence.twins:
+        if twin.loss.direction == "equal":
+            same = f"{twin.arm} and its twin {twin.twin} end at the same loss on every seed of {twin.task}"
+            yield f"{same}: the clip may not be acting."
+
+
+def _different_seeds(evidence: _Evidence) -> Iterator[str]:
+    for task in dict.fromkeys(cell.task for cell in evidence.cells):
+        of_task = [cell for cell in evidence.cells if cell.task == task]
+        every = sorted({run.seed for cell in of_task for run in cell.runs})
+        lacking = [
+            f"{cell.arm} has {listing(sorted(run.seed for run in cell.runs))}"
+            for cell in of_task
+            if [run.seed for run in cell.runs] != every
+        ]
+        if lacking:
+            yield (
+                f"Arms on {task} have different seeds (of {listing(every)}: {'; '.join(lacking)}): "
+                "differences use the common ones, means do not."
+            )
+
+
+def _few_seeds(evidence: _Evidence) -> Iterator[str]:
+    sizes = {len(cell.finished) for cell in evidence.cells}
+    if 1 in sizes:
+        yield f"An arm with 1 finished seed has no error and is not decided; use at least {FEW_SEEDS} seeds."
+    for n in sorted(sizes & set(range(2, FEW_SEEDS)), reverse=True):
+        needed = half_width(n) / n**0.5
+        yield (
+            f"With {n} finished seeds a difference is decided only where its mean exceeds {number(needed, 2)} "
+            "standard deviations of the paired differences: small effects stay undecided."
+        )
+
+
+def _several_differences(evidence: _Evidence) -> Iterator[str]:
+    judged = sum(row.difference is not None and row.difference.n > 1 for row in evidence.rows)
+    if judged > 1:
+        yield (
+            f"{judged} differences are judged, each at 95 % by itself: where nothing differs, "
+            "one in 20 is decided all the same."
+        )
+
+
+def _rates(evidence: _Evidence) -> Iterator[str]:
+    if len({cell.arm for cell in evidence.cells if cell.learning_rate is not None}) > 1:
+        yield RATES
+
+
+def _own_points(evidence: _Evidence) -> Iterator[str]:
+    if any(row.sharpness.total for row in evidence.rows):
+        yield OWN_POINTS
+
+
+def _sharpness_signs(evidence: _Evidence) -> Iterator[str]:
+    rows = [row for row in evidence.rows if row.sharpness.non_positive or row.sharpness.undefined]
+    if not rows:
+        return
+    said = [
+        f"{row.arm} on {row.task} {row.sharpness.non_positive} of {row.sharpness.total}"
+        + (f" (and {row.sharpness.undefined} undefined)" if row.sharpness.undefined else "")
+        for row in rows
+    ]
+    yield (
+        f"Sharpness was zero or negative in some measurements ({'; '.join(said)}): the geometric mean is of the "
+        "positive ones only, and so lies too high."
+    )
+
+
+def _target_missed(evidence: _Evidence) -> Iterator[str]:
+    for task in dict.fromkeys(row.task for row in evidence.rows):
+        ended = [row.steps for row in evidence.rows if row.task == task and row.steps and row.steps.seeds]
+        if evidence.target is not None and ended and not any(steps.hits for steps in ended):
+            yield f"No arm reached the target loss {number(evidence.target, 6)} on {task}."
+
+
+def _clock(evidence: _Evidence) -> Iterator[str]:
+    if _timed(evidence):
+        yield CLOCK
+
+
+def _timed(evidence: _Evidence) -> bool:
+    return any(row.step_milliseconds.n for row in evidence.rows)
+
+
+_Rule = Callable[[_Evidence], Iterator[str]]
+_FIRST: tuple[_Rule, ...] = (
+    _broken_runs,
+    _unfinished_runs,
+    _baseline_missing,
+    _arms_missing,
+    _twins_missing,
+    _identical_twins,
+    _different_seeds,
+)
+_LAST: tuple[_Rule, ...] = (
+    _few_seeds,
+    _several_differences,
+    _target_missed,
+    _rates,
+    _own_points,
+    _sharpness_signs,
+    _clock,
+)

@@ -1,0 +1,142 @@
+"""Records sorted into cells, one per task and arm, with one run per seed in each."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.judging.metrics import RunMetrics, metrics, status
+from clipbench.judging.words import listing
+from clipbench.records import Arm, Question, Record, Run
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one arm on one task, by seed."""
+
+    task: str
+    arm: str
+    records: tuple[Record, ...]
+    runs: tuple[RunMetrics, ...]
+
+    @property
+    def described(self) -> Arm:
+        """The arm as its first run describes it."""
+        return self.records[0].run.arm
+
+    @cached_property
+    def finished(self) -> tuple[RunMetrics, ...]:
+        return tuple(run for run in self.runs if run.status == "finished")
+
+    @property
+    def learning_rate(self) -> float | None:
+        return learning_rate(self.described)
+
+    @property
+    def final_losses(self) -> dict[int, float]:
+        return {run.seed: run.final_loss for run in self.finished}
+
+
+def learning_rate(arm: Arm) -> float | None:
+    """The `lr` among the optimizer's options, where it has one."""
+    rate = arm.optimizer.options.get("lr")
+    return float(rate) if isinstance(rate, int | float) else None
+
+
+def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Keep one record per task, arm and seed, and say what was left out.
+
+    The rule: copies of the same run (equal keys) are one run, and the one that got furthest is kept: ended before
+    unfinished, and the first given among equals. Runs with different keys are different runs, and no rule could
+    tell which one is meant.
+
+    Returns:
+        the records, and a caveat for each copy left out.
+
+    Raises:
+        UndecidedError: two different runs claim the same task, arm and seed.
+    """
+    kept: dict[tuple[str, str, int], Record] = {}
+    caveats = []
+    for record in records:
+        place = record.run.task.name, record.run.arm.name, record.run.seed
+        other = kept.setdefault(place, record)
+        if other is record:
+            continue
+        if other.run.key != record.run.key:
+            raise _two_runs(other, record)
+        better = record if other.outcome is None and record.outcome is not None else other
+        kept[place] = better
+        left_out = other if better is record else record
+        caveats.append(
+            f"{record.run} is there twice (key {record.run.key}): the copy in {_folder(better)} is used, "
+            f"the one in {_folder(left_out)} is not."
+        )
+    return list(kept.values()), caveats
+
+
+def cells(records: Sequence[Record], question: Question, *, target: float | None) -> list[Cell]:
+    """One cell per task and arm that has runs: tasks as they first appear, arms in the question's order."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.run.task.name, record.run.arm.name), []).append(record)
+    tasks = list(dict.fromkeys(task for task, _ in groups))
+    arms = list(dict.fromkeys([*question.arms, *(arm for _, arm in groups)]))
+    found = []
+    for task in tasks:
+        for arm in arms:
+            group = sorted(groups.get((task, arm), []), key=lambda record: record.run.seed)
+            if group:
+                runs = tuple(metrics(record, target=target) for record in group)
+                found.append(Cell(task, arm, tuple(group), runs))
+    return found
+
+
+def known_arm(name: str, question: Question, *, records: Sequence[Record]) -> str:
+    """`name`, if it is an arm of the question or of a run.
+
+    Raises:
+        ClipbenchError: it is neither; the nearest names come first.
+    """
+    arms = list(dict.fromkeys([*question.arms, *(record.run.arm.name for record in records)]))
+    if name in arms:
+        return name
+    near = difflib.get_close_matches(name, arms, n=len(arms), cutoff=0.0)
+    ordered = [*near, *(arm for arm in arms if arm not in near)]
+    raise ClipbenchError(
+        f"no arm is called {name!r}, so it cannot be the baseline",
+        remedy=f"choose one of: {', '.join(ordered)}",
+    )
+
+
+def differing(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """The fields that are not the same in all runs, as dotted names, with their values in order of appearance."""
+    flat = [_flat(asdict(run)) for run in runs]
+    names = dict.fromkeys(name for described in flat for name in described)
+    values = {name: tuple(dict.fromkeys(described.get(name, "none") for described in flat)) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
+
+
+def _flat(value: object, name: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        nested = [_flat(inner, f"{name}.{key}" if name else str(key)) for key, inner in value.items()]
+        return {key: inner for flat in nested for key, inner in flat.items()}
+    if isinstance(value, tuple | list) and any(isinstance(inner, dict) for inner in value):
+        return _flat(dict(enumerate(value)), name)
+    return {name: str(value)}
+
+
+def _two_runs(first: Record, second: Record) -> UndecidedError:
+    fields = differing([first.run, second.run])
+    labels = ("spec", "task.name", "arm.name", "arm.optimizer.name")
+    said = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in labels]
+    return UndecidedError(
+        f"{first.run} is there twice, as two different runs ({_folder(first)}, {status(first)}; "
+        f"{_folder(second)}, {status(second)}): {listing(said, limit=4) or 'the method changed'}",
+        remedy="move one of the two folders away, or compare the results folders one at a time",
+    )
+
+
+def _folder(record: Record) -> str:
+    return record.folder or f"run {record.run.key}"

@@ -1,0 +1,106 @@
+"""Whether the runs in one table were made alike: same task, data, budget and threads; same machine and device."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from clipbench.judging.cells import Cell, differing
+from clipbench.judging.words import listing
+from clipbench.records import Environment, Record, Run
+
+
+@dataclass(frozen=True)
+class _Trait:
+    """Something all runs of a task should have in common, and what is lost where they do not."""
+
+    name: str
+    of: Callable[[Run], str]
+    loss: str
+
+
+_NOT_COMPARABLE = "their losses are not comparable"
+_TRAITS = (
+    _Trait("data", lambda run: run.data[:12] or "none of the disk", _NOT_COMPARABLE),
+    _Trait("budget", lambda run: str(run.budget), _NOT_COMPARABLE),
+    _Trait("number of threads", lambda run: str(run.threads), "neither times nor last bits are comparable"),
+    _Trait(
+        "evaluation cadence",
+        lambda run: f"every {run.measure.evaluate_every} steps",
+        "steps to the target are read with different precision",
+    ),
+)
+
+
+def comparability(cells: Sequence[Cell], *, timed: bool) -> Iterator[str]:
+    """The sentences that apply about runs that were not made alike.
+
+    Args:
+        cells: one per task and arm.
+        timed: whether the table shows times at all.
+    """
+    for task in dict.fromkeys(cell.task for cell in cells):
+        records = [record for cell in cells if cell.task == task for record in cell.records]
+        yield from _task_differs(task, records)
+        for trait in _TRAITS:
+            values = dict.fromkeys(trait.of(record.run) for record in records)
+            if len(values) > 1:
+                yield f"Runs of {task} differ in their {trait.name} ({listing(values)}): {trait.loss}."
+        yield from _places_differ(task, records, timed=timed)
+    for cell in cells:
+        yield from _arm_differs(cell)
+
+
+def _task_differs(task: str, records: Sequence[Record]) -> Iterator[str]:
+    fields = differing([record.run for record in records])
+    changed = {name: values for name, values in fields.items() if name.startswith("task.") and name != "task.name"}
+    if changed:
+        yield f"{task} is not one task in all runs: {_changes(changed)}; {_NOT_COMPARABLE}."
+
+
+def _arm_differs(cell: Cell) -> Iterator[str]:
+    fields = differing([record.run for record in cell.records])
+    labels = ("arm.name", "arm.optimizer.name")
+    changed = {name: values for name, values in fields.items() if name.startswith("arm.") and name not in labels}
+    if changed:
+        yield f"{cell.arm} on {cell.task} is not one arm in all its runs: {_changes(changed)}."
+
+
+def _changes(changed: dict[str, tuple[str, ...]]) -> str:
+    def said(name: str, values: tuple[str, ...]) -> str:
+        if name.endswith(".source"):
+            return "its code changed"
+        return f"{name.removeprefix('arm.').removeprefix('task.')} is {listing(values)}"
+
+    return "; ".join(said(name, values) for name, values in changed.items())
+
+
+def _places_differ(task: str, records: Sequence[Record], *, timed: bool) -> Iterator[str]:
+    places = [record.environment for record in records if record.environment]
+    devices = _different(places, lambda place: place.device_name or place.device)
+    numerics = _different(places, lambda place: place.numerics_id)
+    machines = _different(places, lambda place: place.machine_id)
+    if devices:
+        yield f"Runs of {task} come from several devices ({listing(devices)}): times are not comparable."
+    if machines and timed:
+        yield f"Runs of {task} come from {len(machines)} machines: times are not comparable."
+    if numerics:
+        yield (
+            f"Runs of {task} were made under {len(numerics)} numerical set-ups ({_what(places)}): "
+            "equal seeds need not give equal bits."
+        )
+    side_by_side = max((place.side_by_side for place in places), default=1)
+    if side_by_side > 1 and timed:
+        yield (
+            f"Up to {side_by_side} runs of {task} were timed side by side on one machine: "
+            "times are longer and noisier than alone."
+        )
+
+
+def _different(places: Sequence[Environment], of: Callable[[Environment], str]) -> tuple[str, ...]:
+    values = tuple(dict.fromkeys(of(place) for place in places))
+    return values if len(values) > 1 else ()
+
+
+def _what(places: Sequence[Environment]) -> str:
+    names = dict.fromkeys(name for place in places for name in place.numerics)
+    changed = [name for name in names if len({str(place.numerics.get(name)) for place in places}) > 1]
+    return f"they differ in {listing(changed)}" if changed else "their ids differ"

@@ -1,0 +1,126 @@
+"""What a comparison says: one row per task and arm, clipped arms against their twins, and what to beware of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from clipbench.judging.statistics import Estimate, GeometricEstimate, PairedDifference, PairedRatio
+
+Verdict = Literal["baseline", "better", "worse", "equal", "undecided", "broken"]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Which seeds of an arm ended how; only the finished ones are averaged."""
+
+    finished: tuple[int, ...] = ()
+    diverged: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
+    unfinished: tuple[int, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return len(self.finished) + len(self.diverged) + len(self.failed) + len(self.unfinished)
+
+
+@dataclass(frozen=True)
+class StepsToTarget:
+    """The median over ended seeds of the first evaluated step at the target; a miss counts as ∞."""
+
+    by_seed: Mapping[int, float]
+    median: float
+
+    @property
+    def hits(self) -> int:
+        return sum(steps < float("inf") for steps in self.by_seed.values())
+
+    @property
+    def seeds(self) -> int:
+        return len(self.by_seed)
+
+
+@dataclass(frozen=True)
+class SharpnessSummary:
+    """Directional sharpness of finished seeds: the mean of the positive values, and how many were not."""
+
+    mean: GeometricEstimate
+    positive: int
+    non_positive: int
+    undefined: int
+
+    @property
+    def total(self) -> int:
+        return self.positive + self.non_positive + self.undefined
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm on one task. Estimates are over finished seeds.
+
+    `difference` is this arm's final loss minus the baseline's, over the seeds that both finished; None for the
+    baseline itself. `steps` is None where no target is set, `clipped` where the arm has no clip.
+    """
+
+    task: str
+    arm: str
+    learning_rate: float | None
+    seeds: Seeds
+    verdict: Verdict
+    final_loss: Estimate
+    difference: PairedDifference | None
+    steps: StepsToTarget | None
+    step_milliseconds: Estimate
+    sharpness: SharpnessSummary
+    clipped: Estimate | None
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A clipped arm against its twin, the same arm without its clip (the learning rate may differ).
+
+    Ratios and differences are clipped arm over or minus twin, paired by seed. `fewer_steps_on` counts the seeds
+    on which the clipped arm needs fewer steps to the target, of `step_pairs`. `answers` says it in plain words.
+    """
+
+    task: str
+    arm: str
+    twin: str
+    learning_rates: tuple[float | None, float | None]
+    sharpness: PairedRatio
+    loss: PairedDifference
+    step_time: PairedRatio
+    steps: tuple[StepsToTarget, StepsToTarget] | None
+    fewer_steps_on: int
+    step_pairs: int
+    answers: tuple[str, ...]
+
+    @property
+    def same_rate(self) -> bool:
+        return self.learning_rates[0] == self.learning_rates[1]
+
+
+@dataclass(frozen=True)
+class TaskHead:
+    """What holds for a task's rows: its budgets (one, unless runs are mixed), devices and thread counts."""
+
+    name: str
+    budgets: tuple[str, ...]
+    devices: tuple[str, ...]
+    threads: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer to a question, before it is drawn; every format of the report is made from this."""
+
+    spec: str
+    question: str
+    baseline: str
+    target: float | None
+    tasks: tuple[TaskHead, ...]
+    rows: tuple[Row, ...]
+    twins: tuple[Twin, ...]
+    caveats: tuple[str, ...]
+
+    def of_task(self, name: str) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.task == name)

@@ -1,0 +1,140 @@
+"""Means with their errors, and differences paired by seed."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+CONFIDENCE = 0.95
+
+Direction = Literal["lower", "higher", "equal", "undecided"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its standard error, s/√n; with one seed the error is NaN, without any both are."""
+
+    mean: float
+    standard_error: float
+    n: int
+
+
+@dataclass(frozen=True)
+class GeometricEstimate:
+    """A geometric mean over seeds; `factor` is its multiplicative standard error: mean ×/÷ factor."""
+
+    mean: float
+    factor: float
+    n: int
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The mean over seeds of candidate − baseline, with its two-sided 95 % t interval [low, high].
+
+    With fewer than two seeds in common there is no interval: `low` and `high` are NaN and nothing is decided.
+    """
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def direction(self) -> Direction:
+        """Where the whole interval lies; `equal` only where every seed's difference is exactly zero."""
+        return _direction(self.low, self.high, no_change=0.0, n=self.n)
+
+
+@dataclass(frozen=True)
+class PairedRatio:
+    """The geometric mean over seeds of candidate / baseline, with its two-sided 95 % t interval in the logarithm."""
+
+    ratio: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def direction(self) -> Direction:
+        """Where the whole interval lies; `equal` only where every seed's ratio is exactly one."""
+        return _direction(self.low, self.high, no_change=1.0, n=self.n)
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean and how far it may be off: mean = Σx/n, standard error = √(Σ(x − mean)²/(n − 1))/√n."""
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    mean = sum(values) / n
+    if n == 1:
+        return Estimate(mean, math.nan, 1)
+    # Products, not powers: a power that overflows raises, a product is infinite and stays visible.
+    squares = sum((value - mean) * (value - mean) for value in values)
+    return Estimate(mean, math.sqrt(squares / (n - 1) / n), n)
+
+
+def geometric_mean(logs: Sequence[float]) -> GeometricEstimate:
+    """The typical size of a quantity that varies by factors: exp(mean of logs) ×/÷ exp(standard error of logs).
+
+    Args:
+        logs: one natural logarithm a seed.
+    """
+    in_logs = estimate(logs)
+    return GeometricEstimate(_exp(in_logs.mean), _exp(in_logs.standard_error), in_logs.n)
+
+
+def paired_difference(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference:
+    """How much higher the candidate is than the baseline, seed by seed.
+
+    d_s = candidate_s − baseline_s over the seeds s that both have; mean(d) ± t(0.975, n − 1) · s_d/√n.
+
+    Args:
+        candidate, baseline: one value a seed, by seed.
+    """
+    differences = [candidate[seed] - baseline[seed] for seed in sorted(candidate.keys() & baseline.keys())]
+    centre = estimate(differences)
+    half = half_width(centre.n) * centre.standard_error if centre.n > 1 else math.nan
+    low, high = centre.mean - half, centre.mean + half
+    return PairedDifference(centre.mean, centre.standard_error, low, high, centre.n)
+
+
+def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> PairedRatio:
+    """By what factor the candidate exceeds the baseline: the exponential of the paired difference of logarithms.
+
+    Args:
+        candidate, baseline: one natural logarithm a seed, by seed.
+    """
+    inner = paired_difference(candidate, baseline)
+    return PairedRatio(_exp(inner.mean), _exp(inner.low), _exp(inner.high), inner.n)
+
+
+def half_width(n: int) -> float:
+    """Half the two-sided 95 % t interval of a mean of n ≥ 2 values, in standard errors: t(0.975, n − 1)."""
+    # Late: SciPy takes longer to import than the rest of the comparison takes to run.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+
+
+def logs_of_positive(values: Iterable[float]) -> list[float]:
+    """ln of the positive finite values; the others are left to the caller to count."""
+    return [math.log(value) for value in values if 0 < value < math.inf]
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+def _direction(low: float, high: float, *, no_change: float, n: int) -> Direction:
+    if n < 2:
+        return "undecided"
+    if low == high == no_change:
+        return "equal"
+    if high < no_change:
+        return "lower"
+    return "higher" if low > no_change else "undecided"

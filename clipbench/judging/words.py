@@ -1,0 +1,43 @@
+"""Numbers and lists as sentences say them."""
+
+import math
+from collections.abc import Iterable
+
+
+def number(value: float, digits: int = 3) -> str:
+    """`digits` significant digits; ∞ and nan are written out."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:.{digits}g}"
+
+
+def fold(low: float, high: float) -> str:
+    """An interval of factors: 0.2–0.5."""
+    return f"{number(low, 2)}–{number(high, 2)}"
+
+
+def span(low: float, high: float) -> str:
+    """An interval of signed numbers: -0.08 to -0.05."""
+    return f"{number(low, 2)} to {number(high, 2)}"
+
+
+def count(n: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def listing(names: Iterable[object], limit: int = 8) -> str:
+    """a, b and c; beyond `limit` names the rest is counted."""
+    words = [str(name) for name in names]
+    if len(words) > limit:
+        words = [*words[:limit], f"{len(words) - limit} more"]
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def brief(text: str, width: int = 160) -> str:
+    """The last line of a text that says something (a traceback ends with its cause), cut to `width`."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else ""
+    return last if len(last) <= width else f"{last[: width - 1]}…"

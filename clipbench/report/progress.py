@@ -1,0 +1,251 @@
+"""What `clipbench run` says while it works: a live display on a terminal, plain lines or JSON lines elsewhere."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from types import TracebackType
+from typing import Literal, Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from clipbench.judging.words import brief, count
+from clipbench.records import Outcome, Run
+from clipbench.report.numbers import seconds
+from clipbench.report.raw import plain
+
+WatcherFormat = Literal["human", "jsonl"]
+HEARTBEAT_SECONDS = 60.0
+_MARKS = {"finished": "+", "diverged": "x", "failed": "x"}
+_STYLES = {"finished": "green", "diverged": "yellow", "failed": "bold red"}
+
+
+class Watcher(Protocol):
+    """Who is told what the supervisor does. Use it as a context: a live display must be taken down again.
+
+    `planned` comes first, with all runs of the plan and how many of them are already made; `advanced` may come
+    any number of times between `started` and `finished`, with the fraction of the budget that is spent;
+    `heartbeat` may come as often as is convenient, whatever else happens.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def planned(self, total: int, reused: int) -> None: ...
+
+    def started(self, run: Run) -> None: ...
+
+    def advanced(self, run: Run, progress: float, text: str) -> None: ...
+
+    def finished(self, run: Run, outcome: Outcome) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+    def heartbeat(self) -> None: ...
+
+
+def watcher(
+    fmt: WatcherFormat,
+    console: Console,
+    *,
+    stream: TextIO,
+    environ: Mapping[str, str] = os.environ,
+) -> Watcher:
+    """The watcher that suits where its words go.
+
+    Args:
+        fmt: `human` for the console, `jsonl` for one JSON object a line on `stream`.
+        console: on stderr; colour is its own affair (NO_COLOR, FORCE_COLOR).
+        stream: stdout.
+        environ: CI in it, not empty, means that nobody sits and watches.
+    """
+    if fmt == "jsonl":
+        return JsonlWatcher(stream)
+    # The file is asked, not the console: FORCE_COLOR makes Rich take a pipe for a terminal.
+    live = console.file.isatty() and not environ.get("CI") and not console.is_dumb_terminal
+    return LiveWatcher(console) if live else PlainWatcher(console)
+
+
+class _Tally:
+    """How many runs there are to make, how many are made, and what each last said."""
+
+    def __init__(self) -> None:
+        self.to_make = 0
+        self.made = 0
+        self.last: dict[str, str] = {}
+
+    def planned(self, total: int, reused: int) -> str:
+        self.to_make = total - reused
+        return f"{count(total, 'run')}: {reused} reused, {self.to_make} to make"
+
+    def finished(self, run: Run, outcome: Outcome) -> str:
+        """[3/21] + code_lm/sgd/seed 1 finished: 200 steps in 4.1 s, 12.3 ms/step, loss 2.96"""
+        self.made += 1
+        said = [f"{outcome.steps} steps in {seconds(outcome.train_seconds)}"]
+        if outcome.step_seconds:
+            said.append(f"{outcome.step_seconds * 1000:.3g} ms/step")
+        said.append(brief(outcome.reason) or self.last.get(run.key, ""))
+        self.last.pop(run.key, None)
+        words = ", ".join(filter(None, said))
+        mark = _MARKS[outcome.status]
+        return f"[{self.made}/{self.to_make}] {mark} {run} {outcome.status}: {words}"
+
+
+class PlainWatcher:
+    """One line per finished run, and a sign of life a minute: for pipes, logs and CI."""
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._said_at = clock()
+        self._tally = _Tally()
+        self._active: dict[str, tuple[Run, float]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def planned(self, total: int, reused: int) -> None:
+        self._say(self._tally.planned(total, reused))
+
+    def started(self, run: Run) -> None:
+        self._active[run.key] = (run, 0.0)
+
+    def advanced(self, run: Run, progress: float, text: str) -> None:
+        self._active[run.key] = (run, progress)
+        self._tally.last[run.key] = text
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        self._active.pop(run.key, None)
+        self._say(self._tally.finished(run, outcome), _STYLES[outcome.status])
+
+    def log(self, text: str) -> None:
+        self._say(text)
+
+    def heartbeat(self) -> None:
+        if self._clock() - self._said_at >= HEARTBEAT_SECONDS:
+            working = ", ".join(f"{run} {progress:.0%}" for run, progress in self._active.values())
+            done = f"{self._tally.made} of {self._tally.to_make} runs made"
+            self._say(f"{done}; working on {working}" if working else f"{done}; waiting")
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._said_at = self._clock()
+        # soft_wrap: a log line stays one line, whatever width Rich takes a pipe to have
+        self._console.print(Text(text, style=style), soft_wrap=True)
+
+
+class LiveWatcher:
+    """A bar for the whole and one for each run at work; finished runs scroll away above them."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            # markup off: an arm's name may hold brackets
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=console,
+            transient=True,
+        )
+        self._tally = _Tally()
+        self._whole: TaskID | None = None
+        self._active: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, total: int, reused: int) -> None:
+        self._say(self._tally.planned(total, reused))
+        self._whole = self._progress.add_task("all runs", total=self._tally.to_make, text=self._done())
+
+    def started(self, run: Run) -> None:
+        if run.key in self._active:  # tried again after a crash
+            self._progress.remove_task(self._active[run.key])
+        self._active[run.key] = self._progress.add_task(str(run), total=1.0, text="")
+
+    def advanced(self, run: Run, progress: float, text: str) -> None:
+        self._tally.last[run.key] = text
+        if run.key in self._active:
+            self._progress.update(self._active[run.key], completed=progress, text=text)
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        if run.key in self._active:
+            self._progress.remove_task(self._active.pop(run.key))
+        self._say(self._tally.finished(run, outcome), _STYLES[outcome.status])
+        if self._whole is not None:
+            self._progress.update(self._whole, completed=self._tally.made, text=self._done())
+
+    def log(self, text: str) -> None:
+        self._say(text)
+
+    def heartbeat(self) -> None:
+        self._progress.refresh()
+
+    def _done(self) -> str:
+        return f"{self._tally.made} of {self._tally.to_make}"
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._progress.console.print(Text(text, style=style))
+
+
+class JsonlWatcher:
+    """One JSON object a line for each event, for programs; the heartbeat at most once a minute."""
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._said_at = clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def planned(self, total: int, reused: int) -> None:
+        self._event("planned", total=total, reused=reused)
+
+    def started(self, run: Run) -> None:
+        self._event("started", **_named(run))
+
+    def advanced(self, run: Run, progress: float, text: str) -> None:
+        self._event("advanced", **_named(run), progress=progress, text=text)
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        self._event("finished", **_named(run), outcome=asdict(outcome))
+
+    def log(self, text: str) -> None:
+        self._event("log", text=text)
+
+    def heartbeat(self) -> None:
+        if self._clock() - self._said_at >= HEARTBEAT_SECONDS:
+            self._event("heartbeat")
+
+    def _event(self, event: str, **fields: object) -> None:
+        self._said_at = self._clock()
+        line = json.dumps({"event": event} | plain(fields), ensure_ascii=False, allow_nan=False)
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def _named(run: Run) -> dict[str, object]:
+    return {"task": run.task.name, "arm": run.arm.name, "seed": run.seed, "key": run.key}

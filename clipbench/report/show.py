@@ -1,0 +1,147 @@
+"""One run: how it ended, its curve, where its time went, how it was configured, and where it was made."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from clipbench.judging.metrics import losses, status
+from clipbench.judging.words import number
+from clipbench.records import Environment, Outcome, Record
+from clipbench.report.numbers import seconds
+
+_BARS = "▁▂▃▄▅▆▇█"
+_NOT_FINITE = "x"
+_WIDTH = 60
+_LOG_LINES = 20
+
+
+def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
+    """A curve in one line of text: the least value is the lowest bar, the greatest the highest.
+
+    A value that is not finite is shown as x. Of more than `width` values as many are shown, evenly spaced, with
+    the first and the last among them.
+    """
+    if len(values) > width:
+        last = len(values) - 1
+        values = [values[round(i * last / (width - 1))] for i in range(width)]
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+
+    def bar(value: float) -> str:
+        if not math.isfinite(value):
+            return _NOT_FINITE
+        # halves first: the difference of two huge numbers may overflow
+        share = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
+        return _BARS[min(len(_BARS) - 1, int(share * len(_BARS)))]
+
+    return "".join(map(bar, values))
+
+
+def show(record: Record, *, log: str = "") -> RenderableType:
+    """All there is to say of one run.
+
+    Args:
+        record: the run.
+        log: what its process wrote; the last lines are shown.
+    """
+    run = record.run
+    parts: list[RenderableType] = [Text(str(run), style="bold")]
+    arm = run.arm
+    clip = f"{number(arm.clip.fraction * 100)} % of the {arm.clip.of}" if arm.clip else "none"
+    described = {
+        "key": run.key,
+        "folder": record.folder or "not stored",
+        "task": f"{run.task.use} {_options(run.task.options)}".strip(),
+        "optimizer": f"{arm.optimizer.use} {_options(arm.optimizer.options)}".strip(),
+        "clip": clip,
+        "schedule": f"{arm.schedule.use}, warm-up {arm.schedule.warmup:g}, final {arm.schedule.final:g}",
+        "budget": str(run.budget),
+    }
+    parts.append(_pairs(described))
+    parts += _section("Outcome", _pairs(_outcome(record)))
+    parts += _section("Evaluation loss", Text(_curve(record)))
+    if record.outcome:
+        parts += _section("Where the time went", _ledger(record.outcome))
+        parts += _section("Configuration as observed in the optimizer", _pairs(_texts(record.outcome.effective)))
+    if record.environment:
+        parts += _section("Environment", _pairs(_environment(record.environment)))
+    if log.strip():
+        tail = "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])
+        parts += _section("End of the log", Text(tail))
+    return Group(*parts)
+
+
+def _outcome(record: Record) -> dict[str, str]:
+    ended = record.outcome
+    if ended is None:
+        return {"status": status(record)}
+    said = {"status": ended.status, "reason": ended.reason, "steps": str(ended.steps), "samples": str(ended.samples)}
+    if ended.tokens:
+        said["tokens"] = str(ended.tokens)
+    said |= {
+        "training time": seconds(ended.train_seconds),
+        "a step": f"{ended.step_seconds * 1000:.4g} ms (median; the first took {seconds(ended.first_step_seconds)})",
+        "wall time": seconds(ended.wall_seconds),
+        "final weights": ended.weights_sha256,
+    }
+    return {name: text for name, text in said.items() if text}
+
+
+def _curve(record: Record) -> str:
+    curve = losses(record)
+    if not curve:
+        return "no evaluation was recorded"
+    (first, start), (last, end) = curve[0], curve[-1]
+    ends = f"{number(start, 4)} at step {first} to {number(end, 4)} at step {last}"
+    return f"{sparkline([loss for _, loss in curve])}  {ends}, {len(curve)} evaluations"
+
+
+def _ledger(outcome: Outcome) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    table.add_column("row")
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    total = sum(outcome.ledger.values())
+    for row, spent in (*outcome.ledger.items(), ("all", total)):
+        table.add_row(row, f"{spent:.3f}", f"{spent / total:.1%}" if total else "")
+    return table
+
+
+def _environment(place: Environment) -> dict[str, str]:
+    said = {
+        "device": f"{place.device_name} ({place.device})",
+        "threads": str(place.threads),
+        "side by side": f"up to {place.side_by_side} runs on this machine",
+        "software": f"clipbench {place.clipbench}, Python {place.python}, torch {place.torch}",
+        "numerics id": place.numerics_id,
+        "machine id": place.machine_id,
+    }
+    return said | _texts(place.machine)
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
+
+
+def _options(options: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _pairs(values: Mapping[str, str]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in values.items():
+        grid.add_row(Text(name, style="dim"), Text(value))
+    return grid
+
+
+def _section(title: str, content: RenderableType) -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(title, style="bold")
+    yield Padding(content, (0, 0, 0, 2))

@@ -1,0 +1,9 @@
+"""What to run: strict YAML with line numbers → Spec → the runs in order; and the catalogue of what a spec may name."""
+
+from clipbench.spec.loading import Spec as Spec
+from clipbench.spec.loading import load as load
+from clipbench.spec.loading import question as question
+from clipbench.spec.planning import plan as plan
+from clipbench.spec.schema import json_schema as json_schema
+
+__all__ = ["Spec", "json_schema", "load", "plan", "question"]

@@ -1,0 +1,185 @@
+"""The open shelves, read as text: which tasks, optimizers and probes there are, and the options they take.
+
+The files import torch; this module does not, and does not import them.
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from clipbench.records import Value
+from clipbench.spec.annotations import evaluate, fit, spelled, takes_tuple
+from clipbench.spec.code import code_sha256
+
+Kind = Literal["tasks", "optimizers", "probes"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# clipbench's own package; another folder with tasks/, optimizers/ and probes/ in it may stand in for it.
+OWN = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Seam:
+    """What a shelf's files must offer: a function, and the arguments that it gets beside its options.
+
+    `keys` stand beside the options in a spec, so that no option can be set under these names.
+    """
+
+    function: str
+    arguments: tuple[str, ...]
+    word: str
+    keys: tuple[str, ...] = ("use",)
+
+
+SEAMS: Mapping[Kind, Seam] = {
+    "tasks": Seam("build", ("seed", "device"), "task"),
+    "optimizers": Seam("build", ("named_parameters",), "optimizer", ("use", "clip", "schedule")),
+    "probes": Seam("measure", ("snapshot",), "probe"),
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option that a spec may set: `type` in words, `accepts` as it is enforced.
+
+    `listed`: one value of it is a list, so that a grid of it is a list of lists.
+    """
+
+    name: str
+    type: str
+    accepts: Any
+    listed: bool = False
+    required: bool = True
+    default: Value = None
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A task, optimizer or probe that a spec may use.
+
+    `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing;
+    `source` is the SHA-256 of its code. `broken` says why it cannot be used; it is empty where it can.
+    `external`: it comes from another package; its defaults are its own and stay unsaid. `open`: it takes
+    **kwargs, so that any further option is passed on unchecked.
+    """
+
+    name: str
+    summary: str
+    target: str
+    options: tuple[Option, ...] = ()
+    data: str = ""
+    source: str = ""
+    broken: str = ""
+    external: bool = False
+    open: bool = False
+
+
+def names(kind: Kind, root: Path = OWN) -> tuple[str, ...]:
+    """The names on a shelf, in alphabetical order: its files, except those that begin with an underscore."""
+    return tuple(sorted(path.stem for path in (root / kind).glob("*.py") if not path.stem.startswith("_")))
+
+
+def shelf(kind: Kind, root: Path = OWN) -> tuple[Entry, ...]:
+    """Every entry of a shelf, in alphabetical order; one whose file is faulty says so in `broken`."""
+    return tuple(entry(kind, name, root=root) for name in names(kind, root))
+
+
+def entry(kind: Kind, name: str, *, root: Path = OWN) -> Entry:
+    """One entry of a shelf, read from its file."""
+    path = root / kind / f"{name}.py"
+    target = f"{root.name}.{kind}.{name}:{SEAMS[kind].function}"
+    try:
+        tree = ast.parse(path.read_bytes())
+        function = _function(tree, SEAMS[kind])
+        assigned = _assigned(tree)
+        options = _options(function, assigned)
+        if taken := [option.name for option in options if option.name in SEAMS[kind].keys]:
+            raise ValueError(f"its option {taken[0]!r} has the name of a key of the spec; call it otherwise")
+        data = ast.literal_eval(assigned["DATA"]) if "DATA" in assigned else ""
+        if not isinstance(data, str):
+            raise ValueError("its DATA is not the name of a source: write it as text in quotes")
+        return Entry(
+            name=name,
+            summary=_first_line(ast.get_docstring(tree)),
+            target=target,
+            options=options,
+            data=data,
+            source=code_sha256(tree),
+        )
+    except SyntaxError as error:
+        return Entry(name, "", target, broken=f"{path}:{error.lineno or 0}: not valid Python: {error.msg}")
+    except (ValueError, OSError) as error:
+        return Entry(name, "", target, broken=f"{path}: {error}")
+
+
+def _first_line(text: str | None) -> str:
+    return text.strip().partition("\n")[0] if text else ""
+
+
+def _function(tree: ast.Module, seam: Seam) -> ast.FunctionDef:
+    shape = f"{seam.function}({', '.join(seam.arguments)}, *, options)"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == seam.function:
+            break
+    else:
+        raise ValueError(f"it has no function {shape}")
+    arguments = node.args
+    if len(arguments.posonlyargs) + len(arguments.args) != len(seam.arguments) or arguments.vararg:
+        raise ValueError(f"its function is not of the shape {shape}: options are keyword-only")
+    if arguments.kwarg:
+        raise ValueError(
+            f"its function takes **{arguments.kwarg.arg}: each option must be named, so that a wrong one is seen"
+        )
+    return node
+
+
+def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
+    """The module's own `NAME = expression`, for aliases of types and for constants used as defaults."""
+    found: dict[str, ast.expr] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found[node.target.id] = node.value
+    return found
+
+
+def _options(function: ast.FunctionDef, assigned: Mapping[str, ast.expr]) -> tuple[Option, ...]:
+    docs = _argument_docs(ast.get_docstring(function))
+    options: list[Option] = []
+    for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+        try:
+            option = _option(argument, default, assigned)
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"its option {argument.arg!r} cannot be read: {error}") from error
+        options.append(replace(option, doc=docs.get(argument.arg, "")))
+    return tuple(options)
+
+
+def _option(argument: ast.arg, default: ast.expr | None, assigned: Mapping[str, ast.expr]) -> Option:
+    if argument.annotation is None:
+        raise ValueError("it has no type")
+    accepts = evaluate(argument.annotation, assigned)
+    option = Option(argument.arg, spelled(accepts), accepts, listed=takes_tuple(accepts))
+    if default is None:
+        return option
+    literal = assigned.get(default.id, default) if isinstance(default, ast.Name) else default
+    return replace(option, required=False, default=fit(accepts, ast.literal_eval(literal)))
+
+
+def _argument_docs(docstring: str | None) -> dict[str, str]:
+    """The first line that the `Args:` of a docstring has on each argument."""
+    found: dict[str, str] = {}
+    inside = False
+    for line in (docstring or "").splitlines():
+        if line.strip() == "Args:":
+            inside = True
+        elif inside and line[:4].strip():
+            break
+        elif inside and line[4:5].strip() and ":" in line:
+            name, _, text = line.strip().partition(":")
+            found[name] = text.strip()
+    return found

@@ -1,0 +1,164 @@
+"""From what a spec names to what is meant: a task, optimizer or probe with its options, checked and filled in."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clipbench.errors import Fault
+from clipbench.records import Choice, Value
+from clipbench.spec.annotations import fit
+from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option, entry, names
+from clipbench.spec.document import Document, Where
+from clipbench.spec.externals import RATE, UNKNOWN, Described, describe, external_entry
+from clipbench.spec.grid import Axis
+from clipbench.spec.wording import found, mismatch, nearest, written
+
+
+@dataclass(frozen=True)
+class Named:
+    """One place of a spec that names a thing: `use` and where it stands, its options as written."""
+
+    kind: Kind
+    where: Where
+    use: str
+    use_at: Where
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The thing a spec names, with an axis for each option that the spec gives, in the order written."""
+
+    entry: Entry
+    use: str
+    axes: tuple[Axis, ...]
+
+    def choice(self, given: Mapping[str, Value], *, name: str) -> Choice:
+        """The resolved choice: `given` with the defaults filled in (an external thing's defaults stay its own)."""
+        options = dict(given)
+        if not self.entry.external:
+            options = {option.name: given.get(option.name, option.default) for option in self.entry.options}
+        return Choice(name, self.use, self.entry.target, options=options, source=self.entry.source)
+
+
+def arms(document: Document) -> dict[str, Named]:
+    """The arms of a spec whose shape is sound enough to be looked up, by name."""
+    section = document.data.get("optimizers")
+    if not isinstance(section, dict):
+        return {}
+    named = {
+        name: _named("optimizers", ("optimizers", name), arm) for name, arm in section.items() if isinstance(arm, dict)
+    }
+    return {name: site for name, site in named.items() if site}
+
+
+def tasks(document: Document) -> list[Named]:
+    """The tasks of a spec, in order."""
+    return list(_several("tasks", ("task",), document.data.get("task")))
+
+
+def probes(document: Document) -> list[Named]:
+    """The probes of a spec, in order; `sharpness` where the spec names none."""
+    measure = document.data.get("measure", {})
+    listed = measure.get("probes", ["sharpness"]) if isinstance(measure, dict) else []
+    return list(_several("probes", ("measure", "probes"), listed)) if isinstance(listed, list) else []
+
+
+def _several(kind: Kind, where: Where, said: Any) -> Iterator[Named]:
+    listed = isinstance(said, list)
+    for place, one in enumerate(said if listed else [said]):
+        if named := _named(kind, (*where, place) if listed else where, one):
+            yield named
+
+
+def _named(kind: Kind, where: Where, said: Any) -> Named | None:
+    if isinstance(said, str):
+        return Named(kind, where, said, where)
+    if not isinstance(said, dict) or not isinstance(said.get("use"), str):
+        return None
+    options = {key: value for key, value in said.items() if key not in SEAMS[kind].keys}
+    return Named(kind, where, said["use"], (*where, "use"), options)
+
+
+class Resolver:
+    """Looks up what a spec names, each thing once, and gathers the faults."""
+
+    def __init__(self, document: Document, sites: Sequence[Named], *, shelves: Path) -> None:
+        self.document, self.shelves = document, shelves
+        self.faults: list[Fault] = []
+        self._described = describe(site.use for site in sites if ":" in site.use)
+        self._entries: dict[tuple[Kind, str], Entry] = {}
+
+    def chosen(self, site: Named) -> Chosen | None:
+        """What `site` names with its options checked, or None if the name itself is at fault."""
+        entry = self._entry(site)
+        if entry is None:
+            return None
+        axes = tuple(axis for name in site.options if (axis := self._axis(site, entry, name)))
+        self._complain_of_missing(site, entry)
+        return Chosen(entry, site.use, axes)
+
+    def _entry(self, site: Named) -> Entry | None:
+        word, known = SEAMS[site.kind].word, names(site.kind, self.shelves)
+        if (site.kind, site.use) not in self._entries:
+            if ":" in site.use:
+                described: Described = self._described[site.use]
+                self._entries[site.kind, site.use] = external_entry(site.kind, site.use, described)
+            elif site.use in known:
+                self._entries[site.kind, site.use] = entry(site.kind, site.use, root=self.shelves)
+            else:
+                self._fault(site.use_at, f"there is no {word} {site.use!r}; {nearest(site.use, known)}")
+                return None
+        found_entry = self._entries[site.kind, site.use]
+        if found_entry.broken:
+            self._fault(site.use_at, f"the {word} {site.use!r} cannot be used: {found_entry.broken}")
+            return None
+        return found_entry
+
+    def _axis(self, site: Named, entry: Entry, name: str) -> Axis | None:
+        where = (*site.where, name)
+        options = {option.name: option for option in entry.options}
+        if name not in options and not entry.open:
+            self._fault(where, f"{site.use!r} has no option {name!r}; {nearest(name, options)}", key=True)
+            return None
+        option = options.get(name, RATE if name == "lr" else UNKNOWN)
+        value = site.options[name]
+        # A list is several values, but for an option whose one value is a list: there it takes a list of lists.
+        if not isinstance(value, list) or (option.listed and not any(isinstance(one, list) for one in value)):
+            fitted = self._fit(option, value, where)
+            return Axis(name, fitted) if fitted else None
+        if site.kind == "probes":
+            self._fault(where, f"{mismatch(f'expected {option.type}', value)}; a probe's options are no grid")
+            return None
+        if not value:
+            self._fault(where, "the list is empty: a grid needs at least one value")
+            return None
+        fits = [self._fit(option, one, (*where, place)) for place, one in enumerate(value)]
+        values = tuple(one for fit in fits for one in fit)
+        for place, one in enumerate(values):
+            if len(values) == len(value) and written(one) in map(written, values[:place]):
+                self._fault((*where, place), f"{found(value[place])} is in the grid twice")
+                return None
+        return Axis(name, values, swept=True)
+
+    def _fit(self, option: Option, value: Any, where: Where) -> tuple[Value, ...]:
+        """The value as the option's type has it, in a tuple that is empty if it does not fit."""
+        try:
+            return (fit(option.accepts, value),)
+        except ValueError:
+            self._fault(where, mismatch(f"expected {option.type}", value))
+            return ()
+
+    def _complain_of_missing(self, site: Named, entry: Entry) -> None:
+        for option in entry.options:
+            if option.name in site.options:
+                continue
+            if option.name == "lr" and site.kind == "optimizers":
+                # A rate that nobody chose for this optimizer on this task decides the comparison unseen.
+                self._fault(site.where, "the arm has no learning rate; give it its own `lr`", key=True)
+            elif option.required:
+                self._fault(site.where, f"{site.use!r} needs the option {option.name!r} ({option.type})", key=True)
+
+    def _fault(self, where: Where, message: str, *, key: bool = False) -> None:
+        self.faults.append(self.document.fault(where, message, key=key))

@@ -1,0 +1,139 @@
+"""What a spec uses from outside clipbench, "package:Class": its options and its code's identity, imported elsewhere."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from clipbench.records import Scalar
+from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option
+from clipbench.spec.code import file_sha256
+from clipbench.spec.wording import nearest
+
+_USE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_IMPORT_SECONDS = 300.0  # a cold import of a large package from a network disk
+
+_NUMBER = int | float
+_ACCEPTS: Mapping[str, Any] = {
+    "bool": bool,
+    "int": _NUMBER,  # signatures say 0 where they mean any number
+    "float": float,
+    "str": str,
+    "sequence": tuple[Scalar, ...],
+    "any": Scalar | tuple[Scalar, ...],
+}
+_TYPES = {"int": "number", "float": "number", "sequence": "list", "any": "bool, number, str, null or a list of them"}
+
+# What is accepted for an option that **kwargs swallows.
+UNKNOWN = Option("", _TYPES["any"], _ACCEPTS["any"])
+RATE = Option("lr", _TYPES["float"], _ACCEPTS["float"])
+
+Described = Mapping[str, Any]
+
+
+def describe(uses: Iterable[str]) -> dict[str, Described]:
+    """What the signatures process says of each of `uses`; {"fault": sentence} for those that cannot be had.
+
+    The current folder is searched first, as by `python -m`; all are imported in one process.
+    """
+    described: dict[str, Described] = {}
+    wanted: list[str] = []
+    for use in dict.fromkeys(uses):
+        package = use.partition(":")[0].partition(".")[0]
+        if not _USE.fullmatch(use):
+            described[use] = {"fault": f"{use!r} is not of the form package:Class"}
+        elif not _is_here(package):
+            remedy = "install it, or start clipbench in the folder that has it"
+            described[use] = {"fault": f"there is no package {package!r} on this machine; {remedy}"}
+        else:
+            wanted.append(use)
+    return described | _asked(wanted)
+
+
+def external_entry(kind: Kind, use: str, described: Described) -> Entry:
+    """The entry of something from outside: the options that its parameters leave open after what clipbench passes.
+
+    A parameter list that ends in **kwargs accepts any option. Its defaults are its own business: only options
+    that a spec gives are passed, and kept in the run's description.
+    """
+    seam = SEAMS[kind]
+    module, _, attribute = use.partition(":")
+    # `package.x:build` is called x, as on a shelf.
+    name = (module if attribute == seam.function else attribute).rpartition(".")[2]
+    entry = Entry(name, "", use, external=True)
+    if fault := _fault(use, described):
+        return replace(entry, broken=fault)
+    parameters = described["parameters"]
+    by_place = [one for one in parameters if one["kind"] in {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}]
+    handed = by_place[: len(seam.arguments)]
+    if len(handed) < len(seam.arguments) and not any(one["kind"] == "VAR_POSITIONAL" for one in parameters):
+        return replace(entry, broken=f"it is not called with {', '.join(seam.arguments)} and options")
+    try:
+        source = _source(described["files"])
+    except OSError as error:
+        return replace(entry, broken=f"its code cannot be read: {error}")
+    by_name = [one for one in parameters if one["kind"] in {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}]
+    return replace(
+        entry,
+        options=tuple(_option(one) for one in by_name if one not in handed),
+        source=source,
+        open=any(one["kind"] == "VAR_KEYWORD" for one in parameters),
+    )
+
+
+def _is_here(package: str) -> bool:
+    try:
+        return PathFinder.find_spec(package, [str(Path.cwd())]) is not None or find_spec(package) is not None
+    except ValueError:  # a module that was started as a script has no spec of its own
+        return True
+
+
+def _fault(use: str, described: Described) -> str:
+    fault: str = described.get("fault", "")
+    return f"{fault}; {nearest(use.partition(':')[2], described['names'])}" if "names" in described else fault
+
+
+def _asked(uses: Sequence[str]) -> dict[str, Described]:
+    if not uses:
+        return {}
+    command = [sys.executable, "-m", "clipbench.running.signatures", *uses]
+    try:
+        # Whatever the imported modules print goes to the user only where the process itself fails.
+        child = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {use: {"fault": f"importing it took longer than {_IMPORT_SECONDS:g} s"} for use in uses}
+    if child.returncode == 0:
+        answer: dict[str, Described] = json.loads(child.stdout)
+        return answer
+    if len(uses) > 1:  # one module took the process down: find out which
+        return {use: found for one in uses for use, found in _asked([one]).items()}
+    last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    return {uses[0]: {"fault": f"importing it ended Python with exit status {child.returncode}: {last}"}}
+
+
+def _option(parameter: Mapping[str, Any]) -> Option:
+    # A rate without a type or a default is a number all the same.
+    said = "float" if parameter["name"] == "lr" and parameter["type"] == "any" else parameter["type"]
+    optional: bool = parameter["optional"]
+    return Option(
+        name=parameter["name"],
+        type=_TYPES.get(said, said) + (" | None" if optional and said != "any" else ""),
+        accepts=_ACCEPTS[said] | None if optional else _ACCEPTS[said],
+        listed=said == "sequence",
+        required=parameter["required"],
+    )
+
+
+def _source(files: Sequence[Mapping[str, str]]) -> str:
+    """The identity of the code: the installed package and its version, or the SHA-256 of a user's own file."""
+    parts = dict.fromkeys(one["distribution"] or file_sha256(Path(one["path"])) for one in files)
+    if len(parts) == 1:
+        return next(iter(parts))
+    return sha256(" ".join(parts).encode()).hexdigest()

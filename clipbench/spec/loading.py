@@ -1,0 +1,208 @@
+"""From a spec's file to what is meant by it, or to all of its faults at once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipbench.budget import UNITS, Budget
+from clipbench.errors import Fault, SpecError
+from clipbench.records import Arm, Choice, ClipSettings, Measure, Question, Schedule
+from clipbench.spec import choices
+from clipbench.spec.catalogue import OWN
+from clipbench.spec.choices import Chosen, Named, Resolver
+from clipbench.spec.document import Document, read
+from clipbench.spec.grid import Axis, label, points
+from clipbench.spec.models import ArmSettings, BudgetSettings, ScheduleSettings, SpecFile
+from clipbench.spec.overrides import overridden
+from clipbench.spec.structure import checked
+from clipbench.spec.wording import nearest
+
+_FRACTION = "clip.fraction"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A benchmark as it is meant: grids expanded, names looked up, defaults filled in.
+
+    `device` may still be auto: what that is depends on the machine. `data` has, for each task that reads from
+    the user's disk, the name of what it reads.
+    """
+
+    name: str
+    question: str
+    tasks: tuple[Choice, ...]
+    arms: tuple[Arm, ...]
+    baseline: str
+    budget: Budget
+    seeds: tuple[int, ...]
+    measure: Measure
+    target: float | None = None
+    device: str = "auto"
+    threads: int = 1
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN) -> Spec:
+    """Read a spec and check everything that can be checked without running it.
+
+    Args:
+        path: the YAML file; its stem is the spec's name.
+        overrides: single values set from outside, "optimizers.sgd.lr=0.2", applied in their order.
+        shelves: the folder whose tasks/, optimizers/ and probes/ are the catalogue.
+
+    Raises:
+        SpecError: with every fault that was found, each at its line and column.
+    """
+    document = overridden(read(Path(path)), overrides)
+    written, shape = checked(document)
+    arms, tasks, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
+    resolver = Resolver(document, [*arms.values(), *tasks, *probes], shelves=shelves)
+    chosen_arms = {name: resolver.chosen(site) for name, site in arms.items()}
+    chosen_tasks = [(site, resolver.chosen(site)) for site in tasks]
+    chosen_probes = [(site, resolver.chosen(site)) for site in probes]
+    faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes)]
+    expanded_tasks, repeated = _tasks(document, _sound(chosen_tasks))
+    faults += repeated
+    if written is None or faults:
+        raise SpecError(document.file, [*faults, *_no_such_baseline(document)])
+
+    by_arm = {name: _arms(name, chosen, document, written) for name, chosen in chosen_arms.items() if chosen}
+    faults = [*_repeated_arms(document, by_arm), *_unknown_baseline(document, by_arm)]
+    if faults:
+        raise SpecError(document.file, faults)
+    expanded_arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
+    return Spec(
+        name=Path(path).stem,
+        question=document.question,
+        tasks=expanded_tasks,
+        arms=expanded_arms,
+        baseline=written.baseline if written.baseline is not None else expanded_arms[0].name,
+        budget=_budget(written.budget),
+        seeds=written.seeds,
+        measure=Measure(
+            evaluate_every=written.evaluate.every,
+            probe_every=written.measure.every,
+            probes=tuple(_single(chosen) for _, chosen in _sound(chosen_probes)),
+        ),
+        target=None if written.target is None else written.target.loss,
+        device=written.device,
+        threads=written.threads,
+        data={chosen.use: chosen.entry.data for _, chosen in _sound(chosen_tasks) if chosen.entry.data},
+    )
+
+
+def question(spec: Spec) -> Question:
+    """What a spec asks, for those who read its results."""
+    return Question(
+        spec=spec.name,
+        text=spec.question,
+        arms=tuple(arm.name for arm in spec.arms),
+        baseline=spec.baseline,
+        target=spec.target,
+    )
+
+
+def _sound(sites: Iterable[tuple[Named, Chosen | None]]) -> list[tuple[Named, Chosen]]:
+    return [(site, chosen) for site, chosen in sites if chosen is not None]
+
+
+def _single(chosen: Chosen) -> Choice:
+    [point] = points(chosen.axes)
+    return chosen.choice(point.options, name=chosen.entry.name)
+
+
+def _repeated(document: Document, probes: Sequence[Named]) -> list[Fault]:
+    uses = [site.use for site in probes]
+    return [
+        document.fault(site.use_at, f"the probe {site.use!r} is here twice; its measurements could not be told apart")
+        for place, site in enumerate(probes)
+        if site.use in uses[:place]
+    ]
+
+
+def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[tuple[Choice, ...], list[Fault]]:
+    """The tasks with their grids expanded. Of several that share a name, each is told by the options written for it."""
+    names = [chosen.entry.name for _, chosen in tasks]
+    expanded: dict[str, Choice] = {}
+    faults: list[Fault] = []
+    for site, chosen in tasks:
+        for point in points(chosen.axes):
+            shared = names.count(chosen.entry.name) > 1
+            name = chosen.entry.name + (label(point.options) if shared else point.label)
+            if name in expanded:
+                faults.append(document.fault(site.where, f"the task {name!r} is here twice"))
+            expanded[name] = chosen.choice(point.options, name=name)
+    return tuple(expanded.values()), faults
+
+
+def _arms(name: str, chosen: Chosen, document: Document, written: SpecFile) -> list[Arm]:
+    settings = written.optimizers[name]
+    schedule = _schedule(written.schedule if settings.schedule is None else settings.schedule)
+    arms: list[Arm] = []
+    for point in points(_axes(chosen, settings, document.data["optimizers"][name])):
+        options = dict(point.options)
+        fraction = options.pop(_FRACTION, None)
+        # A fraction of 0 clips nothing: such an arm is its own twin, and its run is the twin's run.
+        clip = (
+            ClipSettings(fraction, of=settings.clip.of)
+            if settings.clip and isinstance(fraction, float) and fraction
+            else None
+        )
+        optimizer = chosen.choice(options, name=chosen.entry.name)
+        arms.append(Arm(name + point.label, optimizer, clip=clip, schedule=schedule))
+    return arms
+
+
+def _axes(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Axis]:
+    """An arm's axes, its clip's fraction among them, in the order written."""
+    by_key = {axis.option: axis for axis in chosen.axes}
+    if settings.clip is not None:
+        fraction = settings.clip.fraction
+        swept = isinstance(fraction, list)
+        by_key["clip"] = Axis(_FRACTION, tuple(fraction) if isinstance(fraction, list) else (fraction,), swept=swept)
+    return [by_key[key] for key in keys if key in by_key]
+
+
+def _schedule(written: str | ScheduleSettings) -> Schedule:
+    if isinstance(written, str):
+        written = ScheduleSettings.model_validate({"use": written})
+    return Schedule(use=written.use, warmup=written.warmup, final=written.final)
+
+
+def _budget(written: BudgetSettings) -> Budget:
+    [(amount, unit)] = [(getattr(written, unit), unit) for unit in UNITS if getattr(written, unit) is not None]
+    return Budget(float(amount), unit)
+
+
+def _repeated_arms(document: Document, by_arm: Mapping[str, Sequence[Arm]]) -> list[Fault]:
+    owner: dict[str, str] = {}
+    faults: list[Fault] = []
+    for written, arms in by_arm.items():
+        for arm in arms:
+            if owner.setdefault(arm.name, written) != written:
+                message = f"its grid has an arm {arm.name!r}, and so has {owner[arm.name]!r}; rename one of them"
+                faults.append(document.fault(("optimizers", written), message, key=True))
+    return faults
+
+
+def _unknown_baseline(document: Document, by_arm: Mapping[str, Sequence[Arm]]) -> list[Fault]:
+    baseline = document.data.get("baseline")
+    names = [arm.name for arms in by_arm.values() for arm in arms]
+    if baseline is None or baseline in names:
+        return []
+    if baseline in by_arm:
+        one_of = ", ".join(arm.name for arm in by_arm[baseline])
+        message = f"the arm {baseline!r} is a grid; name one of {one_of}"
+    else:
+        message = f"there is no arm {baseline!r}; {nearest(baseline, names)}"
+    return [document.fault(("baseline",), message)]
+
+
+def _no_such_baseline(document: Document) -> list[Fault]:
+    """What can be said of the baseline while other faults hide the arms' full names."""
+    baseline, written = document.data.get("baseline"), document.data.get("optimizers")
+    if not isinstance(baseline, str) or not isinstance(written, dict):
+        return []
+    if any(baseline == name or baseline.startswith(f"{name}[") for name in written):
+        return []
+    return [document.fault(("baseline",), f"there is no arm {baseline!r}; {nearest(baseline, written)}")]

@@ -1,0 +1,176 @@
+"""A spec as it is written: which keys there are and what may stand under each.
+
+Options of tasks, optimizers and probes are left open here; the catalogue knows them.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    model_validator,
+)
+
+from clipbench.budget import UNITS
+
+_CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+_WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+
+_LARGEST_SEED = 2**63 - 1  # torch takes no more
+
+
+def _shape(value: Any) -> str:
+    return "as a list" if isinstance(value, list) else "as a mapping" if isinstance(value, dict) else "as a value"
+
+
+# The shape decides which branch is meant, so that an error speaks of that branch alone.
+_BY_SHAPE = Discriminator(_shape)
+_MAPPING_OR_VALUE = Discriminator(lambda value: "as a mapping" if isinstance(value, dict) else "as a value")
+_LIST_OR_VALUE = Discriminator(lambda value: "as a list" if isinstance(value, list) else "as a value")
+
+
+def _distinct(values: Sequence[float]) -> Sequence[float]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"{value} is here twice; two runs that differ in nothing are one run")
+    return values
+
+
+def _arm_name(name: str) -> str:
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        raise ValueError("an arm's name is printable text without a blank at either end")
+    return name
+
+
+Steps = Annotated[int, Field(ge=1)]
+ClipFraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
+ArmName = Annotated[str, AfterValidator(_arm_name)]
+
+
+class Use(BaseModel):
+    """A task or probe by name, or "package:attribute" for one from elsewhere, with its options beside it."""
+
+    model_config = _WITH_OPTIONS
+    use: str
+
+
+NameOrUse = Annotated[
+    Annotated[str, Tag("as a value")] | Annotated[Use, Tag("as a mapping")],
+    _MAPPING_OR_VALUE,
+]
+
+
+class Clip(BaseModel):
+    """Coordinate-wise clipping of an arm: the fraction of coordinates to clip, 0 for none, and what they belong to."""
+
+    model_config = _CLOSED
+    fraction: Annotated[
+        Annotated[ClipFraction, Tag("as a value")]
+        | Annotated[list[ClipFraction], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")],
+        _LIST_OR_VALUE,
+    ]
+    of: Literal["gradient", "numerator", "update"] = "gradient"
+
+
+class ScheduleSettings(BaseModel):
+    """The learning rate over progress: a rise over the fraction `warmup`, then constant or a fall to `final`."""
+
+    model_config = _CLOSED
+    use: Literal["constant", "linear", "cosine"]
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    final: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _constant_has_no_end(self) -> "ScheduleSettings":
+        if self.use == "constant" and "final" in self.model_fields_set:
+            raise ValueError("a constant schedule does not fall, so it has no `final`; use linear or cosine")
+        return self
+
+
+ScheduleField = Annotated[
+    Annotated[Literal["constant", "linear", "cosine"], Tag("as a value")]
+    | Annotated[ScheduleSettings, Tag("as a mapping")],
+    _MAPPING_OR_VALUE,
+]
+
+
+class ArmSettings(BaseModel):
+    """An optimizer by name, or "package:Class" for one from elsewhere, with its options; a list of values is a grid."""
+
+    model_config = _WITH_OPTIONS
+    use: str
+    clip: Clip | None = None
+    schedule: ScheduleField | None = None
+
+
+class BudgetSettings(BaseModel):
+    """How much every run may use, in exactly one unit; `seconds` are seconds of training time."""
+
+    model_config = _CLOSED
+    steps: int | None = Field(default=None, gt=0)
+    samples: int | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "BudgetSettings":
+        given = [unit for unit in UNITS if getattr(self, unit) is not None]
+        if len(given) != 1:
+            has = f"this one has {' and '.join(given)}" if given else "this one has none"
+            raise ValueError(f"a budget is in exactly one of {', '.join(UNITS)}; {has}")
+        return self
+
+
+class EvaluateSettings(BaseModel):
+    """When to evaluate on held-out batches: every so many steps."""
+
+    model_config = _CLOSED
+    every: Steps = 20
+
+
+class TargetSettings(BaseModel):
+    """The evaluation loss that arms race to."""
+
+    model_config = _CLOSED
+    loss: float
+
+
+def _default_probes() -> list[str | Use]:
+    return ["sharpness"]
+
+
+class MeasureSettings(BaseModel):
+    """Which probes to run, and every how many steps."""
+
+    model_config = _CLOSED
+    every: Steps = 50
+    probes: list[NameOrUse] = Field(default_factory=_default_probes)
+
+
+class SpecFile(BaseModel):
+    """A benchmark: optimizers compared on tasks, from the same weights, on the same batches, under one budget."""
+
+    model_config = _CLOSED
+    task: Annotated[
+        Annotated[str, Tag("as a value")]
+        | Annotated[Use, Tag("as a mapping")]
+        | Annotated[list[NameOrUse], Field(min_length=1), Tag("as a list")],
+        _BY_SHAPE,
+    ]
+    optimizers: dict[ArmName, ArmSettings] = Field(min_length=1)
+    baseline: str | None = Field(default=None, description="the arm that others are compared with; the first")
+    budget: BudgetSettings
+    schedule: ScheduleField = "constant"
+    seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1), AfterValidator(_distinct)]
+    evaluate: EvaluateSettings = EvaluateSettings()
+    target: TargetSettings | None = None
+    measure: MeasureSettings = Field(default_factory=MeasureSettings)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
+    threads: int = Field(default=1, ge=1)

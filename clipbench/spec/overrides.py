@@ -1,0 +1,130 @@
+"""Single values of a spec set from outside, `optimizers.sgd.lr=0.2`, under the same rules as the file itself."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from clipbench.errors import Fault, SpecError
+from clipbench.spec.document import Document, Mark, Where, parse
+from clipbench.spec.wording import found, nearest
+
+# Sections that a spec may leave out, so that a key in them can be set without them.
+_OPTIONAL = ("schedule", "evaluate", "target", "measure")
+_OPTIONAL_IN_ARM = ("clip", "schedule")
+
+
+def overridden(document: Document, overrides: Sequence[str]) -> Document:
+    """The document with each `path=value` set, in their order.
+
+    A path is keys and list places (from 0) joined by dots. A key may itself have dots, blanks or equals signs
+    in it: of the keys that are there, the longest that fits is meant. The value is YAML on one line, so that
+    `[0.1, 0.3]` is a list and `1e-3` a number. A plain name `x` on the way counts as `{use: x}`.
+    """
+    data, values, keys = deepcopy(document.data), dict(document.values), dict(document.keys)
+    faults = list(document.faults)
+    for override in overrides:
+        mark = Mark(f"--set {override}")
+        try:
+            where, value = _split(data, override, mark)
+            _put(data, where, value)
+        except SpecError as error:
+            faults += error.faults
+            continue
+        for marks in (values, keys):
+            for stale in [path for path in marks if path[: len(where)] == where]:
+                del marks[stale]
+        for size in range(1, len(where)):
+            values.setdefault(where[:size], mark)
+            keys.setdefault(where[:size], mark)
+        values[where] = keys[where] = mark
+    return replace(document, data=data, values=values, keys=keys, faults=tuple(faults))
+
+
+def _split(data: dict[str, Any], override: str, mark: Mark) -> tuple[Where, Any]:
+    """The path that an override means in `data`, and its value."""
+    node: Any = data
+    where: Where = ()
+    rest = override
+    while True:
+        if isinstance(node, str) and where:
+            node = {"use": node}
+        key, sign, after = _next(node, rest)
+        if not sign:
+            raise _refused(mark, "expected KEY=VALUE, such as optimizers.sgd.lr=0.2")
+        if sign == "=":
+            return (*where, _place(node, where, key, mark)), _value(after, mark)
+        known = _place(node, where, key, mark)
+        if isinstance(node, dict) and key not in node:
+            if key not in _creatable(where):
+                raise _refused(mark, f"there is no {key!r} in {_name(where)}; {nearest(key, node)}")
+            node = {}
+        else:
+            node = node[known]
+        where, rest = (*where, known), after
+
+
+def _next(node: Any, rest: str) -> tuple[str, str, str]:
+    """The next key, what follows it (`.`, `=` or nothing), and the rest."""
+    fits = (
+        [key for key in node if rest.startswith(key) and rest[len(key) :][:1] in {".", "="}]
+        if isinstance(node, dict)
+        else []
+    )
+    if fits:
+        key = max(fits, key=len)
+        return key, rest[len(key)], rest[len(key) + 1 :]
+    size = next((place for place, character in enumerate(rest) if character in ".="), len(rest))
+    return rest[:size], rest[size : size + 1], rest[size + 1 :]
+
+
+def _place(node: Any, where: Where, key: str, mark: Mark) -> str | int:
+    if isinstance(node, list):
+        if not key.isdecimal() or int(key) >= len(node):
+            raise _refused(
+                mark, f"{_name(where)} is a list of {len(node)}: {key!r} is not a place from 0 to {len(node) - 1}"
+            )
+        return int(key)
+    if not isinstance(node, dict):
+        raise _refused(mark, f"{_name(where)} is {found(node)}: nothing can be set in it")
+    if not key:
+        raise _refused(mark, "a key is missing; expected KEY=VALUE, such as optimizers.sgd.lr=0.2")
+    return key
+
+
+def _creatable(where: Where) -> tuple[str, ...]:
+    if not where:
+        return _OPTIONAL
+    return _OPTIONAL_IN_ARM if len(where) == 2 and where[0] == "optimizers" else ()
+
+
+def _value(text: str, mark: Mark) -> Any:
+    try:
+        value, _, faults = parse(text, mark.file)
+    except SpecError as error:
+        raise _refused(mark, *(fault.message for fault in error.faults)) from error
+    if faults:
+        raise _refused(mark, *(fault.message for fault in faults))
+    if not text.strip():
+        raise _refused(mark, "no value after the equals sign")
+    return value
+
+
+def _put(data: dict[str, Any], where: Where, value: Any) -> None:
+    node: Any = data
+    for key in where[:-1]:
+        if isinstance(node, dict) and key not in node:
+            node[key] = {}
+        if isinstance(node[key], str):
+            node[key] = {"use": node[key]}
+        node = node[key]
+    node[where[-1]] = value
+
+
+def _name(where: Where) -> str:
+    return repr(".".join(str(part) for part in where)) if where else "the spec"
+
+
+def _refused(mark: Mark, *messages: str) -> SpecError:
+    faults: Mapping[str, Fault] = {message: mark.fault(message) for message in messages}
+    return SpecError(mark.file, list(faults.values()))

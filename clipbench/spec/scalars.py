@@ -1,0 +1,30 @@
+"""Scalars as YAML 1.2 reads them: PyYAML follows 1.1, where `1e-3` is text, `no` is false and `10:30` is 630."""
+
+import re
+from collections.abc import Callable
+
+_NULL = {"", "~", "null", "Null", "NULL"}
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], int | float]], ...] = (
+    (re.compile(r"[-+]?[0-9]+"), int),
+    (re.compile(r"0o[0-7]+"), lambda text: int(text[2:], 8)),
+    (re.compile(r"0x[0-9a-fA-F]+"), lambda text: int(text[2:], 16)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)"), lambda text: float(text.replace(".", ""))),
+    (re.compile(r"\.(nan|NaN|NAN)"), lambda _: float("nan")),
+)
+
+
+def scalar(text: str) -> bool | int | float | str | None:
+    """What an unquoted YAML scalar means in the core schema of YAML 1.2 (yaml.org/spec/1.2.2, section 10.3)."""
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    for pattern, convert in _NUMBERS:
+        if pattern.fullmatch(text):
+            try:
+                return convert(text)
+            except ValueError:  # more digits than Python converts: no number that a spec could mean
+                return text
+    return text

@@ -1,0 +1,66 @@
+"""The spec as a JSON Schema, so that editors complete its keys and mark what is wrong while it is written."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from clipbench.spec.catalogue import OWN, Entry, Kind, shelf
+from clipbench.spec.models import SpecFile
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_FROM_ELSEWHERE = {"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"}
+
+
+def json_schema(*, shelves: Path = OWN) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a spec, with the names and options of what stands on the shelves."""
+    schema = SpecFile.model_json_schema()
+    definitions = schema["$defs"]
+    use = definitions.pop("Use")
+    definitions["Task"] = _with_entries(use, "tasks", shelves)
+    definitions["Probe"] = _with_entries(use, "probes", shelves)
+    definitions["ArmSettings"] = _with_entries(definitions["ArmSettings"], "optimizers", shelves)
+    schema["properties"]["task"] = _one_or_several("Task", _names("tasks", shelves))
+    probes = definitions["MeasureSettings"]["properties"]["probes"]
+    probes["items"] = {"anyOf": [_names("probes", shelves), {"$ref": "#/$defs/Probe"}]}
+    return {"$schema": _DRAFT, **schema, "title": "clipbench spec"}
+
+
+def _names(kind: Kind, shelves: Path) -> dict[str, Any]:
+    return {"anyOf": [{"enum": [entry.name for entry in _usable(kind, shelves)]}, _FROM_ELSEWHERE]}
+
+
+def _usable(kind: Kind, shelves: Path) -> list[Entry]:
+    return [entry for entry in shelf(kind, shelves) if not entry.broken]
+
+
+def _one_or_several(name: str, names: dict[str, Any]) -> dict[str, Any]:
+    one = {"anyOf": [names, {"$ref": f"#/$defs/{name}"}]}
+    return {"anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}]}
+
+
+def _with_entries(model: dict[str, Any], kind: Kind, shelves: Path) -> dict[str, Any]:
+    """A model that is open for options, closed again for each entry by the options which that has."""
+    fixed = dict.fromkeys(model["properties"], True)
+    rules = []
+    for entry in _usable(kind, shelves):
+        options = {option.name: _value(option.accepts, option.doc, grid=kind != "probes") for option in entry.options}
+        rules.append(
+            {
+                "if": {"properties": {"use": {"const": entry.name}}, "required": ["use"]},
+                "then": {
+                    "properties": fixed | options,
+                    "required": [option.name for option in entry.options if option.required],
+                    "additionalProperties": False,
+                },
+            }
+        )
+    properties = model["properties"] | {"use": _names(kind, shelves)}
+    return {**model, "properties": properties, "additionalProperties": True, **({"allOf": rules} if rules else {})}
+
+
+def _value(accepts: Any, doc: str, *, grid: bool) -> dict[str, Any]:
+    one = TypeAdapter(accepts).json_schema()
+    several = {"type": "array", "items": one, "minItems": 1}
+    described = {"anyOf": [one, several]} if grid else dict(one)
+    return described | ({"description": doc} if doc else {})

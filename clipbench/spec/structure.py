@@ -1,0 +1,82 @@
+"""A spec's shape checked against its models, with every fault at its place in the file."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from clipbench.errors import Fault
+from clipbench.spec.document import Document, Where
+from clipbench.spec.models import (
+    BudgetSettings,
+    Clip,
+    EvaluateSettings,
+    MeasureSettings,
+    ScheduleSettings,
+    SpecFile,
+    TargetSettings,
+)
+from clipbench.spec.wording import mismatch, nearest, written
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "budget": BudgetSettings,
+    "clip": Clip,
+    "evaluate": EvaluateSettings,
+    "measure": MeasureSettings,
+    "schedule": ScheduleSettings,
+    "target": TargetSettings,
+}
+
+# By pydantic's name of the error, given its context.
+_EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "int_type": lambda _: "expected a whole number",
+    "float_type": lambda _: "expected a number",
+    "finite_number": lambda _: "expected a finite number",
+    "string_type": lambda _: "expected text",
+    "model_type": lambda _: "expected a mapping",
+    "dict_type": lambda _: "expected a mapping",
+    "list_type": lambda _: "expected a list",
+    "tuple_type": lambda _: "expected a list",
+    "literal_error": lambda context: f"expected {context['expected']}",
+    "string_pattern_mismatch": lambda _: "expected auto, cpu, mps, cuda or cuda:N",
+    "greater_than": lambda context: f"must be above {written(context['gt'])}",
+    "greater_than_equal": lambda context: f"must be at least {written(context['ge'])}",
+    "less_than": lambda context: f"must be below {written(context['lt'])}",
+    "less_than_equal": lambda context: f"must be at most {written(context['le'])}",
+    "too_short": lambda _: "at least one is needed",
+}
+
+
+def checked(document: Document) -> tuple[SpecFile | None, list[Fault]]:
+    """The spec as its models have it, or None and the faults of its shape."""
+    try:
+        return SpecFile.model_validate(document.data), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        # Where every item of a list is at fault, pydantic also finds the list too short.
+        return None, [_fault(document, one) for one in errors if one["type"] != "too_short" or not one["input"]]
+
+
+def _fault(document: Document, error: ErrorDetails) -> Fault:
+    where = _where(document.data, error["loc"])
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "missing":
+        return document.fault(where, f"the key {error['loc'][-1]!r} is missing", key=True)
+    if kind == "extra_forbidden":
+        model = _SECTIONS[str(where[-2])] if len(where) > 1 else SpecFile
+        return document.fault(where, f"there is no such key; {nearest(str(where[-1]), model.model_fields)}", key=True)
+    if kind == "value_error":
+        return document.fault(where, str(context["error"]), key="[key]" in error["loc"])
+    expected = _EXPECTED[kind](context) if kind in _EXPECTED else error["msg"]
+    return document.fault(where, mismatch(expected, error["input"]))
+
+
+def _where(data: Any, loc: tuple[str | int, ...]) -> Where:
+    """The path in the file that pydantic's location means, without the names that it gives to branches."""
+    where: Where = ()
+    for part in loc:
+        inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if inside:
+            where, data = (*where, part), data[part]
+    return where

@@ -1,0 +1,60 @@
+"""How a spec's faults are worded: what was found, and the nearest name that would have been right."""
+
+import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from clipbench.spec.scalars import scalar
+
+_WORDS_FOR_BOOL = {"yes", "no", "on", "off", "y", "n"}
+
+
+def mismatch(expected: str, value: Any) -> str:
+    """What was expected and what was found instead, with the likely slip where there is one."""
+    slip = ""
+    if isinstance(value, str) and "bool" in expected and value.lower() in _WORDS_FOR_BOOL:
+        slip = " (a word in YAML 1.2: write true or false)"
+    elif isinstance(value, str) and not isinstance(scalar(value), str | None):
+        slip = " (write it without quotes)"
+    return f"{expected}, found {found(value)}{slip}"
+
+
+def found(value: Any) -> str:
+    """A value as the reader of the spec would call it."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "infinity" if math.isinf(value) else "not-a-number (.nan)"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return f"the list [{', '.join(written(item) for item in value)}]"
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    return str(value)
+
+
+def written(value: Any) -> str:
+    """A value as YAML would have it, short: 0.1, 1e-05, true, null, (0.9, 0.999); whole floats lose their `.0`."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, list | tuple):
+        return f"({', '.join(written(item) for item in value)})"
+    return str(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or the known names where none is near."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    if not close:  # difflib minds the case; people slip there most
+        lowered = {candidate.lower(): candidate for candidate in names}
+        close = [lowered[near] for near in get_close_matches(name.lower(), lowered, n=1)]
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "there are none"

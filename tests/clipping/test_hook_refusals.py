@@ -1,0 +1,121 @@
+"""What the clip refuses, at construction and at a step, and that nothing has changed by then."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from clipbench.clipping.hook import CoordinateClip
+from clipbench.errors import ClipbenchError
+
+
+def set_gradient(weight: nn.Parameter, *values: float) -> None:
+    weight.grad = torch.tensor(values)
+
+
+def one_parameter() -> tuple[nn.Parameter, torch.optim.Optimizer]:
+    weight = nn.Parameter(torch.zeros(5))
+    return weight, torch.optim.SGD([weight], lr=1.0)
+
+
+def test_settings_survive_a_round_trip() -> None:
+    weight, optimizer = one_parameter()
+    hook = CoordinateClip(optimizer, 0.1, of="update")
+    other = CoordinateClip(torch.optim.SGD([weight], lr=0.1), 0.4)
+    other.load_state_dict(hook.state_dict())
+    assert (other.fraction, other.of) == (0.1, "update")
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"fraction": 0.2}, "keys 'fraction' and 'of'"),
+        ({"fraction": 0.2, "of": "gradient", "sharp": 1}, "keys 'fraction' and 'of'"),
+        ({"fraction": 1.0, "of": "gradient"}, "below 1"),
+        ({"fraction": 0.2, "of": "numerator"}, "SGD has no numerator"),
+    ],
+)
+def test_wrong_settings_are_refused_and_change_nothing(state: dict[str, Any], message: str) -> None:
+    _, optimizer = one_parameter()
+    hook = CoordinateClip(optimizer, 0.1)
+    with pytest.raises(ValueError, match=message):
+        hook.load_state_dict(state)
+    assert hook.state_dict() == {"fraction": 0.1, "of": "gradient"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"fraction": 1}, ValueError, "at least 0 and below 1"),
+        ({"fraction": 1.5}, ValueError, "at least 0 and below 1"),
+        ({"fraction": -0.1}, ValueError, "at least 0 and below 1"),
+        ({"fraction": math.nan}, ValueError, "at least 0 and below 1"),
+        ({"fraction": math.inf}, ValueError, "at least 0 and below 1"),
+        ({"fraction": "0.1"}, TypeError, "must be a number"),
+        ({"fraction": None}, TypeError, "must be a number"),
+        ({"fraction": True}, TypeError, "must be a number"),
+        ({"fraction": 0.1, "of": "gradients"}, ValueError, "it is one of 'gradient', 'numerator', 'update'"),
+        ({"fraction": 0.1, "of": "numerator"}, ValueError, "SGD has no numerator"),
+    ],
+)
+def test_a_wrong_clip_is_refused_before_anything_changes(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    weight, optimizer = one_parameter()
+    with pytest.raises(error, match=message):
+        CoordinateClip(optimizer, **arguments)
+    set_gradient(weight, 5.0, 4.0, 3.0, 2.0, 1.0)
+    optimizer.step()
+    assert weight.tolist() == [-5.0, -4.0, -3.0, -2.0, -1.0]
+    CoordinateClip(optimizer, 0.1)
+
+
+def test_what_is_no_optimizer_is_refused() -> None:
+    with pytest.raises(TypeError, match="not Linear"):
+        CoordinateClip(nn.Linear(1, 1), 0.1)  # type: ignore[arg-type]
+
+
+def test_a_second_clip_on_one_optimizer_is_refused() -> None:
+    _, optimizer = one_parameter()
+    CoordinateClip(optimizer, 0.1)
+    with pytest.raises(ValueError, match="has a CoordinateClip already"):
+        CoordinateClip(optimizer, 0.2)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.4])
+def test_a_step_without_gradients_is_refused(fraction: float) -> None:
+    _, optimizer = one_parameter()
+    CoordinateClip(optimizer, fraction)
+    with pytest.raises(ClipbenchError, match="no parameter has a gradient"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("call", [lambda o, f: o.step(f), lambda o, f: o.step(closure=f)])
+def test_a_closure_is_refused(call: Callable[[torch.optim.Optimizer, Callable[[], float]], None]) -> None:
+    weight, optimizer = one_parameter()
+    CoordinateClip(optimizer, 0.4)
+    set_gradient(weight, 5.0, 4.0, 3.0, 2.0, 1.0)
+    with pytest.raises(ClipbenchError, match="closure"):
+        call(optimizer, lambda: 0.0)
+    assert torch.equal(weight, torch.zeros(5))
+
+
+def test_sparse_gradients_are_refused() -> None:
+    table = nn.Embedding(10, 2, sparse=True)
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+    CoordinateClip(optimizer, 0.4)
+    table(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(ClipbenchError, match="sparse"):
+        optimizer.step()
+
+
+def test_updates_of_half_precision_are_refused() -> None:
+    weight = nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    CoordinateClip(optimizer, 0.4, of="update")
+    weight.grad = torch.ones_like(weight)
+    with pytest.raises(ClipbenchError, match="bfloat16"):
+        optimizer.step()

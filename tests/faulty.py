@@ -1,0 +1,162 @@
+"""Optimizers, probes and tasks with a fault each, for the tests that must catch it."""
+
+import os
+import signal
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from clipbench.contracts import Batch, Problem, Snapshot
+from clipbench.tasks.quadratic import build as quadratic
+
+
+class Unmoving(torch.optim.SGD):
+    """Looks like SGD and never steps (pitfall 13: a benchmark that timed no-ops)."""
+
+    def step(self) -> None: ...
+
+
+class SignOnly(torch.optim.Optimizer):
+    """The sign of the raw gradient: no clip of the gradient can change it (pitfall 1: an arm that is its own twin)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] * parameter.grad.sign()
+
+
+class OptionDropper(torch.optim.SGD):
+    """Takes any option and drops those it does not know (pitfall 19)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, **rest: Any) -> None:  # noqa: ARG002
+        super().__init__(parameters, lr=lr)
+
+
+class OtherMomentum(torch.optim.SGD):
+    """Runs with another value than it was told (pitfall 14: a log that prints what was never applied)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float) -> None:
+        super().__init__(parameters, lr=lr, momentum=momentum / 2)
+
+
+class HiddenOption(torch.optim.SGD):
+    """Keeps an option where nobody sees it, and uses it."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, scale: float = 1.0) -> None:
+        super().__init__(parameters, lr=lr * scale)
+        self.param_groups[0]["lr"] = lr
+        self._hidden = scale
+
+    def step(self) -> None:
+        self.param_groups[0]["lr"] *= self._hidden
+        super().step()
+        self.param_groups[0]["lr"] /= self._hidden
+
+
+class Killed(torch.optim.SGD):
+    """Kills its own process at the fifth step, as the kernel does when memory runs out."""
+
+    steps = 0
+
+    def step(self) -> None:
+        super().step()
+        self.steps += 1
+        if self.steps == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Raising(torch.optim.SGD):
+    """Raises at the fifth step."""
+
+    steps = 0
+
+    def step(self) -> None:
+        super().step()
+        self.steps += 1
+        if self.steps == 5:
+            raise RuntimeError("the fifth step is too far")
+
+
+class Spiking(torch.optim.SGD):
+    """Throws the weights far off at step 6 and back at step 7: a spike that recovers."""
+
+    steps = 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        super().step()
+        self.steps += 1
+        for parameter in self.param_groups[0]["params"]:
+            if self.steps == 6:
+                self._kept = parameter.clone()
+                parameter.mul_(1e6)
+            elif self.steps == 7:
+                parameter.copy_(self._kept)
+
+
+def not_an_optimizer(parameters: object, lr: float) -> int:  # noqa: ARG001
+    return 3
+
+
+def failing_probe(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:
+    """Says one thing, then fails at step 10 only."""
+    yield "", "probed", float(snapshot.step)
+    if snapshot.step == 10:
+        raise ValueError("nothing to see at step 10")
+
+
+def meddling_probe(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:
+    """Draws random numbers, computes gradients and switches modes, as a probe may while it looks."""
+    model = snapshot.problem.model
+    model.train()
+    snapshot.problem.loss(model, snapshot.batch).backward()
+    yield "", "drawn", float(torch.rand(()))
+
+
+class Noisy(nn.Module):
+    """A quadratic with dropout and a batch norm in its way: training draws random numbers and moves buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layers(inputs).square().mean()
+
+
+def noisy(seed: int, device: torch.device) -> Problem:
+    """A task whose training depends on random state and buffers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Noisy().to(device)
+
+    def batch(number: int) -> Batch:
+        inputs = torch.randn(16, 6, generator=torch.Generator().manual_seed(1000 * seed + number))
+        return Batch({"inputs": inputs}, samples=16)
+
+    def stream(start: int) -> Iterable[Batch]:
+        while True:
+            yield batch(start)
+            start += 1
+
+    held = [batch(-number) for number in range(1, 5)]
+    return Problem(model, lambda model, batch: model(batch["inputs"]), stream, held, held)
+
+
+def lost_in_space(seed: int, device: torch.device) -> Problem:
+    """A task whose loss turns into NaN at the seventh batch."""
+    problem = quadratic(seed, device, dimension=8)
+    count = [0]
+
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        count[0] += model.training
+        value = problem.loss(model, batch)
+        return value * float("nan") if count[0] > 9 else value  # three of them are taken by the liveness check
+
+    return Problem(problem.model, loss, problem.train_batches, problem.eval_batches, problem.probe_batches)

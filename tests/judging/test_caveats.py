@@ -1,0 +1,197 @@
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from judging.made import HERE, question, quickstart, record, run
+
+from clipbench.budget import Budget
+from clipbench.judging.caveats import CLOCK, OWN_POINTS, RATES
+from clipbench.judging.compare import compare
+from clipbench.records import Measure, Record
+
+
+def said(records: list[Record], *arms: str, baseline: str = "sgd", target: float | None = None) -> str:
+    return "\n".join(compare(records, question(*arms, baseline=baseline, target=target)).caveats)
+
+
+def fair(seeds: int = 5, **changes: Any) -> list[Record]:
+    """Two arms about which there is little to warn of: `seeds` seeds each, no sharpness."""
+    return [
+        record(run(arm, seed=seed, **changes), [5.0, 3.0 + 0.1 * seed + 0.01 * index])
+        for seed in range(seeds)
+        for index, arm in enumerate(("sgd", "adam"))
+    ]
+
+
+def elsewhere(records: list[Record], **environment: Any) -> list[Record]:
+    """The same records, the last one made in another environment."""
+    return [*records[:-1], replace(records[-1], environment=replace(HERE, **environment))]
+
+
+def with_last_run(records: list[Record], **changes: Any) -> list[Record]:
+    return [*records[:-1], replace(records[-1], run=replace(records[-1].run, **changes))]
+
+
+def test_a_fair_comparison_has_only_the_caveats_that_always_apply() -> None:
+    assert compare(fair(), question("sgd", "adam")).caveats == (RATES, CLOCK)
+
+
+def test_a_single_arm_needs_no_word_on_learning_rates() -> None:
+    single = [record(run(seed=seed), [5.0, 3.0]) for seed in range(5)]
+    assert compare(single, question("sgd")).caveats == (CLOCK,)
+
+
+def test_a_diverged_run_is_named_with_its_reason() -> None:
+    assert "code_lm/adam/seed 2 diverged: the loss is nan at step 120 (counted, in no mean)." in said(
+        quickstart(), "sgd", "sgd+clip", "adam"
+    )
+
+
+def test_a_failed_run_is_named_with_the_cause_of_its_traceback() -> None:
+    failed = record(run("adam"), [], status="failed", reason="Traceback\n  File x\nValueError: no such token")
+    assert "code_lm/adam/seed 0 failed: ValueError: no such token" in said([*fair()[:1], failed], "sgd", "adam")
+
+
+def test_a_failure_without_a_reason_says_so() -> None:
+    failed = record(run("adam"), [], status="failed")
+    assert "seed 0 failed: no reason was recorded" in said([*fair()[:1], failed], "sgd", "adam")
+
+
+def test_unfinished_runs_are_named() -> None:
+    records = [*fair()[:-1], record(run("adam", seed=4), [5.0], status="unfinished")]
+    assert "Not finished, and in no number: code_lm/adam/seed 4." in said(records, "sgd", "adam")
+
+
+def test_few_seeds_say_what_they_can_resolve() -> None:
+    # t(0.975, 2)/√3 = 4.303/1.732 = 2.48
+    assert "With 3 finished seeds a difference is decided only where its mean exceeds 2.5" in said(fair(3))
+    assert "finished seeds a difference" not in said(fair(5))
+
+
+def test_one_seed_says_that_nothing_is_decided() -> None:
+    assert "An arm with 1 finished seed has no error" in said(fair(1))
+
+
+def test_several_differences_are_said_to_be_uncorrected() -> None:
+    three = [*fair(), *(record(run("lion", seed=seed), [5.0, 3.0]) for seed in range(5))]
+    assert "2 differences are judged, each at 95 % by itself" in said(three, "sgd", "adam", "lion")
+
+
+def test_own_points_are_said_where_there_is_sharpness() -> None:
+    assert OWN_POINTS in said(quickstart())
+
+
+def test_non_positive_sharpness_is_counted() -> None:
+    caveats = said(quickstart())
+    assert "Sharpness was zero or negative in some measurements (sgd on code_lm 2 of 9)" in caveats
+    positive = [record(run(), [5.0, 3.0], sharpness=[1.0])]
+    assert "zero or negative" not in said(positive)
+
+
+def test_undefined_sharpness_is_counted_apart() -> None:
+    undefined = [record(run(), [5.0, 3.0], sharpness=[1.0, float("nan")])]
+    assert "(sgd on code_lm 0 of 2 (and 1 undefined))" in said(undefined)
+
+
+def test_a_missing_baseline_is_said_for_its_task() -> None:
+    only_adam = [r for r in fair() if r.run.arm.name == "adam"]
+    caveats = said(only_adam, "sgd", "adam")
+    assert "The baseline sgd has no finished run on code_lm" in caveats
+    assert "No runs of sgd on code_lm." in caveats
+
+
+def test_a_baseline_that_diverged_everywhere_is_missing() -> None:
+    records = [record(run("adam"), [5.0, 3.0]), record(run(), [5.0, 9.0], status="diverged")]
+    assert "The baseline sgd has no finished run on code_lm" in said(records, "sgd", "adam")
+
+
+def test_a_clipped_arm_without_a_twin_is_not_judged() -> None:
+    lone = [record(run("adam+clip", clip=0.5), [5.0, 3.0]), record(run(), [5.0, 3.0])]
+    assert "adam+clip has no twin on code_lm" in said(lone, "sgd", "adam+clip")
+    assert "has no twin" not in said(quickstart())
+
+
+def test_an_arm_that_is_secretly_its_twin_is_exposed() -> None:
+    records = [record(run(seed=seed), [5.0, 3.0 + seed]) for seed in (0, 1)]
+    records += [record(run("sgd+clip", seed=seed, clip=0.1), [5.0, 3.0 + seed]) for seed in (0, 1)]
+    same = "sgd+clip and its twin sgd end at the same loss on every seed of code_lm: the clip may not be acting."
+    assert same in said(records)
+    assert "may not be acting" not in said(quickstart())
+
+
+def test_arms_with_different_seeds_are_named() -> None:
+    caveats = said(fair()[:-1], "sgd", "adam")
+    assert "Arms on code_lm have different seeds (of 0, 1, 2, 3 and 4: adam has 0, 1, 2 and 3)" in caveats
+    assert "different seeds" not in said(fair())
+
+
+def test_a_target_that_nobody_reached_is_said() -> None:
+    assert "No arm reached the target loss 1 on code_lm." in said(fair(), target=1.0)
+    assert "No arm reached" not in said(fair(), target=3.0)
+    assert "No arm reached" not in said(fair())
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"machine_id": "m2"}, "come from 2 machines: times are not comparable"),
+        (
+            {"numerics_id": "n2", "numerics": {"torch": "2.14.0", "threads": 1}},
+            "under 2 numerical set-ups (they differ in torch): equal seeds need not give equal bits",
+        ),
+        ({"numerics_id": "n2"}, "under 2 numerical set-ups (their ids differ)"),
+        (
+            {"device_name": "H100"},
+            "come from several devices (Xeon at 2.2 GHz and H100): times are not comparable",
+        ),
+        ({"side_by_side": 4}, "Up to 4 runs of code_lm were timed side by side"),
+    ],
+)
+def test_runs_from_different_places_are_not_comparable(environment: dict[str, Any], sentence: str) -> None:
+    assert sentence in said(elsewhere(fair(), **environment))
+    assert sentence not in said(fair())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"budget": Budget(400, "steps")},
+            "differ in their budget (200 steps and 400 steps): their losses are not",
+        ),
+        ({"data": "ab" * 32}, "differ in their data (none of the disk and abababababab): their losses are not"),
+        ({"threads": 2}, "differ in their number of threads (1 and 2)"),
+        ({"measure": Measure(25, 50)}, "differ in their evaluation cadence (every 50 steps and every 25 steps)"),
+    ],
+)
+def test_runs_that_were_not_made_alike_are_named(changes: dict[str, Any], sentence: str) -> None:
+    assert sentence in said(with_last_run(fair(), **changes))
+    assert sentence not in said(fair())
+
+
+def test_one_task_name_for_two_tasks_is_exposed() -> None:
+    task = run().task
+    records = with_last_run(fair(), task=replace(task, options={"width": 128}, source="new"))
+    assert "code_lm is not one task in all runs: " in said(records)
+    assert "options.width is none and 128" in said(records)
+    assert "its code changed" in said(records)
+
+
+def test_one_arm_name_for_two_arms_is_exposed() -> None:
+    records = with_last_run(fair(), arm=run("adam", lr=0.5).arm)
+    caveats = said(records)
+    assert re.search(r"adam on code_lm is not one arm in all its runs: optimizer.options.lr is 0.1 and 0.5", caveats)
+    assert "is not one arm" not in said(fair())
+
+
+def test_nothing_timed_needs_no_clock_and_no_machine() -> None:
+    unfinished = [replace(r, outcome=None) for r in elsewhere(fair(), machine_id="m2", side_by_side=2)]
+    caveats = said(unfinished)
+    assert CLOCK not in caveats
+    assert "times" not in caveats
+
+
+def test_records_without_an_environment_are_compared_all_the_same() -> None:
+    bare = [replace(r, environment=None) for r in fair()]
+    assert compare(bare, question("sgd", "adam")).caveats == (RATES, CLOCK)

@@ -1,0 +1,14 @@
+import subprocess
+import sys
+
+
+def test_judging_and_report_load_neither_torch_nor_scipy() -> None:
+    program = """
+import sys
+import clipbench.judging.compare
+import clipbench.report.listing, clipbench.report.progress, clipbench.report.readme
+import clipbench.report.render, clipbench.report.show
+print([name for name in ("torch", "scipy", "numpy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

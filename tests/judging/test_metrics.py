@@ -1,0 +1,118 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judging.made import record, run
+
+from clipbench.judging.metrics import (
+    clipped_fraction,
+    final_loss,
+    losses,
+    metrics,
+    sharpness,
+    status,
+    steps_to_target,
+)
+from clipbench.records import DIRECTIONAL_SHARPNESS, Measurement
+
+
+def test_the_final_loss_is_the_last_and_not_the_least() -> None:
+    assert final_loss(record(run(), [5.0, 2.0, 3.0])) == 3.0
+
+
+def test_the_final_loss_is_the_last_by_step_whatever_the_order_in_the_file() -> None:
+    assert final_loss(record(run(), {200: 3.0, 0: 5.0, 50: 2.0})) == 3.0
+
+
+def test_a_nan_at_the_end_is_the_final_loss_and_not_zero() -> None:
+    assert math.isnan(final_loss(record(run(), [5.0, 2.0, math.nan])))
+
+
+def test_a_run_without_an_evaluation_has_no_final_loss() -> None:
+    assert math.isnan(final_loss(record(run(), [])))
+
+
+def test_the_target_is_hit_at_the_first_evaluated_step_at_or_below_it() -> None:
+    assert steps_to_target(record(run(), [5.0, 3.0, 2.0, 4.0, 1.0]), 3.0) == 50
+
+
+def test_the_least_step_counts_under_an_uneven_cadence() -> None:
+    # evaluation 1 is at step 150, evaluation 2 at step 40: the index of an evaluation is not its time
+    curve = {0: 5.0, 150: 1.0, 40: 1.5, 170: 0.5}
+    assert steps_to_target(record(run(), curve), 2.0) == 40
+
+
+def test_a_target_below_every_loss_is_never_reached() -> None:
+    assert steps_to_target(record(run(), [5.0, 3.0]), 2.9) == math.inf
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_never_hit_a_target(value: float) -> None:
+    assert steps_to_target(record(run(), [5.0, value, 4.0]), 3.0) == math.inf
+
+
+@pytest.mark.parametrize("ended", ["diverged", "failed"])
+def test_a_run_that_diverged_or_failed_misses_the_target_it_touched(ended: str) -> None:
+    assert steps_to_target(record(run(), [5.0, 1.0, 9.0], status=ended), 3.0) == math.inf  # type: ignore[arg-type]
+
+
+def test_an_unfinished_run_has_neither_hit_nor_missed() -> None:
+    unfinished = record(run(), [5.0, 1.0], status="unfinished")
+    assert steps_to_target(unfinished, 3.0) is None
+    assert status(unfinished) == "unfinished"
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=1), st.floats(0.1, 10.0), st.floats(0.1, 10.0))
+def test_a_harder_target_never_takes_fewer_steps(curve: list[float], one: float, other: float) -> None:
+    made = record(run(), curve)
+    easy, hard = steps_to_target(made, max(one, other)), steps_to_target(made, min(one, other))
+    assert easy is not None
+    assert hard is not None
+    assert easy <= hard
+
+
+def test_sharpness_is_the_mean_log_of_positive_values_and_counts_the_rest() -> None:
+    of = sharpness(record(run(), [5.0], sharpness=[4.0, 1.0, -2.0, 0.0, math.nan, math.inf]))
+    assert of.mean_log == pytest.approx(math.log(2.0))
+    assert (of.positive, of.non_positive, of.undefined) == (2, 2, 2)
+
+
+def test_sharpness_without_a_positive_value_has_no_mean() -> None:
+    of = sharpness(record(run(), [5.0], sharpness=[-1.0]))
+    assert math.isnan(of.mean_log)
+    assert (of.positive, of.non_positive) == (0, 1)
+
+
+def test_sharpness_along_another_direction_is_another_quantity() -> None:
+    made = record(run(), [5.0], sharpness=[4.0])
+    ghost = Measurement(50, 0.0, "adam", DIRECTIONAL_SHARPNESS, 1e6)
+    assert sharpness(record(run(), [5.0], sharpness=[4.0])) == sharpness(
+        type(made)(made.run, made.environment, made.outcome, (*made.measurements, ghost))
+    )
+
+
+def test_the_clipped_fraction_is_the_mean_of_what_was_measured() -> None:
+    assert clipped_fraction(record(run(clip=0.1), [5.0], clipped=[0.1, 0.3])) == pytest.approx(0.2)
+
+
+def test_an_arm_without_a_clip_has_no_clipped_fraction() -> None:
+    assert clipped_fraction(record(run(), [5.0])) is None
+
+
+def test_a_clip_that_was_never_measured_is_undefined_and_not_zero() -> None:
+    measured = clipped_fraction(record(run(clip=0.1), [5.0]))
+    assert measured is not None
+    assert math.isnan(measured)
+
+
+def test_milliseconds_a_step_are_the_outcomes_median() -> None:
+    assert metrics(record(run(), [5.0], step_seconds=0.0123), target=None).step_milliseconds == pytest.approx(12.3)
+
+
+def test_without_a_target_there_are_no_steps_to_it() -> None:
+    assert metrics(record(run(), [5.0]), target=None).steps_to_target is None
+
+
+def test_a_run_that_resumed_keeps_the_order_of_its_steps() -> None:
+    assert [step for step, _ in losses(record(run(), {0: 5.0, 100: 3.0, 50: 4.0}))] == [0, 50, 100]

@@ -1,0 +1,163 @@
+import math
+from dataclasses import replace
+
+import pytest
+from judging.made import question, quickstart, record, run
+
+from clipbench.judging.compare import compare
+from clipbench.judging.comparison import Twin
+from clipbench.judging.twins import is_twin
+from clipbench.records import Arm, Record, Schedule
+
+CLIPPED = run("sgd+clip", lr=1.0, clip=0.1, options={"momentum": 0.9}).arm
+
+
+def twin_of(records: list[Record], *, target: float | None = None) -> Twin:
+    (found,) = compare(records, question(target=target)).twins
+    return found
+
+
+def pair(clipped: list[tuple[list[float], list[float]]], bare: list[tuple[list[float], list[float]]]) -> list[Record]:
+    """Seeds of sgd+clip and of sgd, each as its losses and its sharpness."""
+    ours = [
+        record(run("sgd+clip", seed=seed, clip=0.1), losses, sharpness=sharpness)
+        for seed, (losses, sharpness) in enumerate(clipped)
+    ]
+    theirs = [
+        record(run("sgd", seed=seed), losses, sharpness=sharpness) for seed, (losses, sharpness) in enumerate(bare)
+    ]
+    return [*ours, *theirs]
+
+
+@pytest.mark.parametrize(
+    ("other", "is_one"),
+    [
+        (run("sgd", lr=1.0, options={"momentum": 0.9}).arm, True),
+        (run("sgd", lr=0.1, options={"momentum": 0.9}).arm, True),
+        (run("sgd", lr=1.0, options={"momentum": 0.0}).arm, False),
+        (run("sgd", lr=1.0).arm, False),
+        (run("adam", lr=1.0, options={"momentum": 0.9}).arm, False),
+        (run("sgd", lr=1.0, options={"momentum": 0.9}, schedule=Schedule("cosine")).arm, False),
+        (run("sgd+clip", lr=1.0, clip=0.5, options={"momentum": 0.9}).arm, False),
+    ],
+)
+def test_a_twin_differs_in_clip_and_rate_alone(other: Arm, is_one: bool) -> None:
+    assert is_twin(CLIPPED, other) is is_one
+
+
+def test_an_arm_without_a_clip_has_no_twin() -> None:
+    bare = run("sgd").arm
+    assert not is_twin(bare, bare)
+
+
+def test_an_arms_own_twin_is_a_twin() -> None:
+    assert is_twin(CLIPPED, CLIPPED.twin())
+
+
+def test_the_quickstarts_question_is_answered_in_plain_words() -> None:
+    of = twin_of([r for r in quickstart() if r.run.arm.name != "adam"], target=3.3)
+    assert (of.arm, of.twin, of.task) == ("sgd+clip", "sgd", "code_lm")
+    assert of.learning_rates == (1.0, 0.1)
+    assert not of.same_rate
+    # each clipped seed has geometric mean 0.2, each other 2
+    assert of.sharpness.ratio == pytest.approx(0.1)
+    assert of.sharpness.direction == "lower"
+    assert of.loss.mean == pytest.approx(-0.4 / 3)
+    assert of.step_time.ratio == pytest.approx(1.2)
+    assert (of.fewer_steps_on, of.step_pairs) == (3, 3)
+    assert of.answers == (
+        "lower sharpness: yes (0.1×, 95 % interval 0.1–0.1, 3 seeds)",
+        "lower final loss: undecided (-0.133, 95 % interval -0.28 to 0.01, 3 seeds)",
+        "fewer steps to target: 100 (3/3 seeds reach it) vs 150 (3/3 seeds reach it); fewer on 3 of 3 paired seeds",
+        "less time a step: no (1.2×, 95 % interval 1.2–1.2, 3 seeds)",
+    )
+
+
+def test_only_seeds_with_positive_sharpness_in_both_are_paired() -> None:
+    of = twin_of(
+        pair(
+            clipped=[([5.0, 3.0], [1.0]), ([5.0, 3.0], [-1.0]), ([5.0, 3.0], [2.0])],
+            bare=[([5.0, 3.1], [4.0]), ([5.0, 3.1], [4.0]), ([5.0, 3.1], [-4.0])],
+        )
+    )
+    assert of.sharpness.n == 1
+    assert of.sharpness.ratio == pytest.approx(0.25)
+    assert of.answers[0] == "lower sharpness: undecided (0.25× on 1 seed, no interval)"
+    assert of.loss.n == 3
+
+
+def test_without_a_positive_pair_the_sharpness_is_undecided() -> None:
+    of = twin_of(pair(clipped=[([5.0, 3.0], [-1.0])], bare=[([5.0, 3.1], [4.0])]))
+    assert of.answers[0] == "lower sharpness: undecided (no seed with positive values in both)"
+    assert of.answers[1] == "lower final loss: undecided (-0.1 on 1 seed, no interval)"
+    assert math.isnan(of.sharpness.ratio)
+
+
+def test_a_clip_that_raises_the_sharpness_is_answered_with_no() -> None:
+    of = twin_of(
+        pair(
+            clipped=[([5.0, 3.0], [8.0]), ([5.0, 3.2], [8.1]), ([5.0, 3.1], [8.0])],
+            bare=[([5.0, 2.0], [1.0]), ([5.0, 2.2], [1.0]), ([5.0, 2.1], [1.0])],
+        )
+    )
+    assert of.answers[0].startswith("lower sharpness: no (8.03×, ")
+    assert of.answers[1].startswith("lower final loss: no (+1, 95 % interval 1 to 1")
+    assert of.same_rate
+
+
+def test_a_twin_that_is_identical_is_called_identical() -> None:
+    seeds = [([5.0, 3.0], [1.0]), ([5.0, 3.2], [2.0])]
+    of = twin_of(pair(clipped=seeds, bare=seeds))
+    assert of.answers[0].startswith("lower sharpness: no, identical (1×")
+    assert of.answers[1].startswith("lower final loss: no, identical (+0")
+
+
+def test_a_diverged_twin_leaves_the_loss_undecided_and_misses_the_target() -> None:
+    ours = [record(run("sgd+clip", seed=seed, clip=0.1), [5.0, 3.0]) for seed in (0, 1)]
+    theirs = [record(run("sgd", seed=seed), [5.0, 9.0], status="diverged") for seed in (0, 1)]
+    of = twin_of([*ours, *theirs], target=3.5)
+    assert of.answers[1] == "lower final loss: undecided (no seed that both finished)"
+    assert of.answers[2] == (
+        "fewer steps to target: 50 (2/2 seeds reach it) vs ∞ (0/2 seeds reach it); fewer on 2 of 2 paired seeds"
+    )
+    assert of.answers[3] == "less time a step: undecided (no timed seed in common)"
+
+
+def test_two_misses_are_not_fewer() -> None:
+    of = twin_of(pair(clipped=[([5.0, 4.0], [])], bare=[([5.0, 4.1], [])]), target=1.0)
+    assert (of.fewer_steps_on, of.step_pairs) == (0, 1)
+
+
+def test_an_unfinished_twin_has_no_steps_yet() -> None:
+    ours = record(run("sgd+clip", clip=0.1), [5.0, 3.0])
+    theirs = record(run("sgd"), [5.0], status="unfinished")
+    of = twin_of([ours, theirs], target=3.5)
+    assert "vs no ended seed" in of.answers[2]
+    assert of.answers[2].endswith("fewer on 0 of 0 paired seeds")
+
+
+def test_without_a_target_there_is_no_answer_about_steps() -> None:
+    of = twin_of(pair(clipped=[([5.0, 4.0], [])], bare=[([5.0, 4.1], [])]))
+    assert of.steps is None
+    assert not any("target" in answer for answer in of.answers)
+
+
+def test_twins_meet_on_the_same_task_only() -> None:
+    ours, theirs = pair(clipped=[([5.0, 4.0], [])], bare=[([5.0, 4.1], [])])
+    elsewhere = replace(theirs, run=replace(theirs.run, task=replace(theirs.run.task, name="digits")))
+    assert compare([ours, elsewhere], question()).twins == ()
+
+
+def test_an_arm_meets_each_of_its_twins() -> None:
+    records = [record(run("sgd+clip", clip=0.1), [5.0, 3.0])]
+    records += [record(run(f"sgd {lr}", use="sgd", lr=lr), [5.0, 3.0]) for lr in (0.1, 0.3)]
+    found = compare(records, question("sgd+clip", baseline="sgd+clip")).twins
+    assert [twin.twin for twin in found] == ["sgd 0.1", "sgd 0.3"]
+
+
+def test_a_run_that_took_no_time_has_no_time_ratio() -> None:
+    records = [
+        record(run("sgd+clip", clip=0.1), [5.0, 3.0], step_seconds=0.0),
+        record(run("sgd"), [5.0, 3.0]),
+    ]
+    assert twin_of(records).step_time.n == 0

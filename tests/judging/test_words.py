@@ -1,0 +1,31 @@
+import math
+
+from clipbench.judging.words import brief, count, listing, number
+
+
+def test_numbers_have_significant_digits_and_infinity_its_sign() -> None:
+    assert [number(x) for x in (0.012345, 1234.0, math.inf, -math.inf, math.nan)] == [
+        "0.0123",
+        "1.23e+03",
+        "∞",
+        "-∞",
+        "nan",
+    ]
+
+
+def test_lists_read_as_prose_and_long_ones_are_cut() -> None:
+    assert listing([]) == ""
+    assert listing(["a"]) == "a"
+    assert listing(["a", "b", "c"]) == "a, b and c"
+    assert listing(range(5), limit=2) == "0, 1 and 3 more"
+
+
+def test_one_is_singular() -> None:
+    assert (count(1, "seed"), count(2, "seed"), count(0, "seed")) == ("1 seed", "2 seeds", "0 seeds")
+
+
+def test_a_traceback_is_cut_to_its_cause() -> None:
+    text = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: bad\n\n'
+    assert brief(text) == "ValueError: bad"
+    assert brief("x" * 300, width=10) == "xxxxxxxxx…"
+    assert brief("\n ") == ""

@@ -1,0 +1,193 @@
+import io
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from judging.made import record, run
+from rich.console import Console
+
+from clipbench.records import Outcome
+from clipbench.report.progress import JsonlWatcher, LiveWatcher, PlainWatcher, Watcher, watcher
+
+SGD, ADAM = run("sgd"), run("adam [x]", use="adam")
+
+
+def ended(**changes: object) -> Outcome:
+    outcome = record(SGD, [5.0]).outcome
+    assert outcome is not None
+    return replace(outcome, **changes)  # type: ignore[arg-type]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def play(to: Watcher) -> None:
+    """Three runs of which one is reused: one finishes, one diverges."""
+    with to:
+        to.planned(3, 1)
+        to.started(SGD)
+        to.started(ADAM)
+        to.advanced(SGD, 0.5, "step 100, loss 3.1")
+        to.log("a word")
+        to.finished(SGD, ended())
+        to.finished(ADAM, ended(status="diverged", reason="the loss is nan at step 12", step_seconds=0.0))
+
+
+def test_off_a_terminal_each_finished_run_is_one_plain_line() -> None:
+    file = io.StringIO()
+    play(PlainWatcher(Console(file=file, width=20)))
+    assert file.getvalue().splitlines() == [
+        "3 runs: 1 reused, 2 to make",
+        "a word",
+        "[1/2] + code_lm/sgd/seed 0 finished: 200 steps in 2 s, 10 ms/step, step 100, loss 3.1",
+        "[2/2] x code_lm/adam [x]/seed 0 diverged: 200 steps in 2 s, the loss is nan at step 12",
+    ]
+
+
+def test_a_sign_of_life_comes_once_in_a_silent_minute() -> None:
+    file, clock = io.StringIO(), Clock()
+    to = PlainWatcher(Console(file=file, width=200), clock=clock)
+    to.planned(2, 0)
+    to.started(SGD)
+    to.advanced(SGD, 0.25, "")
+    for clock.now in (30.0, 59.0, 60.0, 61.0, 119.0, 121.0):
+        to.heartbeat()
+    assert file.getvalue().splitlines()[1:] == ["0 of 2 runs made; working on code_lm/sgd/seed 0 25%"] * 2
+
+
+def test_a_sign_of_life_without_a_run_at_work_says_waiting() -> None:
+    file, clock = io.StringIO(), Clock()
+    to = PlainWatcher(Console(file=file, width=200), clock=clock)
+    to.planned(2, 0)
+    clock.now = 60.0
+    to.heartbeat()
+    assert file.getvalue().splitlines()[1:] == ["0 of 2 runs made; waiting"]
+
+
+def test_a_finished_line_puts_the_sign_of_life_off() -> None:
+    file, clock = io.StringIO(), Clock()
+    to = PlainWatcher(Console(file=file, width=200), clock=clock)
+    to.planned(2, 0)
+    clock.now = 50.0
+    to.finished(SGD, ended())
+    clock.now = 100.0
+    to.heartbeat()
+    assert len(file.getvalue().splitlines()) == 2
+
+
+def test_json_lines_tell_every_event_in_order() -> None:
+    stream = io.StringIO()
+    play(JsonlWatcher(stream))
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event["event"] for event in events] == [
+        "planned",
+        "started",
+        "started",
+        "advanced",
+        "log",
+        "finished",
+        "finished",
+    ]
+    assert (events[0]["total"], events[0]["reused"]) == (3, 1)
+    assert (events[3]["arm"], events[3]["seed"], events[3]["key"]) == ("sgd", 0, SGD.key)
+    assert (events[3]["progress"], events[3]["text"]) == (0.5, "step 100, loss 3.1")
+    assert events[6]["outcome"]["status"] == "diverged"
+
+
+def test_json_lines_hold_no_nan() -> None:
+    stream = io.StringIO()
+    JsonlWatcher(stream).finished(SGD, ended(effective={"lr": math.nan}))
+    assert json.loads(stream.getvalue())["outcome"]["effective"] == {"lr": None}
+
+
+def test_json_lines_beat_once_a_minute() -> None:
+    stream, clock = io.StringIO(), Clock()
+    to = JsonlWatcher(stream, clock=clock)
+    for clock.now in (59.0, 60.0, 61.0):
+        to.heartbeat()
+    assert stream.getvalue() == '{"event": "heartbeat"}\n'
+
+
+def test_the_live_display_scrolls_finished_runs_and_is_taken_down() -> None:
+    file = Terminal()
+    to = LiveWatcher(Console(file=file, width=120, force_terminal=True, color_system=None, legacy_windows=False))
+    play(to)
+    text = file.getvalue()
+    assert "3 runs: 1 reused, 2 to make" in text
+    assert "[1/2] + code_lm/sgd/seed 0 finished" in text
+    assert "[2/2] x code_lm/adam [x]/seed 0 diverged: 200 steps in 2 s, the loss is nan at step 12" in text
+    assert "\x1b[?25h" in text  # the cursor is given back
+
+
+def test_the_live_display_shows_the_runs_at_work() -> None:
+    file = Terminal()
+    to = LiveWatcher(Console(file=file, width=120, force_terminal=True, color_system=None, legacy_windows=False))
+    with to:
+        to.planned(2, 0)
+        to.started(ADAM)
+        to.advanced(ADAM, 0.25, "loss [3.1]")
+        to.started(ADAM)  # tried again after a crash: one line, not two
+        to.advanced(ADAM, 0.5, "loss [3.0]")
+        file.truncate(0)
+        to.heartbeat()
+        frame = file.getvalue()
+    assert frame.count("code_lm/adam [x]/seed 0") == 1
+    assert "50%" in frame
+    assert "loss [3.0]" in frame
+    assert "0 of 2" in frame
+
+
+def test_the_live_display_bears_events_without_a_plan() -> None:
+    file = Terminal()
+    with LiveWatcher(Console(file=file, width=120, force_terminal=True)) as to:
+        to.advanced(SGD, 0.5, "early")
+        to.finished(SGD, ended())
+    assert "finished" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environ", "kind"),
+    [
+        (True, {}, LiveWatcher),
+        (True, {"CI": ""}, LiveWatcher),
+        (True, {"CI": "true"}, PlainWatcher),
+        (False, {}, PlainWatcher),
+        (False, {"FORCE_COLOR": "1"}, PlainWatcher),
+    ],
+)
+def test_the_display_is_live_on_a_terminal_where_somebody_watches(
+    terminal: bool, environ: dict[str, str], kind: type
+) -> None:
+    file = Terminal() if terminal else io.StringIO()
+    console = Console(file=file, _environ={"TERM": "xterm", **environ})
+    assert type(watcher("human", console, stream=io.StringIO(), environ=environ)) is kind
+
+
+def test_a_dumb_terminal_gets_plain_lines() -> None:
+    console = Console(file=Terminal(), _environ={"TERM": "dumb"})
+    assert isinstance(watcher("human", console, stream=io.StringIO(), environ={}), PlainWatcher)
+
+
+def test_json_lines_go_to_the_stream_whatever_the_console_is() -> None:
+    stream = io.StringIO()
+    to = watcher("jsonl", Console(file=Terminal()), stream=stream, environ={})
+    to.log("hello")
+    assert json.loads(stream.getvalue()) == {"event": "log", "text": "hello"}
+
+
+def test_forced_colour_colours_plain_lines() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=200, _environ={"FORCE_COLOR": "1", "TERM": "xterm-256color"})
+    PlainWatcher(console).finished(SGD, ended())
+    assert "\x1b[32m" in file.getvalue()

@@ -1,0 +1,270 @@
+import csv
+import io
+import json
+import math
+import re
+
+import pytest
+from judging.made import question, quickstart, record, run
+from rich.console import Console, RenderableType
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.compare import compare
+from clipbench.judging.comparison import Comparison
+from clipbench.report.columns import columns
+from clipbench.report.raw import FIELDS
+from clipbench.report.render import FORMATS, render
+
+ARMS = ("sgd", "sgd+clip", "adam")
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return compare(quickstart(), question(*ARMS, target=3.3))
+
+
+def drawn(renderable: RenderableType, width: int = 200) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def cells_of(comparison: Comparison) -> list[list[str]]:
+    shown = columns(comparison)
+    return [[" ".join(column.cell(row)) for column in shown] for row in comparison.rows]
+
+
+def test_the_cells_are_worked_out_by_hand(comparison: Comparison) -> None:
+    shown = columns(comparison)
+    assert [column.heading for column in shown] == [
+        "",
+        "arm",
+        "seeds",
+        "final loss",
+        "minus sgd",
+        "steps to 3.3",
+        "ms/step",
+        "directional sharpness",
+        "≤ 0",
+        "clipped",
+    ]
+    assert cells_of(comparison) == [
+        ["", "sgd", "3", "3.10 ± 0.06", "baseline", "150 (3/3)", "10 ± 0", "2 ×/÷ 1", "2/9", "–"],
+        [
+            "~",
+            "sgd+clip",
+            "3",
+            "2.97 ± 0.03",
+            "-0.13 ± 0.03 (3)",
+            "100 (3/3)",
+            "12 ± 0",
+            "0.2 ×/÷ 1",
+            "0/6",
+            "10 ± 0 %",
+        ],
+        [
+            "x",
+            "adam",
+            "2/3 1 diverged",
+            "2.55 ± 0.05",
+            "-0.55 ± 0.05 (2)",
+            "50 (2/3)",
+            "10 ± 0",
+            "–",
+            "0/0",
+            "–",
+        ],
+    ]
+
+
+def test_the_terminal_shows_every_cell_question_answer_and_caveat(comparison: Comparison) -> None:
+    text = drawn(render(comparison, "table"), width=400)
+    lines = text.splitlines()
+    assert lines[0].strip() == comparison.question
+    for cells in cells_of(comparison):
+        (line,) = (found for found in lines if re.match(rf"[-+~x= ]\s+{re.escape(cells[1])}\s{{2}}", found))
+        assert re.split(r"\s{2,}", line.strip()) == [cell for cell in cells if cell]
+    for sentence in (*comparison.twins[0].answers, *comparison.caveats):
+        assert sentence in text
+
+
+@pytest.mark.parametrize("width", [200, 120, 100, 80, 40])
+def test_no_number_is_cut_at_any_width(comparison: Comparison, width: int) -> None:
+    text = drawn(render(comparison, "table"), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for row in comparison.rows:
+        for column in columns(comparison):
+            for piece in column.cell(row):
+                assert piece in text
+
+
+def test_at_120_columns_each_arm_has_one_line(comparison: Comparison) -> None:
+    lines = drawn(render(comparison, "table"), width=120).splitlines()
+    assert any("sgd+clip" in line and "2.97 ± 0.03" in line and "10 ± 0 %" in line for line in lines)
+
+
+def test_markdown_shows_the_same_cells(comparison: Comparison) -> None:
+    lines = render(comparison, "markdown").splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    parsed = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert parsed[0] == [column.heading for column in columns(comparison)]
+    assert parsed[2:] == cells_of(comparison)
+    for sentence in (*comparison.twins[0].answers, *comparison.caveats):
+        assert f"- {sentence}" in lines
+
+
+def test_latex_shows_the_same_cells(comparison: Comparison) -> None:
+    text = render(comparison, "latex")
+    signs = {r"$\pm$": "±", r"$\times$": "×", r"$\div$": "÷", r"$\le$": "≤", r"\textasciitilde{}": "~", r"\%": "%"}
+    rows = [line for line in text.splitlines() if line.rstrip().endswith(r"\\")]
+    parsed = []
+    for line in rows:
+        for code, sign in signs.items():
+            line = line.replace(code, sign)
+        parsed.append([cell.strip().replace("--", "–") for cell in line.rstrip(" \\").split(" & ")])
+    assert parsed[1:] == cells_of(comparison)
+    assert text.count(r"\begin{") == text.count(r"\end{")
+
+
+def test_latex_escapes_names(comparison: Comparison) -> None:
+    hostile = compare(
+        [record(run("a_b&c%{#}$^", use="sgd"), [5.0, 3.0])], question("a_b&c%{#}$^", baseline="a_b&c%{#}$^")
+    )
+    assert r"a\_b\&c\%\{\#\}\$\textasciicircum{}" in render(hostile, "latex")
+    assert r"code\_lm" in render(comparison, "latex")
+
+
+def test_markdown_escapes_names() -> None:
+    name = "a|b *c* _d_ [e] f_g"
+    hostile = compare([record(run(name, use="sgd"), [5.0, 3.0])], question(name, baseline=name))
+    assert r"| a\|b \*c\* \_d\_ \[e\] f_g |" in render(hostile, "markdown")
+
+
+def test_the_terminal_reads_no_name_as_markup() -> None:
+    name = "[red]sgd[/red]"
+    hostile = compare([record(run(name, use="sgd"), [5.0, 3.0])], question(name, baseline=name))
+    assert name in drawn(render(hostile, "table"))
+
+
+def test_csv_has_one_row_per_task_and_arm_with_every_digit(comparison: Comparison) -> None:
+    rows = list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
+    assert [row["arm"] for row in rows] == list(ARMS)
+    assert list(rows[0]) == [field.name for field in FIELDS]
+    for parsed, row in zip(rows, comparison.rows, strict=True):
+        assert float(parsed["final_loss"]) == row.final_loss.mean
+        assert float(parsed["final_loss_se"]) == row.final_loss.standard_error
+        assert float(parsed["step_ms"]) == row.step_milliseconds.mean
+        assert int(parsed["sharpness_non_positive"]) == row.sharpness.non_positive
+        assert parsed["difference"] == ("" if row.difference is None else repr(row.difference.mean))
+        assert parsed["clipped_fraction"] == ("" if row.clipped is None else repr(row.clipped.mean))
+    assert rows[2]["sharpness"] == "nan"
+    assert rows[2]["seeds_diverged"] == "1"
+
+
+def test_json_and_csv_hold_the_same_numbers(comparison: Comparison) -> None:
+    parsed = json.loads(render(comparison, "json"))
+    rows = list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
+    texts = {None: ("", "nan")}
+    for ours, theirs in zip(parsed["rows"], rows, strict=True):
+        assert set(ours) == set(theirs) | {"seeds"}
+        for name, text in theirs.items():
+            assert text in texts.get(ours[name], (str(ours[name]),))
+
+
+def test_json_is_valid_and_tells_infinity_from_undefined() -> None:
+    records = [record(run(), [5.0, 4.0]), record(run("adam"), [5.0, 9.0], status="diverged")]
+    text = render(compare(records, question("sgd", "adam", target=1.0)), "json")
+
+    def refuse(literal: str) -> float:
+        raise AssertionError(f"{literal} is not JSON")
+
+    sgd, adam = json.loads(text, parse_constant=refuse)["rows"]
+    assert sgd["steps_to_target"] == "inf"
+    assert sgd["final_loss_se"] is None
+    assert adam["final_loss"] is None
+    assert adam["seeds"] == {"finished": [], "diverged": [0], "failed": [], "unfinished": []}
+
+
+def test_json_holds_twins_caveats_and_what_was_compared(comparison: Comparison) -> None:
+    parsed = json.loads(render(comparison, "json"))
+    assert (parsed["baseline"], parsed["target"], parsed["spec"]) == ("sgd", 3.3, "quickstart")
+    assert parsed["tasks"][0]["budget"] == "200 steps a run: equal steps, not equal time"
+    (twin,) = parsed["twins"]
+    assert twin["sharpness_ratio"]["ratio"] == comparison.twins[0].sharpness.ratio
+    assert twin["steps_to_target"] == [100, 150]
+    assert twin["fewer_steps_on"] == [3, 3]
+    assert tuple(parsed["caveats"]) == comparison.caveats
+
+
+def test_a_missed_target_is_infinite_in_every_format() -> None:
+    missed = compare([record(run(), [5.0, 4.0])], question(target=1.0))
+    assert "∞ (0/1)" in drawn(render(missed, "table"))
+    assert "∞ (0/1)" in render(missed, "markdown")
+    assert r"$\infty$ (0/1)" in render(missed, "latex")
+    (row,) = csv.DictReader(io.StringIO(render(missed, "csv")))
+    assert float(row["steps_to_target"]) == math.inf
+
+
+def test_columns_without_content_are_left_out() -> None:
+    plain = compare([record(run(), [5.0, 4.0])], question())
+    assert [column.heading for column in columns(plain)] == [
+        "",
+        "arm",
+        "seeds",
+        "final loss",
+        "minus sgd",
+        "ms/step",
+    ]
+    text = render(plain, "markdown")
+    assert "target" not in text
+    assert json.loads(render(plain, "json"))["twins"] == []
+
+
+def test_a_twin_without_a_target_has_no_steps_in_json() -> None:
+    assert "steps_to_target" not in json.loads(render(compare(quickstart(), question(*ARMS)), "json"))["twins"][0]
+
+
+def test_one_seed_is_shown_with_an_unknown_error() -> None:
+    one = compare([record(run(), [5.0, 4.0], sharpness=[2.0])], question())
+    assert "4 ± ?" in render(one, "markdown")
+    assert "2 ×/÷ ?" in render(one, "markdown")
+
+
+def test_an_arm_of_which_nothing_finished_shows_no_number() -> None:
+    lost = [
+        record(run(), [5.0, 4.0]),
+        record(run("adam"), [5.0], status="unfinished"),
+        record(run("lion+clip", clip=0.1), [5.0], status="failed"),
+    ]
+    of = compare(lost, question("sgd", "adam", "lion+clip", target=1.0))
+    assert cells_of(of)[1:] == [
+        ["~", "adam", "0/1 1 unfinished", "–", "–", "–", "–", "–"],
+        ["x", "lion+clip", "0/1 1 failed", "–", "–", "∞ (0/1)", "–", "–"],
+    ]
+
+
+def test_every_verdict_has_its_mark() -> None:
+    ends = {"sgd": (3.0, 3.1), "adam": (2.0, 2.1), "lion": (4.0, 4.1), "same": (3.0, 3.1), "so": (2.9, 3.3)}
+    records = [record(run(arm, seed=seed), [5.0, end]) for arm, pair in ends.items() for seed, end in enumerate(pair)]
+    of = compare(records, question(*ends))
+    assert [cells[0] for cells in cells_of(of)] == ["", "+", "-", "=", "~"]
+
+
+def test_the_twins_line_says_whether_the_rates_differ() -> None:
+    assert "sgd+clip against its twin sgd on code_lm (learning rates differ: 1 against 0.1)" in render(
+        compare(quickstart(), question(*ARMS)), "markdown"
+    )
+    same = [record(run("sgd+clip", clip=0.1), [5.0, 3.0]), record(run(), [5.0, 3.1])]
+    assert "(both at lr 0.1)" in render(compare(same, question()), "markdown")
+
+
+def test_each_field_of_the_csv_says_what_it_means() -> None:
+    assert len({field.name for field in FIELDS}) == len(FIELDS)
+    assert all(field.meaning for field in FIELDS)
+
+
+def test_an_unknown_format_is_an_error_that_names_the_others(comparison: Comparison) -> None:
+    with pytest.raises(ClipbenchError, match="no format 'html'") as caught:
+        render(comparison, "html")
+    assert all(fmt in str(caught.value) for fmt in FORMATS)

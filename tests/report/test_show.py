@@ -1,0 +1,86 @@
+import io
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judging.made import record, run
+from rich.console import Console, RenderableType
+
+from clipbench.report.show import show, sparkline
+
+
+def drawn(renderable: RenderableType) -> str:
+    console = Console(width=160, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def line_of(text: str, name: str) -> str:
+    return next(line.strip() for line in text.splitlines() if line.strip().startswith(name))
+
+
+def test_a_sparkline_runs_from_the_lowest_to_the_highest_bar() -> None:
+    assert sparkline([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]) == "▁▂▃▄▅▆▇██"
+
+
+def test_a_sparkline_shows_what_is_not_finite() -> None:
+    assert sparkline([1.0, math.nan, 0.0, math.inf]) == "█x▁x"
+
+
+@pytest.mark.parametrize("values", [[3.0], [3.0, 3.0, 3.0]])
+def test_a_flat_curve_is_half_high(values: list[float]) -> None:
+    assert sparkline(values) == "▅" * len(values)
+
+
+def test_nothing_makes_an_empty_sparkline() -> None:
+    assert sparkline([]) == ""
+
+
+def test_huge_values_do_not_overflow() -> None:
+    assert sparkline([-1.7e308, 1.7e308]) == "▁█"
+
+
+def test_a_long_curve_keeps_its_ends() -> None:
+    line = sparkline([9.0, *[5.0] * 500, 0.0], width=60)
+    assert len(line) == 60
+    assert (line[0], line[-1]) == ("█", "▁")
+
+
+@given(st.lists(st.floats(), max_size=60))
+def test_a_sparkline_has_a_mark_per_value(values: list[float]) -> None:
+    assert len(sparkline(values)) == len(values)
+
+
+def test_a_run_is_shown_whole() -> None:
+    made = record(run("sgd+clip", lr=1.0, clip=0.1, options={"momentum": 0.9}), [5.0, 4.0, 3.0])
+    text = drawn(show(made, log="one\ntwo\nthree [bold]\n"))
+    assert text.startswith("code_lm/sgd+clip/seed 0\n")
+    assert line_of(text, "clip").split("  ")[-1].strip() == "10 % of the gradient"
+    assert "lr=1.0, momentum=0.9" in line_of(text, "optimizer")
+    assert line_of(text, "status").endswith("finished")
+    assert "10 ms (median; the first took 0.02 s)" in line_of(text, "a step")
+    assert "█▅▁  5 at step 0 to 3 at step 100, 3 evaluations" in text
+    assert line_of(text, "train ").split() == ["train", "2.000", "66.7%"]
+    assert line_of(text, "all").split() == ["all", "3.000", "100.0%"]
+    assert line_of(text, "machine id").endswith("m1")
+    assert "three [bold]" in text
+
+
+def test_a_failed_run_shows_its_reason_and_the_end_of_its_log() -> None:
+    failed = record(run(), [], status="failed", reason="the process died")
+    text = drawn(show(failed, log="\n".join(f"line {i}" for i in range(100))))
+    assert line_of(text, "reason").endswith("the process died")
+    assert "line 99" in text
+    assert "line 80" in text
+    assert "line 79" not in text
+    assert "no evaluation was recorded" in text
+
+
+def test_an_unfinished_run_has_no_ledger_yet() -> None:
+    text = drawn(show(record(run(), [5.0], status="unfinished", environment=None)))
+    assert line_of(text, "status").endswith("unfinished")
+    assert "Where the time went" not in text
+    assert "Environment" not in text
+    assert "End of the log" not in text

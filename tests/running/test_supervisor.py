@@ -1,0 +1,261 @@
+"""Order, retries, timeouts and losses, on an engine of our own that misbehaves, and on this machine's processes."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from making import make_run
+
+from clipbench import store
+from clipbench.errors import DONE, STOPPED, ClipbenchError
+from clipbench.records import Arm, Choice, Measure, Outcome, Run
+from clipbench.running.engines import Handle, Need
+from clipbench.running.engines.local import LocalEngine
+from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
+
+FINISHED = Outcome("finished", steps=1)
+CPU = Need("cpu", 1)
+
+
+@dataclass
+class Events:
+    """A watcher that only remembers."""
+
+    began: list[Run] = field(default_factory=list)
+    ended: list[tuple[Run, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def planned(self, total: int, reused: int) -> None: ...
+
+    def started(self, run: Run) -> None:
+        self.began.append(run)
+
+    def advanced(self, run: Run, progress: float, text: str) -> None:  # noqa: ARG002
+        self.texts.append(text)
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        self.ended.append((run, outcome.status))
+
+    def heartbeat(self) -> None: ...
+
+
+class FakeEngine:
+    """Ends each submission as its script says: an Outcome is written, a number is an exit code without one."""
+
+    def __init__(self, *script: Outcome | int, slots: int = 1, delay: int = 2) -> None:
+        self.script, self.slots, self.delay = list(script), slots, delay
+        self.submitted: list[Path] = []
+        self.busy: dict[Handle, int] = {}
+        self.most_at_once = 0
+        self.killed: list[Handle] = []
+
+    def capacity(self) -> int:
+        return self.slots - len(self.busy)
+
+    def submit(self, folder: Path, need: Need) -> Handle:
+        assert need == CPU
+        handle = Handle(len(self.submitted), folder)
+        self.submitted.append(folder)
+        self.busy[handle] = self.delay
+        self.most_at_once = max(self.most_at_once, len(self.busy))
+        return handle
+
+    def poll(self, handle: Handle) -> int | None:
+        if handle not in self.busy:
+            return DONE
+        self.busy[handle] -= 1
+        if self.busy[handle] > 0:
+            return None
+        del self.busy[handle]
+        if handle in self.killed:
+            return -9
+        end = self.script.pop(0)
+        if isinstance(end, Outcome):
+            store.finish(handle.folder, end, None)
+            return DONE
+        return end
+
+    def cancel(self, handle: Handle, *, kill: bool) -> None:
+        if kill:
+            self.killed.append(handle)
+        self.busy[handle] = 1
+
+
+def runs(count: int) -> list[Run]:
+    return [make_run(seed=seed) for seed in range(count)]
+
+
+def test_runs_start_in_their_order_and_never_more_than_there_are_slots(tmp_path: Path) -> None:
+    engine, events = FakeEngine(*[FINISHED] * 5, slots=2), Events()
+    ended = supervise(runs(5), tmp_path, engine=engine, watcher=events)
+    assert events.began == runs(5)
+    assert engine.most_at_once == 2
+    assert [outcome.status for _, outcome in ended] == ["finished"] * 5
+    assert not store.missing(runs(5), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(-9, "killed by signal 9"), (1, "exit code 1; its log is"), (DONE, "exit code 0; its log is")]
+)
+def test_a_worker_that_leaves_no_outcome_is_a_failed_run_and_the_next_goes_on(
+    tmp_path: Path, code: int, reason: str
+) -> None:
+    events = Events()
+    ended = supervise(runs(2), tmp_path, engine=FakeEngine(code, FINISHED), watcher=events)
+    assert reason in ended[0][1].reason
+    assert events.ended == [(runs(2)[0], "failed"), (runs(2)[1], "finished")]
+    assert store.missing(runs(2), tmp_path) == runs(1)
+    assert store.read_outcome(store.folder_of(runs(1)[0], tmp_path)).status == "failed"
+
+
+def test_a_crash_is_tried_again_as_often_as_allowed_and_first(tmp_path: Path) -> None:
+    engine, events = FakeEngine(1, Outcome("failed"), FINISHED, FINISHED), Events()
+    ended = supervise(runs(2), tmp_path, engine=engine, watcher=events, policy=Policy(retries=2))
+    assert [run.seed for run in events.began] == [0, 0, 0, 1]
+    assert [outcome.status for _, outcome in ended] == ["finished", "finished"]
+    assert len(events.ended) == 2
+
+
+def test_a_diverged_run_is_never_tried_again(tmp_path: Path) -> None:
+    engine = FakeEngine(Outcome("diverged"))
+    ended = supervise(runs(1), tmp_path, engine=engine, watcher=Events(), policy=Policy(retries=5))
+    assert [outcome.status for _, outcome in ended] == ["diverged"]
+    assert len(engine.submitted) == 1
+
+
+def test_a_run_over_its_time_is_killed_and_says_so(tmp_path: Path) -> None:
+    engine = FakeEngine(FINISHED, delay=10**9)
+    ended = supervise(runs(1), tmp_path, engine=engine, watcher=Events(), policy=Policy(timeout=0.1))
+    assert ended[0][1].reason == "timed out after 0.1 s"
+
+
+def test_a_worker_stopped_from_outside_stays_unfinished_and_resumable(tmp_path: Path) -> None:
+    ended = supervise(runs(1), tmp_path, engine=FakeEngine(STOPPED), watcher=Events())
+    assert "goes on from its checkpoint" in ended[0][1].reason
+    assert store.read_outcome(store.folder_of(runs(1)[0], tmp_path)) is None
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LocalEngine]:
+    with LocalEngine(CPU, jobs=1) as local:
+        yield local
+
+
+def test_a_run_in_its_own_process_equals_the_same_run_in_this_one(tmp_path: Path, engine: LocalEngine) -> None:
+    """The same seed gives the same final weights here, there, and when only that run is made again."""
+    from clipbench.running.worker import work  # here, not above: this module is also what a worker process imports
+
+    pair = [make_run(task=Choice("noisy", "noisy", "faulty:noisy"), seed=seed) for seed in (0, 1)]
+    ended = supervise(pair, tmp_path / "there", engine=engine, watcher=Events())
+    folder = store.folder_of(pair[1], tmp_path / "here")
+    store.describe(pair[1], folder)
+    work(folder, device="cpu", side_by_side=1, stop=lambda: False)
+    here = store.read_outcome(folder).weights_sha256
+    assert ended[1][1].weights_sha256 == here != ended[0][1].weights_sha256
+    (again,) = supervise(pair[1:], tmp_path / "again", engine=engine, watcher=Events())
+    assert again[1].weights_sha256 == here
+
+
+def test_a_killed_worker_loses_one_run_and_says_why(tmp_path: Path, engine: LocalEngine) -> None:
+    killed = make_run(arm=Arm("killed", Choice("k", "k", "faulty:Killed", {"lr": 0.005})))
+    ended = supervise([killed, make_run()], tmp_path, engine=engine, watcher=Events())
+    assert [outcome.status for _, outcome in ended] == ["failed", "finished"]
+    assert "killed by signal 9" in ended[0][1].reason
+
+
+def test_a_worker_that_cannot_load_its_run_says_so_in_its_log(tmp_path: Path, engine: LocalEngine) -> None:
+    broken = make_run(task=Choice("t", "t", "no_such_module:build"))
+    ended = supervise([broken], tmp_path, engine=engine, watcher=Events())
+    assert "no_such_module" in ended[0][1].reason
+    assert "Traceback" in store.read_log(store.folder_of(broken, tmp_path))
+
+
+def test_a_run_has_its_cores_for_itself() -> None:
+    local = LocalEngine(CPU)
+    cores = [core for _, cpus in local.slots for core in cpus]
+    assert len(cores) == len(set(cores)) >= 1
+    assert all(len(cpus) == 1 for _, cpus in local.slots)
+
+
+def test_one_timed_run_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pitfall 20."""
+    monkeypatch.setattr("clipbench.running.engines.local.gpu_ids", lambda: [0, 1])
+    assert LocalEngine(Need("cuda", 1)).slots == [("cuda:0", ()), ("cuda:1", ())]
+    assert LocalEngine(Need("cuda:1", 1)).slots == [("cuda:1", ())]
+    assert LocalEngine(Need("cuda", 1), jobs=1).slots == [("cuda:0", ())]
+    assert LocalEngine(Need("mps", 1)).slots == [("mps", ())]
+
+
+def test_a_fork_server_that_cannot_load_torch_is_a_clear_error(
+    tmp_path: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise EOFError
+
+    monkeypatch.setattr(engine._context.Process, "start", lambda _: refuse())
+    store.describe(make_run(), store.folder_of(make_run(), tmp_path))
+    before = engine.capacity()
+    with pytest.raises(ClipbenchError, match="has died"):
+        engine.submit(store.folder_of(make_run(), tmp_path), CPU)
+    assert engine.capacity() == before
+
+
+LONG = make_run(
+    steps=300, task=Choice("noisy", "noisy", "faulty:noisy"), measure=Measure(evaluate_every=3, probe_every=50)
+)
+
+
+def test_ctrl_c_leaves_checkpoints_and_the_same_command_goes_on(tmp_path: Path, engine: LocalEngine) -> None:
+    endless = replace(LONG, budget=replace(LONG.budget, amount=10**6))
+    folder = store.folder_of(endless, tmp_path)
+
+    def interrupt() -> None:
+        while store.read_heartbeat(folder) is None:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(InterruptedRunsError):
+        supervise([endless], tmp_path, engine=engine, watcher=Events())
+    record = store.read(folder)
+    assert record.outcome is None
+    assert (folder / store.CHECKPOINT).exists()
+    assert store.missing([endless], tmp_path) == [endless]
+
+
+def test_twenty_five_kills_at_random_points_lose_nothing(tmp_path: Path, engine: LocalEngine) -> None:
+    """Nothing is unreadable, nothing counts as done that is not, and the run ends as if nothing had happened."""
+    begin = time.monotonic()
+    ((_, whole),) = supervise([LONG], tmp_path / "whole", engine=engine, watcher=Events())
+    duration = time.monotonic() - begin
+    folder, moments = store.folder_of(LONG, tmp_path), random.Random(0)
+    kills = 0
+    while kills < 25:
+        store.describe(LONG, folder)
+        handle = engine.submit(folder, CPU)
+        time.sleep(moments.uniform(0, duration))
+        if moments.random() < 0.5:  # also while it writes its checkpoint
+            engine.cancel(handle, kill=False)
+            time.sleep(moments.uniform(0, 0.02))
+        engine.cancel(handle, kill=True)
+        while (code := engine.poll(handle)) is None:
+            time.sleep(0.005)
+        kills += code == -signal.SIGKILL
+        records, errors = store.read_all(tmp_path / "made")
+        assert not errors
+        (record,) = records
+        assert (record.outcome is None) == (store.missing([LONG], tmp_path) == [LONG])
+        if record.outcome is not None:
+            assert record.outcome.weights_sha256 == whole.weights_sha256
+            (folder / store.RUN).unlink()
+    ((_, ended),) = supervise([LONG], tmp_path, engine=engine, watcher=Events())
+    assert ended.weights_sha256 == whole.weights_sha256
+    assert len(store.read(folder).measurements) == len(
+        store.read(store.folder_of(LONG, tmp_path / "whole")).measurements
+    )

@@ -1,0 +1,236 @@
+"""One run in this process, from its description to its record."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from making import SHARPNESS, make_run
+
+from clipbench import store
+from clipbench.budget import LEDGER_ROWS, Budget
+from clipbench.records import Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
+from clipbench.running import checkpoint, train, worker
+from clipbench.running.worker import work
+
+NOISY = Choice("noisy", "noisy", "faulty:noisy")
+NO_PROBES = Measure(4, 5)
+
+
+def make(run: Run, results: Path, *, stop: Callable[[], bool] = lambda: False) -> Record:
+    folder = store.folder_of(run, results)
+    store.describe(run, folder)
+    work(folder, device="cpu", side_by_side=1, stop=stop)
+    return store.read(folder)
+
+
+def arm(target: str, **options: Any) -> Arm:
+    return Arm("an arm", Choice(target, target, target, options))
+
+
+def values(record: Record, quantity: str) -> dict[int, float]:
+    return {row.step: row.value for row in record.measurements if row.quantity == quantity}
+
+
+def test_a_run_is_recorded_from_its_start_to_its_end(tmp_path: Path) -> None:
+    record = make(make_run(steps=12), tmp_path)
+    assert record.outcome.status == "finished"
+    assert (record.outcome.steps, record.outcome.samples, record.outcome.tokens) == (12, 12, 0)
+    losses = values(record, "eval_loss")
+    assert list(losses) == [0, 4, 8, 12]
+    assert losses[12] < losses[0]
+    assert list(values(record, "train_loss")) == [4, 8, 12]
+    assert list(values(record, "directional_sharpness")) == [5, 10]
+    assert record.outcome.effective["momentum"] == 0.9
+    assert record.environment.threads == 1
+    assert not (Path(record.folder) / store.LOG).exists()
+
+
+def test_the_train_loss_is_the_mean_of_the_mini_batches_since_the_last_evaluation(tmp_path: Path) -> None:
+    """By hand: with one curvature in all directions, the loss falls by the same factor at each step."""
+    task = Choice("quadratic", "quadratic", "clipbench.tasks.quadratic:build", {"dimension": 2, "condition": 1.0})
+    record = make(make_run(steps=4, task=task, arm=arm("torch.optim:SGD", lr=0.1), measure=NO_PROBES), tmp_path)
+    first, last = (values(record, "eval_loss")[step] for step in (0, 4))
+    losses = [first * (last / first) ** (step / 4) for step in range(4)]
+    assert values(record, "train_loss")[4] == pytest.approx(sum(losses) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize(("unit", "amount", "steps"), [("steps", 7, 7), ("samples", 64, 4), ("seconds", 0.05, None)])
+def test_a_budget_ends_the_run_in_its_own_unit(tmp_path: Path, unit: str, amount: float, steps: int | None) -> None:
+    run = make_run(task=NOISY, budget=Budget(amount, unit), measure=NO_PROBES)
+    outcome = make(run, tmp_path).outcome
+    assert outcome.steps == steps if steps else outcome.train_seconds >= amount
+    if unit == "seconds":  # the step that crosses the line is the last
+        assert outcome.train_seconds < amount + 0.5
+    assert outcome.steps == outcome.samples / 16
+
+
+def test_the_ledger_adds_up_to_the_wall_time_within_one_percent(tmp_path: Path) -> None:
+    outcome = make(make_run(steps=300, task=NOISY), tmp_path).outcome
+    assert set(outcome.ledger) == set(LEDGER_ROWS)
+    assert sum(outcome.ledger.values()) == pytest.approx(outcome.wall_seconds, rel=0.01)
+    # The stopwatch and the ledger time the steps independently; the probed steps' looks are off both.
+    assert outcome.train_seconds == pytest.approx(outcome.ledger["train"], rel=0.05)
+    assert all(outcome.ledger[row] > 0 for row in LEDGER_ROWS)
+
+
+@pytest.mark.parametrize("probe", ["clipbench.probes.sharpness:measure", "faulty:meddling_probe"])
+def test_the_curve_with_and_without_probes_is_bit_identical(tmp_path: Path, probe: str) -> None:
+    """Pitfall 2, and more: dropout, batch norm, gradients and the random state are as if nobody had looked."""
+    clipped = Arm("clipped", make_run().arm.optimizer, ClipSettings(0.1))
+    run = make_run(steps=23, task=NOISY, arm=clipped)
+    looked = make(replace(run, measure=Measure(4, 3, (Choice("p", "p", probe),))), tmp_path)
+    alone = make(replace(run, measure=Measure(4, 3)), tmp_path)
+    assert looked.outcome.weights_sha256 == alone.outcome.weights_sha256
+    assert values(looked, "eval_loss") == values(alone, "eval_loss")
+    assert values(looked, "train_loss") == values(alone, "train_loss")
+    assert len(looked.measurements) > len(alone.measurements)
+
+
+def test_another_evaluation_cadence_leaves_the_weights_alone(tmp_path: Path) -> None:
+    hashes = {
+        make(make_run(steps=20, task=NOISY, measure=Measure(every, 50)), tmp_path).outcome.weights_sha256
+        for every in (1, 7, 20)
+    }
+    assert len(hashes) == 1
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_gives_others(tmp_path: Path) -> None:
+    """Pitfall 18: the user's seed is the one that is used."""
+    runs = [make_run(task=NOISY, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (make(run, tmp_path / str(i)) for i, run in enumerate(runs))
+    assert first.outcome.weights_sha256 == again.outcome.weights_sha256 != other.outcome.weights_sha256
+    assert values(first, "eval_loss") == values(again, "eval_loss")
+    assert values(first, "eval_loss")[0] != values(other, "eval_loss")[0]
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5, 10, 17])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, stop_at: int) -> None:
+    clipped = Arm("clipped", Choice("a", "a", "torch.optim:AdamW", {"lr": 0.01}), ClipSettings(0.1))
+    run = make_run(steps=20, task=NOISY, arm=replace(clipped, schedule=Schedule("cosine", warmup=0.2)))
+    whole = make(run, tmp_path / "whole")
+    calls = iter(range(100))
+    paused = make(run, tmp_path / "paused", stop=lambda: next(calls) == stop_at)
+    assert paused.outcome is None
+    assert (Path(paused.folder) / store.CHECKPOINT).exists()
+    resumed = make(run, tmp_path / "paused")
+    assert resumed.outcome.weights_sha256 == whole.outcome.weights_sha256
+    assert [(row.step, row.quantity, row.value) for row in resumed.measurements] == [
+        (row.step, row.quantity, row.value) for row in whole.measurements
+    ]
+    assert not (Path(resumed.folder) / store.CHECKPOINT).exists()
+    assert resumed.outcome.wall_seconds > resumed.outcome.train_seconds
+    assert sum(resumed.outcome.ledger.values()) == pytest.approx(resumed.outcome.wall_seconds, rel=0.05)
+
+
+def test_a_damaged_checkpoint_means_a_start_from_step_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(steps=20, task=NOISY)
+    calls = iter(range(100))
+    paused = make(run, tmp_path, stop=lambda: next(calls) == 9)
+    path = Path(paused.folder) / store.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:200])
+    again = make(run, tmp_path)
+    assert "starts again from step 0" in capsys.readouterr().out
+    assert again.outcome.weights_sha256 == make(run, tmp_path / "whole").outcome.weights_sha256
+    assert list(values(again, "eval_loss")) == [0, 4, 8, 12, 16, 20]
+
+
+def test_a_checkpoint_is_written_as_time_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = []
+    original = checkpoint.save
+    monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "save", lambda *args, **named: (saved.append(1), original(*args, **named)))
+    record = make(make_run(steps=5), tmp_path)
+    assert len(saved) == 6
+    assert record.outcome.weights_sha256 == make(make_run(steps=5), tmp_path / "plain").outcome.weights_sha256
+
+
+def test_a_run_that_ends_above_its_start_has_diverged_though_it_is_finite(tmp_path: Path) -> None:
+    record = make(make_run(steps=5, arm=arm("torch.optim:SGD", lr=0.5)), tmp_path)
+    assert record.outcome.status == "diverged"
+    assert "above its start" in record.outcome.reason
+    assert math.isfinite(values(record, "eval_loss")[5])
+    assert not store.missing([record.run], tmp_path)  # a result, not something to try again
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path: Path) -> None:
+    record = make(make_run(steps=50, task=Choice("lost", "lost", "faulty:lost_in_space")), tmp_path)
+    assert (record.outcome.status, record.outcome.steps) == ("diverged", 7)
+    assert record.outcome.reason == "the loss was nan at step 6"
+
+
+def test_an_explosion_to_infinity_is_divergence(tmp_path: Path) -> None:
+    record = make(make_run(steps=300, arm=arm("torch.optim:SGD", lr=10.0)), tmp_path)
+    assert record.outcome.status == "diverged"
+    assert record.outcome.steps < 300
+
+
+def test_a_spike_that_recovers_is_not_divergence(tmp_path: Path) -> None:
+    record = make(make_run(steps=12, arm=arm("faulty:Spiking", lr=0.005), measure=Measure(1, 50)), tmp_path)
+    losses = values(record, "eval_loss")
+    assert max(losses.values()) > 1e6 * losses[0]
+    assert record.outcome.status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (make_run(arm=arm("faulty:Raising", lr=0.005)), "RuntimeError: the fifth step is too far"),
+        (make_run(arm=arm("faulty:not_an_optimizer", lr=0.005)), "built a int, not a torch.optim.Optimizer"),
+        (make_run(arm=arm("faulty:Unmoving", lr=0.1)), "no parameter moved"),
+        (make_run(task=Choice("t", "t", "faulty:not_there")), "AttributeError"),
+        (make_run(arm=arm("torch.optim:SGD", lr=-1.0)), "Invalid learning rate"),
+    ],
+)
+def test_a_failure_is_the_runs_own_row_with_its_reason(
+    tmp_path: Path, run: Run, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = make(run, tmp_path)
+    assert record.outcome.status == "failed"
+    assert reason in record.outcome.reason
+    assert "Traceback" in capfd.readouterr().err
+    assert store.missing([run], tmp_path) == [run]
+
+
+def test_a_probe_that_fails_costs_its_own_rows_and_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    probes = (Choice("odd", "odd", "faulty:failing_probe"), SHARPNESS)
+    record = make(make_run(steps=17, measure=Measure(4, 5, probes)), tmp_path)
+    assert record.outcome.status == "finished"
+    assert dict(record.outcome.failed_probes) == {"odd": "at step 10: ValueError: nothing to see at step 10"}
+    assert list(values(record, "probed")) == [5, 15]
+    assert list(values(record, "directional_sharpness")) == [5, 10, 15]
+    assert "nothing to see" in capfd.readouterr().err
+
+
+def test_parameters_move_in_every_timed_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pitfall 13, under the schedule with the smallest rates: neither the first nor the last step is a no-op."""
+    moved = []
+    original = train._step
+
+    def watched(training: train.Training, *args: Any, **named: Any) -> float:
+        before = training.problem.model.x.detach().clone()
+        loss = original(training, *args, **named)
+        moved.append(not torch.equal(before, training.problem.model.x))
+        return loss
+
+    monkeypatch.setattr(train, "_step", watched)
+    decaying = replace(make_run().arm, schedule=Schedule("linear", warmup=0.5))
+    make(make_run(steps=10, arm=decaying), tmp_path)
+    assert moved == [True] * 10
+
+
+def test_the_schedule_completes_and_is_recorded(tmp_path: Path) -> None:
+    decaying = replace(make_run().arm, schedule=Schedule("linear"))
+    record = make(make_run(steps=10, arm=decaying, measure=Measure(1, 50)), tmp_path)
+    rates = values(record, "learning_rate")
+    # Recorded at step s is the rate of the step before it: read in that step's middle, 1 − (s − ½)/10.
+    assert [rates[step] for step in range(1, 11)] == pytest.approx([0.005 * (1 - (s - 0.5) / 10) for s in range(1, 11)])
+
+
+def test_the_clipped_fraction_is_measured_and_not_echoed(tmp_path: Path) -> None:
+    clipped = replace(make_run().arm, clip=ClipSettings(0.3))
+    record = make(make_run(steps=12, arm=clipped), tmp_path)
+    assert values(record, "clipped_fraction") == {5: 4 / 16, 10: 4 / 16}  # int(16 · 0.3) = 4 coordinates

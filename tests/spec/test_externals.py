@@ -1,0 +1,213 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from spec.bench import MINIMAL, Bench
+
+from clipbench.records import Choice
+from clipbench.spec import externals
+from clipbench.spec.catalogue import Kind
+from clipbench.spec.code import file_sha256
+
+MINE = '''
+"""An optimizer of the user's own."""
+print("a module may print what it likes")
+
+class Mine:
+    def __init__(self, params, lr: float = 0.1, *, momentum=0, betas=(0.9, 0.99), nesterov=False, mode="a", rate=None):
+        pass
+
+class Open:
+    def __init__(self, params, **options):
+        pass
+
+class Needy:
+    def __init__(self, params, lr, size, /, place=0):
+        pass
+
+class Strict:
+    def __init__(self, params, lr, *, size: int, mode: "bool | str" = False, scales: list[float] = ()):
+        pass
+
+class Nothing:
+    def __init__(self):
+        pass
+
+class Rest:
+    def __init__(self, *params, lr):
+        pass
+
+CONSTANT = 3
+
+def build(seed, device, *, depth=1):
+    pass
+'''
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the user's own modules, which is the current one."""
+    folder = tmp_path / "here"
+    (folder / "mine" / "deep").mkdir(parents=True)
+    (folder / "mine" / "opt.py").write_text(MINE)
+    (folder / "mine" / "deep" / "inner.py").write_text("from mine.opt import Mine\n")
+    (folder / "crash.py").write_text("raise RuntimeError('not today')\n")
+    (folder / "leaves.py").write_text("raise SystemExit(3)\n")
+    (folder / "dies.py").write_text("import os, sys\nprint('out of memory', file=sys.stderr)\nos._exit(9)\n")
+    (folder / "lacks.py").write_text("import no_such_package_anywhere\n")
+    monkeypatch.chdir(folder)
+    yield folder
+
+
+def optimizer(bench: Bench, settings: str) -> Choice:
+    return bench.arm(settings).arms[0].optimizer
+
+
+def test_a_class_of_the_users_own_is_found_from_the_current_folder(bench: Bench, here: Path) -> None:
+    found = optimizer(bench, '{use: "mine.opt:Mine", lr: 1, betas: [0, 1], mode: b, rate: 3}')
+    assert (found.name, found.use, found.target) == ("Mine", "mine.opt:Mine", "mine.opt:Mine")
+    # Only what the spec gives is passed on; the class's own defaults stay its own.
+    assert repr(found.options) == "{'lr': 1.0, 'betas': (0, 1), 'mode': 'b', 'rate': 3}"
+    assert found.source == file_sha256(here / "mine" / "opt.py")
+
+
+def test_its_source_changes_with_its_code_wherever_the_spec_finds_it(bench: Bench, here: Path) -> None:
+    settings = '{use: "mine.deep.inner:Mine", lr: 1}'
+    before = optimizer(bench, settings).source
+    path = here / "mine" / "opt.py"
+    path.write_text(path.read_text() + "# a comment\n")
+    assert optimizer(bench, settings).source == before
+    path.write_text(path.read_text() + "X = 1\n")
+    assert optimizer(bench, settings).source != before
+
+
+def test_lists_are_grids_but_for_an_option_whose_default_is_a_list(bench: Bench) -> None:
+    spec = bench.arm('{use: "mine.opt:Mine", lr: [0.1, 0.2], betas: [0.5, 0.6]}')
+    assert [arm.name for arm in spec.arms] == ["slow[lr=0.1]", "slow[lr=0.2]", "fast"]
+    assert spec.arms[0].optimizer.options["betas"] == (0.5, 0.6)
+
+
+def test_a_class_with_kwargs_takes_any_option(bench: Bench) -> None:
+    found = optimizer(bench, '{use: "mine.opt:Open", lr: 1, whatever: text, betas: [[0.9, 0.99]]}')
+    assert found.options == {"lr": 1.0, "whatever": "text", "betas": (0.9, 0.99)}
+    [fault] = bench.faults(lambda: bench.arm('{use: "mine.opt:Open", lr: fast}'))
+    assert fault == "4:36: optimizers.slow.lr: expected number, found the text 'fast'"
+
+
+def test_lists_and_unions_are_taken_as_annotated(bench: Bench) -> None:
+    found = optimizer(bench, '{use: "mine.opt:Strict", lr: 1, size: 2, mode: yes, scales: [1, 2]}')
+    assert found.options == {"lr": 1.0, "size": 2, "mode": "yes", "scales": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ('{use: "mine.opt:Mine"}', "4:3: optimizers.slow: the arm has no learning rate; give it its own `lr`"),
+        (
+            '{use: "mine.opt:Mine", lr: 1, momentun: 1}',
+            "4:40: optimizers.slow.momentun: 'mine.opt:Mine' has no option 'momentun'; did you mean 'momentum'?",
+        ),
+        (
+            '{use: "mine.opt:Mine", lr: 1, momentum: "0.9"}',
+            "4:50: optimizers.slow.momentum: expected number, found the text '0.9' (write it without quotes)",
+        ),
+        (
+            '{use: "mine.opt:Mine", lr: 1, nesterov: no}',
+            "4:50: optimizers.slow.nesterov: expected bool, found the text 'no' "
+            "(a word in YAML 1.2: write true or false)",
+        ),
+        ('{use: "mine.opt:Mine", lr: 1, betas: 0.9}', "4:47: optimizers.slow.betas: expected list, found 0.9"),
+        ('{use: "mine.opt:Mine", lr: .nan}', "4:37: optimizers.slow.lr: expected number, found not-a-number (.nan)"),
+        ('{use: "mine.opt:Mine", lr: null}', "4:37: optimizers.slow.lr: expected number, found nothing (null)"),
+        (
+            '{use: "mine.opt:Strict", lr: 1}',
+            "4:3: optimizers.slow: 'mine.opt:Strict' needs the option 'size' (number)",
+        ),
+    ],
+)
+def test_a_wrong_option_of_something_from_elsewhere_is_a_fault(bench: Bench, settings: str, fault: str) -> None:
+    assert bench.faults(lambda: bench.arm(settings)) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("mine.opt", "there is no optimizer 'mine.opt'"),
+        ("mine.opt:", "is not of the form package:Class"),
+        ("mine opt:Mine", "is not of the form package:Class"),
+        ("--help:x", "is not of the form package:Class"),
+        ("nowhere_at_all.x:Y", "there is no package 'nowhere_at_all' on this machine"),
+        ("mine.optt:Mine", "importing 'mine.optt' failed: No module named 'mine.optt'"),
+        ("lacks:Mine", "importing 'lacks' failed: No module named 'no_such_package_anywhere'"),
+        ("mine.opt:Mien", "'mine.opt' has no 'Mien'; did you mean 'Mine'?"),
+        ("mine.opt:CONSTANT", "is a int, not a class or a function"),
+        ("mine.opt:Nothing", "it is not called with named_parameters and options"),
+        ("crash:X", "importing 'crash' failed: RuntimeError: not today"),
+        ("leaves:X", "importing 'leaves' failed: SystemExit: 3"),
+        ("dies:X", "importing it ended Python with exit status 9: out of memory"),
+    ],
+)
+def test_what_cannot_be_had_from_elsewhere_is_a_fault_of_use(bench: Bench, use: str, said: str) -> None:
+    [fault] = bench.faults(lambda: bench.arm(f'{{use: "{use}", lr: 0.1}}'))
+    assert fault.startswith("4:15: optimizers.slow.use: ")
+    assert said in fault
+
+
+def test_a_module_that_takes_python_down_is_told_from_its_neighbours(bench: Bench) -> None:
+    text = MINIMAL.replace("use: descent, lr: 0.1", 'use: "mine.opt:Mine", lr: 1').replace(
+        "use: descent", 'use: "dies:X"'
+    )
+    [fault] = bench.faults(lambda: bench.load(text))
+    assert fault.startswith("5:15: optimizers.fast.use: ")
+
+
+def test_an_import_without_end_is_given_up(bench: Bench, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "sleeps.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(externals, "_IMPORT_SECONDS", 0.5)
+    [fault] = bench.faults(lambda: bench.arm('{use: "sleeps:X", lr: 0.1}'))
+    assert "importing it took longer than 0.5 s" in fault
+
+
+def test_code_that_is_gone_once_it_was_imported_is_a_fault(bench: Bench, here: Path) -> None:
+    (here / "fleeting.py").write_text(MINE + "\nimport os\nos.remove(__file__)\n")
+    [fault] = bench.faults(lambda: bench.arm('{use: "fleeting:Mine", lr: 0.1}'))
+    assert "its code cannot be read" in fault
+
+
+def test_all_of_a_specs_things_from_elsewhere_are_asked_in_one_process(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    run = externals.subprocess.run
+
+    def counted(command: list[str], **options: object) -> object:
+        calls.append(command)
+        return run(command, **options)  # type: ignore[call-overload]  # passed through as it came
+
+    monkeypatch.setattr(externals.subprocess, "run", counted)
+    text = MINIMAL.replace("use: descent, lr: 0.1", 'use: "mine.opt:Mine", lr: 1')
+    bench.load(text.replace("use: descent, lr: 0.3", 'use: "mine.opt:Rest", lr: 1').replace(", momentum: 0.9", ""))
+    assert [command[3:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]
+    calls.clear()
+    bench.load()
+    assert calls == []
+
+
+@pytest.mark.parametrize(("kind", "name"), [("tasks", "opt"), ("optimizers", "opt")])
+def test_something_called_build_is_named_by_its_module(kind: Kind, name: str) -> None:
+    described = externals.describe(["mine.opt:build"])["mine.opt:build"]
+    found = externals.external_entry(kind, "mine.opt:build", described)
+    assert found.name == name
+
+
+def test_a_task_of_the_users_own_can_be_used(bench: Bench) -> None:
+    [task] = bench.replaced("task: valley", 'task: {use: "mine.opt:build", depth: 2}').tasks
+    assert (task.name, task.target, task.options) == ("opt", "mine.opt:build", {"depth": 2})
+
+
+def test_torchs_own_muon_is_known_by_the_version_of_torch(bench: Bench) -> None:
+    found = optimizer(bench, '{use: "torch.optim:Muon", lr: 0.02, nesterov: true, ns_coefficients: [3, -4, 2]}')
+    assert found.options == {"lr": 0.02, "nesterov": True, "ns_coefficients": (3, -4, 2)}
+    assert found.source.startswith("torch==2.")
+    assert "torch.optim" not in sys.modules or found.target == "torch.optim:Muon"

@@ -1,0 +1,176 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from spec.bench import MINIMAL, Bench
+
+from clipbench.budget import Budget
+from clipbench.errors import SpecError
+from clipbench.records import ClipSettings, Question, Schedule
+from clipbench.spec import load, question
+
+
+def test_a_spec_is_filled_in_and_looked_up(bench: Bench) -> None:
+    spec = bench.load()
+    assert (spec.name, spec.question, spec.baseline) == ("race", "Is it faster?", "slow")
+    assert (spec.budget, spec.seeds, spec.device, spec.threads) == (Budget(100.0, "steps"), (0, 1), "auto", 1)
+    assert (spec.measure.evaluate_every, spec.measure.probe_every, spec.target) == (20, 50, None)
+    [probe] = spec.measure.probes
+    assert (probe.use, probe.options) == ("sharpness", {"samples": 1})
+    slow, fast = spec.arms
+    assert slow.optimizer.target == "bench.optimizers.descent:build"
+    assert slow.optimizer.options == {
+        "lr": 0.1,
+        "momentum": 0.0,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "nesterov": False,
+        "form": "plain",
+        "every": 1,
+        "cap": None,
+    }
+    assert fast.optimizer.options["momentum"] == 0.9
+    assert len(slow.optimizer.source) == 64
+
+
+def test_numbers_are_of_one_type_however_they_are_written(bench: Bench) -> None:
+    spec = bench.arm("{use: descent, lr: 1, clip: {fraction: 0.1}, schedule: {use: linear, warmup: 0, final: 1}}")
+    arm = spec.arms[0]
+    assert repr(arm.optimizer.options["lr"]) == "1.0"
+    assert repr((arm.schedule.warmup, arm.schedule.final)) == "(0.0, 1.0)"
+    assert repr(spec.budget.amount) == "100.0"
+
+
+def test_every_key_of_a_spec_is_carried_over(bench: Bench) -> None:
+    spec = bench.load(
+        MINIMAL.replace("{steps: 100}", "{seconds: 2.5}")
+        + "baseline: fast\nschedule: {use: cosine, warmup: 0.1, final: 0.2}\nevaluate: {every: 3}\ntarget: {loss: 2}\n"
+        + "measure: {every: 7, probes: [norms, {use: sharpness, samples: 4}]}\ndevice: cuda:1\nthreads: 2\n"
+    )
+    assert (spec.baseline, spec.budget, spec.target) == ("fast", Budget(2.5, "seconds"), 2.0)
+    assert {arm.schedule for arm in spec.arms} == {Schedule("cosine", 0.1, 0.2)}
+    assert (spec.measure.evaluate_every, spec.measure.probe_every) == (3, 7)
+    assert [(one.name, one.options["samples"]) for one in spec.measure.probes] == [("norms", 1), ("sharpness", 4)]
+    assert (spec.device, spec.threads) == ("cuda:1", 2)
+
+
+def test_an_arm_may_have_its_own_schedule_and_clip(bench: Bench) -> None:
+    spec = bench.arm("{use: descent, lr: 0.1, clip: {fraction: 0.5, of: update}, schedule: cosine}")
+    assert spec.arms[0].clip == ClipSettings(0.5, of="update")
+    assert [arm.schedule.use for arm in spec.arms] == ["cosine", "constant"]
+
+
+def test_a_fraction_of_zero_is_no_clip(bench: Bench) -> None:
+    for zero in ("0", "0.0"):
+        assert bench.arm(f"{{use: descent, lr: 0.1, clip: {{fraction: {zero}}}}}").arms[0].clip is None
+
+
+def test_an_empty_list_of_probes_measures_nothing(bench: Bench) -> None:
+    assert bench.load(MINIMAL + "measure: {probes: []}\n").measure.probes == ()
+
+
+def test_lists_are_grids_in_the_order_written(bench: Bench) -> None:
+    spec = bench.arm("{use: descent, lr: [1.0, 0.1], clip: {fraction: [0, 0.25]}, momentum: [0.9]}")
+    assert [arm.name for arm in spec.arms] == [
+        "slow[lr=1,clip.fraction=0,momentum=0.9]",
+        "slow[lr=1,clip.fraction=0.25,momentum=0.9]",
+        "slow[lr=0.1,clip.fraction=0,momentum=0.9]",
+        "slow[lr=0.1,clip.fraction=0.25,momentum=0.9]",
+        "fast",
+    ]
+    assert [arm.clip for arm in spec.arms[:2]] == [None, ClipSettings(0.25)]
+    assert spec.baseline == spec.arms[0].name
+    assert "clip.fraction" not in spec.arms[1].optimizer.options
+
+
+def test_an_option_that_is_a_tuple_takes_a_list_and_its_grid_a_list_of_lists(bench: Bench) -> None:
+    [one, _] = bench.arm("{use: descent, lr: 1, betas: [0.5, 1]}").arms
+    assert (one.name, one.optimizer.options["betas"]) == ("slow", (0.5, 1.0))
+    first, second, _ = bench.arm("{use: descent, lr: 1, betas: [[0.5, 1], [0, 0]]}").arms
+    assert (first.name, first.optimizer.options["betas"]) == ("slow[betas=(0.5, 1)]", (0.5, 1.0))
+    assert second.optimizer.options["betas"] == (0.0, 0.0)
+
+
+def test_tasks_of_one_name_are_told_apart_by_the_options_written_for_them(bench: Bench) -> None:
+    def names(task: str) -> list[str]:
+        return [one.name for one in bench.replaced("task: valley", f"task: {task}").tasks]
+
+    assert names("[bowl, valley]") == ["bowl", "valley"]
+    assert names("{use: bowl, width: [2, 4], name: b}") == ["bowl[width=2]", "bowl[width=4]"]
+    assert names("[bowl, {use: bowl, width: 4, name: b}]") == ["bowl", "bowl[width=4,name=b]"]
+
+
+def test_a_baseline_may_be_one_point_of_a_grid(bench: Bench) -> None:
+    text = MINIMAL.replace("lr: 0.1", "lr: [0.1, 0.2]")
+    assert bench.load(text + "baseline: slow[lr=0.2]\n").baseline == "slow[lr=0.2]"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "said"),
+    [
+        ("fats", "there is no arm 'fats'; did you mean 'fast'?"),
+        ("slow", "the arm 'slow' is a grid; name one of slow[lr=0.1], slow[lr=0.2]"),
+        ("slow[lr=0.3]", "there is no arm 'slow[lr=0.3]'; did you mean 'slow[lr=0.2]'?"),
+    ],
+)
+def test_a_baseline_that_is_no_arm_is_a_fault(bench: Bench, baseline: str, said: str) -> None:
+    text = MINIMAL.replace("lr: 0.1", "lr: [0.1, 0.2]") + f"baseline: {baseline}\n"
+    assert bench.faults(lambda: bench.load(text)) == [f"8:11: baseline: {said}"]
+
+
+def test_a_grid_may_not_make_the_name_of_another_arm(bench: Bench) -> None:
+    text = MINIMAL.replace("lr: 0.1", "lr: [0.1, 0.2]").replace("fast", "slow[lr=0.1]")
+    [fault] = bench.faults(lambda: bench.load(text))
+    assert fault.startswith("5:3: ")
+    assert "has an arm 'slow[lr=0.1]', and so has 'slow'; rename one" in fault
+
+
+def test_the_question_goes_to_those_who_read_the_results(bench: Bench) -> None:
+    spec = bench.load(MINIMAL + "target: {loss: 0.5}\n")
+    assert question(spec) == Question("race", "Is it faster?", ("slow", "fast"), "slow", 0.5)
+
+
+def test_a_spec_error_is_a_usage_error(bench: Bench) -> None:
+    with pytest.raises(SpecError, match=r"1 error in .*race\.yaml; nothing was run") as caught:
+        bench.replaced("[0, 1]", "[]")
+    assert caught.value.exit_code == 2
+
+
+REAL = """\
+# Does it work?
+task: code_lm
+optimizers:
+  sgd: {use: sgd, lr: [0.1, 0.3]}
+  adam: {use: adam, lr: 1e-3, betas: [0.9, 0.99], clip: {fraction: 0.5, of: numerator}}
+budget: {steps: 20}
+seeds: [0]
+"""
+
+
+def test_a_spec_of_real_names_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "real.yaml"
+    path.write_text(REAL)
+    spec = load(path)
+    assert [arm.name for arm in spec.arms] == ["sgd[lr=0.1]", "sgd[lr=0.3]", "adam"]
+    assert spec.arms[2].optimizer.options["betas"] == (0.9, 0.99)
+    assert spec.tasks[0].target == "clipbench.tasks.code_lm:build"
+    assert spec.data == {"code_lm": "python_stdlib"}
+
+
+def test_reading_a_spec_is_quick_and_never_imports_torch(tmp_path: Path) -> None:
+    path = tmp_path / "real.yaml"
+    path.write_text(REAL)
+    script = (
+        "import sys\nfrom clipbench.spec import load, plan, question, json_schema\n"
+        f"spec = load({str(path)!r})\nplan(spec, device='cpu'), question(spec), json_schema()\n"
+        "assert not {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", script], check=True)
+        seconds.append(time.perf_counter() - start)
+    # It takes about 0.3 s; the bound is for a busy machine, and torch alone takes longer than that.
+    assert min(seconds) < 1.0

@@ -1,0 +1,154 @@
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from spec.bench import MINIMAL, Bench
+
+from clipbench.data import Source
+from clipbench.errors import ClipbenchError
+from clipbench.records import Run
+from clipbench.spec import Spec, plan, planning
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Source]:
+    known = {"bowl_data": Source(lambda: "abc")}
+    monkeypatch.setattr(planning, "SOURCES", known)
+    return known
+
+
+def only(spec: Spec) -> Run:
+    return plan(spec, device="cpu")[0]
+
+
+def test_seeds_are_outermost_then_tasks_then_arms(bench: Bench) -> None:
+    runs = plan(bench.replaced("task: valley", "task: [bowl, valley]"), device="cpu")
+    assert [str(run) for run in runs] == [
+        f"{task}/{arm}/seed {seed}" for seed in (0, 1) for task in ("bowl", "valley") for arm in ("slow", "fast")
+    ]
+    assert len({run.key for run in runs}) == len(runs)
+
+
+def test_a_run_carries_all_that_the_spec_says(bench: Bench) -> None:
+    spec = bench.load(MINIMAL + "threads: 3\n")
+    run = plan(spec, device="cuda:1")[0]
+    assert (run.spec, run.device, run.threads, run.seed) == ("race", "cuda:1", 3, 0)
+    assert (run.task, run.arm, run.budget, run.measure) == (spec.tasks[0], spec.arms[0], spec.budget, spec.measure)
+
+
+def test_a_task_with_data_is_planned_with_the_fingerprint_of_the_data(bench: Bench) -> None:
+    runs = plan(bench.replaced("task: valley", "task: [bowl, valley]"), device="cpu")
+    assert {run.task.name: run.data for run in runs} == {"bowl": "abc", "valley": ""}
+
+
+def test_data_that_clipbench_does_not_know_is_an_error(bench: Bench, shelves: Path) -> None:
+    path = shelves / "tasks" / "bowl.py"
+    path.write_text(path.read_text().replace("bowl_data", "soup"))
+    with pytest.raises(ClipbenchError, match="'bowl' names the data 'soup'"):
+        plan(bench.replaced("task: valley", "task: bowl"), device="cpu")
+
+
+def test_seeds_may_be_given_in_place_of_the_specs_own(bench: Bench) -> None:
+    assert [run.seed for run in plan(bench.load(), device="cpu", seeds=[5, 3])] == [5, 5, 3, 3]
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
+def test_seeds_that_are_none_repeated_or_negative_are_refused(bench: Bench, seeds: list[int]) -> None:
+    with pytest.raises(ClipbenchError, match="seeds"):
+        plan(bench.load(), device="cpu", seeds=seeds)
+
+
+def test_a_run_has_a_device_and_never_auto(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="auto"):
+        plan(bench.load(), device="auto")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("task: valley", "task: {use: valley, depth: 2.0}"),
+        ("task: valley", "task: bowl"),
+        ("lr: 0.1", "lr: 0.2"),
+        ("lr: 0.1", "lr: 0.1, momentum: 0.5"),
+        ("lr: 0.1", "lr: 0.1, betas: [0.9, 0.99]"),
+        ("lr: 0.1", "lr: 0.1, clip: {fraction: 0.1}"),
+        ("lr: 0.1", "lr: 0.1, schedule: cosine"),
+        ("{steps: 100}", "{steps: 101}"),
+        ("{steps: 100}", "{samples: 100}"),
+        ("[0, 1]", "[1, 0]"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nschedule: linear"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nthreads: 2"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nevaluate: {every: 10}"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nmeasure: {every: 10}"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nmeasure: {probes: [sharpness, norms]}"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nmeasure: {probes: [{use: sharpness, samples: 2}]}"),
+    ],
+)
+def test_whatever_decides_the_numbers_decides_the_key(bench: Bench, old: str, new: str) -> None:
+    assert only(bench.replaced(old, new)).key != only(bench.load()).key
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# Is it faster?", "# Another question"),
+        ("  slow:", "  crawl:"),
+        ("  fast: {use: descent, lr: 0.3, momentum: 0.9}\n", ""),
+        ("task: valley", "task: {use: valley}"),
+        ("task: valley", "task: {use: valley, depth: 1}"),
+        ("task: valley", "task: {use: valley, depth: [1.0, 2.0]}"),
+        ("lr: 0.1", "lr: [1e-1, 0.2]"),
+        ("lr: 0.1", "lr: 0.1, momentum: 0, betas: [0.9, 0.999]"),
+        ("lr: 0.1", "lr: 0.1, clip: {fraction: 0}"),
+        ("lr: 0.1", "lr: 0.1, schedule: constant"),
+        ("seeds: [0, 1]", "seeds: [0]\nbaseline: fast\ntarget: {loss: 1}\ndevice: cpu\nthreads: 1"),
+        ("seeds: [0, 1]", "seeds: [0]\nevaluate: {every: 20}\nmeasure: {every: 50, probes: [sharpness]}"),
+    ],
+)
+def test_labels_and_defaults_written_out_leave_the_key_alone(bench: Bench, old: str, new: str) -> None:
+    assert only(bench.replaced(old, new)).key == only(bench.load()).key
+
+
+def test_the_data_decides_the_key(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = bench.replaced("task: valley", "task: bowl")
+    before = only(spec).key
+    monkeypatch.setattr(planning, "SOURCES", {"bowl_data": Source(lambda: "abd")})
+    assert only(spec).key != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("momentum: float = 0", "momentum: float = 0.5"), ("EPS = 1e-8", "EPS = 1e-7")]
+)
+def test_a_new_default_is_a_new_run(bench: Bench, shelves: Path, old: str, new: str) -> None:
+    before = only(bench.load())
+    path = shelves / "optimizers" / "descent.py"
+    path.write_text(path.read_text().replace(old, new))
+    after = only(bench.load())
+    assert after.key != before.key
+    # The description tells the two apart by itself, even were their code held for the same.
+    same_code = replace(after.arm.optimizer, source=before.arm.optimizer.source)
+    assert replace(after, arm=replace(after.arm, optimizer=same_code)).key != before.key
+
+
+def test_a_plan_is_the_same_in_every_process(bench: Bench, shelves: Path) -> None:
+    bench.load()
+    script = (
+        "import sys; from pathlib import Path; from clipbench.spec import load, plan; "
+        "runs = plan(load(sys.argv[1], shelves=Path(sys.argv[2])), device='cpu'); "
+        "print([(str(run), run.key) for run in runs])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script, str(bench.path), str(shelves)],
+            env=os.environ | {"PYTHONHASHSEED": salt},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for salt in ("1", "2")
+    }
+    assert said == {f"{[(str(run), run.key) for run in plan(bench.load(), device='cpu')]}\n"}

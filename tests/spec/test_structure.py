@@ -1,0 +1,192 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from spec.bench import MINIMAL, Bench
+
+from clipbench.budget import UNITS
+from clipbench.errors import SpecError
+from clipbench.spec.models import BudgetSettings
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("task: valley", "task: 3", "2:7: task: expected text, found 3"),
+        ("task: valley", "task: []", "2:7: task: at least one is needed, found the list []"),
+        ("task: valley", "task: {depth: 1.0}", "2:1: task: the key 'use' is missing"),
+        ("task: valley", "task: [{use: valley}, {depth: 1.0}]", "2:23: task.1: the key 'use' is missing"),
+        ("task: valley", "task: [valley, 3]", "2:16: task.1: expected text, found 3"),
+        ("task: valley\n", "", "2:1: the key 'task' is missing"),
+        ("task: valley", "task: valley\ntaks: x", "3:1: taks: there is no such key; did you mean 'task'?"),
+        ("{steps: 100}", "{steps: 0}", "6:17: budget.steps: must be above 0, found 0"),
+        ("{steps: 100}", "{steps: -5}", "6:17: budget.steps: must be above 0, found -5"),
+        ("{steps: 100}", "{steps: 1.5}", "6:17: budget.steps: expected a whole number, found 1.5"),
+        ("{steps: 100}", "{steps: 1e3}", "6:17: budget.steps: expected a whole number, found 1000.0"),
+        ("{steps: 100}", "{steps: true}", "6:17: budget.steps: expected a whole number, found true"),
+        ("{steps: 100}", "{steps: [1, 2]}", "6:17: budget.steps: expected a whole number, found the list [1, 2]"),
+        ("{steps: 100}", "{seconds: 0.0}", "6:19: budget.seconds: must be above 0, found 0.0"),
+        (
+            "{steps: 100}",
+            "{seconds: .nan}",
+            "6:19: budget.seconds: expected a finite number, found not-a-number (.nan)",
+        ),
+        ("{steps: 100}", "{seconds: .inf}", "6:19: budget.seconds: expected a finite number, found infinity"),
+        ("{steps: 100}", "{step: 3}", "6:10: budget.step: there is no such key; did you mean 'steps'?"),
+        ("{steps: 100}", "100", "6:9: budget: expected a mapping, found 100"),
+        (
+            "{steps: 100}",
+            "{steps: 1, tokens: 1}",
+            "6:9: budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has steps and tokens",
+        ),
+        (
+            "{steps: 100}",
+            "{}",
+            "6:9: budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has none",
+        ),
+        ("[0, 1]", "[]", "7:8: seeds: at least one is needed, found the list []"),
+        ("[0, 1]", "[0, -1]", "7:12: seeds.1: must be at least 0, found -1"),
+        ("[0, 1]", "[0, 1.0]", "7:12: seeds.1: expected a whole number, found 1.0"),
+        ("[0, 1]", "[4, 4]", "7:8: seeds: 4 is here twice; two runs that differ in nothing are one run"),
+        ("[0, 1]", "3", "7:8: seeds: expected a list, found 3"),
+        (
+            "[0, 1]",
+            "[99999999999999999999]",
+            "7:9: seeds.0: must be at most 9223372036854775807, found 99999999999999999999",
+        ),
+        ("seeds: [0, 1]", "seeds: [0]\nthreads: 0", "8:10: threads: must be at least 1, found 0"),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\nthreads: [1, 2]",
+            "8:10: threads: expected a whole number, found the list [1, 2]",
+        ),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\ndevice: gpu",
+            "8:9: device: expected auto, cpu, mps, cuda or cuda:N, found the text 'gpu'",
+        ),
+        ("seeds: [0, 1]", "seeds: [0]\nevaluate: {every: 0}", "8:19: evaluate.every: must be at least 1, found 0"),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\nmeasure: {probes: x}",
+            "8:19: measure.probes: expected a list, found the text 'x'",
+        ),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\nmeasure: {evry: 1}",
+            "8:11: measure.evry: there is no such key; did you mean 'every'?",
+        ),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\ntarget: {loss: low}",
+            "8:16: target.loss: expected a number, found the text 'low'",
+        ),
+        ("seeds: [0, 1]", "seeds: [0]\ntarget: {}", "8:1: target: the key 'loss' is missing"),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\nschedule: {use: linear, warmup: 1.0}",
+            "8:33: schedule.warmup: must be below 1, found 1.0",
+        ),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\nschedule: {use: linear, final: 1.5}",
+            "8:32: schedule.final: must be at most 1, found 1.5",
+        ),
+        (
+            "seeds: [0, 1]",
+            "seeds: [0]\nschedule: cosin",
+            "8:11: schedule: expected 'constant', 'linear' or 'cosine', found the text 'cosin'",
+        ),
+        ("seeds: [0, 1]", "seeds: [0]\nbaseline: 3", "8:11: baseline: expected text, found 3"),
+    ],
+)
+def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, new: str, fault: str) -> None:
+    assert bench.faults(lambda: bench.replaced(old, new)) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("descent", "4:9: optimizers.slow: expected a mapping, found the text 'descent'"),
+        ("{lr: 0.1}", "4:3: optimizers.slow: the key 'use' is missing"),
+        ("{use: 3, lr: 0.1}", "4:15: optimizers.slow.use: expected text, found 3"),
+        (
+            "{use: descent, lr: 0.1, clip: 0.1}",
+            "4:39: optimizers.slow.clip: expected a mapping, found 0.1",
+        ),
+        ("{use: descent, lr: 0.1, clip: {}}", "4:33: optimizers.slow.clip: the key 'fraction' is missing"),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: 0.1, off: update}}",
+            "4:55: optimizers.slow.clip.off: there is no such key; did you mean 'of'?",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: 0.1, of: gradients}}",
+            "4:59: optimizers.slow.clip.of: expected 'gradient', 'numerator' or 'update', found the text 'gradients'",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: []}}",
+            "4:50: optimizers.slow.clip.fraction: at least one is needed, found the list []",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: [0.1, 0.1]}}",
+            "4:50: optimizers.slow.clip.fraction: 0.1 is here twice; two runs that differ in nothing are one run",
+        ),
+        (
+            "{use: descent, lr: 0.1, schedule: {use: constant, final: 0.1}}",
+            "4:43: optimizers.slow.schedule: a constant schedule does not fall, so it has no `final`; "
+            "use linear or cosine",
+        ),
+    ],
+)
+def test_a_wrong_arm_is_a_fault_at_its_place(bench: Bench, settings: str, fault: str) -> None:
+    assert bench.faults(lambda: bench.arm(settings)) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "fault"),
+    [
+        ("1", "must be below 1, found 1"),
+        ("1.5", "must be below 1, found 1.5"),
+        ("-0.1", "must be at least 0, found -0.1"),
+        (".nan", "expected a finite number, found not-a-number (.nan)"),
+        ("true", "expected a number, found true"),
+        ("'0.1'", "expected a number, found the text '0.1' (write it without quotes)"),
+        ("{a: 1}", "expected a number, found a mapping"),
+    ],
+)
+def test_a_clip_clips_a_fraction_from_0_to_below_1(bench: Bench, fraction: str, fault: str) -> None:
+    one = f"{{use: descent, lr: 0.1, clip: {{fraction: {fraction}}}}}"
+    assert bench.faults(lambda: bench.arm(one)) == [f"4:50: optimizers.slow.clip.fraction: {fault}"]
+    grid = f"{{use: descent, lr: 0.1, clip: {{fraction: [0.1, {fraction}]}}}}"
+    assert bench.faults(lambda: bench.arm(grid)) == [f"4:56: optimizers.slow.clip.fraction.1: {fault}"]
+
+
+@pytest.mark.parametrize("section", ["{}", "[]", "3"])
+def test_a_spec_without_arms_is_refused(bench: Bench, section: str) -> None:
+    start, end = MINIMAL.index("optimizers:"), MINIMAL.index("budget:")
+    [fault] = bench.faults(lambda: bench.load(MINIMAL[:start] + f"optimizers: {section}\n" + MINIMAL[end:]))
+    assert fault.startswith("3:13: optimizers: ")
+
+
+@pytest.mark.parametrize("name", ["' a'", "'a '", "''", '"a\\tb"', '"a\\nb"'])
+def test_an_arm_needs_a_name_that_can_be_shown(bench: Bench, name: str) -> None:
+    [fault] = bench.faults(lambda: bench.replaced("  slow:", f"  {name}:"))
+    assert fault.startswith("4:3: ")
+    assert "an arm's name is printable text" in fault
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=3)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+def test_whatever_stands_under_a_key_is_read_or_refused_and_never_a_crash(bench: Bench, value: object) -> None:
+    text = repr(value).replace("None", "null").replace("nan", ".nan").replace("inf", ".inf")
+    for key in ("task", "baseline", "budget", "seeds", "device", "threads", "schedule", "target", "measure"):
+        lines = [line for line in MINIMAL.splitlines() if not line.startswith(f"{key}:")]
+        with suppress(SpecError):
+            bench.load("\n".join([*lines, f"{key}: {text}"]))
+
+
+def test_units_of_a_budget_are_those_of_the_clock() -> None:
+    assert tuple(BudgetSettings.model_fields) == UNITS
