@@ -193,7 +193,8 @@ class Record:
 class Question:
     """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
 
-    It lies beside the runs (`question.json`) and decides no number in them.
+    It lies beside the runs (`question.json`) and decides no number in them. `keys` are the runs of the latest plan:
+    when a spec is edited and run again, they tell the runs that are meant from those of an earlier version.
     """
 
     spec: str
@@ -201,3 +202,4 @@ class Question:
     arms: tuple[str, ...]
     baseline: str
     target: float | None = None
+    keys: tuple[str, ...] = ()

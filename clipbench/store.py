@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from filelock import FileLock, Timeout
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from clipbench.errors import StoreError
@@ -52,9 +53,13 @@ _RUN_FILE = TypeAdapter(_RunFile)
 _QUESTION = TypeAdapter(Question)
 
 
+def folder_of_spec(name: str, results: Path) -> Path:
+    return results / _safe(name)
+
+
 def folder_of(run: Run, results: Path) -> Path:
     """Where a run lies: its names for people, its seed and key for the machine."""
-    return results / _safe(run.spec) / _safe(run.task.name) / _safe(run.arm.name) / f"{run.seed}-{run.key}"
+    return folder_of_spec(run.spec, results) / _safe(run.task.name) / _safe(run.arm.name) / f"{run.seed}-{run.key}"
 
 
 def _safe(name: str) -> str:
@@ -75,7 +80,7 @@ def _is_done(folder: Path) -> bool:
 
 
 def write_question(question: Question, results: Path) -> None:
-    folder = results / _safe(question.spec)
+    folder = folder_of_spec(question.spec, results)
     make_folder(folder)
     _replace(folder / QUESTION, _QUESTION.dump_json(question, indent=2))
 
@@ -89,6 +94,26 @@ def read_question(folder: Path) -> Question | None:
         return _QUESTION.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise StoreError("this is not a question file", where=str(path), remedy=_first(error)) from error
+
+
+def question_of(folder: Path) -> Question | None:
+    """The question that the run in `folder` was made to answer."""
+    return read_question(folder.parents[2])
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a spec's results while its runs are made: a second `clipbench run` there is refused, not interleaved."""
+    make_folder(folder)
+    try:
+        # Released by the system when the process dies, however it dies; the file itself stays.
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        remedy = "wait for it, or choose another results folder with -o"
+        raise StoreError("another `clipbench run` is at work here", where=str(folder), remedy=remedy) from error
+    except OSError as error:
+        raise StoreError(f"cannot write here ({error.strerror})", where=str(folder)) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -183,6 +208,22 @@ def read_all(folder: Path) -> tuple[list[Record], list[StoreError]]:
         except StoreError as error:
             errors.append(error)
     return records, errors
+
+
+def find(name: str, results: Path) -> Path:
+    """The folder of a run, given as a path, or by the beginning of its key or its folder's name."""
+    if (Path(name) / RUN).exists():
+        return Path(name)
+    found = [
+        path.parent
+        for path in sorted(results.rglob(RUN))
+        if path.parent.name.startswith(name) or path.parent.name.partition("-")[2].startswith(name)
+    ]
+    if len(found) != 1:
+        several = f": {', '.join(map(str, found[:5]))}" if found else ""
+        remedy = "`clipbench list runs` shows what there is"
+        raise StoreError(f"'{name}' fits {len(found)} runs{several}", where=str(results), remedy=remedy)
+    return found[0]
 
 
 def read_log(folder: Path) -> str:

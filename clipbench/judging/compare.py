@@ -16,6 +16,7 @@ from clipbench.judging.comparison import (
     TaskHead,
     Verdict,
 )
+from clipbench.judging.current import of_the_latest_plan
 from clipbench.judging.metrics import Status
 from clipbench.judging.statistics import Direction, PairedDifference, estimate, geometric_mean, paired_difference
 from clipbench.judging.twins import twins
@@ -58,7 +59,8 @@ def compare(
     if goal is not None and not math.isfinite(goal):
         raise ClipbenchError(f"the target is {goal}", remedy="give a finite evaluation loss")
     name = known_arm(question.baseline if baseline is None else baseline, question, records=records)
-    kept, copies = one_per_seed(records)
+    current, earlier = of_the_latest_plan(records, question)
+    kept, copies = one_per_seed(current)
     found = cells(kept, question, target=goal)
     baselines = {cell.task: cell for cell in found if cell.arm == name}
     rows = tuple(row(cell, baselines.get(cell.task), target=goal) for cell in found)
@@ -72,7 +74,7 @@ def compare(
         tasks=tuple(_head(task, found) for task in dict.fromkeys(cell.task for cell in found)),
         rows=rows,
         twins=pairs,
-        caveats=(*copies, *warned),
+        caveats=(*earlier, *copies, *warned),
     )
 
 

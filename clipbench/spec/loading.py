@@ -61,13 +61,12 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
     chosen_tasks = [(site, resolver.chosen(site)) for site in tasks]
     chosen_probes = [(site, resolver.chosen(site)) for site in probes]
     faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes)]
-    expanded_tasks, repeated = _tasks(document, _sound(chosen_tasks))
-    faults += repeated
     if written is None or faults:
         raise SpecError(document.file, [*faults, *_no_such_baseline(document)])
 
+    expanded_tasks, repeated = _tasks(document, _sound(chosen_tasks))
     by_arm = {name: _arms(name, chosen, document, written) for name, chosen in chosen_arms.items() if chosen}
-    faults = [*_repeated_arms(document, by_arm), *_unknown_baseline(document, by_arm)]
+    faults = [*repeated, *_repeated_arms(document, by_arm), *_unknown_baseline(document, by_arm)]
     if faults:
         raise SpecError(document.file, faults)
     expanded_arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)

@@ -33,7 +33,7 @@ _OPTIMIZER = '''
 from typing import Literal
 
 Form = Literal["plain", "fancy"]
-EPS = 1e-8
+EPS: float = 1e-8
 
 def build(
     named_parameters, *, lr: float, momentum: float = 0, betas: tuple[float, float] = (0.9, 0.999), eps: float = EPS,

@@ -66,6 +66,7 @@ def test_a_wrong_name_or_option_of_an_arm_is_a_fault_at_its_place(bench: Bench, 
         ("[bowl, vally]", "2:14: task.1: there is no task 'vally'; did you mean 'valley'?"),
         ("{use: bowl, widht: 3}", "2:19: task.widht: 'bowl' has no option 'widht'; did you mean 'width'?"),
         ("[{use: bowl, width: 0.5}]", "2:27: task.0.width: expected int, found 0.5"),
+        ("[bowl, {use: bowl, width: x}]", "2:33: task.1.width: expected int, found the text 'x'"),
         ("[valley, valley]", "2:16: task.1: the task 'valley' is here twice"),
     ],
 )

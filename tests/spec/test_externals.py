@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Iterator
+import types
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def build(seed, device, *, depth=1):
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the user's own modules, which is the current one."""
     folder = tmp_path / "here"
     (folder / "mine" / "deep").mkdir(parents=True)
@@ -57,7 +57,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "dies.py").write_text("import os, sys\nprint('out of memory', file=sys.stderr)\nos._exit(9)\n")
     (folder / "lacks.py").write_text("import no_such_package_anywhere\n")
     monkeypatch.chdir(folder)
-    yield folder
+    return folder
 
 
 def optimizer(bench: Bench, settings: str) -> Choice:
@@ -106,20 +106,20 @@ def test_lists_and_unions_are_taken_as_annotated(bench: Bench) -> None:
         ('{use: "mine.opt:Mine"}', "4:3: optimizers.slow: the arm has no learning rate; give it its own `lr`"),
         (
             '{use: "mine.opt:Mine", lr: 1, momentun: 1}',
-            "4:40: optimizers.slow.momentun: 'mine.opt:Mine' has no option 'momentun'; did you mean 'momentum'?",
+            "4:39: optimizers.slow.momentun: 'mine.opt:Mine' has no option 'momentun'; did you mean 'momentum'?",
         ),
         (
             '{use: "mine.opt:Mine", lr: 1, momentum: "0.9"}',
-            "4:50: optimizers.slow.momentum: expected number, found the text '0.9' (write it without quotes)",
+            "4:49: optimizers.slow.momentum: expected number, found the text '0.9' (write it without quotes)",
         ),
         (
             '{use: "mine.opt:Mine", lr: 1, nesterov: no}',
-            "4:50: optimizers.slow.nesterov: expected bool, found the text 'no' "
+            "4:49: optimizers.slow.nesterov: expected bool, found the text 'no' "
             "(a word in YAML 1.2: write true or false)",
         ),
-        ('{use: "mine.opt:Mine", lr: 1, betas: 0.9}', "4:47: optimizers.slow.betas: expected list, found 0.9"),
-        ('{use: "mine.opt:Mine", lr: .nan}', "4:37: optimizers.slow.lr: expected number, found not-a-number (.nan)"),
-        ('{use: "mine.opt:Mine", lr: null}', "4:37: optimizers.slow.lr: expected number, found nothing (null)"),
+        ('{use: "mine.opt:Mine", lr: 1, betas: 0.9}', "4:46: optimizers.slow.betas: expected list, found 0.9"),
+        ('{use: "mine.opt:Mine", lr: .nan}', "4:36: optimizers.slow.lr: expected number, found not-a-number (.nan)"),
+        ('{use: "mine.opt:Mine", lr: null}', "4:36: optimizers.slow.lr: expected number, found nothing (null)"),
         (
             '{use: "mine.opt:Strict", lr: 1}',
             "4:3: optimizers.slow: 'mine.opt:Strict' needs the option 'size' (number)",
@@ -160,6 +160,14 @@ def test_a_module_that_takes_python_down_is_told_from_its_neighbours(bench: Benc
     )
     [fault] = bench.faults(lambda: bench.load(text))
     assert fault.startswith("5:15: optimizers.fast.use: ")
+
+
+def test_a_module_that_python_has_loaded_but_cannot_find_again_is_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "loaded_by_hand", types.ModuleType("loaded_by_hand"))
+    [fault] = bench.faults(lambda: bench.arm('{use: "loaded_by_hand:X", lr: 0.1}'))
+    assert "importing 'loaded_by_hand' failed: No module named" in fault
 
 
 def test_an_import_without_end_is_given_up(bench: Bench, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,4 +218,3 @@ def test_torchs_own_muon_is_known_by_the_version_of_torch(bench: Bench) -> None:
     found = optimizer(bench, '{use: "torch.optim:Muon", lr: 0.02, nesterov: true, ns_coefficients: [3, -4, 2]}')
     assert found.options == {"lr": 0.02, "nesterov": True, "ns_coefficients": (3, -4, 2)}
     assert found.source.startswith("torch==2.")
-    assert "torch.optim" not in sys.modules or found.target == "torch.optim:Muon"

@@ -120,6 +120,13 @@ def test_a_baseline_that_is_no_arm_is_a_fault(bench: Bench, baseline: str, said:
     assert bench.faults(lambda: bench.load(text)) == [f"8:11: baseline: {said}"]
 
 
+def test_a_baseline_that_may_be_an_arm_is_not_blamed_for_other_faults(bench: Bench) -> None:
+    text = MINIMAL.replace("lr: 0.1", "lr: [0.1, yes]")
+    for baseline in ("slow", "fast", "slow[lr=0.2]"):
+        [fault] = bench.faults(lambda named=baseline: bench.load(text + f"baseline: {named}\n"))
+        assert fault.startswith("4:34: ")
+
+
 def test_a_grid_may_not_make_the_name_of_another_arm(bench: Bench) -> None:
     text = MINIMAL.replace("lr: 0.1", "lr: [0.1, 0.2]").replace("fast", "slow[lr=0.1]")
     [fault] = bench.faults(lambda: bench.load(text))

@@ -99,6 +99,7 @@ def _enter(folder: Path, device: str, cpus: tuple[int, ...], side_by_side: int) 
     log = os.open(folder / store.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
+    sys.path.insert(0, str(Path.cwd()))  # where a user's own "module:Class" lies, as for `python -m`
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
     stopping = _Stopping()

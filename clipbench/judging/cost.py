@@ -1,0 +1,36 @@
+"""What a plan will cost in time, from runs of the same arms made before."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from clipbench.records import Record, Run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`seconds` of wall time one after the other, over the `known` runs; for `unknown` runs nothing is known yet."""
+
+    seconds: float
+    known: int
+    unknown: int
+
+
+def expected_cost(planned: Iterable[Run], made: Sequence[Record]) -> Cost:
+    """The median wall time of runs made before with the same task, arm and budget, summed over the planned runs."""
+    times: dict[tuple[str, ...], list[float]] = {}
+    for record in made:
+        if record.outcome is not None and record.outcome.status != "failed":
+            times.setdefault(_kind(record.run), []).append(record.outcome.wall_seconds)
+    seconds, known, unknown = 0.0, 0, 0
+    for run in planned:
+        if found := times.get(_kind(run)):
+            seconds += median(found)
+            known += 1
+        else:
+            unknown += 1
+    return Cost(seconds, known, unknown)
+
+
+def _kind(run: Run) -> tuple[str, ...]:
+    return run.task.name, run.arm.name, str(run.budget), run.device
