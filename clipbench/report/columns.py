@@ -18,7 +18,8 @@ MARKS: dict[Verdict, str] = {
 }
 LEGEND = (
     "Final loss against the baseline: + lower, - higher, ~ undecided, = identical; x a seed diverged or failed. "
-    "± is a standard error over seeds, ×/÷ a multiplicative one; in brackets, seeds."
+    "± is a standard error over seeds, ×/÷ a multiplicative one; in brackets, seeds. Directional sharpness is the "
+    "geometric mean of its positive values; the column ≤ 0 counts the others."
 )
 
 
@@ -40,17 +41,17 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
         Column("arm", ("arm",), lambda row: (row.arm,), right=False),
         Column("seeds", ("seeds",), _seeds),
         Column("final loss", ("final", "loss"), lambda row: _estimate(row.final_loss)),
-        Column(f"minus {comparison.baseline}", ("minus", "base-", "line"), _difference),
+        Column(f"minus {comparison.baseline}", ("minus", "baseline"), _difference),
     ]
     if comparison.target is not None:
         target = number(comparison.target, 6)
         wanted.append(Column(f"steps to {target}", ("steps", "to", target), _steps))
     wanted.append(Column("ms/step", ("ms/", "step"), lambda row: _estimate(row.step_milliseconds)))
     if any(row.sharpness.total for row in rows):
-        wanted.append(Column("directional sharpness", ("direc-", "tional", "sharp-", "ness"), _sharpness))
+        wanted.append(Column("directional sharpness", ("directional", "sharpness"), _sharpness))
         wanted.append(Column("≤ 0", ("≤ 0",), _non_positive))
     if any(row.clipped is not None for row in rows):
-        wanted.append(Column("clipped", ("clip-", "ped"), _clipped))
+        wanted.append(Column("clipped", ("clipped",), _clipped))
     return tuple(wanted)
 
 

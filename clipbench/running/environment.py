@@ -6,12 +6,12 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import torch
 
+from clipbench import __version__
 from clipbench.records import Environment, Scalar
 
 
@@ -40,7 +40,7 @@ def observe(device: torch.device, *, threads: int, side_by_side: int) -> Environ
     numerics = _numerics(device, threads)
     machine = _machine(device)
     return Environment(
-        clipbench=version("clipbench"),
+        clipbench=__version__,
         python=platform.python_version(),
         torch=str(torch.__version__),
         device=str(device),
