@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint readme clean
 
 demo: $(INSTALLED)
 	$(BIN)/clipbench run benchmarks/quickstart.yaml
@@ -25,6 +25,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# The README's tables and lists, from the reference runs and the shelves.
+readme: $(INSTALLED)
+	$(BIN)/python -m clipbench.report.readme README.md results/reference
 
 clean:
 	rm -rf $(VENV)

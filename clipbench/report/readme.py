@@ -1,35 +1,71 @@
-"""The README's tables, written from results so that they cannot drift."""
+"""The README's tables and lists, written from the reference runs and the shelves so that they cannot drift.
 
+    python -m clipbench.report.readme README.md results/reference
+
+writes every block anew that stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares the README with this.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+
+from clipbench import store
 from clipbench.errors import ClipbenchError
-from clipbench.judging.comparison import Comparison
+from clipbench.judging.compare import compare
 from clipbench.report.markdown import as_markdown
+from clipbench.spec import catalogue
+
+_BLOCK = re.compile(
+    r"<!-- (?P<kind>table|list):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->", re.DOTALL
+)
+_MARKER = re.compile(r"<!-- /?(?:table|list):")
 
 
-def block(comparison: Comparison, *, name: str = "quickstart") -> str:
-    """The comparison in Markdown between its two markers, as it stands in the README."""
-    return f"{_begin(name)}\n{as_markdown(comparison)}\n{_END}"
+def written(text: str, reference: Path) -> str:
+    """`text` with its blocks written anew; the rest is left as it is.
 
-
-def replaced(text: str, comparison: Comparison, *, name: str = "quickstart") -> str:
-    """`text` with its block `name` written anew; the rest is left as it is.
+    A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`; a block `list:KIND` is a
+    shelf (tasks, optimizers or probes).
 
     Raises:
-        ClipbenchError: the text has no such block, several, or one without an end.
+        ClipbenchError: a marker without its partner, or a block that names nothing.
+        UndecidedError: a table's folder has no runs.
     """
-    begin = _begin(name)
-    if text.count(begin) != 1:
-        raise ClipbenchError(
-            f"found {text.count(begin)} blocks {begin}", remedy=f"put {begin} and {_END} once, around the table"
-        )
-    before, _, rest = text.partition(begin)
-    table, end, after = rest.partition(_END)
-    if not end or "<!-- table:" in table:
-        raise ClipbenchError(f"the block {begin} has no end", remedy=f"put {_END} beneath its table")
-    return before + block(comparison, name=name) + after
+    if len(_MARKER.findall(text)) != 2 * len(_BLOCK.findall(text)):
+        remedy = "each <!-- NAME --> needs one <!-- /NAME --> beneath it, and blocks do not overlap"
+        raise ClipbenchError("a marker stands alone in the README", remedy=remedy)
+    return _BLOCK.sub(lambda found: _block(found, reference), text)
 
 
-_END = "<!-- /table -->"
+def _block(found: re.Match[str], reference: Path) -> str:
+    kind, name = found["kind"], found["name"]
+    content = _table(reference / name) if kind == "table" else _shelf(name)
+    return f"<!-- {kind}:{name} -->\n{content}\n<!-- /{kind}:{name} -->"
 
 
-def _begin(name: str) -> str:
-    return f"<!-- table:{name} -->"
+def _table(folder: Path) -> str:
+    records, errors = store.read_all(folder)
+    for error in errors:
+        raise error
+    question = store.read_question(folder)
+    if question is None:
+        raise ClipbenchError("this folder has no question", where=str(folder / store.QUESTION))
+    return as_markdown(compare(records, question))
+
+
+def _shelf(name: str) -> str:
+    for kind in catalogue.KINDS:
+        if kind == name:
+            rows = [
+                (f"`{entry.name}`", entry.summary, ", ".join(f"`{option.name}`" for option in entry.options))
+                for entry in catalogue.shelf(kind)
+            ]
+            return tabulate(rows, headers=("name", "what it is", "options"), tablefmt="github")
+    raise ClipbenchError(f"there is no shelf called {name!r}", remedy=f"the shelves are: {', '.join(catalogue.KINDS)}")
+
+
+if __name__ == "__main__":
+    path, reference_runs = map(Path, sys.argv[1:])
+    path.write_text(written(path.read_text(encoding="utf-8"), reference_runs), encoding="utf-8")

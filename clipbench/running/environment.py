@@ -22,6 +22,8 @@ def settle(threads: int) -> None:
         torch.set_num_interop_threads(1)
     # Deterministic where torch has such a kernel, a warning in the run's log where it has none.
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # This kernel is not deterministic unless torch is told to refuse every such kernel: the others serve as well.
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -1,48 +1,58 @@
+"""The README's blocks are written from the runs and the shelves, and nothing else in it is touched."""
+
+from pathlib import Path
+
 import pytest
-from judging.made import question, quickstart
 
-from clipbench.errors import ClipbenchError
+from clipbench import store
+from clipbench.errors import ClipbenchError, StoreError
 from clipbench.judging.compare import compare
-from clipbench.judging.comparison import Comparison
-from clipbench.report.readme import block, replaced
-from clipbench.report.render import render
+from clipbench.report.markdown import as_markdown
+from clipbench.report.readme import written
 
-README = "# Title\n\n<!-- table:quickstart -->\nold\n<!-- /table -->\n\nafter <!-- /table -->\n"
-
-
-@pytest.fixture(scope="module")
-def comparison() -> Comparison:
-    return compare(quickstart(), question("sgd", "sgd+clip", "adam"))
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "results" / "reference"
 
 
-def test_the_block_holds_the_markdown_between_its_markers(comparison: Comparison) -> None:
-    assert block(comparison) == f"<!-- table:quickstart -->\n{render(comparison, 'markdown')}\n<!-- /table -->"
+def test_the_readme_shows_what_the_reference_runs_and_the_shelves_say() -> None:
+    """After a change of either: make readme."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text == written(text, REFERENCE)
+    assert "<!-- table:cpu/quickstart -->" in text
+    assert "<!-- list:optimizers -->" in text
 
 
-def test_only_the_block_is_replaced(comparison: Comparison) -> None:
-    text = replaced(README, comparison)
-    assert text == f"# Title\n\n{block(comparison)}\n\nafter <!-- /table -->\n"
+def test_a_table_is_the_comparison_of_its_folder_and_the_rest_stays() -> None:
+    folder = REFERENCE / "cpu" / "quickstart"
+    table = as_markdown(compare(store.read_all(folder)[0], store.read_question(folder)))
+    text = written("before\n<!-- table:cpu/quickstart -->\nold\n<!-- /table:cpu/quickstart -->\nafter", REFERENCE)
+    assert text == f"before\n<!-- table:cpu/quickstart -->\n{table}\n<!-- /table:cpu/quickstart -->\nafter"
 
 
-def test_replacing_twice_changes_nothing(comparison: Comparison) -> None:
-    once = replaced(README, comparison)
-    assert replaced(once, comparison) == once
-
-
-def test_a_block_may_have_another_name(comparison: Comparison) -> None:
-    text = "<!-- table:gpu -->\n<!-- /table -->"
-    assert replaced(text, comparison, name="gpu") == block(comparison, name="gpu")
+def test_a_list_has_a_line_for_every_file_on_the_shelf() -> None:
+    text = written("<!-- list:optimizers -->\n<!-- /list:optimizers -->", REFERENCE)
+    names = {path.stem for path in (ROOT / "clipbench" / "optimizers").glob("[a-z]*.py")}
+    assert {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")} == names
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no table here", "found 0 blocks <!-- table:quickstart -->"),
-        (README + README, "found 2 blocks"),
-        ("<!-- table:quickstart -->\nold", "has no end"),
-        ("<!-- table:quickstart -->\n<!-- table:gpu -->\n<!-- /table -->", "has no end"),
+        ("<!-- list:tasks -->\nno end", "stands alone"),
+        ("<!-- /list:tasks -->", "stands alone"),
+        ("<!-- list:tasks -->\n<!-- list:probes -->\n<!-- /list:tasks -->", "stands alone"),
+        ("<!-- list:nonsense -->\n<!-- /list:nonsense -->", "no shelf called 'nonsense'"),
     ],
 )
-def test_a_text_without_a_whole_block_is_an_error(text: str, message: str, comparison: Comparison) -> None:
+def test_a_block_that_is_not_whole_or_names_nothing_is_an_error(text: str, message: str) -> None:
     with pytest.raises(ClipbenchError, match=message):
-        replaced(text, comparison)
+        written(text, REFERENCE)
+
+
+def test_a_table_without_its_folder_or_its_question_is_an_error(tmp_path: Path) -> None:
+    text = "<!-- table:a/b -->\n<!-- /table:a/b -->"
+    with pytest.raises(StoreError, match="no such folder"):
+        written(text, tmp_path)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(ClipbenchError, match="has no question"):
+        written(text, tmp_path)
