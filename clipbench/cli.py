@@ -1,5 +1,6 @@
 """The front door: parse, call, print. No logic lives here, and no command imports torch into this process."""
 
+import os
 import shlex
 import signal
 import sys
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,6 +23,7 @@ from clipbench.budget import Budget
 from clipbench.errors import INTERRUPTED, RUN_FAILED, ClipbenchError
 from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.cost import expected_cost
+from clipbench.judging.words import count
 from clipbench.records import Outcome, Question, Record, Run
 from clipbench.report import listing
 from clipbench.report.progress import Watcher, watcher
@@ -81,8 +84,12 @@ Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
 
 def main() -> NoReturn:
     """Run the command line; a ClipbenchError becomes its words on stderr and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show ± and × shows their codes
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="clipbench")
+        with _ended_by_a_closed_pipe():
+            app(prog_name="clipbench")
     except ClipbenchError as error:
         _say(f"error: {error}", style="bold red")
         sys.exit(error.exit_code)
@@ -125,13 +132,14 @@ def run(
     ended: list[tuple[Run, Outcome]] = []
     with _interrupts_by_sigterm():
         for question, runs in plans:
-            store.write_question(question, results)
             with store.claimed(store.folder_of_spec(question.spec, results)), _watcher(fmt) as watching:
+                store.write_question(question, results)
                 ended += _supervise(runs, results, watching=watching, jobs=jobs, policy=policy)
     for question, _ in plans:
-        sys.stdout.write(f"{store.folder_of_spec(question.spec, results)}\n")
-    _say(f"next: clipbench compare {' '.join(str(store.folder_of_spec(q.spec, results)) for q, _ in plans)}")
-    if any(outcome.status == "failed" for _, outcome in ended):
+        _print(str(store.folder_of_spec(question.spec, results)))
+    _say(f"next: {_command('compare', *(store.folder_of_spec(question.spec, results) for question, _ in plans))}")
+    if failed := [each for each, outcome in ended if outcome.status == "failed"]:
+        _say(f"{count(len(failed), 'run')} failed; why: {_command('show', store.folder_of(failed[0], results))}")
         raise typer.Exit(RUN_FAILED)
 
 
@@ -173,12 +181,12 @@ def validate(specs: Specs, sets: Sets = None) -> None:
             faulty.append(error)
         else:
             counts = f"{len(loaded.arms)} arms × {len(loaded.tasks)} tasks × {len(loaded.seeds)} seeds"
-            sys.stdout.write(f"{path}: right: {counts}\n")
+            _print(f"{path}: right: {counts}")
     for fault in faulty:
         _say(f"error: {fault}", style="bold red")
     if faulty:
         raise typer.Exit(faulty[0].exit_code)
-    _say(f"next: clipbench run {' '.join(map(str, specs))}")
+    _say(f"next: {_command('run', *specs)}")
 
 
 @app.command()
@@ -230,7 +238,7 @@ def list_(
 @app.command()
 def schema() -> None:
     """The JSON Schema of a spec, for editors."""
-    sys.stdout.write(to_json(spec.json_schema()) + "\n")
+    _print(to_json(spec.json_schema()))
 
 
 def _plan(
@@ -298,7 +306,7 @@ def _supervise(
         except InterruptedRunsError:
             left = len(store.missing(runs, results))
             _say(f"interrupted: {len(runs) - left} of {len(runs)} runs are there; what was at work kept a checkpoint")
-            _say(f"go on with: {shlex.join(['clipbench', *sys.argv[1:]])}")
+            _say(f"go on with: {_command(*sys.argv[1:])}")
             raise KeyboardInterrupt from None
     _say(f"{len(ended)} runs in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
     return ended
@@ -327,6 +335,16 @@ def _by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record
 
 
 @contextmanager
+def _ended_by_a_closed_pipe() -> Iterator[None]:
+    """A reader that has seen enough (`clipbench compare ... | head`) ends this process quietly, as it ends others."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+@contextmanager
 def _interrupts_by_sigterm() -> Iterator[None]:
     """SIGTERM, which is how a cluster or a CI stops a job, is treated as Ctrl-C."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -342,10 +360,25 @@ def _watcher(fmt: ProgressFormat) -> Watcher:
 
 def _print(product: RenderableType) -> None:
     """Text is written as it is; anything else is drawn for the terminal."""
-    if isinstance(product, str):
-        sys.stdout.write(product if product.endswith("\n") else product + "\n")
-    else:
-        Console().print(product)
+    text = product if isinstance(product, str) else _drawn(product)
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python fails again when it flushes what is left
+        raise ClipbenchError(f"cannot write to stdout ({error.strerror})", remedy="nothing else was lost") from error
+
+
+def _drawn(product: RenderableType) -> str:
+    console = Console()
+    with console.capture() as captured:
+        console.print(product)
+    return captured.get()
+
+
+def _command(*words: object) -> str:
+    """A command that can be pasted into a shell."""
+    return shlex.join(["clipbench", *map(str, words)])
 
 
 def _say(text: str, *, style: str = "") -> None:

@@ -54,8 +54,9 @@ class Problem:
     - `loss(model, batch)`: the mean loss of a batch, a 0-d tensor; model and batch on one device.
     - `train_batches(start)`: the training batches from step `start` (0-based) on, without end, on the CPU; batch i
       is the same whatever was drawn before it, so that an interrupted run goes on where it stopped.
-    - `eval_batches`: held-out batches for the reported loss. `probe_batches`: fixed batches for curvature, together
-      at least four times a training batch, not used for training steps. Both on the CPU.
+    - `eval_batches`: held-out batches for the reported loss, or the objective itself where nothing is generalised.
+    - `probe_batches`: fixed batches for curvature, together at least four times a training batch, and not used for
+      training steps. These and the former are on the CPU.
     """
 
     model: nn.Module

@@ -12,7 +12,10 @@ Scalar = bool | int | float | str | None
 Value = Scalar | tuple[Scalar, ...]
 Options = Mapping[str, Value]
 
-# Raise it when a change of clipbench alters the numbers of an unchanged spec: old runs are then made again.
+ClipPlace = Literal["gradient", "numerator", "update"]  # whose coordinates a clip looks at; see CoordinateClip
+
+# Raise it when a change outside the shelves' files (whose code is hashed) alters the numbers of an unchanged spec: the
+# loop, the clip, the curvature, the networks. Old runs are then made again.
 METHOD = 1
 
 OWN = "own"  # the direction an arm itself took, at its own point: θ_after − θ_before
@@ -49,7 +52,7 @@ class ClipSettings:
     """Coordinate-wise clipping on an arm: the fraction of coordinates to clip, and what they belong to."""
 
     fraction: float
-    of: Literal["gradient", "numerator", "update"] = "gradient"
+    of: ClipPlace = "gradient"
 
 
 @dataclass(frozen=True)

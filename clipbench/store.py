@@ -36,6 +36,8 @@ RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG, QUESTION = (
     "log.txt",
     "question.json",
 )
+_ELSEWHERE = "choose another results folder with -o, or make this one writable"
+_ANEW = "restore the file, or delete the run's folder and run the spec again: only this run is made anew"
 COLUMNS = ("step", "seconds", "direction", "quantity", "value")
 
 
@@ -93,7 +95,11 @@ def read_question(folder: Path) -> Question | None:
     try:
         return _QUESTION.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise StoreError("this is not a question file", where=str(path), remedy=_first(error)) from error
+        found = (
+            f"this is not a question file ({_first(error) if isinstance(error, ValidationError) else error.strerror})"
+        )
+        remedy = "delete it and run the spec again: that writes it anew, and no run is lost"
+        raise StoreError(found, where=str(path), remedy=remedy) from error
 
 
 def question_of(folder: Path) -> Question | None:
@@ -113,7 +119,7 @@ def claimed(folder: Path) -> Iterator[None]:
         remedy = "wait for it, or choose another results folder with -o"
         raise StoreError("another `clipbench run` is at work here", where=str(folder), remedy=remedy) from error
     except OSError as error:
-        raise StoreError(f"cannot write here ({error.strerror})", where=str(folder)) from error
+        raise StoreError(f"cannot write here ({error.strerror})", where=str(folder), remedy=_ELSEWHERE) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -123,7 +129,7 @@ def make_folder(folder: Path) -> None:
         raise StoreError(
             f"cannot make this folder ({error.strerror})",
             where=str(folder),
-            remedy="choose another results folder with -o, or make this one writable",
+            remedy=_ELSEWHERE,
         ) from error
 
 
@@ -281,7 +287,6 @@ def _write_run_file(folder: Path, content: _RunFile) -> None:
 
 def _read_run_file(folder: Path) -> _RunFile:
     path = folder / RUN
-    remedy = "restore the file, or delete the run's folder and run the spec again: only this run is made anew"
     try:
         raw: Any = json.loads(path.read_bytes())
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
@@ -289,15 +294,15 @@ def _read_run_file(folder: Path) -> _RunFile:
             raise StoreError(found, where=str(path), remedy="read it with the clipbench that wrote it")
         return _RUN_FILE.validate_python(raw)
     except OSError as error:
-        raise StoreError(f"cannot read this file ({error.strerror})", where=str(path), remedy=remedy) from error
+        raise StoreError(f"cannot read this file ({error.strerror})", where=str(path), remedy=_ANEW) from error
     except (ValueError, ValidationError) as error:
-        raise StoreError(f"this is not a run ({_first(error)})", where=str(path), remedy=remedy) from error
+        raise StoreError(f"this is not a run ({_first(error)})", where=str(path), remedy=_ANEW) from error
 
 
 def _read_measurements(path: Path, *, finished: bool) -> Iterator[Measurement]:
     if not path.exists():
         return
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")  # a broken byte makes a row that is no measurement
     lines = text.splitlines()
     if not text.endswith("\n") and not finished:
         del lines[-1:]  # the row that was being written when the process died
@@ -312,11 +317,12 @@ def _measurement(row: Sequence[str], *, where: str) -> Measurement:
         step, seconds, direction, quantity, value = row
         return Measurement(int(step), float(seconds), direction, quantity, float(value))
     except ValueError as error:
-        raise StoreError(f"this is not a measurement ({','.join(row)!r})", where=where) from error
+        raise StoreError(f"this is not a measurement ({','.join(row)!r})", where=where, remedy=_ANEW) from error
 
 
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         fault = error.errors()[0]
-        return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        where = ".".join(str(part) for part in fault["loc"])
+        return f"{where}: {fault['msg']}" if where else fault["msg"]
     return str(error)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 from weakref import WeakSet
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 from clipbench.clipping.second_moment import check_numerator, clip_numerator
 from clipbench.clipping.threshold import coordinate_threshold
 from clipbench.errors import ClipbenchError
+from clipbench.records import ClipPlace
 
-Place = Literal["gradient", "numerator", "update"]
-PLACES: tuple[Place, ...] = get_args(Place)
+PLACES: tuple[ClipPlace, ...] = get_args(ClipPlace)
 
 # Two clips on one optimizer would clip what is clipped already, and no result would show it.
 _clipped_optimizers: WeakSet[torch.optim.Optimizer] = WeakSet()
@@ -72,7 +72,7 @@ class CoordinateClip:
     Source: Pan and Li (2023), arXiv:2306.00204.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, fraction: float, *, of: Place = "gradient") -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, fraction: float, *, of: ClipPlace = "gradient") -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"CoordinateClip needs a torch.optim.Optimizer, not {type(optimizer).__name__}")
         self._fraction, self._of = _checked(optimizer, fraction, of)
@@ -95,7 +95,7 @@ class CoordinateClip:
         return self._fraction
 
     @property
-    def of(self) -> Place:
+    def of(self) -> ClipPlace:
         """What the coordinates belong to."""
         return self._of
 
@@ -208,7 +208,7 @@ class CoordinateClip:
         return ClipbenchError(found, where=f"CoordinateClip(of={self._of!r})", remedy=remedy)
 
 
-def _checked(optimizer: torch.optim.Optimizer, fraction: object, of: object) -> tuple[float, Place]:
+def _checked(optimizer: torch.optim.Optimizer, fraction: object, of: object) -> tuple[float, ClipPlace]:
     if isinstance(fraction, bool) or not isinstance(fraction, Real):
         raise TypeError(f"the fraction to clip must be a number, not {fraction!r}")
     if not 0.0 <= float(fraction) < 1.0:

@@ -3,18 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.attention import math_attention
 from clipbench.geometry.products import inner, norm, widened
 from clipbench.geometry.undisturbed import undisturbed
-
-if TYPE_CHECKING:  # contracts stands beside geometry, not below it: only its words are used here
-    from clipbench.contracts import Batch, Loss
 
 WHERE = "directional_curvature"
 
@@ -39,8 +36,8 @@ class DirectionalCurvature:
 
 def directional_curvature(
     model: nn.Module,
-    loss: "Loss",
-    batches: "Sequence[Batch]",
+    loss: Loss,
+    batches: Sequence[Batch],
     directions: Mapping[str, Mapping[str, Tensor]],
 ) -> dict[str, DirectionalCurvature]:
     """How steep the loss is along each direction, and how it bends: the first two derivatives at the present weights.
@@ -96,8 +93,8 @@ def directional_curvature(
 
 def _weighted_means(
     model: nn.Module,
-    loss: "Loss",
-    batches: "Sequence[Batch]",
+    loss: Loss,
+    batches: Sequence[Batch],
     parameters: list[nn.Parameter],
     units: Mapping[str, list[Tensor]],
 ) -> dict[str, tuple[float, float]]:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.optimizer import ParamsT
+
+from clipbench.momentum import momentum_averages
 
 
 def build(
@@ -51,15 +53,6 @@ class SignSGD(torch.optim.Optimizer):
             if not parameters:
                 continue
             gradients = [p.grad for p in parameters]
-            averages = self._averages(parameters, gradients, momentum=group["momentum"])
+            averages = momentum_averages(self.state, parameters, gradients, momentum=group["momentum"])
             torch._foreach_add_(parameters, torch._foreach_sign(averages), alpha=-group["lr"])
         return loss
-
-    def _averages(self, parameters: list[Tensor], gradients: list[Tensor], *, momentum: float) -> list[Tensor]:
-        """The momentum average of each parameter, with the present gradient in it."""
-        for p, gradient in zip(parameters, gradients, strict=True):
-            if "momentum_buffer" not in self.state[p]:
-                self.state[p]["momentum_buffer"] = gradient.clone()  # so that lerp leaves m₁ = g₁
-        averages: list[Tensor] = [self.state[p]["momentum_buffer"] for p in parameters]
-        torch._foreach_lerp_(averages, gradients, 1.0 - momentum)
-        return averages

@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import os
 import platform
+import re
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,8 @@ def resolve(wanted: str) -> str:
 
     Raises ClipbenchError where a device is asked for by name and is not there.
     """
+    if not re.fullmatch("auto|cpu|mps|cuda(:[0-9]+)?", wanted):
+        raise ClipbenchError(f"there is no device '{wanted}'", remedy="it is one of auto, cpu, mps, cuda and cuda:N")
     if wanted == "auto":
         return "cuda" if gpu_ids() else "mps" if has_mps() else "cpu"
     kind, _, index = wanted.partition(":")

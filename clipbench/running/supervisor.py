@@ -10,6 +10,7 @@ from typing import Protocol
 
 from clipbench import store
 from clipbench.errors import DONE, STOPPED, StoreError
+from clipbench.judging.metrics import losses
 from clipbench.records import Outcome, Run
 from clipbench.running.engines import Engine, Handle, Need
 
@@ -117,6 +118,8 @@ class _Supervision:
             # A disk that is full must not take the other runs along: this one then stays unfinished on disk.
             with contextlib.suppress(StoreError):
                 store.finish(job.folder, outcome, None)
+        if outcome.status == "finished" and (curve := losses(store.read(job.folder))):
+            self._watcher.advanced(job.run, 1.0, f"loss {curve[-1][1]:.4g}")
         self._ended.append((job.run, outcome))
         self._watcher.finished(job.run, outcome)
 

@@ -22,7 +22,7 @@ from clipbench.budget import UNITS
 _CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 _WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
-_LARGEST_SEED = 2**63 - 1  # torch takes no more
+LARGEST_SEED = 2**63 - 1  # torch takes no more
 
 
 def _shape(value: Any) -> str:
@@ -50,7 +50,7 @@ def _arm_name(name: str) -> str:
 
 Steps = Annotated[int, Field(ge=1)]
 ClipFraction = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 ArmName = Annotated[str, AfterValidator(_arm_name)]
 
 

@@ -20,16 +20,16 @@ def plan(spec: Spec, *, device: str, seeds: Sequence[int] | None = None) -> tupl
         seeds: in place of the spec's own.
 
     Raises:
-        ClipbenchError: the seeds are none, negative or repeated, or a task's data is not there.
+        ClipbenchError: the seeds are none, negative, too large or repeated, or a task's data is not there.
         ValueError: the device is auto, which is for the caller to resolve.
     """
     if device == "auto":
         raise ValueError("a run has one device: resolve auto before planning")
     chosen = tuple(spec.seeds if seeds is None else seeds)
-    if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
+    if not chosen or min(chosen) < 0 or max(chosen) > LARGEST_SEED or len(set(chosen)) < len(chosen):
         raise ClipbenchError(
-            f"seeds {', '.join(map(str, chosen)) or '(none)'}",
-            remedy="give at least one, each from 0 up and each once",
+            f"these cannot be the seeds: {listing(chosen) or '(none)'}",
+            remedy=f"give at least one, each from 0 to {LARGEST_SEED} and each once",
         )
     data = {use: _fingerprint(use, source) for use, source in spec.data.items()}
     return tuple(
