@@ -12,6 +12,9 @@ import psutil
 
 from clipbench.errors import ClipbenchError
 
+CPUS = Path("/sys/devices/system/cpu")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
 
 def resolve(wanted: str) -> str:
     """The device runs will use: `auto` is the GPU where there is one that the installed torch can use, else the CPU.
@@ -27,7 +30,8 @@ def resolve(wanted: str) -> str:
         reason = "the installed torch is built without CUDA" if not _torch_has_cuda() else "no usable NVIDIA GPU found"
         raise ClipbenchError(f"device '{wanted}' is not there: {reason}", remedy="use device: cpu or device: auto")
     if kind == "cuda" and index and int(index) not in gpu_ids():
-        raise ClipbenchError(f"device '{wanted}' is not there", remedy=f"this machine has cuda:{gpu_ids()}")
+        there = ", ".join(f"cuda:{gpu}" for gpu in gpu_ids())
+        raise ClipbenchError(f"device '{wanted}' is not there", remedy=f"this machine has {there}")
     if kind == "mps" and not has_mps():
         raise ClipbenchError("device 'mps' is not there", remedy="it needs macOS on Apple silicon; use device: cpu")
     return wanted
@@ -89,7 +93,7 @@ def _one_cpu_a_core(cpus: list[int]) -> list[int]:
     seen: set[str] = set()
     kept = []
     for cpu in cpus:
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        path = CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list"
         core = path.read_text().strip() if path.exists() else str(cpu)
         if core not in seen:
             seen.add(core)
@@ -99,8 +103,7 @@ def _one_cpu_a_core(cpus: list[int]) -> list[int]:
 
 def _quota(cpus: int) -> int:
     """How many whole CPUs a control group's quota allows (cgroup v2 `cpu.max`: quota and period in µs)."""
-    path = Path("/sys/fs/cgroup/cpu.max")
-    if not path.exists():
+    if not CPU_QUOTA.exists():
         return cpus
-    quota, period = path.read_text().split()
+    quota, period = CPU_QUOTA.read_text().split()
     return cpus if quota == "max" else max(1, int(quota) // int(period))
