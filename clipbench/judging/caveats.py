@@ -85,11 +85,25 @@ def _twins_missing(evidence: _Evidence) -> Iterator[str]:
             yield f"{cell.arm} has no twin on {cell.task} (the same arm without its clip): its clip is not judged."
 
 
-def _identical_twins(evidence: _Evidence) -> Iterator[str]:
-    for twin in evidence.twins:
-        if twin.loss.direction == "equal":
-            same = f"{twin.arm} and its twin {twin.twin} end at the same loss on every seed of {twin.task}"
-            yield f"{same}: the clip may not be acting."
+def _identical_arms(evidence: _Evidence) -> Iterator[str]:
+    """Arms whose runs end with the very same weights: one optimizer under two names, whatever the spec calls them."""
+    names: dict[tuple[str, int, str], list[str]] = {}
+    for cell in evidence.cells:
+        for record in cell.records:
+            if record.outcome and record.outcome.weights_sha256:
+                place = cell.task, record.run.seed, record.outcome.weights_sha256
+                names.setdefault(place, []).append(cell.arm)
+    for (task, seed, _), arms in names.items():
+        if len(arms) > 1:
+            same = f"{listing(arms)} end with the very same weights on {task}, seed {seed}"
+            yield f"{same}: their difference did not act."
+
+
+def _failed_probes(evidence: _Evidence) -> Iterator[str]:
+    for cell in evidence.cells:
+        for record in cell.records:
+            for probe, reason in record.outcome.failed_probes.items() if record.outcome else ():
+                yield f"{record.run}: the probe {probe} failed {brief(reason)}; the rest of the run stands."
 
 
 def _different_seeds(evidence: _Evidence) -> Iterator[str]:
@@ -177,7 +191,8 @@ _FIRST: tuple[_Rule, ...] = (
     _baseline_missing,
     _arms_missing,
     _twins_missing,
-    _identical_twins,
+    _identical_arms,
+    _failed_probes,
     _different_seeds,
 )
 _LAST: tuple[_Rule, ...] = (

@@ -16,12 +16,12 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     Returns:
         the records, and at most one caveat.
     """
-    described = {record.folder: _description(record) for record in records}
+    described = [(record, _place(record), _description(record)) for record in records]
     meant: dict[tuple[str, str], set[str]] = {}
-    for record in records:
+    for record, place, description in described:
         if record.run.key in question.keys:
-            meant.setdefault(_place(record), set()).add(described[record.folder])
-    kept = [r for r in records if described[r.folder] in meant.get(_place(r), {described[r.folder]})]
+            meant.setdefault(place, set()).add(description)
+    kept = [record for record, place, description in described if description in meant.get(place, {description})]
     left_out = len(records) - len(kept)
     if not left_out:
         return kept, []

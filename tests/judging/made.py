@@ -95,7 +95,7 @@ def record(
             step_seconds=step_seconds,
             first_step_seconds=2 * step_seconds,
             wall_seconds=3.0,
-            weights_sha256="feed",
+            weights_sha256=f"{of.arm} {of.task} {of.seed} {curve}",
             ledger={"data": 0.5, "train": 2.0, "other": 0.5},
             effective={"lr": 0.1},
         )

@@ -1,0 +1,38 @@
+"""After a spec is edited, its earlier runs are left out, whatever their seed, and the table says so."""
+
+from dataclasses import replace
+
+import pytest
+from judging.made import question, record, run
+
+from clipbench.errors import UndecidedError
+from clipbench.judging.compare import compare
+
+OLD = [record(run(seed=seed, lr=0.1), [5.0, 4.0]) for seed in (0, 1, 2)]
+NEW = [record(run(seed=seed, lr=0.3), [5.0, 3.0]) for seed in (0, 1)]
+OTHER = [record(run("adam", seed=seed), [5.0, 2.0]) for seed in (0, 1)]
+
+
+def test_runs_of_an_earlier_version_are_left_out_with_a_caveat() -> None:
+    asked = replace(question("sgd", "adam"), keys=tuple(each.run.key for each in (*NEW, *OTHER)))
+    comparison = compare(OLD + NEW + OTHER, asked)
+    assert [row.final_loss.mean for row in comparison.rows] == [3.0, 2.0]
+    assert comparison.rows[0].seeds.finished == (0, 1)
+    assert "Left out: 3 runs of an earlier version of the spec (sgd)." in comparison.caveats
+
+
+def test_further_seeds_of_the_same_arm_are_not_an_earlier_version() -> None:
+    asked = replace(question("sgd"), keys=(OLD[0].run.key,))
+    comparison = compare(OLD, asked)
+    assert comparison.rows[0].seeds.finished == (0, 1, 2)
+    assert not any("Left out" in caveat for caveat in comparison.caveats)
+
+
+def test_an_arm_the_latest_plan_does_not_know_is_kept() -> None:
+    asked = replace(question("sgd", "adam"), keys=tuple(each.run.key for each in NEW))
+    assert [row.arm for row in compare(NEW + OTHER, asked).rows] == ["sgd", "adam"]
+
+
+def test_without_a_plan_two_versions_cannot_be_told_apart() -> None:
+    with pytest.raises(UndecidedError, match=r"lr is 0\.1 and 0\.3"):
+        compare(OLD + NEW, question("sgd"))
