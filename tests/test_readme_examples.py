@@ -1,0 +1,64 @@
+"""The README's examples work as they stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipbench.cli import app
+from clipbench.spec import catalogue, load
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def example(language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    (found,) = [block for block in blocks if containing in block]
+    return found
+
+
+def test_the_spec_of_the_readme_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_package.py").write_text("import torch\nclass MyOptimizer(torch.optim.SGD): ...\n")
+    (tmp_path / "example.yaml").write_text(example("yaml", "optimizers:"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    spec = load(tmp_path / "example.yaml")
+    assert [arm.name for arm in spec.arms] == ["sgd[lr=0.1]", "sgd[lr=0.3]", "momentum", "momentum+clip", "muon-like"]
+    assert spec.question == "Is momentum worth it here?"
+    assert spec.baseline == "momentum"
+
+
+def test_the_optimizer_of_the_readme_is_enrolled_by_its_one_file(tmp_path: Path) -> None:
+    shelf = tmp_path / "optimizers"
+    shelf.mkdir()
+    code = example("python", "def build(")
+    (shelf / "mine.py").write_text(code, encoding="utf-8")
+    entry = catalogue.entry("optimizers", "mine", root=tmp_path)
+    assert entry.broken == ""
+    assert entry.summary.startswith("Sign descent")
+    assert [(option.name, option.required) for option in entry.options] == [("lr", True)]
+    names: dict[str, object] = {}
+    exec(compile(code, "mine.py", "exec"), names)
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.detach().clone()
+    optimizer = names["build"](model.named_parameters(), lr=0.5)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(model.weight.detach(), before - 0.5)
+    with pytest.raises(ValueError, match="lr must be positive"):
+        names["build"](model.named_parameters(), lr=0.0)
+
+
+def test_the_clip_of_the_readme_runs() -> None:
+    code = example("python", "CoordinateClip(optimizer")
+    model = torch.nn.Linear(10, 10)
+    model(torch.randn(4, 10)).square().sum().backward()
+    names: dict[str, object] = {"torch": torch, "model": model}
+    exec(compile(code, "readme.py", "exec"), names)
+    assert int(names["clip"].last.clipped) == int(0.1 * 110)
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    shown = set(re.findall(r"^    clipbench (\w+)", README, re.MULTILINE))
+    assert commands == shown
