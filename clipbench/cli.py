@@ -1,5 +1,6 @@
 """The front door: parse, call, print. No logic lives here, and no command imports torch into this process."""
 
+import json
 import os
 import shlex
 import signal
@@ -132,11 +133,12 @@ def run(
     ended: list[tuple[Run, Outcome]] = []
     with _interrupts_by_sigterm():
         for question, runs in plans:
-            with store.claimed(store.folder_of_spec(question.spec, results)), _watcher(fmt) as watching:
+            with store.claimed(store.folder_of_spec(question.spec, results)):
                 store.write_question(question, results)
-                ended += _supervise(runs, results, watching=watching, jobs=jobs, policy=policy)
+                ended += _supervise(runs, results, fmt=fmt, jobs=jobs, policy=policy)
     for question, _ in plans:
-        _print(str(store.folder_of_spec(question.spec, results)))
+        folder = str(store.folder_of_spec(question.spec, results))
+        _print(folder if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": folder}))
     _say(f"next: {_command('compare', *(store.folder_of_spec(question.spec, results) for question, _ in plans))}")
     if failed := [each for each, outcome in ended if outcome.status == "failed"]:
         _say(f"{count(len(failed), 'run')} failed; why: {_command('show', store.folder_of(failed[0], results))}")
@@ -291,24 +293,27 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _supervise(
-    runs: Sequence[Run], results: Path, *, watching: Watcher, jobs: int | None, policy: Policy
+    runs: Sequence[Run], results: Path, *, fmt: ProgressFormat, jobs: int | None, policy: Policy
 ) -> list[tuple[Run, Outcome]]:
+    """Make the missing runs; what is said afterwards waits until the live display is gone."""
     missing = store.missing(runs, results)
-    watching.planned(len(runs), len(runs) - len(missing))
     if not missing:
+        with _watcher(fmt) as watching:
+            watching.planned(len(runs), len(runs))
         _say(f"nothing to do: all {len(runs)} runs of {runs[0].spec} are there already")
         return []
     begin = time.monotonic()
     need = Need(missing[0].device, missing[0].threads)
-    with LocalEngine(need, jobs=jobs) as engine:
-        try:
+    try:
+        with _watcher(fmt) as watching, LocalEngine(need, jobs=jobs) as engine:
+            watching.planned(len(runs), len(runs) - len(missing))
             ended = supervise(missing, results, engine=engine, watcher=watching, policy=policy)
-        except InterruptedRunsError:
-            left = len(store.missing(runs, results))
-            _say(f"interrupted: {len(runs) - left} of {len(runs)} runs are there; what was at work kept a checkpoint")
-            _say(f"go on with: {_command(*sys.argv[1:])}")
-            raise KeyboardInterrupt from None
-    _say(f"{len(ended)} runs in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
+    except InterruptedRunsError:
+        left = len(store.missing(runs, results))
+        _say(f"interrupted: {len(runs) - left} of {len(runs)} runs are there; what was at work kept a checkpoint")
+        _say(f"go on with: {_command(*sys.argv[1:])}")
+        raise KeyboardInterrupt from None
+    _say(f"{count(len(ended), 'run')} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
     return ended
 
 
@@ -360,13 +365,13 @@ def _watcher(fmt: ProgressFormat) -> Watcher:
 
 def _print(product: RenderableType) -> None:
     """Text is written as it is; anything else is drawn for the terminal."""
-    text = product if isinstance(product, str) else _drawn(product)
     try:
+        text = product if isinstance(product, str) else _drawn(product)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python fails again when it flushes what is left
-        raise ClipbenchError(f"cannot write to stdout ({error.strerror})", remedy="nothing else was lost") from error
+        raise ClipbenchError(f"cannot write to stdout ({error.strerror})", remedy="no result is lost") from error
 
 
 def _drawn(product: RenderableType) -> str:

@@ -197,7 +197,8 @@ class Writer:
 def read(folder: Path) -> Record:
     """A run's folder as a Record; StoreError names the file at fault."""
     content = _read_run_file(folder)
-    rows = tuple(_read_measurements(folder / MEASUREMENTS, finished=content.outcome is not None))
+    whole = content.outcome is not None and content.outcome.status != "failed"
+    rows = tuple(_read_measurements(folder / MEASUREMENTS, whole=whole))
     return Record(content.run, content.environment, content.outcome, rows, str(folder))
 
 
@@ -299,13 +300,13 @@ def _read_run_file(folder: Path) -> _RunFile:
         raise StoreError(f"this is not a run ({_first(error)})", where=str(path), remedy=_ANEW) from error
 
 
-def _read_measurements(path: Path, *, finished: bool) -> Iterator[Measurement]:
+def _read_measurements(path: Path, *, whole: bool) -> Iterator[Measurement]:
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace")  # a broken byte makes a row that is no measurement
     lines = text.splitlines()
-    if not text.endswith("\n") and not finished:
-        del lines[-1:]  # the row that was being written when the process died
+    if not text.endswith("\n") and not whole:
+        del lines[-1:]  # the row that was being written when the process died or the disk was full
     for number, row in enumerate(csv.reader(lines), start=1):
         if number == 1 and tuple(row) == COLUMNS:
             continue

@@ -133,8 +133,9 @@ def _sharpness(cell: Cell) -> SharpnessSummary:
 
 def _head(task: str, found: Iterable[Cell]) -> TaskHead:
     records = [record for cell in found if cell.task == task for record in cell.records]
-    places = [record.environment.device_name if record.environment else "" for record in records]
-    devices = [place or record.run.device for place, record in zip(places, records, strict=True)]
+    # A run that was killed leaves no environment: what its device is called is then told by the others.
+    places = [record.environment.device_name for record in records if record.environment]
+    devices = places or [record.run.device for record in records]
     return TaskHead(
         name=task,
         budgets=tuple(dict.fromkeys(_budget(record) for record in records)),

@@ -1,6 +1,7 @@
 """Runs, in order, on whatever engine there is: what starts, what is tried again, what a lost worker means."""
 
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from clipbench import store
 from clipbench.errors import DONE, STOPPED, StoreError
-from clipbench.judging.metrics import losses
+from clipbench.judging.metrics import final_loss
 from clipbench.records import Outcome, Run
 from clipbench.running.engines import Engine, Handle, Need
 
@@ -89,10 +90,14 @@ class _Supervision:
 
     def _start(self, run: Run, attempt: int) -> None:
         folder = store.folder_of(run, self._results)
-        store.describe(run, folder)
+        self._watcher.started(run)
+        try:
+            store.describe(run, folder)
+        except StoreError as error:  # one folder that cannot be written must not keep the other runs from being made
+            self._tell(run, Outcome("failed", reason=f"{error.where}: {error.found}"))
+            return
         handle = self._engine.submit(folder, Need(run.device, run.threads))
         self._jobs.append(_Job(run, folder, handle, attempt))
-        self._watcher.started(run)
 
     def _look_after(self, job: _Job) -> None:
         code = self._engine.poll(job.handle)
@@ -118,10 +123,14 @@ class _Supervision:
             # A disk that is full must not take the other runs along: this one then stays unfinished on disk.
             with contextlib.suppress(StoreError):
                 store.finish(job.folder, outcome, None)
-        if outcome.status == "finished" and (curve := losses(store.read(job.folder))):
-            self._watcher.advanced(job.run, 1.0, f"loss {curve[-1][1]:.4g}")
-        self._ended.append((job.run, outcome))
-        self._watcher.finished(job.run, outcome)
+        if outcome.status == "finished":  # the last sign of life may be from long before the end
+            with contextlib.suppress(StoreError):
+                self._watcher.advanced(job.run, 1.0, f"loss {final_loss(store.read(job.folder)):.4g}")
+        self._tell(job.run, outcome)
+
+    def _tell(self, run: Run, outcome: Outcome) -> None:
+        self._ended.append((run, outcome))
+        self._watcher.finished(run, outcome)
 
     def _stop_all(self) -> None:
         for job in self._jobs:
@@ -139,6 +148,8 @@ def _sentence(job: _Job, code: int, policy: Policy) -> str:
         return f"timed out after {policy.timeout:g} s"
     if code == STOPPED:
         return "the worker was told to stop from outside; run the spec again and it goes on from its checkpoint"
+    if code == os.EX_IOERR:
+        return f"the worker could not write its result into {job.folder}: is the disk full?"
     if code < 0:
         return f"the worker was killed by signal {-code}"
     return f"the worker ended with exit code {code}; its log is {job.folder / store.LOG}"

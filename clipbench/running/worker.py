@@ -1,14 +1,17 @@
 """One process, one run: the run's folder holds its description when the worker starts and its record when it ends.
 
 Whoever starts it, the worker is the same. It answers by exit code: DONE, the folder has an outcome; STOPPED, it was
-asked to stop and has left a checkpoint. Anything else is a crash, and the supervisor says so.
+asked to stop and has left a checkpoint; EX_IOERR, it failed and could not even write that. Anything else is a crash,
+and the supervisor says so.
 """
 
 import hashlib
+import os
 import statistics
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from torch import nn
 
 from clipbench import store
 from clipbench.budget import Ledger, Stopwatch
-from clipbench.errors import DONE, STOPPED
+from clipbench.errors import DONE, STOPPED, StoreError
 from clipbench.records import Outcome, Run
 from clipbench.running import checkpoint, liveness
 from clipbench.running.environment import observe, settle, synchronize
@@ -49,14 +52,17 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
             return STOPPED
         writer.sync()
         store.finish(folder, _outcome(training, ending, started), environment)
-    except (
-        Exception
-    ) as error:  # whatever a task, an optimizer or the disk raises is this run's failure, not the suite's
-        traceback.print_exc()
-        store.finish(folder, _failure(error, ledger, started), environment)
+    except Exception as error:  # whatever a task, an optimizer or the disk raises fails this run, not the suite
+        with suppress(OSError):  # a full disk has no room for the log either
+            traceback.print_exc()
+        try:
+            store.finish(folder, _failure(error, ledger, started), environment)
+        except StoreError:
+            return os.EX_IOERR
     finally:
         if writer is not None:
-            writer.close()
+            with suppress(OSError):  # rows that were not brought to the disk before are of no use
+                writer.close()
     return DONE
 
 

@@ -7,6 +7,7 @@ from clipbench.data import SOURCES
 from clipbench.errors import ClipbenchError
 from clipbench.records import Run
 from clipbench.spec.loading import Spec
+from clipbench.spec.models import LARGEST_SEED
 
 
 def plan(spec: Spec, *, device: str, seeds: Sequence[int] | None = None) -> tuple[Run, ...]:
@@ -28,7 +29,7 @@ def plan(spec: Spec, *, device: str, seeds: Sequence[int] | None = None) -> tupl
     chosen = tuple(spec.seeds if seeds is None else seeds)
     if not chosen or min(chosen) < 0 or max(chosen) > LARGEST_SEED or len(set(chosen)) < len(chosen):
         raise ClipbenchError(
-            f"these cannot be the seeds: {listing(chosen) or '(none)'}",
+            f"these cannot be the seeds: {', '.join(map(str, chosen[:8])) or '(none)'}",
             remedy=f"give at least one, each from 0 to {LARGEST_SEED} and each once",
         )
     data = {use: _fingerprint(use, source) for use, source in spec.data.items()}

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -60,6 +61,8 @@ class LocalEngine:
         process = self._context.Process(target=_enter, args=(folder, *slot, len(self.slots)), name=str(folder))
         try:
             with _environment(SERVER_ENVIRONMENT):
+                with _deaf_to_ctrl_c():
+                    forkserver.ensure_running()
                 process.start()
         except (EOFError, OSError) as error:
             found = "the process that starts the workers has died; what it said stands above"
@@ -122,6 +125,17 @@ class _Stopping:
     def asked(self) -> bool:
         parent = multiprocessing.parent_process()
         return self._told or (parent is not None and not parent.is_alive())
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started inside inherits a blocked SIGINT: while the server loads torch, Ctrl-C is ours alone."""
+    resource_tracker.ensure_running()  # when it starts, it unblocks SIGINT again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
