@@ -8,9 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -20,8 +18,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from clipbench import __version__, spec, store
-from clipbench.budget import Budget
-from clipbench.errors import INTERRUPTED, RUN_FAILED, ClipbenchError
+from clipbench.errors import INTERRUPTED, RUN_FAILED, ClipbenchError, UndecidedError
 from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.cost import expected_cost
 from clipbench.judging.words import count
@@ -35,7 +32,7 @@ from clipbench.running.devices import resolve
 from clipbench.running.engines import Need
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
-from clipbench.spec import Spec, catalogue
+from clipbench.spec import Asked, catalogue
 
 EPILOG = (
     "Exit codes: 0 did the job; 1 a finding; 2 usage or spec error, nothing ran; 3 could not decide; "
@@ -125,10 +122,11 @@ def run(
     fmt: Annotated[ProgressFormat, typer.Option("--format", help="How progress is told.")] = ProgressFormat.human,
 ) -> None:
     """Make the runs that are missing. Resumable: the same command twice is safe, and the second does nothing."""
+    asked = Asked(sets or (), _seeds(seeds), only, quick, device, threads)
+    plans = [_ask(path, asked) for path in specs]
     if dry_run:
-        plan(specs, results, sets, seeds, only, quick, device, threads)
+        _show_plans(plans, results)
         return
-    plans = [_plan(path, sets, seeds, only, quick, device, threads) for path in specs]
     policy = Policy(timeout=timeout, retries=retries)
     ended: list[tuple[Run, Outcome]] = []
     with _interrupts_by_sigterm():
@@ -158,18 +156,8 @@ def plan(
     json: Json = False,
 ) -> None:
     """The runs of a spec: what is reused, what is missing, and what it will cost in time."""
-    for path in specs:
-        question, runs = _plan(path, sets, seeds, only, quick, device, threads)
-        missing = store.missing(runs, results)
-        keys = {each.key for each in missing}
-        _print(listing.plan(runs, missing=keys, fmt="json" if json else "table"))
-        folder = store.folder_of_spec(question.spec, results)
-        made = store.read_all(folder)[0] if folder.exists() else []
-        cost = expected_cost(missing, made)
-        if cost.known:
-            _say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
-        if cost.unknown:
-            _say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")
+    asked = Asked(sets or (), _seeds(seeds), only, quick, device, threads)
+    _show_plans([_ask(path, asked) for path in specs], results, fmt="json" if json else "table")
 
 
 @app.command()
@@ -200,6 +188,10 @@ def compare(
 ) -> None:
     """The table: each arm against the baseline, paired by seed, with its caveats."""
     groups = _by_spec(_read(results))
+    if not groups:
+        raise UndecidedError(
+            f"no runs to compare in {', '.join(map(str, results))}", remedy="runs are made by `clipbench run`"
+        )
     if len(groups) > 1 and fmt in (TableFormat.csv, TableFormat.json):
         raise ClipbenchError(
             f"{fmt} holds one spec, and here are {', '.join(groups)}", remedy="give one of their folders"
@@ -243,48 +235,29 @@ def schema() -> None:
     _print(to_json(spec.json_schema()))
 
 
-def _plan(
-    path: Path,
-    sets: Sequence[str] | None,
-    seeds: str | None,
-    only: str | None,
-    quick: bool,
-    device: str | None,
-    threads: int | None,
-) -> tuple[Question, tuple[Run, ...]]:
-    """The runs of one spec as the command line asks for them, and the question they answer."""
-    loaded = spec.load(path, sets or ())
-    loaded = replace(loaded, device=device or loaded.device, threads=threads or loaded.threads)
-    loaded = _quick(loaded) if quick else loaded
-    chosen = None if seeds is None else _seeds(seeds)
-    everything = spec.plan(loaded, device=resolve(loaded.device), seeds=chosen)
-    runs = tuple(each for each in everything if only is None or _fits(each.arm.name, only))
-    if not runs:
-        arms = ", ".join(arm.name for arm in loaded.arms)
-        raise ClipbenchError(f"--filter {only} matches no arm", remedy=f"the arms are: {arms}")
-    return replace(spec.question(loaded), keys=tuple(each.key for each in everything)), runs
+def _ask(path: Path, asked: Asked) -> tuple[Question, tuple[Run, ...]]:
+    return spec.ask(path, asked, resolve=resolve)
 
 
-def _fits(name: str, pattern: str) -> bool:
-    """A name as it stands, or a pattern; the brackets in the name of a grid's arm are not a pattern."""
-    return name == pattern or fnmatchcase(name, pattern)
+def _show_plans(
+    plans: Sequence[tuple[Question, Sequence[Run]]], results: Path, *, fmt: listing.ListFormat = "table"
+) -> None:
+    for question, runs in plans:
+        missing = store.missing(runs, results)
+        _print(listing.plan(runs, missing={each.key for each in missing}, fmt=fmt))
+        folder = store.folder_of_spec(question.spec, results)
+        made = store.read_all(folder)[0] if folder.exists() else []
+        cost = expected_cost(missing, made)
+        if cost.known:
+            _say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
+        if cost.unknown:
+            _say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")
 
 
-def _quick(loaded: Spec) -> Spec:
-    """A tenth of the budget and one seed, under a name of its own: never in one table with the real thing."""
-    unit, tenth = loaded.budget.unit, loaded.budget.amount / 10
-    amount = tenth if unit == "seconds" else max(1, round(tenth))
-    return replace(
-        loaded,
-        name=f"{loaded.name}-quick",
-        question=f"{loaded.question} (A quick look: one seed and a tenth of the budget; not comparable.)",
-        budget=Budget(amount, unit),
-        seeds=loaded.seeds[:1],
-    )
-
-
-def _seeds(text: str) -> tuple[int, ...]:
+def _seeds(text: str | None) -> tuple[int, ...] | None:
     """`0..4` is 0 to 4 with both ends; `0,3,7` is what it says."""
+    if text is None:
+        return None
     first, dots, last = text.partition("..")
     try:
         return tuple(range(int(first), int(last) + 1)) if dots else tuple(int(part) for part in text.split(","))
