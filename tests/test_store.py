@@ -18,6 +18,7 @@ from making import make_run
 from clipbench import store
 from clipbench.errors import StoreError
 from clipbench.records import ClipSettings, Environment, Measurement, Outcome, Question, Run
+from clipbench.store.runs import _measurement
 
 RUN = make_run()
 ENVIRONMENT = Environment("0", "3.11", "2", "cpu", "a CPU", 1, 2, {"tf32": False}, {"cores": 2}, "n", "m")
@@ -48,7 +49,7 @@ def test_what_was_written_is_read_back_exactly(tmp_path: Path) -> None:
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_survives_the_file_bit_for_bit(value: float, seconds: float) -> None:
     row = Measurement(3, seconds, "own", "q", value)
-    assert store._measurement([str(field) for field in row.__dict__.values()], where="") == row
+    assert _measurement([str(field) for field in row.__dict__.values()], where="") == row
 
 
 def test_not_a_number_stays_visible(tmp_path: Path) -> None:

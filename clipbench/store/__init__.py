@@ -1,0 +1,37 @@
+"""A run's folder on disk: append-only while it runs, finished by an atomic rename, readable at any moment.
+
+    results/<spec>/question.json                          what the spec asks; decides no number
+    results/<spec>/<task>/<arm>/<seed>-<key>/
+        run.json            the resolved run and, once it has ended, its outcome and environment
+        measurements.csv    step,seconds,direction,quantity,value: one number a row
+        checkpoint.pt, heartbeat.json      only while unfinished;    log.txt     only if the run printed something
+
+A run counts as done when run.json says so. run.json is only ever replaced whole, after measurements.csv has reached
+the disk, so a crash at any point leaves a run that is done or a run that is not, and nothing in between.
+"""
+
+from clipbench.store.atomic import make_folder as make_folder
+from clipbench.store.atomic import replacing as replacing
+from clipbench.store.live import Writer as Writer
+from clipbench.store.live import read_heartbeat as read_heartbeat
+from clipbench.store.live import read_log as read_log
+from clipbench.store.live import write_heartbeat as write_heartbeat
+from clipbench.store.results import QUESTION as QUESTION
+from clipbench.store.results import claimed as claimed
+from clipbench.store.results import find as find
+from clipbench.store.results import folder_of as folder_of
+from clipbench.store.results import folder_of_spec as folder_of_spec
+from clipbench.store.results import missing as missing
+from clipbench.store.results import question_of as question_of
+from clipbench.store.results import read_all as read_all
+from clipbench.store.results import read_question as read_question
+from clipbench.store.results import write_question as write_question
+from clipbench.store.runs import CHECKPOINT as CHECKPOINT
+from clipbench.store.runs import HEARTBEAT as HEARTBEAT
+from clipbench.store.runs import LOG as LOG
+from clipbench.store.runs import MEASUREMENTS as MEASUREMENTS
+from clipbench.store.runs import RUN as RUN
+from clipbench.store.runs import describe as describe
+from clipbench.store.runs import finish as finish
+from clipbench.store.runs import read as read
+from clipbench.store.runs import read_outcome as read_outcome

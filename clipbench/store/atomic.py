@@ -1,0 +1,51 @@
+"""Files that are written whole or not at all, and folders that can be written."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clipbench.errors import StoreError
+
+ELSEWHERE = "choose another results folder with -o, or make this one writable"
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make this folder ({error.strerror})",
+            where=str(folder),
+            remedy=ELSEWHERE,
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all: fill the path given, and it takes the place of `path` at the end."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def replace_content(path: Path, content: bytes) -> None:
+    try:
+        with replacing(path) as draft:
+            draft.write_bytes(content + b"\n")
+    except OSError as error:
+        raise StoreError(f"cannot write this file ({error.strerror})", where=str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

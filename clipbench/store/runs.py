@@ -1,0 +1,118 @@
+"""One run's folder: what is to be run, what was measured, and how it ended."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from clipbench.errors import StoreError
+from clipbench.records import Environment, Measurement, Outcome, Record, Run
+from clipbench.store.atomic import make_folder, replace_content
+
+FORMAT = 1
+RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG = (
+    "run.json",
+    "measurements.csv",
+    "checkpoint.pt",
+    "heartbeat.json",
+    "log.txt",
+)
+COLUMNS = ("step", "seconds", "direction", "quantity", "value")
+ANEW = "restore the file, or delete the run's folder and run the spec again: only this run is made anew"
+
+
+@with_config(ConfigDict(ser_json_inf_nan="constants", extra="forbid"))
+@dataclass(frozen=True)
+class _RunFile:
+    format: int
+    key: str
+    run: Run
+    environment: Environment | None = None
+    outcome: Outcome | None = None
+
+
+_RUN_FILE = TypeAdapter(_RunFile)
+
+
+def describe(run: Run, folder: Path) -> None:
+    """Write what is to be run, unless the folder already says it (then an interrupted run goes on)."""
+    make_folder(folder)
+    if not (folder / RUN).exists() or _read_run_file(folder).outcome is not None:
+        for stale in (MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG):
+            (folder / stale).unlink(missing_ok=True)
+        _write_run_file(folder, _RunFile(FORMAT, run.key, run))
+
+
+def finish(folder: Path, outcome: Outcome, environment: Environment | None) -> None:
+    """Give the run its outcome, in one atomic step; what was only needed to resume it goes."""
+    _write_run_file(folder, replace(_read_run_file(folder), outcome=outcome, environment=environment))
+    for leftover in (CHECKPOINT, HEARTBEAT):
+        (folder / leftover).unlink(missing_ok=True)
+    log = folder / LOG
+    if log.exists() and log.stat().st_size == 0:
+        log.unlink()
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """How the run in a folder ended; None while it has not."""
+    return _read_run_file(folder).outcome
+
+
+def read(folder: Path) -> Record:
+    """A run's folder as a Record; StoreError names the file at fault."""
+    content = _read_run_file(folder)
+    whole = content.outcome is not None and content.outcome.status != "failed"
+    rows = tuple(_read_measurements(folder / MEASUREMENTS, whole=whole))
+    return Record(content.run, content.environment, content.outcome, rows, str(folder))
+
+
+def _write_run_file(folder: Path, content: _RunFile) -> None:
+    replace_content(folder / RUN, _RUN_FILE.dump_json(content, indent=2))
+
+
+def _read_run_file(folder: Path) -> _RunFile:
+    path = folder / RUN
+    try:
+        raw: Any = json.loads(path.read_bytes())
+        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+            found = f"this run has format {raw.get('format')!r}; this clipbench reads format {FORMAT}"
+            raise StoreError(found, where=str(path), remedy="read it with the clipbench that wrote it")
+        return _RUN_FILE.validate_python(raw)
+    except OSError as error:
+        raise StoreError(f"cannot read this file ({error.strerror})", where=str(path), remedy=ANEW) from error
+    except (ValueError, ValidationError) as error:
+        raise StoreError(f"this is not a run ({first_fault(error)})", where=str(path), remedy=ANEW) from error
+
+
+def _read_measurements(path: Path, *, whole: bool) -> Iterator[Measurement]:
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")  # a broken byte makes a row that is no measurement
+    lines = text.splitlines()
+    if not text.endswith("\n") and not whole:
+        del lines[-1:]  # the row that was being written when the process died or the disk was full
+    for number, row in enumerate(csv.reader(lines), start=1):
+        if number == 1 and tuple(row) == COLUMNS:
+            continue
+        yield _measurement(row, where=f"{path}:{number}")
+
+
+def _measurement(row: Sequence[str], *, where: str) -> Measurement:
+    try:
+        step, seconds, direction, quantity, value = row
+        return Measurement(int(step), float(seconds), direction, quantity, float(value))
+    except ValueError as error:
+        raise StoreError(f"this is not a measurement ({','.join(row)!r})", where=where, remedy=ANEW) from error
+
+
+def first_fault(error: Exception) -> str:
+    """The first thing that is wrong with a file, in one line."""
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        return f"{where}: {fault['msg']}" if where else fault["msg"]
+    return str(error)
