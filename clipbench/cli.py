@@ -1,23 +1,17 @@
 """The front door: parse, call, print. No logic lives here, and no command imports torch into this process."""
 
 import json
-import os
-import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console, RenderableType
-from rich.text import Text
+from rich.console import Console
 
-from clipbench import __version__, spec, store
+from clipbench import __version__, console, spec, store
 from clipbench.errors import INTERRUPTED, RUN_FAILED, ClipbenchError, UndecidedError
 from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.cost import expected_cost
@@ -82,14 +76,11 @@ Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
 
 def main() -> NoReturn:
     """Run the command line; a ClipbenchError becomes its words on stderr and its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show ± and × shows their codes
-            stream.reconfigure(errors="backslashreplace")
+    console.prepare()
     try:
-        with _ended_by_a_closed_pipe():
-            app(prog_name="clipbench")
+        app(prog_name="clipbench")
     except ClipbenchError as error:
-        _say(f"error: {error}", style="bold red")
+        console.say(f"error: {error}", style="bold red")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -129,17 +120,21 @@ def run(
         return
     policy = Policy(timeout=timeout, retries=retries)
     ended: list[tuple[Run, Outcome]] = []
-    with _interrupts_by_sigterm():
+    with console.sigterm_as_ctrl_c():
         for question, runs in plans:
             with store.claimed(store.folder_of_spec(question.spec, results)):
                 store.write_question(question, results)
                 ended += _supervise(runs, results, fmt=fmt, jobs=jobs, policy=policy)
     for question, _ in plans:
         folder = str(store.folder_of_spec(question.spec, results))
-        _print(folder if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": folder}))
-    _say(f"next: {_command('compare', *(store.folder_of_spec(question.spec, results) for question, _ in plans))}")
+        console.put(folder if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": folder}))
+    console.say(
+        f"next: {console.command('compare', *(store.folder_of_spec(question.spec, results) for question, _ in plans))}"
+    )
     if failed := [each for each, outcome in ended if outcome.status == "failed"]:
-        _say(f"{count(len(failed), 'run')} failed; why: {_command('show', store.folder_of(failed[0], results))}")
+        console.say(
+            f"{count(len(failed), 'run')} failed; why: {console.command('show', store.folder_of(failed[0], results))}"
+        )
         raise typer.Exit(RUN_FAILED)
 
 
@@ -171,12 +166,12 @@ def validate(specs: Specs, sets: Sets = None) -> None:
             faulty.append(error)
         else:
             counts = f"{len(loaded.arms)} arms × {len(loaded.tasks)} tasks × {len(loaded.seeds)} seeds"
-            _print(f"{path}: right: {counts}")
+            console.put(f"{path}: right: {counts}")
     for fault in faulty:
-        _say(f"error: {fault}", style="bold red")
+        console.say(f"error: {fault}", style="bold red")
     if faulty:
         raise typer.Exit(faulty[0].exit_code)
-    _say(f"next: {_command('run', *specs)}")
+    console.say(f"next: {console.command('run', *specs)}")
 
 
 @app.command()
@@ -198,10 +193,10 @@ def compare(
         )
     for question, records in groups.values():
         comparison = compare_records(records, question, baseline=baseline, target=target)
-        _print(render(comparison, fmt))
+        console.put(render(comparison, fmt))
         if fmt is TableFormat.csv:  # a CSV file has no place for them
             for caveat in comparison.caveats:
-                _say(f"caveat: {caveat}")
+                console.say(f"caveat: {caveat}")
 
 
 @app.command()
@@ -211,7 +206,7 @@ def show(
 ) -> None:
     """One run: how it ended, its curve, where its time went, its environment, the log of a failure."""
     folder = store.find(run, results)
-    _print(show_record(store.read(folder), log=store.read_log(folder)))
+    console.put(show_record(store.read(folder), log=store.read_log(folder)))
 
 
 @app.command("list")
@@ -223,16 +218,16 @@ def list_(
     """The tasks, optimizers or probes there are, with their options; or the runs that were made."""
     fmt: listing.ListFormat = "json" if json else "table"
     if what is Listable.runs:
-        _print(listing.runs(_read([results]), fmt=fmt))
+        console.put(listing.runs(_read([results]), fmt=fmt))
     for kind in catalogue.KINDS:
         if what == kind:
-            _print(listing.shelf(catalogue.shelf(kind), fmt=fmt))
+            console.put(listing.shelf(catalogue.shelf(kind), fmt=fmt))
 
 
 @app.command()
 def schema() -> None:
     """The JSON Schema of a spec, for editors."""
-    _print(to_json(spec.json_schema()))
+    console.put(to_json(spec.json_schema()))
 
 
 def _ask(path: Path, asked: Asked) -> tuple[Question, tuple[Run, ...]]:
@@ -244,14 +239,14 @@ def _show_plans(
 ) -> None:
     for question, runs in plans:
         missing = store.missing(runs, results)
-        _print(listing.plan(runs, missing={each.key for each in missing}, fmt=fmt))
+        console.put(listing.plan(runs, missing={each.key for each in missing}, fmt=fmt))
         folder = store.folder_of_spec(question.spec, results)
         made = store.read_all(folder)[0] if folder.exists() else []
         cost = expected_cost(missing, made)
         if cost.known:
-            _say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
+            console.say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
         if cost.unknown:
-            _say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")
+            console.say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
@@ -273,7 +268,7 @@ def _supervise(
     if not missing:
         with _watcher(fmt) as watching:
             watching.planned(len(runs), len(runs))
-        _say(f"nothing to do: all {len(runs)} runs of {runs[0].spec} are there already")
+        console.say(f"nothing to do: all {len(runs)} runs of {runs[0].spec} are there already")
         return []
     begin = time.monotonic()
     need = Need(missing[0].device, missing[0].threads)
@@ -283,10 +278,12 @@ def _supervise(
             ended = supervise(missing, results, engine=engine, watcher=watching, policy=policy)
     except InterruptedRunsError:
         left = len(store.missing(runs, results))
-        _say(f"interrupted: {len(runs) - left} of {len(runs)} runs are there; what was at work kept a checkpoint")
-        _say(f"go on with: {_command(*sys.argv[1:])}")
+        console.say(
+            f"interrupted: {len(runs) - left} of {len(runs)} runs are there; what was at work kept a checkpoint"
+        )
+        console.say(f"go on with: {console.command(*sys.argv[1:])}")
         raise KeyboardInterrupt from None
-    _say(f"{count(len(ended), 'run')} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
+    console.say(f"{count(len(ended), 'run')} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
     return ended
 
 
@@ -297,7 +294,7 @@ def _read(paths: Sequence[Path]) -> list[Record]:
         found, errors = store.read_all(path)
         records += found
         for error in errors:
-            _say(f"not read: {error}", style="yellow")
+            console.say(f"not read: {error}", style="yellow")
     return records
 
 
@@ -312,52 +309,5 @@ def _by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record
     return groups
 
 
-@contextmanager
-def _ended_by_a_closed_pipe() -> Iterator[None]:
-    """A reader that has seen enough (`clipbench compare ... | head`) ends this process quietly, as it ends others."""
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGPIPE, before)
-
-
-@contextmanager
-def _interrupts_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which is how a cluster or a CI stops a job, is treated as Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _watcher(fmt: ProgressFormat) -> Watcher:
     return watcher(fmt.value, Console(stderr=True), stream=sys.stdout)
-
-
-def _print(product: RenderableType) -> None:
-    """Text is written as it is; anything else is drawn for the terminal."""
-    try:
-        text = product if isinstance(product, str) else _drawn(product)
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python fails again when it flushes what is left
-        raise ClipbenchError(f"cannot write to stdout ({error.strerror})", remedy="no result is lost") from error
-
-
-def _drawn(product: RenderableType) -> str:
-    console = Console()
-    with console.capture() as captured:
-        console.print(product)
-    return captured.get()
-
-
-def _command(*words: object) -> str:
-    """A command that can be pasted into a shell."""
-    return shlex.join(["clipbench", *map(str, words)])
-
-
-def _say(text: str, *, style: str = "") -> None:
-    Console(stderr=True, highlight=False).print(Text(text, style=style), soft_wrap=True)

@@ -1,0 +1,44 @@
+"""Optimizers as a user may have them lying beside a spec."""
+
+import resource
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+class Gentle(torch.optim.SGD):
+    """An ordinary optimizer."""
+
+
+class Raising(torch.optim.SGD):
+    """Fails at its first step."""
+
+    def step(self) -> None:
+        raise RuntimeError("too far")
+
+
+class Sleeping(torch.optim.SGD):
+    """Takes ten minutes a step."""
+
+    def step(self) -> None:
+        time.sleep(600)
+
+
+class Filling(torch.optim.SGD):
+    """Lets its process write no file beyond 4 kB, as on a full disk, until there is a file called `space`."""
+
+    room = 4096
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(params, lr=lr)
+        if not Path("space").exists():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, resource.RLIM_INFINITY))
+
+
+class Full(Filling):
+    """The same with no room even for the word that it failed."""
+
+    room = 1

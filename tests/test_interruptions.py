@@ -1,0 +1,173 @@
+"""Runs that are stopped, killed or refused half-way: nothing is lost, nobody is left behind, and all can go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from console import CLIPBENCH, clipbench, contents, environment, hashes, records, workplace
+
+from clipbench import store
+
+COMMAND = ("run", "long.yaml", "-o", "made here")
+RESUME = "go on with: clipbench run long.yaml -o 'made here'"
+
+
+@contextmanager
+def at_work(here: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command at work, in a process group of its own as a shell would have it."""
+    with subprocess.Popen(
+        [*CLIPBENCH, *COMMAND],
+        cwd=here,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_a_sign_of_life(here: Path, *, after: float) -> Path:
+    """The run's folder, once its worker has said something since the moment `after`."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for path in here.rglob(store.HEARTBEAT):
+            if path.stat().st_mtime > after:
+                return path.parent
+        time.sleep(0.01)
+    raise AssertionError("the run has not begun in a minute")
+
+
+def interrupted_while_torch_is_loading(here: Path) -> None:
+    """The key reaches every process of the terminal: one of them is in the midst of its imports, and stays quiet."""
+    with at_work(here) as process:
+        assert process.stderr is not None
+        assert "1 to make" in process.stderr.readline()
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == RESUME
+
+
+def refused_a_second_time(here: Path) -> None:
+    """Another command for a folder where one is at work changes nothing there, not even the question."""
+    before = {path: path.read_bytes() for path in here.rglob(store.QUESTION)}
+    second = clipbench(here, *COMMAND, "--set", "optimizers.sgd.lr=0.00002")
+    assert second.returncode == 2
+    assert second.stdout == ""
+    assert "another `clipbench run` is at work here" in second.stderr
+    assert {path: path.read_bytes() for path in here.rglob(store.QUESTION)} == before
+
+
+def stopped_at_work(here: Path, stop: signal.Signals) -> None:
+    """Ctrl-C reaches the whole group, and SIGTERM the command alone: both leave a checkpoint and say how to go on."""
+    with at_work(here) as process:
+        folder = wait_for_a_sign_of_life(here, after=time.time())
+        if stop is signal.SIGINT:
+            refused_a_second_time(here)
+            assert process.poll() is None
+            os.killpg(process.pid, stop)
+        else:
+            process.send_signal(stop)
+        product, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert product == ""
+    assert said.splitlines()[-2:] == [
+        "interrupted: 0 of 1 runs are there; what was at work kept a checkpoint",
+        RESUME,
+    ]
+    assert (folder / store.CHECKPOINT).exists()
+    assert [record.outcome for record in records(here / "made here").values()] == [None]
+
+
+def killed_at_work(here: Path) -> None:
+    """No worker outlives its supervisor by more than a moment."""
+    with at_work(here) as process:
+        wait_for_a_sign_of_life(here, after=time.time())
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        gone, alive = psutil.wait_procs(children, timeout=10)
+    assert len(gone) >= 2  # the server that forks, and the worker
+    assert not alive
+
+
+def test_a_run_that_is_stopped_in_every_way_ends_where_it_would_have_ended(tmp_path: Path) -> None:
+    workplace(tmp_path)
+    interrupted_while_torch_is_loading(tmp_path)
+    stopped_at_work(tmp_path, signal.SIGINT)
+    stopped_at_work(tmp_path, signal.SIGTERM)
+    killed_at_work(tmp_path)
+    done = clipbench(tmp_path, *COMMAND)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == "next: clipbench compare 'made here/long'"
+    record = records(tmp_path / "made here")["quadratic/sgd/seed 0"]
+    assert clipbench(tmp_path, "run", "long.yaml", "-o", "undisturbed").returncode == 0
+    undisturbed = records(tmp_path / "undisturbed")["quadratic/sgd/seed 0"]
+    assert hashes(tmp_path / "made here") == hashes(tmp_path / "undisturbed")
+    assert [(row.step, row.quantity) for row in record.measurements] == [
+        (row.step, row.quantity) for row in undisturbed.measurements
+    ]
+
+
+@pytest.mark.parametrize("words", [["schema"], ["list", "tasks"], ["list", "optimizers"]])
+def test_a_reader_that_leaves_ends_the_command_without_a_word(tmp_path: Path, words: list[str]) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)  # the reader is gone before a word was said
+    done = subprocess.run(
+        [*CLIPBENCH, *words],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(theirs)
+    assert done.returncode == -signal.SIGPIPE
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is a device of Linux")
+def test_a_full_disk_under_the_product_is_said_plainly(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*CLIPBENCH, "list", "tasks"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write to stdout (No space left on device)")
+
+
+def test_a_folder_that_cannot_be_written_is_that_runs_failure_and_not_the_suites(tmp_path: Path) -> None:
+    """As on a full disk: here a file lies where the folder of an arm should be."""
+    workplace(tmp_path)
+    (tmp_path / "results/good/quadratic").mkdir(parents=True)
+    (tmp_path / "results/good/quadratic/adam").write_text("not a folder")
+    done = clipbench(tmp_path, "run", "good.yaml", "--seeds", "0")
+    assert done.returncode == 4
+    assert "adam/seed 0 failed" in done.stderr
+    assert "cannot make this folder (Not a directory)" in done.stderr
+    made = records(tmp_path / "results")
+    assert {name for name, record in made.items() if record.outcome} == {
+        "quadratic/sgd/seed 0",
+        "quadratic/wild/seed 0",
+    }
+    assert list(contents(tmp_path / "results/good/quadratic")).count("adam") == 1
