@@ -115,6 +115,11 @@ def run(
     """Make the runs that are missing. Resumable: the same command twice is safe, and the second does nothing."""
     asked = Asked(sets or (), _seeds(seeds), only, quick, device, threads)
     plans = [_ask(path, asked) for path in specs]
+    if len({question.spec for question, _ in plans}) < len(plans):
+        raise ClipbenchError(
+            "two of the specs have the same name and would share one folder of results",
+            remedy="rename a file, or run them one at a time with -o to different folders",
+        )
     if dry_run:
         _show_plans(plans, results)
         return

@@ -157,6 +157,15 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_runs(ask: Ask, monkeypa
     assert "device 'cuda' is not there" in answer.err
 
 
+def test_two_specs_that_would_share_one_folder_are_refused(ask: Ask) -> None:
+    Path("again").mkdir()
+    Path("again/bad.yaml").write_text(SPEC)
+    answer = ask("run", "bad.yaml", "again/bad.yaml")
+    assert answer.code == 2
+    assert "two of the specs have the same name" in answer.err
+    assert not Path("results").exists()
+
+
 def test_every_fault_of_every_spec_is_told_at_once(ask: Ask) -> None:
     Path("worse.yaml").write_text(SPEC.replace("use: sgd, lr", "use: sdg, rl").replace("[0, 1]", "[]"))
     answer = ask("validate", "worse.yaml", "gone.yaml", "bad.yaml")
