@@ -1,39 +1,19 @@
 """Coordinate-wise clipping for any torch optimizer, by its step hooks: the optimizer itself stays as it is."""
 
-import math
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from numbers import Real
-from typing import Any, get_args
-from weakref import WeakSet
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clipbench.clipping.second_moment import check_numerator, clip_numerator
-from clipbench.clipping.threshold import coordinate_threshold
-from clipbench.errors import ClipbenchError
+from clipbench.clipping.carried import carried_by, carry, drop
+from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
+from clipbench.clipping.places import Place, look, refusal, split, with_gradient
+from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
+from clipbench.clipping.second_moment import clip_numerator
+from clipbench.clipping.settings import ClipScale, ClipScope, Settings, checked
 from clipbench.records import ClipPlace
-
-PLACES: tuple[ClipPlace, ...] = get_args(ClipPlace)
-
-# Two clips on one optimizer would clip what is clipped already, and no result would show it.
-_clipped_optimizers: WeakSet[torch.optim.Optimizer] = WeakSet()
-
-
-@dataclass(frozen=True)
-class Clipped:
-    """What a clip did at one step.
-
-    - `threshold`: τ, a 0-d tensor; infinite where the fraction is 0. A τ of 0 means that everything was erased.
-    - `clipped`: how many coordinates had |a| > τ, a 0-d integer tensor; reading it waits for the device.
-    - `n`: how many coordinates there were: those of the parameters that had a gradient.
-    """
-
-    threshold: Tensor
-    clipped: Tensor
-    n: int
 
 
 class CoordinateClip:
@@ -43,77 +23,119 @@ class CoordinateClip:
 
     `of` says what a is:
 
-    - "gradient": the gradient. `.grad` is clipped in place, so it is the clipped one after the step as well.
-    - "numerator": Adam's and AdamW's gradient in the first moment only; the second moment takes the raw one
-      (the rule of the paper). `.grad` is left clipped here, too.
+    - "gradient": the gradient. `.grad` is clipped in place, so it is the clipped one after the step as well. With a
+      closure, after each of its evaluations.
+    - "numerator": the gradient in the numerator only; the second moment takes the raw one (the rule of the paper),
+      for torch's Adam, AdamW, NAdam, RAdam, RMSprop, Adadelta, Adagrad and Adafactor. `.grad` is left clipped, too.
+      The second moment is rounded two more times in its own dtype, which tells in 16 bits.
     - "update": θ_after − θ_before, whatever the optimizer made of it; float32 and float64 parameters only.
-      Coordinates that are not clipped keep their θ_after bit for bit.
+      Coordinates that are not clipped keep their θ_after bit for bit. One copy of the weights is held in the step.
 
-    A fraction of 0 clips nothing. If a share of 1 − fraction or more of the coordinates is exactly zero, τ is 0 and
-    the clip erases all the rest: `last.threshold` shows it, and a warning says so once. A NaN stays a NaN; more
-    than int(n·fraction) of them make τ and every coordinate NaN. An infinite coordinate is clipped as any other,
-    to ±τ, so whoever must see it looks before the step.
+    A fraction of 0 clips nothing, and one of less than a coordinate does not either: `last.asked` is 0 then. If a
+    share of 1 − fraction or more of the coordinates is exactly zero, τ is 0 and the clip erases all the rest:
+    `zero_thresholds` counts such steps, and a warning says so once. A NaN stays a NaN; more than int(n·fraction) of
+    them make τ and every coordinate NaN. An infinite coordinate is clipped as any other, to ±τ, so whoever must see
+    it looks before the step; with scale="norm" neither length is finite then, and all becomes NaN or infinite. A
+    narrower dtype beside a wider one has τ rounded to its own.
+
+    A copy of the optimizer, by the copy module or pickle, has a clip of its own, which `attached_to` finds, where
+    torch would leave hooks behind. A compiled step runs the clip outside its graph. Over plain tensors the clip
+    talks to no other process: ranks that hold the same gradients find the same threshold.
 
     Args:
-        optimizer: any torch.optim.Optimizer whose step takes no closure; its state_dict, schedulers and scalers
-            stay as they are. Under a gradient scaler the threshold is in the scaled gradient's units unless it
-            has been unscaled; the clip itself does not depend on the scale.
+        optimizer: any torch.optim.Optimizer; its state_dict, schedulers and scalers stay as they are. A gradient
+            scaler with a fused optimizer needs scaler.unscale_(optimizer) before the step, except for "update";
+            where a scaler skips a step, the clip does nothing and `last` is that of the step before.
         fraction: the share of coordinates to clip, at least 0 and below 1.
         of: "gradient", "numerator" or "update".
+        scope: one threshold over all parameters ("global"), over each of the optimizer's groups, or each tensor.
+        scale: "norm" multiplies what was clipped, over all tensors by one factor, so that its ℓ2 norm is what it was
+            before: the clip then changes a direction, not its length. Not with "numerator".
+        ignore_zeros: take the fraction of the coordinates that are not zero, so that τ never is. Costs a pass, and
+            on a GPU a wait.
 
     Raises:
-        TypeError: not an optimizer, or a fraction that is not a number.
-        ValueError: a fraction outside [0, 1), an unknown `of`, an optimizer that has a clip already, or one that
-            `of="numerator"` cannot be right for.
+        TypeError: not an optimizer, or a setting of the wrong type.
+        ValueError: a value outside its bounds, an optimizer that has a clip already, or one that the settings
+            cannot be right for.
 
-    At a step, ClipbenchError: a closure, no gradient at all, sparse gradients, or parameters of a dtype in which
-    an update cannot be clipped.
+    At a step, ClipbenchError: no gradient at all, sparse or complex gradients, several devices, gradients that a
+    scaler has left scaled, or parameters of a dtype in which an update cannot be clipped. Nothing has changed then.
 
     Source: Pan and Li (2023), arXiv:2306.00204.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, fraction: float, *, of: ClipPlace = "gradient") -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        fraction: float,
+        *,
+        of: ClipPlace = "gradient",
+        scope: ClipScope = "global",
+        scale: ClipScale = "none",
+        ignore_zeros: bool = False,
+    ) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"CoordinateClip needs a torch.optim.Optimizer, not {type(optimizer).__name__}")
-        self._fraction, self._of = _checked(optimizer, fraction, of)
-        if optimizer in _clipped_optimizers:
+        settings = checked(optimizer, Settings(fraction, of, scope, scale, ignore_zeros))
+        if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a CoordinateClip already: call its remove() first")
-        self._optimizer = optimizer
+        self._attach(optimizer, settings)
+
+    def _attach(self, optimizer: torch.optim.Optimizer, settings: Settings) -> None:
+        self._optimizer, self._settings = optimizer, settings
         self._last: Clipped | None = None
-        self._before: list[tuple[Tensor, Tensor]] = []
-        self._steps = 0
-        self._warned = False
+        self._zeros = ZeroWatch()
+        self._before: dict[nn.Parameter, Tensor] = {}
+        self._hidden: list[tuple[nn.Parameter, Tensor]] = []
         self._handles = (
-            optimizer.register_step_pre_hook(self._pre_step),
-            optimizer.register_step_post_hook(self._post_step),
+            optimizer.register_step_pre_hook(_uncompiled(self._pre_step)),
+            optimizer.register_step_post_hook(_uncompiled(self._post_step)),
         )
-        _clipped_optimizers.add(optimizer)
+        carry(self, optimizer, again=_attached, settings=settings)
+
+    @staticmethod
+    def attached_to(optimizer: torch.optim.Optimizer) -> "CoordinateClip | None":
+        """The clip that an optimizer carries; None if it has none."""
+        clip = carried_by(optimizer)
+        return clip if isinstance(clip, CoordinateClip) and clip.optimizer is optimizer else None
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What is clipped."""
+        return self._optimizer
 
     @property
     def fraction(self) -> float:
         """The share of coordinates to clip."""
-        return self._fraction
+        return self._settings.fraction
 
     @property
     def of(self) -> ClipPlace:
         """What the coordinates belong to."""
-        return self._of
+        return self._settings.of
 
     @property
     def last(self) -> Clipped | None:
         """What the clip did at the last step; None before the first."""
         return self._last
 
+    @property
+    def zero_thresholds(self) -> int:
+        """At how many steps a threshold was 0 and erased something; off the CPU, reading it waits for the device."""
+        return self._zeros.count()
+
     def remove(self) -> None:
         """Take the clip off: the optimizer steps from now on as it would have without. Twice does no harm."""
         for handle in self._handles:
             handle.remove()
-        self._before = []
-        _clipped_optimizers.discard(self._optimizer)
+        self._put_back()
+        if carried_by(self._optimizer) is self:
+            drop(self._optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings, for a checkpoint; the clip keeps nothing from step to step."""
-        return {"fraction": self._fraction, "of": self._of}
+        """The settings, for a checkpoint; the clip keeps nothing from step to step that decides a number."""
+        return self._settings.as_state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take settings from a checkpoint.
@@ -121,100 +143,123 @@ class CoordinateClip:
         Raises:
             ValueError, TypeError: as at construction, or for other keys than `state_dict` gives; nothing changes.
         """
-        if set(state) != {"fraction", "of"}:
-            raise ValueError(f"a clip's state has the keys 'fraction' and 'of', not {sorted(state)}")
-        self._fraction, self._of = _checked(self._optimizer, state["fraction"], state["of"])
+        self._settings = checked(self._optimizer, Settings.from_state(state))
+        if carried_by(self._optimizer) is self:
+            carry(self, self._optimizer, again=_attached, settings=self._settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if carried_by(self._optimizer) is not self:
+            raise refusal(self.of, "a clip that was removed cannot be copied", remedy="copy it before remove()")
+        return carried_by, (self._optimizer,)
 
     @torch.no_grad()
-    def _pre_step(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if any(callable(value) for value in (*args, kwargs.get("closure"))):
-            raise self._refusal(
-                "the step was given a closure, which computes gradients after the clip has looked",
-                remedy="call backward() first and step() without a closure",
+    def _pre_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if optimizer is not self._optimizer:
+            raise refusal(
+                self.of,
+                "the clip of one optimizer was called by another, which has copied its hooks",
+                remedy="attach a CoordinateClip to the copy",
             )
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradients = [p.grad for p in parameters]
-        n = sum(g.numel() for g in gradients)
-        if n == 0:
-            raise self._refusal(
-                "no parameter has a gradient", remedy="call backward() before step(), or remove() the clip"
-            )
-        if any(g.layout != torch.strided for g in gradients):
-            raise self._refusal("a gradient is sparse", remedy="make it dense, for an embedding with sparse=False")
-        if self._fraction == 0.0:
-            device = gradients[0].device
-            nothing = torch.zeros((), dtype=torch.int64, device=device)
-            self._last = Clipped(torch.full((), math.inf, device=device), nothing, n)
-        elif self._of == "update":
-            self._before = [(p, p.detach().clone()) for p in self._of_clippable_dtype(parameters)]
-        else:
-            self._clip_gradients(optimizer, gradients)
+        self._put_back()  # what is left of a step that raised
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if not callable(closure):
+            self._clip(optimizer, remember=True)
+            return None
+        if self.of == "update" and self.fraction > 0.0:  # which of them will get a gradient is not known yet
+            every = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            self._remember(every)
+        evaluated = self._clipped_after(closure)
+        return ((args[0], evaluated, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": evaluated})
 
-    def _clip_gradients(self, optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
-        if self._of == "numerator":
-            check_numerator(optimizer)  # again: groups are added, and their options changed, after construction
-        threshold = self._find(gradients)
-        if self._of == "numerator":
-            clip_numerator(optimizer, threshold)
-        else:
-            for gradient in gradients:
-                gradient.clamp_(min=-threshold, max=threshold)
+    def _clipped_after(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def evaluate() -> Any:
+            result = closure()
+            with torch.no_grad():
+                self._clip(self._optimizer, remember=False)
+            return result
 
-    @torch.no_grad()
-    def _post_step(self, *_: Any) -> None:
-        before, self._before = self._before, []
-        if not before:
+        return evaluate
+
+    def _clip(self, optimizer: torch.optim.Optimizer, *, remember: bool) -> None:
+        places = look(optimizer, of=self.of)
+        if not places:
             return
-        updates = [parameter - old for parameter, old in before]
-        threshold = self._find(updates)
-        for (parameter, old), update in zip(before, updates, strict=True):
-            clipped = old + update.clamp(min=-threshold, max=threshold)
-            # old + (θ_after − old) need not be θ_after in floating point: where nothing is clipped, keep it.
-            # A NaN is below nothing, so it takes the clip's own rule for NaN.
-            parameter.copy_(torch.where(update.abs() <= threshold, parameter, clipped))
+        if self.fraction == 0.0:
+            self._last = nothing_clipped([p.grad for _, p in places if p.grad is not None])
+        elif self.of != "update":
+            self._clip_gradients(optimizer, places)
+        elif remember:
+            self._remember([p for _, p in places])
 
-    def _find(self, tensors: list[Tensor]) -> Tensor:
-        threshold = coordinate_threshold(tensors, self._fraction)
-        clipped = torch.stack([(tensor.abs() > threshold).sum() for tensor in tensors]).sum()
-        self._last = Clipped(threshold, clipped, sum(tensor.numel() for tensor in tensors))
-        self._steps += 1
-        # Looking costs a wait for the device: off the CPU, at steps 1, 2, 4, 8 and so on only.
-        looks = threshold.device.type == "cpu" or self._steps & (self._steps - 1) == 0
-        if looks and not self._warned and bool((threshold == 0) & (clipped > 0)):
-            self._warn(self._last)
-        return threshold
+    def _clip_gradients(self, optimizer: torch.optim.Optimizer, places: list[Place]) -> None:
+        parts = split(places, scope=self._settings.scope)
+        lists = [[p.grad for _, p in part if p.grad is not None] for part in parts]
+        found = self._find(lists)
+        if self.of == "numerator":
+            for part, scope in zip(parts, found, strict=True):
+                for _, members in groupby(part, key=lambda place: id(place[0])):
+                    of_group = list(members)
+                    parameters, limit = [p for _, p in of_group], bound(scope.threshold)
+                    self._hidden += clip_numerator(optimizer, of_group[0][0], parameters=parameters, limit=limit)
+            return
+        clip_(lists, found, keep_length=self._settings.scale == "norm")
 
-    def _warn(self, last: Clipped) -> None:
-        self._warned = True
-        zeros = last.n - int(last.clipped)
-        warnings.warn(
-            f"the clip's threshold is 0 and erases the whole {self._of}: {zeros / last.n:.1%} of its {last.n} "
-            f"coordinates are exactly zero, and fraction={self._fraction:g} reaches into them; below about "
-            f"{1 - zeros / last.n:.3g} it would not",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-    def _of_clippable_dtype(self, parameters: list[Tensor]) -> list[Tensor]:
+    def _remember(self, parameters: Sequence[nn.Parameter]) -> None:
         for parameter in parameters:
             if parameter.dtype not in (torch.float32, torch.float64):
-                raise self._refusal(
+                raise refusal(
+                    self.of,
                     f"a parameter is {parameter.dtype}: its update is lost in the rounding of θ_after − θ_before",
                     remedy="keep parameters in float32 or float64, or use of='gradient'",
                 )
-        return parameters
+        self._before = {parameter: parameter.detach().clone() for parameter in parameters}
 
-    def _refusal(self, found: str, *, remedy: str) -> ClipbenchError:
-        return ClipbenchError(found, where=f"CoordinateClip(of={self._of!r})", remedy=remedy)
+    @torch.no_grad()
+    def _post_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        before = self._put_back()
+        if before:
+            self._clip_updates(split(with_gradient(optimizer), scope=self._settings.scope), before)
+
+    def _put_back(self) -> dict[nn.Parameter, Tensor]:
+        """Give back the gradients that were hidden from the optimizer, and hand over the weights from before it."""
+        hidden, self._hidden = self._hidden, []
+        for parameter, gradient in hidden:
+            parameter.grad = gradient
+        before, self._before = self._before, {}
+        return before
+
+    def _clip_updates(self, parts: list[list[Place]], before: Mapping[nn.Parameter, Tensor]) -> None:
+        lists = [[p - before[p] for _, p in part] for part in parts]
+        found = self._find(lists)
+        keep_length = self._settings.scale == "norm"
+        below = [
+            [(update.abs() <= scope.threshold) & (not keep_length) for update in updates]
+            for updates, scope in zip(lists, found, strict=True)
+        ]
+        clip_(lists, found, keep_length=keep_length)
+        for part, updates, masks in zip(parts, lists, below, strict=True):
+            for (_, parameter), update, kept in zip(part, updates, masks, strict=True):
+                moved = update.add_(before[parameter])
+                # old + (θ_after − old) need not be θ_after in floating point: where nothing is clipped, keep it.
+                # A NaN is below nothing, so it takes the clip's own rule for NaN.
+                torch.where(kept, parameter, moved, out=parameter)
+
+    def _find(self, lists: list[list[Tensor]]) -> list[Scope]:
+        ignore_zeros = self._settings.ignore_zeros
+        found = [find_scope(tensors, self.fraction, ignore_zeros=ignore_zeros) for tensors in lists]
+        self._last = Clipped(tuple(found))
+        self._zeros.see(self._last, what=self.of, fraction=self.fraction)
+        return found
 
 
-def _checked(optimizer: torch.optim.Optimizer, fraction: object, of: object) -> tuple[float, ClipPlace]:
-    if isinstance(fraction, bool) or not isinstance(fraction, Real):
-        raise TypeError(f"the fraction to clip must be a number, not {fraction!r}")
-    if not 0.0 <= float(fraction) < 1.0:
-        raise ValueError(f"the fraction to clip is {fraction}: it must be at least 0 and below 1")
-    if of not in PLACES:
-        raise ValueError(f"of={of!r} is unknown: it is one of {', '.join(map(repr, PLACES))}")
-    if of == "numerator":
-        check_numerator(optimizer)
-    return float(fraction), of
+def _uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Dynamo would break its graph inside the clip anyway, where counts are read; so it is left out whole."""
+    left_out: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+    return left_out
+
+
+def _attached(optimizer: torch.optim.Optimizer, settings: Settings) -> None:
+    """A clip on a copy whose parameter groups are not filled yet: its settings were checked for the original."""
+    CoordinateClip.__new__(CoordinateClip)._attach(optimizer, settings)

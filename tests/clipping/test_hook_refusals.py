@@ -1,7 +1,6 @@
 """What the clip refuses, at construction and at a step, and that nothing has changed by then."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,21 +20,27 @@ def one_parameter() -> tuple[nn.Parameter, torch.optim.Optimizer]:
     return weight, torch.optim.SGD([weight], lr=1.0)
 
 
+STATE = {"fraction": 0.2, "of": "gradient", "scope": "global", "scale": "none", "ignore_zeros": False}
+
+
 def test_settings_survive_a_round_trip() -> None:
     weight, optimizer = one_parameter()
-    hook = CoordinateClip(optimizer, 0.1, of="update")
+    hook = CoordinateClip(optimizer, 0.1, of="update", scope="tensor", scale="norm", ignore_zeros=True)
     other = CoordinateClip(torch.optim.SGD([weight], lr=0.1), 0.4)
     other.load_state_dict(hook.state_dict())
     assert (other.fraction, other.of) == (0.1, "update")
+    assert other.state_dict() == hook.state_dict()
+    assert set(hook.state_dict()) == set(STATE)
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"fraction": 0.2}, "keys 'fraction' and 'of'"),
-        ({"fraction": 0.2, "of": "gradient", "sharp": 1}, "keys 'fraction' and 'of'"),
-        ({"fraction": 1.0, "of": "gradient"}, "below 1"),
-        ({"fraction": 0.2, "of": "numerator"}, "SGD has no numerator"),
+        ({"fraction": 0.2}, "keys 'fraction', 'of', 'scope', 'scale', 'ignore_zeros', not"),
+        ({**STATE, "sharp": 1}, "keys 'fraction', 'of'"),
+        ({**STATE, "fraction": 1.0}, "below 1"),
+        ({**STATE, "of": "numerator"}, "SGD has no numerator"),
+        ({**STATE, "scope": "layer"}, "it is one of 'global', 'group', 'tensor'"),
     ],
 )
 def test_wrong_settings_are_refused_and_change_nothing(state: dict[str, Any], message: str) -> None:
@@ -43,7 +48,7 @@ def test_wrong_settings_are_refused_and_change_nothing(state: dict[str, Any], me
     hook = CoordinateClip(optimizer, 0.1)
     with pytest.raises(ValueError, match=message):
         hook.load_state_dict(state)
-    assert hook.state_dict() == {"fraction": 0.1, "of": "gradient"}
+    assert hook.state_dict() == {**STATE, "fraction": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,10 @@ def test_wrong_settings_are_refused_and_change_nothing(state: dict[str, Any], me
         ({"fraction": True}, TypeError, "must be a number"),
         ({"fraction": 0.1, "of": "gradients"}, ValueError, "it is one of 'gradient', 'numerator', 'update'"),
         ({"fraction": 0.1, "of": "numerator"}, ValueError, "SGD has no numerator"),
+        ({"fraction": 0.1, "scope": "layer"}, ValueError, "scope='layer' is unknown: it is one of 'global'"),
+        ({"fraction": 0.1, "scale": "l2"}, ValueError, "scale='l2' is unknown: it is one of 'none', 'norm'"),
+        ({"fraction": 0.1, "ignore_zeros": 1}, TypeError, "ignore_zeros must be True or False, not 1"),
+        ({"fraction": 0.1, "of": "numerator", "scale": "norm"}, ValueError, "scale='norm' cannot go with"),
     ],
 )
 def test_a_wrong_clip_is_refused_before_anything_changes(
@@ -93,14 +102,44 @@ def test_a_step_without_gradients_is_refused(fraction: float) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize("call", [lambda o, f: o.step(f), lambda o, f: o.step(closure=f)])
-def test_a_closure_is_refused(call: Callable[[torch.optim.Optimizer, Callable[[], float]], None]) -> None:
+@pytest.mark.parametrize("of", ["gradient", "update"])
+def test_a_closure_that_gives_no_gradient_is_refused(of: Any) -> None:
     weight, optimizer = one_parameter()
-    CoordinateClip(optimizer, 0.4)
-    set_gradient(weight, 5.0, 4.0, 3.0, 2.0, 1.0)
-    with pytest.raises(ClipbenchError, match="closure"):
-        call(optimizer, lambda: 0.0)
+    CoordinateClip(optimizer, 0.4, of=of)
+    with pytest.raises(ClipbenchError, match="no parameter has a gradient"):
+        optimizer.step(lambda: 0.0)
     assert torch.equal(weight, torch.zeros(5))
+
+
+def test_a_differentiable_optimizer_is_refused_at_construction_and_at_the_step() -> None:
+    weight, optimizer = one_parameter()
+    with pytest.raises(ValueError, match="the clip has no derivative"):
+        CoordinateClip(torch.optim.SGD([weight], lr=1.0, differentiable=True), 0.1)
+    CoordinateClip(optimizer, 0.1)
+    optimizer.param_groups[0]["differentiable"] = True
+    set_gradient(weight, 5.0, 4.0, 3.0, 2.0, 1.0)
+    with pytest.raises(ValueError, match="the clip has no derivative"):
+        optimizer.step()
+
+
+def test_complex_gradients_are_refused() -> None:
+    weight = nn.Parameter(torch.zeros(3, dtype=torch.complex64))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    CoordinateClip(optimizer, 0.4)
+    weight.grad = torch.ones_like(weight)
+    with pytest.raises(ClipbenchError, match=r"complex\n.*torch\.view_as_real"):
+        optimizer.step()
+    assert torch.equal(weight, torch.zeros_like(weight))
+
+
+def test_gradients_on_several_devices_are_refused() -> None:
+    weights = [nn.Parameter(torch.zeros(3, device=device)) for device in ("cpu", "meta")]
+    optimizer = torch.optim.SGD(weights, lr=0.1)
+    CoordinateClip(optimizer, 0.4, scope="tensor")
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    with pytest.raises(ClipbenchError, match="several devices"):
+        optimizer.step()
 
 
 def test_sparse_gradients_are_refused() -> None:

@@ -1,0 +1,118 @@
+"""Floats as integers: the bits of |x| read as a whole number keep the order of |x|, with NaN above infinity."""
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors
+
+Keys = npt.NDArray[Any]
+
+_SAME_WIDTH = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
+FLOATS = tuple(_SAME_WIDTH)
+
+# In elements: 128 KiB of float32, so that a block and what is made of it stay in a core's second cache.
+BLOCK = 32_768
+# Up to so many coordinates in all, several tensors are copied into one: that takes less time than to look at each.
+FEW = 250_000
+
+
+def alike(tensors: Sequence[Tensor], *, may_be_empty: bool = False) -> list[Tensor]:
+    """The tensors in one dtype: as they are where they share one, else in the promoted one.
+
+    Raises:
+        ValueError: they are on several devices, or there is no coordinate in them and that may not be.
+        TypeError: one is complex, not of floats, or not dense.
+    """
+    devices = {tensor.device for tensor in tensors}
+    if len(devices) > 1:
+        names = ", ".join(sorted(map(str, devices)))
+        raise ValueError(f"one threshold over tensors on several devices ({names}) is not supported")
+    if not may_be_empty and not any(tensor.numel() for tensor in tensors):
+        raise ValueError("there are no coordinates to find a threshold of: every tensor is empty")
+    if any(tensor.layout != torch.strided for tensor in tensors):
+        raise TypeError("a sparse tensor has no coordinate-wise threshold here: make it dense with to_dense()")
+    dtypes = {tensor.dtype for tensor in tensors}
+    for dtype in dtypes:
+        if dtype.is_complex:
+            raise TypeError("a complex tensor has no coordinate-wise threshold: use torch.view_as_real")
+        if dtype not in FLOATS:
+            names = ", ".join(str(known).removeprefix("torch.") for known in FLOATS)
+            raise TypeError(f"a threshold is found among {names}, not among {dtype}: convert the tensor first")
+    if len(dtypes) == 1:
+        return list(tensors)
+    common = reduce(torch.promote_types, dtypes)
+    return [tensor.detach().to(common) for tensor in tensors]
+
+
+def check_fraction(fraction: float) -> None:
+    """Raise ValueError unless the fraction lies strictly between 0 and 1."""
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"the fraction to clip is {fraction}: it must lie strictly between 0 and 1")
+
+
+def integer_view(tensor: Tensor) -> Tensor:
+    """The tensor's own memory as signed integers of the same width; the sign bit is still in them.
+
+    A lazily negated view (the imaginary part of a conjugate) is read as it lies: only magnitudes matter here.
+    """
+    detached = tensor.detach()
+    if detached.is_neg():
+        detached = torch._neg_view(detached)  # negated twice: the plain memory again
+    return detached.view(_SAME_WIDTH[tensor.dtype])
+
+
+def largest_key(dtype: torch.dtype) -> int:
+    """The mask that takes the sign bit away: 0x7fffffff for float32."""
+    return torch.iinfo(_SAME_WIDTH[dtype]).max
+
+
+def key_arrays(tensors: Sequence[Tensor]) -> list[Keys]:
+    """CPU tensors of one dtype as flat integer arrays over the same memory, without the empty ones.
+
+    The order within a tensor is that of its memory. Only a tensor with gaps or overlaps in its memory is copied, or
+    one of several that have no more than `FEW` coordinates together.
+    """
+    if len(tensors) > 1 and sum(tensor.numel() for tensor in tensors) <= FEW:
+        with torch.no_grad():
+            joined: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
+        tensors = [joined]
+    arrays = [integer_view(tensor).numpy() for tensor in tensors if tensor.numel()]
+    return [array if array.ndim == 1 and array.flags.c_contiguous else array.ravel(order="K") for array in arrays]
+
+
+def blocks(arrays: Sequence[Keys]) -> Iterator[Keys]:
+    """The arrays cut, and the small ones joined, into arrays of at most `BLOCK` elements, in order up to joining."""
+    joined: list[Keys] = []
+    length = 0
+    for array in arrays:
+        if array.size > BLOCK // 4:
+            yield from (array[start : start + BLOCK] for start in range(0, array.size, BLOCK))
+            continue
+        if length + array.size > BLOCK:
+            yield np.concatenate(joined)
+            joined, length = [], 0
+        joined.append(array)
+        length += array.size
+    if joined:
+        yield np.concatenate(joined)
+
+
+def magnitude(key: int, dtype: torch.dtype) -> Tensor:
+    """The float that a key stands for, as a 0-d CPU tensor.
+
+    Args:
+        key: an integer between 0 and `largest_key(dtype)`.
+        dtype: one of `FLOATS`.
+    """
+    width = f"i{torch.iinfo(_SAME_WIDTH[dtype]).bits // 8}"
+    return torch.from_numpy(np.array(key, dtype=width)).view(dtype)
