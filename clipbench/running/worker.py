@@ -105,15 +105,16 @@ class _Between:
         with training.ledger.row("checkpoint"):
             if stopping or now - self._saved_at >= CHECKPOINT_SECONDS:
                 self._saved_at = now
-                state.wall_seconds = now - self._started
-                checkpoint.save(training, self._folder, recorded=self._writer.sync())
+                recorded = self._writer.sync()
+                state.wall_seconds = time.monotonic() - self._started
+                checkpoint.save(training, self._folder, recorded=recorded)
             elif self._writer.unsynced:
                 self._writer.sync()
         return stopping
 
 
 def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
-    state = training.state
+    state, weights = training.state, weights_sha256(training.problem.model)
     return Outcome(
         status=ending.status,
         reason=ending.reason,
@@ -124,7 +125,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         step_seconds=statistics.median(state.step_seconds) if state.step_seconds else 0.0,
         first_step_seconds=state.step_seconds[0] if state.step_seconds else 0.0,
         wall_seconds=time.monotonic() - started,
-        weights_sha256=weights_sha256(training.problem.model),
+        weights_sha256=weights,
         ledger=training.ledger.close(),
         effective=effective_options(training.optimizer),
         failed_probes=state.failed_probes,
