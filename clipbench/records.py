@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from clipbench.budget import Budget, LedgerRow
 
@@ -13,6 +13,9 @@ Value = Scalar | tuple[Scalar, ...]
 Options = Mapping[str, Value]
 
 ClipPlace = Literal["gradient", "numerator", "update"]  # whose coordinates a clip looks at; see CoordinateClip
+ClipScope = Literal["global", "group", "tensor"]  # which of them share a threshold
+ClipRule = Literal["fraction", "threshold", "norm"]  # what a clip is told
+CLIP_RULES: tuple[ClipRule, ...] = get_args(ClipRule)
 
 # Raise it when a change outside the shelves' files (whose code is hashed) alters the numbers of an unchanged spec: the
 # loop, the clip, the curvature, the networks. Old runs are then made again.
@@ -24,8 +27,10 @@ OWN = "own"  # the direction an arm itself took, at its own point: θ_after − 
 TRAIN_LOSS = "train_loss"  # mean mini-batch loss since the last evaluation
 EVAL_LOSS = "eval_loss"  # weighted mean over the evaluation batches, eval mode
 LEARNING_RATE = "learning_rate"  # the first parameter group's, as used at that step
-CLIPPED_FRACTION = "clipped_fraction"  # coordinates with |a| above the threshold, over all coordinates
-CLIP_THRESHOLD = "clip_threshold"
+CLIPPED_FRACTION = "clipped_fraction"  # coordinates that the clip changed, over all: found, not asked for
+CLIP_THRESHOLD = (
+    "clip_threshold"  # a clip's limit at that step, the largest where there are several; of a norm, the norm
+)
 DIRECTIONAL_SHARPNESS = "directional_sharpness"  # uᵀHu/‖u‖² on the probe batches, signed
 SLOPE = "slope"  # gᵀu/‖u‖ on the probe batches, signed
 GRADIENT_NORM = "gradient_norm"  # ‖g‖₂ of the mini-batch, before any clip
@@ -49,10 +54,34 @@ class Choice:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """Coordinate-wise clipping on an arm: the fraction of coordinates to clip, and what they belong to."""
+    """The clip of an arm, by exactly one of three rules; the other two are None.
 
-    fraction: float
+    - `fraction`: the largest coordinates, down to one threshold for each `scope`; `of` says whose coordinates.
+    - `threshold`: every coordinate of the gradient, down to this size.
+    - `norm`: the gradient as a whole, down to this length.
+    """
+
+    fraction: float | None = None
     of: ClipPlace = "gradient"
+    scope: ClipScope = "global"
+    threshold: float | None = None
+    norm: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a clip has exactly one of {', '.join(CLIP_RULES)}, not {' and '.join(given) or 'none'}")
+
+    @property
+    def rule(self) -> ClipRule:
+        """Which of the three it is."""
+        [rule] = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
+        return rule
+
+    @property
+    def amount(self) -> float:
+        """The fraction, threshold or norm."""
+        return float(getattr(self, self.rule))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ RUN = make_run()
         replace(RUN, task=replace(RUN.task, source="edited")),
         replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1))),
         replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1, "update"))),
+        replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1, scope="tensor"))),
+        replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(threshold=0.1))),
+        replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(norm=0.1))),
         replace(RUN, arm=replace(RUN.arm, schedule=Schedule("cosine"))),
         replace(RUN, arm=replace(RUN.arm, optimizer=replace(SGD, options={"lr": 0.06, "momentum": 0.9}))),
         replace(RUN, arm=replace(RUN.arm, optimizer=replace(SGD, source="edited"))),
@@ -57,3 +60,21 @@ def test_the_key_is_the_same_in_another_process_with_another_hash_seed() -> None
 def test_the_twin_is_the_same_arm_without_its_clip() -> None:
     arm = Arm("sgd+clip", Choice("sgd", "sgd", "m:build", {"lr": 1.0}), ClipSettings(0.1), Schedule("linear"))
     assert arm.twin() == replace(arm, clip=None)
+
+
+@pytest.mark.parametrize(
+    ("clip", "rule", "amount"),
+    [
+        (ClipSettings(0.1, "update", "tensor"), "fraction", 0.1),
+        (ClipSettings(threshold=0.02), "threshold", 0.02),
+        (ClipSettings(norm=3.0), "norm", 3.0),
+    ],
+)
+def test_a_clip_has_one_rule(clip: ClipSettings, rule: str, amount: float) -> None:
+    assert (clip.rule, clip.amount) == (rule, amount)
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "none"), ({"fraction": 0.1, "norm": 1.0}, "fraction and norm")])
+def test_a_clip_without_a_rule_or_with_two_is_refused(given: dict[str, float], found: str) -> None:
+    with pytest.raises(ValueError, match=f"exactly one of fraction, threshold, norm, not {found}"):
+        ClipSettings(**given)

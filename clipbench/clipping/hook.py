@@ -12,8 +12,8 @@ from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
 from clipbench.clipping.places import Place, look, refusal, split, with_gradient
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
-from clipbench.clipping.settings import ClipScale, ClipScope, Settings, checked
-from clipbench.records import ClipPlace
+from clipbench.clipping.settings import ClipScale, Settings, checked
+from clipbench.records import ClipPlace, ClipScope
 
 
 class CoordinateClip:

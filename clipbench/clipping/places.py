@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from clipbench.clipping.settings import ClipScope, check_optimizer
+from clipbench.clipping.settings import check_optimizer
 from clipbench.errors import ClipbenchError
-from clipbench.records import ClipPlace
+from clipbench.records import ClipPlace, ClipScope
 
 Place = tuple[dict[str, Any], nn.Parameter]  # a parameter with its group
 

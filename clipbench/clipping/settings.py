@@ -8,9 +8,8 @@ from typing import Any, Literal, get_args
 import torch
 
 from clipbench.clipping.second_moment import check_numerator
-from clipbench.records import ClipPlace
+from clipbench.records import ClipPlace, ClipScope
 
-ClipScope = Literal["global", "group", "tensor"]  # over which coordinates one threshold is found
 ClipScale = Literal["none", "norm"]  # what becomes of the length of what was clipped
 
 PLACES: tuple[ClipPlace, ...] = get_args(ClipPlace)

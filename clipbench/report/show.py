@@ -11,7 +11,7 @@ from rich.text import Text
 
 from clipbench.judging.metrics import losses, status
 from clipbench.judging.words import number
-from clipbench.records import Environment, Outcome, Record
+from clipbench.records import ClipSettings, Environment, Outcome, Record
 from clipbench.report.numbers import seconds
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -52,13 +52,12 @@ def show(record: Record, *, log: str = "") -> RenderableType:
     run = record.run
     parts: list[RenderableType] = [Text(str(run), style="bold")]
     arm = run.arm
-    clip = f"{number(arm.clip.fraction * 100)} % of the {arm.clip.of}" if arm.clip else "none"
     described = {
         "key": run.key,
         "folder": record.folder or "not stored",
         "task": f"{run.task.use} {_options(run.task.options)}".strip(),
         "optimizer": f"{arm.optimizer.use} {_options(arm.optimizer.options)}".strip(),
-        "clip": clip,
+        "clip": _clip(arm.clip) if arm.clip else "none",
         "schedule": f"{arm.schedule.use}, warm-up {arm.schedule.warmup:g}, final {arm.schedule.final:g}",
         "budget": str(run.budget),
     }
@@ -74,6 +73,15 @@ def show(record: Record, *, log: str = "") -> RenderableType:
         tail = "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])
         parts += _section("End of the log", Text(tail))
     return Group(*parts)
+
+
+def _clip(clip: ClipSettings) -> str:
+    if clip.rule == "threshold":
+        return f"each coordinate of the gradient at {number(clip.amount)}"
+    if clip.rule == "norm":
+        return f"the gradient at a norm of {number(clip.amount)}"
+    scope = "" if clip.scope == "global" else f", each {clip.scope} by itself"
+    return f"{number(clip.amount * 100)} % of the {clip.of}{scope}"
 
 
 def _outcome(record: Record) -> dict[str, str]:

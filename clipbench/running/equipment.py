@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.contracts import Problem, Snapshot
 from clipbench.errors import ClipbenchError
-from clipbench.records import Arm, Choice, Options, Run, Scalar, Value
+from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, Value
 
 Measure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
+Clip = CoordinateClip | FixedClip
 
 
 def load(choice: Choice) -> Any:
@@ -37,7 +39,7 @@ def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, CoordinateClip | None]:
+def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Clip | None]:
     """The arm's optimizer over the model's trainable parameters, with its clip attached where it has one.
 
     A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do.
@@ -49,8 +51,14 @@ def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optim
     if not isinstance(optimizer, torch.optim.Optimizer):
         found = f"'{arm.optimizer.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
         raise ClipbenchError(found, where=f"optimizer of the arm '{arm.name}'")
-    clip = CoordinateClip(optimizer, arm.clip.fraction, of=arm.clip.of) if arm.clip else None
-    return optimizer, clip
+    return optimizer, attach(arm.clip, optimizer) if arm.clip else None
+
+
+def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> Clip:
+    """The clip that a spec describes, on an optimizer."""
+    if clip.rule == "fraction":
+        return CoordinateClip(optimizer, clip.amount, of=clip.of, scope=clip.scope)
+    return FixedClip(optimizer, threshold=clip.threshold, norm=clip.norm)
 
 
 def build_probes(run: Run) -> list[tuple[str, Measure]]:

@@ -5,19 +5,23 @@ arXiv:2306.00204 was one). So each arm takes a few steps on its own problem firs
 """
 
 import copy
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from clipbench.clipping.hook import CoordinateClip
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
-from clipbench.records import Arm, Options, Value
-from clipbench.running.equipment import build_optimizer, effective_options, trainable
+from clipbench.records import Arm, ClipSettings, Options, Value
+from clipbench.running.equipment import Clip, build_optimizer, effective_options, trainable
 from clipbench.running.evaluation import device_of
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
 STEPS = 3
+# Where a clip that was idle is made to act, as a share of the first gradient's size.
+_TIGHT = 0.01
 
 
 class NotLiveError(ClipbenchError):
@@ -25,13 +29,31 @@ class NotLiveError(ClipbenchError):
 
 
 @dataclass(frozen=True)
+class _Step:
+    """What the clip did at a step: whether it erased what it looked at, how many coordinates it clipped of how many.
+
+    `asked` is how many it should have clipped, for a clip by fraction.
+    """
+
+    erased: bool
+    clipped: int
+    n: int
+    asked: int
+
+
+@dataclass(frozen=True)
 class _Trial:
-    """An arm after a few steps: its weights, what it was configured with, and (threshold, clipped, n) of each step."""
+    """An arm after a few steps: its weights, what it was configured with, and what its clip did at each step.
+
+    `largest` and `length` are of the first raw gradient: its largest magnitude and its ℓ2 norm.
+    """
 
     weights: dict[str, Tensor]
     effective: Options
     attributes: dict[str, object]
-    clips: list[tuple[float, int, int]]
+    clips: list[_Step]
+    largest: float
+    length: float
 
 
 def check(arm: Arm, problem: Problem) -> None:
@@ -40,16 +62,13 @@ def check(arm: Arm, problem: Problem) -> None:
     batches = [next(stream).to(device_of(problem.model)) for _ in range(STEPS)]
     before = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
     trial = _try(arm, problem, batches)
-    clipped = arm.clip is not None and arm.clip.fraction > 0
-    if clipped:
-        _check_counts(arm, trial)
+    by_fraction = arm.clip is not None and arm.clip.rule == "fraction"
+    if arm.clip is not None and by_fraction and arm.clip.amount > 0:
+        _check_counts(arm, arm.clip.amount, trial)
     if _same(before, trial.weights):
         raise NotLiveError(f"no parameter moved in {STEPS} steps", where=_place(arm), remedy="is its lr too small?")
-    if clipped and _same(trial.weights, _try(arm.twin(), problem, batches).weights):
-        found = f"after {STEPS} steps its weights equal those of its twin without the clip: the clip does nothing"
-        raise NotLiveError(
-            found, where=_place(arm), remedy=f"does '{arm.optimizer.use}' use only the sign of its gradient?"
-        )
+    if arm.clip is not None and arm.clip.amount > 0:
+        _check_against_twin(arm, arm.clip, trial, problem, batches)
     for name, value in arm.optimizer.options.items():
         _check_option(arm, name, value, trial, problem, batches)
 
@@ -59,7 +78,8 @@ def _try(arm: Arm, problem: Problem, batches: list[Batch]) -> _Trial:
     model = problem.model
     saved, mode = copy.deepcopy(model.state_dict()), model.training
     devices = [device_of(model)] if device_of(model).type == "cuda" else []
-    clips = []
+    clips: list[_Step] = []
+    largest = length = 0.0
     with torch.random.fork_rng(devices=devices):
         try:
             model.train()
@@ -67,15 +87,44 @@ def _try(arm: Arm, problem: Problem, batches: list[Batch]) -> _Trial:
             for batch in batches:
                 optimizer.zero_grad()
                 problem.loss(model, batch).backward()  # type: ignore[no-untyped-call]
+                if batch is batches[0]:
+                    largest, length = _sizes(optimizer)
+                asked = _asked(optimizer, arm.clip)
                 _take_step(arm, optimizer)
                 if clip is not None and clip.last is not None:
-                    clips.append((float(clip.last.threshold), int(clip.last.clipped), clip.last.n))
+                    clips.append(_Step(_erased(clip), int(clip.last.clipped), clip.last.n, asked))
             weights = {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
-            return _Trial(weights, effective_options(optimizer), vars(optimizer), clips)
+            return _Trial(weights, effective_options(optimizer), vars(optimizer), clips, largest, length)
         finally:
             model.load_state_dict(saved)
             model.zero_grad()
             model.train(mode)
+
+
+def _sizes(optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+    """The largest magnitude of the gradient, and its ℓ2 norm."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norms = [[float(torch.linalg.vector_norm(g, ord=order)) for g in gradients] for order in (math.inf, 2)]
+    return max(norms[0], default=0.0), math.hypot(*norms[1])
+
+
+def _asked(optimizer: torch.optim.Optimizer, clip: ClipSettings | None) -> int:
+    """How many coordinates the coming step should clip; the clip's own word is not taken for it."""
+    if clip is None or clip.rule != "fraction":
+        return 0
+    by_group = [[p.grad for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
+    lists = {
+        "global": [[gradient for gradients in by_group for gradient in gradients]],
+        "group": by_group,
+        "tensor": [[gradient] for gradients in by_group for gradient in gradients],
+    }[clip.scope]
+    alive = [gradients for gradients in lists if any(bool(gradient.any()) for gradient in gradients)]
+    return sum(int(clip.amount * sum(gradient.numel() for gradient in gradients)) for gradients in alive)
+
+
+def _erased(clip: Clip) -> bool:
+    """Whether a threshold of zero took all there was to take."""
+    return isinstance(clip, CoordinateClip) and clip.zero_thresholds > 0
 
 
 def _take_step(arm: Arm, optimizer: torch.optim.Optimizer) -> None:
@@ -90,24 +139,45 @@ def _take_step(arm: Arm, optimizer: torch.optim.Optimizer) -> None:
         raise
 
 
-def _check_counts(arm: Arm, trial: _Trial) -> None:
+def _check_counts(arm: Arm, fraction: float, trial: _Trial) -> None:
     """At each step the clip changed as many coordinates as was asked."""
-    fraction, place = arm.clip.fraction if arm.clip else 0.0, _place(arm)
-    for step, (threshold, clipped, n) in enumerate(trial.clips):
-        asked = int(n * fraction)
-        if asked == 0:
+    place = _place(arm)
+    for number, step in enumerate(trial.clips):
+        if step.asked == 0:
             raise NotLiveError(
-                f"a fraction of {fraction:g} of {n} coordinates is less than one coordinate", where=place
+                f"a fraction of {fraction:g} of {step.n} coordinates is less than one coordinate", where=place
             )
-        if threshold == 0.0:
+        if step.erased:
             found = (
-                f"the clip's threshold is zero at step {step}: at least {1 - fraction:.0%} of the coordinates are zero"
+                f"the clip's threshold is zero at step {number}: at least {1 - fraction:.0%} of the coordinates that "
+                "share it are zero"
             )
             raise NotLiveError(found, where=place, remedy="it would erase the whole update; clip a smaller fraction")
         # Coordinates equal to the threshold are not changed by it, so ties lower the count; more is never right.
-        if clipped > asked or clipped < 0.99 * asked - 1:
-            found = f"the clip changed {clipped} of {n} coordinates at step {step} where {asked} were asked for"
+        if step.clipped > step.asked or step.clipped < 0.99 * step.asked - 1:
+            found = (
+                f"the clip changed {step.clipped} of {step.n} coordinates at step {number} where {step.asked} were "
+                "asked for"
+            )
             raise NotLiveError(found, where=place, remedy="many coordinates may be exactly equal in size")
+
+
+def _check_against_twin(arm: Arm, clip: ClipSettings, trial: _Trial, problem: Problem, batches: list[Batch]) -> None:
+    """With its clip the arm goes elsewhere than without.
+
+    A threshold or a norm may be above every gradient of the first steps: such a clip is idle, not dead. Which of the
+    two is seen where it must act, at a limit far below the first gradient.
+    """
+    at = ""
+    if clip.rule != "fraction" and not any(step.clipped for step in trial.clips):
+        limit = _TIGHT * (trial.largest if clip.rule == "threshold" else trial.length)
+        tight = ClipSettings(threshold=limit) if clip.rule == "threshold" else ClipSettings(norm=limit)
+        trial, at = _try(replace(arm, clip=tight), problem, batches), f", even at a {clip.rule} of {limit:.3g}"
+    if _same(trial.weights, _try(arm.twin(), problem, batches).weights):
+        found = f"after {STEPS} steps its weights equal those of its twin without the clip{at}: the clip does nothing"
+        raise NotLiveError(
+            found, where=_place(arm), remedy=f"does '{arm.optimizer.use}' use only the sign of its gradient?"
+        )
 
 
 def _check_option(arm: Arm, name: str, value: Value, trial: _Trial, problem: Problem, batches: list[Batch]) -> None:

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from clipbench import records
 from clipbench.budget import Budget, Ledger, Spent, Stopwatch
-from clipbench.clipping.hook import CoordinateClip
 from clipbench.contracts import Batch, Problem, Recorder, Snapshot
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import OWN, Measure, Measurement
+from clipbench.running.equipment import Clip, trainable
 from clipbench.running.equipment import Measure as ProbeMeasure
-from clipbench.running.equipment import trainable
 from clipbench.running.evaluation import device_of, evaluate
 from clipbench.running.schedule import ScheduledRates
 
@@ -47,7 +46,7 @@ class Training:
 
     problem: Problem
     optimizer: torch.optim.Optimizer
-    clip: CoordinateClip | None
+    clip: Clip | None
     rates: ScheduledRates
     budget: Budget
     measure: Measure

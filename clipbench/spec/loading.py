@@ -6,18 +6,18 @@ from pathlib import Path
 
 from clipbench.budget import UNITS, Budget
 from clipbench.errors import Fault, SpecError
-from clipbench.records import Arm, Choice, ClipSettings, Measure, Question, Schedule
+from clipbench.records import Arm, Choice, ClipSettings, Measure, Question, Schedule, Value
 from clipbench.spec import choices
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
 from clipbench.spec.grid import Axis, label, points
-from clipbench.spec.models import ArmSettings, BudgetSettings, ScheduleSettings, SpecFile
+from clipbench.spec.models import ArmSettings, BudgetSettings, Clip, ScheduleSettings, SpecFile
 from clipbench.spec.overrides import overridden
 from clipbench.spec.structure import checked
 from clipbench.spec.wording import nearest
 
-_FRACTION = "clip.fraction"
+_CLIP = "clip."  # before the rule of an arm's clip, where that is an axis of its grid
 
 
 @dataclass(frozen=True)
@@ -140,26 +140,28 @@ def _arms(name: str, chosen: Chosen, document: Document, written: SpecFile) -> l
     arms: list[Arm] = []
     for point in points(_axes(chosen, settings, document.data["optimizers"][name])):
         options = dict(point.options)
-        fraction = options.pop(_FRACTION, None)
-        # A fraction of 0 clips nothing: such an arm is its own twin, and its run is the twin's run.
-        clip = (
-            ClipSettings(fraction, of=settings.clip.of)
-            if settings.clip and isinstance(fraction, float) and fraction
-            else None
-        )
+        clip = None if settings.clip is None else _clip(settings.clip, options.pop(_CLIP + settings.clip.rule))
         optimizer = chosen.choice(options, name=chosen.entry.name)
         arms.append(Arm(name + point.label, optimizer, clip=clip, schedule=schedule))
     return arms
 
 
 def _axes(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Axis]:
-    """An arm's axes, its clip's fraction among them, in the order written."""
+    """An arm's axes, its clip's among them, in the order written."""
     by_key = {axis.option: axis for axis in chosen.axes}
     if settings.clip is not None:
-        fraction = settings.clip.fraction
-        swept = isinstance(fraction, list)
-        by_key["clip"] = Axis(_FRACTION, tuple(fraction) if isinstance(fraction, list) else (fraction,), swept=swept)
+        values, swept = settings.clip.grid
+        by_key["clip"] = Axis(_CLIP + settings.clip.rule, values, swept=swept)
     return [by_key[key] for key in keys if key in by_key]
+
+
+def _clip(written: Clip, amount: Value) -> ClipSettings | None:
+    """A fraction of 0 clips nothing: such an arm is its own twin, and its run is the twin's run."""
+    if not isinstance(amount, float) or amount == 0.0:
+        return None
+    if written.rule == "fraction":
+        return ClipSettings(amount, of=written.of, scope=written.scope)
+    return ClipSettings(threshold=amount) if written.rule == "threshold" else ClipSettings(norm=amount)
 
 
 def _schedule(written: str | ScheduleSettings) -> Schedule:

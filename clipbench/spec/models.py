@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from clipbench.budget import UNITS
+from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScope
 
 _CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 _WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
@@ -50,6 +51,7 @@ def _arm_name(name: str) -> str:
 
 Steps = Annotated[int, Field(ge=1)]
 ClipFraction = Annotated[float, Field(ge=0, lt=1)]
+ClipLimit = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 ArmName = Annotated[str, AfterValidator(_arm_name)]
 
@@ -67,16 +69,58 @@ NameOrUse = Annotated[
 ]
 
 
+FractionOrGrid = Annotated[
+    Annotated[ClipFraction, Tag("as a value")]
+    | Annotated[list[ClipFraction], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")],
+    _LIST_OR_VALUE,
+]
+LimitOrGrid = Annotated[
+    Annotated[ClipLimit, Tag("as a value")]
+    | Annotated[list[ClipLimit], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")],
+    _LIST_OR_VALUE,
+]
+
+
 class Clip(BaseModel):
-    """Coordinate-wise clipping of an arm: the fraction of coordinates to clip, 0 for none, and what they belong to."""
+    """The clip of an arm, by exactly one rule; a list of values is a grid.
+
+    `fraction`: the largest coordinates of what `of` says, this share of them, 0 for none; `scope` says which of them
+    share a threshold. `threshold`: every coordinate of the gradient down to this size. `norm`: the gradient down to
+    this length.
+    """
 
     model_config = _CLOSED
-    fraction: Annotated[
-        Annotated[ClipFraction, Tag("as a value")]
-        | Annotated[list[ClipFraction], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")],
-        _LIST_OR_VALUE,
-    ]
-    of: Literal["gradient", "numerator", "update"] = "gradient"
+    fraction: FractionOrGrid | None = None
+    threshold: LimitOrGrid | None = None
+    norm: LimitOrGrid | None = None
+    of: ClipPlace = "gradient"
+    scope: ClipScope = "global"
+
+    @model_validator(mode="after")
+    def _exactly_one_rule(self) -> "Clip":
+        given = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
+        if len(given) != 1:
+            has = f"this one has {' and '.join(given)}" if given else "this one has none"
+            raise ValueError(f"a clip has exactly one of {', '.join(CLIP_RULES)}; {has}")
+        aside = [key for key in ("of", "scope") if key in self.model_fields_set]
+        if aside and self.fraction is None:
+            raise ValueError(
+                f"{' and '.join(map(repr, aside))} can only stand beside a fraction: a clip by {given[0]} is of the "
+                "whole gradient"
+            )
+        return self
+
+    @property
+    def rule(self) -> ClipRule:
+        """Which of the three it is."""
+        [rule] = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
+        return rule
+
+    @property
+    def grid(self) -> tuple[tuple[float, ...], bool]:
+        """The values of its rule, and whether they were written as a list."""
+        written: list[float] | float = getattr(self, self.rule)
+        return (tuple(written), True) if isinstance(written, list) else ((written,), False)
 
 
 class ScheduleSettings(BaseModel):

@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from judging.made import record, run
 from rich.console import Console, RenderableType
 
+from clipbench.records import ClipSettings
 from clipbench.report.show import show, sparkline
 
 
@@ -66,6 +68,22 @@ def test_a_run_is_shown_whole() -> None:
     assert line_of(text, "all").split() == ["all", "3.000", "100.0%"]
     assert line_of(text, "machine id").endswith("m1")
     assert "three [bold]" in text
+
+
+@pytest.mark.parametrize(
+    ("clip", "said"),
+    [
+        (None, "none"),
+        (ClipSettings(0.25, "update"), "25 % of the update"),
+        (ClipSettings(0.1, scope="tensor"), "10 % of the gradient, each tensor by itself"),
+        (ClipSettings(threshold=0.01), "each coordinate of the gradient at 0.01"),
+        (ClipSettings(norm=1.0), "the gradient at a norm of 1"),
+    ],
+)
+def test_a_clip_is_said_in_words(clip: ClipSettings | None, said: str) -> None:
+    made = record(run("sgd"), [5.0, 4.0])
+    text = drawn(show(replace(made, run=replace(made.run, arm=replace(made.run.arm, clip=clip)))))
+    assert line_of(text, "clip").split("  ")[-1].strip() == said
 
 
 def test_a_failed_run_shows_its_reason_and_the_end_of_its_log() -> None:

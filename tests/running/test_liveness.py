@@ -1,11 +1,14 @@
 """An arm that is not what it says is found out before it is measured, and the problem is left as it was."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from faulty import noisy
+from reference.problems import problem as mlp
 
+from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.records import Arm, Choice, ClipSettings
 from clipbench.running.liveness import NotLiveError, check
@@ -20,7 +23,20 @@ def arm(target: str, **options: float) -> Arm:
     return Arm("an arm", Choice(target, target, target, options))
 
 
-@pytest.mark.parametrize("live", [SGD, CLIPPED, replace(CLIPPED, clip=ClipSettings(0.5, "update"))])
+LIVE = [
+    None,
+    ClipSettings(0.1),
+    ClipSettings(0.5, "update"),
+    ClipSettings(0.1, scope="group"),
+    ClipSettings(0.1, scope="tensor"),
+    ClipSettings(threshold=1e-3),
+    ClipSettings(threshold=1e9),
+    ClipSettings(norm=1e-3),
+    ClipSettings(norm=1e9),
+]
+
+
+@pytest.mark.parametrize("live", [replace(SGD, clip=clip) for clip in LIVE], ids=lambda arm: str(arm.clip))
 def test_a_live_arm_passes_and_leaves_no_trace(live: Arm) -> None:
     problem = noisy(3, CPU)
     problem.model.eval()
@@ -49,6 +65,39 @@ def test_a_clip_that_changes_nothing_against_its_twin_is_found() -> None:
         check(secret, quadratic(0, CPU))
 
 
+@pytest.mark.parametrize("clip", [ClipSettings(threshold=1e-3), ClipSettings(norm=1e-3)])
+def test_a_fixed_limit_that_changes_nothing_where_it_acts_is_found(clip: ClipSettings) -> None:
+    secret = replace(arm("faulty:SignOnly", lr=0.01), clip=clip)
+    with pytest.raises(NotLiveError, match="equal those of its twin without the clip: the clip does nothing"):
+        check(secret, quadratic(0, CPU))
+
+
+@pytest.mark.parametrize("rule", ["threshold", "norm"])
+def test_a_limit_above_all_gradients_is_idle_and_a_clip_that_is_off_is_found_all_the_same(
+    rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = replace(SGD, clip=ClipSettings(**{rule: 1e9}))
+    check(idle, quadratic(0, CPU))
+    monkeypatch.setattr(FixedClip, "_clip", lambda *_: None)
+    with pytest.raises(NotLiveError, match=f"without the clip, even at a {rule} of .*: the clip does nothing"):
+        check(idle, quadratic(0, CPU))
+
+
+def test_a_threshold_that_erases_one_tensor_is_found() -> None:
+    problem = mlp("mlp")
+    handed = iter(problem.train_batches(0))
+    batch = next(handed)
+    batch.tensors["x"][:, 1:] = 0  # four of five columns of the first matrix get no gradient
+    with pytest.warns(match="zero"), pytest.raises(NotLiveError, match=r"is zero at step 0.*that share it"):
+        check(replace(SGD, clip=ClipSettings(0.5, scope="tensor")), problem)
+
+
+def test_a_tensor_without_any_gradient_has_nothing_to_clip() -> None:
+    problem = mlp("mlp")
+    next(iter(problem.train_batches(0))).tensors["x"].zero_()  # the first matrix gets a gradient of zeros
+    check(replace(SGD, clip=ClipSettings(0.3, scope="tensor")), problem)
+
+
 def test_a_clip_of_less_than_one_coordinate_is_found() -> None:
     with pytest.raises(NotLiveError, match="less than one coordinate"):
         check(replace(CLIPPED, clip=ClipSettings(0.01)), quadratic(0, CPU, dimension=50))
@@ -74,8 +123,8 @@ def test_a_clip_that_clips_too_much_is_found(monkeypatch: pytest.MonkeyPatch) ->
     """The check does not trust the clip: a hook with an off-by-many threshold is caught by its count."""
     original = CoordinateClip.__init__
 
-    def twice(self: CoordinateClip, optimizer: torch.optim.Optimizer, fraction: float, *, of: str = "gradient") -> None:
-        original(self, optimizer, 2 * fraction, of=of)
+    def twice(self: CoordinateClip, optimizer: torch.optim.Optimizer, fraction: float, **rest: Any) -> None:
+        original(self, optimizer, 2 * fraction, **rest)
 
     monkeypatch.setattr(CoordinateClip, "__init__", twice)
     with pytest.raises(NotLiveError, match="changed 20 of 100 coordinates at step 0 where 10 were asked for"):

@@ -234,3 +234,21 @@ def test_the_clipped_fraction_is_measured_and_not_echoed(tmp_path: Path) -> None
     clipped = replace(make_run().arm, clip=ClipSettings(0.3))
     record = make(make_run(steps=12, arm=clipped), tmp_path)
     assert values(record, "clipped_fraction") == {5: 4 / 16, 10: 4 / 16}  # int(16 · 0.3) = 4 coordinates
+
+
+@pytest.mark.parametrize(
+    ("clip", "fraction"),
+    [
+        (ClipSettings(threshold=1e-6), 1.0),
+        (ClipSettings(threshold=1e6), 0.0),
+        (ClipSettings(norm=1e-6), 1.0),
+        (ClipSettings(norm=1e6), 0.0),
+    ],
+)
+def test_what_a_fixed_limit_clipped_is_recorded_as_it_was_found(
+    tmp_path: Path, clip: ClipSettings, fraction: float
+) -> None:
+    record = make(make_run(steps=12, arm=replace(make_run().arm, clip=clip)), tmp_path)
+    assert values(record, "clipped_fraction") == {5: fraction, 10: fraction}
+    assert values(record, "clip_threshold") == {5: clip.amount, 10: clip.amount}
+    assert record.run.arm.clip == clip

@@ -62,6 +62,28 @@ def test_an_arm_may_have_its_own_schedule_and_clip(bench: Bench) -> None:
     assert [arm.schedule.use for arm in spec.arms] == ["cosine", "constant"]
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{fraction: 0.1}", ClipSettings(0.1)),
+        ("{fraction: 0.1, of: gradient, scope: global}", ClipSettings(0.1)),
+        ("{fraction: 0.1, scope: tensor}", ClipSettings(0.1, scope="tensor")),
+        ("{fraction: 0.5, of: numerator, scope: group}", ClipSettings(0.5, of="numerator", scope="group")),
+        ("{threshold: 1e-2}", ClipSettings(threshold=0.01)),
+        ("{norm: 1}", ClipSettings(norm=1.0)),
+    ],
+)
+def test_a_clip_is_by_fraction_by_threshold_or_by_norm(bench: Bench, written: str, meant: ClipSettings) -> None:
+    assert bench.arm(f"{{use: descent, lr: 0.1, clip: {written}}}").arms[0].clip == meant
+
+
+@pytest.mark.parametrize("rule", ["threshold", "norm"])
+def test_the_limit_of_a_clip_may_be_a_grid(bench: Bench, rule: str) -> None:
+    arms = bench.arm(f"{{use: descent, clip: {{{rule}: [1, 0.1]}}, lr: [0.5]}}").arms
+    assert [arm.name for arm in arms] == [f"slow[clip.{rule}=1,lr=0.5]", f"slow[clip.{rule}=0.1,lr=0.5]", "fast"]
+    assert [arm.clip and (arm.clip.rule, arm.clip.amount) for arm in arms] == [(rule, 1.0), (rule, 0.1), None]
+
+
 def test_a_fraction_of_zero_is_no_clip(bench: Bench) -> None:
     for zero in ("0", "0.0"):
         assert bench.arm(f"{{use: descent, lr: 0.1, clip: {{fraction: {zero}}}}}").arms[0].clip is None

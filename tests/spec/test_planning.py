@@ -76,6 +76,8 @@ def test_a_run_has_a_device_and_never_auto(bench: Bench) -> None:
         ("lr: 0.1", "lr: 0.1, momentum: 0.5"),
         ("lr: 0.1", "lr: 0.1, betas: [0.9, 0.99]"),
         ("lr: 0.1", "lr: 0.1, clip: {fraction: 0.1}"),
+        ("lr: 0.1", "lr: 0.1, clip: {threshold: 0.1}"),
+        ("lr: 0.1", "lr: 0.1, clip: {norm: 0.1}"),
         ("lr: 0.1", "lr: 0.1, schedule: cosine"),
         ("{steps: 100}", "{steps: 101}"),
         ("{steps: 100}", "{samples: 100}"),
@@ -90,6 +92,23 @@ def test_a_run_has_a_device_and_never_auto(bench: Bench) -> None:
 )
 def test_whatever_decides_the_numbers_decides_the_key(bench: Bench, old: str, new: str) -> None:
     assert only(bench.replaced(old, new)).key != only(bench.load()).key
+
+
+def test_every_setting_of_a_clip_decides_the_key(bench: Bench) -> None:
+    clips = [
+        "{fraction: 0.1}",
+        "{fraction: 0.2}",
+        "{fraction: 0.1, of: update}",
+        "{fraction: 0.1, scope: tensor}",
+        "{fraction: 0.1, scope: group}",
+        "{threshold: 0.1}",
+        "{threshold: 0.2}",
+        "{norm: 0.1}",
+        "{norm: 0.2}",
+    ]
+    keys = [only(bench.arm(f"{{use: descent, lr: 0.1, clip: {clip}}}")).key for clip in clips]
+    assert len(set(keys)) == len(clips)
+    assert only(bench.arm("{use: descent, lr: 0.1, clip: {fraction: 0.1, scope: global}}")).key == keys[0]
 
 
 @pytest.mark.parametrize(

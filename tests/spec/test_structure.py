@@ -115,7 +115,41 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
             "{use: descent, lr: 0.1, clip: 0.1}",
             "4:39: optimizers.slow.clip: expected a mapping, found 0.1",
         ),
-        ("{use: descent, lr: 0.1, clip: {}}", "4:33: optimizers.slow.clip: the key 'fraction' is missing"),
+        (
+            "{use: descent, lr: 0.1, clip: {}}",
+            "4:39: optimizers.slow.clip: a clip has exactly one of fraction, threshold, norm; this one has none",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {of: update}}",
+            "4:39: optimizers.slow.clip: a clip has exactly one of fraction, threshold, norm; this one has none",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {norm: 1, fraction: [0.1, 0.2]}}",
+            "4:39: optimizers.slow.clip: a clip has exactly one of fraction, threshold, norm; "
+            "this one has fraction and norm",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {norm: 1, of: gradient}}",
+            "4:39: optimizers.slow.clip: 'of' can only stand beside a fraction: a clip by norm is of the whole "
+            "gradient",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {threshold: 1, scope: tensor, of: update}}",
+            "4:39: optimizers.slow.clip: 'of' and 'scope' can only stand beside a fraction: a clip by threshold is of "
+            "the whole gradient",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: 0.1, scope: layer}}",
+            "4:62: optimizers.slow.clip.scope: expected 'global', 'group' or 'tensor', found the text 'layer'",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {treshold: 0.1}}",
+            "4:40: optimizers.slow.clip.treshold: there is no such key; did you mean 'threshold'?",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {norm: [1, 1.0]}}",
+            "4:46: optimizers.slow.clip.norm: 1.0 is here twice; two runs that differ in nothing are one run",
+        ),
         (
             "{use: descent, lr: 0.1, clip: {fraction: 0.1, off: update}}",
             "4:55: optimizers.slow.clip.off: there is no such key; did you mean 'of'?",
@@ -160,6 +194,25 @@ def test_a_clip_clips_a_fraction_from_0_to_below_1(bench: Bench, fraction: str, 
     assert bench.faults(lambda: bench.arm(one)) == [f"4:50: optimizers.slow.clip.fraction: {fault}"]
     grid = f"{{use: descent, lr: 0.1, clip: {{fraction: [0.1, {fraction}]}}}}"
     assert bench.faults(lambda: bench.arm(grid)) == [f"4:56: optimizers.slow.clip.fraction.1: {fault}"]
+
+
+@pytest.mark.parametrize(("rule", "column"), [("threshold", 51), ("norm", 46)])
+@pytest.mark.parametrize(
+    ("limit", "fault"),
+    [
+        ("0", "must be above 0, found 0"),
+        ("-0.1", "must be above 0, found -0.1"),
+        (".inf", "expected a finite number, found infinity"),
+        (".nan", "expected a finite number, found not-a-number (.nan)"),
+        ("true", "expected a number, found true"),
+        ("'0.1'", "expected a number, found the text '0.1' (write it without quotes)"),
+    ],
+)
+def test_a_clip_clips_at_a_limit_above_0(bench: Bench, rule: str, column: int, limit: str, fault: str) -> None:
+    one = f"{{use: descent, lr: 0.1, clip: {{{rule}: {limit}}}}}"
+    assert bench.faults(lambda: bench.arm(one)) == [f"4:{column}: optimizers.slow.clip.{rule}: {fault}"]
+    grid = f"{{use: descent, lr: 0.1, clip: {{{rule}: [2, {limit}]}}}}"
+    assert bench.faults(lambda: bench.arm(grid)) == [f"4:{column + 4}: optimizers.slow.clip.{rule}.1: {fault}"]
 
 
 @pytest.mark.parametrize("section", ["{}", "[]", "3"])

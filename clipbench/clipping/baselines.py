@@ -1,0 +1,187 @@
+"""What the coordinate clip is compared with: the clips everybody uses, at a limit that is fixed beforehand."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipbench.clipping.carried import carried_by, carry, drop
+from clipbench.clipping.coordinates import bound, clamp_, count_above, length
+from clipbench.clipping.places import look
+from clipbench.errors import ClipbenchError
+
+
+@dataclass(frozen=True)
+class Limited:
+    """What a fixed clip did at one step.
+
+    - `threshold`: the limit, a 0-d tensor.
+    - `clipped`: how many coordinates it changed, a 0-d integer tensor: those with |g| above a threshold; of a norm
+      all or none, because one factor makes them all smaller.
+    - `n`: how many coordinates there were: those of the parameters that had a gradient.
+    """
+
+    threshold: Tensor
+    clipped: Tensor
+    n: int
+
+
+class FixedClip:
+    """Keep the gradient of every step of an optimizer within a limit: each coordinate's size, or its whole length.
+
+    threshold τ:  clip(g)ᵢ = sign(gᵢ)·min(|gᵢ|, τ)
+    norm c:       clip(g) = g·min(1, c/‖g‖₂), one ℓ2 norm over all parameters
+
+    They are what torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do, as a hook with the face of CoordinateClip;
+    but c is met exactly, where torch's is missed by a millionth or so, and a gradient within the limit keeps its bits.
+    Unlike a fraction, a limit does not follow the gradient: it may clip nothing at one step and nearly all at another,
+    which `last` tells. `.grad` is clipped in place, with a closure after each of its evaluations. A NaN stays a NaN.
+    An infinite coordinate becomes ±τ; a gradient whose norm is not finite is left alone, for others to see.
+
+    Args:
+        optimizer: any torch.optim.Optimizer that has no clip; copies of it, by copy.deepcopy or pickle, have one of
+            their own. With a gradient scaler and a fused optimizer, scaler.unscale_(optimizer) must come first.
+        threshold: τ, above 0, in the gradient's units.
+        norm: c, above 0, in the gradient's units. Exactly one of the two is given.
+
+    Raises:
+        TypeError: not an optimizer, not exactly one limit, or one that is not a number.
+        ValueError: a limit that is not above 0 and finite, or an optimizer that has a clip already.
+
+    At a step, ClipbenchError: no gradient at all, or gradients that are sparse, complex, on several devices or still
+    multiplied by a scaler's factor. Nothing has changed then.
+
+    Source: Pascanu, Mikolov and Bengio (2013), arXiv:1211.5063, for the norm; Mikolov (2012), Statistical Language
+    Models Based on Neural Networks, for the threshold.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, threshold: float | None = None, norm: float | None = None
+    ) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"FixedClip needs a torch.optim.Optimizer, not {type(optimizer).__name__}")
+        limits = _checked({"threshold": threshold, "norm": norm})
+        if carried_by(optimizer) is not None:
+            raise ValueError("this optimizer has a clip already: call its remove() first")
+        self._attach(optimizer, limits)
+
+    def _attach(self, optimizer: torch.optim.Optimizer, limits: dict[str, float | None]) -> None:
+        self._optimizer, self._limits = optimizer, limits
+        self._last: Limited | None = None
+        self._handle = optimizer.register_step_pre_hook(_uncompiled(self._pre_step))
+        carry(self, optimizer, again=_attached, settings=limits)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What is clipped."""
+        return self._optimizer
+
+    @property
+    def last(self) -> Limited | None:
+        """What the clip did at the last step; None before the first."""
+        return self._last
+
+    def remove(self) -> None:
+        """Take the clip off: the optimizer steps from now on as it would have without. Twice does no harm."""
+        self._handle.remove()
+        if carried_by(self._optimizer) is self:
+            drop(self._optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The limits, for a checkpoint; the clip keeps nothing from step to step that decides a number."""
+        return dict(self._limits)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take limits from a checkpoint.
+
+        Raises:
+            ValueError, TypeError: as at construction, or for other keys than `state_dict` gives; nothing changes.
+        """
+        if set(state) != set(self._limits):
+            raise ValueError(f"a fixed clip's state has the keys 'threshold' and 'norm', not {sorted(state)}")
+        self._limits = _checked(dict(state))
+        if carried_by(self._optimizer) is self:
+            carry(self, self._optimizer, again=_attached, settings=self._limits)
+
+    @torch.no_grad()
+    def _pre_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if not callable(closure):
+            self._clip(optimizer)
+            return None
+
+        def evaluate() -> Any:
+            result = closure()
+            with torch.no_grad():
+                self._clip(optimizer)
+            return result
+
+        return ((args[0], evaluate, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": evaluate})
+
+    def _clip(self, optimizer: torch.optim.Optimizer) -> None:
+        try:
+            places = look(optimizer, of="gradient")
+        except ClipbenchError as error:  # whose clip it is, is all that differs
+            raise ClipbenchError(error.found, where="FixedClip", remedy=error.remedy) from error
+        gradients = [p.grad for _, p in places if p.grad is not None]
+        if not gradients:
+            return  # a scaler has found infinities, and the step skips itself
+        threshold, norm = self._limits["threshold"], self._limits["norm"]
+        if threshold is not None:
+            self._last = _clip_coordinates(gradients, threshold)
+        elif norm is not None:
+            self._last = _clip_length(gradients, norm)
+
+
+def _clip_coordinates(gradients: list[Tensor], threshold: float) -> Limited:
+    clipped = count_above(gradients, threshold)
+    clamp_(gradients, threshold)
+    return Limited(_like(gradients, threshold), clipped, sum(g.numel() for g in gradients))
+
+
+def _clip_length(gradients: list[Tensor], norm: float) -> Limited:
+    found, n = length(gradients), sum(g.numel() for g in gradients)
+    # The squares of a gradient that explodes, which is what the clip is for, are no float32. On a CPU float64 takes
+    # twenty times as long, so only then; elsewhere asking would wait for the device.
+    if found.device.type != "cpu" or not math.isfinite(found.item()):
+        norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients]
+        found = torch.linalg.vector_norm(torch.stack(norms))
+    above = (found > norm) & torch.isfinite(found)
+    factor = bound(torch.where(above, norm / found, torch.ones_like(found)))
+    if isinstance(factor, Tensor) or factor != 1.0:
+        for gradient in gradients:
+            gradient.mul_(factor)
+    return Limited(_like(gradients, norm), above.to(torch.int64) * n, n)
+
+
+def _like(gradients: list[Tensor], limit: float) -> Tensor:
+    return torch.full((), limit, dtype=torch.float64, device=gradients[0].device)
+
+
+def _checked(limits: Mapping[str, object]) -> dict[str, float | None]:
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    if len(given) != 1:
+        raise TypeError(f"a fixed clip has either a threshold or a norm; this one has {' and '.join(given) or 'none'}")
+    [(name, limit)] = given.items()
+    if isinstance(limit, bool) or not isinstance(limit, Real):
+        raise TypeError(f"the {name} to clip at must be a number, not {limit!r}")
+    if not 0.0 < float(limit) < math.inf:
+        raise ValueError(f"the {name} to clip at is {limit}: it must be above 0 and finite")
+    return {other: float(limit) if other == name else None for other in limits}
+
+
+def _uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Dynamo would break its graph inside the clip anyway, where counts are read; so it is left out whole."""
+    left_out: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+    return left_out
+
+
+def _attached(optimizer: torch.optim.Optimizer, limits: dict[str, float | None]) -> None:
+    """A clip on a copy, whose limits were checked for the original."""
+    FixedClip.__new__(FixedClip)._attach(optimizer, limits)

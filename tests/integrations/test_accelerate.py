@@ -1,0 +1,43 @@
+"""The clip under Accelerate: attach it before or after prepare(), and the loop stays as it is."""
+
+import os
+
+import pytest
+from integrations.twin import FRACTION, Net, adamw, batches_seen_by, check, examples, plain_loop, watch
+from torch.utils.data import DataLoader
+
+from clipbench.clipping.hook import CoordinateClip
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+accelerate = pytest.importorskip("accelerate", reason="needs clipbench[integrations]")
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("attach", ["before prepare", "after prepare"])
+def test_an_accelerated_loop_trains_what_a_plain_loop_trains(accumulate: int, attach: str) -> None:
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulate)
+    model = Net()
+    optimizer = adamw(model)
+    if attach == "before prepare":
+        clip = CoordinateClip(optimizer, FRACTION, of="numerator")
+    loader = DataLoader(examples(), batch_size=4)
+    wrapped, prepared, loader = accelerator.prepare(model, optimizer, loader)
+    if attach == "after prepare":
+        clip = CoordinateClip(prepared.optimizer, FRACTION, of="numerator")
+    seen, given = watch(optimizer, clip), batches_seen_by(model)
+    for batch in loader:
+        with accelerator.accumulate(wrapped):
+            accelerator.backward(wrapped(**batch)["loss"])
+            prepared.step()
+            prepared.zero_grad()
+    assert len(given) == 8
+    expected, without = (plain_loop(Net(), given, accumulate=accumulate, clipped=clipped) for clipped in (True, False))
+    check(model, seen, like=expected, unlike=without, steps=8 // accumulate)
+
+
+def test_the_wrapper_around_an_optimizer_is_refused_and_never_left_unclipped_in_silence() -> None:
+    """Only the optimizer within takes steps and calls hooks."""
+    prepared = accelerate.Accelerator(cpu=True).prepare(adamw(Net()))
+    with pytest.raises((AttributeError, TypeError), match="AcceleratedOptimizer"):
+        CoordinateClip(prepared, FRACTION)
+    assert CoordinateClip(prepared.optimizer, FRACTION).last is None

@@ -1,0 +1,38 @@
+"""The specs that come with clipbench."""
+
+from pathlib import Path
+
+import pytest
+
+from clipbench.records import Arm
+from clipbench.spec import load
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SPECS = sorted(FOLDER.glob("*.yaml"))
+
+
+def settings(arm: Arm) -> tuple[object, ...]:
+    return arm.optimizer.use, tuple(sorted(arm.optimizer.options.items())), arm.clip
+
+
+def test_there_are_some() -> None:
+    assert {"quickstart", "quickstart_rates", "clips", "clips_rates"} <= {path.stem for path in SPECS}
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_each_is_right_and_opens_with_its_question(path: Path) -> None:
+    assert load(path).question.split("\n")[0].endswith("?")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "clips"])
+def test_every_rate_comes_from_the_grid_beside_it_on_a_seed_that_is_not_reported(name: str) -> None:
+    spec, grid = load(FOLDER / f"{name}.yaml"), load(FOLDER / f"{name}_rates.yaml")
+    assert {settings(arm) for arm in spec.arms} <= {settings(arm) for arm in grid.arms}
+    assert not set(spec.seeds) & set(grid.seeds)
+    assert (spec.tasks, spec.budget) == (grid.tasks, grid.budget)
+
+
+def test_every_arm_of_the_clips_has_as_many_trials() -> None:
+    grid = load(FOLDER / "clips_rates.yaml")
+    names = [arm.name.partition("[")[0] for arm in grid.arms]
+    assert {names.count(name) for name in names} == {9}
