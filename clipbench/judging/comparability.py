@@ -45,6 +45,8 @@ def comparability(cells: Sequence[Cell], *, timed: bool) -> Iterator[str]:
             if len(values) > 1:
                 yield f"Runs of {task} differ in their {trait.name} ({listing(values)}): {trait.loss}."
         yield from _places_differ(task, records, timed=timed)
+    if timed:
+        yield from _crowded(cells)
     for cell in cells:
         yield from _arm_differs(cell)
 
@@ -87,10 +89,14 @@ def _places_differ(task: str, records: Sequence[Record], *, timed: bool) -> Iter
             f"Runs of {task} were made under {len(numerics)} numerical set-ups ({_what(places)}): "
             "equal seeds need not give equal bits."
         )
+
+
+def _crowded(cells: Sequence[Cell]) -> Iterator[str]:
+    places = [record.environment for cell in cells for record in cell.records if record.environment]
     side_by_side = max((place.side_by_side for place in places), default=1)
-    if side_by_side > 1 and timed:
+    if side_by_side > 1:
         yield (
-            f"Up to {side_by_side} runs of {task} were timed side by side on one machine: "
+            f"Up to {side_by_side} runs were timed side by side on one machine: "
             "times are longer and noisier than alone."
         )
 

@@ -160,7 +160,7 @@ def test_a_target_that_nobody_reached_is_said() -> None:
             {"device_name": "H100"},
             "come from several devices (Xeon at 2.2 GHz and H100): times are not comparable",
         ),
-        ({"side_by_side": 4}, "Up to 4 runs of code_lm were timed side by side"),
+        ({"side_by_side": 4}, "Up to 4 runs were timed side by side"),
     ],
 )
 def test_runs_from_different_places_are_not_comparable(environment: dict[str, Any], sentence: str) -> None:
