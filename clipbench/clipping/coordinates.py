@@ -8,10 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipbench.clipping.threshold import coordinate_threshold
+from clipbench.clipping.keys import integer_view
+from clipbench.clipping.radix import share_of
+from clipbench.clipping.threshold import _triton_is_there, coordinate_threshold
 
 # About what a core's cache holds: lists of small tensors are worked on together, large tensors one at a time.
 _RUN = 1 << 18
+
+# A table on a GPU costs the host as much as several launches: one tensor that is smaller than this is left to torch.
+_ALONE = 1 << 22
 
 # What torch's clamps take as a bound: a Python number makes one pass of them, a tensor makes five. A number is free
 # on the CPU; elsewhere it would wait for the device.
@@ -59,9 +64,46 @@ def find_scope(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool
         fraction: the share of coordinates to clip, strictly between 0 and 1.
         ignore_zeros: take the fraction of the coordinates that are not zero.
     """
+    if kernels_fit(tensors):
+        return _scope_on_gpu(tensors, fraction, ignore_zeros=ignore_zeros)
     threshold = coordinate_threshold(tensors, fraction, ignore_zeros=ignore_zeros)
     counted = count_nonzero(tensors) if ignore_zeros else sum(tensor.numel() for tensor in tensors)
     return Scope(threshold, count_above(tensors, bound(threshold)), counted, fraction)
+
+
+def _scope_on_gpu(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool) -> Scope:
+    """As `find_scope`: how many are above the threshold follows from its rank, without a pass to count them."""
+    from clipbench.clipping.triton_select import kth_largest_and_larger  # takes a while, and only a GPU needs it
+
+    n = sum(tensor.numel() for tensor in tensors)
+    counted = count_nonzero(tensors) if ignore_zeros else n
+    k = share_of(counted, fraction) if isinstance(counted, Tensor) else int(n * fraction)
+    key, larger = kth_largest_and_larger([tensor for tensor in tensors if tensor.numel()], k)
+    threshold = key.to(integer_view(tensors[0]).dtype).view(tensors[0].dtype)
+    return Scope(threshold, larger, counted, fraction)
+
+
+def kernels_fit(tensors: Sequence[Tensor]) -> bool:
+    """Whether the clip's own kernels for a GPU can work on them: plain, contiguous, of one dtype, none twice."""
+    first = tensors[0]
+    if first.device.type != "cuda" or not _triton_is_there():
+        return False
+    return alike_in_memory(tensors)
+
+
+def alike_in_memory(tensors: Sequence[Tensor]) -> bool:
+    """Whether an address, a size and one dtype say all of them, and no two begin at the same address."""
+    dtype, device = tensors[0].dtype, tensors[0].device
+    return all(
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.dtype == dtype
+        and tensor.device == device
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        for tensor in tensors
+    ) and len({tensor.data_ptr() for tensor in tensors if tensor.numel()}) == sum(
+        tensor.numel() > 0 for tensor in tensors
+    )
 
 
 def bound(threshold: Tensor) -> Bound:
@@ -137,15 +179,20 @@ def clip_(lists: Sequence[Sequence[Tensor]], scopes: Sequence[Scope], *, keep_le
 def clamp_(tensors: Sequence[Tensor], limit: Bound) -> None:
     """a ← sign(a)·min(|a|, limit), in place. A NaN stays one, and a limit that is NaN makes all of them NaN."""
     if isinstance(limit, Tensor):
+        if (len(tensors) > 1 or tensors[0].numel() > _ALONE) and kernels_fit([*tensors, limit]):
+            from clipbench.clipping.triton_clip import clip_on_gpu  # takes a while, and only a GPU needs it
+
+            return clip_on_gpu(tensors, limit)
         for tensor in tensors:
             tensor.clamp_(min=-limit, max=limit)
-        return
+        return None
     for run in runs(tensors):
         if len(run) == 1:
             torch.clamp_(run[0], -limit, limit)
         else:
             torch._foreach_clamp_min_(run, -limit)
             torch._foreach_clamp_max_(run, limit)
+    return None
 
 
 def length(tensors: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipbench.clipping.coordinates import Bound, clamp_, runs
+from clipbench.clipping.coordinates import Bound, clamp_, kernels_fit, runs
 from clipbench.clipping.factored_moment import clip_factored
 
 Group = dict[str, Any]
@@ -88,7 +88,8 @@ def clip_numerator(
 
     makes that βv + (1−β)g², as in Pan and Li (2023), arXiv:2306.00204; where v is a plain sum, the factor is 1. It
     is done as v ← v + κg², then v ← v − κc², without a copy of the gradient: neither term exceeds what v will be
-    over β, so rounding stays at a few units of v's own dtype. The maximum that amsgrad keeps is taken after v is
+    over β, so rounding stays at a few units of v's own dtype; on a GPU as v + κ(g − c)(g + c), in one pass, rounded
+    once. The maximum that amsgrad keeps is taken after v is
     complete, so it is right as well. The sign of g cancels, so `maximize` is right, too.
 
     Args:
@@ -107,8 +108,16 @@ def clip_numerator(
     kind = _KINDS[type(optimizer)]
     beta = 0.5 if kind.decay is None else kind.decay(group)[1]
     weight = (1.0 - beta) / beta  # 1 for a plain sum
+    everything = [_gradient(parameter) for parameter in parameters]
+    if isinstance(limit, Tensor) and limit.dtype != torch.float64:
+        every_moment = [optimizer.state[parameter][kind.key] for parameter in parameters]
+        if kernels_fit([*everything, *every_moment, limit]):
+            from clipbench.clipping.triton_clip import clip_on_gpu  # takes a while, and only a GPU needs it
+
+            clip_on_gpu(everything, limit, moments=every_moment, weight=weight)
+            return []
     start = 0
-    for gradients in runs([_gradient(parameter) for parameter in parameters]):
+    for gradients in runs(everything):
         of_run = parameters[start : start + len(gradients)]
         start += len(gradients)
         moments = [optimizer.state[parameter][kind.key] for parameter in of_run]

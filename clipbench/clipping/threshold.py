@@ -71,17 +71,23 @@ def _threshold(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool
         else:
             n = sum(array.size for array in arrays)
         return magnitude(kth_largest_key(arrays, int(n * fraction)), dtype)
-    views = [integer_view(tensor) for tensor in tensors if tensor.numel()]
-    n = sum(view.numel() for view in views)
-    k = share_of(count_nonzero(views), fraction) if ignore_zeros else int(n * fraction)
+    full = [tensor for tensor in tensors if tensor.numel()]
+    n = sum(tensor.numel() for tensor in full)
     if device.type == "cuda" and _triton_is_there():
         # Importing Triton takes a while, and only a GPU needs it.
         from clipbench.clipping.triton_select import kth_largest_on_gpu
 
-        key = kth_largest_on_gpu(views, k)
+        k = (
+            share_of(count_nonzero([integer_view(tensor) for tensor in full]), fraction)
+            if ignore_zeros
+            else int(n * fraction)
+        )
+        key = kth_largest_on_gpu(full, k)
     else:
+        views = [integer_view(tensor) for tensor in full]
+        k = share_of(count_nonzero(views), fraction) if ignore_zeros else int(n * fraction)
         key = kth_largest_by_digits(counts_of_views(views, device), k, width=dtype.itemsize, device=device)
-    return key.to(views[0].dtype).view(dtype)
+    return key.to(integer_view(full[0]).dtype).view(dtype)
 
 
 @cache

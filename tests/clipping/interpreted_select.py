@@ -19,9 +19,13 @@ def by_sorting(tensors: list[Tensor], k: int) -> int:
 
 
 def check(tensors: list[Tensor], k: int, **where: Any) -> None:
+    index = torch.tensor(k) if where.pop("on_device", False) else k
+    key, larger = triton_select.kth_largest_and_larger(tensors, index)
+    assert int(key) == by_sorting(tensors, k), (int(key), by_sorting(tensors, k), k, where)
+    threshold = key.to(integer_view(tensors[0]).dtype).view(tensors[0].dtype)
+    assert int(larger) == int((flat(tensors).abs() > threshold).sum()), (int(larger), k, where)
     views = [integer_view(tensor) for tensor in tensors]
-    found = int(triton_select.kth_largest_on_gpu(views, torch.tensor(k) if where.pop("on_device", False) else k))
-    assert found == by_sorting(tensors, k), (found, by_sorting(tensors, k), k, where)
+    assert int(triton_select.kth_largest_on_gpu(views, index)) == int(key)
 
 
 def every_dtype_and_size() -> None:
@@ -53,27 +57,40 @@ def a_bracket_that_misses() -> None:
     check([values], 4500, room=10)
 
 
+class Recorded:
+    """A kernel that notes its launches, and of the last whether the bracket had held."""
+
+    def __init__(self, name: str, launches: list[str], held: list[bool]) -> None:
+        self.name, self.launches, self.held = name, launches, held
+        self.kernel = getattr(triton_select, name)
+
+    def __getitem__(self, grid: Any) -> Any:
+        def launch(sheet: Tensor, *rest: Any, **options: Any) -> None:
+            self.launches.append(self.name)
+            self.kernel[grid](sheet, *rest, **options)
+            if self.name == "count_and_collect":
+                place = int(sheet[triton_select.COUNTS.value + 256 * options["width"]] - sheet[0])
+                self.held.append(0 <= place < int(sheet[1]) <= rest[-1])
+
+        return launch
+
+
 def main() -> None:
     triton_select.SMALL = 4000  # so that both ways are gone
-    judged: list[bool] = []
-    kept = triton_select.judge_bracket
-
-    class Noted:
-        def __getitem__(self, grid: Any) -> Any:
-            def launch(state: Tensor, *rest: Any, **options: Any) -> None:
-                kept[grid](state, *rest, **options)
-                judged.append(bool(state[triton_select.HELD.value]))
-
-            return launch
-
-    triton_select.judge_bracket = Noted()
+    launches: list[str] = []
+    held: list[bool] = []
+    for name in ("take_sample", "count_and_collect", "count_digit", "conclude"):
+        setattr(triton_select, name, Recorded(name, launches, held))
     every_dtype_and_size()
+    assert held
+    assert all(held)
+    launches.clear()
+    triton_select.kth_largest_on_gpu([torch.randn(5000), torch.randn(7)], 500)
+    assert launches == ["take_sample", "count_and_collect", *4 * ["count_digit"], "conclude"], launches
     other_layouts()
-    assert judged
-    assert all(judged)
-    judged.clear()
+    held.clear()
     a_bracket_that_misses()
-    assert judged == [True, False, False, False]  # a constant is all inside, and there is room for as few as these
+    assert held == [True, True, *6 * [False]], held  # a constant is all inside, and there is room for as few as these
     sys.stdout.write("every kernel agrees with sorting\n")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from oracles import flat, naive_clip, same_bits
 from torch import Tensor, nn
@@ -65,15 +65,17 @@ def test_empty_tensors_and_groups_have_no_threshold() -> None:
 @pytest.mark.parametrize("of", ["gradient", "update"])
 @pytest.mark.parametrize("scope", ["global", "tensor"])
 @given(fraction=st.floats(0.05, 0.95), seed=st.integers(0, 1000))
+@example(fraction=0.9375, seed=551)  # one with a very short direction
 def test_keeping_the_norm_changes_the_direction_only(of: Any, scope: Any, fraction: float, seed: int) -> None:
     weights, plain = (weights_with_gradients(seed=seed, dtype=torch.float64) for _ in range(2))
     start, length = flat(weights), float(flat(gradients_of(weights)).norm())
     for each, scale in ((weights, "norm"), (plain, "none")):
         CoordinateClip(sgd(each), fraction, of=of, scope=scope, scale=scale).optimizer.step()
     moved, direction = start - flat(weights), start - flat(plain)
-    # Differences of float64 weights of size 1; the shortest direction has a length of about 1e-4.
     assert float(moved.norm()) == pytest.approx(length, rel=1e-9)
-    torch.testing.assert_close(moved / moved.norm(), direction / direction.norm(), rtol=0, atol=1e-9)
+    # Differences of float64 weights of size 1, so known to about 1e-15: a short direction is known the less well.
+    known = 1e-9 + 1e-14 / float(direction.norm())
+    torch.testing.assert_close(moved / moved.norm(), direction / direction.norm(), rtol=0, atol=known)
 
 
 def test_keeping_the_norm_of_what_is_not_clipped_changes_nothing() -> None:
