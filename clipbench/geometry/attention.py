@@ -1,15 +1,24 @@
 """The one attention kernel that can be differentiated twice."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
-def math_attention() -> AbstractContextManager[None]:
+@contextmanager
+def math_attention() -> Iterator[None]:
     """Inside, scaled dot-product attention is computed by its plain formula: softmax(QKᵀ/√d)·V, operation by
-    operation.
+    operation, and so are torch's transformer layers, which are one fused operation where nothing needs a gradient.
 
     The fused kernels have no second derivative, neither by double backward nor forward over reverse. Whatever
     differentiates a loss twice does so in here.
     """
-    return sdpa_kernel(SDPBackend.MATH)
+    fused_layers = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused_layers)

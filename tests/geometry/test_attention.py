@@ -22,3 +22,10 @@ def test_outside_the_other_kernels_are_on_again() -> None:
         assert not torch.backends.cuda.flash_sdp_enabled()
         assert not torch.backends.cuda.mem_efficient_sdp_enabled()
     assert torch.backends.cuda.flash_sdp_enabled() == before
+
+
+def test_outside_torchs_fused_layers_are_as_they_were() -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    with math_attention():
+        assert not torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mha.get_fastpath_enabled() == before

@@ -1,0 +1,114 @@
+"""What jets say is compared with ordinary differentiation before it is believed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from reference.networks import network
+from reference.problems import random_direction
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clipbench.contracts import Batch, Loss
+from clipbench.errors import ClipbenchError
+from clipbench.geometry.curvature import Curvatures, Engine, EnginesDisagreeError, directional_curvature
+from clipbench.geometry.jets import pointwise, propagation
+
+ENGINES: tuple[Engine, ...] = ("jets", "auto")
+
+
+def measured(
+    model: nn.Module, loss: Loss, batches: Sequence[Batch], *, engine: Engine = "auto", check: bool = True
+) -> Curvatures:
+    direction = random_direction(model, seed=0)
+    return directional_curvature(model, loss, batches, {"0": direction}, engine=engine, check=check)
+
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return 2 * x * grad
+
+
+def test_a_custom_function_whose_derivative_jets_cannot_see_does_not_pass_the_check() -> None:
+    model, _, batches = network("mlp")
+
+    def loss(m: nn.Module, batch: Batch) -> Tensor:
+        return Square.apply(m(batch["x"])).mean() + m(batch["x"]).mean()
+
+    for engine in ENGINES:
+        with pytest.raises(EnginesDisagreeError, match="slope along '0'"):
+            measured(model, loss, batches, engine=engine)
+    assert measured(model, loss, batches, engine="double_backward").engine == "double_backward"
+
+
+def test_a_wrong_rule_does_not_pass_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, loss, batches = network("mlp")
+    tanh = torch.ops.aten.tanh.default
+
+    def without_a_bend(func: Any, x: Tensor) -> Tensor:
+        y0 = func(x.x0)  # type: ignore[attr-defined]
+        return pointwise.curved(y0, x, 1 - y0 * y0, None)
+
+    monkeypatch.setitem(propagation.RULES, tanh, without_a_bend)
+    with pytest.raises(EnginesDisagreeError, match=r"curvature along '0' is .* by jets and .* by ordinary"):
+        measured(model, loss, batches)
+    assert measured(model, loss, batches, check=False).engine == "jets"
+
+
+def test_the_check_runs_once_for_a_model_a_loss_and_a_dtype() -> None:
+    model, loss, batches = network("mlp")
+    calls = []
+    model.register_forward_hook(lambda _, __, out: calls.append(out.requires_grad))
+    for _ in range(3):
+        measured(model, loss, batches)
+    assert calls.count(True) == 1
+    measured(model, lambda m, b: loss(m, b), batches)
+    assert calls.count(True) == 2
+    model.double()
+    batches = network("mlp", dtype=torch.float64)[2]
+    measured(model, loss, batches)
+    assert calls.count(True) == 3
+
+
+@pytest.mark.parametrize("engine", ["auto", "jets", "double_backward"])
+def test_weight_normalisation_is_refused_because_double_backward_is_silently_wrong(engine: Engine) -> None:
+    model, loss, batches = network("mlp")
+    nn.utils.parametrizations.weight_norm(model[0])  # type: ignore[index]
+    with pytest.raises(ClipbenchError, match="_weight_norm_interface"):
+        measured(model, loss, batches, engine=engine)
+
+
+def test_jets_without_anything_to_compare_with_are_not_believed() -> None:
+    model, _, batches = network("mlp")
+
+    def loss(m: nn.Module, batch: Batch) -> Tensor:  # its gradient has no derivative in torch
+        return functional.hardsigmoid(m(batch["x"])).square().mean()
+
+    with pytest.raises(EnginesDisagreeError, match="nothing checks"):
+        measured(model, loss, batches)
+    assert measured(model, loss, batches, check=False).engine == "jets"
+
+
+def test_a_loss_that_cannot_be_referred_to_weakly_is_checked_every_time() -> None:
+    model, loss, batches = network("mlp")
+    calls = []
+    model.register_forward_hook(lambda _, __, out: calls.append(out.requires_grad))
+
+    class Slotted:
+        __slots__ = ()
+
+        def __call__(self, m: nn.Module, batch: Batch) -> Tensor:
+            return loss(m, batch)
+
+    slotted = Slotted()
+    for _ in range(2):
+        measured(model, slotted, batches)
+    assert calls.count(True) == 2
