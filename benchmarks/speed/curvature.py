@@ -189,11 +189,23 @@ def seconds(work: Callable[[], object], *, device: str) -> float:
     return time.perf_counter() - begin
 
 
+def fitting(given: Subject, names: Iterable[str]) -> list[str]:
+    """The methods that the device's memory is enough for; the others are named, for that is a result."""
+    fit = []
+    for name in names:
+        try:
+            METHODS[name](given)
+        except torch.OutOfMemoryError:
+            sys.stdout.write(f"{name}: does not fit into the memory of this device\n")
+            torch.cuda.empty_cache()
+        else:
+            fit.append(name)
+    return fit
+
+
 def timed(given: Subject, names: Iterable[str], *, device: str, rounds: int) -> dict[str, float]:
-    """The median seconds of each method, in turns."""
+    """The median seconds of each method, in turns; each has been called before."""
     times: dict[str, list[float]] = {name: [] for name in names}
-    for name in times:  # what is only done once
-        METHODS[name](given)
     for _ in range(rounds):
         for name, taken in times.items():
             taken.append(seconds(partial(METHODS[name], given), device=device))
@@ -253,7 +265,8 @@ def main() -> None:
     for name, make in subjects.items():
         for k in (12, 1):
             given = subject(make, k, device=device)
-            names = [method for method in METHODS if name not in LARGE or method != "jets, all at once"]
+            wanted = [method for method in METHODS if name not in LARGE or method != "jets, all at once"]
+            names = fitting(given, wanted)  # which also does what is only done once
             times = timed(given, names, device=device, rounds=1 if arguments.quick else 3 if name in LARGE else ROUNDS)
             wrong = errors(given) if name not in LARGE else dict.fromkeys(METHODS, math.nan)
             peaks = {method: peak(given, method, device=device) for method in names}
