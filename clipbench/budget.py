@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -60,26 +60,23 @@ class Stopwatch:
     clock: Clock = time.perf_counter
     seconds: float = 0.0
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        self.synchronize()
-        begin = self.clock()
-        try:
-            yield
-            self.synchronize()
-        finally:
-            self.seconds += self.clock() - begin
+    def running(self) -> AbstractContextManager[None]:
+        """A stretch that counts."""
+        return self._stretch(sign=1)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Inside `running`, a stretch that does not count."""
+        return self._stretch(sign=-1)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside `running`, a stretch that does not count."""
+    def _stretch(self, *, sign: int) -> Iterator[None]:
         self.synchronize()
         begin = self.clock()
         try:
             yield
             self.synchronize()
         finally:
-            self.seconds -= self.clock() - begin
+            self.seconds += sign * (self.clock() - begin)
 
 
 @dataclass

@@ -16,14 +16,15 @@ from clipbench.records import Outcome, Run
 from clipbench.running.engines import Engine, Handle, Need
 
 POLL_SECONDS = 0.05
-HEARTBEAT_SECONDS = 60.0
+# Well below what any watcher keeps silent for: how seldom to speak is the watcher's affair, and two clocks of a
+# minute, one behind the other, would leave up to two minutes of silence.
+HEARTBEAT_SECONDS = 1.0
 STOP_SECONDS = 20.0  # how long a worker may take to checkpoint before it is killed
 
 
 class Watcher(Protocol):
     """Who is told what happens, as it happens."""
 
-    def planned(self, total: int, reused: int) -> None: ...
     def started(self, run: Run) -> None: ...
     def advanced(self, run: Run, progress: float, text: str) -> None: ...
     def finished(self, run: Run, outcome: Outcome) -> None: ...

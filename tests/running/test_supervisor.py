@@ -15,6 +15,8 @@ from making import make_run
 from clipbench import store
 from clipbench.errors import DONE, STOPPED, ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Outcome, Run
+from clipbench.report import progress
+from clipbench.running import supervisor
 from clipbench.running.engines import Handle, Need
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
@@ -30,8 +32,7 @@ class Events:
     began: list[Run] = field(default_factory=list)
     ended: list[tuple[Run, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-
-    def planned(self, total: int, reused: int) -> None: ...
+    beats: int = 0
 
     def started(self, run: Run) -> None:
         self.began.append(run)
@@ -42,7 +43,8 @@ class Events:
     def finished(self, run: Run, outcome: Outcome) -> None:
         self.ended.append((run, outcome.status))
 
-    def heartbeat(self) -> None: ...
+    def heartbeat(self) -> None:
+        self.beats += 1
 
 
 class FakeEngine:
@@ -133,6 +135,17 @@ def test_a_run_over_its_time_is_killed_and_says_so(tmp_path: Path) -> None:
     engine = FakeEngine(FINISHED, delay=10**9)
     ended = supervise(runs(1), tmp_path, engine=engine, watcher=Events(), policy=Policy(timeout=0.1))
     assert ended[0][1].reason == "timed out after 0.1 s"
+
+
+def test_a_watcher_hears_a_heartbeat_far_more_often_than_it_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two clocks of a minute, one after the other, up to two minutes would pass in silence."""
+    assert supervisor.HEARTBEAT_SECONDS * 30 <= progress.HEARTBEAT_SECONDS
+    monkeypatch.setattr(supervisor, "HEARTBEAT_SECONDS", 0.0)
+    events = Events()
+    supervise(runs(1), tmp_path, engine=FakeEngine(FINISHED, delay=4), watcher=events)
+    assert events.beats >= 4  # one a poll
 
 
 def test_a_worker_stopped_from_outside_stays_unfinished_and_resumable(tmp_path: Path) -> None:
