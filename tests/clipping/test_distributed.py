@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import meet
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
@@ -56,8 +56,8 @@ def described(hook: CoordinateClip, module: nn.Module) -> dict[str, Any]:
 
 
 def test_data_parallel_ranks_find_one_threshold_without_a_word_and_it_is_the_whole_batchs(tmp_path: Path) -> None:
-    mp.spawn(rank_of_two, args=(str(tmp_path),), nprocs=RANKS)
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(RANKS))
+    place = meet(rank_of_two, tmp_path, ranks=RANKS)
+    first, second = (json.loads((place / f"{rank}.json").read_text()) for rank in range(RANKS))
     assert first == second
     x, y = data()
     alone = model()
@@ -107,8 +107,8 @@ def drawn(seed: int) -> list[torch.Tensor]:
 
 
 def test_sharded_weights_are_clipped_as_whole_ones(tmp_path: Path) -> None:
-    mp.spawn(sharded_rank, args=(str(tmp_path),), nprocs=RANKS)
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(RANKS))
+    place = meet(sharded_rank, tmp_path, ranks=RANKS)
+    first, second = (json.loads((place / f"{rank}.json").read_text()) for rank in range(RANKS))
     assert first == second
     for name, settings in SHARDED.items():
         weights = [nn.Parameter(w) for w in drawn(0)]

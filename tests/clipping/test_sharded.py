@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from oracles import same_bits
+from ranks import meet
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
@@ -119,7 +119,7 @@ CHECKS = (
 
 def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
     """Each check runs on both; one that fails on either fails the test and shows where."""
-    mp.spawn(on_one_process, (str(tmp_path),), nprocs=2)
+    meet(on_one_process, tmp_path, ranks=2)
 
 
 def test_a_process_without_any_tensor_is_told_to_give_an_empty_one() -> None:
