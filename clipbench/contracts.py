@@ -9,7 +9,7 @@ against the file's text, before torch is imported. The first line of the module'
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -94,7 +94,11 @@ class Snapshot:
 
     - `parameters`: the trainable parameters by name, each tied weight once; their values are θ_before.
     - `batch`: the mini-batch of the step, on the model's device; `gradient`: its raw gradient, before any clip.
-    - `directions`: by name, the update θ_after − θ_before as a mapping from parameter name; `own` is this arm's.
+    - `directions`: by name, the update θ_after − θ_before as a mapping from parameter name; `own` is this arm's, a
+      ghost's has the name of its arm.
+    - `learning_rates`: for each direction the rate of its optimizer's first group at this step, NaN where it has none.
+    - `remark(text)`: a probe says by it how it measured (which engine, what was missing); the record keeps each text
+      once.
     """
 
     step: int
@@ -103,6 +107,8 @@ class Snapshot:
     parameters: Mapping[str, nn.Parameter]
     gradient: Mapping[str, Tensor]
     directions: Mapping[str, Mapping[str, Tensor]]
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    remark: Callable[[str], None] = lambda _: None
 
 
 class Probe(Protocol):

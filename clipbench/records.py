@@ -32,7 +32,20 @@ CLIP_THRESHOLD = (
     "clip_threshold"  # a clip's limit at that step, the largest where there are several; of a norm, the norm
 )
 DIRECTIONAL_SHARPNESS = "directional_sharpness"  # uᵀHu/‖u‖² on the probe batches, signed
+DIRECTIONAL_SHARPNESS_ERROR = "directional_sharpness_error"  # its standard error over the probe batches
 SLOPE = "slope"  # gᵀu/‖u‖ on the probe batches, signed
+SLOPE_ERROR = "slope_error"
+SAME_BATCH_SHARPNESS = "same_batch_sharpness"  # uᵀHu/‖u‖² on the mini-batch that made the step
+SAME_BATCH_SLOPE = "same_batch_slope"
+COSINE = "cosine"  # −gᵀu/(‖g‖‖u‖) on the probe batches: 1 is straight down, below 0 is up
+TAYLOR_BEST_STEP = "taylor_best_step"  # η* = c/s with c = −gᵀu/‖u‖ and s the sharpness; only where both are positive
+TAYLOR_BEST_DECREASE = "taylor_best_decrease"  # Δ* = c²/(2s), as well
+LINE_BEST_STEP = "line_best_step"  # the length along u/‖u‖ with the least loss found on the probe batches
+LINE_BEST_DECREASE = "line_best_decrease"  # how much lower the loss is there
+CRITICAL_SHARPNESS = "critical_sharpness"  # λ_c = 2/η_c: η_c·u is the least multiple of u at which the loss has risen
+LAMBDA_DIR = "lambda_dir"  # −uᵀHu/gᵀu, in units of one step u; λ_c on a quadratic
+RATE_SHARPNESS = "rate_times_sharpness"  # learning rate × sharpness; 2 is gradient descent's limit of stability
+BATCH_SHARPNESS = "batch_sharpness"  # E_B[g_BᵀH_Bg_B/‖g_B‖²] over training batches B
 GRADIENT_NORM = "gradient_norm"  # ‖g‖₂ of the mini-batch, before any clip
 UPDATE_NORM = "update_norm"  # ‖u‖₂
 
@@ -112,11 +125,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Measure:
-    """When to look: evaluation and probes every so many steps, and the probes to run."""
+    """When to look: evaluation and probes every so many steps, and the probes to run.
+
+    `probe_at` are fractions of the budget, in place of `probe_every` where there are any: the step that completes
+    such a fraction is probed. `ghosts` are arms whose steps are tried along this run's path and undone.
+    """
 
     evaluate_every: int
     probe_every: int
     probes: tuple[Choice, ...] = ()
+    probe_at: tuple[float, ...] = ()
+    ghosts: tuple[Arm, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,12 +157,17 @@ class Run:
         """The run's identity: 12 hex digits of the SHA-256 of what decides its numbers.
 
         Names of the spec, the task and the arm are labels, and which of several equal GPUs did the work does
-        not matter: they are left out. What is recorded is let in, so that a new probe is a new run.
+        not matter: they are left out. What is recorded is let in, so that a new probe is a new run; a ghost's name
+        is the name of its direction.
         """
         described = asdict(self)
         del described["spec"], described["task"]["name"], described["arm"]["name"]
-        for choice in (described["arm"]["optimizer"], *described["measure"]["probes"]):
+        ghosts = [ghost["optimizer"] for ghost in described["measure"]["ghosts"]]
+        for choice in (described["arm"]["optimizer"], *ghosts, *described["measure"]["probes"]):
             del choice["name"]
+        for added in ("probe_at", "ghosts"):  # what a later clipbench can be asked does not rename earlier runs
+            if not described["measure"][added]:
+                del described["measure"][added]
         described["budget"]["amount"] = float(self.budget.amount)  # 12 and 12.0 are one budget
         described["device"] = self.device.partition(":")[0]
         described["method"] = METHOD
@@ -192,7 +216,8 @@ class Outcome:
 
     `step_seconds` is the median over steps; `first_step_seconds` holds warm-up and is shown apart. `effective`
     is the optimizer's configuration as observed in its parameter groups, not as the spec said it. A probe that failed
-    cost its own rows and not the run: `failed_probes` says which and why.
+    cost its own rows and not the run: `failed_probes` says which and why. `remarks` has what a probe says of how it
+    measured, such as its engine.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -208,6 +233,7 @@ class Outcome:
     ledger: Mapping[LedgerRow, float] = field(default_factory=dict)
     effective: Options = field(default_factory=dict)
     failed_probes: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

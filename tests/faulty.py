@@ -111,6 +111,14 @@ def failing_probe(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:
         raise ValueError("nothing to see at step 10")
 
 
+def remarking_probe(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:
+    """Says how it measured, at every step the same and at step 10 one thing more."""
+    snapshot.remark("by eye")
+    if snapshot.step == 10:
+        snapshot.remark("twice")
+    yield "", "rate", snapshot.learning_rates["own"]
+
+
 def meddling_probe(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:
     """Draws random numbers, computes gradients and switches modes, as a probe may while it looks."""
     model = snapshot.problem.model

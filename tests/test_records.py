@@ -34,6 +34,9 @@ RUN = make_run()
         replace(RUN, arm=replace(RUN.arm, optimizer=replace(SGD, source="edited"))),
         replace(RUN, measure=Measure(4, 6, RUN.measure.probes)),
         replace(RUN, measure=Measure(4, 5)),
+        replace(RUN, measure=replace(RUN.measure, probe_at=(0.5,))),
+        replace(RUN, measure=replace(RUN.measure, ghosts=(Arm("adam", SGD),))),
+        replace(RUN, measure=replace(RUN.measure, ghosts=(Arm("another name of the direction", SGD),))),
     ],
 )
 def test_any_meaningful_field_changes_the_key(changed: Run) -> None:
@@ -44,6 +47,10 @@ def test_names_and_the_number_of_the_gpu_do_not_change_the_key() -> None:
     labels = replace(RUN, spec="other", task=replace(RUN.task, name="x"), arm=replace(RUN.arm, name="y"))
     assert labels.key == RUN.key
     assert replace(RUN, device="cuda:0").key == replace(RUN, device="cuda:1").key
+
+
+def test_a_run_made_by_an_earlier_clipbench_keeps_its_key() -> None:
+    assert RUN.key == "8c337408fb57"
 
 
 def test_the_key_is_the_same_in_another_process_with_another_hash_seed() -> None:

@@ -66,6 +66,8 @@ def show(record: Record, *, log: str = "") -> RenderableType:
     parts += _section("Evaluation loss", Text(_curve(record)))
     if record.outcome:
         parts += _section("Where the time went", _ledger(record.outcome))
+        if said := _probes(record.outcome):
+            parts += _section("What the probes say of themselves", _pairs(said))
         parts += _section("Configuration as observed in the optimizer", _pairs(_texts(record.outcome.effective)))
     if record.environment:
         parts += _section("Environment", _pairs(_environment(record.environment)))
@@ -73,6 +75,12 @@ def show(record: Record, *, log: str = "") -> RenderableType:
         tail = "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])
         parts += _section("End of the log", Text(tail))
     return Group(*parts)
+
+
+def _probes(outcome: Outcome) -> dict[str, str]:
+    failed = {probe: f"failed {reason}" for probe, reason in outcome.failed_probes.items()}
+    said = {probe: "; ".join(texts) for probe, texts in outcome.remarks.items()}
+    return {probe: "; ".join(filter(None, (said.get(probe), failed.get(probe)))) for probe in {**said, **failed}}
 
 
 def _clip(clip: ClipSettings) -> str:

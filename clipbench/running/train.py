@@ -7,7 +7,8 @@ update that a probe sees at step s is the one taken from there.
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -38,6 +39,12 @@ class State:
     last_eval_loss: float = math.nan
     wall_seconds: float = 0.0  # of the processes that worked on this run before this one
     failed_probes: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the probes
+
+    def remark(self, probe: str, text: str) -> None:
+        said = self.remarks.get(probe, ())
+        if text not in said:
+            self.remarks[probe] = (*said, text)
 
 
 @dataclass
@@ -168,7 +175,15 @@ def _probed_step(training: Training, batch: Batch) -> float:
         after = _copies(parameters)
         own = {name: after[name] - before[name] for name in parameters}
         moved, gradient = seen[0]
-        snapshot = Snapshot(step, training.problem, moved, parameters, gradient, {OWN: own})
+        snapshot = Snapshot(
+            step=step,
+            problem=training.problem,
+            batch=moved,
+            parameters=parameters,
+            gradient=gradient,
+            directions={OWN: own},
+            learning_rates={OWN: training.rates.current()},
+        )
         _put(parameters, before)
         try:
             for direction, quantity, value in _observations(training, snapshot):
@@ -187,7 +202,7 @@ def _observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str,
     for name, measure in training.probes:
         try:
             with torch.enable_grad(), undisturbed(training.problem.model):
-                rows = list(measure(snapshot))
+                rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
         except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on
             traceback.print_exc()
             training.state.failed_probes.setdefault(name, f"at step {snapshot.step}: {type(error).__name__}: {error}")

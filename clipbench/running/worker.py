@@ -129,6 +129,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         ledger=training.ledger.close(),
         effective=effective_options(training.optimizer),
         failed_probes=state.failed_probes,
+        remarks=state.remarks,
     )
 
 

@@ -70,6 +70,20 @@ def test_a_run_is_shown_whole() -> None:
     assert "three [bold]" in text
 
 
+def test_what_the_probes_say_of_themselves_is_shown() -> None:
+    made = record(run(), [5.0, 4.0])
+    assert made.outcome is not None
+    assert "of themselves" not in drawn(show(made))
+    outcome = replace(
+        made.outcome,
+        remarks={"sharpness": ("by jets", "checked")},
+        failed_probes={"norms": "at step 5: ValueError: no"},
+    )
+    text = drawn(show(replace(made, outcome=outcome)))
+    assert line_of(text, "sharpness").split("  ")[-1].strip() == "by jets; checked"
+    assert line_of(text, "norms").endswith("failed at step 5: ValueError: no")
+
+
 @pytest.mark.parametrize(
     ("clip", "said"),
     [

@@ -205,6 +205,14 @@ def test_a_probe_that_fails_costs_its_own_rows_and_is_named(tmp_path: Path, capf
     assert "nothing to see" in capfd.readouterr().err
 
 
+def test_what_a_probe_says_of_itself_is_kept_once(tmp_path: Path) -> None:
+    record = make(
+        make_run(steps=17, measure=Measure(4, 5, (Choice("eye", "eye", "faulty:remarking_probe"),))), tmp_path
+    )
+    assert dict(record.outcome.remarks) == {"eye": ("by eye", "twice")}
+    assert values(record, "rate") == dict.fromkeys([5, 10, 15], 0.005)
+
+
 def test_parameters_move_in_every_timed_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pitfall 13, under the schedule with the smallest rates: neither the first nor the last step is a no-op."""
     moved = []
