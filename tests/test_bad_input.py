@@ -46,7 +46,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return Answer(ended.value.code, out, err)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "supervise", lambda *_, **__: pytest.fail("something was run"))
+    monkeypatch.setattr(cli.run, "supervise", lambda *_, **__: pytest.fail("something was run"))
     Path("bad.yaml").write_text(SPEC)
     return command
 

@@ -1,0 +1,55 @@
+"""The front door: parse, call, print, one file for each command. No command imports torch into this process."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from clipbench import __version__, console
+from clipbench.cli import compare, run, show
+from clipbench.errors import INTERRUPTED, ClipbenchError
+
+EPILOG = (
+    "Exit codes: 0 did the job; 1 a finding; 2 usage or spec error, nothing ran; 3 could not decide; "
+    "4 finished, but a run failed (divergence is a result, not a failure); 130 interrupted, and resumable."
+)
+
+app = typer.Typer(
+    help="A benchmark for deep-learning optimizers: loss, time and directional sharpness, side by side.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> NoReturn:
+    """Run the command line; a ClipbenchError becomes its words on stderr and its exit code."""
+    console.prepare()
+    try:
+        app(prog_name="clipbench")
+    except ClipbenchError as error:
+        console.say(f"error: {error}", style="bold red")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"clipbench {__version__}\n")
+        raise typer.Exit
+
+
+app.command()(run.run)
+app.command()(run.plan)
+app.command()(run.validate)
+app.command()(compare.compare)
+app.command()(show.show)
+app.command("list")(show.list_)
+app.command()(show.schema)

@@ -1,0 +1,51 @@
+"""The options that several commands take, and the formats they write."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipbench.spec import Asked
+
+
+class TableFormat(StrEnum):
+    table = "table"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
+class ProgressFormat(StrEnum):
+    human = "human"
+    jsonl = "jsonl"
+
+
+Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Benchmark specs, as YAML files.")]
+Results = Annotated[Path, typer.Option("-o", "--results", help="The folder that holds the results.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Set one value of the spec.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds in place of the spec's own: 0..4, or 0,3,7.")]
+Filter = Annotated[str | None, typer.Option("--filter", metavar="GLOB", help="Only arms whose names match.")]
+Quick = Annotated[bool, typer.Option("--quick", help="One seed and a tenth of the budget; not comparable.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, in place of the spec's own.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads a run, in place of the spec's own.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
+
+
+def asked(
+    sets: list[str] | None, seeds: str | None, only: str | None, quick: bool, device: str | None, threads: int | None
+) -> Asked:
+    """What the command line asks beside the spec."""
+    return Asked(sets or (), seeds_of(seeds), only, quick, device, threads)
+
+
+def seeds_of(text: str | None) -> tuple[int, ...] | None:
+    """`0..4` is 0 to 4 with both ends; `0,3,7` is what it says."""
+    if text is None:
+        return None
+    first, dots, last = text.partition("..")
+    try:
+        return tuple(range(int(first), int(last) + 1)) if dots else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a range such as 0..4 nor a list such as 0,3,7") from None
