@@ -98,7 +98,7 @@ def clipped_fraction(record: Record) -> float | None:
     """The mean of the fractions of coordinates that the clip really changed; None where the arm has no clip."""
     if record.run.arm.clip is None:
         return None
-    values = [m.value for m in _of(record, CLIPPED_FRACTION)]
+    values = [m.value for m in _of(record, CLIPPED_FRACTION, direction="")]
     return sum(values) / len(values) if values else math.nan
 
 

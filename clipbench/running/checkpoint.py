@@ -8,7 +8,7 @@ import torch
 
 from clipbench import store
 from clipbench.budget import Spent
-from clipbench.running.train import State, Training
+from clipbench.running.training import State, Training
 
 
 def save(training: Training, folder: Path, *, recorded: int) -> None:
@@ -18,6 +18,7 @@ def save(training: Training, folder: Path, *, recorded: int) -> None:
         "recorded": recorded,
         "model": training.problem.model.state_dict(),
         "optimizer": training.optimizer.state_dict(),
+        "ghosts": training.ghosts.state_dict() if training.ghosts else {},
         "state": asdict(state),
         "ledger": training.ledger.close(),
         "random": torch.get_rng_state(),
@@ -43,6 +44,8 @@ def restore(training: Training, folder: Path) -> int:
         return 0
     training.problem.model.load_state_dict(content["model"])
     training.optimizer.load_state_dict(content["optimizer"])
+    if training.ghosts:
+        training.ghosts.load_state_dict(content["ghosts"])
     saved = content["state"]
     training.state = State(**saved | {"spent": Spent(**saved["spent"])})
     training.watch.seconds = training.state.spent.seconds

@@ -61,6 +61,12 @@ def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> Clip:
     return FixedClip(optimizer, threshold=clip.threshold, norm=clip.norm)
 
 
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """What the tensors of an optimizer's state take, wherever they lie."""
+    values = (value for state in optimizer.state.values() for value in state.values())
+    return sum(value.nbytes for value in values if isinstance(value, torch.Tensor))
+
+
 def build_probes(run: Run) -> list[tuple[str, Measure]]:
     return [(probe.name, functools.partial(load(probe), **probe.options)) for probe in run.measure.probes]
 

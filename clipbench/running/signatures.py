@@ -48,7 +48,17 @@ def describe(use: str) -> dict[str, Any]:
     return {
         "parameters": [_parameter(parameter) for parameter in signature.parameters.values()],
         "files": _files(module, thing),
+        "closure": _needs_closure(thing),
     }
+
+
+def _needs_closure(thing: Any) -> bool:
+    """Whether it has a `step` that cannot be called without a closure, as torch.optim.LBFGS has."""
+    step = getattr(thing, "step", None)
+    if not isinstance(thing, type) or not callable(step):
+        return False
+    closure = _signature(step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _signature(thing: Any) -> inspect.Signature:

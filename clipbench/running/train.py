@@ -5,71 +5,23 @@ update that a probe sees at step s is the one taken from there.
 """
 
 import math
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from clipbench import records
-from clipbench.budget import Budget, Ledger, Spent, Stopwatch
-from clipbench.contracts import Batch, Problem, Recorder, Snapshot
-from clipbench.geometry.undisturbed import undisturbed
-from clipbench.records import OWN, Measure, Measurement
-from clipbench.running.equipment import Clip, trainable
-from clipbench.running.equipment import Measure as ProbeMeasure
+from clipbench.contracts import Batch, Snapshot
+from clipbench.geometry.ghosts import Update
+from clipbench.records import OWN, Measurement
+from clipbench.running import probing
+from clipbench.running.equipment import trainable
 from clipbench.running.evaluation import device_of, evaluate
-from clipbench.running.schedule import ScheduledRates
+from clipbench.running.training import State, Training
 
-Look = Callable[[Batch], None]
-
-
-@dataclass
-class State:
-    """What a run has accumulated, beside weights and optimizer state: all of it goes into a checkpoint."""
-
-    spent: Spent = field(default_factory=Spent)
-    step_seconds: list[float] = field(default_factory=list)
-    loss_sum: float = 0.0  # of the mini-batches since the last evaluation
-    loss_count: int = 0
-    first_eval_loss: float = math.nan
-    last_eval_loss: float = math.nan
-    wall_seconds: float = 0.0  # of the processes that worked on this run before this one
-    failed_probes: dict[str, str] = field(default_factory=dict)
-    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the probes
-
-    def remark(self, probe: str, text: str) -> None:
-        said = self.remarks.get(probe, ())
-        if text not in said:
-            self.remarks[probe] = (*said, text)
-
-
-@dataclass
-class Training:
-    """The live parts of one run."""
-
-    problem: Problem
-    optimizer: torch.optim.Optimizer
-    clip: Clip | None
-    rates: ScheduledRates
-    budget: Budget
-    measure: Measure
-    probes: Sequence[tuple[str, ProbeMeasure]]
-    record: Recorder
-    watch: Stopwatch
-    ledger: Ledger
-    state: State = field(default_factory=State)
-
-    @property
-    def progress(self) -> float:
-        return self.budget.progress(self.state.spent)
-
-    def note(self, quantity: str, value: float, *, direction: str = "") -> None:
-        spent = self.state.spent
-        self.record(Measurement(spent.steps, spent.seconds, direction, quantity, value))
+Look = Callable[[Batch, Mapping[str, Update]], None]
 
 
 @dataclass(frozen=True)
@@ -94,8 +46,8 @@ def train(training: Training, between: Callable[[Training], bool]) -> Ending | N
             return _verdict(state)
         with training.ledger.row("data"):
             batch = next(batches)
-        training.rates.set(_progress_at_middle(training, batch))
-        loss = _probed_step(training, batch) if _probes_are_due(training) else _step(training, batch)
+        _set_rates(training, batch)
+        loss = _probed_step(training, batch) if probing.are_due(training, batch) else _step(training, batch)
         if not math.isfinite(loss):
             return Ending("diverged", f"the loss was {loss} at step {state.spent.steps - 1}")
         state.loss_sum += loss
@@ -126,19 +78,16 @@ def _verdict(state: State) -> Ending:
     return Ending("finished")
 
 
-def _progress_at_middle(training: Training, batch: Batch) -> float:
-    """Progress at the middle of the coming step, where the schedule is read: neither end of a run has a zero rate.
-
-    How long a step takes is only known from the last one; before there is one, a thousandth of the budget is assumed.
-    """
-    spent, budget = training.state.spent, training.budget
-    seconds = training.state.step_seconds[-1] if training.state.step_seconds else budget.amount / 1000
-    after = spent.after_step(batch.samples, tokens=batch.tokens or 0, seconds=seconds)
-    return (budget.progress(spent) + budget.progress(after)) / 2
+def _set_rates(training: Training, batch: Batch) -> None:
+    """The schedule is read at the middle of the coming step: neither end of a run has a zero rate."""
+    middle = (training.progress + training.progress_after(batch)) / 2
+    training.rates.set(middle)
+    if training.ghosts:
+        training.ghosts.set_rates(middle)
 
 
 def _step(training: Training, batch: Batch, *, look: Look | None = None) -> float:
-    """One training step on the clock; `look` sees the batch with the raw gradient in place, off the clock."""
+    """One training step on the clock; off it, while the raw gradient is in place, ghosts step and `look` sees all."""
     model, state, watch = training.problem.model, training.state, training.watch
     begin = watch.seconds
     with training.ledger.row("train"), watch.running():
@@ -146,19 +95,27 @@ def _step(training: Training, batch: Batch, *, look: Look | None = None) -> floa
         training.optimizer.zero_grad()
         loss = training.problem.loss(model, moved)
         loss.backward()  # type: ignore[no-untyped-call]
-        if look:
-            with watch.paused(), training.ledger.row("probes"):
-                look(moved)
+        if look or training.ghosts:
+            with watch.paused():
+                updates = _let_ghosts_step(training, read=look is not None)
+                if look:
+                    with training.ledger.row("probes"):
+                        look(moved, updates)
         training.optimizer.step()
     state.step_seconds.append(watch.seconds - begin)
     state.spent = state.spent.after_step(batch.samples, tokens=batch.tokens or 0, seconds=state.step_seconds[-1])
     return loss.item()
 
 
-def _probes_are_due(training: Training) -> bool:
-    """Not at step 0: there a new optimizer's averages are empty, and its update is unlike all that follow."""
-    steps = training.state.spent.steps
-    return steps > 0 and steps % training.measure.probe_every == 0
+def _let_ghosts_step(training: Training, *, read: bool) -> dict[str, Update]:
+    ghosts, state = training.ghosts, training.state
+    if ghosts is None:
+        return {}
+    with training.ledger.row("ghosts"):
+        updates = ghosts.step(read=read)
+    for name, reason in ghosts.failed.items():
+        state.failed_probes.setdefault(f"the ghost {name}", f"at step {state.spent.steps}: {reason}")
+    return updates
 
 
 def _probed_step(training: Training, batch: Batch) -> float:
@@ -167,47 +124,31 @@ def _probed_step(training: Training, batch: Batch) -> float:
     step, seconds = training.state.spent.steps, training.state.spent.seconds
     with training.ledger.row("probes"):
         before = _copies(parameters)
-    seen: list[tuple[Batch, Mapping[str, Tensor]]] = []
-    loss = _step(training, batch, look=lambda moved: seen.append((moved, _gradients(parameters))))
+    seen: list[tuple[Batch, Mapping[str, Tensor], Mapping[str, Update]]] = []
+    loss = _step(training, batch, look=lambda moved, updates: seen.append((moved, _gradients(parameters), updates)))
     if not math.isfinite(loss):
         return loss
     with training.ledger.row("probes"), torch.no_grad():
         after = _copies(parameters)
         own = {name: after[name] - before[name] for name in parameters}
-        moved, gradient = seen[0]
+        moved, gradient, updates = seen[0]
+        rates = training.ghosts.learning_rates if training.ghosts else {}
         snapshot = Snapshot(
             step=step,
             problem=training.problem,
             batch=moved,
             parameters=parameters,
             gradient=gradient,
-            directions={OWN: own},
-            learning_rates={OWN: training.rates.current()},
+            directions={OWN: own, **updates},
+            learning_rates={OWN: training.rates.current(), **rates},
         )
         _put(parameters, before)
         try:
-            for direction, quantity, value in _observations(training, snapshot):
+            for direction, quantity, value in probing.observations(training, snapshot):
                 training.record(Measurement(step, seconds, direction, quantity, value))
         finally:
             _put(parameters, after)
     return loss
-
-
-def _observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
-    """What the clip did and what each probe says; a probe that fails costs its own rows, and its name is kept."""
-    if training.clip is not None and training.clip.last is not None:
-        last = training.clip.last
-        yield "", records.CLIPPED_FRACTION, int(last.clipped) / last.n
-        yield "", records.CLIP_THRESHOLD, float(last.threshold)
-    for name, measure in training.probes:
-        try:
-            with torch.enable_grad(), undisturbed(training.problem.model):
-                rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
-        except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on
-            traceback.print_exc()
-            training.state.failed_probes.setdefault(name, f"at step {snapshot.step}: {type(error).__name__}: {error}")
-        else:
-            yield from rows
 
 
 def _copies(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

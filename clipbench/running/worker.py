@@ -20,13 +20,16 @@ from torch import nn
 
 from clipbench import store
 from clipbench.budget import Ledger, Stopwatch
+from clipbench.contracts import Problem
 from clipbench.errors import DONE, STOPPED, StoreError
-from clipbench.records import Outcome, Run
+from clipbench.records import Arm, Outcome, Run
 from clipbench.running import checkpoint, liveness
 from clipbench.running.environment import observe, settle, synchronize
 from clipbench.running.equipment import build_optimizer, build_probes, build_problem, effective_options
+from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
-from clipbench.running.train import Ending, Training, train
+from clipbench.running.train import Ending, train
+from clipbench.running.training import State, Training
 
 CHECKPOINT_SECONDS = 60.0
 HEARTBEAT_SECONDS = 0.25
@@ -72,6 +75,9 @@ def _prepare(run: Run, device: torch.device, ledger: Ledger) -> Training:
         problem = build_problem(run, device)
     liveness.check(run.arm, problem)
     optimizer, clip = build_optimizer(run.arm, problem.model)
+    with ledger.row("ghosts"):
+        alive, failed = _ghosts_alive(run, problem)
+        ghosts = Ghosts(alive, problem.model) if alive else None
     torch.manual_seed(run.seed)  # what training itself draws, such as dropout
     return Training(
         problem=problem,
@@ -84,7 +90,24 @@ def _prepare(run: Run, device: torch.device, ledger: Ledger) -> Training:
         record=lambda _: None,
         watch=Stopwatch(partial(synchronize, device)),
         ledger=ledger,
+        ghosts=ghosts,
+        state=State(failed_probes=failed),
     )
+
+
+def _ghosts_alive(run: Run, problem: Problem) -> tuple[list[Arm], dict[str, str]]:
+    """The ghosts that are what they say, and why the others are not: those cost their own rows and not the run."""
+    alive: list[Arm] = []
+    failed: dict[str, str] = {}
+    for ghost in run.measure.ghosts:
+        try:
+            liveness.check(ghost, problem)
+        except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
+            traceback.print_exc()
+            failed[f"the ghost {ghost.name}"] = f"before step 0: {type(error).__name__}: {error}"
+        else:
+            alive.append(ghost)
+    return alive, failed
 
 
 class _Between:

@@ -75,6 +75,8 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     handed = by_place[: len(seam.arguments)]
     if len(handed) < len(seam.arguments) and not any(one["kind"] == "VAR_POSITIONAL" for one in parameters):
         return replace(entry, broken=f"it is not called with {', '.join(seam.arguments)} and options")
+    if kind == "optimizers" and described["closure"]:
+        return replace(entry, broken="its step() needs a closure, and clipbench steps without one")
     try:
         source = _source(described["files"])
     except OSError as error:

@@ -11,6 +11,7 @@ from clipbench.spec import choices
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
+from clipbench.spec.ghosts import Ghosts, ghosts, unsound
 from clipbench.spec.grid import Axis, label, points
 from clipbench.spec.models import ArmSettings, BudgetSettings, Clip, ScheduleSettings, SpecFile
 from clipbench.spec.overrides import overridden
@@ -25,7 +26,7 @@ class Spec:
     """A benchmark as it is meant: grids expanded, names looked up, defaults filled in.
 
     `device` may still be auto: what that is depends on the machine. `data` has, for each task that reads from
-    the user's disk, the name of what it reads.
+    the user's disk, the name of what it reads. `measure` is without the ghosts: those are a run's, by its arm.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Spec:
     budget: Budget
     seeds: tuple[int, ...]
     measure: Measure
+    ghosts: Ghosts = field(default_factory=Ghosts)
     target: float | None = None
     device: str = "auto"
     threads: int = 1
@@ -67,9 +69,11 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
     expanded_tasks, repeated = _tasks(document, _sound(chosen_tasks))
     by_arm = {name: _arms(name, chosen, document, written) for name, chosen in chosen_arms.items() if chosen}
     faults = [*repeated, *_repeated_arms(document, by_arm), *_unknown_baseline(document, by_arm)]
+    expanded_arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
+    tried = ghosts(written.measure.ghosts)
+    faults += unsound(document, tried, expanded_arms)
     if faults:
         raise SpecError(document.file, faults)
-    expanded_arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
     return Spec(
         name=Path(path).stem,
         question=document.question,
@@ -82,7 +86,9 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
             evaluate_every=written.evaluate.every,
             probe_every=written.measure.every,
             probes=tuple(_single(chosen) for _, chosen in _sound(chosen_probes)),
+            probe_at=tuple(sorted(written.measure.at or ())),
         ),
+        ghosts=tried,
         target=None if written.target is None else written.target.loss,
         device=written.device,
         threads=written.threads,

@@ -43,6 +43,13 @@ def _distinct(values: Sequence[float]) -> Sequence[float]:
     return values
 
 
+def _each_once(values: Sequence[Any]) -> Sequence[Any]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"{value} is here twice")
+    return values
+
+
 def _arm_name(name: str) -> str:
     if not name.strip() or name != name.strip() or not name.isprintable():
         raise ValueError("an arm's name is printable text without a blank at either end")
@@ -50,6 +57,7 @@ def _arm_name(name: str) -> str:
 
 
 Steps = Annotated[int, Field(ge=1)]
+BudgetFraction = Annotated[float, Field(gt=0, le=1)]
 ClipFraction = Annotated[float, Field(ge=0, lt=1)]
 ClipLimit = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -190,12 +198,37 @@ def _default_probes() -> list[str | Use]:
     return ["sharpness"]
 
 
+ArmNames = Annotated[
+    Annotated[Literal["all"], Tag("as a value")]
+    | Annotated[list[str], Field(min_length=1), AfterValidator(_each_once), Tag("as a list")],
+    _LIST_OR_VALUE,
+]
+
+
+class GhostSettings(BaseModel):
+    """Arms whose steps are tried, and undone, at every point of other arms' paths: `along` whose, and `of` whom."""
+
+    model_config = _CLOSED
+    along: ArmNames
+    of: ArmNames = "all"
+
+
 class MeasureSettings(BaseModel):
-    """Which probes to run, and every how many steps."""
+    """Which probes to run, and when: `every` so many steps, or `at` fractions of the budget, 1 being its last step."""
 
     model_config = _CLOSED
     every: Steps = 50
+    at: Annotated[list[BudgetFraction], Field(min_length=1), AfterValidator(_each_once)] | None = None
     probes: list[NameOrUse] = Field(default_factory=_default_probes)
+    ghosts: GhostSettings | None = None
+
+    @model_validator(mode="after")
+    def _every_or_at(self) -> "MeasureSettings":
+        if self.at is not None and "every" in self.model_fields_set:
+            raise ValueError("probes run `every` so many steps or `at` fractions of the budget, not both")
+        if self.ghosts is not None and not self.probes:
+            raise ValueError("`ghosts` are only seen by probes, and there are none; name some, or take the ghosts out")
+        return self
 
 
 class SpecFile(BaseModel):

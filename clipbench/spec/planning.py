@@ -1,6 +1,7 @@
 """From a spec to its runs, in the order in which they are made."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 from clipbench.data import SOURCES
@@ -40,7 +41,7 @@ def plan(spec: Spec, *, device: str, seeds: Sequence[int] | None = None) -> tupl
             arm=arm,
             budget=spec.budget,
             seed=seed,
-            measure=spec.measure,
+            measure=replace(spec.measure, ghosts=spec.ghosts.on_the_path_of(arm, spec.arms)),
             device=device,
             threads=spec.threads,
             data=data.get(task.use, ""),

@@ -69,7 +69,8 @@ def test_a_budget_ends_the_run_in_its_own_unit(tmp_path: Path, unit: str, amount
 
 
 def test_the_ledger_adds_up_to_the_wall_time_within_one_percent(tmp_path: Path) -> None:
-    outcome = make(make_run(steps=300, task=NOISY), tmp_path).outcome
+    measure = Measure(4, 5, (SHARPNESS,), ghosts=(arm("torch.optim:SGD", lr=0.01),))
+    outcome = make(make_run(steps=300, task=NOISY, measure=measure), tmp_path).outcome
     assert set(outcome.ledger) == set(LEDGER_ROWS)
     assert sum(outcome.ledger.values()) == pytest.approx(outcome.wall_seconds, rel=0.01)
     # The stopwatch and the ledger time the steps independently; the probed steps' looks are off both.
@@ -211,6 +212,24 @@ def test_what_a_probe_says_of_itself_is_kept_once(tmp_path: Path) -> None:
     )
     assert dict(record.outcome.remarks) == {"eye": ("by eye", "twice")}
     assert values(record, "rate") == dict.fromkeys([5, 10, 15], 0.005)
+
+
+def test_probes_look_at_the_steps_that_complete_the_given_fractions_of_the_budget(tmp_path: Path) -> None:
+    """At 40 steps, 5 % is complete after the second, 26 % in the course of the eleventh and all after the last."""
+    measure = Measure(4, 50, (SHARPNESS,), probe_at=(0.05, 0.26, 1.0))
+    record = make(make_run(steps=40, measure=measure), tmp_path)
+    assert list(values(record, "directional_sharpness")) == [1, 10, 39]
+
+
+def test_the_first_step_is_not_looked_at_but_the_one_after_it_is(tmp_path: Path) -> None:
+    measure = Measure(4, 50, (SHARPNESS,), probe_at=(0.001, 0.002, 0.5))
+    assert list(values(make(make_run(steps=20, measure=measure), tmp_path), "directional_sharpness")) == [1, 9]
+
+
+def test_fractions_of_a_budget_in_samples_are_completed_by_samples(tmp_path: Path) -> None:
+    measure = Measure(4, 50, (SHARPNESS,), probe_at=(0.5,))
+    made = make_run(budget=Budget(30, "samples"), measure=measure)
+    assert list(values(make(made, tmp_path), "directional_sharpness")) == [14]
 
 
 def test_parameters_move_in_every_timed_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

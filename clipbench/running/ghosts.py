@@ -1,0 +1,152 @@
+"""The ghosts of a run: other arms that see its gradients at every step, and whose own steps are undone."""
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from clipbench.errors import ClipbenchError
+from clipbench.geometry.ghosts import HeldPoint, Update
+from clipbench.records import Arm
+from clipbench.running.equipment import Clip, build_optimizer, state_bytes, trainable
+from clipbench.running.evaluation import device_of
+from clipbench.running.schedule import ScheduledRates
+
+HOST = torch.device("cpu")
+FreeBytes = Callable[[torch.device], int]
+
+
+def free_bytes(device: torch.device) -> int:
+    """What may still be had on a device; what torch keeps for itself without using it counts as free."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return int(psutil.virtual_memory().available)
+
+
+@dataclass
+class _Ghost:
+    optimizer: torch.optim.Optimizer
+    clip: Clip | None
+    rates: ScheduledRates
+    away: dict[tuple[Tensor, str], torch.device] = field(default_factory=dict)  # where offloaded state belongs
+
+    def fetch(self) -> None:
+        """Bring offloaded state back to where its optimizer wants it."""
+        for (parameter, name), device in self.away.items():
+            self.optimizer.state[parameter][name] = self.optimizer.state[parameter][name].to(device)
+        self.away = {}
+
+    def send_home(self) -> None:
+        for parameter, state in self.optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.device != HOST:
+                    self.away[parameter, name] = value.device
+                    state[name] = value.to(HOST)
+
+
+class Ghosts:
+    """Optimizers with states of their own over a model that they never move.
+
+    At each step every ghost gets the run's true gradient, steps by its arm's clip and schedule, and is undone. A
+    ghost that raises is left out from then on, with the reason in `failed`; the run and the others go on.
+
+    On a GPU whose memory the ghosts' states and updates would fill, they are kept in the host's, and `offloaded` is
+    True: slower, and the same bits.
+
+    Args:
+        arms: each ghost's arm; its name is the name of its direction.
+        model: what the run trains.
+        free: how many bytes a device has left, asked while the ghosts take their first step.
+
+    Raises:
+        ClipbenchError: at the first step, where the ghosts do not fit in memory: it says how many do.
+    """
+
+    def __init__(self, arms: Sequence[Arm], model: nn.Module, *, free: FreeBytes = free_bytes) -> None:
+        self._device, self._free = device_of(model), free
+        self._parameters = trainable(model)
+        self._point = HeldPoint(self._parameters)
+        self._ghosts: dict[str, _Ghost] = {}
+        for arm in arms:
+            optimizer, clip = build_optimizer(arm, model)
+            self._ghosts[arm.name] = _Ghost(optimizer, clip, ScheduledRates(optimizer, arm.schedule))
+        self._measured_room = False
+        self.offloaded = False
+        self.failed: dict[str, str] = {}
+
+    def set_rates(self, progress: float) -> None:
+        for ghost in self._ghosts.values():
+            ghost.rates.set(progress)
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        return {name: ghost.rates.current() for name, ghost in self._ghosts.items()}
+
+    @property
+    def clips(self) -> dict[str, Clip]:
+        return {name: ghost.clip for name, ghost in self._ghosts.items() if ghost.clip is not None}
+
+    def step(self, *, read: bool) -> dict[str, Update]:
+        """Let every ghost step from here, with the gradients as they are; their updates by name if they are read."""
+        self._point.hold()
+        updates: dict[str, Update] = {}
+        for name, ghost in list(self._ghosts.items()):
+            try:
+                ghost.fetch()
+                if read:
+                    updates[name] = self._point.tried(ghost.optimizer, home=HOST if self.offloaded else None)
+                else:
+                    self._point.passed(ghost.optimizer)
+            except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
+                traceback.print_exc()
+                self.failed[name] = f"{type(error).__name__}: {error}"
+                del self._ghosts[name]
+                continue
+            if self.offloaded:
+                ghost.send_home()
+            if not self._measured_room:
+                self._find_room(name)
+        self._measured_room = True
+        return updates
+
+    def _find_room(self, latest: str) -> None:
+        """After a ghost's first step: do those that have not stepped yet, and everybody's updates, still fit?
+
+        Those to come are taken to be as large as the largest until now; each also has an update of the model's size.
+        """
+        names = list(self._ghosts)
+        stepped = names[: names.index(latest) + 1]
+        sizes = [state_bytes(self._ghosts[name].optimizer) for name in stepped]
+        update = sum(parameter.nbytes for parameter in self._parameters.values())
+        needed = (len(names) - len(stepped)) * max(sizes) + len(names) * update
+        room = self._free(HOST if self.offloaded else self._device)
+        if needed <= room:
+            return
+        whole = sum(sizes) + needed
+        if not self.offloaded and self._device != HOST and whole <= self._free(HOST):
+            self.offloaded = True
+            for name in stepped:
+                self._ghosts[name].send_home()
+            return
+        each = max(sizes) + update
+        fit = max(0, int((room + sum(sizes)) // each))
+        raise ClipbenchError(
+            f"{fit} of {len(names)} ghosts fit in memory: each takes about {each / 2**20:.1f} MiB for its state and "
+            f"its update, and {room / 2**20:.1f} MiB are free",
+            where="measure.ghosts",
+            remedy="name fewer under `of`",
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: ghost.optimizer.state_dict() for name, ghost in self._ghosts.items()}
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """A ghost without a state had failed before it was saved, and is left out again."""
+        self._ghosts = {name: ghost for name, ghost in self._ghosts.items() if name in states}
+        for name, ghost in self._ghosts.items():
+            ghost.optimizer.load_state_dict(states[name])

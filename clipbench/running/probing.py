@@ -1,0 +1,48 @@
+"""What the probes see of a step, and when they look."""
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from clipbench import records
+from clipbench.contracts import Batch, Snapshot
+from clipbench.geometry.undisturbed import undisturbed
+from clipbench.running.training import Training
+
+
+def are_due(training: Training, batch: Batch) -> bool:
+    """Whether the coming step is one to look at.
+
+    Never step 0: there a new optimizer's averages are empty, and its update is unlike all that follow. Of a budget in
+    seconds the end can only be foreseen: a last step that is slower than the one before it passes unseen.
+    """
+    state, measure = training.state, training.measure
+    if state.spent.steps == 0:
+        return False
+    if not measure.probe_at:
+        return state.spent.steps % measure.probe_every == 0
+    completed = sum(fraction <= training.progress_after(batch) for fraction in measure.probe_at)
+    due = completed > state.points_probed
+    state.points_probed = completed
+    return due
+
+
+def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
+    """What the clip did and what each probe says; a probe that fails costs its own rows, and its name is kept."""
+    clips = {"": training.clip, **(training.ghosts.clips if training.ghosts else {})}
+    for direction, clip in clips.items():
+        if clip is not None and clip.last is not None:
+            yield direction, records.CLIPPED_FRACTION, int(clip.last.clipped) / clip.last.n
+            yield direction, records.CLIP_THRESHOLD, float(clip.last.threshold)
+    for name, measure in training.probes:
+        try:
+            with torch.enable_grad(), undisturbed(training.problem.model):
+                rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
+        except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on
+            traceback.print_exc()
+            training.state.failed_probes.setdefault(name, f"at step {snapshot.step}: {type(error).__name__}: {error}")
+        else:
+            yield from rows

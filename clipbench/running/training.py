@@ -1,0 +1,72 @@
+"""The live parts of one run, and what it has accumulated: what the loop works on and a checkpoint keeps."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from clipbench.budget import Budget, Ledger, Spent, Stopwatch
+from clipbench.contracts import Batch, Problem, Recorder
+from clipbench.records import Measure, Measurement
+from clipbench.running.equipment import Clip
+from clipbench.running.equipment import Measure as ProbeMeasure
+from clipbench.running.ghosts import Ghosts
+from clipbench.running.schedule import ScheduledRates
+
+
+@dataclass
+class State:
+    """What a run has accumulated, beside weights and optimizer state: all of it goes into a checkpoint."""
+
+    spent: Spent = field(default_factory=Spent)
+    step_seconds: list[float] = field(default_factory=list)
+    loss_sum: float = 0.0  # of the mini-batches since the last evaluation
+    loss_count: int = 0
+    first_eval_loss: float = math.nan
+    last_eval_loss: float = math.nan
+    wall_seconds: float = 0.0  # of the processes that worked on this run before this one
+    points_probed: int = 0  # of `probe_at`
+    failed_probes: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the probes
+
+    def remark(self, probe: str, text: str) -> None:
+        said = self.remarks.get(probe, ())
+        if text not in said:
+            self.remarks[probe] = (*said, text)
+
+
+@dataclass
+class Training:
+    """The live parts of one run."""
+
+    problem: Problem
+    optimizer: torch.optim.Optimizer
+    clip: Clip | None
+    rates: ScheduledRates
+    budget: Budget
+    measure: Measure
+    probes: Sequence[tuple[str, ProbeMeasure]]
+    record: Recorder
+    watch: Stopwatch
+    ledger: Ledger
+    ghosts: Ghosts | None = None
+    state: State = field(default_factory=State)
+
+    @property
+    def progress(self) -> float:
+        return self.budget.progress(self.state.spent)
+
+    def note(self, quantity: str, value: float, *, direction: str = "") -> None:
+        spent = self.state.spent
+        self.record(Measurement(spent.steps, spent.seconds, direction, quantity, value))
+
+    def progress_after(self, batch: Batch) -> float:
+        """Progress at the end of a coming step on `batch`.
+
+        How long a step takes is only known from the last one; before there is one, a thousandth of the budget is
+        assumed.
+        """
+        state, budget = self.state, self.budget
+        seconds = state.step_seconds[-1] if state.step_seconds else budget.amount / 1000
+        return budget.progress(state.spent.after_step(batch.samples, tokens=batch.tokens or 0, seconds=seconds))

@@ -1,0 +1,54 @@
+"""Ghosts in a spec: along whose paths, and whose steps are tried there."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from clipbench.errors import Fault
+from clipbench.records import OWN, Arm
+from clipbench.spec.document import Document
+from clipbench.spec.models import GhostSettings
+from clipbench.spec.wording import nearest
+
+
+@dataclass(frozen=True)
+class Ghosts:
+    """Which arms' runs carry ghosts and which arms' steps these are, by name as written or of one arm of a grid.
+
+    None stands for all arms. An arm is no ghost on its own path: its step there is the one that it takes.
+    """
+
+    along: tuple[str, ...] | None = ()
+    of: tuple[str, ...] | None = None
+
+    def on_the_path_of(self, arm: Arm, arms: Sequence[Arm]) -> tuple[Arm, ...]:
+        if not _named(arm, self.along):
+            return ()
+        return tuple(other for other in arms if other.name != arm.name and _named(other, self.of))
+
+
+def _named(arm: Arm, names: Iterable[str] | None) -> bool:
+    return names is None or any(arm.name == name or arm.name.startswith(f"{name}[") for name in names)
+
+
+def ghosts(written: GhostSettings | None) -> Ghosts:
+    if written is None:
+        return Ghosts()
+    return Ghosts(*(None if named == "all" else tuple(named) for named in (written.along, written.of)))
+
+
+def unsound(document: Document, ghosts: Ghosts, arms: Sequence[Arm]) -> list[Fault]:
+    """Names that no arm has, and an arm whose steps could not be told from a run's own."""
+    found = [
+        document.fault(("measure", "ghosts", key, place), f"there is no arm {name!r}; {nearest(name, _names(arms))}")
+        for key, names in (("along", ghosts.along), ("of", ghosts.of))
+        for place, name in enumerate(names or ())
+        if not any(_named(arm, [name]) for arm in arms)
+    ]
+    if ghosts.along != () and any(arm.name == OWN and _named(arm, ghosts.of) for arm in arms):
+        message = f"{OWN!r} is how a run's own steps are called, so no ghost can have that name; rename the arm"
+        found.append(document.fault(("optimizers", OWN), message, key=True))
+    return found
+
+
+def _names(arms: Iterable[Arm]) -> list[str]:
+    return list(dict.fromkeys(name for arm in arms for name in (arm.name.partition("[")[0], arm.name)))

@@ -1,0 +1,204 @@
+"""Ghosts along a run: they see its gradients, leave no trace, and cost their own rows alone."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from making import SHARPNESS, make_run
+from torch import nn
+
+from clipbench import store
+from clipbench.errors import ClipbenchError
+from clipbench.records import OWN, Arm, Choice, ClipSettings, Measure, Measurement, Record, Run, Schedule
+from clipbench.running import ghosts
+from clipbench.running.ghosts import Ghosts
+from clipbench.running.worker import work
+
+NOISY = Choice("noisy", "noisy", "faulty:noisy")
+NORMS = Choice("norms", "norms", "clipbench.probes.norms:measure")
+MEASURE = Measure(4, 5, (SHARPNESS, NORMS))
+
+
+def arm(name: str, target: str, clip: ClipSettings | None = None, **options: Any) -> Arm:
+    return Arm(name, Choice(target, target, target, options), clip)
+
+
+ADAM = arm("adam", "torch.optim:Adam", lr=0.01)
+ARMS = {
+    "sgd": arm("a", "clipbench.optimizers.sgd:build", lr=0.01, momentum=0.9, dampening=0.9),
+    "sgd with a clip": arm("a", "torch.optim:SGD", ClipSettings(0.3), lr=0.01, momentum=0.9),
+    "the numerator clipped": arm("a", "torch.optim:Adam", ClipSettings(0.3, of="numerator"), lr=0.01),
+    "the update clipped": arm("a", "torch.optim:AdamW", ClipSettings(0.3, of="update"), lr=0.01),
+    "a fixed threshold": arm("a", "torch.optim:SGD", ClipSettings(threshold=0.01), lr=0.01),
+    "adafactor": arm("a", "clipbench.optimizers.adafactor:build", lr=0.01),
+    "lion": arm("a", "clipbench.optimizers.lion:build", lr=0.01),
+    "sign": arm("a", "clipbench.optimizers.signsgd:build", lr=0.01),
+    "normalized": arm("a", "clipbench.optimizers.normalized_sgd:build", lr=0.01),
+    "a schedule": replace(arm("a", "torch.optim:Adam", lr=0.01), schedule=Schedule("cosine", warmup=0.2)),
+}
+
+
+def make(run: Run, results: Path, *, stop: Callable[[], bool] = lambda: False) -> Record:
+    folder = store.folder_of(run, results)
+    store.describe(run, folder)
+    work(folder, device="cpu", side_by_side=1, stop=stop)
+    return store.read(folder)
+
+
+def rows(record: Record, direction: str) -> list[tuple[int, str, float]]:
+    return [(row.step, row.quantity, row.value) for row in record.measurements if row.direction == direction]
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_ghost_of_the_trained_arm_goes_its_way_bit_for_bit(tmp_path: Path, name: str) -> None:
+    itself = replace(ARMS[name], name="itself")
+    record = make(make_run(steps=21, task=NOISY, arm=ARMS[name], measure=replace(MEASURE, ghosts=(itself,))), tmp_path)
+    own = rows(record, OWN)
+    assert {step for step, _, _ in own} == {5, 10, 15, 20}
+    assert [row for row in rows(record, "itself") if not row[1].startswith("clip")] == own
+
+
+def test_a_run_with_ghosts_ends_where_it_ends_without(tmp_path: Path) -> None:
+    haunted = replace(MEASURE, ghosts=tuple(replace(each, name=name) for name, each in ARMS.items()))
+    with_ghosts, without = (make(make_run(steps=17, task=NOISY, measure=m), tmp_path) for m in (haunted, MEASURE))
+    assert with_ghosts.outcome is not None
+    assert without.outcome is not None
+    assert with_ghosts.outcome.failed_probes == {}
+    assert with_ghosts.outcome.weights_sha256 == without.outcome.weights_sha256
+    assert rows(with_ghosts, OWN) == rows(without, OWN)
+    assert {row.direction for row in with_ghosts.measurements} == {"", OWN, *ARMS}
+
+
+def test_a_ghosts_clip_is_recorded_under_its_name(tmp_path: Path) -> None:
+    ghost = arm("clipped", "torch.optim:SGD", ClipSettings(0.25), lr=0.01)
+    record = make(make_run(steps=6, measure=replace(MEASURE, ghosts=(ghost,))), tmp_path)
+    assert (5, "clipped_fraction", 0.25) in rows(record, "clipped")
+    assert not [row for row in rows(record, "") if row[1] == "clipped_fraction"]
+
+
+def test_a_probe_is_told_the_rate_of_each_ghost(tmp_path: Path) -> None:
+    rate = Choice("rates", "rates", f"{__name__}:rates")
+    ghost = replace(ARMS["a schedule"], name="later", schedule=Schedule("linear"))
+    measure = Measure(4, 5, (rate,), ghosts=(ghost,))
+    measured = make(make_run(steps=10, measure=measure), tmp_path).measurements
+    assert [(row.direction, row.value) for row in measured if row.quantity == "rate"] == [
+        (OWN, 0.005),
+        ("later", pytest.approx(0.01 * (1 - 5.5 / 10))),
+    ]
+
+
+def rates(snapshot: Any) -> Iterator[tuple[str, str, float]]:
+    for name in snapshot.directions:
+        yield name, "rate", snapshot.learning_rates[name]
+
+
+@pytest.mark.parametrize("stop_at", [3, 8])
+def test_an_interrupted_run_goes_on_with_its_ghosts_as_they_were(tmp_path: Path, stop_at: int) -> None:
+    run = make_run(steps=17, task=NOISY, measure=replace(MEASURE, ghosts=(ADAM, replace(ARMS["lion"], name="lion"))))
+    whole = make(run, tmp_path / "whole")
+    calls = iter(range(100))
+    stopped = make(run, tmp_path / "stopped", stop=lambda: next(calls) == stop_at)
+    assert stopped.outcome is None
+    resumed = make(run, tmp_path / "stopped")
+
+    def values(record: Record) -> list[Measurement]:
+        return [replace(row, seconds=0.0) for row in record.measurements]
+
+    assert values(resumed) == values(whole)
+
+
+class FailsLater(torch.optim.SGD):
+    """Moves the weights and fails at its seventh step in a run; the check of life takes three."""
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        super().step(closure)
+        count = self.state.setdefault("count", {"n": 0})
+        count["n"] += 1
+        if count["n"] == 7:
+            raise RuntimeError("seven is enough")
+
+
+@pytest.mark.parametrize("stop_at", [None, 8])
+def test_a_ghost_that_fails_costs_its_own_rows_and_is_named(
+    tmp_path: Path, stop_at: int | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ghost = Arm("weak", Choice("weak", "weak", f"{__name__}:FailsLater", {"lr": 0.01}))
+    run = make_run(steps=17, measure=replace(MEASURE, ghosts=(ghost, ADAM)))
+    calls = iter(range(100))
+    if stop_at is not None:
+        make(run, tmp_path, stop=lambda: next(calls) == stop_at)
+    record = make(run, tmp_path)
+    assert record.outcome is not None
+    assert record.outcome.status == "finished"
+    assert dict(record.outcome.failed_probes) == {"the ghost weak": "at step 6: RuntimeError: seven is enough"}
+    assert {step for step, _, _ in rows(record, "weak")} == {5}
+    assert {step for step, _, _ in rows(record, "adam")} == {5, 10, 15}
+    assert "seven is enough" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ghost", "reason"),
+    [
+        (arm("dead", "faulty:Unmoving", lr=0.1), "no parameter moved"),
+        (arm("dead", "torch.optim:SGD", lr=-1.0), "Invalid learning rate"),
+        (arm("dead", "torch.optim:LBFGS", lr=0.1), "needs a closure"),
+    ],
+)
+def test_a_ghost_that_is_not_alive_is_named_and_the_run_goes_on(
+    tmp_path: Path, ghost: Arm, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = make(make_run(steps=6, measure=replace(MEASURE, ghosts=(ghost, ADAM))), tmp_path)
+    assert record.outcome is not None
+    assert record.outcome.status == "finished"
+    assert reason in record.outcome.failed_probes["the ghost dead"]
+    assert rows(record, "adam")
+    assert not rows(record, "dead")
+    assert "Traceback" in capfd.readouterr().err
+
+
+def with_gradients() -> nn.Module:
+    model = nn.Linear(64, 64)
+    model(torch.ones(64)).square().sum().backward()
+    return model
+
+
+def test_more_ghosts_than_memory_says_how_many_fit() -> None:
+    """Adam holds two tensors of the model's size and its update is a third; the first state is there already."""
+    adams = [replace(ADAM, name=f"adam {i}") for i in range(10)]
+    model = with_gradients()
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    crowd = Ghosts(adams, model, free=lambda _: 3 * 3 * size - 2 * size + 1000)
+    with pytest.raises(ClipbenchError, match=r"3 of 10 ghosts fit in memory: each takes about 0\.0 MiB"):
+        crowd.step(read=False)
+
+
+def test_ghosts_that_fit_are_asked_once_and_step_on() -> None:
+    asked: list[torch.device] = []
+
+    def free(device: torch.device) -> int:
+        asked.append(device)
+        return 2**30
+
+    both = Ghosts([ADAM, replace(ARMS["lion"], name="lion")], with_gradients(), free=free)
+    both.step(read=False)
+    assert set(both.step(read=True)) == {"adam", "lion"}
+    assert len(asked) == 2
+
+
+def test_states_that_would_fill_the_device_are_kept_in_the_hosts_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model lies on the CPU and the host is told apart from it: what counts is that the states travel."""
+    monkeypatch.setattr(ghosts, "HOST", torch.device("cpu", 0))  # not equal to torch.device("cpu")
+    arms = [ADAM, replace(ARMS["the numerator clipped"], name="clipped")]
+    model = with_gradients()
+    roomy = Ghosts(arms, model, free=lambda _: 2**30)
+    narrow = Ghosts(arms, model, free=lambda device: 0 if device.index is None else 2**30)
+    for _ in range(3):
+        expected, found = roomy.step(read=True), narrow.step(read=True)
+        assert all(torch.equal(expected[n][p], found[n][p]) for n in expected for p in expected[n])
+    assert narrow.offloaded
+    assert not roomy.offloaded
+    away = [ghost.away for ghost in narrow._ghosts.values()]
+    assert all(len(each) >= 4 for each in away)  # two moments of two parameters
