@@ -14,11 +14,16 @@ from clipbench.spec.wording import nearest
 class Ghosts:
     """Which arms' runs carry ghosts and which arms' steps these are, by name as written or of one arm of a grid.
 
-    None stands for all arms. An arm is no ghost on its own path: its step there is the one that it takes.
+    None stands for all arms. An arm is no ghost on its own path: its step there is the one that it takes. `only` leaves
+    out the runs of the arms that are not among `along`.
     """
 
     along: tuple[str, ...] | None = ()
     of: tuple[str, ...] | None = None
+    only: bool = False
+
+    def has_runs(self, arm: Arm) -> bool:
+        return not self.only or _named(arm, self.along)
 
     def on_the_path_of(self, arm: Arm, arms: Sequence[Arm]) -> tuple[Arm, ...]:
         if not _named(arm, self.along):
@@ -33,11 +38,12 @@ def _named(arm: Arm, names: Iterable[str] | None) -> bool:
 def ghosts(written: GhostSettings | None) -> Ghosts:
     if written is None:
         return Ghosts()
-    return Ghosts(*(None if named == "all" else tuple(named) for named in (written.along, written.of)))
+    along, of = (None if named == "all" else tuple(named) for named in (written.along, written.of))
+    return Ghosts(along, of, written.only)
 
 
-def unsound(document: Document, ghosts: Ghosts, arms: Sequence[Arm]) -> list[Fault]:
-    """Names that no arm has, and an arm whose steps could not be told from a run's own."""
+def unsound(document: Document, ghosts: Ghosts, arms: Sequence[Arm], *, baseline: str) -> list[Fault]:
+    """Names that no arm has, an arm whose steps could not be told from a run's own, and a baseline without runs."""
     found = [
         document.fault(("measure", "ghosts", key, place), f"there is no arm {name!r}; {nearest(name, _names(arms))}")
         for key, names in (("along", ghosts.along), ("of", ghosts.of))
@@ -47,6 +53,9 @@ def unsound(document: Document, ghosts: Ghosts, arms: Sequence[Arm]) -> list[Fau
     if ghosts.along != () and any(arm.name == OWN and _named(arm, ghosts.of) for arm in arms):
         message = f"{OWN!r} is how a run's own steps are called, so no ghost can have that name; rename the arm"
         found.append(document.fault(("optimizers", OWN), message, key=True))
+    if not found and any(arm.name == baseline and not ghosts.has_runs(arm) for arm in arms):
+        message = f"the baseline, {baseline!r}, is only a ghost and has no runs; put it under `along`, or name another"
+        found.append(document.fault(("measure", "ghosts", "along"), message))
     return found
 
 

@@ -71,7 +71,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
     faults = [*repeated, *_repeated_arms(document, by_arm), *_unknown_baseline(document, by_arm)]
     expanded_arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
     tried = ghosts(written.measure.ghosts)
-    faults += unsound(document, tried, expanded_arms)
+    baseline = written.baseline if written.baseline is not None else expanded_arms[0].name
+    faults += unsound(document, tried, expanded_arms, baseline=baseline)
     if faults:
         raise SpecError(document.file, faults)
     return Spec(
@@ -79,7 +80,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
         question=document.question,
         tasks=expanded_tasks,
         arms=expanded_arms,
-        baseline=written.baseline if written.baseline is not None else expanded_arms[0].name,
+        baseline=baseline,
         budget=_budget(written.budget),
         seeds=written.seeds,
         measure=Measure(

@@ -206,11 +206,15 @@ ArmNames = Annotated[
 
 
 class GhostSettings(BaseModel):
-    """Arms whose steps are tried, and undone, at every point of other arms' paths: `along` whose, and `of` whom."""
+    """Arms whose steps are tried, and undone, at every point of other arms' paths: `along` whose, and `of` whom.
+
+    `only`: the arms that are not among `along` make no runs of their own.
+    """
 
     model_config = _CLOSED
     along: ArmNames
     of: ArmNames = "all"
+    only: bool = False
 
 
 class MeasureSettings(BaseModel):

@@ -47,6 +47,7 @@ def plan(spec: Spec, *, device: str, seeds: Sequence[int] | None = None) -> tupl
             data=data.get(task.use, ""),
         )
         for seed, task, arm in product(chosen, spec.tasks, spec.arms)
+        if spec.ghosts.has_runs(arm)
     )
 
 

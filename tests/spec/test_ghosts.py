@@ -37,6 +37,13 @@ def test_a_grid_is_meant_whole_by_its_name_and_one_arm_of_it_by_its_own(bench: B
     assert ghosts_of(plan(one, device="cpu")) == {"slow[lr=0.1]": ["slow[lr=0.2]"], "slow[lr=0.2]": [], "fast": []}
 
 
+def test_arms_that_are_only_ghosts_make_no_runs(bench: Bench) -> None:
+    spec = bench.load(GRID + "baseline: fast\nmeasure: {ghosts: {along: [fast], only: true}}\n")
+    runs = plan(spec, device="cpu")
+    assert ghosts_of(runs) == {"fast": ["slow[lr=0.1]", "slow[lr=0.2]"]}
+    assert len(runs) == 2
+
+
 def test_a_run_with_ghosts_is_another_run(bench: Bench) -> None:
     without = plan(bench.load(), device="cpu")
     haunted = plan(bench.load(MINIMAL + "measure: {ghosts: {along: [slow]}}\n"), device="cpu")
@@ -58,6 +65,7 @@ def test_points_of_the_budget_take_the_place_of_a_cadence(bench: Bench) -> None:
         ("{ghosts: {along: []}}", "8:27: measure.ghosts.along: "),
         ("{ghosts: {along: [slow, slow]}}", "8:27: measure.ghosts.along: slow is here twice"),
         ("{ghosts: {of: all}}", "8:11: measure.ghosts: the key 'along' is missing"),
+        ("{ghosts: {along: [fast], only: true}}", "8:27: measure.ghosts.along: the baseline, 'slow', is only a ghost"),
         ("{probes: [], ghosts: {along: all}}", "8:10: measure: `ghosts` are only seen by probes"),
         ("{every: 5, at: [0.5]}", "8:10: measure: probes run `every` so many steps or `at` fractions"),
         ("{at: [0]}", "8:16: measure.at.0: must be above 0"),

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -188,7 +187,7 @@ def test_a_spec_of_real_names_is_read(tmp_path: Path) -> None:
     assert spec.data == {"code_lm": "python_stdlib"}
 
 
-def test_reading_a_spec_is_quick_and_never_imports_torch(tmp_path: Path) -> None:
+def test_reading_a_spec_imports_nothing_that_is_slow_to_import(tmp_path: Path) -> None:
     path = tmp_path / "real.yaml"
     path.write_text(REAL)
     script = (
@@ -196,10 +195,4 @@ def test_reading_a_spec_is_quick_and_never_imports_torch(tmp_path: Path) -> None
         f"spec = load({str(path)!r})\nplan(spec, device='cpu'), question(spec), json_schema()\n"
         "assert not {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
     )
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", script], check=True)
-        seconds.append(time.perf_counter() - start)
-    # It takes about 0.3 s; the bound is for a busy machine, and torch alone takes longer than that.
-    assert min(seconds) < 1.0
+    subprocess.run([sys.executable, "-c", script], check=True)
