@@ -21,22 +21,31 @@ SMALL = 8_192
 DEVIATIONS = 4.0
 
 
-def kth_largest_key(arrays: Sequence[Keys], k: int) -> int:
-    """The key at 0-based index k of all keys in descending order.
+def kth_largest_and_larger(arrays: Sequence[Keys], k: int, *, infinity: int) -> tuple[int, int]:
+    """The key at 0-based index k of all keys in descending order, and how many coordinates are larger.
+
+    The count costs no pass of its own: it follows from the rank. A NaN is not larger than a number, nor a number than
+    a NaN.
 
     Args:
         arrays: as `key_arrays` gives them, of one integer type; sign bits are ignored.
         k: at least 0 and below the number of coordinates.
+        infinity: the key of an infinite coordinate; what is above it is a NaN.
     """
-    n = sum(array.size for array in arrays)
+    n, mask = sum(array.size for array in arrays), np.iinfo(arrays[0].dtype).max
     if n <= SMALL:
-        keys = np.concatenate(arrays) & np.iinfo(arrays[0].dtype).max
-        keys.partition(n - 1 - k)
-        return int(keys[n - 1 - k])
-    found = _within(arrays, k, *_bracket(arrays, k, n=n))
+        keys, place = np.concatenate(arrays) & mask, n - 1 - k
+        keys.partition(place)
+        return int(keys[place]), _count_larger(keys[place + 1 :], int(keys[place]), infinity)
+    found = _within(arrays, k, *_bracket(arrays, k, n=n), infinity)
     if found is not None:
         return found
-    return int(kth_largest_by_digits(counts_of_arrays(arrays), k, width=arrays[0].itemsize))
+    key = int(kth_largest_by_digits(counts_of_arrays(arrays), k, width=arrays[0].itemsize))
+    return key, sum(_count_larger(block & mask, key, infinity) for block in blocks(arrays))
+
+
+def _count_larger(keys: Keys, key: int, infinity: int) -> int:
+    return int(np.count_nonzero((keys > key) & (keys <= infinity)))
 
 
 def sample_stride(n: int) -> int:
@@ -86,19 +95,24 @@ def _bracket(arrays: Sequence[Keys], k: int, *, n: int) -> tuple[int, int, int]:
     return low, high, room_inside((first, last), n=n, m=m)
 
 
-def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int) -> int | None:
-    """The k-th largest key if it is between low and high and no more than `room` keys are; else None."""
+def _within(
+    arrays: Sequence[Keys], k: int, low: int, high: int, room: int, infinity: int
+) -> tuple[int, int] | None:
+    """The k-th largest key and how many are larger, if it is between low and high with at most `room`; else None."""
     dtype = arrays[0].dtype
-    mask = np.iinfo(dtype).max
+    mask, lowest, highest = (dtype.type(key) for key in (np.iinfo(dtype).max, low, high))
     masked, reaches, exceeds = np.empty(BLOCK, dtype), np.empty(BLOCK, np.bool_), np.empty(BLOCK, np.bool_)
     inside = np.empty(0 if low == high else room, dtype)
-    above = between = 0
+    above = between = nans = 0
     for block in blocks(arrays):
         size = block.size
         keys = np.bitwise_and(block, mask, out=masked[:size])
-        at_least = np.greater_equal(keys, low, out=reaches[:size])
-        beyond = np.greater(keys, high, out=exceeds[:size])
-        above += int(np.count_nonzero(beyond))
+        at_least = np.greater_equal(keys, lowest, out=reaches[:size])
+        beyond = np.greater(keys, highest, out=exceeds[:size])
+        found = int(np.count_nonzero(beyond))
+        if found and keys.max() > infinity:
+            nans += int(np.count_nonzero(keys > max(high, infinity)))
+        above += found
         np.not_equal(at_least, beyond, out=at_least)
         if low == high:
             between += int(np.count_nonzero(at_least))
@@ -112,7 +126,8 @@ def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int) -> i
     if not 0 <= place < between:
         return None
     if low == high:
-        return low
+        return low, above - nans
     keys = inside[:between]
     keys.partition(place)
-    return int(keys[place])
+    key = int(keys[place])
+    return key, above - nans + _count_larger(keys[place + 1 :], key, infinity)

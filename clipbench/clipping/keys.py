@@ -20,8 +20,11 @@ _SAME_WIDTH = {
 }
 FLOATS = tuple(_SAME_WIDTH)
 
-# In elements: 128 KiB of float32, so that a block and what is made of it stay in a core's second cache.
-BLOCK = 32_768
+# The key of an infinite coordinate; those above it are NaNs.
+INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80, torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
+
+# In elements: 256 KiB of float32, so that a block and what is made of it stay in a core's second cache.
+BLOCK = 65_536
 # Up to so many coordinates in all, several tensors are copied into one: that takes less time than to look at each.
 FEW = 250_000
 

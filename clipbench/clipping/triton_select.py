@@ -22,14 +22,13 @@ import triton.language as tl
 from torch import Tensor
 
 from clipbench.clipping.bracket import room_inside, sample_ranks, sample_stride
+from clipbench.clipping.keys import INFINITY
 from clipbench.clipping.triton_table import LANES, ROWS, WARPS, on, programs, table_of, tensor_of, to_device
 
 # Up to here a sample and its sort cost more than they save: everything is collected.
 SMALL = 1 << 18
 DIGIT = tl.constexpr(8)
 BINS = tl.constexpr(256)
-
-INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80, torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
 
 # The sheet: counts above and between, of NaNs, the two results, a pair (index, leading bits) for each digit found;
 # from COUNTS on the counts of each digit, one digit for each byte of a key; then the index k and the table.
