@@ -20,6 +20,9 @@ SMALL = 8_192
 # four times as long, while a fifth standard error would make every call collect a quarter more.
 DEVIATIONS = 4.0
 
+# NumPy has no bfloat16, and is slow with float16.
+_FLOATS = {np.dtype(np.int32): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.float64)}
+
 
 def kth_largest_and_larger(arrays: Sequence[Keys], k: int, *, infinity: int) -> tuple[int, int]:
     """The key at 0-based index k of all keys in descending order, and how many coordinates are larger.
@@ -95,39 +98,53 @@ def _bracket(arrays: Sequence[Keys], k: int, *, n: int) -> tuple[int, int, int]:
     return low, high, room_inside((first, last), n=n, m=m)
 
 
-def _within(
-    arrays: Sequence[Keys], k: int, low: int, high: int, room: int, infinity: int
-) -> tuple[int, int] | None:
+def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int, infinity: int) -> tuple[int, int] | None:
     """The k-th largest key and how many are larger, if it is between low and high with at most `room`; else None."""
+    if low == high:
+        return _is_it(arrays, k, low, infinity)
     dtype = arrays[0].dtype
     mask, lowest, highest = (dtype.type(key) for key in (np.iinfo(dtype).max, low, high))
     masked, reaches, exceeds = np.empty(BLOCK, dtype), np.empty(BLOCK, np.bool_), np.empty(BLOCK, np.bool_)
-    inside = np.empty(0 if low == high else room, dtype)
-    above = between = nans = 0
+    # Compared as floats, a NaN exceeds nothing: it is collected with those between, and needs no look of its own. Where
+    # a processor takes subnormal floats for zeros, some of them are collected as well, and still none is lost.
+    floats = _FLOATS.get(dtype, dtype)
+    compared, limit = masked.view(floats), highest.view(floats)
+    inside = np.empty(room, dtype)
+    above = between = 0
     for block in blocks(arrays):
         size = block.size
         keys = np.bitwise_and(block, mask, out=masked[:size])
         at_least = np.greater_equal(keys, lowest, out=reaches[:size])
-        beyond = np.greater(keys, highest, out=exceeds[:size])
-        found = int(np.count_nonzero(beyond))
-        if found and keys.max() > infinity:
-            nans += int(np.count_nonzero(keys > max(high, infinity)))
-        above += found
-        np.not_equal(at_least, beyond, out=at_least)
-        if low == high:
-            between += int(np.count_nonzero(at_least))
-            continue
-        places = np.flatnonzero(at_least)
+        beyond = np.greater(compared[:size], limit, out=exceeds[:size])
+        if floats == dtype:
+            beyond &= keys <= infinity
+        above += int(np.count_nonzero(beyond))
+        places = np.flatnonzero(np.logical_xor(at_least, beyond, out=at_least))
         if between + places.size > room:
             return None
         inside[between : between + places.size] = keys.take(places)
         between += places.size
-    place = between - 1 - (k - above)  # among those inside, ascending
-    if not 0 <= place < between:
-        return None
-    if low == high:
-        return low, above - nans
     keys = inside[:between]
+    nans = int(np.count_nonzero(keys > infinity))
+    place = between - 1 - (k if k < nans else k - above)  # among those inside, ascending, NaNs last
+    if not 0 <= place < between or (place >= between - nans) != (k < nans):
+        return None
     keys.partition(place)
     key = int(keys[place])
-    return key, above - nans + _count_larger(keys[place + 1 :], key, infinity)
+    return key, above * (key <= infinity) + _count_larger(keys[place + 1 :], key, infinity)
+
+
+def _is_it(arrays: Sequence[Keys], k: int, key: int, infinity: int) -> tuple[int, int] | None:
+    """The key and how many are larger, if it is the k-th largest; else None. Nothing is collected."""
+    dtype = arrays[0].dtype
+    mask, candidate = dtype.type(np.iinfo(dtype).max), dtype.type(key)
+    masked = np.empty(BLOCK, dtype)
+    above = equal = nans = 0
+    for block in blocks(arrays):
+        keys = np.bitwise_and(block, mask, out=masked[: block.size])
+        equal += int(np.count_nonzero(keys == candidate))
+        found = int(np.count_nonzero(keys > candidate))
+        if found and keys.max() > infinity:
+            nans += int(np.count_nonzero(keys > max(key, infinity)))
+        above += found
+    return (key, above - nans) if above <= k < above + equal else None

@@ -77,6 +77,21 @@ def test_a_sample_that_was_misled(fraction: float, monkeypatch: pytest.MonkeyPat
     assert taken == [1]
 
 
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.6])
+def test_subnormal_coordinates_where_the_processor_takes_them_for_zeros(fraction: float) -> None:
+    bits = (heavy_tailed(N).abs() * 1e6).clamp(max=2**23 - 1).to(torch.int32)  # all below the smallest normal float
+    keys = bits.sort(descending=True).values
+    flushed = torch.set_flush_denormal(True)
+    try:
+        scope = find_scope([bits.view(torch.float32)], fraction, ignore_zeros=False)
+    finally:
+        torch.set_flush_denormal(False)
+    if not flushed:
+        pytest.skip("this processor has no such mode")
+    assert scope.threshold.view(torch.int32) == keys[int(N * fraction)]
+    assert int(scope.clipped) == int((keys > keys[int(N * fraction)]).sum())
+
+
 @pytest.mark.parametrize("n", [1, 2, SMALL, SMALL + 1])
 def test_both_sides_of_the_size_limit(n: int) -> None:
     values = heavy_tailed(n)

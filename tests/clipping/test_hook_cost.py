@@ -82,7 +82,9 @@ def stepped(kind: Any, monkeypatch: pytest.MonkeyPatch, **clip: Any) -> tuple[li
     return with_clip, calls
 
 
-def test_a_clip_of_the_gradient_is_one_selection_that_counts_as_well_and_one_clamp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_of_the_gradient_is_one_selection_that_counts_as_well_and_one_clamp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     operations, calls = stepped(torch.optim.SGD, monkeypatch, fraction=0.1)
     assert operations == ["clamp_"]
     assert calls == {"threshold": 1, "read": N}
