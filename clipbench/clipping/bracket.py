@@ -8,6 +8,7 @@ exactness. It is the idea of Floyd and Rivest (1975), Communications of the ACM 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int, infi
     masked, reaches, exceeds = np.empty(BLOCK, dtype), np.empty(BLOCK, np.bool_), np.empty(BLOCK, np.bool_)
     # Compared as floats, a NaN exceeds nothing: it is collected with those between, and needs no look of its own. Where
     # a processor takes subnormal floats for zeros, some of them are collected as well, and still none is lost.
-    floats = _FLOATS.get(dtype, dtype)
+    floats: Any = _FLOATS.get(dtype, dtype)
     compared, limit = masked.view(floats), highest.view(floats)
     inside = np.empty(room, dtype)
     above = between = 0
