@@ -50,7 +50,8 @@ class FixedClip:
         norm: c, above 0, in the gradient's units. Exactly one of the two is given.
 
     Raises:
-        TypeError: not an optimizer, not exactly one limit, or one that is not a number.
+        TypeError: not an optimizer, a wrapper around one whose own step() runs no hooks, not exactly one limit, or
+            one that is not a number.
         ValueError: a limit that is not above 0 and finite, or an optimizer that has a clip already.
 
     At a step, ClipbenchError: no gradient at all, or gradients that are sparse, complex, on several devices or still

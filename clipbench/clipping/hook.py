@@ -59,7 +59,8 @@ class CoordinateClip:
             on a GPU a wait.
 
     Raises:
-        TypeError: not an optimizer, or a setting of the wrong type.
+        TypeError: not an optimizer, a wrapper around one whose own step() runs no hooks, or a setting of the wrong
+            type.
         ValueError: a value outside its bounds, an optimizer that has a clip already, or one that the settings
             cannot be right for.
 
