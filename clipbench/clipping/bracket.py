@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from clipbench.clipping.keys import BLOCK, Keys, blocks
+from clipbench.clipping.keys import BLOCK, Keys, blocks, magnitude_mask
 from clipbench.clipping.radix import counts_of_arrays, kth_largest_by_digits
 
 # Up to here NumPy's partition of a copy is about as fast as sample and pass.
@@ -36,7 +36,7 @@ def kth_largest_and_larger(arrays: Sequence[Keys], k: int, *, infinity: int) -> 
         k: at least 0 and below the number of coordinates.
         infinity: the key of an infinite coordinate; what is above it is a NaN.
     """
-    n, mask = sum(array.size for array in arrays), np.iinfo(arrays[0].dtype).max
+    n, mask = sum(array.size for array in arrays), magnitude_mask(arrays[0])
     if n <= SMALL:
         keys, place = np.concatenate(arrays) & mask, n - 1 - k
         keys.partition(place)
@@ -85,7 +85,7 @@ def room_inside(ranks: tuple[int, int], *, n: int, m: int) -> int:
 
 def _bracket(arrays: Sequence[Keys], k: int, *, n: int) -> tuple[int, int, int]:
     """(lowest key, highest key, room): the answer lies between them, with fewer than `room` others."""
-    mask, stride = np.iinfo(arrays[0].dtype).max, sample_stride(n)
+    mask, stride = magnitude_mask(arrays[0]), sample_stride(n)
     pieces, start = [], 0
     for array in arrays:
         pieces.append(array[start::stride])
@@ -104,7 +104,7 @@ def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int, infi
     if low == high:
         return _is_it(arrays, k, low, infinity)
     dtype = arrays[0].dtype
-    mask, lowest, highest = (dtype.type(key) for key in (np.iinfo(dtype).max, low, high))
+    mask, lowest, highest = (dtype.type(key) for key in (magnitude_mask(arrays[0]), low, high))
     masked, reaches, exceeds = np.empty(BLOCK, dtype), np.empty(BLOCK, np.bool_), np.empty(BLOCK, np.bool_)
     # Compared as floats, a NaN exceeds nothing: it is collected with those between, and needs no look of its own. Where
     # a processor takes subnormal floats for zeros, some of them are collected as well, and still none is lost.
@@ -138,7 +138,7 @@ def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int, infi
 def _is_it(arrays: Sequence[Keys], k: int, key: int, infinity: int) -> tuple[int, int] | None:
     """The key and how many are larger, if it is the k-th largest; else None. Nothing is collected."""
     dtype = arrays[0].dtype
-    mask, candidate = dtype.type(np.iinfo(dtype).max), dtype.type(key)
+    mask, candidate = dtype.type(magnitude_mask(arrays[0])), dtype.type(key)
     masked = np.empty(BLOCK, dtype)
     above = equal = nans = 0
     for block in blocks(arrays):

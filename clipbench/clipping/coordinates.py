@@ -68,7 +68,7 @@ def find_scope(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool
         return _scope_on_gpu(tensors, fraction, ignore_zeros=ignore_zeros)
     if _on_cpu_alike(tensors):
         threshold, larger, n = threshold_on_cpu(tensors, fraction, ignore_zeros=ignore_zeros)
-        return Scope(threshold, torch.tensor(larger), n, fraction)
+        return Scope(threshold, torch.from_numpy(np.array(larger, np.int64)), n, fraction)
     # Among several dtypes, or what is not plain memory, a coordinate is above τ as its own dtype has them.
     threshold = coordinate_threshold(tensors, fraction, ignore_zeros=ignore_zeros)
     counted = count_nonzero(tensors) if ignore_zeros else sum(tensor.numel() for tensor in tensors)

@@ -79,6 +79,11 @@ def largest_key(dtype: torch.dtype) -> int:
     return torch.iinfo(_SAME_WIDTH[dtype]).max
 
 
+def magnitude_mask(array: Keys) -> int:
+    """What takes the sign bits of such an array away; numpy.iinfo knows it as well, but shows in the time of a step."""
+    return (1 << (8 * array.itemsize - 1)) - 1
+
+
 def key_arrays(tensors: Sequence[Tensor]) -> list[Keys]:
     """CPU tensors of one dtype as flat integer arrays over the same memory, without the empty ones.
 

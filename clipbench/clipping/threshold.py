@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from clipbench.clipping.bracket import kth_largest_and_larger
-from clipbench.clipping.keys import INFINITY, alike, blocks, check_fraction, integer_view, key_arrays, magnitude
+from clipbench.clipping.keys import (
+    INFINITY,
+    alike,
+    blocks,
+    check_fraction,
+    integer_view,
+    key_arrays,
+    magnitude,
+    magnitude_mask,
+)
 from clipbench.clipping.radix import count_nonzero, counts_of_views, kth_largest_by_digits, share_of
 
 _PLAIN = (Tensor, nn.Parameter)
@@ -94,7 +103,7 @@ def threshold_on_cpu(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros
     """
     dtype, arrays = tensors[0].dtype, key_arrays(tensors)
     if ignore_zeros:
-        mask = np.iinfo(arrays[0].dtype).max
+        mask = magnitude_mask(arrays[0])
         n = sum(int(np.count_nonzero(block & mask)) for block in blocks(arrays))
     else:
         n = sum(array.size for array in arrays)
