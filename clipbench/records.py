@@ -14,7 +14,10 @@ Options = Mapping[str, Value]
 
 ClipPlace = Literal["gradient", "numerator", "update"]  # whose coordinates a clip looks at; see CoordinateClip
 ClipScope = Literal["global", "group", "tensor"]  # which of them share a threshold
+ClipScale = Literal["none", "norm"]  # what becomes of the length of what was clipped
 ClipRule = Literal["fraction", "threshold", "norm"]  # what a clip is told
+# What a later clipbench can be told does not rename earlier runs: at these values a clip's setting is not in the key.
+_CLIP_NOT_TOLD: Mapping[str, Scalar] = {"scale": "none", "ignore_zeros": False}
 CLIP_RULES: tuple[ClipRule, ...] = get_args(ClipRule)
 
 # Raise it when a change outside the shelves' files (whose code is hashed) alters the numbers of an unchanged spec: the
@@ -69,7 +72,8 @@ class Choice:
 class ClipSettings:
     """The clip of an arm, by exactly one of three rules; the other two are None.
 
-    - `fraction`: the largest coordinates, down to one threshold for each `scope`; `of` says whose coordinates.
+    - `fraction`: the largest coordinates, down to one threshold for each `scope`; `of` says whose coordinates, `scale`
+      whether what was clipped keeps its length, and with `ignore_zeros` the fraction is of those that are not zero.
     - `threshold`: every coordinate of the gradient, down to this size.
     - `norm`: the gradient as a whole, down to this length.
     """
@@ -79,6 +83,8 @@ class ClipSettings:
     scope: ClipScope = "global"
     threshold: float | None = None
     norm: float | None = None
+    scale: ClipScale = "none"
+    ignore_zeros: bool = False
 
     def __post_init__(self) -> None:
         given = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
@@ -162,12 +168,16 @@ class Run:
         """
         described = asdict(self)
         del described["spec"], described["task"]["name"], described["arm"]["name"]
-        ghosts = [ghost["optimizer"] for ghost in described["measure"]["ghosts"]]
-        for choice in (described["arm"]["optimizer"], *ghosts, *described["measure"]["probes"]):
+        arms = [described["arm"], *described["measure"]["ghosts"]]
+        for choice in (*(arm["optimizer"] for arm in arms), *described["measure"]["probes"]):
             del choice["name"]
         for added in ("probe_at", "ghosts"):  # what a later clipbench can be asked does not rename earlier runs
             if not described["measure"][added]:
                 del described["measure"][added]
+        for clip in (arm["clip"] for arm in arms if arm["clip"] is not None):
+            for name, value in _CLIP_NOT_TOLD.items():
+                if clip[name] == value:
+                    del clip[name]
         described["budget"]["amount"] = float(self.budget.amount)  # 12 and 12.0 are one budget
         described["device"] = self.device.partition(":")[0]
         described["method"] = METHOD

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.multiprocessing as mp
 
-PATIENCE = 30.0  # seconds; a meeting takes a few
+PATIENCE = 60.0  # seconds; a busy machine has taken 47
 
 
 def meet(rank: Callable[..., Any], folder: Path, *, ranks: int) -> Path:

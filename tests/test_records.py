@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from making import SGD, make_run
 
+from clipbench import records
 from clipbench.budget import Budget
-from clipbench.records import Arm, Choice, ClipSettings, Measure, Run, Schedule
+from clipbench.records import Arm, Choice, ClipScale, ClipSettings, Measure, Run, Schedule
 
 RUN = make_run()
 
@@ -27,6 +29,8 @@ RUN = make_run()
         replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1))),
         replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1, "update"))),
         replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1, scope="tensor"))),
+        replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1, scale="norm"))),
+        replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(0.1, ignore_zeros=True))),
         replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(threshold=0.1))),
         replace(RUN, arm=replace(RUN.arm, clip=ClipSettings(norm=0.1))),
         replace(RUN, arm=replace(RUN.arm, schedule=Schedule("cosine"))),
@@ -41,6 +45,29 @@ RUN = make_run()
 )
 def test_any_meaningful_field_changes_the_key(changed: Run) -> None:
     assert changed.key != RUN.key
+
+
+@pytest.mark.parametrize(
+    ("clip", "key"),
+    [
+        (None, "8c337408fb57"),
+        (ClipSettings(0.1), "caada468be30"),
+        (ClipSettings(norm=0.1), "2fe638d6f587"),
+    ],
+)
+def test_what_a_later_clipbench_can_be_told_does_not_rename_earlier_runs(
+    clip: ClipSettings | None, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These keys were made before a clip had `scale` and `ignore_zeros`; only a new METHOD may change them."""
+    monkeypatch.setattr(records, "METHOD", 1)
+    assert replace(RUN, arm=replace(RUN.arm, clip=clip)).key == key
+
+
+def test_each_setting_of_a_clip_changes_the_key_by_itself() -> None:
+    clips = [
+        ClipSettings(0.1, scale=scale, ignore_zeros=zeros) for scale in get_args(ClipScale) for zeros in (False, True)
+    ]
+    assert len({replace(RUN, arm=replace(RUN.arm, clip=clip)).key for clip in clips}) == 4
 
 
 def test_names_and_the_number_of_the_gpu_do_not_change_the_key() -> None:

@@ -52,6 +52,18 @@ def test_every_float_survives_the_file_bit_for_bit(value: float, seconds: float)
     assert _measurement([str(field) for field in row.__dict__.values()], where="") == row
 
 
+def test_a_run_from_before_a_clip_had_all_its_settings_is_read_and_is_the_same_run(tmp_path: Path) -> None:
+    run = make_run(arm=replace(RUN.arm, clip=ClipSettings(0.1)))
+    folder = write(run, tmp_path)
+    described = json.loads((folder / "run.json").read_text())
+    for name in ("scale", "ignore_zeros"):
+        del described["run"]["arm"]["clip"][name]
+    (folder / "run.json").write_text(json.dumps(described))
+    found = store.read(folder).run
+    assert found == run
+    assert found.key == described["key"]
+
+
 def test_not_a_number_stays_visible(tmp_path: Path) -> None:
     """Pitfall 6: a NaN is read as NaN, not as 0."""
     folder = store.folder_of(RUN, tmp_path)

@@ -1,8 +1,9 @@
 """What the coordinate clip is compared with: the clips everybody uses, at a limit that is fixed beforehand."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import bound, clamp_, count_above, length
 from clipbench.clipping.places import look
-from clipbench.errors import ClipbenchError
+from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class FixedClip:
         norm: c, above 0, in the gradient's units. Exactly one of the two is given.
 
     Raises:
-        TypeError: not an optimizer, not exactly one limit, or one that is not a number.
+        TypeError: not an optimizer, a wrapper around one whose own step() runs no hooks, not exactly one limit, or
+            one that is not a number.
         ValueError: a limit that is not above 0 and finite, or an optimizer that has a clip already.
 
     At a step, ClipbenchError: no gradient at all, or gradients that are sparse, complex, on several devices or still
@@ -62,8 +64,7 @@ class FixedClip:
     def __init__(
         self, optimizer: torch.optim.Optimizer, *, threshold: float | None = None, norm: float | None = None
     ) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise TypeError(f"FixedClip needs a torch.optim.Optimizer, not {type(optimizer).__name__}")
+        check_runs_hooks(optimizer, clip="FixedClip")
         limits = _checked({"threshold": threshold, "norm": norm})
         if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a clip already: call its remove() first")
@@ -72,7 +73,7 @@ class FixedClip:
     def _attach(self, optimizer: torch.optim.Optimizer, limits: dict[str, float | None]) -> None:
         self._optimizer, self._limits = optimizer, limits
         self._last: Limited | None = None
-        self._handle = optimizer.register_step_pre_hook(_uncompiled(self._pre_step))
+        self._handle = optimizer.register_step_pre_hook(uncompiled(self._pre_step))
         carry(self, optimizer, again=_attached, settings=limits)
 
     @property
@@ -110,25 +111,15 @@ class FixedClip:
     @torch.no_grad()
     def _pre_step(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if not callable(closure):
+    ) -> Arguments | None:
+        closure = closure_of((args, kwargs))
+        if closure is None:
             self._clip(optimizer)
             return None
-
-        def evaluate() -> Any:
-            result = closure()
-            with torch.no_grad():
-                self._clip(optimizer)
-            return result
-
-        return ((args[0], evaluate, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": evaluate})
+        return after_each_evaluation((args, kwargs), closure, partial(self._clip, optimizer))
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> None:
-        try:
-            places = look(optimizer, of="gradient")
-        except ClipbenchError as error:  # whose clip it is, is all that differs
-            raise ClipbenchError(error.found, where="FixedClip", remedy=error.remedy) from error
+        places = look(optimizer, of="gradient", clip="FixedClip")
         gradients = [p.grad for _, p in places if p.grad is not None]
         if not gradients:
             return  # a scaler has found infinities, and the step skips itself
@@ -174,12 +165,6 @@ def _checked(limits: Mapping[str, object]) -> dict[str, float | None]:
     if not 0.0 < float(limit) < math.inf:
         raise ValueError(f"the {name} to clip at is {limit}: it must be above 0 and finite")
     return {other: float(limit) if other == name else None for other in limits}
-
-
-def _uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Dynamo would break its graph inside the clip anyway, where counts are read; so it is left out whole."""
-    left_out: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
-    return left_out
 
 
 def _attached(optimizer: torch.optim.Optimizer, limits: dict[str, float | None]) -> None:

@@ -8,10 +8,11 @@ exactness. It is the idea of Floyd and Rivest (1975), Communications of the ACM 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from clipbench.clipping.keys import BLOCK, Keys, blocks
+from clipbench.clipping.keys import BLOCK, Keys, blocks, magnitude_mask
 from clipbench.clipping.radix import counts_of_arrays, kth_largest_by_digits
 
 # Up to here NumPy's partition of a copy is about as fast as sample and pass.
@@ -20,23 +21,35 @@ SMALL = 8_192
 # four times as long, while a fifth standard error would make every call collect a quarter more.
 DEVIATIONS = 4.0
 
+# NumPy has no bfloat16, and is slow with float16.
+_FLOATS = {np.dtype(np.int32): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.float64)}
 
-def kth_largest_key(arrays: Sequence[Keys], k: int) -> int:
-    """The key at 0-based index k of all keys in descending order.
+
+def kth_largest_and_larger(arrays: Sequence[Keys], k: int, *, infinity: int) -> tuple[int, int]:
+    """The key at 0-based index k of all keys in descending order, and how many coordinates are larger.
+
+    The count costs no pass of its own: it follows from the rank. A NaN is not larger than a number, nor a number than
+    a NaN.
 
     Args:
         arrays: as `key_arrays` gives them, of one integer type; sign bits are ignored.
         k: at least 0 and below the number of coordinates.
+        infinity: the key of an infinite coordinate; what is above it is a NaN.
     """
-    n = sum(array.size for array in arrays)
+    n, mask = sum(array.size for array in arrays), magnitude_mask(arrays[0])
     if n <= SMALL:
-        keys = np.concatenate(arrays) & np.iinfo(arrays[0].dtype).max
-        keys.partition(n - 1 - k)
-        return int(keys[n - 1 - k])
-    found = _within(arrays, k, *_bracket(arrays, k, n=n))
+        keys, place = np.concatenate(arrays) & mask, n - 1 - k
+        keys.partition(place)
+        return int(keys[place]), _count_larger(keys[place + 1 :], int(keys[place]), infinity)
+    found = _within(arrays, k, *_bracket(arrays, k, n=n), infinity)
     if found is not None:
         return found
-    return int(kth_largest_by_digits(counts_of_arrays(arrays), k, width=arrays[0].itemsize))
+    key = int(kth_largest_by_digits(counts_of_arrays(arrays), k, width=arrays[0].itemsize))
+    return key, sum(_count_larger(block & mask, key, infinity) for block in blocks(arrays))
+
+
+def _count_larger(keys: Keys, key: int, infinity: int) -> int:
+    return int(np.count_nonzero((keys > key) & (keys <= infinity)))
 
 
 def sample_stride(n: int) -> int:
@@ -72,7 +85,7 @@ def room_inside(ranks: tuple[int, int], *, n: int, m: int) -> int:
 
 def _bracket(arrays: Sequence[Keys], k: int, *, n: int) -> tuple[int, int, int]:
     """(lowest key, highest key, room): the answer lies between them, with fewer than `room` others."""
-    mask, stride = np.iinfo(arrays[0].dtype).max, sample_stride(n)
+    mask, stride = magnitude_mask(arrays[0]), sample_stride(n)
     pieces, start = [], 0
     for array in arrays:
         pieces.append(array[start::stride])
@@ -86,33 +99,53 @@ def _bracket(arrays: Sequence[Keys], k: int, *, n: int) -> tuple[int, int, int]:
     return low, high, room_inside((first, last), n=n, m=m)
 
 
-def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int) -> int | None:
-    """The k-th largest key if it is between low and high and no more than `room` keys are; else None."""
+def _within(arrays: Sequence[Keys], k: int, low: int, high: int, room: int, infinity: int) -> tuple[int, int] | None:
+    """The k-th largest key and how many are larger, if it is between low and high with at most `room`; else None."""
+    if low == high:
+        return _is_it(arrays, k, low, infinity)
     dtype = arrays[0].dtype
-    mask = np.iinfo(dtype).max
+    mask, lowest, highest = (dtype.type(key) for key in (magnitude_mask(arrays[0]), low, high))
     masked, reaches, exceeds = np.empty(BLOCK, dtype), np.empty(BLOCK, np.bool_), np.empty(BLOCK, np.bool_)
-    inside = np.empty(0 if low == high else room, dtype)
+    # Compared as floats, a NaN exceeds nothing: it is collected with those between, and needs no look of its own. Where
+    # a processor takes subnormal floats for zeros, some of them are collected as well, and still none is lost.
+    floats: Any = _FLOATS.get(dtype, dtype)
+    compared, limit = masked.view(floats), highest.view(floats)
+    inside = np.empty(room, dtype)
     above = between = 0
     for block in blocks(arrays):
         size = block.size
         keys = np.bitwise_and(block, mask, out=masked[:size])
-        at_least = np.greater_equal(keys, low, out=reaches[:size])
-        beyond = np.greater(keys, high, out=exceeds[:size])
+        at_least = np.greater_equal(keys, lowest, out=reaches[:size])
+        beyond = np.greater(compared[:size], limit, out=exceeds[:size])
+        if floats == dtype:
+            beyond &= keys <= infinity
         above += int(np.count_nonzero(beyond))
-        np.not_equal(at_least, beyond, out=at_least)
-        if low == high:
-            between += int(np.count_nonzero(at_least))
-            continue
-        places = np.flatnonzero(at_least)
+        places = np.flatnonzero(np.logical_xor(at_least, beyond, out=at_least))
         if between + places.size > room:
             return None
         inside[between : between + places.size] = keys.take(places)
         between += places.size
-    place = between - 1 - (k - above)  # among those inside, ascending
-    if not 0 <= place < between:
-        return None
-    if low == high:
-        return low
     keys = inside[:between]
+    nans = int(np.count_nonzero(keys > infinity))
+    place = between - 1 - (k if k < nans else k - above)  # among those inside, ascending, NaNs last
+    if not 0 <= place < between or (place >= between - nans) != (k < nans):
+        return None
     keys.partition(place)
-    return int(keys[place])
+    key = int(keys[place])
+    return key, above * (key <= infinity) + _count_larger(keys[place + 1 :], key, infinity)
+
+
+def _is_it(arrays: Sequence[Keys], k: int, key: int, infinity: int) -> tuple[int, int] | None:
+    """The key and how many are larger, if it is the k-th largest; else None. Nothing is collected."""
+    dtype = arrays[0].dtype
+    mask, candidate = dtype.type(magnitude_mask(arrays[0])), dtype.type(key)
+    masked = np.empty(BLOCK, dtype)
+    above = equal = nans = 0
+    for block in blocks(arrays):
+        keys = np.bitwise_and(block, mask, out=masked[: block.size])
+        equal += int(np.count_nonzero(keys == candidate))
+        found = int(np.count_nonzero(keys > candidate))
+        if found and keys.max() > infinity:
+            nans += int(np.count_nonzero(keys > max(key, infinity)))
+        above += found
+    return (key, above - nans) if above <= k < above + equal else None

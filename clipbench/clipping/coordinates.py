@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clipbench.clipping.keys import integer_view
 from clipbench.clipping.radix import share_of
-from clipbench.clipping.threshold import _triton_is_there, coordinate_threshold
+from clipbench.clipping.threshold import _triton_is_there, coordinate_threshold, threshold_on_cpu
 
 # About what a core's cache holds: lists of small tensors are worked on together, large tensors one at a time.
 _RUN = 1 << 18
@@ -66,6 +66,10 @@ def find_scope(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool
     """
     if kernels_fit(tensors):
         return _scope_on_gpu(tensors, fraction, ignore_zeros=ignore_zeros)
+    if _on_cpu_alike(tensors):
+        threshold, larger, n = threshold_on_cpu(tensors, fraction, ignore_zeros=ignore_zeros)
+        return Scope(threshold, torch.from_numpy(np.array(larger, np.int64)), n, fraction)
+    # Among several dtypes, or what is not plain memory, a coordinate is above τ as its own dtype has them.
     threshold = coordinate_threshold(tensors, fraction, ignore_zeros=ignore_zeros)
     counted = count_nonzero(tensors) if ignore_zeros else sum(tensor.numel() for tensor in tensors)
     return Scope(threshold, count_above(tensors, bound(threshold)), counted, fraction)
@@ -81,6 +85,12 @@ def _scope_on_gpu(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: b
     key, larger = kth_largest_and_larger([tensor for tensor in tensors if tensor.numel()], k)
     threshold = key.to(integer_view(tensors[0]).dtype).view(tensors[0].dtype)
     return Scope(threshold, larger, counted, fraction)
+
+
+def _on_cpu_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether they are plain tensors of one dtype on the CPU, whose bits can be read as they lie."""
+    dtype = tensors[0].dtype
+    return all(type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == dtype and tensor.is_cpu for tensor in tensors)
 
 
 def kernels_fit(tensors: Sequence[Tensor]) -> bool:

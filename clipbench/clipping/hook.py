@@ -1,6 +1,7 @@
 """Coordinate-wise clipping for any torch optimizer, by its step hooks: the optimizer itself stays as it is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -9,11 +10,14 @@ from torch import Tensor, nn
 
 from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
-from clipbench.clipping.places import Place, look, refusal, split, with_gradient
+from clipbench.clipping.places import Place, look, split, with_gradient
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
-from clipbench.clipping.settings import ClipScale, Settings, checked
-from clipbench.records import ClipPlace, ClipScope
+from clipbench.clipping.settings import Settings, checked
+from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
+from clipbench.clipping.updates import Weights, clip_updates, weights_before
+from clipbench.errors import ClipbenchError
+from clipbench.records import ClipPlace, ClipScale, ClipScope
 
 
 class CoordinateClip:
@@ -55,7 +59,8 @@ class CoordinateClip:
             on a GPU a wait.
 
     Raises:
-        TypeError: not an optimizer, or a setting of the wrong type.
+        TypeError: not an optimizer, a wrapper around one whose own step() runs no hooks, or a setting of the wrong
+            type.
         ValueError: a value outside its bounds, an optimizer that has a clip already, or one that the settings
             cannot be right for.
 
@@ -75,8 +80,7 @@ class CoordinateClip:
         scale: ClipScale = "none",
         ignore_zeros: bool = False,
     ) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise TypeError(f"CoordinateClip needs a torch.optim.Optimizer, not {type(optimizer).__name__}")
+        check_runs_hooks(optimizer, clip="CoordinateClip")
         settings = checked(optimizer, Settings(fraction, of, scope, scale, ignore_zeros))
         if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a CoordinateClip already: call its remove() first")
@@ -86,11 +90,11 @@ class CoordinateClip:
         self._optimizer, self._settings = optimizer, settings
         self._last: Clipped | None = None
         self._zeros = ZeroWatch()
-        self._before: dict[nn.Parameter, Tensor] = {}
+        self._before: Weights = {}
         self._hidden: list[tuple[nn.Parameter, Tensor]] = []
         self._handles = (
-            optimizer.register_step_pre_hook(_uncompiled(self._pre_step)),
-            optimizer.register_step_post_hook(_uncompiled(self._post_step)),
+            optimizer.register_step_pre_hook(uncompiled(self._pre_step)),
+            optimizer.register_step_post_hook(uncompiled(self._post_step)),
         )
         carry(self, optimizer, again=_attached, settings=settings)
 
@@ -147,43 +151,37 @@ class CoordinateClip:
         if carried_by(self._optimizer) is self:
             carry(self, self._optimizer, again=_attached, settings=self._settings)
 
+    def __str__(self) -> str:
+        return f"CoordinateClip(of={self.of!r})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         if carried_by(self._optimizer) is not self:
-            raise refusal(self.of, "a clip that was removed cannot be copied", remedy="copy it before remove()")
+            found = "a clip that was removed cannot be copied"
+            raise ClipbenchError(found, where=str(self), remedy="copy it before remove()")
         return carried_by, (self._optimizer,)
 
     @torch.no_grad()
     def _pre_step(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    ) -> Arguments | None:
         if optimizer is not self._optimizer:
-            raise refusal(
-                self.of,
+            raise ClipbenchError(
                 "the clip of one optimizer was called by another, which has copied its hooks",
+                where=str(self),
                 remedy="attach a CoordinateClip to the copy",
             )
         self._put_back()  # what is left of a step that raised
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if not callable(closure):
+        closure = closure_of((args, kwargs))
+        if closure is None:
             self._clip(optimizer, remember=True)
             return None
         if self.of == "update" and self.fraction > 0.0:  # which of them will get a gradient is not known yet
             every = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-            self._remember(every)
-        evaluated = self._clipped_after(closure)
-        return ((args[0], evaluated, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": evaluated})
-
-    def _clipped_after(self, closure: Callable[[], Any]) -> Callable[[], Any]:
-        def evaluate() -> Any:
-            result = closure()
-            with torch.no_grad():
-                self._clip(self._optimizer, remember=False)
-            return result
-
-        return evaluate
+            self._before = weights_before(every, clip=str(self))
+        return after_each_evaluation((args, kwargs), closure, partial(self._clip, optimizer, remember=False))
 
     def _clip(self, optimizer: torch.optim.Optimizer, *, remember: bool) -> None:
-        places = look(optimizer, of=self.of)
+        places = look(optimizer, of=self.of, clip=str(self))
         if not places:
             return
         if self.fraction == 0.0:
@@ -191,7 +189,7 @@ class CoordinateClip:
         elif self.of != "update":
             self._clip_gradients(optimizer, places)
         elif remember:
-            self._remember([p for _, p in places])
+            self._before = weights_before((p for _, p in places), clip=str(self))
 
     def _clip_gradients(self, optimizer: torch.optim.Optimizer, places: list[Place]) -> None:
         parts = split(places, scope=self._settings.scope)
@@ -206,23 +204,13 @@ class CoordinateClip:
             return
         clip_(lists, found, keep_length=self._settings.scale == "norm")
 
-    def _remember(self, parameters: Sequence[nn.Parameter]) -> None:
-        for parameter in parameters:
-            if parameter.dtype not in (torch.float32, torch.float64):
-                raise refusal(
-                    self.of,
-                    f"a parameter is {parameter.dtype}: its update is lost in the rounding of θ_after − θ_before",
-                    remedy="keep parameters in float32 or float64, or use of='gradient'",
-                )
-        self._before = {parameter: parameter.detach().clone() for parameter in parameters}
-
     @torch.no_grad()
     def _post_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         before = self._put_back()
         if before:
             self._clip_updates(split(with_gradient(optimizer), scope=self._settings.scope), before)
 
-    def _put_back(self) -> dict[nn.Parameter, Tensor]:
+    def _put_back(self) -> Weights:
         """Give back the gradients that were hidden from the optimizer, and hand over the weights from before it."""
         hidden, self._hidden = self._hidden, []
         for parameter, gradient in hidden:
@@ -230,21 +218,11 @@ class CoordinateClip:
         before, self._before = self._before, {}
         return before
 
-    def _clip_updates(self, parts: list[list[Place]], before: Mapping[nn.Parameter, Tensor]) -> None:
-        lists = [[p - before[p] for _, p in part] for part in parts]
-        found = self._find(lists)
+    def _clip_updates(self, parts: list[list[Place]], before: Weights) -> None:
+        lists = [[p for _, p in part] for part in parts]
+        updates = [[p - before[p] for p in parameters] for parameters in lists]
         keep_length = self._settings.scale == "norm"
-        below = [
-            [(update.abs() <= scope.threshold) & (not keep_length) for update in updates]
-            for updates, scope in zip(lists, found, strict=True)
-        ]
-        clip_(lists, found, keep_length=keep_length)
-        for part, updates, masks in zip(parts, lists, below, strict=True):
-            for (_, parameter), update, kept in zip(part, updates, masks, strict=True):
-                moved = update.add_(before[parameter])
-                # old + (θ_after − old) need not be θ_after in floating point: where nothing is clipped, keep it.
-                # A NaN is below nothing, so it takes the clip's own rule for NaN.
-                torch.where(kept, parameter, moved, out=parameter)
+        clip_updates(lists, updates, self._find(updates), before=before, keep_length=keep_length)
 
     def _find(self, lists: list[list[Tensor]]) -> list[Scope]:
         ignore_zeros = self._settings.ignore_zeros
@@ -252,12 +230,6 @@ class CoordinateClip:
         self._last = Clipped(tuple(found))
         self._zeros.see(self._last, what=self.of, fraction=self.fraction)
         return found
-
-
-def _uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Dynamo would break its graph inside the clip anyway, where counts are read; so it is left out whole."""
-    left_out: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
-    return left_out
 
 
 def _attached(optimizer: torch.optim.Optimizer, settings: Settings) -> None:

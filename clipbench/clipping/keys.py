@@ -20,8 +20,11 @@ _SAME_WIDTH = {
 }
 FLOATS = tuple(_SAME_WIDTH)
 
-# In elements: 128 KiB of float32, so that a block and what is made of it stay in a core's second cache.
-BLOCK = 32_768
+# The key of an infinite coordinate; those above it are NaNs.
+INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80, torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
+
+# In elements: 256 KiB of float32, so that a block and what is made of it stay in a core's second cache.
+BLOCK = 65_536
 # Up to so many coordinates in all, several tensors are copied into one: that takes less time than to look at each.
 FEW = 250_000
 
@@ -74,6 +77,11 @@ def integer_view(tensor: Tensor) -> Tensor:
 def largest_key(dtype: torch.dtype) -> int:
     """The mask that takes the sign bit away: 0x7fffffff for float32."""
     return torch.iinfo(_SAME_WIDTH[dtype]).max
+
+
+def magnitude_mask(array: Keys) -> int:
+    """What takes the sign bits of such an array away; numpy.iinfo knows it as well, but shows in the time of a step."""
+    return (1 << (8 * array.itemsize - 1)) - 1
 
 
 def key_arrays(tensors: Sequence[Tensor]) -> list[Keys]:

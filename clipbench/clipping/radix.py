@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipbench.clipping.keys import Keys, blocks
+from clipbench.clipping.keys import Keys, blocks, magnitude_mask
 
 # Bits of a key, most significant digit first, by the width of a float in bytes. For float32 that makes 3 rounds with
 # 32 KiB of 64-bit counts in all.
@@ -60,7 +60,7 @@ def counts_of_arrays(arrays: Sequence[Keys]) -> Count:
         counts = np.zeros(1 << bits, np.int64)
         leading = int(prefix)
         for block in blocks(arrays):
-            digits = (block & np.iinfo(block.dtype).max) >> shift
+            digits = (block & magnitude_mask(block)) >> shift
             digits = digits[digits >> bits == leading] & ((1 << bits) - 1)
             counts += np.bincount(digits, minlength=1 << bits)
         return torch.from_numpy(counts)

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
 from clipbench.clipping.second_moment import check_numerator
-from clipbench.records import ClipPlace, ClipScope
-
-ClipScale = Literal["none", "norm"]  # what becomes of the length of what was clipped
+from clipbench.records import ClipPlace, ClipScale, ClipScope
 
 PLACES: tuple[ClipPlace, ...] = get_args(ClipPlace)
 SCOPES: tuple[ClipScope, ...] = get_args(ClipScope)

@@ -9,8 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipbench.clipping.bracket import kth_largest_key
-from clipbench.clipping.keys import alike, blocks, check_fraction, integer_view, key_arrays, magnitude
+from clipbench.clipping.bracket import kth_largest_and_larger
+from clipbench.clipping.keys import (
+    INFINITY,
+    alike,
+    blocks,
+    check_fraction,
+    integer_view,
+    key_arrays,
+    magnitude,
+    magnitude_mask,
+)
 from clipbench.clipping.radix import count_nonzero, counts_of_views, kth_largest_by_digits, share_of
 
 _PLAIN = (Tensor, nn.Parameter)
@@ -64,13 +73,7 @@ def _threshold(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool
     tensors = alike(tensors)
     dtype, device = tensors[0].dtype, tensors[0].device
     if device.type == "cpu":
-        arrays = key_arrays(tensors)
-        mask = np.iinfo(arrays[0].dtype).max
-        if ignore_zeros:
-            n = sum(int(np.count_nonzero(block & mask)) for block in blocks(arrays))
-        else:
-            n = sum(array.size for array in arrays)
-        return magnitude(kth_largest_key(arrays, int(n * fraction)), dtype)
+        return threshold_on_cpu(tensors, fraction, ignore_zeros=ignore_zeros)[0]
     full = [tensor for tensor in tensors if tensor.numel()]
     n = sum(tensor.numel() for tensor in full)
     if device.type == "cuda" and _triton_is_there():
@@ -88,6 +91,24 @@ def _threshold(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool
         k = share_of(count_nonzero(views), fraction) if ignore_zeros else int(n * fraction)
         key = kth_largest_by_digits(counts_of_views(views, device), k, width=dtype.itemsize, device=device)
     return key.to(integer_view(full[0]).dtype).view(dtype)
+
+
+def threshold_on_cpu(tensors: Sequence[Tensor], fraction: float, *, ignore_zeros: bool) -> tuple[Tensor, int, int]:
+    """The threshold, how many coordinates are above it, and how many the fraction was taken of: one pass for all.
+
+    Args:
+        tensors: plain CPU tensors of one of the dtypes in `FLOATS`, with at least one coordinate together.
+        fraction: strictly between 0 and 1.
+        ignore_zeros: as in `coordinate_threshold`; costs a pass.
+    """
+    dtype, arrays = tensors[0].dtype, key_arrays(tensors)
+    if ignore_zeros:
+        mask = magnitude_mask(arrays[0])
+        n = sum(int(np.count_nonzero(block & mask)) for block in blocks(arrays))
+    else:
+        n = sum(array.size for array in arrays)
+    key, larger = kth_largest_and_larger(arrays, int(n * fraction), infinity=INFINITY[dtype])
+    return magnitude(key, dtype), larger, n
 
 
 @cache

@@ -8,8 +8,6 @@ many coordinates lie above the answer comes with it, from its rank.
 Each pass is one launch, over a table of addresses, and all shapes of the launches are known beforehand, so that a
 CUDA graph can hold the call. All that the host has to say goes to the device in one copy, the sheet; what little has
 to be decided between two passes, each program of the later one works out for itself.
-
-Digits have 8 bits: a Triton histogram costs in proportion to its bins, and after the first pass it is short work.
 """
 # Kernels are written in Triton's language, where an annotation means something else than in Python.
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
@@ -22,60 +20,24 @@ import triton.language as tl
 from torch import Tensor
 
 from clipbench.clipping.bracket import room_inside, sample_ranks, sample_stride
+from clipbench.clipping.keys import INFINITY
+from clipbench.clipping.triton_digits import conclude, count_digit
+from clipbench.clipping.triton_sheet import (
+    ABOVE,
+    BETWEEN,
+    BINS,
+    COUNTS,
+    KEY,
+    LARGER,
+    NANS,
+    as_keys,
+    load_block,
+    pointer_to,
+)
 from clipbench.clipping.triton_table import LANES, ROWS, WARPS, on, programs, table_of, tensor_of, to_device
 
 # Up to here a sample and its sort cost more than they save: everything is collected.
 SMALL = 1 << 18
-DIGIT = tl.constexpr(8)
-BINS = tl.constexpr(256)
-
-INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80, torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
-
-# The sheet: counts above and between, of NaNs, the two results, a pair (index, leading bits) for each digit found;
-# from COUNTS on the counts of each digit, one digit for each byte of a key; then the index k and the table.
-ABOVE, BETWEEN, NANS, KEY, LARGER, FOUND, COUNTS = (tl.constexpr(place) for place in (0, 1, 2, 3, 4, 6, 32))
-
-
-@triton.jit
-def pointer_to(address, width: tl.constexpr):
-    if width == 2:
-        pointer = address.to(tl.pointer_type(tl.int16))
-    elif width == 4:
-        pointer = address.to(tl.pointer_type(tl.int32))
-    else:
-        pointer = address.to(tl.pointer_type(tl.int64))
-    return pointer
-
-
-@triton.jit
-def as_keys(bits, width: tl.constexpr):
-    """The bits of floats without their sign; 16-bit ones as 32-bit integers."""
-    if width == 2:
-        keys = bits.to(tl.int32) & 0x7FFF
-    elif width == 4:
-        keys = bits & 0x7FFFFFFF
-    else:
-        keys = bits & 0x7FFFFFFFFFFFFFFF
-    return keys
-
-
-@triton.jit
-def load_keys(pointer, left, width: tl.constexpr, rows: tl.constexpr, lanes: tl.constexpr):
-    """The keys of a block, with −1, which no key is, where the tensor has ended."""
-    places = tl.arange(0, rows)[:, None] * lanes + tl.arange(0, lanes)[None, :]
-    if left >= rows * lanes:
-        keys = as_keys(tl.load(pointer + places), width)
-    else:
-        there = places < left
-        keys = tl.where(there, as_keys(tl.load(pointer + places, mask=there, other=0), width), -1)
-    return keys
-
-
-@triton.jit
-def load_block(table, tensors, tensor, block, width: tl.constexpr, rows: tl.constexpr, lanes: tl.constexpr):
-    begin = (block - tl.load(table + tensors + 1 + tensor)) * (rows * lanes)
-    left = tl.load(table + 3 * (tensors + 1) + tensor) - begin
-    return load_keys(pointer_to(tl.load(table + tensor), width) + begin, left, width, rows, lanes)
 
 
 @triton.jit(do_not_specialize=["tensors", "m", "stride"])
@@ -139,85 +101,6 @@ def count_and_collect(
                 tl.store(inside + start + places, keys, mask=between)
         tl.atomic_add(sheet + ABOVE, tl.sum(above.to(tl.int64), 0), sem="relaxed")
         tl.atomic_add(sheet + NANS, tl.sum(nans.to(tl.int64), 0), sem="relaxed")
-
-
-@triton.jit
-def bracket_held(sheet, room, width: tl.constexpr):
-    """Whether the answer is among what was collected."""
-    place = tl.load(sheet + COUNTS + BINS * width) - tl.load(sheet + ABOVE)
-    between = tl.load(sheet + BETWEEN)
-    return (place >= 0) & (place < between) & (between <= room)
-
-
-@triton.jit
-def found_before(sheet, digit, held, width: tl.constexpr):
-    """(k, prefix) ahead of a digit: the leading bits of the k-th largest key, and its index among keys with these."""
-    if digit == 0:
-        k = tl.load(sheet + COUNTS + BINS * width)
-        if held:
-            k -= tl.load(sheet + ABOVE)
-        prefix = k * 0
-    else:
-        before = sheet + FOUND + 2 * (digit - 1)
-        k = tl.load(before)
-        prefix = tl.load(before + 1)
-        bins = tl.arange(0, BINS)
-        counts = tl.load(sheet + COUNTS + BINS * (digit - 1) + bins)
-        above = tl.sum(counts, 0) - tl.cumsum(counts, 0)
-        chosen = tl.sum((above > k).to(tl.int64), 0)
-        k -= tl.sum(tl.where(bins == chosen, above, 0), 0)
-        prefix = (prefix << DIGIT) | chosen
-    return k, prefix
-
-
-@triton.jit
-def digit_counts(keys, shift, prefix):
-    digits = tl.reshape(keys, [keys.numel]) >> shift  # of −1: no prefix
-    return tl.histogram((digits & (BINS - 1)).to(tl.int32), BINS, mask=(digits >> DIGIT) == prefix)
-
-
-@triton.jit(do_not_specialize=["tensors", "room", "digit"])
-def count_digit(
-    sheet, tensors, inside, room, digit, width: tl.constexpr, rows: tl.constexpr, lanes: tl.constexpr
-):  # fmt: skip
-    """Count the next digit of the keys that begin with the prefix, in what was collected if the bracket held."""
-    table = sheet + COUNTS + BINS * width + 1
-    held = bracket_held(sheet, room, width)
-    k, prefix = found_before(sheet, digit, held, width)
-    if tl.program_id(0) == 0:  # for the next launch; this one reads the pair before
-        tl.store(sheet + FOUND + 2 * digit, k)
-        tl.store(sheet + FOUND + 2 * digit + 1, prefix)
-    shift = DIGIT * (width - 1 - digit)
-    blocks = tl.load(table + 2 * tensors + 1)
-    if held:
-        blocks = tl.cdiv(tl.load(sheet + BETWEEN), rows * lanes)
-    share = tl.cdiv(blocks, tl.num_programs(0))
-    begin = tl.program_id(0) * share
-    end = tl.minimum(begin + share, blocks)
-    found = tl.zeros([BINS], tl.int32)
-    if begin < end:
-        if held:
-            for block in range(begin, end):
-                left = tl.load(sheet + BETWEEN) - block * (rows * lanes)
-                pointer = inside + block * (rows * lanes)
-                found += digit_counts(load_keys(pointer, left, 8 if width == 8 else 4, rows, lanes), shift, prefix)
-        else:
-            tensor = tensor_of(table + tensors + 1, tensors, begin)
-            for block in range(begin, end):
-                while tl.load(table + tensors + 2 + tensor) <= block:
-                    tensor += 1
-                found += digit_counts(load_block(table, tensors, tensor, block, width, rows, lanes), shift, prefix)
-        counts = sheet + COUNTS + BINS * digit + tl.arange(0, BINS)
-        tl.atomic_add(counts, found.to(tl.int64), mask=found > 0, sem="relaxed")
-
-
-@triton.jit
-def conclude(sheet, width: tl.constexpr, infinity: tl.constexpr):
-    """Write down the key, and how many are larger without being NaN: none are larger than a NaN."""
-    k, key = found_before(sheet, width, False, width)
-    larger = tl.load(sheet + COUNTS + BINS * width) - k - tl.load(sheet + NANS)
-    tl.store(sheet + KEY, key)
-    tl.store(sheet + LARGER, tl.where(key > infinity, 0, larger))
 
 
 def kth_largest_on_gpu(tensors: Sequence[Tensor], k: int | Tensor) -> Tensor:

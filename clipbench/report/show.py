@@ -89,7 +89,9 @@ def _clip(clip: ClipSettings) -> str:
     if clip.rule == "norm":
         return f"the gradient at a norm of {number(clip.amount)}"
     scope = "" if clip.scope == "global" else f", each {clip.scope} by itself"
-    return f"{number(clip.amount * 100)} % of the {clip.of}{scope}"
+    what = "the non-zero coordinates of the" if clip.ignore_zeros else "the"
+    length = ", its length kept" if clip.scale == "norm" else ""
+    return f"{number(clip.amount * 100)} % of {what} {clip.of}{scope}{length}"
 
 
 def _outcome(record: Record) -> dict[str, str]:

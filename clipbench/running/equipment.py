@@ -57,7 +57,9 @@ def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optim
 def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> Clip:
     """The clip that a spec describes, on an optimizer."""
     if clip.rule == "fraction":
-        return CoordinateClip(optimizer, clip.amount, of=clip.of, scope=clip.scope)
+        return CoordinateClip(
+            optimizer, clip.amount, of=clip.of, scope=clip.scope, scale=clip.scale, ignore_zeros=clip.ignore_zeros
+        )
     return FixedClip(optimizer, threshold=clip.threshold, norm=clip.norm)
 
 

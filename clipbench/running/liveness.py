@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clipbench.clipping.hook import CoordinateClip
+from clipbench.clipping.report import Clipped
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, ClipSettings, Options, Value
@@ -91,8 +92,10 @@ def _try(arm: Arm, problem: Problem, batches: list[Batch]) -> _Trial:
                     largest, length = _sizes(optimizer)
                 asked = _asked(optimizer, arm.clip)
                 _take_step(arm, optimizer)
-                if clip is not None and clip.last is not None:
-                    clips.append(_Step(_erased(clip), int(clip.last.clipped), clip.last.n, asked))
+                if clip is not None and (last := clip.last) is not None:
+                    if isinstance(last, Clipped) and arm.clip and arm.clip.ignore_zeros and arm.clip.of == "update":
+                        asked = last.asked  # which coordinates of an update are zero, a gradient does not tell
+                    clips.append(_Step(_erased(clip), int(last.clipped), last.n, asked))
             weights = {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
             return _Trial(weights, effective_options(optimizer), vars(optimizer), clips, largest, length)
         finally:
@@ -119,7 +122,12 @@ def _asked(optimizer: torch.optim.Optimizer, clip: ClipSettings | None) -> int:
         "tensor": [[gradient] for gradients in by_group for gradient in gradients],
     }[clip.scope]
     alive = [gradients for gradients in lists if any(bool(gradient.any()) for gradient in gradients)]
-    return sum(int(clip.amount * sum(gradient.numel() for gradient in gradients)) for gradients in alive)
+    counts = [sum(_counted(gradient, clip) for gradient in gradients) for gradients in alive]
+    return sum(int(clip.amount * count) for count in counts)
+
+
+def _counted(gradient: Tensor, clip: ClipSettings) -> int:
+    return int(torch.count_nonzero(gradient)) if clip.ignore_zeros else gradient.numel()
 
 
 def _erased(clip: Clip) -> bool:

@@ -167,7 +167,9 @@ def _clip(written: Clip, amount: Value) -> ClipSettings | None:
     if not isinstance(amount, float) or amount == 0.0:
         return None
     if written.rule == "fraction":
-        return ClipSettings(amount, of=written.of, scope=written.scope)
+        return ClipSettings(
+            amount, of=written.of, scope=written.scope, scale=written.scale, ignore_zeros=written.ignore_zeros
+        )
     return ClipSettings(threshold=amount) if written.rule == "threshold" else ClipSettings(norm=amount)
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from clipbench.budget import UNITS
-from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScope
+from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope
 
 _CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 _WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
@@ -93,7 +93,8 @@ class Clip(BaseModel):
     """The clip of an arm, by exactly one rule; a list of values is a grid.
 
     `fraction`: the largest coordinates of what `of` says, this share of them, 0 for none; `scope` says which of them
-    share a threshold. `threshold`: every coordinate of the gradient down to this size. `norm`: the gradient down to
+    share a threshold; `scale: norm` keeps the length of what was clipped; with `ignore_zeros` the share is of those
+    that are not zero. `threshold`: every coordinate of the gradient down to this size. `norm`: the gradient down to
     this length.
     """
 
@@ -103,6 +104,8 @@ class Clip(BaseModel):
     norm: LimitOrGrid | None = None
     of: ClipPlace = "gradient"
     scope: ClipScope = "global"
+    scale: ClipScale = "none"
+    ignore_zeros: bool = False
 
     @model_validator(mode="after")
     def _exactly_one_rule(self) -> "Clip":
@@ -110,11 +113,16 @@ class Clip(BaseModel):
         if len(given) != 1:
             has = f"this one has {' and '.join(given)}" if given else "this one has none"
             raise ValueError(f"a clip has exactly one of {', '.join(CLIP_RULES)}; {has}")
-        aside = [key for key in ("of", "scope") if key in self.model_fields_set]
+        aside = [key for key in ("of", "scope", "scale", "ignore_zeros") if key in self.model_fields_set]
         if aside and self.fraction is None:
             raise ValueError(
                 f"{' and '.join(map(repr, aside))} can only stand beside a fraction: a clip by {given[0]} is of the "
                 "whole gradient"
+            )
+        if self.scale == "norm" and self.of == "numerator":
+            raise ValueError(
+                "'scale: norm' cannot go with 'of: numerator', whose second moment sets the step's length as well; use "
+                "gradient or update"
             )
         return self
 

@@ -33,6 +33,7 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "expected a whole number",
     "float_type": lambda _: "expected a number",
     "finite_number": lambda _: "expected a finite number",
+    "bool_type": lambda _: "expected true or false",
     "string_type": lambda _: "expected text",
     "model_type": lambda _: "expected a mapping",
     "dict_type": lambda _: "expected a mapping",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipbench.clipping import coordinates
+from clipbench.clipping import bracket, coordinates
 from clipbench.clipping.hook import CoordinateClip
 
 N = 1 << 19  # above the size at which tensors are worked on one by one
@@ -37,20 +37,26 @@ class Operations(TorchDispatchMode):
 
 @contextmanager
 def counted_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """How often the threshold is looked for, and how many coordinates NumPy takes magnitudes of to count them."""
-    calls = {"threshold": 0, "counted": 0}
-    found, absolute = coordinates.coordinate_threshold, np.abs
+    """How often the threshold is looked for, and how many coordinates NumPy reads for it or to count them."""
+    calls = {"threshold": 0, "read": 0}
+    found, cut, absolute = coordinates.threshold_on_cpu, bracket.blocks, np.abs
 
-    def threshold(*arguments: Any, **settings: Any) -> Tensor:
+    def threshold(*arguments: Any, **settings: Any) -> tuple[Tensor, int, int]:
         calls["threshold"] += 1
         return found(*arguments, **settings)
 
+    def reading(arrays: Any) -> Iterator[Any]:
+        for block in cut(arrays):
+            calls["read"] += block.size
+            yield block
+
     def counting(array: Any) -> Any:
-        calls["counted"] += array.size
+        calls["read"] += array.size
         return absolute(array)
 
     with monkeypatch.context() as patch:
-        patch.setattr(coordinates, "coordinate_threshold", threshold)
+        patch.setattr(coordinates, "threshold_on_cpu", threshold)
+        patch.setattr(bracket, "blocks", reading)
         patch.setattr(coordinates.np, "abs", counting)
         yield calls
 
@@ -76,16 +82,18 @@ def stepped(kind: Any, monkeypatch: pytest.MonkeyPatch, **clip: Any) -> tuple[li
     return with_clip, calls
 
 
-def test_a_clip_of_the_gradient_is_one_threshold_one_count_and_one_clamp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_of_the_gradient_is_one_selection_that_counts_as_well_and_one_clamp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     operations, calls = stepped(torch.optim.SGD, monkeypatch, fraction=0.1)
     assert operations == ["clamp_"]
-    assert calls == {"threshold": 1, "counted": N}
+    assert calls == {"threshold": 1, "read": N}
 
 
 def test_a_clip_of_the_numerator_adds_two_passes_over_the_second_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     operations, calls = stepped(torch.optim.Adam, monkeypatch, fraction=0.1, of="numerator")
     assert operations == ["_foreach_addcmul_", "clamp_", "_foreach_addcmul_"]
-    assert calls == {"threshold": 1, "counted": N}
+    assert calls == {"threshold": 1, "read": N}
 
 
 def test_keeping_the_norm_adds_two_reads_and_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +103,7 @@ def test_keeping_the_norm_adds_two_reads_and_a_product(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("of", ["gradient", "numerator", "update"])
 def test_a_fraction_of_zero_touches_nothing(of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert stepped(torch.optim.Adam, monkeypatch, fraction=0.0, of=of) == ([], {"threshold": 0, "counted": 0})
+    assert stepped(torch.optim.Adam, monkeypatch, fraction=0.0, of=of) == ([], {"threshold": 0, "read": 0})
 
 
 def test_many_small_tensors_are_clamped_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,8 +73,13 @@ def test_any_layout_of_the_memory(patterns: tuple[torch.dtype, list[int]], order
 def test_memory_without_gaps_is_read_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "FEW", 0)
     seen: list[Any] = []
-    kept = threshold.kth_largest_key
-    monkeypatch.setattr(threshold, "kth_largest_key", lambda arrays, k: seen.extend(arrays) or kept(arrays, k))
+    kept = threshold.kth_largest_and_larger
+
+    def noted(arrays: Any, k: int, *, infinity: int) -> tuple[int, int]:
+        seen.extend(arrays)
+        return kept(arrays, k, infinity=infinity)
+
+    monkeypatch.setattr(threshold, "kth_largest_and_larger", noted)
     images = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
     matrix = torch.randn(6, 7).t()
     coordinate_threshold([images, matrix, torch.randn(())], 0.3)

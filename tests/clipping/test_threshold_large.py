@@ -11,8 +11,8 @@ from oracles import flat, same_bits
 from torch import Tensor
 
 from clipbench.clipping import bracket, keys
-from clipbench.clipping.bracket import SMALL, kth_largest_key, sample_stride
-from clipbench.clipping.keys import BLOCK, blocks, key_arrays
+from clipbench.clipping.bracket import SMALL, kth_largest_and_larger, sample_stride
+from clipbench.clipping.keys import BLOCK, INFINITY, blocks, key_arrays
 from clipbench.clipping.threshold import coordinate_threshold
 
 FRACTIONS = [1e-9, 1e-4, 0.1, 0.5, 0.9, 1 - 1e-9]
@@ -132,7 +132,7 @@ def test_the_memory_it_takes_is_a_twentieth_of_the_tensors(fraction: float) -> N
     arrays = key_arrays(tensors)
     tracemalloc.start()  # NumPy reports its arrays there
     try:
-        kth_largest_key(arrays, int(6_000_000 * fraction))
+        kth_largest_and_larger(arrays, int(6_000_000 * fraction), infinity=INFINITY[torch.float32])
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

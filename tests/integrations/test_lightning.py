@@ -56,3 +56,12 @@ def test_lightning_trains_what_a_plain_loop_trains(accumulate: int) -> None:
     assert len(given) == 8
     expected, without = (plain_loop(Net(), given, accumulate=accumulate, clipped=clipped) for clipped in (True, False))
     check(module.net, module.seen, like=expected, unlike=without, steps=8 // accumulate)
+
+
+def test_the_wrapper_around_an_optimizer_is_refused_and_never_left_unclipped_in_silence() -> None:
+    """What LightningModule.optimizers() gives passes for a torch optimizer and shares the hooks of the one within."""
+    wrapper = lightning.pytorch.core.optimizer.LightningOptimizer(adamw(Net()))
+    assert isinstance(wrapper, torch.optim.Optimizer)
+    with pytest.raises(TypeError, match=r"LightningAdamW is a wrapper around it \(AdamW\): pass its \.optimizer"):
+        CoordinateClip(wrapper, FRACTION)
+    assert CoordinateClip(wrapper.optimizer, FRACTION).last is None

@@ -90,6 +90,8 @@ def test_what_the_probes_say_of_themselves_is_shown() -> None:
         (None, "none"),
         (ClipSettings(0.25, "update"), "25 % of the update"),
         (ClipSettings(0.1, scope="tensor"), "10 % of the gradient, each tensor by itself"),
+        (ClipSettings(0.1, "update", scale="norm"), "10 % of the update, its length kept"),
+        (ClipSettings(0.1, ignore_zeros=True), "10 % of the non-zero coordinates of the gradient"),
         (ClipSettings(threshold=0.01), "each coordinate of the gradient at 0.01"),
         (ClipSettings(norm=1.0), "the gradient at a norm of 1"),
     ],

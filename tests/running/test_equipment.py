@@ -18,6 +18,8 @@ from clipbench.running.equipment import attach, build_optimizer
     [
         (ClipSettings(0.1), {"fraction": 0.1, "of": "gradient", "scope": "global"}),
         (ClipSettings(0.5, "update", "tensor"), {"fraction": 0.5, "of": "update", "scope": "tensor"}),
+        (ClipSettings(0.1, scale="norm"), {"scale": "norm", "ignore_zeros": False}),
+        (ClipSettings(0.1, ignore_zeros=True), {"scale": "none", "ignore_zeros": True}),
         (ClipSettings(threshold=0.01), {"threshold": 0.01, "norm": None}),
         (ClipSettings(norm=2.0), {"threshold": None, "norm": 2.0}),
     ],

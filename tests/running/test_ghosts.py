@@ -67,6 +67,7 @@ def test_a_run_with_ghosts_ends_where_it_ends_without(tmp_path: Path) -> None:
     assert with_ghosts.outcome is not None
     assert without.outcome is not None
     assert with_ghosts.outcome.failed_probes == {}
+    assert with_ghosts.outcome.ledger["ghosts"] > 10 * without.outcome.ledger["ghosts"]
     assert with_ghosts.outcome.weights_sha256 == without.outcome.weights_sha256
     assert rows(with_ghosts, OWN) == rows(without, OWN)
     assert {row.direction for row in with_ghosts.measurements} == {"", OWN, *ARMS}

@@ -29,6 +29,9 @@ LIVE = [
     ClipSettings(0.5, "update"),
     ClipSettings(0.1, scope="group"),
     ClipSettings(0.1, scope="tensor"),
+    ClipSettings(0.1, scale="norm"),
+    ClipSettings(0.1, "update", scale="norm", ignore_zeros=True),
+    ClipSettings(0.1, scope="tensor", ignore_zeros=True),
     ClipSettings(threshold=1e-3),
     ClipSettings(threshold=1e9),
     ClipSettings(norm=1e-3),
@@ -109,6 +112,16 @@ def test_a_threshold_of_zero_is_found() -> None:
         problem.model.x[3:] = 0
     with pytest.warns(match="zero"), pytest.raises(NotLiveError, match="threshold is zero"):
         check(CLIPPED, problem)
+
+
+@pytest.mark.parametrize("of", ["gradient", "update"])
+def test_zeros_that_are_left_out_of_the_fraction_are_left_out_of_what_is_asked(of: Any) -> None:
+    problem = quadratic(0, CPU, dimension=500)
+    with torch.no_grad():
+        problem.model.x[50:] = 0
+    check(replace(CLIPPED, clip=ClipSettings(0.1, of, ignore_zeros=True)), problem)
+    with pytest.raises(NotLiveError, match="less than one coordinate"):
+        check(replace(CLIPPED, clip=ClipSettings(0.01, of, ignore_zeros=True)), problem)
 
 
 def test_ties_that_keep_the_clip_from_its_fraction_are_found() -> None:

@@ -139,6 +139,24 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
             "the whole gradient",
         ),
         (
+            "{use: descent, lr: 0.1, clip: {norm: 1, scale: norm, ignore_zeros: true}}",
+            "4:39: optimizers.slow.clip: 'scale' and 'ignore_zeros' can only stand beside a fraction: a clip by norm "
+            "is of the whole gradient",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: 0.1, of: numerator, scale: norm}}",
+            "4:39: optimizers.slow.clip: 'scale: norm' cannot go with 'of: numerator', whose second moment sets the "
+            "step's length as well; use gradient or update",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: 0.1, scale: length}}",
+            "4:62: optimizers.slow.clip.scale: expected 'none' or 'norm', found the text 'length'",
+        ),
+        (
+            "{use: descent, lr: 0.1, clip: {fraction: 0.1, ignore_zeros: 1}}",
+            "4:69: optimizers.slow.clip.ignore_zeros: expected true or false, found 1",
+        ),
+        (
             "{use: descent, lr: 0.1, clip: {fraction: 0.1, scope: layer}}",
             "4:62: optimizers.slow.clip.scope: expected 'global', 'group' or 'tensor', found the text 'layer'",
         ),
