@@ -72,8 +72,8 @@ def test_the_ledger_adds_up_to_the_wall_time_within_one_percent(tmp_path: Path) 
     outcome = make(make_run(steps=300, task=NOISY), tmp_path).outcome
     assert set(outcome.ledger) == set(LEDGER_ROWS)
     assert sum(outcome.ledger.values()) == pytest.approx(outcome.wall_seconds, rel=0.01)
-    # The stopwatch and the ledger time the steps independently; the probed steps' looks are off both. A busy machine may
-    # take the processor away between the readings of the two.
+    # The stopwatch and the ledger time the steps independently; the probed steps' looks are off both. A busy machine
+    # may take the processor away between the readings of the two.
     assert outcome.train_seconds == pytest.approx(outcome.ledger["train"], rel=0.05, abs=0.03)
     assert all(outcome.ledger[row] > 0 for row in LEDGER_ROWS)
 
