@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from clipbench.judging import student
+
 CONFIDENCE = 0.95
 
 Direction = Literal["lower", "higher", "equal", "undecided"]
@@ -112,10 +114,7 @@ def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) 
 
 def half_width(n: int) -> float:
     """Half the two-sided 95 % t interval of a mean of n ≥ 2 values, in standard errors: t(0.975, n − 1)."""
-    # Late: SciPy takes longer to import than the rest of the comparison takes to run.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+    return student.quantile((1 + CONFIDENCE) / 2, n - 1)
 
 
 def logs_of_positive(values: Iterable[float]) -> list[float]:

@@ -25,6 +25,7 @@ from clipbench.store.results import missing as missing
 from clipbench.store.results import question_of as question_of
 from clipbench.store.results import read_all as read_all
 from clipbench.store.results import read_question as read_question
+from clipbench.store.results import run_folders as run_folders
 from clipbench.store.results import write_question as write_question
 from clipbench.store.runs import CHECKPOINT as CHECKPOINT
 from clipbench.store.runs import HEARTBEAT as HEARTBEAT
