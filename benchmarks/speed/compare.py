@@ -30,11 +30,12 @@ SPEC = "many"
 
 
 def runs(count: int) -> Iterator[Run]:
-    """Of `count` runs, tasks outermost; every fifth arm is the clipped twin of the one before it."""
+    """Of `count` runs, tasks outermost. The arms are ten optimizers, each at four rates and once clipped."""
     for number in range(count):
         task, rest = divmod(number, ARMS * SEEDS)
         arm, seed = divmod(rest, SEEDS)
-        options = {"lr": 0.01 * (1 + arm), "momentum": 0.9, "betas": (0.9, 0.999), "weight_decay": 0.0}
+        momentum = 0.9 - 0.01 * (arm // 5)
+        options = {"lr": 0.01 * (1 + arm), "momentum": momentum, "betas": (0.9, 0.999), "weight_decay": 0.0}
         clip = None
         if arm % 5 == 4:
             options["lr"], clip = 0.01 * arm, ClipSettings(0.1)

@@ -1,5 +1,6 @@
 """The runs in the folders that a command is given, and what they were made to answer."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ def read(paths: Sequence[Path]) -> list[Record]:
         records += found
         for error in errors:
             console.say(f"not read: {error}", style="yellow")
+    gc.freeze()  # what was read stays until the end: the collector need not go through it again and again
     return records
 
 

@@ -1,15 +1,18 @@
 """What to beware of in a comparison: sentences, each said only where the data give cause for it."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
+from clipbench.judging.chance import MOST_SEEDS
 from clipbench.judging.comparability import comparability
-from clipbench.judging.comparison import Row, Twin
+from clipbench.judging.comparison import Metric, Row, Twin
 from clipbench.judging.statistics import half_width
 from clipbench.judging.words import brief, listing, number
 from clipbench.records import Question
 
+SIGN_SEEDS = 6  # the fewest whose unanimous sign is decided at 5 %: 2/2⁶ = 0.03
 FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
 
 CLOCK = (
@@ -31,6 +34,8 @@ class _Evidence:
     target: float | None
     rows: Sequence[Row]
     twins: Sequence[Twin]
+    metric: Metric
+    threshold: float | None
 
 
 def caveats(
@@ -41,9 +46,11 @@ def caveats(
     target: float | None,
     rows: Sequence[Row],
     twins: Sequence[Twin],
+    metric: Metric = "final_loss",
+    threshold: float | None = None,
 ) -> tuple[str, ...]:
     """The caveats that apply, the gravest first."""
-    evidence = _Evidence(cells, question, baseline, target, rows, twins)
+    evidence = _Evidence(cells, question, baseline, target, rows, twins, metric, threshold)
     first = [sentence for rule in _FIRST for sentence in rule(evidence)]
     last = [sentence for rule in _LAST for sentence in rule(evidence)]
     return (*first, *comparability(cells, timed=_timed(evidence)), *last)
@@ -135,12 +142,62 @@ def _few_seeds(evidence: _Evidence) -> Iterator[str]:
 
 
 def _several_differences(evidence: _Evidence) -> Iterator[str]:
-    judged = sum(row.difference is not None and row.difference.n > 1 for row in evidence.rows)
-    if judged > 1:
+    judged = [sum(_is_judged(row) for row in evidence.rows if row.task == task) for task in _tasks(evidence)]
+    if max(judged, default=0) > 1:
         yield (
-            f"{judged} differences are judged, each at 95 % by itself: where nothing differs, "
-            "one in 20 is decided all the same."
+            f"Verdicts are corrected (Holm) for the {listing(sorted(set(judged)))} differences of a table, ranks for "
+            "all pairs of its arms: where nothing differs, one table in 20 has a wrong verdict. Intervals, and the "
+            "clip's answers, are each at 95 % by themselves."
         )
+
+
+def _is_judged(row: Row) -> bool:
+    return row.verdict not in ("baseline", "broken") and row.contrast is not None and row.contrast.pairs > 1
+
+
+def _tasks(evidence: _Evidence) -> list[str]:
+    return list(dict.fromkeys(row.task for row in evidence.rows))
+
+
+def _undecided(evidence: _Evidence) -> Iterator[str]:
+    """How many seeds it would take."""
+    for task in _tasks(evidence):
+        said = [
+            f"{row.arm} {_so_many(row.contrast.seeds_needed)}"
+            for row in evidence.rows
+            if row.task == task and row.contrast is not None and not math.isnan(row.contrast.seeds_needed)
+        ]
+        if said:
+            yield (
+                f"Undecided on {task}; seeds each would need to be decided in 80 % of cases, were the difference and "
+                f"spread seen here the true ones: {listing(said)}."
+            )
+
+
+def _so_many(seeds: float) -> str:
+    return f"more than {MOST_SEEDS}" if math.isinf(seeds) else str(int(seeds))
+
+
+def _counted_by_sign(evidence: _Evidence) -> Iterator[str]:
+    said = [row.arm for row in evidence.rows if row.contrast and (row.contrast.ahead or row.contrast.behind)]
+    if said:
+        yield (
+            f"Where one of a pair missed the target ({listing(dict.fromkeys(said))}), its ∞ is counted, not "
+            f"averaged: the verdict is a sign test of the pairs, which needs {SIGN_SEEDS} seeds at least."
+        )
+
+
+def _too_small_to_matter(evidence: _Evidence) -> Iterator[str]:
+    if evidence.threshold is not None:
+        yield (
+            f"A difference of less than {number(100 * evidence.threshold)} % of the baseline is taken as too small to "
+            "matter: = where the whole difference is shown to be within (two one-sided tests)."
+        )
+
+
+def _sharpness_left_out(evidence: _Evidence) -> Iterator[str]:
+    if evidence.metric == "sharpness":
+        yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
 
 
 def _rates(evidence: _Evidence) -> Iterator[str]:
@@ -198,6 +255,10 @@ _FIRST: tuple[_Rule, ...] = (
 _LAST: tuple[_Rule, ...] = (
     _few_seeds,
     _several_differences,
+    _undecided,
+    _counted_by_sign,
+    _too_small_to_matter,
+    _sharpness_left_out,
     _target_missed,
     _rates,
     _own_points,

@@ -2,50 +2,41 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 from clipbench.judging import student
+from clipbench.judging.statistics import Estimate
 
 LEVEL = 0.05  # of a family of verdicts: how often any of them is wrong where nothing differs
 POWER = 0.8  # how often a difference as large as the one seen would be decided with the seeds that are asked for
 MOST_SEEDS = 10**4  # nobody makes more
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean of n independent values with its standard error."""
-
-    mean: float
-    error: float
-    n: int
-
-
-def p_value(of: Mean) -> float:
+def p_value(of: Estimate) -> float:
     """How often chance would give a mean so far from zero: two-sided, t = mean/error with n − 1 degrees of freedom.
 
     1 where nothing can be said: fewer than two values, or one that is not finite. Values that are all equal have no
     error: 0 unless they are 0.
     """
-    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.error):
+    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.standard_error):
         return 1.0
-    if of.error == 0:
+    if of.standard_error == 0:
         return 1.0 if of.mean == 0 else 0.0
-    return student.two_sided(of.mean / of.error, of.n - 1)
+    return student.two_sided(of.mean / of.standard_error, of.n - 1)
 
 
-def p_beyond(of: Mean, margin: float) -> float:
+def p_beyond(of: Estimate, margin: float) -> float:
     """How often chance would give a mean so well inside ±margin, were the truth on or beyond it.
 
     The larger of two one-sided t tests, against −margin and against +margin (Schuirmann 1987): small where the mean
     is shown to be within.
     """
-    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.error):
+    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.standard_error):
         return 1.0
     room = margin - abs(of.mean)
-    if of.error == 0:
+    if of.standard_error == 0:
         return 0.0 if room > 0 else 1.0
-    return student.above(room / of.error, of.n - 1)
+    return student.above(room / of.standard_error, of.n - 1)
 
 
 def sign_test(ahead: int, behind: int) -> float:
@@ -71,22 +62,22 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     return corrected
 
 
-def seeds_needed(of: Mean, *, tests: int = 1) -> float:
+def seeds_needed(of: Estimate, *, tests: int = 1) -> float:
     """The least number of seeds with which a difference such as this one would be decided in 80 % of cases.
 
     The least n ≥ 2 with (t(1 − α/2, n − 1) + t(0.8, n − 1)) · s/√n ≤ |mean|, where s = error·√(n seen) and
     α = 0.05/tests, the strictest level that Holm sets among so many. It takes the mean and spread seen for the true
     ones, so it is a rough guide. ∞ beyond 10,000; NaN where there is no spread to go by.
     """
-    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.error):
+    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.standard_error):
         return math.nan
     if of.mean == 0:
         return math.inf
-    level, size = 1 - LEVEL / tests / 2, of.error * math.sqrt(of.n) / abs(of.mean)
+    level, size = 1 - LEVEL / tests / 2, of.standard_error * math.sqrt(of.n) / abs(of.mean)
     normal = NormalDist()  # its quantiles are the least that t's can be, so that the search begins close below
-    n = max(2.0, math.ceil(((normal.inv_cdf(level) + normal.inv_cdf(POWER)) * size) ** 2))
+    n = max(2, math.ceil(math.pow((normal.inv_cdf(level) + normal.inv_cdf(POWER)) * size, 2)))
     while n <= MOST_SEEDS:
-        if (student.quantile(level, int(n) - 1) + student.quantile(POWER, int(n) - 1)) * size <= math.sqrt(n):
-            return n
+        if (student.quantile(level, n - 1) + student.quantile(POWER, n - 1)) * size <= math.sqrt(n):
+            return float(n)
         n += 1
     return math.inf

@@ -25,7 +25,9 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     for record, is_planned in zip(records, planned, strict=True):
         if is_planned and _place(record) in mixed:
             meant[_place(record)].add(_description(record))
-    kept = [record for record in records if _place(record) not in mixed or _description(record) in meant[_place(record)]]
+    kept = [
+        record for record in records if _place(record) not in mixed or _description(record) in meant[_place(record)]
+    ]
     left_out = len(records) - len(kept)
     if not left_out:
         return kept, []

@@ -137,9 +137,7 @@ def _in_order(found: Series, direction: str, quantity: str) -> list[Point]:
     return sorted(found.get((direction, quantity), ()), key=lambda point: point[0])
 
 
-def _reached(
-    record: Record, curve: Sequence[Point], *, target: float, consecutive: int
-) -> tuple[float, float] | None:
+def _reached(record: Record, curve: Sequence[Point], *, target: float, consecutive: int) -> tuple[float, float] | None:
     """Steps and seconds to the target."""
     if record.outcome is None:
         return None

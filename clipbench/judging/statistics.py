@@ -84,7 +84,7 @@ def geometric_mean(logs: Sequence[float]) -> GeometricEstimate:
         logs: one natural logarithm a seed.
     """
     in_logs = estimate(logs)
-    return GeometricEstimate(_exp(in_logs.mean), _exp(in_logs.standard_error), in_logs.n)
+    return GeometricEstimate(exp(in_logs.mean), exp(in_logs.standard_error), in_logs.n)
 
 
 def paired_difference(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference:
@@ -109,7 +109,7 @@ def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) 
         candidate, baseline: one natural logarithm a seed, by seed.
     """
     inner = paired_difference(candidate, baseline)
-    return PairedRatio(_exp(inner.mean), _exp(inner.low), _exp(inner.high), inner.n)
+    return PairedRatio(exp(inner.mean), exp(inner.low), exp(inner.high), inner.n)
 
 
 def half_width(n: int) -> float:
@@ -122,7 +122,8 @@ def logs_of_positive(values: Iterable[float]) -> list[float]:
     return [math.log(value) for value in values if 0 < value < math.inf]
 
 
-def _exp(value: float) -> float:
+def exp(value: float) -> float:
+    """e to the power of `value`; ∞ where that is beyond the largest float."""
     try:
         return math.exp(value)
     except OverflowError:

@@ -50,7 +50,7 @@ def quantile(probability: float, dof: int) -> float:
     t = NormalDist().inv_cdf(probability)
     scale = math.exp(math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2)) / math.sqrt(dof * math.pi)
     while True:
-        density = scale * (1 + t * t / dof) ** (-(dof + 1) / 2)
+        density = scale * math.exp(-(dof + 1) / 2 * math.log1p(t * t / dof))
         step = (above(t, dof) - (1 - probability)) / density
         t += max(step, 0.0)
         if step <= _CONVERGED * t:
