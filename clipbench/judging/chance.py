@@ -45,7 +45,7 @@ def sign_test(ahead: int, behind: int) -> float:
     if n == 0:
         return 1.0
     tail = sum(math.comb(n, k) for k in range(min(ahead, behind) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / 2.0**n)
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:

@@ -16,13 +16,14 @@ from clipbench.store.live import Writer as Writer
 from clipbench.store.live import read_heartbeat as read_heartbeat
 from clipbench.store.live import read_log as read_log
 from clipbench.store.live import write_heartbeat as write_heartbeat
+from clipbench.store.merging import joined as joined
+from clipbench.store.merging import merge as merge
 from clipbench.store.results import QUESTION as QUESTION
 from clipbench.store.results import claimed as claimed
 from clipbench.store.results import find as find
 from clipbench.store.results import folder_of as folder_of
 from clipbench.store.results import folder_of_spec as folder_of_spec
 from clipbench.store.results import missing as missing
-from clipbench.store.results import question_of as question_of
 from clipbench.store.results import read_all as read_all
 from clipbench.store.results import read_question as read_question
 from clipbench.store.results import run_folders as run_folders

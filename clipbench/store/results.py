@@ -65,11 +65,6 @@ def read_question(folder: Path) -> Question | None:
         raise StoreError(found, where=str(path), remedy=remedy) from error
 
 
-def question_of(folder: Path) -> Question | None:
-    """The question that the run in `folder` was made to answer."""
-    return read_question(folder.parents[2])
-
-
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a spec's results while its runs are made: a second `clipbench run` there is refused, not interleaved."""
