@@ -106,7 +106,7 @@ def known_arm(name: str, question: Question, *, records: Sequence[Record]) -> st
 
 
 def known_direction(name: str, records: Sequence[Record]) -> str:
-    """`name`, if it is an arm of a run or the name of one of its ghosts.
+    """`name`, if it is an arm of a run or the name of one of its ghosts, or of a direction that was measured.
 
     Raises:
         ClipbenchError: it is neither; the nearest names come first.

@@ -15,7 +15,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import SharedRow
 from clipbench.judging.metrics import Point, Series
 from clipbench.judging.statistics import PairedRatio, estimate, paired_ratio
-from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE, Arm
+from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE
 
 _ADAM = ("adam", "torch.optim:Adam")
 
@@ -47,30 +47,27 @@ def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None
     for cell in cells:
         runs = {run.seed: run.ghosts for run in cell.finished if run.ghosts is not None}
         if runs:
-            rows += _trajectory(cell, runs, reference or default_reference(cell, baseline=baseline))
+            rows += _trajectory(cell, runs, reference, baseline=baseline)
     return rows
 
 
-def default_reference(cell: Cell, *, baseline: str) -> str:
+def default_reference(cell: Cell, directions: Sequence[str], *, baseline: str) -> str:
     """The direction called adam, else the first without a clip that uses Adam, else the baseline's."""
-    arms = _arms(cell)
-    named = [arm.name for arm in arms if arm.name.lower() == "adam"]
+    arms = [cell.described, *cell.records[0].run.measure.ghosts]
+    named = [name for name in directions if name.lower() == "adam"]
     using = [arm.name for arm in arms if arm.clip is None and arm.optimizer.use in _ADAM]
     return next(iter([*named, *using]), baseline)
 
 
-def _arms(cell: Cell) -> list[Arm]:
-    return [cell.described, *cell.records[0].run.measure.ghosts]
-
-
-def _trajectory(cell: Cell, runs: Mapping[int, Series], reference: str) -> list[SharedRow]:
+def _trajectory(cell: Cell, runs: Mapping[int, Series], reference: str | None, *, baseline: str) -> list[SharedRow]:
     values = {seed: _by_step(found, own=cell.arm) for seed, found in runs.items()}
     found = dict.fromkeys(
         direction for by in values.values() for direction, name in by if name == DIRECTIONAL_SHARPNESS
     )
     order = [cell.arm, *(ghost.name for ghost in cell.records[0].run.measure.ghosts)]
     directions = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
-    return [_row(cell, values, direction, reference) for direction in directions]
+    over = reference or default_reference(cell, directions, baseline=baseline)
+    return [_row(cell, values, direction, over) for direction in directions]
 
 
 def _by_step(found: Series, *, own: str) -> dict[tuple[str, str], dict[int, float]]:

@@ -17,7 +17,9 @@ LN2 = math.log(2)
 
 def arms(**curves: list[float]) -> list[Record]:
     """Arms by their final losses, seed by seed."""
-    return [record(run(arm, seed=seed), [9.0, loss]) for arm, losses in curves.items() for seed, loss in enumerate(losses)]
+    return [
+        record(run(arm, seed=seed), [9.0, loss]) for arm, losses in curves.items() for seed, loss in enumerate(losses)
+    ]
 
 
 def verdicts(records: list[Record], **asked: object) -> dict[str, str]:
@@ -49,7 +51,9 @@ def test_six_seeds_that_all_reach_what_the_other_misses_are_decided_and_five_are
         found = contrast(dict.fromkeys(range(seeds), 1.0), dict.fromkeys(range(seeds), math.inf), "steps")
         [(_, said)] = judged([found], [None])
         assert said == verdict
-        [(_, said)] = judged([contrast(dict.fromkeys(range(6), math.inf), dict.fromkeys(range(6), 1.0), "steps")], [None])
+        [(_, said)] = judged(
+            [contrast(dict.fromkeys(range(6), math.inf), dict.fromkeys(range(6), 1.0), "steps")], [None]
+        )
         assert said == "worse"
 
 
@@ -107,7 +111,12 @@ def test_each_metric_has_its_own_verdict() -> None:
         for arm, curve in curves.items()
         for seed in range(3)
     ]
-    for metric, verdict in (("final_loss", "worse"), ("steps", "better"), ("seconds", "better"), ("sharpness", "better")):
+    for metric, verdict in (
+        ("final_loss", "worse"),
+        ("steps", "better"),
+        ("seconds", "better"),
+        ("sharpness", "better"),
+    ):
         assert verdicts(records, metric=metric, target=2.5)["adam"] == verdict
     row = compare(records, question("sgd", "adam"), metric="steps", target=2.5).rows[1]
     assert row.contrast is not None

@@ -13,7 +13,9 @@ def matched(records: list[Record]) -> dict[str, MatchedRow]:
     return {row.arm: row for row in compare(records, question("sgd", "adam")).matched}
 
 
-def pair(sgd: list[float], adam: list[float], *, seed: int = 0, sharpness: tuple[list[float], list[float]] = ([], [])) -> list[Record]:
+def pair(
+    sgd: list[float], adam: list[float], *, seed: int = 0, sharpness: tuple[list[float], list[float]] = ([], [])
+) -> list[Record]:
     return [
         record(run(arm, seed=seed), curve, sharpness=sharp)
         for arm, curve, sharp in zip(("sgd", "adam"), (sgd, adam), sharpness, strict=True)
@@ -63,7 +65,9 @@ def test_where_a_neighbour_is_not_positive_there_is_no_sharpness() -> None:
 
 
 def test_seeds_without_a_sharpness_there_are_counted() -> None:
-    rows = matched(pair([5, 3], [5, 2], sharpness=([1, 2], [1, -1])) + pair([5, 3], [5, 2], seed=1, sharpness=([1, 2], [1, 3])))
+    rows = matched(
+        pair([5, 3], [5, 2], sharpness=([1, 2], [1, -1])) + pair([5, 3], [5, 2], seed=1, sharpness=([1, 2], [1, 3]))
+    )
     assert (rows["adam"].sharpness.n, rows["adam"].no_sharpness) == (1, 1)
     assert rows["sgd"].no_sharpness == 0
 

@@ -45,7 +45,9 @@ def test_every_pair_is_corrected_for_all_pairs(seeds: int) -> None:
 
 
 def test_a_broken_arm_has_no_rank_and_takes_none() -> None:
-    records = [record(run(arm, seed=s), [5.0, loss + 0.1 * s]) for arm, loss in (("sgd", 3.0), ("adam", 2.0)) for s in (0, 1)]
+    records = [
+        record(run(arm, seed=s), [5.0, loss + 0.1 * s]) for arm, loss in (("sgd", 3.0), ("adam", 2.0)) for s in (0, 1)
+    ]
     records.append(record(run("lion"), [5.0, 1.0], status="diverged"))
     rows = compare(records, question("sgd", "adam", "lion")).rows
     assert [row.ranks for row in rows] == [Ranks(2, 2), Ranks(1, 1), None]
