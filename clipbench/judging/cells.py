@@ -8,7 +8,7 @@ from functools import cached_property
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.metrics import RunMetrics, metrics, status
 from clipbench.judging.words import listing
-from clipbench.records import Arm, Question, Record, Run
+from clipbench.records import OWN, Arm, Question, Record, Run
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ def known_direction(name: str, records: Sequence[Record]) -> str:
         ClipbenchError: it is neither; the nearest names come first.
     """
     runs = [record.run for record in records]
-    names = list(dict.fromkeys([run.arm.name for run in runs] + [g.name for run in runs for g in run.measure.ghosts]))
+    arms = [run.arm.name for run in runs] + [ghost.name for run in runs for ghost in run.measure.ghosts]
+    measured = [one.direction for record in records for one in record.measurements if one.direction not in ("", OWN)]
+    names = list(dict.fromkeys([*arms, *measured]))
     if name in names:
         return name
     raise _unknown("arm or ghost", name, names, what="the reference")

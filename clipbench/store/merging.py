@@ -132,8 +132,8 @@ def _copy(found: Merging, out: Path) -> None:
             for question in found.questions.values():
                 write_question(question, out)
     except OSError as error:
-        found = f"cannot merge into this folder ({error.strerror or error})"
-        raise StoreError(found, where=str(out), remedy=ELSEWHERE) from error
+        reason = f"cannot merge into this folder ({error.strerror or error})"
+        raise StoreError(reason, where=str(out), remedy=ELSEWHERE) from error
 
 
 @contextmanager

@@ -44,5 +44,5 @@ def test_what_has_no_meaning_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one degree"):
         two_sided(1.0, 0)
     for probability in (0.4, 1.0):
-        with pytest.raises(ValueError, match="at least 0.5 and below 1"):
+        with pytest.raises(ValueError, match=r"at least 0\.5 and below 1"):
             quantile(probability, 3)

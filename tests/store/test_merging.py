@@ -139,7 +139,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     one = made(tmp_path / "one", 0, 1)
     copied = []
 
-    def copytree(source: Path, target: Path) -> None:
+    def copytree(_: Path, target: Path) -> None:
         if copied:
             raise OSError(28, "No space left on device")
         copied.append(target)
