@@ -1,19 +1,14 @@
 """What to beware of in a comparison: sentences, each said only where the data give cause for it."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.chance import MOST_SEEDS
 from clipbench.judging.comparability import comparability
 from clipbench.judging.comparison import Metric, Row, Twin
-from clipbench.judging.statistics import half_width
+from clipbench.judging.doubts import doubts
 from clipbench.judging.words import brief, listing, number
 from clipbench.records import Question
-
-SIGN_SEEDS = 6  # the fewest whose unanimous sign is decided at 5 %: 2/2⁶ = 0.03
-FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
 
 CLOCK = (
     "ms/step is batch transfer + forward + backward + step, the median over steps, with the device synchronised; "
@@ -34,8 +29,6 @@ class _Evidence:
     target: float | None
     rows: Sequence[Row]
     twins: Sequence[Twin]
-    metric: Metric
-    threshold: float | None
 
 
 def caveats(
@@ -50,10 +43,11 @@ def caveats(
     threshold: float | None = None,
 ) -> tuple[str, ...]:
     """The caveats that apply, the gravest first."""
-    evidence = _Evidence(cells, question, baseline, target, rows, twins, metric, threshold)
+    evidence = _Evidence(cells, question, baseline, target, rows, twins)
     first = [sentence for rule in _FIRST for sentence in rule(evidence)]
     last = [sentence for rule in _LAST for sentence in rule(evidence)]
-    return (*first, *comparability(cells, timed=_timed(evidence)), *last)
+    made_alike = comparability(cells, timed=_timed(evidence))
+    return (*first, *made_alike, *doubts(cells, rows, metric=metric, threshold=threshold), *last)
 
 
 def _broken_runs(evidence: _Evidence) -> Iterator[str]:
@@ -129,77 +123,6 @@ def _different_seeds(evidence: _Evidence) -> Iterator[str]:
             )
 
 
-def _few_seeds(evidence: _Evidence) -> Iterator[str]:
-    sizes = {len(cell.finished) for cell in evidence.cells}
-    if 1 in sizes:
-        yield f"An arm with 1 finished seed has no error and is not decided; use at least {FEW_SEEDS} seeds."
-    for n in sorted(sizes & set(range(2, FEW_SEEDS)), reverse=True):
-        needed = half_width(n) / n**0.5
-        yield (
-            f"With {n} finished seeds a difference is decided only where its mean exceeds {number(needed, 2)} "
-            "standard deviations of the paired differences: small effects stay undecided."
-        )
-
-
-def _several_differences(evidence: _Evidence) -> Iterator[str]:
-    judged = [sum(_is_judged(row) for row in evidence.rows if row.task == task) for task in _tasks(evidence)]
-    if max(judged, default=0) > 1:
-        yield (
-            f"Verdicts are corrected (Holm) for the {listing(sorted(set(judged)))} differences of a table, ranks for "
-            "all pairs of its arms: where nothing differs, one table in 20 has a wrong verdict. Intervals, and the "
-            "clip's answers, are each at 95 % by themselves."
-        )
-
-
-def _is_judged(row: Row) -> bool:
-    return row.verdict not in ("baseline", "broken") and row.contrast is not None and row.contrast.pairs > 1
-
-
-def _tasks(evidence: _Evidence) -> list[str]:
-    return list(dict.fromkeys(row.task for row in evidence.rows))
-
-
-def _undecided(evidence: _Evidence) -> Iterator[str]:
-    """How many seeds it would take."""
-    for task in _tasks(evidence):
-        said = [
-            f"{row.arm} {_so_many(row.contrast.seeds_needed)}"
-            for row in evidence.rows
-            if row.task == task and row.contrast is not None and not math.isnan(row.contrast.seeds_needed)
-        ]
-        if said:
-            yield (
-                f"Undecided on {task}; seeds each would need to be decided in 80 % of cases, were the difference and "
-                f"spread seen here the true ones: {listing(said)}."
-            )
-
-
-def _so_many(seeds: float) -> str:
-    return f"more than {MOST_SEEDS}" if math.isinf(seeds) else str(int(seeds))
-
-
-def _counted_by_sign(evidence: _Evidence) -> Iterator[str]:
-    said = [row.arm for row in evidence.rows if row.contrast and (row.contrast.ahead or row.contrast.behind)]
-    if said:
-        yield (
-            f"Where one of a pair missed the target ({listing(dict.fromkeys(said))}), its ∞ is counted, not "
-            f"averaged: the verdict is a sign test of the pairs, which needs {SIGN_SEEDS} seeds at least."
-        )
-
-
-def _too_small_to_matter(evidence: _Evidence) -> Iterator[str]:
-    if evidence.threshold is not None:
-        yield (
-            f"A difference of less than {number(100 * evidence.threshold)} % of the baseline is taken as too small to "
-            "matter: = where the whole difference is shown to be within (two one-sided tests)."
-        )
-
-
-def _sharpness_left_out(evidence: _Evidence) -> Iterator[str]:
-    if evidence.metric == "sharpness":
-        yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
-
-
 def _rates(evidence: _Evidence) -> Iterator[str]:
     if len({cell.arm for cell in evidence.cells if cell.learning_rate is not None}) > 1:
         yield RATES
@@ -253,12 +176,6 @@ _FIRST: tuple[_Rule, ...] = (
     _different_seeds,
 )
 _LAST: tuple[_Rule, ...] = (
-    _few_seeds,
-    _several_differences,
-    _undecided,
-    _counted_by_sign,
-    _too_small_to_matter,
-    _sharpness_left_out,
     _target_missed,
     _rates,
     _own_points,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import from_json
 
 from clipbench.errors import StoreError
 from clipbench.records import Environment, Measurement, Outcome, Record, Run
@@ -129,10 +130,17 @@ def _by_columns(lines: Sequence[str]) -> tuple[Measurement, ...]:
         raise ValueError("a row has too many fields or too few")
     fields = ",".join(lines).split(",") if lines else []
     step, seconds, direction, quantity, value = (fields[column::width] for column in range(width))
-    # What is said again and again is converted, and kept, once.
-    moments = {text: float(text) for text in set(seconds)}
-    columns = map(int, step), map(moments.__getitem__, seconds), map(sys.intern, direction), map(sys.intern, quantity)
-    return tuple(map(Measurement._make, zip(*columns, map(float, value), strict=True)))
+    names = map(sys.intern, direction), map(sys.intern, quantity)  # said thousands of times, and kept once
+    return tuple(map(Measurement._make, zip(map(int, step), _floats(seconds), *names, _floats(value), strict=True)))
+
+
+def _floats(texts: Sequence[str]) -> Iterable[float]:
+    """Each text as `float` reads it; by way of JSON, which is three times as fast, where all are plain numbers."""
+    with suppress(ValueError):
+        numbers: list[Any] = from_json(f"[{','.join(texts)}]")
+        if set(map(type, numbers)) <= {float}:
+            return numbers
+    return map(float, texts)
 
 
 def _by_rows(lines: Sequence[str], path: Path) -> Iterator[Measurement]:
