@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from clipbench.budget import Budget, LedgerRow
 
@@ -188,11 +188,10 @@ class Run:
         return f"{self.task.name}/{self.arm.name}/seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(NamedTuple):  # a tuple, because a store is read by the million of these
     """One number: at `step`, after `seconds` of training time, a `quantity` along a `direction`.
 
-    `direction` is empty for what has none (a loss), `own` for the arm's own update.
+    `direction` is empty for what has none (a loss), `own` for the arm's own update, and a ghost's is its arm's name.
     """
 
     step: int
@@ -248,13 +247,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Record:
-    """A run's folder, read: `outcome` is None while the run is unfinished."""
+    """A run's folder, read: `outcome` is None while the run is unfinished.
+
+    `key` is the run's identity as it was when the run was made; empty for a record that was not read from a folder.
+    """
 
     run: Run
     environment: Environment | None = None
     outcome: Outcome | None = None
     measurements: tuple[Measurement, ...] = ()
     folder: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,8 @@ class Question:
     """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
 
     It lies beside the runs (`question.json`) and decides no number in them. `keys` are the runs of the latest plan:
-    when a spec is edited and run again, they tell the runs that are meant from those of an earlier version.
+    when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
+    target counts as reached where so many `consecutive` evaluations are at or below it.
     """
 
     spec: str
@@ -271,3 +275,4 @@ class Question:
     baseline: str
     target: float | None = None
     keys: tuple[str, ...] = ()
+    consecutive: int = 1

@@ -18,7 +18,7 @@ from making import make_run
 from clipbench import store
 from clipbench.errors import StoreError
 from clipbench.records import ClipSettings, Environment, Measurement, Outcome, Question, Run
-from clipbench.store.runs import _measurement
+from clipbench.store.runs import _by_columns, _measurement
 
 RUN = make_run()
 ENVIRONMENT = Environment("0", "3.11", "2", "cpu", "a CPU", 1, 2, {"tf32": False}, {"cores": 2}, "n", "m")
@@ -49,7 +49,47 @@ def test_what_was_written_is_read_back_exactly(tmp_path: Path) -> None:
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_survives_the_file_bit_for_bit(value: float, seconds: float) -> None:
     row = Measurement(3, seconds, "own", "q", value)
-    assert _measurement([str(field) for field in row.__dict__.values()], where="") == row
+    assert _measurement([str(field) for field in row], where="") == row
+
+
+@given(st.lists(st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False)), max_size=20))
+def test_every_column_of_floats_survives_bit_for_bit(pairs: list[tuple[float, float]]) -> None:
+    rows = [Measurement(3, seconds, "own", "q", value) for value, seconds in pairs]
+    found = _by_columns([f"{row.step},{row.seconds!r},own,q,{row.value!r}" for row in rows])
+    assert [list(map(repr, row)) for row in found] == [list(map(repr, row)) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "4,0.5,own,slope,true",
+        "4,0.5,own,slope,null",
+        "4,0.5,own,slope,[1",
+        "4,0.5,own,slope",
+        "4,0.5,own,slope,1.0,2.0",
+        "4.0,0.5,own,slope,1.0",
+        "4,,own,slope,1.0",
+        "4,0.5\n0.5,own,slope,1.0,4,0.5,own,slope,1.0",  # too few and too many, ten fields in all
+    ],
+)
+def test_a_row_that_is_odd_in_any_way_is_named(tmp_path: Path, row: str) -> None:
+    folder = write(RUN, tmp_path)
+    with (folder / store.MEASUREMENTS).open("a") as file:
+        file.write(f"{row}\n")
+    with pytest.raises(StoreError, match=r"measurements\.csv:4: this is not a measurement"):
+        store.read(folder)
+
+
+def test_a_direction_with_a_comma_is_read_back(tmp_path: Path) -> None:
+    """The arms of a grid, adam[lr=0.1,eps=1e-8], are directions too."""
+    row = Measurement(4, 0.5, 'adam[lr=0.1,"x"]', "slope", 2.0)
+    folder = store.folder_of(RUN, tmp_path)
+    store.describe(RUN, folder)
+    writer = store.Writer(folder)
+    writer(row)
+    writer.sync()
+    writer.close()
+    assert store.read(folder).measurements == (row,)
 
 
 def test_a_run_from_before_a_clip_had_all_its_settings_is_read_and_is_the_same_run(tmp_path: Path) -> None:

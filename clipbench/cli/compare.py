@@ -1,5 +1,7 @@
 """`clipbench compare`: the table."""
 
+import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,28 @@ from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.compare import compare as compare_records
-from clipbench.report.render import render
+from clipbench.judging.moments import Moment
+from clipbench.report.grouping import arranged
+from clipbench.report.render import render, render_section
+from clipbench.report.sections import section as section_of
+
+
+class MetricName(StrEnum):
+    final_loss = "final_loss"
+    steps = "steps"
+    seconds = "seconds"
+    sharpness = "sharpness"
+
+
+class Grouping(StrEnum):
+    task = "task"
+    arm = "arm"
+
+
+class SectionName(StrEnum):
+    race = "race"
+    matched = "matched"
+    shared = "shared"
 
 
 def compare(
@@ -18,8 +41,17 @@ def compare(
     fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
     baseline: Annotated[str | None, typer.Option(help="The arm to compare with.")] = None,
     target: Annotated[float | None, typer.Option(help="The evaluation loss to reach.")] = None,
+    consecutive: Annotated[int | None, typer.Option(help="For how many evaluations in a row.")] = None,
+    metric: Annotated[MetricName, typer.Option(help="What verdicts and ranks go by.")] = MetricName.final_loss,
+    at: Annotated[str | None, typer.Option(metavar="STEP|SHARE", help="Not at the end: 100, 50% or 0.5.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="A relative difference too small to matter: 0.01.")] = None,
+    by: Annotated[Grouping, typer.Option(help="A table for each task, or each arm.")] = Grouping.task,
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the CSV; -COLUMN turns it round.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The direction others are over at shared points.")] = None,
+    section: Annotated[SectionName | None, typer.Option(help="Only this table.")] = None,
 ) -> None:
     """The table: each arm against the baseline, paired by seed, with its caveats."""
+    moment = None if at is None else moment_of(at)
     groups = by_spec(read(results))
     if not groups:
         raise UndecidedError(
@@ -30,8 +62,32 @@ def compare(
             f"{fmt} holds one spec, and here are {', '.join(groups)}", remedy="give one of their folders"
         )
     for question, records in groups.values():
-        comparison = compare_records(records, question, baseline=baseline, target=target)
+        comparison = compare_records(
+            records,
+            question,
+            baseline=baseline,
+            target=target,
+            consecutive=consecutive,
+            metric=metric.value,
+            at=moment,
+            threshold=threshold,
+            reference=reference,
+        )
+        comparison = arranged(comparison, by=by.value, sort=sort)
+        if section is not None:
+            console.put(render_section(section_of(comparison, section), fmt))
+            continue
         console.put(render(comparison, fmt))
         if fmt is TableFormat.csv:  # a CSV file has no place for them
             for caveat in comparison.caveats:
                 console.say(f"caveat: {caveat}")
+
+
+def moment_of(text: str) -> Moment:
+    """`100` is a step, `50%` and `0.5` are shares of the budget."""
+    if re.fullmatch(r"\d+", text):
+        return Moment(int(text), "step")
+    try:
+        return Moment(float(text.removesuffix("%")) / (100 if text.endswith("%") else 1), "fraction")
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a step such as 100 nor a share such as 50% or 0.5") from None

@@ -1,6 +1,8 @@
 """The runs in the folders that a command is given, and what they were made to answer."""
 
+import gc
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clipbench import console, store
@@ -15,15 +17,28 @@ def read(paths: Sequence[Path]) -> list[Record]:
         records += found
         for error in errors:
             console.say(f"not read: {error}", style="yellow")
+    gc.freeze()  # what was read stays until the end: the collector need not go through it again and again
     return records
 
 
 def by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record]]]:
-    groups: dict[str, tuple[Question, list[Record]]] = {}
+    """The records of each spec with its question: of several folders, their plans together."""
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        if record.run.spec not in groups:
-            asked = store.question_of(Path(record.folder))
-            first = record.run.arm.name
-            groups[record.run.spec] = asked or Question(record.run.spec, record.run.spec, (first,), first), []
-        groups[record.run.spec][1].append(record)
-    return groups
+        groups.setdefault(record.run.spec, []).append(record)
+    return {spec: (_question(spec, found), found) for spec, found in groups.items()}
+
+
+def _question(spec: str, records: Sequence[Record]) -> Question:
+    folders = dict.fromkeys(Path(record.folder).parents[2] for record in records)
+    asked = [question for folder in folders if (question := store.read_question(folder)) is not None]
+    if not asked:
+        first = records[0].run.arm.name
+        return Question(spec, spec, (first,), first)
+    together = asked[0]
+    for question in asked[1:]:
+        both = store.joined(together, question)
+        if both is None:
+            console.say(f"the folders of {spec} ask for different things: the first is answered", style="yellow")
+        together = both or replace(together, keys=(*together.keys, *question.keys))
+    return together

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparability import comparability
-from clipbench.judging.comparison import Row, Twin
-from clipbench.judging.statistics import half_width
+from clipbench.judging.comparison import Metric, Row, Twin
+from clipbench.judging.doubts import doubts
 from clipbench.judging.words import brief, listing, number
 from clipbench.records import Question
-
-FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
 
 CLOCK = (
     "ms/step is batch transfer + forward + backward + step, the median over steps, with the device synchronised; "
@@ -41,12 +39,15 @@ def caveats(
     target: float | None,
     rows: Sequence[Row],
     twins: Sequence[Twin],
+    metric: Metric = "final_loss",
+    threshold: float | None = None,
 ) -> tuple[str, ...]:
     """The caveats that apply, the gravest first."""
     evidence = _Evidence(cells, question, baseline, target, rows, twins)
     first = [sentence for rule in _FIRST for sentence in rule(evidence)]
     last = [sentence for rule in _LAST for sentence in rule(evidence)]
-    return (*first, *comparability(cells, timed=_timed(evidence)), *last)
+    made_alike = comparability(cells, timed=_timed(evidence))
+    return (*first, *made_alike, *doubts(cells, rows, metric=metric, threshold=threshold), *last)
 
 
 def _broken_runs(evidence: _Evidence) -> Iterator[str]:
@@ -122,27 +123,6 @@ def _different_seeds(evidence: _Evidence) -> Iterator[str]:
             )
 
 
-def _few_seeds(evidence: _Evidence) -> Iterator[str]:
-    sizes = {len(cell.finished) for cell in evidence.cells}
-    if 1 in sizes:
-        yield f"An arm with 1 finished seed has no error and is not decided; use at least {FEW_SEEDS} seeds."
-    for n in sorted(sizes & set(range(2, FEW_SEEDS)), reverse=True):
-        needed = half_width(n) / n**0.5
-        yield (
-            f"With {n} finished seeds a difference is decided only where its mean exceeds {number(needed, 2)} "
-            "standard deviations of the paired differences: small effects stay undecided."
-        )
-
-
-def _several_differences(evidence: _Evidence) -> Iterator[str]:
-    judged = sum(row.difference is not None and row.difference.n > 1 for row in evidence.rows)
-    if judged > 1:
-        yield (
-            f"{judged} differences are judged, each at 95 % by itself: where nothing differs, "
-            "one in 20 is decided all the same."
-        )
-
-
 def _rates(evidence: _Evidence) -> Iterator[str]:
     if len({cell.arm for cell in evidence.cells if cell.learning_rate is not None}) > 1:
         yield RATES
@@ -196,8 +176,6 @@ _FIRST: tuple[_Rule, ...] = (
     _different_seeds,
 )
 _LAST: tuple[_Rule, ...] = (
-    _few_seeds,
-    _several_differences,
     _target_missed,
     _rates,
     _own_points,

@@ -8,7 +8,7 @@ from functools import cached_property
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.metrics import RunMetrics, metrics, status
 from clipbench.judging.words import listing
-from clipbench.records import Arm, Question, Record, Run
+from clipbench.records import OWN, Arm, Question, Record, Run
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     return list(kept.values()), caveats
 
 
-def cells(records: Sequence[Record], question: Question, *, target: float | None) -> list[Cell]:
+def cells(records: Sequence[Record], question: Question, *, target: float | None, consecutive: int = 1) -> list[Cell]:
     """One cell per task and arm that has runs: tasks as they first appear, arms in the question's order."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -88,7 +88,7 @@ def cells(records: Sequence[Record], question: Question, *, target: float | None
         for arm in arms:
             group = sorted(groups.get((task, arm), []), key=lambda record: record.run.seed)
             if group:
-                runs = tuple(metrics(record, target=target) for record in group)
+                runs = tuple(metrics(record, target=target, consecutive=consecutive) for record in group)
                 found.append(Cell(task, arm, tuple(group), runs))
     return found
 
@@ -102,16 +102,36 @@ def known_arm(name: str, question: Question, *, records: Sequence[Record]) -> st
     arms = list(dict.fromkeys([*question.arms, *(record.run.arm.name for record in records)]))
     if name in arms:
         return name
-    near = difflib.get_close_matches(name, arms, n=len(arms), cutoff=0.0)
-    ordered = [*near, *(arm for arm in arms if arm not in near)]
-    raise ClipbenchError(
-        f"no arm is called {name!r}, so it cannot be the baseline",
-        remedy=f"choose one of: {', '.join(ordered)}",
+    raise _unknown("arm", name, arms, what="the baseline")
+
+
+def known_direction(name: str, records: Sequence[Record]) -> str:
+    """`name`, if it is an arm of a run or the name of one of its ghosts, or of a direction that was measured.
+
+    Raises:
+        ClipbenchError: it is neither; the nearest names come first.
+    """
+    runs = [record.run for record in records]
+    arms = [run.arm.name for run in runs] + [ghost.name for run in runs for ghost in run.measure.ghosts]
+    measured = [one.direction for record in records for one in record.measurements if one.direction not in ("", OWN)]
+    names = list(dict.fromkeys([*arms, *measured]))
+    if name in names:
+        return name
+    raise _unknown("arm or ghost", name, names, what="the reference")
+
+
+def _unknown(kind: str, name: str, known: Sequence[str], *, what: str) -> ClipbenchError:
+    near = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
+    ordered = [*near, *(other for other in known if other not in near)]
+    return ClipbenchError(
+        f"no {kind} is called {name!r}, so it cannot be {what}", remedy=f"choose one of: {', '.join(ordered)}"
     )
 
 
 def differing(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """The fields that are not the same in all runs, as dotted names, with their values in order of appearance."""
+    if len(runs) < 2:
+        return {}
     flat = [_flat(asdict(run)) for run in runs]
     names = dict.fromkeys(name for described in flat for name in described)
     values = {name: tuple(dict.fromkeys(described.get(name, "none") for described in flat)) for name in names}

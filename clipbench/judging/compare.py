@@ -1,14 +1,17 @@
 """Records side by side: means with errors, differences paired by seed, misses as ∞, and the caveats."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.caveats import caveats
-from clipbench.judging.cells import Cell, cells, known_arm, one_per_seed
+from clipbench.judging.cells import Cell, cells, known_arm, known_direction, one_per_seed
 from clipbench.judging.comparison import (
     Comparison,
+    Contrast,
+    Metric,
+    Ranks,
     Row,
     Seeds,
     SharpnessSummary,
@@ -16,39 +19,52 @@ from clipbench.judging.comparison import (
     TaskHead,
     Verdict,
 )
+from clipbench.judging.contrasts import contrast, judged, values
 from clipbench.judging.current import of_the_latest_plan
+from clipbench.judging.matched import matched
 from clipbench.judging.metrics import Status
-from clipbench.judging.statistics import Direction, PairedDifference, estimate, geometric_mean, paired_difference
+from clipbench.judging.moments import Moment, as_of
+from clipbench.judging.race import race
+from clipbench.judging.ranks import ranks
+from clipbench.judging.shared_points import shared_points
+from clipbench.judging.statistics import estimate, geometric_mean, paired_difference
 from clipbench.judging.twins import twins
 from clipbench.judging.words import number
 from clipbench.records import Question, Record
 
-_VERDICTS: dict[Direction, Verdict] = {
-    "lower": "better",
-    "higher": "worse",
-    "equal": "equal",
-    "undecided": "undecided",
-}
-
 
 def compare(
-    records: Sequence[Record], question: Question, *, baseline: str | None = None, target: float | None = None
+    records: Sequence[Record],
+    question: Question,
+    *,
+    baseline: str | None = None,
+    target: float | None = None,
+    consecutive: int | None = None,
+    metric: Metric = "final_loss",
+    at: Moment | None = None,
+    threshold: float | None = None,
+    reference: str | None = None,
 ) -> Comparison:
     """What the runs answer: one row per task and arm, each mean with its error.
 
     Means are over finished seeds; diverged, failed and unfinished ones are counted and named. A difference is
     final loss minus the baseline's final loss, paired by seed. A miss of the target counts as ∞ steps, and a
-    diverged or failed run is a miss.
+    diverged or failed run is a miss. Verdicts and ranks are corrected for how many there are, task by task.
 
     Args:
         records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`).
         question: what they were made for; its arms give the order of the rows.
         baseline: the arm to compare with, in place of the question's.
         target: the evaluation loss to reach, in place of the question's.
+        consecutive: for how many evaluations in a row, in place of the question's.
+        metric: what verdicts and ranks go by.
+        at: the moment at which runs are compared; the end where none is given.
+        threshold: the relative difference from the baseline that is too small to matter.
+        reference: the direction that others are compared with at shared points.
 
     Raises:
         UndecidedError: there are no runs, or two different runs for one task, arm and seed.
-        ClipbenchError: the baseline is no arm's name, or the target is no finite number.
+        ClipbenchError: the baseline is no arm's name, or a number makes no sense.
     """
     if not records:
         raise UndecidedError(
@@ -56,68 +72,137 @@ def compare(
             remedy=f"make them with: clipbench run benchmarks/{question.spec}.yaml",
         )
     goal = question.target if target is None else target
-    if goal is not None and not math.isfinite(goal):
-        raise ClipbenchError(f"the target is {goal}", remedy="give a finite evaluation loss")
+    in_a_row = question.consecutive if consecutive is None else consecutive
+    _check(goal, in_a_row, metric, threshold)
     name = known_arm(question.baseline if baseline is None else baseline, question, records=records)
+    if reference is not None:
+        known_direction(reference, records)
     current, earlier = of_the_latest_plan(records, question)
     kept, copies = one_per_seed(current)
-    found = cells(kept, question, target=goal)
-    baselines = {cell.task: cell for cell in found if cell.arm == name}
-    rows = tuple(row(cell, baselines.get(cell.task), target=goal) for cell in found)
+    if at is not None:
+        kept, said = as_of(kept, at)
+        copies.append(said)
+    found = cells(kept, question, target=goal, consecutive=in_a_row)
+    tasks = tuple(dict.fromkeys(cell.task for cell in found))
+    rows = tuple(
+        row
+        for task in tasks
+        for row in _rows(
+            [cell for cell in found if cell.task == task], name, target=goal, metric=metric, threshold=threshold
+        )
+    )
     pairs = tuple(twins(found, {(each.task, each.arm): each.steps for each in rows}))
-    warned = caveats(found, question, baseline=name, target=goal, rows=rows, twins=pairs)
+    shared = tuple(shared_points(found, baseline=name, reference=reference))
+    warned = caveats(
+        found, question, baseline=name, target=goal, rows=rows, twins=pairs, metric=metric, threshold=threshold
+    )
     return Comparison(
         spec=question.spec,
         question=question.text,
         baseline=name,
         target=goal,
-        tasks=tuple(_head(task, found) for task in dict.fromkeys(cell.task for cell in found)),
+        consecutive=in_a_row,
+        tasks=tuple(_head(task, found) for task in tasks),
         rows=rows,
         twins=pairs,
         caveats=(*earlier, *copies, *warned),
+        metric=metric,
+        threshold=threshold,
+        race=() if goal is None else tuple(race(found, baseline=name, by_seconds=metric == "seconds")),
+        matched=tuple(matched(found, baseline=name)),
+        shared=shared,
     )
 
 
-def row(cell: Cell, baseline: Cell | None, *, target: float | None) -> Row:
+def _check(target: float | None, consecutive: int, metric: Metric, threshold: float | None) -> None:
+    if target is not None and not math.isfinite(target):
+        raise ClipbenchError(f"the target is {target}", remedy="give a finite evaluation loss")
+    if consecutive < 1:
+        raise ClipbenchError(f"{consecutive} evaluations in a row are asked for", remedy="ask for at least 1")
+    if metric in ("steps", "seconds") and target is None:
+        raise ClipbenchError(f"{metric} to the target cannot be compared without a target", remedy="give --target LOSS")
+    if threshold is not None and not 0 < threshold < math.inf:
+        raise ClipbenchError(
+            f"the threshold is {threshold}", remedy="give a relative difference, such as 0.01 for one percent"
+        )
+
+
+def _rows(
+    of_task: Sequence[Cell], baseline: str, *, target: float | None, metric: Metric, threshold: float | None
+) -> list[Row]:
+    """The rows of one task's table: what is judged is judged together."""
+    by_arm = {cell.arm: values(cell, metric) for cell in of_task}
+    theirs = by_arm.get(baseline, {})
+    sound = {cell.arm for cell in of_task if not _broken(cell)}
+    places = ranks({arm: by_arm[arm] for arm in by_arm if arm in sound}, metric)
+    contrasts = [None if cell.arm == baseline else contrast(by_arm[cell.arm], theirs, metric) for cell in of_task]
+    # A broken arm has its verdict, and takes no part in the correction.
+    tested = [one if cell.arm in sound else None for cell, one in zip(of_task, contrasts, strict=True)]
+    margins = [_margin(cell, theirs, metric, threshold) for cell in of_task]
+    their_cell = next((cell for cell in of_task if cell.arm == baseline), None)
+    rows = []
+    for cell, one, (corrected, verdict) in zip(of_task, contrasts, judged(tested, margins), strict=True):
+        said: Verdict = verdict if cell.arm in sound else "broken"
+        rows.append(
+            _row(cell, their_cell, target=target, verdict=said, contrast=corrected or one, ranks=places.get(cell.arm))
+        )
+    return rows
+
+
+def _row(
+    cell: Cell,
+    baseline: Cell | None,
+    *,
+    target: float | None,
+    verdict: Verdict,
+    contrast: Contrast | None,
+    ranks: Ranks | None,
+) -> Row:
     """One arm on one task, against the baseline on the same task (None where it has no runs)."""
-    seeds = Seeds(
-        finished=_seeds(cell, "finished"),
-        diverged=_seeds(cell, "diverged"),
-        failed=_seeds(cell, "failed"),
-        unfinished=_seeds(cell, "unfinished"),
-    )
     is_baseline = baseline is not None and baseline.arm == cell.arm
     theirs = baseline.final_losses if baseline else {}
-    difference = None if is_baseline else paired_difference(cell.final_losses, theirs)
     fractions = [run.clipped_fraction for run in cell.finished if run.clipped_fraction is not None]
+    rates = [run.rate_sharpness for run in cell.finished if run.rate_sharpness is not None]
     return Row(
         task=cell.task,
         arm=cell.arm,
         learning_rate=cell.learning_rate,
-        seeds=seeds,
-        verdict=_verdict(seeds, difference),
+        seeds=Seeds(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
+        verdict=verdict,
         final_loss=estimate([run.final_loss for run in cell.finished]),
-        difference=difference,
-        steps=None if target is None else _steps(cell),
+        difference=None if is_baseline else paired_difference(cell.final_losses, theirs),
+        contrast=contrast,
+        ranks=ranks,
+        steps=None if target is None else _to_target({run.seed: run.steps_to_target for run in cell.runs}),
+        seconds=None if target is None else _to_target({run.seed: run.seconds_to_target for run in cell.runs}),
         step_milliseconds=estimate([run.step_milliseconds for run in cell.finished]),
         sharpness=_sharpness(cell),
         clipped=None if cell.described.clip is None else estimate(fractions),
+        rate_sharpness=estimate(rates) if rates else None,
     )
 
 
-def _verdict(seeds: Seeds, difference: PairedDifference | None) -> Verdict:
+def _broken(cell: Cell) -> bool:
     """A seed that diverged or failed outweighs what the others reached: leaving it out would flatter the arm."""
-    if seeds.diverged or seeds.failed:
-        return "broken"
-    return "baseline" if difference is None else _VERDICTS[difference.direction]
+    return any(run.status in ("diverged", "failed") for run in cell.runs)
+
+
+def _margin(cell: Cell, theirs: Mapping[int, float], metric: Metric, threshold: float | None) -> float | None:
+    """What is too small to matter, on the metric's scale: a share of the baseline's mean, or a factor's logarithm."""
+    if threshold is None:
+        return None
+    if metric != "final_loss":
+        return math.log1p(threshold)
+    common = [theirs[run.seed] for run in cell.finished if run.seed in theirs]
+    return threshold * abs(sum(common) / len(common)) if common else None
 
 
 def _seeds(cell: Cell, status: Status) -> tuple[int, ...]:
     return tuple(run.seed for run in cell.runs if run.status == status)
 
 
-def _steps(cell: Cell) -> StepsToTarget:
-    by_seed = {run.seed: run.steps_to_target for run in cell.runs if run.steps_to_target is not None}
+def _to_target(costs: Mapping[int, float | None]) -> StepsToTarget:
+    by_seed = {seed: cost for seed, cost in costs.items() if cost is not None}
     return StepsToTarget(by_seed, median(by_seed.values()) if by_seed else math.nan)
 
 

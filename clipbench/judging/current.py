@@ -16,17 +16,29 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     Returns:
         the records, and at most one caveat.
     """
-    described = [(record, _place(record), _description(record)) for record in records]
-    meant: dict[tuple[str, str], set[str]] = {}
-    for record, place, description in described:
-        if record.run.key in question.keys:
-            meant.setdefault(place, set()).add(description)
-    kept = [record for record, place, description in described if description in meant.get(place, {description})]
+    keys = set(question.keys)
+    planned = [identity(record) in keys for record in records]
+    in_plan = {_place(record) for record, is_planned in zip(records, planned, strict=True) if is_planned}
+    beside = {_place(record) for record, is_planned in zip(records, planned, strict=True) if not is_planned}
+    mixed = in_plan & beside  # only there does it matter how a run is described, which is slow to tell
+    meant: dict[tuple[str, str], set[str]] = {place: set() for place in mixed}
+    for record, is_planned in zip(records, planned, strict=True):
+        if is_planned and _place(record) in mixed:
+            meant[_place(record)].add(_description(record))
+    kept = [
+        record for record in records if _place(record) not in mixed or _description(record) in meant[_place(record)]
+    ]
     left_out = len(records) - len(kept)
     if not left_out:
         return kept, []
-    arms = dict.fromkeys(record.run.arm.name for record in records if record not in kept)
+    there = set(map(id, kept))
+    arms = dict.fromkeys(record.run.arm.name for record in records if id(record) not in there)
     return kept, [f"Left out: {count(left_out, 'run')} of an earlier version of the spec ({listing(arms)})."]
+
+
+def identity(record: Record) -> str:
+    """The key a run was made under, which its file says."""
+    return record.key or record.run.key
 
 
 def _place(record: Record) -> tuple[str, str]:

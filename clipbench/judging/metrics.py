@@ -1,14 +1,16 @@
 """One run → its numbers."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.statistics import logs_of_positive
-from clipbench.records import CLIPPED_FRACTION, DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN, Measurement, Record
+from clipbench.records import CLIPPED_FRACTION, DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN, RATE_SHARPNESS, Record
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]
+Point = tuple[int, float, float]  # step, seconds of training time, value
+Series = Mapping[tuple[str, str], Sequence[Point]]  # by direction and quantity
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,10 @@ class Sharpness:
 class RunMetrics:
     """What a comparison needs to know of one run.
 
-    `steps_to_target` is infinite for a miss, and None for an unfinished run or where no target is set.
-    `clipped_fraction` is None where the arm has no clip.
+    `steps_to_target` and `seconds_to_target` are infinite for a miss, and None for an unfinished run or where no
+    target is set. `clipped_fraction` is None where the arm has no clip, `rate_sharpness` (the mean of η·sharpness
+    along the run's own updates) where it was not measured. `curve` has the evaluation losses and `sharpness_curve`
+    the sharpness along own updates, in the order of steps; `ghosts` what was measured along other arms' steps.
     """
 
     seed: int
@@ -40,19 +44,46 @@ class RunMetrics:
     step_milliseconds: float
     sharpness: Sharpness
     clipped_fraction: float | None
+    seconds_to_target: float | None = None
+    rate_sharpness: float | None = None
+    curve: tuple[Point, ...] = ()
+    sharpness_curve: tuple[Point, ...] = ()
+    ghosts: Series | None = None
 
 
-def metrics(record: Record, *, target: float | None) -> RunMetrics:
+def metrics(record: Record, *, target: float | None, consecutive: int = 1) -> RunMetrics:
     """The numbers of one run; they are defined for every run, but only those of finished runs are averaged."""
+    found = series(record)
+    curve = _in_order(found, "", EVAL_LOSS)
+    sharpness_curve = _in_order(found, OWN, DIRECTIONAL_SHARPNESS)
+    reached = None if target is None else _reached(record, curve, target=target, consecutive=consecutive)
+    rates = [value for _, _, value in found.get((OWN, RATE_SHARPNESS), ())]
     return RunMetrics(
         seed=record.run.seed,
         status=status(record),
-        final_loss=final_loss(record),
-        steps_to_target=None if target is None else steps_to_target(record, target),
+        final_loss=curve[-1][2] if curve else math.nan,
+        steps_to_target=None if reached is None else reached[0],
+        seconds_to_target=None if reached is None else reached[1],
         step_milliseconds=record.outcome.step_seconds * 1000 if record.outcome else math.nan,
-        sharpness=sharpness(record),
-        clipped_fraction=clipped_fraction(record),
+        sharpness=_in_logs([value for _, _, value in sharpness_curve]),
+        clipped_fraction=_clipped(record, found),
+        rate_sharpness=sum(rates) / len(rates) if rates else None,
+        curve=tuple(curve),
+        sharpness_curve=tuple(sharpness_curve),
+        ghosts=found if any(direction not in ("", OWN) for direction, _ in found) else None,
     )
+
+
+def series(record: Record) -> Series:
+    """The measurements of a run by direction and quantity, each in the order written."""
+    found: dict[tuple[str, str], list[Point]] = {}
+    for step, seconds, direction, quantity, value in record.measurements:
+        place = direction, quantity
+        if place in found:
+            found[place].append((step, seconds, value))
+        else:
+            found[place] = [(step, seconds, value)]
+    return found
 
 
 def status(record: Record) -> Status:
@@ -62,7 +93,7 @@ def status(record: Record) -> Status:
 
 def losses(record: Record) -> list[tuple[int, float]]:
     """The evaluation losses as (step, loss) in the order of steps, whatever the order they were written in."""
-    return sorted(((m.step, m.value) for m in _of(record, EVAL_LOSS)), key=lambda point: point[0])
+    return [(step, loss) for step, _, loss in _in_order(series(record), "", EVAL_LOSS)]
 
 
 def final_loss(record: Record) -> float:
@@ -71,38 +102,58 @@ def final_loss(record: Record) -> float:
     return curve[-1][1] if curve else math.nan
 
 
-def steps_to_target(record: Record, target: float) -> float | None:
-    """The first evaluated step whose evaluation loss is at or below `target`.
+def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> float | None:
+    """The first evaluated step from which `consecutive` evaluations in a row are at or below `target`.
 
     NaN and infinity never hit. A run that never hits needs ∞ steps, and so does one that diverged or failed,
     whatever it touched on the way: what it reached, its user cannot have. An unfinished run is undecided: None.
     """
-    if record.outcome is None:
-        return None
-    if record.outcome.status != "finished":
-        return math.inf
-    hits = (step for step, loss in losses(record) if math.isfinite(loss) and loss <= target)
-    return next(hits, math.inf)
+    curve = _in_order(series(record), "", EVAL_LOSS)
+    reached = _reached(record, curve, target=target, consecutive=consecutive)
+    return None if reached is None else reached[0]
+
+
+def first_at(curve: Sequence[Point], target: float, *, consecutive: int = 1) -> Point | None:
+    """The first evaluation from which so many in a row are at or below `target`; None where there is none."""
+    held = 0
+    for place, (_, _, loss) in enumerate(curve):
+        held = held + 1 if math.isfinite(loss) and loss <= target else 0
+        if held == consecutive:
+            return curve[place - consecutive + 1]
+    return None
 
 
 def sharpness(record: Record) -> Sharpness:
     """The run's directional sharpness along the updates it took itself, each at its own point."""
-    values = [m.value for m in _of(record, DIRECTIONAL_SHARPNESS, direction=OWN)]
+    return _in_logs([value for _, _, value in _in_order(series(record), OWN, DIRECTIONAL_SHARPNESS)])
+
+
+def clipped_fraction(record: Record) -> float | None:
+    """The mean of the fractions of coordinates that the clip really changed; None where the arm has no clip."""
+    return _clipped(record, series(record))
+
+
+def _in_order(found: Series, direction: str, quantity: str) -> list[Point]:
+    return sorted(found.get((direction, quantity), ()), key=lambda point: point[0])
+
+
+def _reached(record: Record, curve: Sequence[Point], *, target: float, consecutive: int) -> tuple[float, float] | None:
+    """Steps and seconds to the target."""
+    if record.outcome is None:
+        return None
+    hit = first_at(curve, target, consecutive=consecutive) if record.outcome.status == "finished" else None
+    return (math.inf, math.inf) if hit is None else (hit[0], hit[1])
+
+
+def _in_logs(values: Sequence[float]) -> Sharpness:
     logs = logs_of_positive(values)
     defined = sum(math.isfinite(value) for value in values)
     mean_log = sum(logs) / len(logs) if logs else math.nan
     return Sharpness(mean_log, len(logs), defined - len(logs), len(values) - defined)
 
 
-def clipped_fraction(record: Record) -> float | None:
-    """The mean of the fractions of coordinates that the clip really changed; None where the arm has no clip."""
+def _clipped(record: Record, found: Series) -> float | None:
     if record.run.arm.clip is None:
         return None
-    values = [m.value for m in _of(record, CLIPPED_FRACTION, direction="")]
+    values = [value for _, _, value in found.get(("", CLIPPED_FRACTION), ())]
     return sum(values) / len(values) if values else math.nan
-
-
-def _of(record: Record, quantity: str, *, direction: str | None = None) -> Iterator[Measurement]:
-    for measurement in record.measurements:
-        if measurement.quantity == quantity and direction in (None, measurement.direction):
-            yield measurement

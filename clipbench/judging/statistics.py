@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from clipbench.judging import student
+
 CONFIDENCE = 0.95
 
 Direction = Literal["lower", "higher", "equal", "undecided"]
@@ -82,7 +84,7 @@ def geometric_mean(logs: Sequence[float]) -> GeometricEstimate:
         logs: one natural logarithm a seed.
     """
     in_logs = estimate(logs)
-    return GeometricEstimate(_exp(in_logs.mean), _exp(in_logs.standard_error), in_logs.n)
+    return GeometricEstimate(exp(in_logs.mean), exp(in_logs.standard_error), in_logs.n)
 
 
 def paired_difference(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference:
@@ -107,15 +109,12 @@ def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) 
         candidate, baseline: one natural logarithm a seed, by seed.
     """
     inner = paired_difference(candidate, baseline)
-    return PairedRatio(_exp(inner.mean), _exp(inner.low), _exp(inner.high), inner.n)
+    return PairedRatio(exp(inner.mean), exp(inner.low), exp(inner.high), inner.n)
 
 
 def half_width(n: int) -> float:
     """Half the two-sided 95 % t interval of a mean of n ≥ 2 values, in standard errors: t(0.975, n − 1)."""
-    # Late: SciPy takes longer to import than the rest of the comparison takes to run.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+    return student.quantile((1 + CONFIDENCE) / 2, n - 1)
 
 
 def logs_of_positive(values: Iterable[float]) -> list[float]:
@@ -123,7 +122,8 @@ def logs_of_positive(values: Iterable[float]) -> list[float]:
     return [math.log(value) for value in values if 0 < value < math.inf]
 
 
-def _exp(value: float) -> float:
+def exp(value: float) -> float:
+    """e to the power of `value`; ∞ where that is beyond the largest float."""
     try:
         return math.exp(value)
     except OverflowError:

@@ -1,11 +1,14 @@
 """A comparison as LaTeX: a table per task, then the twins' answers and the caveats as lists."""
 
 import re
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import LEGEND, columns, task_line, twin_line
+from clipbench.report.columns import LEGEND, Column, columns, twin_line
+from clipbench.report.grouping import groups
+from clipbench.report.sections import Section, sections
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -26,6 +29,7 @@ _SPECIAL = {
     "∞": r"$\infty$",
     "≤": r"$\le$",
     "·": r"$\cdot$",
+    "η": r"$\eta$",
     "–": "--",
     "…": r"\ldots{}",
 }
@@ -35,23 +39,33 @@ _PATTERN = re.compile("|".join(map(re.escape, _SPECIAL)))
 def as_latex(comparison: Comparison) -> str:
     """Plain LaTeX without packages; the question and each task's line are the captions."""
     shown = columns(comparison)
-    parts = []
-    for head in comparison.tasks:
-        # escaped here, not by tabulate: it knows & and %, but not ± and ∞
-        tabular = tabulate(
-            [[escaped(" ".join(column.cell(row))) for column in shown] for row in comparison.of_task(head.name)],
-            headers=[escaped(column.heading) for column in shown],
-            tablefmt="latex_raw",
-            disable_numparse=True,
-            colalign=["right" if column.right else "left" for column in shown],
-        )
-        caption = escaped(f"{comparison.question} {task_line(head, comparison)}. {LEGEND}")
-        parts.append(f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}")
+    parts = [
+        _table(shown, group.rows, caption=f"{comparison.question} {group.line}. {LEGEND}")
+        for group in groups(comparison)
+    ]
+    parts += [section_as_latex(section) for section in sections(comparison)]
     for twin in comparison.twins:
         parts.append(f"{escaped(twin_line(twin))}:\n{_items(twin.answers)}")
     if comparison.caveats:
         parts.append(f"Caveats:\n{_items(comparison.caveats)}")
     return "\n\n".join(parts)
+
+
+def section_as_latex(section: Section) -> str:
+    """A table with its title and what its columns mean as the caption."""
+    return _table(section.columns, section.rows, caption=f"{section.title}. {section.legend}")
+
+
+def _table(shown: Sequence[Column], rows: Sequence[object], *, caption: str) -> str:
+    # escaped here, not by tabulate: it knows & and %, but not ± and ∞
+    tabular = tabulate(
+        [[escaped(" ".join(column.cell(row))) for column in shown] for row in rows],
+        headers=[escaped(column.heading) for column in shown],
+        tablefmt="latex_raw",
+        disable_numparse=True,
+        colalign=["right" if column.right else "left" for column in shown] if rows else None,
+    )
+    return f"\\begin{{table}}\n\\centering\n\\caption{{{escaped(caption)}}}\n{tabular}\n\\end{{table}}"
 
 
 def escaped(text: str) -> str:

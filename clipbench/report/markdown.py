@@ -1,34 +1,45 @@
 """A comparison as Markdown, for a README, an issue or a step summary."""
 
 import re
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import LEGEND, columns, task_line, twin_line
+from clipbench.report.columns import LEGEND, Column, columns, twin_line
+from clipbench.report.grouping import groups
+from clipbench.report.sections import Section, sections
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """The question, a table per task, the twins' answers and the caveats."""
+    """The question, a table per task, the sections, the twins' answers and the caveats."""
     parts = [f"**{escaped(comparison.question)}**"]
     shown = columns(comparison)
-    for head in comparison.tasks:
-        cells = [[escaped(" ".join(column.cell(row))) for column in shown] for row in comparison.of_task(head.name)]
-        table = tabulate(
-            cells,
-            headers=[escaped(column.heading) for column in shown],
-            tablefmt="pipe",
-            disable_numparse=True,
-            colalign=["right" if column.right else "left" for column in shown],
-        )
-        parts += [escaped(task_line(head, comparison)), table]
+    for group in groups(comparison):
+        parts += [escaped(group.line), _table(shown, group.rows)]
     parts.append(escaped(LEGEND))
+    parts += [section_as_markdown(section) for section in sections(comparison)]
     for twin in comparison.twins:
         answers = "\n".join(f"- {escaped(answer)}" for answer in twin.answers)
         parts.append(f"{escaped(twin_line(twin))}:\n\n{answers}")
     if comparison.caveats:
         parts.append("Caveats:\n\n" + "\n".join(f"- {escaped(caveat)}" for caveat in comparison.caveats))
     return "\n\n".join(parts)
+
+
+def section_as_markdown(section: Section) -> str:
+    """A heading, the table, and what its columns mean."""
+    return f"**{escaped(section.title)}**\n\n{_table(section.columns, section.rows)}\n\n{escaped(section.legend)}"
+
+
+def _table(shown: Sequence[Column], rows: Sequence[object]) -> str:
+    return tabulate(
+        [[escaped(" ".join(column.cell(row))) for column in shown] for row in rows],
+        headers=[escaped(column.heading) for column in shown],
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=["right" if column.right else "left" for column in shown] if rows else None,
+    )
 
 
 def escaped(text: str) -> str:

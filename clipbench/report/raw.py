@@ -4,96 +4,35 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from clipbench.judging.comparison import Comparison, Row, Twin
+from clipbench.judging.comparison import Comparison, Twin
 from clipbench.judging.words import listing
-
-Cell = str | int | float | None
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column of the CSV (and a key of a JSON row): its name, what it means, and its value."""
-
-    name: str
-    meaning: str
-    value: Callable[[Row], Cell]
+from clipbench.report.fields import FIELDS, Cell, Field
+from clipbench.report.sections import Section, sections
 
 
-FIELDS: tuple[Field, ...] = (
-    Field("task", "the task's name", lambda row: row.task),
-    Field("arm", "the arm's name", lambda row: row.arm),
-    Field("learning_rate", "the arm's lr; empty where it has none", lambda row: row.learning_rate),
-    Field("seeds_finished", "how many seeds finished", lambda row: len(row.seeds.finished)),
-    Field("seeds_diverged", "how many diverged", lambda row: len(row.seeds.diverged)),
-    Field("seeds_failed", "how many crashed", lambda row: len(row.seeds.failed)),
-    Field("seeds_unfinished", "how many have not ended", lambda row: len(row.seeds.unfinished)),
-    Field("verdict", "baseline, better, worse, equal, undecided or broken", lambda row: row.verdict),
-    Field("final_loss", "mean last evaluation loss of finished seeds", lambda row: row.final_loss.mean),
-    Field("final_loss_se", "its standard error", lambda row: row.final_loss.standard_error),
-    Field(
-        "difference",
-        "mean final loss minus the baseline's, paired by seed; empty for the baseline",
-        lambda row: row.difference.mean if row.difference else None,
-    ),
-    Field(
-        "difference_se",
-        "its standard error",
-        lambda row: row.difference.standard_error if row.difference else None,
-    ),
-    Field(
-        "difference_low",
-        "lower end of its 95 % interval",
-        lambda row: row.difference.low if row.difference else None,
-    ),
-    Field(
-        "difference_high",
-        "upper end of its 95 % interval",
-        lambda row: row.difference.high if row.difference else None,
-    ),
-    Field("difference_seeds", "how many seeds are paired", lambda row: row.difference.n if row.difference else None),
-    Field(
-        "steps_to_target",
-        "median over ended seeds, a miss being inf; empty without a target",
-        lambda row: row.steps.median if row.steps else None,
-    ),
-    Field("target_hits", "how many seeds reached the target", lambda row: row.steps.hits if row.steps else None),
-    Field("target_seeds", "of how many ended seeds", lambda row: row.steps.seeds if row.steps else None),
-    Field("step_ms", "mean milliseconds a step", lambda row: row.step_milliseconds.mean),
-    Field("step_ms_se", "its standard error", lambda row: row.step_milliseconds.standard_error),
-    Field("sharpness", "geometric mean directional sharpness, own path", lambda row: row.sharpness.mean.mean),
-    Field("sharpness_factor", "its multiplicative standard error", lambda row: row.sharpness.mean.factor),
-    Field("sharpness_seeds", "how many seeds it is over", lambda row: row.sharpness.mean.n),
-    Field("sharpness_positive", "how many values are positive", lambda row: row.sharpness.positive),
-    Field("sharpness_non_positive", "how many are zero or negative", lambda row: row.sharpness.non_positive),
-    Field("sharpness_undefined", "how many are NaN or infinite", lambda row: row.sharpness.undefined),
-    Field(
-        "clipped_fraction",
-        "mean fraction of coordinates clipped; empty without a clip",
-        lambda row: row.clipped.mean if row.clipped else None,
-    ),
-    Field(
-        "clipped_fraction_se",
-        "its standard error",
-        lambda row: row.clipped.standard_error if row.clipped else None,
-    ),
-)
-
-
-def flat(row: Row) -> dict[str, Cell]:
+def flat(row: object, fields: Sequence[Field] = FIELDS) -> dict[str, Cell]:
     """A row as name → value."""
-    return {field.name: field.value(row) for field in FIELDS}
+    return {field.name: field.value(row) for field in fields}
 
 
 def as_csv(comparison: Comparison) -> str:
     """One line per task and arm under the names in `FIELDS`; infinity is `inf`, an undefined number `nan`."""
+    return _csv(FIELDS, comparison.rows)
+
+
+def section_as_csv(section: Section) -> str:
+    """One line a row of the section."""
+    return _csv(section.fields, section.rows)
+
+
+def _csv(fields: Sequence[Field], rows: Sequence[object]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [field.name for field in FIELDS], lineterminator="\n")
+    writer = csv.DictWriter(stream, [field.name for field in fields], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat(row) for row in comparison.rows)
+    writer.writerows(flat(row, fields) for row in rows)
     return stream.getvalue()
 
 
@@ -108,6 +47,9 @@ def as_json(comparison: Comparison) -> str:
             "question": comparison.question,
             "baseline": comparison.baseline,
             "target": comparison.target,
+            "consecutive": comparison.consecutive,
+            "metric": comparison.metric,
+            "threshold": comparison.threshold,
             "tasks": [
                 {
                     "name": head.name,
@@ -119,9 +61,20 @@ def as_json(comparison: Comparison) -> str:
             ],
             "rows": [flat(row) | {"seeds": vars(row.seeds)} for row in comparison.rows],
             "twins": [_twin(twin) for twin in comparison.twins],
+            **{section.name: section_as_data(section) for section in sections(comparison)},
             "caveats": comparison.caveats,
         }
     )
+
+
+def section_as_data(section: Section) -> list[dict[str, Cell]]:
+    """The rows of a section, each as name → value."""
+    return [flat(row, section.fields) for row in section.rows]
+
+
+def section_as_json(section: Section) -> str:
+    """The rows of a section."""
+    return to_json(section_as_data(section))
 
 
 def to_json(value: object) -> str:

@@ -6,15 +6,22 @@ from rich.console import RenderableType
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.comparison import Comparison
-from clipbench.report.latex import as_latex
-from clipbench.report.markdown import as_markdown
-from clipbench.report.raw import as_csv, as_json
-from clipbench.report.tables import as_table
+from clipbench.report.latex import as_latex, section_as_latex
+from clipbench.report.markdown import as_markdown, section_as_markdown
+from clipbench.report.raw import as_csv, as_json, section_as_csv, section_as_json
+from clipbench.report.section import Section
+from clipbench.report.tables import as_table, section_as_table
 
 TextFormat = Literal["markdown", "latex", "csv", "json"]
 Format = Literal["table", "markdown", "latex", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+_SECTION = {
+    "markdown": section_as_markdown,
+    "latex": section_as_latex,
+    "csv": section_as_csv,
+    "json": section_as_json,
+}
 _TEXT = {"markdown": as_markdown, "latex": as_latex, "csv": as_csv, "json": as_json}
 
 
@@ -38,3 +45,8 @@ def render(comparison: Comparison, fmt: str = "table") -> RenderableType:
     if fmt not in _TEXT:
         raise ClipbenchError(f"there is no format {fmt!r}", remedy=f"choose one of: {', '.join(FORMATS)}")
     return _TEXT[fmt](comparison)
+
+
+def render_section(section: Section, fmt: str = "table") -> RenderableType:
+    """One section alone, in any format."""
+    return section_as_table(section) if fmt == "table" else _SECTION[fmt](section)

@@ -39,6 +39,7 @@ class Spec:
     measure: Measure
     ghosts: Ghosts = field(default_factory=Ghosts)
     target: float | None = None
+    consecutive: int = 1
     device: str = "auto"
     threads: int = 1
     data: Mapping[str, str] = field(default_factory=dict)
@@ -91,6 +92,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
         ),
         ghosts=tried,
         target=None if written.target is None else written.target.loss,
+        consecutive=1 if written.target is None else written.target.consecutive,
         device=written.device,
         threads=written.threads,
         data={chosen.use: chosen.entry.data for _, chosen in _sound(chosen_tasks) if chosen.entry.data},
@@ -105,6 +107,7 @@ def question(spec: Spec) -> Question:
         arms=tuple(arm.name for arm in spec.arms),
         baseline=spec.baseline,
         target=spec.target,
+        consecutive=spec.consecutive,
     )
 
 

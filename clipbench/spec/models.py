@@ -196,10 +196,11 @@ class EvaluateSettings(BaseModel):
 
 
 class TargetSettings(BaseModel):
-    """The evaluation loss that arms race to."""
+    """The evaluation loss that arms race to; reached where so many `consecutive` evaluations are at or below it."""
 
     model_config = _CLOSED
     loss: float
+    consecutive: Steps = 1
 
 
 def _default_probes() -> list[str | Use]:

@@ -1,5 +1,7 @@
 """A folder of results: where its runs lie, which are missing, what they were made to answer."""
 
+import gc
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,11 +65,6 @@ def read_question(folder: Path) -> Question | None:
         raise StoreError(found, where=str(path), remedy=remedy) from error
 
 
-def question_of(folder: Path) -> Question | None:
-    """The question that the run in `folder` was made to answer."""
-    return read_question(folder.parents[2])
-
-
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a spec's results while its runs are made: a second `clipbench run` there is refused, not interleaved."""
@@ -92,12 +89,31 @@ def read_all(folder: Path) -> tuple[list[Record], list[StoreError]]:
     if not folder.is_dir():
         raise StoreError("this is a file; results are a folder", where=str(folder))
     records, errors = [], []
-    for path in sorted(folder.rglob(RUN)):
-        try:
-            records.append(read(path.parent))
-        except StoreError as error:
-            errors.append(error)
+    with _uncollected():
+        for path in run_folders(folder):
+            try:
+                records.append(read(path))
+            except StoreError as error:
+                errors.append(error)
     return records, errors
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Every run's folder in and below a folder, in the order of their paths."""
+    return sorted(Path(place) for place, _, files in os.walk(folder) if RUN in files)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Read without the garbage collector: records refer to nothing in a circle, and it would look at each again and
+    again, which doubles the time of reading many."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def find(name: str, results: Path) -> Path:

@@ -2,12 +2,16 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import from_json
 
 from clipbench.errors import StoreError
 from clipbench.records import Environment, Measurement, Outcome, Record, Run
@@ -22,6 +26,7 @@ RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG = (
     "log.txt",
 )
 COLUMNS = ("step", "seconds", "direction", "quantity", "value")
+_HEADING = ",".join(COLUMNS)
 ANEW = "restore the file, or delete the run's folder and run the spec again: only this run is made anew"
 
 
@@ -67,7 +72,7 @@ def read(folder: Path) -> Record:
     content = _read_run_file(folder)
     whole = content.outcome is not None and content.outcome.status != "failed"
     rows = tuple(_read_measurements(folder / MEASUREMENTS, whole=whole))
-    return Record(content.run, content.environment, content.outcome, rows, str(folder))
+    return Record(content.run, content.environment, content.outcome, rows, str(folder), content.key)
 
 
 def _write_run_file(folder: Path, content: _RunFile) -> None:
@@ -77,24 +82,68 @@ def _write_run_file(folder: Path, content: _RunFile) -> None:
 def _read_run_file(folder: Path) -> _RunFile:
     path = folder / RUN
     try:
-        raw: Any = json.loads(path.read_bytes())
-        if isinstance(raw, dict) and raw.get("format") != FORMAT:
-            found = f"this run has format {raw.get('format')!r}; this clipbench reads format {FORMAT}"
-            raise StoreError(found, where=str(path), remedy="read it with the clipbench that wrote it")
-        return _RUN_FILE.validate_python(raw)
+        raw = path.read_bytes()
     except OSError as error:
         raise StoreError(f"cannot read this file ({error.strerror})", where=str(path), remedy=ANEW) from error
+    try:
+        content = _RUN_FILE.validate_json(raw)
+    except ValidationError:
+        raise _not_a_run(raw, path) from None
+    if content.format != FORMAT:
+        raise _not_a_run(raw, path)
+    return content
+
+
+def _not_a_run(raw: bytes, path: Path) -> StoreError:
+    """Why this is no run; read once more, slowly, with words for people."""
+    try:
+        content: Any = json.loads(raw)
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            found = f"this run has format {content.get('format')!r}; this clipbench reads format {FORMAT}"
+            return StoreError(found, where=str(path), remedy="read it with the clipbench that wrote it")
+        _RUN_FILE.validate_python(content)
     except (ValueError, ValidationError) as error:
-        raise StoreError(f"this is not a run ({first_fault(error)})", where=str(path), remedy=ANEW) from error
+        return StoreError(f"this is not a run ({first_fault(error)})", where=str(path), remedy=ANEW)
+    return StoreError("this is not a run", where=str(path), remedy=ANEW)
 
 
-def _read_measurements(path: Path, *, whole: bool) -> Iterator[Measurement]:
-    if not path.exists():
-        return
-    text = path.read_text(encoding="utf-8", errors="replace")  # a broken byte makes a row that is no measurement
+def _read_measurements(path: Path, *, whole: bool) -> Iterable[Measurement]:
+    try:
+        text = path.read_bytes().decode(errors="replace")  # a broken byte makes a row that is no measurement
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise StoreError(f"cannot read this file ({error.strerror})", where=str(path), remedy=ANEW) from error
     lines = text.splitlines()
     if not text.endswith("\n") and not whole:
         del lines[-1:]  # the row that was being written when the process died or the disk was full
+    if lines[:1] == [_HEADING] and '"' not in text:
+        with suppress(ValueError):
+            return _by_columns(lines[1:])
+    return _by_rows(lines, path)
+
+
+def _by_columns(lines: Sequence[str]) -> tuple[Measurement, ...]:
+    """Rows without quotes, converted a column at a time, which is four times as fast; ValueError if any is odd."""
+    width = len(COLUMNS)
+    if any(commas != width - 1 for commas in map(str.count, lines, repeat(","))):
+        raise ValueError("a row has too many fields or too few")
+    fields = ",".join(lines).split(",") if lines else []
+    step, seconds, direction, quantity, value = (fields[column::width] for column in range(width))
+    names = map(sys.intern, direction), map(sys.intern, quantity)  # said thousands of times, and kept once
+    return tuple(map(Measurement._make, zip(map(int, step), _floats(seconds), *names, _floats(value), strict=True)))
+
+
+def _floats(texts: Sequence[str]) -> Iterable[float]:
+    """Each text as `float` reads it; by way of JSON, which is three times as fast, where all are plain numbers."""
+    with suppress(ValueError):
+        numbers: list[Any] = from_json(f"[{','.join(texts)}]")
+        if set(map(type, numbers)) <= {float}:
+            return numbers
+    return map(float, texts)
+
+
+def _by_rows(lines: Sequence[str], path: Path) -> Iterator[Measurement]:
     for number, row in enumerate(csv.reader(lines), start=1):
         if number == 1 and tuple(row) == COLUMNS:
             continue

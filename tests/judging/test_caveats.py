@@ -73,9 +73,30 @@ def test_one_seed_says_that_nothing_is_decided() -> None:
     assert "An arm with 1 finished seed has no error" in said(fair(1))
 
 
-def test_several_differences_are_said_to_be_uncorrected() -> None:
+def test_several_differences_are_said_to_be_corrected_for() -> None:
     three = [*fair(), *(record(run("lion", seed=seed), [5.0, 3.0]) for seed in range(5))]
-    assert "2 differences are judged, each at 95 % by itself" in said(three, "sgd", "adam", "lion")
+    assert "Verdicts are corrected (Holm) for the 2 differences of a table" in said(three, "sgd", "adam", "lion")
+    assert "Holm" not in said(fair())
+
+
+def test_an_undecided_difference_says_how_many_seeds_it_would_need() -> None:
+    """d = 0.1, 0.3 and −0.1: mean 0.1, s = 0.2; n = 34 is the least with (t(0.975, n−1) + t(0.8, n−1))·0.2/√n ≤ 0.1."""
+    pairs = [(3.0, 3.1), (3.0, 3.3), (3.0, 2.9)]
+    records = [
+        record(run(arm, seed=seed), [5.0, loss])
+        for seed, pair in enumerate(pairs)
+        for arm, loss in zip(("sgd", "adam"), pair, strict=True)
+    ]
+    assert "were the difference and spread seen here the true ones: adam 34." in said(records, "sgd", "adam")
+
+
+def test_a_difference_of_nothing_needs_more_seeds_than_anyone_makes() -> None:
+    records = [
+        record(run(arm, seed=seed), [5.0, loss])
+        for seed, pair in enumerate([(3.0, 3.1), (3.1, 3.0)])
+        for arm, loss in zip(("sgd", "adam"), pair, strict=True)
+    ]
+    assert "adam more than 10000." in said(records, "sgd", "adam")
 
 
 def test_own_points_are_said_where_there_is_sharpness() -> None:

@@ -8,7 +8,7 @@ from judging.made import question, quickstart, record, run
 from clipbench.budget import Budget
 from clipbench.errors import FINDING, UNDECIDED, USAGE, ClipbenchError, UndecidedError
 from clipbench.judging.compare import compare
-from clipbench.judging.comparison import Comparison, Row
+from clipbench.judging.comparison import Comparison, Ranks, Row
 from clipbench.records import Record
 
 ARMS = ("sgd", "sgd+clip", "adam")
@@ -163,6 +163,18 @@ def test_one_seed_decides_nothing() -> None:
     assert (adam.difference.mean, adam.difference.n) == (-2.0, 1)
     assert adam.verdict == "undecided"
     assert math.isnan(adam.final_loss.standard_error)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_stays_visible_and_decides_nothing(loss: float) -> None:
+    """A finished run whose last evaluation overflowed: neither dropped nor taken for better or worse."""
+    ends = {"sgd": [3.0, 3.1, 3.2], "adam": [2.0, loss, 2.1]}
+    records = [record(run(arm, seed=seed), [5.0, end]) for arm, by in ends.items() for seed, end in enumerate(by)]
+    [_, adam] = compare(records, question("sgd", "adam", target=2.5)).rows
+    assert not math.isfinite(adam.final_loss.mean)
+    assert (adam.verdict, adam.ranks) == ("undecided", Ranks(1, 2))
+    assert adam.steps is not None
+    assert (adam.steps.hits, adam.steps.seeds) == (2, 3)
 
 
 @pytest.mark.parametrize(("losses", "verdict"), [((2.0, 2.1), "better"), ((9.0, 9.1), "worse"), ((3.0, 3.1), "equal")])

@@ -37,6 +37,17 @@ def test_the_target_is_hit_at_the_first_evaluated_step_at_or_below_it() -> None:
     assert steps_to_target(record(run(), [5.0, 3.0, 2.0, 4.0, 1.0]), 3.0) == 50
 
 
+def test_a_target_may_have_to_hold_for_several_evaluations_in_a_row() -> None:
+    """At or below 2 at steps 50, 150, 200, then above, then at 300 to the end."""
+    curve = [5.0, 2.0, 3.0, 1.9, 1.8, 2.5, 1.0, 1.0, 1.0]
+    found = [steps_to_target(record(run(), curve), 2.0, consecutive=k) for k in (1, 2, 3, 4)]
+    assert found == [50, 150, 300, math.inf]
+
+
+def test_not_a_number_breaks_a_row_of_evaluations() -> None:
+    assert steps_to_target(record(run(), [5.0, 1.0, math.nan, 1.0, 1.0]), 2.0, consecutive=2) == 150
+
+
 def test_the_least_step_counts_under_an_uneven_cadence() -> None:
     # evaluation 1 is at step 150, evaluation 2 at step 40: the index of an evaluation is not its time
     curve = {0: 5.0, 150: 1.0, 40: 1.5, 170: 0.5}

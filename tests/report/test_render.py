@@ -11,8 +11,9 @@ from rich.console import Console, RenderableType
 from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import columns
-from clipbench.report.raw import FIELDS
+from clipbench.report.columns import LEGEND, columns
+from clipbench.report.fields import FIELDS
+from clipbench.report.markdown import escaped
 from clipbench.report.render import FORMATS, render
 
 ARMS = ("sgd", "sgd+clip", "adam")
@@ -40,24 +41,28 @@ def test_the_cells_are_worked_out_by_hand(comparison: Comparison) -> None:
     assert [column.heading for column in shown] == [
         "",
         "arm",
+        "rank",
         "seeds",
         "final loss",
         "minus sgd",
         "steps to 3.3",
+        "s to 3.3",
         "ms/step",
         "directional sharpness",
         "≤ 0",
         "clipped",
     ]
     assert cells_of(comparison) == [
-        ["", "sgd", "3", "3.10 ± 0.06", "baseline", "150 (3/3)", "10 ± 0", "2 ×/÷ 1", "2/9", "–"],
+        ["", "sgd", "1–2", "3", "3.10 ± 0.06", "baseline", "150 (3/3)", "1.5", "10 ± 0", "2 ×/÷ 1", "2/9", "–"],
         [
             "~",
             "sgd+clip",
+            "1–2",
             "3",
             "2.97 ± 0.03",
             "-0.13 ± 0.03 (3)",
             "100 (3/3)",
+            "1.2",
             "12 ± 0",
             "0.2 ×/÷ 1",
             "0/6",
@@ -66,10 +71,12 @@ def test_the_cells_are_worked_out_by_hand(comparison: Comparison) -> None:
         [
             "x",
             "adam",
+            "–",
             "2/3 1 diverged",
             "2.55 ± 0.05",
             "-0.55 ± 0.05 (2)",
             "50 (2/3)",
+            "0.5",
             "10 ± 0",
             "–",
             "0/0",
@@ -106,7 +113,7 @@ def test_at_120_columns_each_arm_has_one_line(comparison: Comparison) -> None:
 
 def test_markdown_shows_the_same_cells(comparison: Comparison) -> None:
     lines = render(comparison, "markdown").splitlines()
-    table = [line for line in lines if line.startswith("|")]
+    table = [line for line in lines[: lines.index(escaped(LEGEND))] if line.startswith("|")]
     parsed = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     assert parsed[0] == [column.heading for column in columns(comparison)]
     assert parsed[2:] == cells_of(comparison)
@@ -117,7 +124,8 @@ def test_markdown_shows_the_same_cells(comparison: Comparison) -> None:
 def test_latex_shows_the_same_cells(comparison: Comparison) -> None:
     text = render(comparison, "latex")
     signs = {r"$\pm$": "±", r"$\times$": "×", r"$\div$": "÷", r"$\le$": "≤", r"\textasciitilde{}": "~", r"\%": "%"}
-    rows = [line for line in text.splitlines() if line.rstrip().endswith(r"\\")]
+    first = text.partition(r"\end{table}")[0]
+    rows = [line for line in first.splitlines() if line.rstrip().endswith(r"\\")]
     parsed = []
     for line in rows:
         for code, sign in signs.items():
@@ -211,6 +219,7 @@ def test_columns_without_content_are_left_out() -> None:
     assert [column.heading for column in columns(plain)] == [
         "",
         "arm",
+        "rank",
         "seeds",
         "final loss",
         "minus sgd",
@@ -239,8 +248,8 @@ def test_an_arm_of_which_nothing_finished_shows_no_number() -> None:
     ]
     of = compare(lost, question("sgd", "adam", "lion+clip", target=1.0))
     assert cells_of(of)[1:] == [
-        ["~", "adam", "0/1 1 unfinished", "–", "–", "–", "–", "–"],
-        ["x", "lion+clip", "0/1 1 failed", "–", "–", "∞ (0/1)", "–", "–"],
+        ["~", "adam", "–", "0/1 1 unfinished", "–", "–", "–", "–", "–", "–"],
+        ["x", "lion+clip", "–", "0/1 1 failed", "–", "–", "∞ (0/1)", "∞", "–", "–"],
     ]
 
 

@@ -85,6 +85,11 @@ from clipbench.spec.models import BudgetSettings
         ("seeds: [0, 1]", "seeds: [0]\ntarget: {}", "8:1: target: the key 'loss' is missing"),
         (
             "seeds: [0, 1]",
+            "seeds: [0]\ntarget: {loss: 1, consecutive: 0}",
+            "8:32: target.consecutive: must be at least 1, found 0",
+        ),
+        (
+            "seeds: [0, 1]",
             "seeds: [0]\nschedule: {use: linear, warmup: 1.0}",
             "8:33: schedule.warmup: must be below 1, found 1.0",
         ),

@@ -1,0 +1,83 @@
+"""What chance alone would do: probabilities of paired differences, corrected for how many are looked at."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from clipbench.judging import student
+from clipbench.judging.statistics import Estimate
+
+LEVEL = 0.05  # of a family of verdicts: how often any of them is wrong where nothing differs
+POWER = 0.8  # how often a difference as large as the one seen would be decided with the seeds that are asked for
+MOST_SEEDS = 10**4  # nobody makes more
+
+
+def p_value(of: Estimate) -> float:
+    """How often chance would give a mean so far from zero: two-sided, t = mean/error with n − 1 degrees of freedom.
+
+    1 where nothing can be said: fewer than two values, or one that is not finite. Values that are all equal have no
+    error: 0 unless they are 0.
+    """
+    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.standard_error):
+        return 1.0
+    if of.standard_error == 0:
+        return 1.0 if of.mean == 0 else 0.0
+    return student.two_sided(of.mean / of.standard_error, of.n - 1)
+
+
+def p_beyond(of: Estimate, margin: float) -> float:
+    """How often chance would give a mean so well inside ±margin, were the truth on or beyond it.
+
+    The larger of two one-sided t tests, against −margin and against +margin (Schuirmann 1987): small where the mean
+    is shown to be within.
+    """
+    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.standard_error):
+        return 1.0
+    room = margin - abs(of.mean)
+    if of.standard_error == 0:
+        return 0.0 if room > 0 else 1.0
+    return student.above(room / of.standard_error, of.n - 1)
+
+
+def sign_test(ahead: int, behind: int) -> float:
+    """How often chance would split pairs so unevenly: two-sided, exact, each side equally likely; ties left out."""
+    n = ahead + behind
+    if n == 0:
+        return 1.0
+    tail = sum(math.comb(n, k) for k in range(min(ahead, behind) + 1))
+    return min(1.0, 2 * tail / 2.0**n)
+
+
+def holm(probabilities: Sequence[float]) -> list[float]:
+    """Each probability corrected for all of them, in their order, by Holm (1979).
+
+    Sorted ascending, the i-th of m (from 0) is multiplied by m − i, is at least the one before it, and at most 1.
+    Rejecting what is at most α then errs anywhere with probability at most α, however the tests depend on each other.
+    """
+    corrected = [1.0] * len(probabilities)
+    largest = 0.0
+    for i, place in enumerate(sorted(range(len(probabilities)), key=probabilities.__getitem__)):
+        largest = max(largest, min(1.0, (len(probabilities) - i) * probabilities[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def seeds_needed(of: Estimate, *, tests: int = 1) -> float:
+    """The least number of seeds with which a difference such as this one would be decided in 80 % of cases.
+
+    The least n ≥ 2 with (t(1 − α/2, n − 1) + t(0.8, n − 1)) · s/√n ≤ |mean|, where s = error·√(n seen) and
+    α = 0.05/tests, the strictest level that Holm sets among so many. It takes the mean and spread seen for the true
+    ones, so it is a rough guide. ∞ beyond 10,000; NaN where there is no spread to go by.
+    """
+    if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.standard_error):
+        return math.nan
+    if of.mean == 0:
+        return math.inf
+    level, size = 1 - LEVEL / tests / 2, of.standard_error * math.sqrt(of.n) / abs(of.mean)
+    normal = NormalDist()  # its quantiles are the least that t's can be, so that the search begins close below
+    n = max(2, math.ceil(math.pow((normal.inv_cdf(level) + normal.inv_cdf(POWER)) * size, 2)))
+    while n <= MOST_SEEDS:
+        if (student.quantile(level, n - 1) + student.quantile(POWER, n - 1)) * size <= math.sqrt(n):
+            return float(n)
+        n += 1
+    return math.inf

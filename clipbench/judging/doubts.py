@@ -1,0 +1,86 @@
+"""How sure the verdicts of a comparison are, and what it would take to decide the rest."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.chance import MOST_SEEDS
+from clipbench.judging.comparison import Metric, Row
+from clipbench.judging.statistics import half_width
+from clipbench.judging.words import listing, number
+
+SIGN_SEEDS = 6  # the fewest whose unanimous sign is decided at 5 %: 2/2⁶ = 0.03
+FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
+
+
+def doubts(cells: Sequence[Cell], rows: Sequence[Row], *, metric: Metric, threshold: float | None) -> Iterator[str]:
+    """The sentences that apply, the most general first."""
+    yield from _few_seeds(cells)
+    yield from _several_differences(rows)
+    yield from _undecided(rows)
+    yield from _counted_by_sign(rows)
+    if threshold is not None:
+        yield (
+            f"A difference of less than {number(100 * threshold)} % of the baseline is taken as too small to "
+            "matter: = where the whole difference is shown to be within (two one-sided tests)."
+        )
+    if metric == "sharpness":
+        yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
+
+
+def _few_seeds(cells: Sequence[Cell]) -> Iterator[str]:
+    sizes = {len(cell.finished) for cell in cells}
+    if 1 in sizes:
+        yield f"An arm with 1 finished seed has no error and is not decided; use at least {FEW_SEEDS} seeds."
+    for n in sorted(sizes & set(range(2, FEW_SEEDS)), reverse=True):
+        needed = half_width(n) / n**0.5
+        yield (
+            f"With {n} finished seeds a difference is decided only where its mean exceeds {number(needed, 2)} "
+            "standard deviations of the paired differences, and more among several: small effects stay undecided."
+        )
+
+
+def _several_differences(rows: Sequence[Row]) -> Iterator[str]:
+    judged = [sum(_is_judged(row) for row in rows if row.task == task) for task in _tasks(rows)]
+    if max(judged, default=0) > 1:
+        yield (
+            f"Verdicts are corrected (Holm) for the {listing(sorted(set(judged)))} differences of a table, ranks for "
+            "all pairs of its arms: where nothing differs, one table in 20 has a wrong verdict. Intervals, and the "
+            "clip's answers, are each at 95 % by themselves."
+        )
+
+
+def _is_judged(row: Row) -> bool:
+    return row.verdict not in ("baseline", "broken") and row.contrast is not None and row.contrast.pairs > 1
+
+
+def _tasks(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.task for row in rows))
+
+
+def _undecided(rows: Sequence[Row]) -> Iterator[str]:
+    """How many seeds it would take."""
+    for task in _tasks(rows):
+        said = [
+            f"{row.arm} {_so_many(row.contrast.seeds_needed)}"
+            for row in rows
+            if row.task == task and row.contrast is not None and not math.isnan(row.contrast.seeds_needed)
+        ]
+        if said:
+            yield (
+                f"Undecided on {task}; seeds each would need to be decided in 80 % of cases, were the difference and "
+                f"spread seen here the true ones: {listing(said)}."
+            )
+
+
+def _so_many(seeds: float) -> str:
+    return f"more than {MOST_SEEDS}" if math.isinf(seeds) else str(int(seeds))
+
+
+def _counted_by_sign(rows: Sequence[Row]) -> Iterator[str]:
+    said = [row.arm for row in rows if row.contrast and (row.contrast.ahead or row.contrast.behind)]
+    if said:
+        yield (
+            f"Where one of a pair missed the target ({listing(dict.fromkeys(said))}), its ∞ is counted, not "
+            f"averaged: the verdict is a sign test of the pairs, which needs {SIGN_SEEDS} seeds at least."
+        )

@@ -1,0 +1,100 @@
+"""Arms at the same loss instead of the same step: who is there sooner, and how sharp its path is there."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.comparison import MatchedRow
+from clipbench.judging.metrics import Point, RunMetrics, first_at
+from clipbench.judging.statistics import estimate, geometric_mean, paired_ratio
+
+
+@dataclass(frozen=True)
+class _There:
+    """A run where it first has the common loss; `log_sharpness` is NaN where there is none to be had."""
+
+    loss: float
+    step: int
+    log_sharpness: float
+
+
+def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
+    """One row per task and arm, for tasks on which at least two arms finished.
+
+    The common loss of a task and seed is the highest final loss of the arms that finished there, so that each of them
+    has been at or below it. An arm is there at its first evaluation at or below it; between evaluations nothing is
+    interpolated. Its sharpness there is `sharpness_at` that step.
+    """
+    rows = []
+    for task in dict.fromkeys(cell.task for cell in cells):
+        of_task = [cell for cell in cells if cell.task == task and _usable(cell)]
+        if len(of_task) > 1:
+            common = _common_losses(of_task)
+            there = {cell.arm: _there(cell, common) for cell in of_task}
+            rows += [_row(task, cell.arm, there, baseline=baseline) for cell in of_task]
+    return rows
+
+
+def sharpness_at(step: int, curve: Sequence[Point]) -> float:
+    """The logarithm of the sharpness at a step, from the probed steps around it.
+
+    Linear in the step between the logarithms of the two nearest; before the first and after the last, that one's own.
+    NaN where there is none, or one that it needs is not positive.
+    """
+    before = [point for point in curve if point[0] <= step][-1:]
+    after = [point for point in curve if point[0] >= step][:1]
+    (near,) = (before or after) or (None,)
+    (far,) = (after or before) or (None,)
+    if near is None or far is None or not (0 < near[2] < math.inf and 0 < far[2] < math.inf):
+        return math.nan
+    if near[0] == far[0]:
+        return math.log(near[2])
+    share = (step - near[0]) / (far[0] - near[0])
+    return (1 - share) * math.log(near[2]) + share * math.log(far[2])
+
+
+def _usable(cell: Cell) -> list[RunMetrics]:
+    return [run for run in cell.finished if math.isfinite(run.final_loss)]
+
+
+def _common_losses(cells: Sequence[Cell]) -> dict[int, float]:
+    """By seed, over the arms that finished it; a seed that only one arm finished has nothing to match."""
+    finals: dict[int, list[float]] = {}
+    for cell in cells:
+        for run in _usable(cell):
+            finals.setdefault(run.seed, []).append(run.final_loss)
+    return {seed: max(losses) for seed, losses in finals.items() if len(losses) > 1}
+
+
+def _there(cell: Cell, common: Mapping[int, float]) -> dict[int, _There]:
+    found = {}
+    for run in _usable(cell):
+        if run.seed in common and (point := first_at(run.curve, common[run.seed])) is not None:
+            log_sharpness = sharpness_at(point[0], run.sharpness_curve)
+            found[run.seed] = _There(common[run.seed], point[0], log_sharpness)
+    return found
+
+
+def _row(task: str, arm: str, there: Mapping[str, Mapping[int, _There]], *, baseline: str) -> MatchedRow:
+    ours, theirs = there[arm], there.get(baseline, {})
+    sharp = _log_sharpness(ours)
+    is_baseline = arm == baseline
+    return MatchedRow(
+        task=task,
+        arm=arm,
+        loss=estimate([each.loss for each in ours.values()]),
+        steps=estimate([each.step for each in ours.values()]),
+        steps_ratio=None if is_baseline else paired_ratio(_log_steps(ours), _log_steps(theirs)),
+        sharpness=geometric_mean(list(sharp.values())),
+        sharpness_ratio=None if is_baseline else paired_ratio(sharp, _log_sharpness(theirs)),
+        no_sharpness=len(ours) - len(sharp),
+    )
+
+
+def _log_steps(there: Mapping[int, _There]) -> dict[int, float]:
+    return {seed: math.log(each.step) for seed, each in there.items() if each.step > 0}
+
+
+def _log_sharpness(there: Mapping[int, _There]) -> dict[int, float]:
+    return {seed: each.log_sharpness for seed, each in there.items() if math.isfinite(each.log_sharpness)}

@@ -1,0 +1,66 @@
+"""Runs as they stood at an earlier moment: at a step, or at a fraction of their budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.words import listing, number
+from clipbench.records import EVAL_LOSS, Measurement, Record
+
+_ROUNDING = 1e-9  # of a budget: a fraction such as 0.3 of it is rarely a float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step, or a fraction of the budget: above 0 and at most 1."""
+
+    amount: float
+    unit: Literal["step", "fraction"]
+
+    def __str__(self) -> str:
+        if self.unit == "step":
+            return f"step {number(self.amount, 9)}"
+        return f"{number(100 * self.amount, 6)} % of the budget"
+
+
+def as_of(records: Sequence[Record], moment: Moment) -> tuple[list[Record], str]:
+    """What had been measured by then, and a caveat that says so. How a run ended stays as it is.
+
+    A fraction of a budget of steps is in steps, of seconds in seconds; of samples or tokens it is taken of the steps
+    that the run made.
+
+    Raises:
+        ClipbenchError: the moment is beyond the last step of every run, or outside the budget.
+    """
+    if moment.unit == "fraction" and not 0 < moment.amount <= 1:
+        raise ClipbenchError(
+            f"there is no {moment} in a run", remedy="give a fraction above 0 and at most 1, or a step"
+        )
+    last = max((measured.step for record in records for measured in record.measurements), default=0)
+    if moment.unit == "step" and not 0 <= moment.amount <= last:
+        raise ClipbenchError(f"no run has a {moment}", remedy=f"the last step of any of them is {last}")
+    cut = []
+    for record in records:
+        by_then = _by_then(record, moment)
+        cut.append(replace(record, measurements=tuple(each for each in record.measurements if by_then(each))))
+    steps = {
+        max((each.step for each in record.measurements if each.quantity == EVAL_LOSS), default=0) for record in cut
+    }
+    said = f"Compared at {moment} and not at the end, each run by its last evaluation until then"
+    spread = f" (the runs' last are at steps {listing(sorted(steps))})" if len(steps) > 1 else ""
+    return cut, f"{said}{spread}; ms/step, and whether a run diverged or failed, are of the whole run."
+
+
+def _by_then(record: Record, moment: Moment) -> Callable[[Measurement], bool]:
+    budget = record.run.budget
+    if moment.unit == "step":
+        return lambda measured: measured.step <= moment.amount
+    limit = moment.amount * budget.amount * (1 + _ROUNDING)
+    if budget.unit == "seconds":
+        return lambda measured: measured.seconds <= limit
+    if budget.unit != "steps":
+        if record.outcome is None:
+            return lambda _: True
+        limit = moment.amount * record.outcome.steps * (1 + _ROUNDING)
+    return lambda measured: measured.step <= limit

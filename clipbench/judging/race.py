@@ -1,0 +1,95 @@
+"""The race to the target over all tasks and seeds: speed-ups, and who is how far behind the first."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.comparison import RACE_FACTORS, RaceRow, SpeedUp
+from clipbench.judging.metrics import RunMetrics
+from clipbench.judging.statistics import PairedRatio, paired_ratio
+
+Instance = tuple[str, int]  # a task and a seed
+Costs = Mapping[Instance, float]  # an arm's steps or seconds to the target; ∞ for a miss
+
+
+def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> list[RaceRow]:
+    """One row an arm, in the order of the cells; unfinished runs are not in it, diverged and failed ones are misses.
+
+    Args:
+        cells: one per task and arm; their runs know a target.
+        baseline: the arm that speed-ups are over.
+        by_seconds: whether `within` goes by seconds to the target; by steps where not.
+    """
+    arms = list(dict.fromkeys(cell.arm for cell in cells))
+    steps = {arm: _costs(cells, arm, lambda run: run.steps_to_target) for arm in arms}
+    seconds = {arm: _costs(cells, arm, lambda run: run.seconds_to_target) for arm in arms}
+    costs = seconds if by_seconds else steps
+    first: dict[Instance, float] = {}
+    for of_arm in costs.values():
+        for instance, cost in of_arm.items():
+            first[instance] = min(cost, first.get(instance, math.inf))
+    return [_row(arm, baseline, steps=steps, seconds=seconds, costs=costs, first=first) for arm in arms]
+
+
+def _row(
+    arm: str,
+    baseline: str,
+    *,
+    steps: Mapping[str, Costs],
+    seconds: Mapping[str, Costs],
+    costs: Mapping[str, Costs],
+    first: Costs,
+) -> RaceRow:
+    ours, theirs = steps[arm], steps.get(baseline, {})
+    pairs = [(math.isfinite(ours[one]), math.isfinite(theirs[one])) for one in ours if one in theirs]
+    behind = [_times(cost, first[instance]) for instance, cost in costs[arm].items()]
+    is_baseline = arm == baseline
+    return RaceRow(
+        arm=arm,
+        steps=None if is_baseline else speed_up(ours, theirs),
+        seconds=None if is_baseline else speed_up(seconds[arm], seconds.get(baseline, {})),
+        both=pairs.count((True, True)),
+        only_arm=pairs.count((True, False)),
+        only_baseline=pairs.count((False, True)),
+        neither=pairs.count((False, False)),
+        instances=len(behind),
+        reached=sum(map(math.isfinite, behind)),
+        within=tuple(sum(each <= factor for each in behind) / len(behind) for factor in RACE_FACTORS)
+        if behind
+        else (math.nan,) * len(RACE_FACTORS),
+    )
+
+
+def speed_up(ours: Costs, theirs: Costs) -> SpeedUp:
+    """Over tasks where there are several, each by its mean logarithm over seeds; else over the seeds of the one."""
+    by_task: dict[str, dict[int, tuple[float, float]]] = {}
+    for task, seed in ours.keys() & theirs.keys():
+        one, other = ours[task, seed], theirs[task, seed]
+        if 0 < one < math.inf and 0 < other < math.inf:
+            by_task.setdefault(task, {})[seed] = math.log(one), math.log(other)
+    if len(by_task) == 1:
+        [pairs] = by_task.values()
+        return SpeedUp(_ratio(list(pairs.values())), "seeds")
+    return SpeedUp(_ratio([_mean(list(pairs.values())) for _, pairs in sorted(by_task.items())]), "tasks")
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> PairedRatio:
+    ours, theirs = dict(enumerate(one for one, _ in pairs)), dict(enumerate(other for _, other in pairs))
+    return paired_ratio(theirs, ours)  # the slower's cost above: a factor of 2 is twice as soon
+
+
+def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    ours, theirs = zip(*pairs, strict=True)
+    return sum(ours) / len(ours), sum(theirs) / len(theirs)
+
+
+def _costs(cells: Sequence[Cell], arm: str, of: Callable[[RunMetrics], float | None]) -> dict[Instance, float]:
+    found = {(cell.task, run.seed): of(run) for cell in cells if cell.arm == arm for run in cell.runs}
+    return {instance: cost for instance, cost in found.items() if cost is not None}
+
+
+def _times(cost: float, first: float) -> float:
+    """How many times as long as the first; ∞ for a miss, 1 where both are there at the very start."""
+    if cost == first:
+        return 1.0 if math.isfinite(cost) else math.inf
+    return cost / first if first > 0 else math.inf

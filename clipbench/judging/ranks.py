@@ -1,0 +1,46 @@
+"""The places of arms, with ties as ranges: what no test tells apart is not ordered."""
+
+import math
+from collections.abc import Mapping
+
+from clipbench.judging.chance import LEVEL, holm
+from clipbench.judging.comparison import Metric, Ranks
+from clipbench.judging.contrasts import contrast, leans_lower
+from clipbench.judging.statistics import half_width
+
+
+def ranks(values: Mapping[str, Mapping[int, float]], metric: Metric) -> dict[str, Ranks]:
+    """The range of places of each arm: from 1 + the arms decidedly better to all − the arms decidedly worse.
+
+    Every pair of arms is tested, paired by seed, and Holm's correction is over all of these pairs. So with probability
+    of 95 % or more every range holds the arm's true place (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic
+    Studies 91). An arm without values has no place.
+
+    Args:
+        values: by arm, what `contrasts.values` says of it; lower is better.
+        metric: of what.
+    """
+    arms = [arm for arm, by_seed in values.items() if by_seed]
+    pairs = [(one, other) for place, one in enumerate(arms) for other in arms[place + 1 :]]
+    tested = [_tested(values[one], values[other], metric) for one, other in pairs]
+    better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
+    for (one, other), (_, lower), corrected in zip(pairs, tested, holm([p for p, _ in tested]), strict=True):
+        if corrected <= LEVEL:
+            better[one if lower else other] += 1
+            worse[other if lower else one] += 1
+    return {arm: Ranks(1 + worse[arm], len(arms) - better[arm]) for arm in arms}
+
+
+def _tested(ours: Mapping[int, float], theirs: Mapping[int, float], metric: Metric) -> tuple[float, bool]:
+    """p, and whether the first is lower. A pair that even alone is undecided gets p = 1, without its p: Holm's
+    correction never rejects what is above the level, and many arms have very many pairs."""
+    common = ours.keys() & theirs.keys()
+    if metric == "final_loss" and len(common) > 1:
+        differences = [ours[seed] - theirs[seed] for seed in common]
+        mean = sum(differences) / len(differences)
+        squares = sum((difference - mean) * (difference - mean) for difference in differences)
+        n = len(differences)
+        if math.isfinite(squares) and abs(mean) < 0.999 * half_width(n) * math.sqrt(squares / (n - 1) / n):
+            return 1.0, False
+    found = contrast(ours, theirs, metric)
+    return (found.p, leans_lower(found)) if found.pairs > 1 else (1.0, False)

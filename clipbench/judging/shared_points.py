@@ -1,0 +1,143 @@
+"""Directions compared at one point: what each arm's step would be where another arm's trajectory has led.
+
+A run that carries ghosts has, beside its own steps, those of other arms tried at the same weights on the same batches
+and undone. Along one trajectory all directions therefore meet the same points, and their ratios are of directions
+alone. An arm's sharpness along its own path is another quantity and is never in this table, except as the
+direction that a trajectory's own arm took there.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.comparison import SharedRow
+from clipbench.judging.metrics import Point, Series
+from clipbench.judging.statistics import PairedRatio, estimate, paired_ratio
+from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE
+
+_ADAM = ("adam", "torch.optim:Adam")
+
+Seeds = Mapping[int, Mapping[tuple[str, str], Mapping[int, float]]]  # seed → direction and quantity → step → value
+
+
+@dataclass(frozen=True)
+class _Ratios:
+    """A quantity along a direction over the same along the reference, in the logarithm, by seed and step."""
+
+    logs: Mapping[int, Sequence[float]]
+    excluded: int
+
+    @property
+    def over_seeds(self) -> PairedRatio:
+        means = {seed: sum(logs) / len(logs) for seed, logs in self.logs.items() if logs}
+        return paired_ratio(means, dict.fromkeys(means, 0.0))
+
+
+def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None = None) -> list[SharedRow]:
+    """One row per task, trajectory and direction, for the trajectories along which ghosts were measured.
+
+    Args:
+        cells: one per task and arm; only finished runs are used.
+        baseline: the reference where no direction is Adam's.
+        reference: the direction that ratios are over; Adam's (`default_reference`) where none is given.
+    """
+    rows = []
+    for cell in cells:
+        runs = {run.seed: run.ghosts for run in cell.finished if run.ghosts is not None}
+        if runs:
+            rows += _trajectory(cell, runs, reference, baseline=baseline)
+    return rows
+
+
+def default_reference(cell: Cell, directions: Sequence[str], *, baseline: str) -> str:
+    """The direction called adam, else the first without a clip that uses Adam, else the baseline's."""
+    arms = [cell.described, *cell.records[0].run.measure.ghosts]
+    named = [name for name in directions if name.lower() == "adam"]
+    using = [arm.name for arm in arms if arm.clip is None and arm.optimizer.use in _ADAM]
+    return next(iter([*named, *using]), baseline)
+
+
+def _trajectory(cell: Cell, runs: Mapping[int, Series], reference: str | None, *, baseline: str) -> list[SharedRow]:
+    values = {seed: _by_step(found, own=cell.arm) for seed, found in runs.items()}
+    found = dict.fromkeys(
+        direction for by in values.values() for direction, name in by if name == DIRECTIONAL_SHARPNESS
+    )
+    order = [cell.arm, *(ghost.name for ghost in cell.records[0].run.measure.ghosts)]
+    directions = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    over = reference or default_reference(cell, directions, baseline=baseline)
+    return [_row(cell, values, direction, over) for direction in directions]
+
+
+def _by_step(found: Series, *, own: str) -> dict[tuple[str, str], dict[int, float]]:
+    """With the trajectory's own steps under the name of its arm; a ghost of that arm, which is the same, gives way."""
+    named = {place: points for place, points in found.items() if place[0] not in ("", own)}
+    return {
+        (own if direction == OWN else direction, quantity): _last(points)
+        for (direction, quantity), points in named.items()
+    }
+
+
+def _last(points: Sequence[Point]) -> dict[int, float]:
+    return {step: value for step, _, value in points}
+
+
+def _row(cell: Cell, values: Seeds, direction: str, reference: str) -> SharedRow:
+    sharpness = _ratios(values, direction, reference, DIRECTIONAL_SHARPNESS)
+    cosines = _seed_means(values, direction, COSINE)
+    decrease_of = _decrease_of(values, direction, reference)
+    quantity = LINE_BEST_DECREASE if decrease_of == "line" else TAYLOR_BEST_DECREASE
+    decrease = _ratios(values, direction, reference, quantity)
+    logs = [log for of_seed in sharpness.logs.values() for log in of_seed]
+    itself = direction == reference
+    return SharedRow(
+        task=cell.task,
+        trajectory=cell.arm,
+        direction=direction,
+        reference=reference,
+        ratio=None if itself else sharpness.over_seeds,
+        low=math.exp(min(logs)) if logs else math.nan,
+        high=math.exp(max(logs)) if logs else math.nan,
+        cells=len(logs),
+        excluded=sharpness.excluded,
+        cosine=estimate(list(cosines.values())),
+        decrease=None if itself or decrease_of is None else decrease.over_seeds,
+        decrease_of=decrease_of,
+        decrease_excluded=decrease.excluded if decrease_of is not None else 0,
+    )
+
+
+def _ratios(values: Seeds, direction: str, reference: str, quantity: str) -> _Ratios:
+    """Where both are positive and finite; the other steps at which either was measured are counted as excluded."""
+    logs: dict[int, list[float]] = {}
+    excluded = 0
+    for seed, by in values.items():
+        ours, theirs = by.get((direction, quantity), {}), by.get((reference, quantity), {})
+        steps = sorted(ours.keys() | theirs.keys())
+        pairs = [(ours.get(step, math.nan), theirs.get(step, math.nan)) for step in steps]
+        kept = [(one, other) for one, other in pairs if 0 < one < math.inf and 0 < other < math.inf]
+        logs[seed] = [math.log(one) - math.log(other) for one, other in kept]
+        excluded += len(pairs) - len(kept)
+    return _Ratios(logs, excluded)
+
+
+def _decrease_of(values: Seeds, direction: str, reference: str) -> Literal["line", "taylor"] | None:
+    """The decrease found along the line where it was looked for, for both; else the one that Taylor's model gives."""
+    options: tuple[tuple[Literal["line", "taylor"], str], ...] = (
+        ("line", LINE_BEST_DECREASE),
+        ("taylor", TAYLOR_BEST_DECREASE),
+    )
+    for name, quantity in options:
+        if all(any((one, quantity) in by for by in values.values()) for one in (direction, reference)):
+            return name
+    return None
+
+
+def _seed_means(values: Seeds, direction: str, quantity: str) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for seed, by in values.items():
+        finite = [value for value in by.get((direction, quantity), {}).values() if math.isfinite(value)]
+        if finite:
+            found[seed] = sum(finite) / len(finite)
+    return found

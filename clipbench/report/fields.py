@@ -1,0 +1,112 @@
+"""What each column of the CSV, and each key of a JSON row, is called, means and holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from clipbench.judging.comparison import Row
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of the CSV (and a key of a JSON row): its name, what it means, and its value."""
+
+    name: str
+    meaning: str
+    value: Callable[[Any], Cell]
+
+
+def _contrast(name: str) -> Callable[[Row], Cell]:
+    return lambda row: getattr(row.contrast, name) if row.contrast else None
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("task", "the task's name", lambda row: row.task),
+    Field("arm", "the arm's name", lambda row: row.arm),
+    Field("learning_rate", "the arm's lr; empty where it has none", lambda row: row.learning_rate),
+    Field("seeds_finished", "how many seeds finished", lambda row: len(row.seeds.finished)),
+    Field("seeds_diverged", "how many diverged", lambda row: len(row.seeds.diverged)),
+    Field("seeds_failed", "how many crashed", lambda row: len(row.seeds.failed)),
+    Field("seeds_unfinished", "how many have not ended", lambda row: len(row.seeds.unfinished)),
+    Field("verdict", "baseline, better, worse, equal, within, undecided or broken", lambda row: row.verdict),
+    Field("rank_low", "the best place it may have among the arms", lambda row: row.ranks.low if row.ranks else None),
+    Field("rank_high", "the worst place it may have", lambda row: row.ranks.high if row.ranks else None),
+    Field("final_loss", "mean last evaluation loss of finished seeds", lambda row: row.final_loss.mean),
+    Field("final_loss_se", "its standard error", lambda row: row.final_loss.standard_error),
+    Field(
+        "difference",
+        "mean final loss minus the baseline's, paired by seed; empty for the baseline",
+        lambda row: row.difference.mean if row.difference else None,
+    ),
+    Field(
+        "difference_se",
+        "its standard error",
+        lambda row: row.difference.standard_error if row.difference else None,
+    ),
+    Field(
+        "difference_low",
+        "lower end of its 95 % interval",
+        lambda row: row.difference.low if row.difference else None,
+    ),
+    Field(
+        "difference_high",
+        "upper end of its 95 % interval",
+        lambda row: row.difference.high if row.difference else None,
+    ),
+    Field("difference_seeds", "how many seeds are paired", lambda row: row.difference.n if row.difference else None),
+    Field(
+        "steps_to_target",
+        "median over ended seeds, a miss being inf; empty without a target",
+        lambda row: row.steps.median if row.steps else None,
+    ),
+    Field("target_hits", "how many seeds reached the target", lambda row: row.steps.hits if row.steps else None),
+    Field("target_seeds", "of how many ended seeds", lambda row: row.steps.seeds if row.steps else None),
+    Field("step_ms", "mean milliseconds a step", lambda row: row.step_milliseconds.mean),
+    Field("step_ms_se", "its standard error", lambda row: row.step_milliseconds.standard_error),
+    Field("sharpness", "geometric mean directional sharpness, own path", lambda row: row.sharpness.mean.mean),
+    Field("sharpness_factor", "its multiplicative standard error", lambda row: row.sharpness.mean.factor),
+    Field("sharpness_seeds", "how many seeds it is over", lambda row: row.sharpness.mean.n),
+    Field("sharpness_positive", "how many values are positive", lambda row: row.sharpness.positive),
+    Field("sharpness_non_positive", "how many are zero or negative", lambda row: row.sharpness.non_positive),
+    Field("sharpness_undefined", "how many are NaN or infinite", lambda row: row.sharpness.undefined),
+    Field(
+        "clipped_fraction",
+        "mean fraction of coordinates clipped; empty without a clip",
+        lambda row: row.clipped.mean if row.clipped else None,
+    ),
+    Field(
+        "clipped_fraction_se",
+        "its standard error",
+        lambda row: row.clipped.standard_error if row.clipped else None,
+    ),
+    Field(
+        "rate_times_sharpness",
+        "mean of learning rate × sharpness along own updates; empty where not measured",
+        lambda row: row.rate_sharpness.mean if row.rate_sharpness else None,
+    ),
+    Field(
+        "rate_times_sharpness_se",
+        "its standard error",
+        lambda row: row.rate_sharpness.standard_error if row.rate_sharpness else None,
+    ),
+    Field(
+        "seconds_to_target",
+        "median over ended seeds of training seconds, a miss being inf; empty without a target",
+        lambda row: row.seconds.median if row.seconds else None,
+    ),
+    Field(
+        "contrast",
+        "mean over pairs of arm minus baseline in the metric that decides; in natural logarithms unless it is the loss",
+        _contrast("mean"),
+    ),
+    Field("contrast_low", "lower end of its 95 % interval", _contrast("low")),
+    Field("contrast_high", "upper end of its 95 % interval", _contrast("high")),
+    Field("contrast_pairs", "how many pairs it is over", _contrast("n")),
+    Field("contrast_ahead", "pairs in which only this arm reached the target", _contrast("ahead")),
+    Field("contrast_behind", "pairs in which only the baseline did", _contrast("behind")),
+    Field("p", "how often chance alone would go so far", _contrast("p")),
+    Field("p_corrected", "p after Holm's correction for the rows of the task", _contrast("corrected")),
+    Field("seeds_needed", "seeds that an undecided difference would need; else nan", _contrast("seeds_needed")),
+)

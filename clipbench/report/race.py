@@ -1,0 +1,91 @@
+"""The race to the target: speed-ups over tasks, and a performance profile."""
+
+from collections.abc import Callable
+
+from clipbench.judging.comparison import RACE_FACTORS, Comparison, RaceRow, SpeedUp
+from clipbench.judging.words import number
+from clipbench.report.columns import Column
+from clipbench.report.fields import Cell, Field
+from clipbench.report.numbers import NONE, Parts
+from clipbench.report.section import Section, arm_column, ratio_cell
+
+
+def section(comparison: Comparison) -> Section:
+    target = NONE if comparison.target is None else number(comparison.target, 6)
+    cost = "seconds" if comparison.metric == "seconds" else "steps"
+    several = len(comparison.tasks) > 1
+    base = comparison.baseline
+    return Section(
+        name="race",
+        title=f"The race to the loss {target}, over all tasks and seeds",
+        legend=(
+            f"Speed-up: {base}'s cost over the arm's, a geometric mean over {'tasks' if several else 'seeds'} with its "
+            "95 % interval, from the pairs in which both reached the target; the other pairs are counted beside it. "
+            f"Within k×: share of the tasks and seeds in which the arm was there within k times the {cost} of the "
+            "first (a performance profile); a miss is ∞ times."
+        ),
+        columns=(
+            arm_column(),
+            Column("speed-up in steps", ("speed-up", "in steps"), lambda row: _speed_up(row.steps)),
+            Column("in seconds", ("in", "seconds"), lambda row: _speed_up(row.seconds)),
+            Column("both", ("both",), lambda row: (str(row.both),)),
+            Column("only it", ("only", "it"), lambda row: (str(row.only_arm),)),
+            Column(f"only {base}", ("only", "baseline"), lambda row: (str(row.only_baseline),)),
+            Column("neither", ("nei-", "ther"), lambda row: (str(row.neither),)),
+            *(_within(place) for place in range(len(RACE_FACTORS))),
+            Column("reached", ("reached",), lambda row: (f"{row.reached}/{row.instances}",)),
+        ),
+        fields=(
+            Field("arm", "the arm's name", lambda row: row.arm),
+            *_speed_fields("steps", lambda row: row.steps),
+            *_speed_fields("seconds", lambda row: row.seconds),
+            Field("both", "pairs with the baseline in which both reached it", lambda row: row.both),
+            Field("only_arm", "pairs in which only this arm did", lambda row: row.only_arm),
+            Field("only_baseline", "pairs in which only the baseline did", lambda row: row.only_baseline),
+            Field("neither", "pairs in which neither did", lambda row: row.neither),
+            Field("instances", "tasks and seeds it ended", lambda row: row.instances),
+            Field("reached", "of which it reached the target", lambda row: row.reached),
+            *(_within_field(place) for place in range(len(RACE_FACTORS))),
+        ),
+        rows=comparison.race,
+    )
+
+
+def _within(place: int) -> Column:
+    heading = f"within {number(RACE_FACTORS[place])}×"
+    return Column(heading, tuple(heading.split()), lambda row: (_percent(row.within[place]),))
+
+
+def _within_field(place: int) -> Field:
+    factor = number(RACE_FACTORS[place])
+    meaning = f"share of instances within {factor} times the first arm's cost"
+    return Field(f"within_{factor}", meaning, lambda row: row.within[place])
+
+
+def _speed_up(of: SpeedUp | None) -> Parts:
+    return ("baseline",) if of is None else ratio_cell(of.factor)
+
+
+def _speed_fields(name: str, of: Callable[[RaceRow], SpeedUp | None]) -> tuple[Field, ...]:
+    def value(get: Callable[[SpeedUp], Cell]) -> Callable[[RaceRow], Cell]:
+        def cell(row: RaceRow) -> Cell:
+            found = of(row)
+            return None if found is None else get(found)
+
+        return cell
+
+    return (
+        Field(
+            f"speed_up_{name}",
+            f"geometric mean of the baseline's {name} over the arm's",
+            value(lambda s: s.factor.ratio),
+        ),
+        Field(f"speed_up_{name}_low", "lower end of its 95 % interval", value(lambda s: s.factor.low)),
+        Field(f"speed_up_{name}_high", "upper end", value(lambda s: s.factor.high)),
+        Field(f"speed_up_{name}_n", "how many tasks, or seeds of one task, it is over", value(lambda s: s.factor.n)),
+        Field(f"speed_up_{name}_over", "tasks or seeds", value(lambda s: s.over)),
+    )
+
+
+def _percent(share: float) -> str:
+    return NONE if share != share else f"{100 * share:.0f} %"

@@ -1,0 +1,61 @@
+"""What the sections have in common: their shape, and how they say a ratio."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from clipbench.judging.comparison import Comparison
+from clipbench.judging.statistics import PairedRatio
+from clipbench.judging.words import fold, number
+from clipbench.report.columns import Column
+from clipbench.report.fields import Cell, Field
+from clipbench.report.numbers import NONE, Parts
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its name (for `--section` and JSON), title and legend; the same rows for people and for programs."""
+
+    name: str
+    title: str
+    legend: str
+    columns: tuple[Column, ...]
+    fields: tuple[Field, ...]
+    rows: tuple[Any, ...]
+
+
+def arm_column() -> Column:
+    return Column("arm", ("arm",), lambda row: (row.arm,), right=False)
+
+
+def task_column(comparison: Comparison) -> tuple[Column, ...]:
+    """A column for the task, where there are several."""
+    if len(comparison.tasks) < 2:
+        return ()
+    return (Column("task", ("task",), lambda row: (row.task,), right=False),)
+
+
+def ratio_cell(ratio: PairedRatio | None) -> Parts:
+    """1.9×, its interval, and over how many."""
+    if ratio is None:
+        return ("baseline",)
+    if ratio.n == 0:
+        return (NONE,)
+    size = f"{number(ratio.ratio)}×"
+    return (size, f"({ratio.n})") if ratio.n == 1 else (size, fold(ratio.low, ratio.high), f"({ratio.n})")
+
+
+def ratio_fields(name: str, meaning: str, of: Callable[[Any], PairedRatio | None]) -> tuple[Field, ...]:
+    def value(get: Callable[[PairedRatio], Cell]) -> Callable[[Any], Cell]:
+        def cell(row: object) -> Cell:
+            found = of(row)
+            return None if found is None else get(found)
+
+        return cell
+
+    return (
+        Field(name, f"geometric mean of {meaning}", value(lambda ratio: ratio.ratio)),
+        Field(f"{name}_low", "lower end of its 95 % interval", value(lambda ratio: ratio.low)),
+        Field(f"{name}_high", "upper end", value(lambda ratio: ratio.high)),
+        Field(f"{name}_n", "how many seeds it is over", value(lambda ratio: ratio.n)),
+    )

@@ -1,0 +1,25 @@
+"""The tables beside the main one: the race to the target, arms at the same loss, directions at the same point."""
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.comparison import Comparison
+from clipbench.report import matched, race, shared_points
+from clipbench.report.section import Section as Section
+
+_MAKERS = {"race": race.section, "matched": matched.section, "shared": shared_points.section}
+NAMES = tuple(_MAKERS)
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """The sections that have rows."""
+    return [made for made in (make(comparison) for make in _MAKERS.values()) if made.rows]
+
+
+def section(comparison: Comparison, name: str) -> Section:
+    """One section, be it without rows.
+
+    Raises:
+        ClipbenchError: there is no such section.
+    """
+    if name not in _MAKERS:
+        raise ClipbenchError(f"there is no section {name!r}", remedy=f"choose one of: {', '.join(NAMES)}")
+    return _MAKERS[name](comparison)

@@ -1,0 +1,148 @@
+"""Results from several folders brought together in one: copied, never moved, and nothing is overwritten."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from clipbench.errors import StoreError
+from clipbench.records import Question
+from clipbench.store.atomic import ELSEWHERE, make_folder
+from clipbench.store.results import folder_of, folder_of_spec, read_question, run_folders, write_question
+from clipbench.store.runs import MEASUREMENTS, RUN, read
+
+_SHOWN = 5  # conflicts that are named
+
+
+@dataclass
+class Merging:
+    """What is to be copied (from where, by where to), and what was found on the way.
+
+    `there` counts runs of which an equal copy is in place; `unfinished` ones are left where they are; `errors` has
+    those that cannot be read.
+    """
+
+    copies: dict[Path, Path] = field(default_factory=dict)
+    questions: dict[str, Question] = field(default_factory=dict)
+    there: int = 0
+    unfinished: list[Path] = field(default_factory=list)
+    errors: list[StoreError] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+
+
+def merge(sources: Sequence[Path], out: Path) -> Merging:
+    """Copy every ended run of `sources` to `out`, which may be there already, and may be one of them.
+
+    Everything is looked at before anything is written, and copied beside `out` before anything is in it; then each
+    run goes in by one rename, or all by one where `out` is new. Cut short, it is safe to do again.
+
+    Raises:
+        StoreError: a run is there twice with different content, two specs of one name ask for different things, or a
+            folder cannot be read or written.
+    """
+    found = Merging()
+    for source in sources:
+        if not source.is_dir():
+            raise StoreError("there is no such folder", where=str(source), remedy="runs are made by `clipbench run`")
+        asked: dict[Path, Question | None] = {}
+        for folder in run_folders(source):
+            _consider(folder, out, found, asked)
+    if found.conflicts:
+        raise _conflict(found.conflicts)
+    for spec, question in found.questions.items():
+        found.questions[spec] = _one_question(read_question(folder_of_spec(spec, out)), question)
+    if found.copies:
+        _copy(found, out)
+    return found
+
+
+def joined(first: Question, second: Question) -> Question | None:
+    """One question for the runs of both: their plans together. None where they do not ask the same."""
+    if replace(first, keys=()) != replace(second, keys=()):
+        return None
+    return replace(first, keys=tuple(dict.fromkeys((*first.keys, *second.keys))))
+
+
+def _consider(folder: Path, out: Path, found: Merging, asked: dict[Path, Question | None]) -> None:
+    try:
+        record = read(folder)
+    except StoreError as error:
+        found.errors.append(error)
+        return
+    if record.outcome is None:
+        found.unfinished.append(folder)
+        return
+    of_spec = folder.parents[2]
+    if of_spec not in asked:
+        asked[of_spec] = question = read_question(of_spec)
+        if question is not None:
+            found.questions[question.spec] = _one_question(found.questions.get(question.spec), question)
+    place = folder_of(record.run, out)
+    other = found.copies.get(place) or (place if place.exists() else None)
+    if other is None:
+        found.copies[place] = folder
+    elif _same(folder, other):
+        found.there += 1
+    else:
+        found.conflicts.append(f"{folder} and {other}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return all(_content(one / name) == _content(other / name) for name in (RUN, MEASUREMENTS))
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _one_question(present: Question | None, question: Question) -> Question:
+    both = question if present is None else joined(present, question)
+    if both is None:
+        raise StoreError(
+            f"nothing was merged: there are two specs called {question.spec}, which ask for different things",
+            remedy="rename the folder of one of them, or merge them to different places with -o",
+        )
+    return both
+
+
+def _conflict(conflicts: Sequence[str]) -> StoreError:
+    more = [f"and {len(conflicts) - _SHOWN} more"] if len(conflicts) > _SHOWN else []
+    shown = "\n  ".join([*conflicts[:_SHOWN], *more])
+    return StoreError(
+        f"nothing was merged: the same run differs between\n  {shown}",
+        remedy="they were made twice: keep one folder of each pair",
+    )
+
+
+def _copy(found: Merging, out: Path) -> None:
+    try:
+        with _beside(out) as staging:
+            for place, folder in found.copies.items():
+                shutil.copytree(folder, staging / place.relative_to(out))
+            for question in found.questions.values():
+                write_question(question, staging)
+            if not out.exists():
+                staging.replace(out)
+                return
+            for place in found.copies:
+                make_folder(place.parent)
+                (staging / place.relative_to(out)).rename(place)
+            for question in found.questions.values():
+                write_question(question, out)
+    except OSError as error:
+        reason = f"cannot merge into this folder ({error.strerror or error})"
+        raise StoreError(reason, where=str(out), remedy=ELSEWHERE) from error
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder on the same disk as `out`, gone at the end whatever happens."""
+    make_folder(out.parent)
+    staging = out.parent / f".{out.name}.merging.{os.getpid()}"
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

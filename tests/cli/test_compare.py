@@ -1,0 +1,194 @@
+"""`clipbench compare` and `merge` as they are typed, over folders that a store wrote."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from judging.made import quickstart
+
+from clipbench import cli, store
+from clipbench.records import Question, Record
+
+QUESTION = Question("quickstart", "Is it?", ("sgd", "sgd+clip", "adam"), "sgd", 3.3)
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def asked(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["clipbench", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Answer(int(ended.value.code or 0), said.out, said.err)
+
+    return asked
+
+
+def written(records: list[Record], results: str, *, question: Question | None = QUESTION) -> Path:
+    for one in records:
+        folder = store.folder_of(one.run, Path(results))
+        store.describe(one.run, folder)
+        writer = store.Writer(folder)
+        for row in one.measurements:
+            writer(row)
+        writer.sync()
+        writer.close()
+        if one.outcome is not None:
+            store.finish(folder, one.outcome, one.environment)
+    if question is not None:
+        store.write_question(question, Path(results))
+    return Path(results)
+
+
+def rows(answer: Answer) -> list[dict[str, object]]:
+    assert answer.code == 0, answer.err
+    found: list[dict[str, object]] = json.loads(answer.out)["rows"]
+    return found
+
+
+def test_each_option_does_what_it_says(ask: Ask) -> None:
+    written(quickstart(), "results")
+    plain = rows(ask("compare", "results", "--format", "json"))
+    assert [row["arm"] for row in plain] == ["sgd", "sgd+clip", "adam"]
+    early = rows(ask("compare", "results", "--format", "json", "--at", "50"))
+    assert [row["final_loss"] for row in early] == [4.0, pytest.approx(3.4), 3.0]
+    half = rows(ask("compare", "results", "--format", "json", "--at", "25%"))
+    assert half == rows(ask("compare", "results", "--format", "json", "--at", "0.25")) == early
+    steps = rows(ask("compare", "results", "--format", "json", "--metric", "steps", "--threshold", "9"))
+    assert steps[1]["contrast"] == pytest.approx(-0.405465)
+    assert steps[1]["verdict"] == "within"
+    turned = rows(ask("compare", "results", "--format", "json", "--sort", "-final_loss", "--baseline", "adam"))
+    assert [row["arm"] for row in turned] == ["sgd", "sgd+clip", "adam"]
+    assert turned[2]["contrast"] is None
+    twice = rows(ask("compare", "results", "--format", "json", "--target", "3.45", "--consecutive", "2"))
+    assert [row["steps_to_target"] for row in twice] == ["inf", 50, 50]
+    by_arm = ask("compare", "results", "--format", "markdown", "--by", "arm").out
+    assert by_arm.index("sgd ·") < by_arm.index("\n\nadam\n\n")
+
+
+def test_one_section_may_be_asked_for_in_any_format(ask: Ask) -> None:
+    written(quickstart(), "results")
+    race = ask("compare", "results", "--section", "race", "--format", "csv")
+    assert race.out.splitlines()[0].startswith("arm,speed_up_steps,")
+    assert len(race.out.splitlines()) == 4
+    matched = ask("compare", "results", "--section", "matched")
+    assert matched.out.startswith("At the same loss\n")
+    assert "minus sgd" not in matched.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--at", "soon"], 2, "'soon' is neither a step such as 100 nor a share such as 50% or 0.5"),
+        (["--at", "9999"], 2, "no run has a step 9999"),
+        (["--at", "150%"], 2, "there is no 150 % of the budget"),
+        (["--metric", "speed"], 2, "'speed' is not one of"),
+        (["--sort", "speed"], 2, "there is no column 'speed' to sort by"),
+        (["--threshold", "-1"], 2, "the threshold is -1.0"),
+        (["--consecutive", "0"], 2, "0 evaluations in a row"),
+        (["--reference", "lion"], 2, "no arm or ghost is called 'lion'"),
+        (["--baseline", "lion"], 2, "no arm is called 'lion'"),
+        (["--target", "nan"], 2, "the target is nan"),
+        (["--section", "rase"], 2, "'rase' is not one of"),
+        (["--by", "seed"], 2, "'seed' is not one of"),
+    ],
+)
+def test_what_makes_no_sense_is_a_clear_error(ask: Ask, words: list[str], code: int, said: str) -> None:
+    written(quickstart(), "results")
+    answer = ask("compare", "results", *words)
+    assert (answer.code, answer.out) == (code, "")
+    assert said in answer.err
+
+
+def test_empty_folders_are_undecided(ask: Ask) -> None:
+    Path("results").mkdir()
+    assert ask("compare", "results").code == 3
+    assert "no runs to compare in results" in ask("compare", "results").err
+    assert ask("merge", "results", "-o", "out").code == 3
+    assert not Path("out").exists()
+
+
+def test_several_folders_of_one_spec_are_one_table(ask: Ask) -> None:
+    """Two machines, two seeds here and one there, each with its own part of the plan."""
+    records = quickstart()
+    keys = {seed: tuple(one.run.key for one in records if one.run.seed == seed) for seed in range(3)}
+    written([one for one in records if one.run.seed < 2], "a", question=replace(QUESTION, keys=keys[0] + keys[1]))
+    written([one for one in records if one.run.seed == 2], "b", question=replace(QUESTION, keys=keys[2]))
+    both = rows(ask("compare", "a", "b", "--format", "json"))
+    assert [row["seeds_finished"] for row in both] == [3, 3, 2]
+    merged = ask("merge", "a", "b", "-o", "out")
+    assert (merged.code, merged.out) == (0, "out\n")
+    assert "9 runs copied, 0 there already" in merged.err
+    assert merged.err.endswith("next: clipbench compare out\n")
+    assert rows(ask("compare", "out", "--format", "json")) == both
+    question = store.read_question(Path("out/quickstart"))
+    assert question is not None
+    assert set(question.keys) == {one.run.key for one in records}
+
+
+def test_folders_that_ask_for_different_things_are_said_and_the_first_is_answered(ask: Ask) -> None:
+    records = quickstart()
+    written(records[:6], "a")
+    written(records[6:], "b", question=replace(QUESTION, target=1.0))
+    answer = ask("compare", "a", "b", "--format", "json")
+    assert "the folders of quickstart ask for different things: the first is answered" in answer.err
+    assert json.loads(answer.out)["target"] == 3.3
+
+
+def test_different_specs_are_different_tables(ask: Ask) -> None:
+    records = quickstart()
+    written(records, "a")
+    others = [replace(one, run=replace(one.run, spec="other")) for one in records]
+    written(others, "a", question=replace(QUESTION, spec="other", text="Or is it not?"))
+    both = ask("compare", "a", "--format", "markdown")
+    assert "Is it?" in both.out
+    assert "Or is it not?" in both.out
+    assert ask("compare", "a", "--format", "csv").code == 2
+
+
+def test_runs_that_differ_under_one_key_are_not_merged(ask: Ask) -> None:
+    records = quickstart()
+    written(records[:1], "a")
+    written([replace(records[0], measurements=records[0].measurements[:2])], "b")
+    answer = ask("merge", "a", "b", "-o", "out")
+    assert answer.code == 2
+    assert "nothing was merged: the same run differs between" in answer.err
+    assert not Path("out").exists()
+
+
+def test_what_was_not_merged_is_named(ask: Ask) -> None:
+    records = quickstart()
+    written([*records[:2], replace(records[2], outcome=None)], "a")
+    broken = store.folder_of(records[0].run, Path("a")) / store.RUN
+    broken.write_text('{"format": 99}')
+    answer = ask("merge", "a", "-o", "out")
+    assert answer.code == 0
+    assert f"not merged: {broken}: this run has format 99" in answer.err
+    assert "is not finished" in answer.err
+    assert "1 run copied" in answer.err
+
+
+def test_runs_of_another_format_are_named_and_the_rest_is_compared(ask: Ask) -> None:
+    records = quickstart()
+    written(records, "a")
+    odd = store.folder_of(records[0].run, Path("a")) / store.RUN
+    odd.write_text(json.dumps(json.loads(odd.read_text()) | {"format": 99}))
+    answer = ask("compare", "a", "--format", "json")
+    assert f"not read: {odd}: this run has format 99; this clipbench reads format 1" in answer.err
+    assert [row["seeds_finished"] for row in rows(answer)] == [2, 3, 2]

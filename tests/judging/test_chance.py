@@ -1,0 +1,85 @@
+"""p-values, their correction, and the seeds an effect needs, against SciPy and naive search."""
+
+import math
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from clipbench.judging.chance import holm, p_beyond, p_value, seeds_needed, sign_test
+from clipbench.judging.statistics import Estimate, estimate
+
+VALUES = [0.3, -0.1, 0.5, 0.2]
+
+
+def test_p_is_the_one_sample_t_tests() -> None:
+    assert p_value(estimate(VALUES)) == pytest.approx(stats.ttest_1samp(VALUES, 0.0).pvalue, rel=1e-9)
+
+
+def test_where_nothing_can_be_said_p_is_one() -> None:
+    assert [p_value(estimate(values)) for values in ([], [1.0], [0.0, 0.0], [math.inf, 1.0])] == [1.0] * 4
+    assert [p_beyond(estimate(values), 0.1) for values in ([], [1.0], [math.nan, 1.0])] == [1.0] * 3
+
+
+def test_equal_values_leave_no_doubt() -> None:
+    assert p_value(estimate([2.0, 2.0])) == 0.0
+    assert p_beyond(estimate([0.5, 0.5]), 1.0) == 0.0
+    assert p_beyond(estimate([0.5, 0.5]), 0.5) == 1.0
+
+
+def test_being_within_a_margin_is_two_one_sided_tests() -> None:
+    below = stats.ttest_1samp(VALUES, 1.0, alternative="less").pvalue
+    above = stats.ttest_1samp(VALUES, -1.0, alternative="greater").pvalue
+    assert p_beyond(estimate(VALUES), 1.0) == pytest.approx(max(below, above), rel=1e-9)
+    assert p_beyond(estimate(VALUES), 0.1) > 0.5  # the mean itself lies outside
+
+
+@given(st.integers(0, 12), st.integers(0, 12))
+def test_the_sign_test_is_the_binomial_one(ahead: int, behind: int) -> None:
+    expected = stats.binomtest(ahead, ahead + behind).pvalue if ahead + behind else 1.0
+    assert sign_test(ahead, behind) == pytest.approx(expected, rel=1e-9)
+
+
+def test_holm_is_worked_out_by_hand() -> None:
+    """0.01·4, 0.02·3, then 0.03·2 = 0.06 and 0.04·1, which is no less than the one before it."""
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([]) == []
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_rejects_what_its_steps_down_reject(probabilities: list[float]) -> None:
+    """The definition: from the least p on, reject while p ≤ 0.05/(how many are left)."""
+    left, rejected = len(probabilities), set()
+    for place in sorted(range(len(probabilities)), key=probabilities.__getitem__):
+        if probabilities[place] * left > 0.05:
+            break
+        rejected.add(place)
+        left -= 1
+    assert {place for place, p in enumerate(holm(probabilities)) if p <= 0.05} == rejected
+
+
+@pytest.mark.parametrize("tests", [1, 6])
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (0.1, 0.2), (-0.5, 2.0), (1.0, 0.01)])
+def test_the_seeds_needed_are_the_first_that_suffice(mean: float, spread: float, tests: int) -> None:
+    def suffice(n: int) -> bool:
+        needed = stats.t.ppf(1 - 0.025 / tests, n - 1) + stats.t.ppf(0.8, n - 1)
+        return bool(needed * spread / math.sqrt(n) <= abs(mean))
+
+    expected = next(n for n in count(2) if suffice(n))
+    assert seeds_needed(Estimate(mean, spread / math.sqrt(3), 3), tests=tests) == expected
+
+
+def test_with_that_many_seeds_four_in_five_experiments_decide() -> None:
+    """The power of the t test at the n it names, by the noncentral t distribution: the formula is a close guide."""
+    n = seeds_needed(Estimate(0.5, 1.0 / math.sqrt(3), 3))
+    threshold = stats.t.ppf(0.975, n - 1)
+    assert 1 - stats.nct.cdf(threshold, n - 1, 0.5 * math.sqrt(n)) == pytest.approx(0.8, abs=0.02)
+
+
+def test_without_an_effect_or_a_spread_no_number_of_seeds_is_named() -> None:
+    assert seeds_needed(Estimate(0.0, 1.0, 3)) == math.inf
+    assert seeds_needed(Estimate(1e-6, 1.0, 3)) == math.inf
+    assert math.isnan(seeds_needed(Estimate(1.0, math.nan, 1)))

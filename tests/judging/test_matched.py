@@ -1,0 +1,93 @@
+import math
+
+import pytest
+from judging.made import question, record, run
+
+from clipbench.judging.compare import compare
+from clipbench.judging.comparison import MatchedRow
+from clipbench.judging.matched import sharpness_at
+from clipbench.records import Record
+
+
+def matched(records: list[Record]) -> dict[str, MatchedRow]:
+    return {row.arm: row for row in compare(records, question("sgd", "adam")).matched}
+
+
+def pair(
+    sgd: list[float], adam: list[float], *, seed: int = 0, sharpness: tuple[list[float], list[float]] = ([], [])
+) -> list[Record]:
+    return [
+        record(run(arm, seed=seed), curve, sharpness=sharp)
+        for arm, curve, sharp in zip(("sgd", "adam"), (sgd, adam), sharpness, strict=True)
+    ]
+
+
+def test_arms_meet_at_the_highest_of_their_final_losses() -> None:
+    """sgd ends at 3, so that is the loss: sgd is there at its end, at step 150, adam at step 50."""
+    rows = matched(pair([5, 4, 3.5, 3], [5, 2.9, 2.5, 2]))
+    assert rows["sgd"].loss.mean == rows["adam"].loss.mean == 3.0
+    assert (rows["sgd"].steps.mean, rows["adam"].steps.mean) == (150, 50)
+    assert rows["adam"].steps_ratio is not None
+    assert rows["adam"].steps_ratio.ratio == pytest.approx(1 / 3)
+    assert rows["sgd"].steps_ratio is rows["sgd"].sharpness_ratio is None
+
+
+def test_each_seed_has_its_own_common_loss() -> None:
+    rows = matched(pair([5, 3], [5, 2]) + pair([5, 4], [5, 4.5], seed=1))
+    assert rows["adam"].loss.mean == pytest.approx((3 + 4.5) / 2)
+
+
+def test_the_sharpness_is_the_one_at_that_loss_and_not_the_mean_of_the_path() -> None:
+    """Probed at 0, 50, 100 and 150: sgd meets the loss at 150 and adam at 50."""
+    rows = matched(pair([5, 4, 3.5, 3], [5, 2.9, 2.5, 2], sharpness=([1, 2, 4, 8], [1, 4, 9, 9])))
+    assert rows["sgd"].sharpness.mean == pytest.approx(8)
+    assert rows["adam"].sharpness.mean == pytest.approx(4)
+    assert rows["adam"].sharpness_ratio is not None
+    assert rows["adam"].sharpness_ratio.ratio == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(20, 1.0), (60, 2.0), (40, math.sqrt(2)), (100, 4.0), (70, 2 * 2**0.25), (0, 1.0), (500, 4.0)],
+)
+def test_between_two_probed_steps_the_logarithm_is_linear_and_outside_it_stays(step: int, expected: float) -> None:
+    curve = [(20, 0.0, 1.0), (60, 0.0, 2.0), (100, 0.0, 4.0)]
+    assert math.exp(sharpness_at(step, curve)) == pytest.approx(expected)
+
+
+def test_where_a_neighbour_is_not_positive_there_is_no_sharpness() -> None:
+    curve = [(20, 0.0, 1.0), (60, 0.0, -2.0), (100, 0.0, math.inf)]
+    assert math.isnan(sharpness_at(30, curve))
+    assert math.isnan(sharpness_at(60, curve))
+    assert math.isnan(sharpness_at(100, curve))
+    assert sharpness_at(20, curve) == 0.0
+    assert math.isnan(sharpness_at(5, []))
+
+
+def test_seeds_without_a_sharpness_there_are_counted() -> None:
+    rows = matched(
+        pair([5, 3], [5, 2], sharpness=([1, 2], [1, -1])) + pair([5, 3], [5, 2], seed=1, sharpness=([1, 2], [1, 3]))
+    )
+    assert (rows["adam"].sharpness.n, rows["adam"].no_sharpness) == (1, 1)
+    assert rows["sgd"].no_sharpness == 0
+
+
+def test_a_diverged_arm_does_not_drag_the_common_loss_up() -> None:
+    lost = record(run("lion"), [5, 100], status="diverged")
+    rows = matched([*pair([5, 3], [5, 2]), lost])
+    assert rows["sgd"].loss.mean == 3.0
+    assert "lion" not in rows
+
+
+def test_a_loss_that_is_no_number_matches_nothing() -> None:
+    rows = matched(pair([5, math.nan], [5, 2]) + pair([5, 3], [5, 2], seed=1))
+    assert (rows["sgd"].loss.n, rows["adam"].loss.n) == (1, 1)
+
+
+def test_a_seed_that_one_arm_alone_finished_is_not_matched() -> None:
+    rows = matched([*pair([5, 3], [5, 2]), record(run("adam", seed=1), [5, 2])])
+    assert rows["adam"].steps.n == 1
+
+
+def test_a_single_arm_has_nothing_to_match() -> None:
+    assert compare([record(run(), [5, 3])], question("sgd")).matched == ()

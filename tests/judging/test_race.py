@@ -1,0 +1,108 @@
+import math
+
+import pytest
+from judging.made import question, record, run
+
+from clipbench.judging.compare import compare
+from clipbench.judging.comparison import RACE_FACTORS, RaceRow
+from clipbench.records import Record
+
+NEVER = [9.0, 9.0, 9.0, 9.0, 9.0]
+
+
+def there_at(step: int) -> list[float]:
+    """A curve, evaluated every 50 steps, that is at the target of 1 at this step."""
+    return [1.0 if 50 * place >= step else 9.0 for place in range(5)]
+
+
+def raced(records: list[Record], **asked: object) -> dict[str, RaceRow]:
+    of = compare(records, question("sgd", "adam", "lion"), target=1.0, **asked)  # type: ignore[arg-type]
+    return {row.arm: row for row in of.race}
+
+
+def one_task(steps: dict[str, list[int | None]], task: str = "code_lm", **changes: object) -> list[Record]:
+    return [
+        record(run(arm, seed=seed, task=task), NEVER if step is None else there_at(step), **changes)  # type: ignore[arg-type]
+        for arm, at in steps.items()
+        for seed, step in enumerate(at)
+    ]
+
+
+def test_a_speed_up_is_a_geometric_mean_over_the_seeds_of_one_task() -> None:
+    """200/50 = 4 and 200/100 = 2: √8."""
+    rows = raced(one_task({"sgd": [200, 200], "adam": [50, 100]}))
+    speed_up = rows["adam"].steps
+    assert speed_up is not None
+    assert speed_up.factor.ratio == pytest.approx(math.sqrt(8))
+    assert (speed_up.factor.n, speed_up.over) == (2, "seeds")
+    assert rows["sgd"].steps is rows["sgd"].seconds is None
+
+
+def test_over_tasks_each_task_counts_once_however_many_seeds_it_has() -> None:
+    """4 on one task (both seeds), 1 on the other (one seed): √4."""
+    records = one_task({"sgd": [200, 200], "adam": [50, 50]}) + one_task({"sgd": [100], "adam": [100]}, task="digits")
+    speed_up = raced(records)["adam"].steps
+    assert speed_up is not None
+    assert speed_up.factor.ratio == pytest.approx(2.0)
+    assert (speed_up.factor.n, speed_up.over) == (2, "tasks")
+
+
+def test_seconds_are_a_race_of_their_own() -> None:
+    records = one_task({"sgd": [100, 100]}, step_seconds=0.01) + one_task({"adam": [50, 50]}, step_seconds=0.04)
+    row = raced(records)["adam"]
+    assert row.steps is not None and row.seconds is not None  # noqa: PT018
+    assert (row.steps.factor.ratio, row.seconds.factor.ratio) == (pytest.approx(2.0), pytest.approx(0.5))
+
+
+def test_misses_are_counted_and_in_no_mean() -> None:
+    row = raced(one_task({"sgd": [200, None, 100, None], "adam": [100, 50, None, None]}))["adam"]
+    assert (row.both, row.only_arm, row.only_baseline, row.neither) == (1, 1, 1, 1)
+    assert row.steps is not None
+    assert (row.steps.factor.ratio, row.steps.factor.n) == (pytest.approx(2.0), 1)
+    assert (row.reached, row.instances) == (2, 4)
+
+
+def test_a_performance_profile_is_dolan_and_mores() -> None:
+    """Times the first there, seed by seed: adam 1, 1, 2; sgd 4, ∞, 1; lion is nowhere."""
+    assert RACE_FACTORS == (1.0, 1.5, 2.0, 4.0)
+    rows = raced(one_task({"sgd": [200, None, 100], "adam": [50, 100, 200], "lion": [None] * 3}))
+    assert rows["adam"].within == pytest.approx((2 / 3, 2 / 3, 1.0, 1.0))
+    assert rows["sgd"].within == pytest.approx((1 / 3, 1 / 3, 1 / 3, 2 / 3))
+    assert rows["lion"].within == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_seed_that_nobody_solved_counts_against_all() -> None:
+    assert raced(one_task({"sgd": [100, None], "adam": [100, None]}))["adam"].within[0] == 0.5
+
+
+def test_with_seconds_as_the_metric_the_profile_is_in_seconds() -> None:
+    records = one_task({"sgd": [100, 100]}, step_seconds=0.01) + one_task({"adam": [50, 50]}, step_seconds=0.04)
+    assert raced(records)["adam"].within[0] == 1.0
+    assert raced(records, metric="seconds")["adam"].within[:3] == (0.0, 0.0, 1.0)
+
+
+def test_a_target_reached_at_the_start_is_no_speed_up_and_nobody_is_behind() -> None:
+    row = raced(one_task({"sgd": [0, 0], "adam": [0, 0]}))["adam"]
+    assert row.steps is not None
+    assert (row.steps.factor.n, row.both) == (0, 2)
+    assert row.within[0] == 1.0
+
+
+def test_an_arm_that_is_late_where_another_starts_at_the_target_is_infinitely_behind() -> None:
+    assert raced(one_task({"sgd": [0], "adam": [50]}))["adam"].within == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_diverged_runs_miss_and_unfinished_ones_are_not_in_the_race() -> None:
+    records = [
+        *one_task({"sgd": [100, 100]}),
+        record(run("adam", seed=0), there_at(50), status="diverged"),
+        record(run("adam", seed=1), there_at(50), status="unfinished"),
+    ]
+    row = raced(records)["adam"]
+    assert (row.only_baseline, row.instances, row.reached) == (1, 1, 0)
+    waiting = [*one_task({"sgd": [100]}), record(run("adam"), there_at(50), status="unfinished")]
+    assert all(math.isnan(share) for share in raced(waiting)["adam"].within)
+
+
+def test_without_a_target_there_is_no_race() -> None:
+    assert compare(one_task({"sgd": [100]}), question("sgd")).race == ()

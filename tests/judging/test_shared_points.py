@@ -1,0 +1,168 @@
+"""The shared-point table, from records made by hand."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from judging.made import question, record, run
+from scipy import stats
+
+from clipbench.judging.compare import compare
+from clipbench.judging.comparison import SharedRow
+from clipbench.records import (
+    COSINE,
+    DIRECTIONAL_SHARPNESS,
+    LINE_BEST_DECREASE,
+    OWN,
+    TAYLOR_BEST_DECREASE,
+    Arm,
+    Measurement,
+    Record,
+)
+
+Values = Mapping[str, Sequence[float]]  # by direction, one a probed step
+
+
+def along(trajectory: str, sharpness: Values, *, seed: int = 0, ghosts: Sequence[Arm] = (), **more: Values) -> Record:
+    """A run of `trajectory` with ghosts; `more` has other quantities by name."""
+    of = run(trajectory, seed=seed)
+    made = record(replace(of, measure=replace(of.measure, ghosts=tuple(ghosts))), [5.0, 3.0])
+    rows = [
+        Measurement(40 * place, 0.0, direction, quantity, value)
+        for quantity, by_direction in ({DIRECTIONAL_SHARPNESS: sharpness} | more).items()
+        for direction, values in by_direction.items()
+        for place, value in enumerate(values, start=1)
+    ]
+    return replace(made, measurements=(*made.measurements, *rows))
+
+
+def shared(records: Sequence[Record], **asked: str) -> dict[tuple[str, str], SharedRow]:
+    found = compare(records, question("sgd", "adam"), **asked).shared  # type: ignore[arg-type]
+    return {(row.trajectory, row.direction): row for row in found}
+
+
+def test_a_ratio_is_a_geometric_mean_over_steps_and_then_over_seeds() -> None:
+    """Seed 0: 4 and 16, whose mean logarithm is ln 8; seed 1: 2. Over seeds √(8·2) = 4."""
+    rows = shared(
+        [
+            along("sgd", {OWN: [4.0, 16.0], "adam": [1.0, 1.0]}),
+            along("sgd", {OWN: [2.0], "adam": [1.0]}, seed=1),
+        ]
+    )
+    row = rows["sgd", "sgd"]
+    assert row.ratio is not None
+    assert row.ratio.ratio == pytest.approx(4.0)
+    assert (row.low, row.high) == (pytest.approx(2.0), pytest.approx(16.0))
+    assert (row.ratio.n, row.cells, row.excluded) == (2, 3, 0)
+    low, high = stats.t.interval(0.95, 1, math.log(4), stats.sem([math.log(8), math.log(2)]))
+    assert (row.ratio.low, row.ratio.high) == (pytest.approx(math.exp(low)), pytest.approx(math.exp(high)))
+
+
+def test_each_trajectory_has_its_own_rows_with_its_own_arm_by_name() -> None:
+    rows = shared(
+        [
+            along("sgd", {OWN: [8.0], "adam": [2.0], "lion": [1.0]}),
+            along("adam", {"sgd": [3.0], OWN: [1.0], "lion": [2.0]}),
+        ]
+    )
+    ratios = {place: row.ratio.ratio if row.ratio else None for place, row in rows.items()}
+    assert ratios == {
+        ("sgd", "sgd"): pytest.approx(4.0),
+        ("sgd", "adam"): None,
+        ("sgd", "lion"): pytest.approx(0.5),
+        ("adam", "adam"): None,
+        ("adam", "sgd"): pytest.approx(3.0),
+        ("adam", "lion"): pytest.approx(2.0),
+    }
+
+
+def test_the_ghost_of_the_trained_arm_itself_is_no_second_row() -> None:
+    rows = shared([along("sgd", {OWN: [4.0], "sgd": [999.0], "adam": [1.0]})])
+    assert rows["sgd", "sgd"].high == pytest.approx(4.0)
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_a_ratio_needs_two_positive_values_and_the_others_are_counted(value: float) -> None:
+    rows = shared([along("sgd", {OWN: [value, 4.0, 4.0], "adam": [1.0, value, 2.0]})])
+    row = rows["sgd", "sgd"]
+    assert (row.cells, row.excluded) == (1, 2)
+    assert row.ratio is not None
+    assert row.ratio.ratio == pytest.approx(2.0)
+
+
+def test_a_step_at_which_one_of_the_two_is_missing_is_counted_as_left_out() -> None:
+    rows = shared([along("sgd", {OWN: [4.0, 4.0], "adam": [1.0]})])
+    assert (rows["sgd", "sgd"].cells, rows["sgd", "sgd"].excluded) == (1, 1)
+
+
+def test_nothing_positive_leaves_no_ratio() -> None:
+    row = shared([along("sgd", {OWN: [-4.0], "adam": [1.0]})])["sgd", "sgd"]
+    assert row.ratio is not None
+    assert (row.ratio.n, row.cells, row.excluded) == (0, 0, 1)
+    assert math.isnan(row.low)
+
+
+def test_cosines_are_averaged_over_steps_and_then_over_seeds() -> None:
+    rows = shared(
+        [
+            along("sgd", {OWN: [1.0], "adam": [1.0]}, **{COSINE: {OWN: [0.2, 0.4], "adam": [0.9]}}),
+            along("sgd", {OWN: [1.0], "adam": [1.0]}, seed=1, **{COSINE: {OWN: [0.5, math.nan]}}),
+        ]
+    )
+    assert rows["sgd", "sgd"].cosine.mean == pytest.approx((0.3 + 0.5) / 2)
+    assert (rows["sgd", "sgd"].cosine.n, rows["sgd", "adam"].cosine.n) == (2, 1)
+
+
+def test_the_decrease_found_along_the_line_goes_before_the_modelled_one() -> None:
+    both = {TAYLOR_BEST_DECREASE: {OWN: [9.0], "adam": [1.0]}, LINE_BEST_DECREASE: {OWN: [3.0], "adam": [1.0]}}
+    row = shared([along("sgd", {OWN: [1.0], "adam": [1.0]}, **both)])["sgd", "sgd"]
+    assert row.decrease is not None
+    assert (row.decrease.ratio, row.decrease_of) == (pytest.approx(3.0), "line")
+    modelled = {TAYLOR_BEST_DECREASE: {OWN: [9.0, -1.0], "adam": [1.0, 1.0]}, LINE_BEST_DECREASE: {OWN: [3.0]}}
+    row = shared([along("sgd", {OWN: [1.0], "adam": [1.0]}, **modelled)])["sgd", "sgd"]
+    assert row.decrease is not None
+    assert (row.decrease.ratio, row.decrease_of, row.decrease_excluded) == (pytest.approx(9.0), "taylor", 1)
+
+
+def test_without_a_decrease_there_is_none() -> None:
+    row = shared([along("sgd", {OWN: [1.0], "adam": [1.0]})])["sgd", "sgd"]
+    assert row.decrease is row.decrease_of is None
+
+
+def test_the_reference_may_be_chosen() -> None:
+    records = [along("sgd", {OWN: [4.0], "adam": [2.0], "lion": [1.0]}, ghosts=[run("adam").arm, run("lion").arm])]
+    rows = shared(records, reference="lion")
+    assert rows["sgd", "lion"].ratio is None
+    assert rows["sgd", "adam"].ratio is not None
+    assert rows["sgd", "adam"].ratio.ratio == pytest.approx(2.0)
+
+
+def test_without_one_called_adam_the_reference_is_the_unclipped_arm_that_uses_it_else_the_baseline() -> None:
+    ghosts = [run("adam+clip", clip=0.5).arm, run("tuned", use="adam").arm]
+    rows = shared([along("sgd", {OWN: [4.0], "adam+clip": [1.0], "tuned": [2.0]}, ghosts=ghosts)])
+    assert {row.reference for row in rows.values()} == {"tuned"}
+    rows = shared([along("lion", {OWN: [4.0], "sgd": [2.0]}), record(run(), [5.0, 3.0])])
+    assert {row.reference for row in rows.values()} == {"sgd"}
+
+
+def test_directions_stand_in_the_order_of_the_ghosts() -> None:
+    ghosts = [run(name).arm for name in ("lion", "adam")]
+    rows = shared([along("sgd", {"adam": [1.0], OWN: [4.0], "unnamed": [1.0], "lion": [1.0]}, ghosts=ghosts)])
+    assert [direction for _, direction in rows] == ["sgd", "lion", "adam", "unnamed"]
+
+
+def test_runs_that_did_not_finish_are_not_in_the_table() -> None:
+    made = along("sgd", {OWN: [4.0], "adam": [1.0]})
+    assert made.outcome is not None
+    diverged = replace(made, outcome=replace(made.outcome, status="diverged"))
+    assert shared([diverged]) == {}
+
+
+def test_without_ghosts_there_is_no_table_and_with_them_the_own_path_keeps_its_column() -> None:
+    """An arm's own-trajectory value is of its own direction alone, whatever ghosts were tried beside it."""
+    assert compare([record(run(), [5.0, 3.0], sharpness=[1.0])], question("sgd")).shared == ()
+    [row] = compare([along("sgd", {OWN: [4.0, 4.0], "adam": [1.0, 1.0]})], question("sgd")).rows
+    assert row.sharpness.mean.mean == pytest.approx(4.0)
+    assert row.sharpness.total == 2

@@ -1,0 +1,217 @@
+"""The race, matched loss and shared points in every format, and tables grouped and sorted."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from judging.made import question, quickstart, record, run
+from judging.test_shared_points import along
+from rich.console import Console, RenderableType
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.compare import compare
+from clipbench.judging.comparison import Comparison
+from clipbench.records import COSINE, LINE_BEST_DECREASE, OWN, RATE_SHARPNESS, Measurement
+from clipbench.report.columns import columns
+from clipbench.report.fields import FIELDS
+from clipbench.report.grouping import arranged, groups
+from clipbench.report.render import FORMATS, render, render_section
+from clipbench.report.sections import NAMES, section, sections
+
+ARMS = ("sgd", "sgd+clip", "adam")
+
+
+def full() -> Comparison:
+    """The quickstart with a target, and two ghosts along two trajectories on two seeds."""
+    decrease = {LINE_BEST_DECREASE: {OWN: [3.0], "adam": [1.0], "lion": [-1.0]}, COSINE: {OWN: [0.5], "lion": [0.1]}}
+    ghosts = [
+        along(arm, {OWN: [8.0, 2.0], "adam": [2.0, 1.0], "lion": [1.0, -1.0]}, seed=seed, **decrease)
+        for arm in ("sgd", "sgd+clip")
+        for seed in (10, 11)
+    ]
+    return compare([*quickstart(), *ghosts], question(*ARMS, target=3.3))
+
+
+def drawn(renderable: RenderableType, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def cells(name: str, of: Comparison) -> list[list[str]]:
+    made = section(of, name)
+    return [[" ".join(column.cell(row)) for column in made.columns] for row in made.rows]
+
+
+def test_the_race_is_worked_out_by_hand() -> None:
+    """Target 3.3: sgd at step 150 on all seeds, its clip at 100, adam at 50 on two, diverged on the third."""
+    assert cells("race", compare(quickstart(), question(*ARMS, target=3.3))) == [
+        ["sgd", "baseline", "baseline", "3", "0", "0", "0", "0 %", "33 %", "33 %", "100 %", "3/3"],
+        [
+            "sgd+clip",
+            "1.5× 1.5–1.5 (3)",
+            "1.25× 1.2–1.2 (3)",
+            "3",
+            "0",
+            "0",
+            "0",
+            "33 %",
+            "33 %",
+            "100 %",
+            "100 %",
+            "3/3",
+        ],
+        ["adam", "3× 3–3 (2)", "3× 3–3 (2)", "2", "0", "1", "0", "67 %", "67 %", "67 %", "67 %", "2/3"],
+    ]
+
+
+def test_arms_at_the_same_loss_are_worked_out_by_hand() -> None:
+    """adam ends at 2.5 and the others at 3.0 (3.1, 3.2): sgd is there at its end, adam and the clip sooner."""
+    of = compare([one for one in quickstart() if one.run.seed == 0], question(*ARMS))
+    [sgd, clip, adam] = cells("matched", of)
+    assert sgd[1:4] == ["3 ± ?", "150 ± ?", "baseline"]
+    assert clip[4] == "0.1 ×/÷ ?"  # probed at 0 and 50, and the last one stays
+    assert adam[2:5] == ["50 ± ?", "0.333× (1)", "–"]
+
+
+def test_the_shared_points_are_worked_out_by_hand() -> None:
+    """√(4·2) = 2.83 over adam; lion's 0.5 where both are positive; both seeds alike."""
+    assert cells("shared", full())[:3] == [
+        ["sgd", "sgd", "2.83× 2.8–2.8 (2)", "2–4", "4", "0", "0.5 ± 0", "3× 3–3 (2)", "0"],
+        ["sgd", "adam", "reference", "–", "4", "0", "–", "reference", "0"],
+        ["sgd", "lion", "0.5× 0.5–0.5 (2)", "0.5–0.5", "2", "2", "0.1 ± 0", "–", "2"],
+    ]
+
+
+def test_every_format_of_every_section_has_its_title_or_its_names_and_every_row() -> None:
+    of = full()
+    assert [made.name for made in sections(of)] == list(NAMES)
+    for made in sections(of):
+        for fmt in FORMATS:
+            text = drawn(render_section(made, fmt), 300) if fmt == "table" else str(render_section(made, fmt))
+            whole = drawn(render(of, fmt), 300) if fmt == "table" else str(render(of, fmt))
+            if fmt in ("csv", "json"):
+                rows: list[Any] = json.loads(text) if fmt == "json" else list(csv.DictReader(io.StringIO(text)))
+                assert [list(row) for row in rows] == [[field.name for field in made.fields]] * len(made.rows)
+            else:
+                assert text.strip() in whole
+                assert text.count("lion") == repr(cells(made.name, of)).count("lion")
+        assert json.loads(str(render(of, "json")))[made.name] == json.loads(str(render_section(made, "json")))
+
+
+@pytest.mark.parametrize("width", [300, 120, 100, 80, 40])
+def test_no_number_of_a_section_is_cut_at_any_width(width: int) -> None:
+    of = full()
+    for made in sections(of):
+        text = drawn(render_section(made), width)
+        assert max(map(len, text.splitlines())) <= width
+        for row in made.rows:
+            for column in made.columns:
+                assert all(piece in text for piece in column.cell(row))
+
+
+def test_shared_points_and_own_paths_share_no_column() -> None:
+    of = full()
+    own = {field.name for field in FIELDS}
+    shared = {field.name for field in section(of, "shared").fields}
+    assert own & shared == {"task"}
+
+
+def test_a_section_with_several_tasks_says_which() -> None:
+    records = [record(run(arm, task=task), [5.0, 3.0]) for task in ("one", "two") for arm in ("sgd", "adam")]
+    assert [row[0] for row in cells("matched", compare(records, question("sgd", "adam")))] == [
+        "one",
+        "one",
+        "two",
+        "two",
+    ]
+
+
+def test_a_section_without_rows_is_left_out_and_can_still_be_asked_for() -> None:
+    of = compare([record(run(), [5.0, 3.0])], question())
+    assert sections(of) == []
+    for name in NAMES:
+        assert all(render_section(section(of, name), fmt) is not None for fmt in FORMATS)
+        assert str(render_section(section(of, name), "csv")).count("\n") == 1
+    with pytest.raises(ClipbenchError, match="no section 'rase'"):
+        section(of, "rase")
+
+
+def test_a_ratio_as_the_metric_is_shown_as_a_factor_with_its_misses() -> None:
+    of = compare(quickstart(), question(*ARMS, target=3.3), metric="steps")
+    place = [column.heading for column in columns(of)].index("steps to target over sgd's")
+    shown = [" ".join(columns(of)[place].cell(row)) for row in of.rows]
+    assert shown == ["baseline", "0.667 ×/÷ 1 (3)", "0.333 ×/÷ 1 (2) 1 behind"]
+    never = compare(quickstart(), question(*ARMS, target=3.05), metric="steps")
+    assert " ".join(columns(never)[place].cell(never.rows[1])).endswith("2 ahead")
+
+
+def test_rate_times_sharpness_is_shown_where_it_was_measured() -> None:
+    made = [record(run(seed=seed), [5.0, 3.0]) for seed in (0, 1)]
+    of = compare(made, question("sgd"))
+    assert not any("η" in column.heading for column in columns(of))
+    measured = [
+        replace(
+            one,
+            measurements=(
+                *one.measurements,
+                Measurement(40, 0.0, OWN, RATE_SHARPNESS, 1.5 + one.run.seed),
+                Measurement(80, 0.0, OWN, RATE_SHARPNESS, 2.5 + one.run.seed),
+                Measurement(80, 0.0, "adam", RATE_SHARPNESS, 99.0),
+            ),
+        )
+        for one in made
+    ]
+    of = compare(measured, question("sgd"))
+    [column] = [column for column in columns(of) if column.heading == "η·sharpness (limit 2)"]
+    assert column.cell(of.rows[0]) == ("2.5", "± 0.5")
+    assert '"rate_times_sharpness": 2.5' in str(render(of, "json"))
+    assert r"$\eta$$\cdot$sharpness" in str(render(of, "latex"))
+
+
+def test_rows_are_sorted_by_any_column_of_the_csv_within_their_task() -> None:
+    of = compare(quickstart(), question(*ARMS, target=3.3))
+    assert [row.arm for row in arranged(of, sort="final_loss").rows] == ["adam", "sgd+clip", "sgd"]
+    assert [row.arm for row in arranged(of, sort="-final_loss").rows] == ["sgd", "sgd+clip", "adam"]
+    assert [row.arm for row in arranged(of, sort="arm").rows] == ["adam", "sgd", "sgd+clip"]
+    for sort in ("sharpness", "-sharpness"):  # adam has none
+        assert arranged(of, sort=sort).rows[-1].arm == "adam"
+    two = compare([*quickstart(), record(run("adam", task="another"), [5.0, 0.1])], question(*ARMS))
+    assert [row.task for row in arranged(two, sort="final_loss").rows] == ["code_lm"] * 3 + ["another"]
+    with pytest.raises(ClipbenchError, match="no column 'loss' to sort by"):
+        arranged(of, sort="loss")
+
+
+def test_by_arm_there_is_a_table_for_each_arm_with_its_tasks() -> None:
+    records = [record(run(arm, task=task), [5.0, 3.0]) for task in ("one", "two") for arm in ("sgd", "adam")]
+    of = arranged(compare(records, question("sgd", "adam")), by="arm", sort="-task")
+    assert [(group.line.split(" ")[0], [row.task for row in group.rows]) for group in groups(of)] == [
+        ("sgd", ["two", "one"]),
+        ("adam", ["two", "one"]),
+    ]
+    assert columns(of)[1].heading == "task"
+    assert "one · 200 steps a run" in groups(of)[0].line
+    for fmt in ("markdown", "latex"):
+        assert "sgd" in str(render(of, fmt))
+    assert "adam" in drawn(render(of, "table"), 100)
+
+
+def test_consecutive_evaluations_are_said_beside_the_target() -> None:
+    of = compare([record(run(), [5.0, 1.0, 2.0, 1.0, 1.0])], question(target=1.0), consecutive=2)
+    assert of.rows[0].steps is not None and of.rows[0].seconds is not None  # noqa: PT018
+    assert (of.rows[0].steps.median, of.rows[0].seconds.median) == (150, pytest.approx(1.5))
+    assert "target loss 1, 2 evaluations in a row" in str(render(of, "markdown"))
+    assert json.loads(str(render(of, "json")))["consecutive"] == 2
+
+
+def test_what_was_asked_for_is_in_the_json() -> None:
+    of = compare(quickstart(), question(*ARMS), metric="sharpness", threshold=0.1)
+    parsed = json.loads(str(render(of, "json")))
+    assert (parsed["metric"], parsed["threshold"]) == ("sharpness", 0.1)
+    assert parsed["rows"][1]["contrast"] == pytest.approx(math.log(0.1))
+    assert (parsed["rows"][1]["rank_low"], parsed["rows"][1]["rank_high"]) == (1, 1)
