@@ -252,7 +252,8 @@ class Question:
     """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
 
     It lies beside the runs (`question.json`) and decides no number in them. `keys` are the runs of the latest plan:
-    when a spec is edited and run again, they tell the runs that are meant from those of an earlier version.
+    when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. `effect` is
+    the difference in final loss that the spec sets out to show, relative to the baseline's.
     """
 
     spec: str
@@ -261,3 +262,4 @@ class Question:
     baseline: str
     target: float | None = None
     keys: tuple[str, ...] = ()
+    effect: float | None = None

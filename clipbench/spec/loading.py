@@ -37,6 +37,7 @@ class Spec:
     seeds: tuple[int, ...]
     measure: Measure
     target: float | None = None
+    effect: float | None = None
     device: str = "auto"
     threads: int = 1
     data: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +85,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
             probes=tuple(_single(chosen) for _, chosen in _sound(chosen_probes)),
         ),
         target=None if written.target is None else written.target.loss,
+        effect=written.effect,
         device=written.device,
         threads=written.threads,
         data={chosen.use: chosen.entry.data for _, chosen in _sound(chosen_tasks) if chosen.entry.data},
@@ -98,6 +100,7 @@ def question(spec: Spec) -> Question:
         arms=tuple(arm.name for arm in spec.arms),
         baseline=spec.baseline,
         target=spec.target,
+        effect=spec.effect,
     )
 
 
