@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 from clipbench.budget import Budget, LedgerRow
@@ -152,7 +153,7 @@ class Run:
     threads: int = 1
     data: str = ""  # SHA-256 of what the task reads from the user's disk; empty where it makes its own
 
-    @property
+    @cached_property  # each reader of ten thousand runs asks for it, and a hash of a whole description takes its time
     def key(self) -> str:
         """The run's identity: 12 hex digits of the SHA-256 of what decides its numbers.
 

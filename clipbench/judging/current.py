@@ -16,10 +16,13 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     Returns:
         the records, and at most one caveat.
     """
+    planned = set(question.keys)
+    if all(record.run.key in planned for record in records):
+        return list(records), []
     described = [(record, _place(record), _description(record)) for record in records]
     meant: dict[tuple[str, str], set[str]] = {}
     for record, place, description in described:
-        if record.run.key in question.keys:
+        if record.run.key in planned:
             meant.setdefault(place, set()).add(description)
     kept = [record for record, place, description in described if description in meant.get(place, {description})]
     left_out = len(records) - len(kept)

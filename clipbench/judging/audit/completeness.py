@@ -22,7 +22,8 @@ def nothing_dropped(evidence: Evidence) -> Finding:
     absent = [key for key in planned if key not in there]
     if absent:
         found.append(failed(f"{len(absent)} of {count(len(planned), 'planned run')} are not here", absent))
-    gone = [arm for arm in evidence.question.arms if arm not in {run.arm.name for run in evidence.runs}]
+    arms = {run.arm.name for run in evidence.runs}
+    gone = [arm for arm in evidence.question.arms if arm not in arms]
     if gone and not absent:
         found.append(failed(f"{listing(gone)} {'has' if len(gone) == 1 else 'have'} no run", gone))
     waiting = [record.run for record in evidence.records if record.outcome is None]
