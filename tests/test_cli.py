@@ -30,7 +30,7 @@ READING = (
     ["run", "good.yaml"],
 )
 FORMATS = ("table", "markdown", "latex", "csv", "json")
-COMMANDS = ("run", "plan", "validate", "compare", "audit", "show", "list", "schema")
+COMMANDS = ("run", "plan", "validate", "compare", "audit", "claims", "show", "list", "schema")
 
 
 @pytest.fixture(scope="module")

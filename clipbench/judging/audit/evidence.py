@@ -6,16 +6,15 @@ from functools import cached_property
 from typing import TypeVar
 
 from clipbench.budget import Unit
-from clipbench.judging.cells import Cell, cells, one_per_seed
-from clipbench.judging.current import of_the_latest_plan
+from clipbench.judging.cells import Cell, cells
 from clipbench.records import Question, Record, Run
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """How the settings of one arm were chosen on one task.
+class Effort:
+    """What went into choosing the settings of one arm on one task.
 
     - `trials`: how many settings were tried, failed ones among them; `keys` are the keys of their runs.
     - `searched`: the options that were varied; `edges`: those of them whose best value is the outermost one tried.
@@ -45,7 +44,7 @@ class Evidence:
     question: Question
     runs: tuple[Run, ...]
     records: tuple[Record, ...] = ()
-    tunings: tuple[Tuning, ...] = ()
+    efforts: tuple[Effort, ...] = ()
     made: bool = True
 
     @cached_property
@@ -55,17 +54,6 @@ class Evidence:
     @cached_property
     def by_task(self) -> Mapping[str, tuple[Run, ...]]:
         return grouped(self.runs, lambda run: run.task.name)
-
-
-def of_records(records: Sequence[Record], question: Question) -> tuple[Record, ...]:
-    """The records that a comparison would use: those of the latest plan, one for each task, arm and seed.
-
-    Raises:
-        UndecidedError: two different runs claim the same task, arm and seed.
-    """
-    current, _ = of_the_latest_plan(records, question)
-    kept, _ = one_per_seed(current)
-    return tuple(kept)
 
 
 def grouped(items: Iterable[T], by: Callable[[T], str]) -> dict[str, tuple[T, ...]]:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from clipbench.budget import Unit
-from clipbench.judging.audit.evidence import Tuning, grouped
+from clipbench.judging.audit.evidence import Effort, grouped
 from clipbench.judging.cells import Cell
 from clipbench.records import Arm, Run, Value
 
 
-def grids(runs: Sequence[Run], cells: Sequence[Cell] = ()) -> tuple[Tuning, ...]:
+def grids(runs: Sequence[Run], cells: Sequence[Cell] = ()) -> tuple[Effort, ...]:
     """How many settings each arm of a spec with grids was given; none where no arm is a grid's point.
 
     Args:
@@ -22,11 +22,11 @@ def grids(runs: Sequence[Run], cells: Sequence[Cell] = ()) -> tuple[Tuning, ...]
     for task, of_task in grouped(runs, lambda run: run.task.name).items():
         for name, group in grouped(of_task, lambda run: _family(run.arm)).items():
             losses = {arm: loss for (where, arm), loss in ends.items() if where == task and loss is not None}
-            found.append(_tuning(task, name, group, losses))
+            found.append(_effort(task, name, group, losses))
     return tuple(found)
 
 
-def _tuning(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, float]) -> Tuning:
+def _effort(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, float]) -> Effort:
     arms = {run.arm.name: run.arm for run in runs}
     settings = {arm: _settings(described) for arm, described in arms.items()}
     searched = [
@@ -39,7 +39,7 @@ def _tuning(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, floa
         spent[run.budget.unit] = spent.get(run.budget.unit, 0.0) + run.budget.amount
     ended = [arm for arm in arms if arm in losses]
     best = min(ended, key=lambda arm: losses[arm], default=None)
-    return Tuning(
+    return Effort(
         task=task,
         arm=name,
         trials=len(arms),

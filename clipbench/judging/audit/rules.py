@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from clipbench.judging.audit import completeness, conditions, selection, timing
-from clipbench.judging.audit.evidence import Evidence, Tuning, of_records
+from clipbench.judging.audit.evidence import Effort, Evidence
 from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.grids import grids
+from clipbench.judging.current import in_force
 from clipbench.records import Question, Record, Run
 
 
@@ -58,26 +59,26 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def audit(records: Sequence[Record], question: Question, *, tunings: Sequence[Tuning] | None = None) -> Audit:
+def audit(records: Sequence[Record], question: Question, *, efforts: Sequence[Effort] | None = None) -> Audit:
     """Whether the runs of one spec make a fair comparison.
 
     Args:
         records: the spec's runs.
         question: what they were made for.
-        tunings: how the settings were chosen; None finds what the runs themselves tell (the points of a grid).
+        efforts: how the settings were chosen; None finds what the runs themselves tell (the points of a grid).
 
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed.
     """
-    reported = of_records(records, question)
+    reported = in_force(records, question)
     evidence = Evidence(question, tuple(record.run for record in reported), reported)
-    chosen = grids(evidence.runs, evidence.cells) if tunings is None else tuple(tunings)
+    chosen = grids(evidence.runs, evidence.cells) if efforts is None else tuple(efforts)
     return _asked(Evidence(question, evidence.runs, reported, chosen))
 
 
-def audit_plan(runs: Sequence[Run], question: Question, *, tunings: Sequence[Tuning] | None = None) -> Audit:
+def audit_plan(runs: Sequence[Run], question: Question, *, efforts: Sequence[Effort] | None = None) -> Audit:
     """What can be said of a spec before anything is run; the other rules do not apply."""
-    chosen = grids(runs) if tunings is None else tuple(tunings)
+    chosen = grids(runs) if efforts is None else tuple(efforts)
     return _asked(Evidence(question, tuple(runs), (), chosen, made=False))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from clipbench.judging.audit.evidence import Evidence, Tuning, grouped, odd_ones
+from clipbench.judging.audit.evidence import Effort, Evidence, grouped, odd_ones
 from clipbench.judging.audit.findings import Finding, failed, gravest, not_applicable, passed, warned
 from clipbench.judging.twins import is_twin
 from clipbench.judging.words import count, listing, number
@@ -13,19 +13,19 @@ NO_TUNING = not_applicable("the spec declares no tuning")
 
 
 def choice_on_record(evidence: Evidence) -> Finding:
-    declared = {tuning.arm for tuning in evidence.tunings if tuning.declared}
+    declared = {effort.arm for effort in evidence.efforts if effort.declared}
     if declared:
         return passed(f"the trials behind {listing(sorted(declared))} are in the results")
-    if evidence.tunings:
+    if evidence.efforts:
         return passed("every setting of the grids is an arm of the table")
     return warned("how the rates were chosen is not in these results; a `tuning` section puts the trials on record")
 
 
 def baseline_tuned(evidence: Evidence) -> Finding:
-    tuned = _tuned(evidence.tunings)
+    tuned = _tuned(evidence.efforts)
     if not tuned:
         return NO_TRIALS
-    baseline = _family(evidence.question.baseline, evidence.tunings)
+    baseline = _family(evidence.question.baseline, evidence.efforts)
     lacking = [task for task in evidence.by_task if (task, baseline) not in tuned]
     if not lacking:
         return passed(f"the baseline {baseline} was tuned as the others were")
@@ -35,16 +35,16 @@ def baseline_tuned(evidence: Evidence) -> Finding:
 
 
 def equal_trials(evidence: Evidence) -> Finding:
-    if not _tuned(evidence.tunings):
+    if not _tuned(evidence.efforts):
         return NO_TRIALS
     found = []
-    for task, tunings in _of_reported_arms(evidence).items():
-        values, odd = odd_ones(tunings, lambda tuning: tuning.trials)
+    for task, efforts in _of_reported_arms(evidence).items():
+        values, odd = odd_ones(efforts, lambda effort: effort.trials)
         if len(values) > 1:
-            said = listing([f"{tuning.arm} {tuning.trials}" for tuning in tunings], limit=12)
+            said = listing([f"{effort.arm} {effort.trials}" for effort in efforts], limit=12)
             unequal = f"trials on {task} are unequal ({said}): more of them find a better best"
-            found.append((failed if _declared(evidence) else warned)(unequal, [tuning.arm for tuning in odd]))
-    had = " or ".join(count(trials, "trial") for trials in dict.fromkeys(each.trials for each in evidence.tunings))
+            found.append((failed if _declared(evidence) else warned)(unequal, [effort.arm for effort in odd]))
+    had = " or ".join(count(trials, "trial") for trials in dict.fromkeys(each.trials for each in evidence.efforts))
     return gravest(found, otherwise=passed(f"every arm had as many as the others ({had})"))
 
 
@@ -52,29 +52,29 @@ def equal_compute(evidence: Evidence) -> Finding:
     if not _declared(evidence):
         return NO_TUNING
     found = []
-    for task, tunings in _of_reported_arms(evidence).items():
-        values, odd = odd_ones(tunings, lambda tuning: dict(tuning.spent))
+    for task, efforts in _of_reported_arms(evidence).items():
+        values, odd = odd_ones(efforts, lambda effort: dict(effort.spent))
         if len(values) > 1:
-            said = listing([f"{tuning.arm} {_spent(tuning)}" for tuning in tunings], limit=12)
-            found.append(failed(f"tuning on {task} cost unequally ({said})", [tuning.arm for tuning in odd]))
+            said = listing([f"{effort.arm} {_spent(effort)}" for effort in efforts], limit=12)
+            found.append(failed(f"tuning on {task} cost unequally ({said})", [effort.arm for effort in odd]))
     return gravest(found, otherwise=passed("every arm's trials cost the same"))
 
 
 def bracketed(evidence: Evidence) -> Finding:
     """An unbracketed arm may be better than it is shown: that is grave where it is the baseline, which others beat."""
-    if not _tuned(evidence.tunings):
+    if not _tuned(evidence.efforts):
         return NO_TRIALS
     if not evidence.made:
         return not_applicable("where the best value lies is known after running")
-    baseline = _family(evidence.question.baseline, evidence.tunings)
+    baseline = _family(evidence.question.baseline, evidence.efforts)
     found = []
-    for tuning in evidence.tunings:
-        if tuning.edges:
-            where = f"the best {listing(tuning.edges)} of {tuning.arm} on {tuning.task} is the outermost one tried"
-            if tuning.declared and tuning.arm == baseline:
-                found.append(failed(f"{where}, and it is the baseline: others may beat only its grid", [tuning.arm]))
+    for effort in evidence.efforts:
+        if effort.edges:
+            where = f"the best {listing(effort.edges)} of {effort.arm} on {effort.task} is the outermost one tried"
+            if effort.declared and effort.arm == baseline:
+                found.append(failed(f"{where}, and it is the baseline: others may beat only its grid", [effort.arm]))
             else:
-                found.append(warned(where, [tuning.arm]))
+                found.append(warned(where, [effort.arm]))
     return gravest(found, otherwise=passed("every best value has tried ones on both sides"))
 
 
@@ -82,22 +82,22 @@ def fresh_seeds(evidence: Evidence) -> Finding:
     if not _declared(evidence):
         return NO_TUNING
     found = []
-    for tuning in evidence.tunings:
-        again = [run for run in evidence.by_task.get(tuning.task, ()) if run.seed in tuning.seeds]
+    for effort in evidence.efforts:
+        again = [run for run in evidence.by_task.get(effort.task, ()) if run.seed in effort.seeds]
         if again:
             seeds = sorted({run.seed for run in again})
-            found.append(failed(f"{tuning.arm} was tuned on {listing(seeds)}, and seeds reported are the same", again))
+            found.append(failed(f"{effort.arm} was tuned on {listing(seeds)}, and seeds reported are the same", again))
     return gravest(found, otherwise=passed("no seed of the tuning is reported"))
 
 
 def selection_apart(evidence: Evidence) -> Finding:
-    if not _tuned(evidence.tunings):
+    if not _tuned(evidence.efforts):
         return NO_TRIALS
     if not _declared(evidence):
-        arms = sorted({tuning.arm for tuning in evidence.tunings if tuning.trials > 1})
+        arms = sorted({effort.arm for effort in evidence.efforts if effort.trials > 1})
         whole = f"every point of {count(len(arms), 'grid')} is reported"
         return warned(f"{whole}: the best of them, picked from this table, is flattered by its pick", arms)
-    trials = {key for tuning in evidence.tunings for key in tuning.keys}
+    trials = {key for effort in evidence.efforts for key in effort.keys}
     both = [run for run in evidence.runs if run.key in trials]
     if both:
         return failed("runs that chose the settings are reported as results", both)
@@ -110,15 +110,15 @@ def twins_tuned_alike(evidence: Evidence) -> Finding:
     clipped = {place: arm for place, arm in described.items() if arm.clip is not None}
     if not clipped:
         return not_applicable("no arm has a clip")
-    if not _tuned(evidence.tunings):
+    if not _tuned(evidence.efforts):
         return _twins_without_trials(described)
-    by_arm = {(tuning.task, tuning.arm): tuning for tuning in evidence.tunings}
+    by_arm = {(effort.task, effort.arm): effort for effort in evidence.efforts}
     found = {}
     for (task, name), arm in clipped.items():
         for (where, other), twin in described.items():
             if where == task and is_twin(arm, twin):
-                ours = by_arm.get((task, _family(name, evidence.tunings)))
-                theirs = by_arm.get((task, _family(other, evidence.tunings)))
+                ours = by_arm.get((task, _family(name, evidence.efforts)))
+                theirs = by_arm.get((task, _family(other, evidence.efforts)))
                 unlike = _unlike(ours, theirs)
                 if unlike:
                     found[unlike] = (failed if _declared(evidence) else warned)(unlike, [name, other])
@@ -137,7 +137,7 @@ def _twins_without_trials(described: dict[tuple[str, str], Arm]) -> Finding:
     return warned(f"{listing(dict.fromkeys(unlike))}, and no trials are on record to say why")
 
 
-def _unlike(ours: Tuning | None, theirs: Tuning | None) -> str:
+def _unlike(ours: Effort | None, theirs: Effort | None) -> str:
     if ours is None or theirs is None:
         return ""
     names = f"{ours.arm} and its twin {theirs.arm}"
@@ -150,32 +150,32 @@ def _unlike(ours: Tuning | None, theirs: Tuning | None) -> str:
     return ""
 
 
-def _tuned(tunings: Sequence[Tuning]) -> set[tuple[str, str]]:
+def _tuned(efforts: Sequence[Effort]) -> set[tuple[str, str]]:
     """The tasks and arms that had a choice: an arm of a single setting had none."""
-    return {(tuning.task, tuning.arm) for tuning in tunings if tuning.trials > 1}
+    return {(effort.task, effort.arm) for effort in efforts if effort.trials > 1}
 
 
 def _declared(evidence: Evidence) -> bool:
-    return any(tuning.declared for tuning in evidence.tunings)
+    return any(effort.declared for effort in evidence.efforts)
 
 
-def _of_reported_arms(evidence: Evidence) -> dict[str, tuple[Tuning, ...]]:
-    """The tunings by task; an arm that is reported and was never tuned stands there with no trial."""
-    by_task = grouped(evidence.tunings, lambda tuning: tuning.task)
+def _of_reported_arms(evidence: Evidence) -> dict[str, tuple[Effort, ...]]:
+    """The efforts by task; an arm that is reported and was never tuned stands there with no trial."""
+    by_task = grouped(evidence.efforts, lambda effort: effort.task)
     for task, runs in evidence.by_task.items():
-        known = {tuning.arm for tuning in by_task.get(task, ())}
-        arms = dict.fromkeys(_family(run.arm.name, evidence.tunings) for run in runs)
-        untuned = tuple(Tuning(task, arm, 0, (), (), {}) for arm in arms if arm not in known)
+        known = {effort.arm for effort in by_task.get(task, ())}
+        arms = dict.fromkeys(_family(run.arm.name, evidence.efforts) for run in runs)
+        untuned = tuple(Effort(task, arm, 0, (), (), {}) for arm in arms if arm not in known)
         by_task[task] = by_task.get(task, ()) + untuned
     return by_task
 
 
-def _family(arm: str, tunings: Sequence[Tuning]) -> str:
+def _family(arm: str, efforts: Sequence[Effort]) -> str:
     """The tuned arm that a reported one is a setting of: `sgd` for `sgd[lr=0.1]`."""
-    names = {tuning.arm for tuning in tunings}
+    names = {effort.arm for effort in efforts}
     grid = arm.partition("[")[0]
     return grid if arm not in names and grid in names else arm
 
 
-def _spent(tuning: Tuning) -> str:
-    return " and ".join(f"{number(amount, 6)} {unit}" for unit, amount in tuning.spent.items()) or "nothing"
+def _spent(effort: Effort) -> str:
+    return " and ".join(f"{number(amount, 6)} {unit}" for unit, amount in effort.spent.items()) or "nothing"

@@ -14,7 +14,7 @@ def test_rules_have_names_of_their_own_and_demand_something_in_a_sentence() -> N
 
 
 def test_a_fair_comparison_breaks_no_rule() -> None:
-    of = audit(fair(), asked(fair()), tunings=(tuned("sgd"), tuned("adam")))
+    of = audit(fair(), asked(fair()), efforts=(tuned("sgd"), tuned("adam")))
     assert (of.of("warn"), of.of("fail")) == ((), ())
     assert of.of("not applicable") == ("twins tuned alike",)
     assert len(of.of("pass")) == len(RULES) - 1

@@ -4,7 +4,7 @@ import pytest
 from judging.audit.unfair import asked, fair, found, planned, tuned
 from judging.made import question, record, run
 
-from clipbench.judging.audit.evidence import Tuning
+from clipbench.judging.audit.evidence import Effort
 from clipbench.records import Record
 
 TUNED = (tuned("sgd"), tuned("adam"))
@@ -36,7 +36,7 @@ def of_grid(records: list[Record]) -> dict[str, str]:
 
 @pytest.mark.parametrize("rule", SELECTION)
 def test_arms_that_were_tuned_alike_on_other_seeds_pass(rule: str) -> None:
-    assert found(rule, fair(), tunings=TUNED).verdict == "pass"
+    assert found(rule, fair(), efforts=TUNED).verdict == "pass"
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,22 @@ def test_arms_that_were_tuned_alike_on_other_seeds_pass(rule: str) -> None:
         ("fresh seeds", (tuned("sgd", seeds=(1000, 2)), tuned("adam")), "sgd was tuned on 2"),
     ],
 )
-def test_unfair_tuning_fails(rule: str, unfair: tuple[Tuning, ...], what: str) -> None:
-    finding = found(rule, fair(), tunings=unfair)
+def test_unfair_tuning_fails(rule: str, unfair: tuple[Effort, ...], what: str) -> None:
+    finding = found(rule, fair(), efforts=unfair)
     assert finding.verdict == "fail"
     assert what in finding.what
     assert finding.runs
 
 
 def test_an_arm_that_is_not_the_baseline_may_be_better_than_its_edge_shows_and_that_is_a_warning() -> None:
-    finding = found("bracketed", fair(), tunings=(tuned("sgd"), tuned("adam", edges=("lr",))))
+    finding = found("bracketed", fair(), efforts=(tuned("sgd"), tuned("adam", edges=("lr",))))
     assert (finding.verdict, finding.runs) == ("warn", ("adam",))
 
 
 def test_a_run_that_chose_a_setting_is_no_result() -> None:
     records = fair()
     trial = tuned("sgd", keys=(records[0].run.key,))
-    finding = found("selection apart", records, tunings=(trial, tuned("adam")))
+    finding = found("selection apart", records, efforts=(trial, tuned("adam")))
     assert (finding.verdict, finding.runs) == ("fail", ("code_lm/sgd/seed 0",))
 
 
@@ -141,7 +141,7 @@ def clipped(**changes: object) -> list[Record]:
 
 def test_a_clips_own_fraction_may_be_searched_beside_what_its_twin_searched() -> None:
     fairly = (tuned("sgd"), tuned("sgd+clip", searched=("lr", "clip.fraction")))
-    assert found("twins tuned alike", clipped(), asked(clipped(), "sgd", "sgd+clip"), tunings=fairly).verdict == "pass"
+    assert found("twins tuned alike", clipped(), asked(clipped(), "sgd", "sgd+clip"), efforts=fairly).verdict == "pass"
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_a_clips_own_fraction_may_be_searched_beside_what_its_twin_searched() ->
         (tuned("sgd+clip", searched=("lr", "momentum")), "searched different options on code_lm: lr and momentum and"),
     ],
 )
-def test_twins_that_were_tuned_otherwise_fail(unfair: Tuning, what: str) -> None:
-    finding = found("twins tuned alike", clipped(), asked(clipped(), "sgd", "sgd+clip"), tunings=(tuned("sgd"), unfair))
+def test_twins_that_were_tuned_otherwise_fail(unfair: Effort, what: str) -> None:
+    finding = found("twins tuned alike", clipped(), asked(clipped(), "sgd", "sgd+clip"), efforts=(tuned("sgd"), unfair))
     assert finding.verdict == "fail"
     assert what in finding.what
 
@@ -170,8 +170,8 @@ def test_twins_at_different_rates_without_a_history_are_warned_of() -> None:
 def test_of_a_plan_the_tuning_is_judged_and_its_best_value_is_not() -> None:
     runs = [each.run for each in fair()]
     unequal = (tuned("sgd"), tuned("adam", trials=9))
-    assert planned("equal trials", runs, question("sgd", "adam"), tunings=unequal).verdict == "fail"
-    assert planned("bracketed", runs, question("sgd", "adam"), tunings=TUNED).verdict == "not applicable"
+    assert planned("equal trials", runs, question("sgd", "adam"), efforts=unequal).verdict == "fail"
+    assert planned("bracketed", runs, question("sgd", "adam"), efforts=TUNED).verdict == "not applicable"
     points = [each.run for each in grid({"sgd": [0.1, 0.3], "adam": [0.1]})]
     names = [each.arm.name for each in points]
     assert planned("equal trials", points, question(*names, baseline=names[0])).verdict == "warn"

@@ -6,7 +6,7 @@ from typing import Any
 
 from judging.made import HERE, question, record, run
 
-from clipbench.judging.audit.evidence import Tuning
+from clipbench.judging.audit.evidence import Effort
 from clipbench.judging.audit.findings import Finding
 from clipbench.judging.audit.rules import RULES, audit, audit_plan
 from clipbench.records import Question, Record, Run
@@ -29,9 +29,9 @@ def fair(seeds: int = 5, **changes: Any) -> list[Record]:
     ]
 
 
-def tuned(arm: str, **changes: Any) -> Tuning:
+def tuned(arm: str, **changes: Any) -> Effort:
     """A fair tuning: four trials of 200 steps on a seed of its own."""
-    whole = Tuning("code_lm", arm, 4, (1000,), ("lr",), {"steps": 800.0}, keys=(f"{arm}-trial",))
+    whole = Effort("code_lm", arm, 4, (1000,), ("lr",), {"steps": 800.0}, keys=(f"{arm}-trial",))
     return replace(whole, **changes)
 
 
@@ -53,21 +53,21 @@ def last_elsewhere(records: Sequence[Record], **environment: Any) -> list[Record
 
 
 def found(
-    rule: str, records: Sequence[Record], of: Question | None = None, *, tunings: Sequence[Tuning] | None = None
+    rule: str, records: Sequence[Record], of: Question | None = None, *, efforts: Sequence[Effort] | None = None
 ) -> Finding:
     """What one rule says of some runs."""
-    return by_rule(records, of or asked(records), tunings=tunings)[rule]
+    return by_rule(records, of or asked(records), efforts=efforts)[rule]
 
 
 def by_rule(
-    records: Sequence[Record], of: Question, *, tunings: Sequence[Tuning] | None = None
+    records: Sequence[Record], of: Question, *, efforts: Sequence[Effort] | None = None
 ) -> Mapping[str, Finding]:
-    return {each.name: finding for each, finding in audit(records, of, tunings=tunings).findings}
+    return {each.name: finding for each, finding in audit(records, of, efforts=efforts).findings}
 
 
-def planned(rule: str, runs: Sequence[Run], of: Question, *, tunings: Sequence[Tuning] | None = None) -> Finding:
+def planned(rule: str, runs: Sequence[Run], of: Question, *, efforts: Sequence[Effort] | None = None) -> Finding:
     """What one rule says of a plan."""
-    return {each.name: finding for each, finding in audit_plan(runs, of, tunings=tunings).findings}[rule]
+    return {each.name: finding for each, finding in audit_plan(runs, of, efforts=efforts).findings}[rule]
 
 
 def names() -> tuple[str, ...]:
