@@ -30,6 +30,7 @@ _COLUMNS = (
     "verdict",
     "statement",
     "why",
+    "spec",
     "task",
     "trajectory",
     "between",
@@ -116,14 +117,14 @@ def _where(one: Comparison) -> str:
     step = "" if site.step is None else f", step {site.step}"
     lost = f", {one.lost} lost" if one.lost else ""
     excluded = f" ({one.excluded} of {one.used + one.excluded} left out{lost})" if one.excluded else ""
-    return f"{one.quantity}: {site.between}, {site.task}{path}{step}{excluded}"
+    return f"{one.quantity}: {site.between}, {site.task} of {site.spec}{path}{step}{excluded}"
 
 
 def _numbers(answer: Answer, one: Comparison | None) -> tuple[str, str, str]:
     if one is None:
         return NONE, NONE, NONE
     times = "×" if answer.claim.compare is not None and answer.claim.compare.how == "ratio" else ""
-    interval = NONE if math.isnan(one.low) else f"{number(one.low, 2)} to {number(one.high, 2)}"
+    interval = NONE if math.isnan(one.low) else f"{number(one.low)} to {number(one.high)}"
     estimate = NONE if math.isnan(one.estimate) else f"{number(one.estimate)}{times}"
     return estimate, interval, str(one.n)
 
@@ -158,6 +159,7 @@ def _flat(one: Comparison) -> dict[str, object]:
     """A comparison under the names of the CSV; `comparison` is its own verdict."""
     site = one.site
     return {
+        "spec": site.spec,
         "task": site.task,
         "trajectory": site.trajectory,
         "between": site.between,

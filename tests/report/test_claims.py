@@ -44,7 +44,10 @@ def test_every_format_has_every_claim_with_its_verdict(answers: list[Answer], fm
 
 def test_a_row_shows_the_comparison_that_counts_most_against_the_claim(answers: list[Answer]) -> None:
     text = str(render(answers[:1], "markdown"))
-    assert "Shown: directional_sharpness: sgd against adam, code_lm on the trajectory of sgd, step 100." in text
+    assert (
+        "Shown: directional_sharpness: sgd against adam, code_lm of quickstart on the trajectory of sgd, step 100."
+        in text
+    )
     assert "2.1×" in text  # (2.0 · 2.1 · 2.2)^(1/3) = 2.098, and not the 4.1 of the first step
     assert LEGEND.split(";")[0] in text
 

@@ -14,14 +14,10 @@ from clipbench.spec.claims import Claim, Compare, Scale
 
 @dataclass(frozen=True)
 class Results:
-    """The runs of one spec, in cells, with the question they answer; `name` tells its tasks from another spec's."""
+    """The runs of one spec, in cells, with the question they answer."""
 
     question: Question
     cells: tuple[Cell, ...]
-    prefix: str = ""
-
-    def task(self, cell: Cell) -> str:
-        return self.prefix + cell.task
 
 
 def comparisons(claim: Claim, wanted: Compare, results: Sequence[Results]) -> list[Comparison]:
@@ -54,7 +50,7 @@ def _shared(wanted: Compare, quantity: str, results: Results) -> dict[Site, Tall
                 values = run.values(ours, quantity)
                 others = run.values(theirs, wanted.against_quantity or quantity)
                 for step in sorted(values.keys() & others.keys()):
-                    site = Site(results.task(cell), cell.arm, between, step if wanted.each_step else None)
+                    site = Site(results.question.spec, cell.task, cell.arm, between, step if wanted.each_step else None)
                     tally = found.setdefault(site, Tally.empty())
                     tally.add(record.run.seed, _compared(values[step], others[step], wanted.how))
     return found
@@ -66,7 +62,7 @@ def _own(wanted: Compare, quantity: str, results: Results) -> dict[Site, Tally]:
     for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
         cells = {cell.arm: cell for cell in results.cells if cell.task == task}
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
-            site = Site(results.prefix + task, "", between)
+            site = Site(results.question.spec, task, "", between)
             tally = found.setdefault(site, Tally.empty())
             others = {record.run.seed: record for record in cells[theirs].records}
             for record in cells[ours].records:

@@ -1,9 +1,10 @@
 """Each claim asked of the runs: what it needs, what there is, and what follows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from clipbench.judging.cells import cells
-from clipbench.judging.claims.answers import Answer, Comparison
+from clipbench.judging.claims.answers import Answer, Comparison, Site
 from clipbench.judging.claims.comparing import Results, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN
@@ -21,7 +22,7 @@ def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Reco
 
     Args:
         claims: in the order of the answers.
-        specs: the runs of each spec with its question; tasks of different specs are told apart.
+        specs: the runs of each spec with its question; runs of different specs are never compared with each other.
 
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed of one spec.
@@ -29,7 +30,7 @@ def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Reco
     results = []
     for question, records in specs:
         found = cells(in_force(records, question), question, target=question.target)
-        results.append(Results(question, tuple(found), prefix=f"{question.spec}/" if len(specs) > 1 else ""))
+        results.append(Results(question, tuple(found)))
     return [_answer(claim, results) for claim in claims]
 
 
@@ -82,9 +83,9 @@ def _lacking(claim: Claim, found: Sequence[Comparison]) -> str:
     """What the claim needs more of, with the first shortage; empty where it has all."""
     needs = claim.needs
     each_step = claim.compare is not None and claim.compare.each_step
-    steps_of: dict[tuple[str, str, str], int] = {}
+    steps_of: dict[Site, int] = {}
     for each in (one for one in found if one.n):
-        place = each.site.task, each.site.trajectory, each.site.between
+        place = replace(each.site, step=None)
         steps_of[place] = steps_of.get(place, 0) + 1 if each_step else each.steps
     there = {
         "task": (needs.tasks, len({each.site.task for each in found})),

@@ -30,7 +30,7 @@ def rank_comparisons(claim: Claim, wanted: Rank, results: Sequence[Results]) -> 
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
                 table = _table(steps, by, ends)
                 if len(table) >= claim.needs.arms:
-                    site = Site(each.prefix + task, trajectory, f"{called}, and {wanted.to}")
+                    site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
                     tallies.setdefault(site, Tally.empty()).add(seed, _correlation(table))
     return [comparison(site, wanted.by, tally, claim=claim, scale="value") for site, tally in tallies.items()]
 

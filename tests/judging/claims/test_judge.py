@@ -199,9 +199,15 @@ def test_a_value_stands_against_its_margin_and_a_difference_against_another_quan
     assert asked(beside, records).comparisons[0].estimate == pytest.approx(0.51)
 
 
-def test_tasks_of_different_specs_are_told_apart() -> None:
+def test_runs_of_two_specs_are_two_comparisons_of_one_task() -> None:
     records = runs([4.0], [4.4], [4.2])
     other = [replace(each, run=replace(each.run, spec="again")) for each in records]
-    [answer] = judge([claim(needs={"tasks": 2})], [(answered(), records), (answered(spec="again"), other)])
-    assert [each.site.task for each in answer.comparisons] == ["quickstart/code_lm", "again/code_lm"]
+    specs = [(answered(), records), (answered(spec="again"), other)]
+    [answer] = judge([claim(needs={"comparisons": 2})], specs)
+    assert [(each.site.spec, each.site.task) for each in answer.comparisons] == [
+        ("quickstart", "code_lm"),
+        ("again", "code_lm"),
+    ]
     assert answer.verdict == "holds"
+    [answer] = judge([claim(needs={"tasks": 2})], specs)
+    assert answer.why == "it needs 2 tasks, and here is 1"
