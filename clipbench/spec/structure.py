@@ -71,11 +71,15 @@ def fitted(
         errors = error.errors(include_url=False)
         # Where every item of a list is at fault, pydantic also finds the list too short.
         kept = [one for one in errors if one["type"] != "too_short" or not one["input"]]
-        return None, [_fault(document, one, model, sections) for one in kept]
+        return None, [_fault(document, one, model=model, sections=sections) for one in kept]
 
 
 def _fault(
-    document: Document, error: ErrorDetails, model: type[BaseModel], sections: Mapping[str, type[BaseModel]]
+    document: Document,
+    error: ErrorDetails,
+    *,
+    model: type[BaseModel] = SpecFile,
+    sections: Mapping[str, type[BaseModel]] = _SECTIONS,
 ) -> Fault:
     where = _where(document.data, error["loc"])
     kind, context = error["type"], error.get("ctx", {})

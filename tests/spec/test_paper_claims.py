@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from spec.test_benchmarks import settings
+
 from clipbench.records import (
     COSINE,
     CRITICAL_SHARPNESS,
@@ -64,11 +67,13 @@ def test_only_directions_are_asserted_and_no_magnitudes() -> None:
     assert margins == {"C5": 0.5, "C6 imbalance": 0.5, "C16": 1.02}
 
 
-def test_the_spec_beside_them_has_every_clipped_arm_with_its_twin() -> None:
-    spec = load_spec(FOLDER / "convergence.yaml")
-    clipped = [arm for arm in spec.arms if arm.clip]
-    twins = [arm for arm in spec.arms if not arm.clip]
-    assert {arm.optimizer.use for arm in clipped} == {arm.optimizer.use for arm in twins}
-    assert {arm.optimizer.use for arm in clipped} == {"sgd", "adam", "adafactor", "normalized_sgd"}
-    assert len(spec.tasks) > 1
+@pytest.mark.parametrize("task", ["code_lm", "number_translation"])
+def test_every_clipped_arm_runs_beside_its_twin_at_rates_of_the_grid_and_on_other_seeds(task: str) -> None:
+    spec, grid = load_spec(FOLDER / f"convergence_{task}.yaml"), load_spec(FOLDER / "convergence_rates.yaml")
+    clipped = {arm.optimizer.use for arm in spec.arms if arm.clip}
+    assert clipped == {"sgd", "adam", "adafactor", "normalized_sgd"}
+    assert clipped == {arm.optimizer.use for arm in spec.arms if not arm.clip}
+    assert {settings(arm) for arm in spec.arms} <= {settings(arm) for arm in grid.arms}
+    assert not set(spec.seeds) & set(grid.seeds)
+    assert (spec.budget, spec.tasks[0].name) == (grid.budget, task)
     assert spec.target is not None

@@ -86,7 +86,7 @@ class Tally:
             self.by_seed.setdefault(seed, []).append(value)
 
 
-def comparison(site: Site, quantity: str, tally: Tally, *, claim: Claim, scale: Scale) -> Comparison:
+def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: Scale) -> Comparison:
     """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
     means = {seed: sum(values) / len(values) for seed, values in tally.by_seed.items()}
     estimate, low, high = _interval(means, scale)

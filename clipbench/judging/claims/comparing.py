@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
-from clipbench.judging.claims.selecting import OF_A_RUN, STEPS_TO_TARGET, Measured, fits, fits_against, named, of_run
+from clipbench.judging.claims.selecting import FINAL_LOSS, OF_A_RUN, Measured, fits, fits_against, named, of_run
 from clipbench.judging.metrics import status
 from clipbench.records import OWN, Arm, Question, Record
 from clipbench.spec.claims import Claim, Compare, Scale
@@ -20,16 +20,19 @@ class Results:
     cells: tuple[Cell, ...]
 
 
-def comparisons(claim: Claim, wanted: Compare, results: Sequence[Results]) -> list[Comparison]:
+def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
     """Every comparison that the runs allow, with the first of the claim's quantities that gives any."""
+    wanted = claim.compare
+    if wanted is None:
+        return []
     for quantity in (wanted.quantity,) if isinstance(wanted.quantity, str) else wanted.quantity:
         tallies: dict[Site, Tally] = {}
         for each in results:
             at = _shared if wanted.at == "shared" else _own
-            for site, tally in at(wanted, quantity, each).items():
+            for site, tally in at(wanted, each, quantity=quantity).items():
                 tallies[site] = tally
         found = [
-            comparison(site, quantity, tally, claim=claim, scale=wanted.how)
+            comparison(site, tally, quantity=quantity, claim=claim, scale=wanted.how)
             for site, tally in tallies.items()
             if tally.by_seed or tally.excluded or tally.lost
         ]
@@ -38,7 +41,7 @@ def comparisons(claim: Claim, wanted: Compare, results: Sequence[Results]) -> li
     return []
 
 
-def _shared(wanted: Compare, quantity: str, results: Results) -> dict[Site, Tally]:
+def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tally]:
     """Directions within one run at the same steps: the same weights, gradients and batches."""
     found: dict[Site, Tally] = {}
     for cell in results.cells:
@@ -49,14 +52,13 @@ def _shared(wanted: Compare, quantity: str, results: Results) -> dict[Site, Tall
             for ours, theirs, between in _pairs(wanted, run.directions):
                 values = run.values(ours, quantity)
                 others = run.values(theirs, wanted.against_quantity or quantity)
-                for step in sorted(values.keys() & others.keys()):
+                for step, value in _step_by_step(values, others, wanted.how):
                     site = Site(results.question.spec, cell.task, cell.arm, between, step if wanted.each_step else None)
-                    tally = found.setdefault(site, Tally.empty())
-                    tally.add(record.run.seed, _compared(values[step], others[step], wanted.how))
+                    found.setdefault(site, Tally.empty()).add(record.run.seed, value)
     return found
 
 
-def _own(wanted: Compare, quantity: str, results: Results) -> dict[Site, Tally]:
+def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tally]:
     """Arms of one task, each on its own path, paired by seed."""
     found: dict[Site, Tally] = {}
     for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
@@ -66,8 +68,13 @@ def _own(wanted: Compare, quantity: str, results: Results) -> dict[Site, Tally]:
             tally = found.setdefault(site, Tally.empty())
             others = {record.run.seed: record for record in cells[theirs].records}
             for record in cells[ours].records:
-                if record.run.seed in others:
-                    _add_seed(tally, record, others[record.run.seed], wanted, quantity, results.question.target)
+                other = others.get(record.run.seed)
+                if other is None or record.outcome is None or other.outcome is None:
+                    continue
+                if status(record) != "finished" and status(other) == "finished":
+                    tally.lost += 1
+                for value in _of_seed(wanted, (record, other), quantity=quantity, target=results.question.target):
+                    tally.add(record.run.seed, value)
     return found
 
 
@@ -83,29 +90,36 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
             yield ours, ours, arm.name
             continue
         for theirs, other in arms.items():
-            if fits_against(arm, other, wanted.against):
+            if fits_against(arm, other, wanted=wanted.against):
                 yield ours, theirs, f"{arm.name} against {other.name}"
 
 
-def _add_seed(tally: Tally, ours: Record, theirs: Record, wanted: Compare, quantity: str, target: float | None) -> None:
-    """One seed's value: over a run as a whole, or the mean over the steps of what was measured along its own path."""
-    if ours.outcome is None or theirs.outcome is None:
-        return
-    if status(ours) != "finished" and status(theirs) == "finished":
-        tally.lost += 1
+def _of_seed(
+    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, target: float | None
+) -> Iterator[float | None]:
+    """One seed's values: of the runs as a whole, or of each step of what was measured along their own paths."""
+    ours, theirs = pair
     if quantity in OF_A_RUN:
-        pair = [of_run(record, quantity, target=target) for record in (ours, theirs)]
-        if quantity == STEPS_TO_TARGET:
-            if target is None:
-                return
-            pair = _censored(pair, (ours, theirs))
-        value = None if pair[0] is None or pair[1] is None else _compared(pair[0], pair[1], wanted.how)
-        tally.add(ours.run.seed, value)
+        if quantity == FINAL_LOSS:
+            ends = [of_run(record, quantity, target=target) for record in pair]
+        elif target is None:
+            return
+        else:
+            ends = _censored([of_run(record, quantity, target=target) for record in pair], pair)
+        yield None if ends[0] is None or ends[1] is None else _compared(ends[0], ends[1], wanted.how)
         return
     first = Measured(ours).values(OWN, quantity)
     second = Measured(theirs).values(OWN, wanted.against_quantity or quantity)
-    for step in sorted(first.keys() & second.keys()):
-        tally.add(ours.run.seed, _compared(first[step], second[step], wanted.how))
+    yield from (value for _, value in _step_by_step(first, second, wanted.how))
+
+
+def _step_by_step(
+    ours: Mapping[int, float], theirs: Mapping[int, float], scale: Scale
+) -> Iterator[tuple[int, float | None]]:
+    """Each step at which either was measured; None where the other was not: a probe leaves out what has no value."""
+    for step in sorted(ours.keys() | theirs.keys()) if ours and theirs else ():
+        both = step in ours and step in theirs
+        yield step, _compared(ours[step], theirs[step], scale) if both else None
 
 
 def _censored(steps: Sequence[float | None], records: Sequence[Record]) -> list[float | None]:

@@ -37,11 +37,7 @@ def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Reco
 def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
     if claim.unmeasured is not None:
         return Answer(claim, "not measured yet", claim.unmeasured)
-    found: list[Comparison] = []
-    if claim.compare is not None:
-        found = comparisons(claim, claim.compare, results)
-    if claim.rank is not None:
-        found = rank_comparisons(claim, claim.rank, results)
+    found = comparisons(claim, results) or rank_comparisons(claim, results)
     if not found:
         return Answer(claim, "not measured yet", _missing(claim, results))
     failing = [each for each in found if each.verdict == "fails"]
@@ -74,7 +70,8 @@ def _uncovered(claim: Claim, results: Sequence[Results]) -> str:
     for key in ("of", "against", "on"):
         wanted = getattr(claim.compare, key)
         for one in wanted if isinstance(wanted, tuple) else ():
-            if not comparisons(claim, claim.compare.model_copy(update={key: one}), results):
+            narrowed = claim.compare.model_copy(update={key: one})
+            if not comparisons(claim.model_copy(update={"compare": narrowed}), results):
                 return f"these runs have no such comparison for {_said(one)}"
     return ""
 

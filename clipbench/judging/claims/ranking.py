@@ -14,12 +14,15 @@ from clipbench.spec.claims import Claim, Rank
 Steps = Mapping[str, tuple[Measured, str]]  # by arm: the run that a step of it was measured on, and its direction there
 
 
-def rank_comparisons(claim: Claim, wanted: Rank, results: Sequence[Results]) -> list[Comparison]:
+def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
     """One correlation for each task and trajectory, with its interval over seeds.
 
     Over the arms that have a direction there and a run of their own with the same seed; of fewer arms than the claim
     needs nothing is said.
     """
+    wanted = claim.rank
+    if wanted is None:
+        return []
     tallies: dict[Site, Tally] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
     for each in results:
@@ -32,7 +35,7 @@ def rank_comparisons(claim: Claim, wanted: Rank, results: Sequence[Results]) -> 
                 if len(table) >= claim.needs.arms:
                     site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
                     tallies.setdefault(site, Tally.empty()).add(seed, _correlation(table))
-    return [comparison(site, wanted.by, tally, claim=claim, scale="value") for site, tally in tallies.items()]
+    return [comparison(site, tally, quantity=wanted.by, claim=claim, scale="value") for site, tally in tallies.items()]
 
 
 def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:

@@ -54,7 +54,7 @@ def fits(arm: Arm, wanted: Arms) -> bool:
     return _like(arm.name, wanted.name) and _like(arm.optimizer.use, wanted.use) and _clipped(arm.clip, wanted)
 
 
-def fits_against(arm: Arm, other: Arm, wanted: Arms | None) -> bool:
+def fits_against(arm: Arm, other: Arm, *, wanted: Arms | None) -> bool:
     """Whether `arm` is to be compared with `other`."""
     if wanted is None or wanted == TWIN:
         return wanted == TWIN and is_twin(arm, other)

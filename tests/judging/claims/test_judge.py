@@ -69,6 +69,13 @@ def test_a_ratio_of_what_is_not_positive_is_left_out_and_counted() -> None:
     assert (nothing_left.verdict, nothing_left.why) == ("undecided", "all of 2 values had to be left out")
 
 
+def test_a_step_at_which_one_direction_has_no_value_is_counted_as_left_out() -> None:
+    """A probe leaves a row out where the value does not exist, the best decrease along a non-positive curvature."""
+    records = [haunted({OWN: [4.0 + seed, 4.0], "adam": [1.0]}, seed=seed) for seed in range(3)]
+    [found] = asked(claim(), records).comparisons
+    assert (found.used, found.excluded, found.steps) == (3, 3, 1)
+
+
 def test_what_was_not_measured_never_holds() -> None:
     bare = [record(run(seed=seed), [5.0, 3.0]) for seed in range(3)]
     answer = asked(claim(), bare)
