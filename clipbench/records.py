@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 from clipbench.budget import Budget, LedgerRow
@@ -158,7 +159,7 @@ class Run:
     threads: int = 1
     data: str = ""  # SHA-256 of what the task reads from the user's disk; empty where it makes its own
 
-    @property
+    @cached_property  # each reader of ten thousand runs asks for it, and a hash of a whole description takes its time
     def key(self) -> str:
         """The run's identity: 12 hex digits of the SHA-256 of what decides its numbers.
 
@@ -266,7 +267,8 @@ class Question:
 
     It lies beside the runs (`question.json`) and decides no number in them. `keys` are the runs of the latest plan:
     when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
-    target counts as reached where so many `consecutive` evaluations are at or below it.
+    target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
+    final loss that the spec sets out to show, relative to the baseline's.
     """
 
     spec: str
@@ -276,3 +278,4 @@ class Question:
     target: float | None = None
     keys: tuple[str, ...] = ()
     consecutive: int = 1
+    effect: float | None = None

@@ -8,6 +8,7 @@ import torch
 
 from clipbench.cli import app
 from clipbench.spec import catalogue, load
+from clipbench.spec.claims import load as load_claims
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -26,6 +27,17 @@ def test_the_spec_of_the_readme_is_right(tmp_path: Path, monkeypatch: pytest.Mon
     assert [arm.name for arm in spec.arms] == ["sgd[lr=0.1]", "sgd[lr=0.3]", "momentum", "momentum+clip", "muon-like"]
     assert spec.question == "Is momentum worth it here?"
     assert spec.baseline == "momentum"
+
+
+def test_the_claims_of_the_readme_are_right(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(example("yaml", "claims:"), encoding="utf-8")
+    sharper, faster, foretold = load_claims(tmp_path / "mine.yaml")
+    assert sharper.compare is not None
+    assert (sharper.compare.at, sharper.beyond) == ("shared", 1.0)
+    assert faster.compare is not None
+    assert (faster.compare.at, faster.beyond) == ("own", 0.99)
+    assert foretold.rank is not None
+    assert foretold.beyond == 0.0
 
 
 def test_the_optimizer_of_the_readme_is_enrolled_by_its_one_file(tmp_path: Path) -> None:

@@ -240,6 +240,11 @@ def test_the_question_lies_beside_the_runs(tmp_path: Path) -> None:
         store.read_question(tmp_path / "made")
 
 
+def test_a_question_from_before_effects_were_declared_still_reads(tmp_path: Path) -> None:
+    (tmp_path / store.QUESTION).write_text('{"spec": "made", "text": "", "arms": ["sgd"], "baseline": "sgd"}')
+    assert store.read_question(tmp_path) == Question("made", "", ("sgd",), "sgd")
+
+
 def test_a_results_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("mine")
     with pytest.raises(StoreError, match="cannot make this folder"):

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from clipbench import __version__, console
-from clipbench.cli import compare, merge, run, show
+from clipbench.cli import audit, claims, compare, merge, run, show
 from clipbench.errors import INTERRUPTED, ClipbenchError
 
 EPILOG = (
@@ -51,6 +51,8 @@ app.command()(run.plan)
 app.command()(run.validate)
 app.command()(compare.compare)
 app.command()(merge.merge)
+app.command()(audit.audit)
+app.command()(claims.claims)
 app.command()(show.show)
 app.command("list")(show.list_)
 app.command()(show.schema)

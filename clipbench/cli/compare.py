@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clipbench import console
+from clipbench.cli.audit import put_verdict
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
 from clipbench.errors import ClipbenchError, UndecidedError
@@ -81,6 +82,7 @@ def compare(
         if fmt is TableFormat.csv:  # a CSV file has no place for them
             for caveat in comparison.caveats:
                 console.say(f"caveat: {caveat}")
+        put_verdict(records, question, fmt=fmt, results=results)
 
 
 def moment_of(text: str) -> Moment:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from clipbench.judging.cells import one_per_seed
 from clipbench.judging.words import count, listing
 from clipbench.records import Question, Record
 
@@ -39,6 +40,17 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
 def identity(record: Record) -> str:
     """The key a run was made under, which its file says."""
     return record.key or record.run.key
+
+
+def in_force(records: Sequence[Record], question: Question) -> tuple[Record, ...]:
+    """The records that a comparison would use: those of the latest plan, one for each task, arm and seed.
+
+    Raises:
+        UndecidedError: two different runs claim the same task, arm and seed.
+    """
+    current, _ = of_the_latest_plan(records, question)
+    kept, _ = one_per_seed(current)
+    return tuple(kept)
 
 
 def _place(record: Record) -> tuple[str, str]:

@@ -56,11 +56,20 @@ class Document:
         return marks[known].fault(said)
 
 
-def read(path: Path) -> Document:
-    """Read a spec file.
+def read(
+    path: Path,
+    *,
+    shape: str = "a spec is a mapping of keys such as task and optimizers",
+    needs: str = "a spec needs at least task, optimizers, budget and seeds",
+) -> Document:
+    """Read a spec file, or another file of the same YAML.
 
     YAML 1.2 core scalars; duplicate keys, anchors, aliases, merge keys and tags are refused: a spec is read by
     people, and each value stands where it is used.
+
+    Args:
+        path: the file.
+        shape, needs: what a file of another shape, or an empty one, is told to be.
 
     Raises:
         SpecError: the file cannot be read, or is not one YAML mapping. Lesser faults (a duplicate key) are kept
@@ -70,13 +79,11 @@ def read(path: Path) -> Document:
     text = _text(path, file)
     data, marks, faults = parse(text, file)
     if data is None:
-        raise SpecError(
-            file, [Fault("the file is empty: a spec needs at least task, optimizers, budget and seeds", file)]
-        )
+        raise SpecError(file, [Fault(f"the file is empty: {needs}", file)])
     if not isinstance(data, dict):
         found = "a list" if isinstance(data, list) else f"{data!r}"
         top = marks[0][()]
-        raise SpecError(file, [top.fault(f"a spec is a mapping of keys such as task and optimizers, not {found}")])
+        raise SpecError(file, [top.fault(f"{shape}, not {found}")])
     return Document(file, data, *marks, _question(text), tuple(faults))
 
 

@@ -40,6 +40,7 @@ class Spec:
     ghosts: Ghosts = field(default_factory=Ghosts)
     target: float | None = None
     consecutive: int = 1
+    effect: float | None = None
     device: str = "auto"
     threads: int = 1
     data: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +94,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
         ghosts=tried,
         target=None if written.target is None else written.target.loss,
         consecutive=1 if written.target is None else written.target.consecutive,
+        effect=written.effect,
         device=written.device,
         threads=written.threads,
         data={chosen.use: chosen.entry.data for _, chosen in _sound(chosen_tasks) if chosen.entry.data},
@@ -108,6 +110,7 @@ def question(spec: Spec) -> Question:
         baseline=spec.baseline,
         target=spec.target,
         consecutive=spec.consecutive,
+        effect=spec.effect,
     )
 
 

@@ -261,6 +261,12 @@ class SpecFile(BaseModel):
     seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1), AfterValidator(_distinct)]
     evaluate: EvaluateSettings = EvaluateSettings()
     target: TargetSettings | None = None
+    effect: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="the relative difference in final loss that there are seeds enough to show",
+    )
     measure: MeasureSettings = Field(default_factory=MeasureSettings)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
     threads: int = Field(default=1, ge=1)

@@ -1,7 +1,7 @@
 """A spec's shape checked against its models, with every fault at its place in the file."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,8 @@ from clipbench.spec.models import (
     TargetSettings,
 )
 from clipbench.spec.wording import mismatch, nearest, written
+
+M = TypeVar("M", bound=BaseModel)
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "budget": BudgetSettings,
@@ -51,22 +53,43 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def checked(document: Document) -> tuple[SpecFile | None, list[Fault]]:
     """The spec as its models have it, or None and the faults of its shape."""
+    return fitted(document, SpecFile, sections=_SECTIONS)
+
+
+def fitted(
+    document: Document, model: type[M], *, sections: Mapping[str, type[BaseModel]]
+) -> tuple[M | None, list[Fault]]:
+    """What a document says as `model` has it, or None and the faults of its shape.
+
+    Args:
+        document: as it was read.
+        model: of the whole document.
+        sections: the models of what lies deeper, by the key they stand under; they tell an unknown key's neighbours.
+    """
     try:
-        return SpecFile.model_validate(document.data), []
+        return model.model_validate(document.data), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # Where every item of a list is at fault, pydantic also finds the list too short.
-        return None, [_fault(document, one) for one in errors if one["type"] != "too_short" or not one["input"]]
+        kept = [one for one in errors if one["type"] != "too_short" or not one["input"]]
+        return None, [_fault(document, one, model=model, sections=sections) for one in kept]
 
 
-def _fault(document: Document, error: ErrorDetails) -> Fault:
+def _fault(
+    document: Document,
+    error: ErrorDetails,
+    *,
+    model: type[BaseModel] = SpecFile,
+    sections: Mapping[str, type[BaseModel]] = _SECTIONS,
+) -> Fault:
     where = _where(document.data, error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return document.fault(where, f"the key {error['loc'][-1]!r} is missing", key=True)
     if kind == "extra_forbidden":
-        model = _SECTIONS[str(where[-2])] if len(where) > 1 else SpecFile
-        return document.fault(where, f"there is no such key; {nearest(str(where[-1]), model.model_fields)}", key=True)
+        above = [str(part) for part in where[:-1] if isinstance(part, str)]
+        known = sections[above[-1]] if above else model
+        return document.fault(where, f"there is no such key; {nearest(str(where[-1]), known.model_fields)}", key=True)
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])
     expected = _EXPECTED[kind](context) if kind in _EXPECTED else error["msg"]

@@ -5,7 +5,8 @@ import sys
 def test_judging_and_report_load_neither_torch_nor_scipy() -> None:
     program = """
 import sys
-import clipbench.judging.compare
+import clipbench.judging.audit.rules, clipbench.judging.claims.judge, clipbench.judging.compare
+import clipbench.report.audit, clipbench.report.claims
 import clipbench.report.listing, clipbench.report.progress, clipbench.report.readme
 import clipbench.report.render, clipbench.report.show
 print([name for name in ("torch", "scipy", "numpy") if name in sys.modules])

@@ -159,10 +159,12 @@ def test_a_grid_may_not_make_the_name_of_another_arm(bench: Bench) -> None:
 
 
 def test_the_question_goes_to_those_who_read_the_results(bench: Bench) -> None:
-    spec = bench.load(MINIMAL + "target: {loss: 0.5}\n")
-    assert question(spec) == Question("race", "Is it faster?", ("slow", "fast"), "slow", 0.5)
     spec = bench.load(MINIMAL + "target: {loss: 0.5, consecutive: 3}\n")
     assert question(spec).consecutive == 3
+    spec = bench.load(MINIMAL + "target: {loss: 0.5}\neffect: 0.05\n")
+    asked = Question("race", "Is it faster?", ("slow", "fast"), "slow", 0.5, effect=0.05)
+    assert question(spec) == asked
+    assert question(bench.load()).effect is None
 
 
 def test_a_spec_error_is_a_usage_error(bench: Bench) -> None:

@@ -104,6 +104,9 @@ from clipbench.spec.models import BudgetSettings
             "8:11: schedule: expected 'constant', 'linear' or 'cosine', found the text 'cosin'",
         ),
         ("seeds: [0, 1]", "seeds: [0]\nbaseline: 3", "8:11: baseline: expected text, found 3"),
+        ("seeds: [0, 1]", "seeds: [0]\neffect: 0.0", "8:9: effect: must be above 0, found 0.0"),
+        ("seeds: [0, 1]", "seeds: [0]\neffect: 5", "8:9: effect: must be at most 1, found 5"),
+        ("seeds: [0, 1]", "seeds: [0]\neffect: small", "8:9: effect: expected a number, found the text 'small'"),
     ],
 )
 def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, new: str, fault: str) -> None:

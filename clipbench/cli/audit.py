@@ -1,0 +1,55 @@
+"""`clipbench audit`: is the comparison fair?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from clipbench import console, spec
+from clipbench.cli.options import TableFormat
+from clipbench.cli.results import by_spec, read
+from clipbench.errors import FINDING, UndecidedError
+from clipbench.judging.audit.rules import Audit, audit_plan
+from clipbench.judging.audit.rules import audit as audit_records
+from clipbench.records import Question, Record
+from clipbench.report.audit import render, summary
+
+
+def audit(
+    targets: Annotated[list[Path], typer.Argument(metavar="RESULTS|SPEC...", help="Folders of results, or specs.")],
+    fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
+    explain: Annotated[bool, typer.Option("--explain", help="Say of each rule what it demands.")] = False,
+) -> None:
+    """Is the comparison fair? Each rule: pass, warn or fail. Of a spec, what can be said before it is run.
+
+    Exit code 1 where a rule fails.
+    """
+    folders = [target for target in targets if not target.is_file()]
+    groups = by_spec(read(folders))
+    if folders and not groups:
+        raise UndecidedError(
+            f"no runs to audit in {', '.join(map(str, folders))}", remedy="runs are made by `clipbench run`"
+        )
+    audits = [_of_spec(target) for target in targets if target.is_file()]
+    audits += [audit_records(records, question) for question, records in groups.values()]
+    console.put(render(audits, fmt, explain=explain))
+    if any(each.of("fail") for each in audits):
+        raise typer.Exit(FINDING)
+
+
+def put_verdict(records: Sequence[Record], question: Question, *, fmt: TableFormat, results: Sequence[Path]) -> None:
+    """The audit in one line, under the table of a comparison; beside it, on stderr, where the format has no place."""
+    line = f"{summary(audit_records(records, question))}; details: {console.command('audit', *results)}"
+    if fmt in (TableFormat.csv, TableFormat.json, TableFormat.latex):
+        console.say(line)
+    else:
+        console.put(Text(f"\n{line}") if fmt is TableFormat.table else f"\n{line}")
+
+
+def _of_spec(path: Path) -> Audit:
+    loaded = spec.load(path)
+    # The device decides no rule that can be judged beforehand: what `auto` is here does not matter.
+    runs = spec.plan(loaded, device="cpu" if loaded.device == "auto" else loaded.device)
+    return audit_plan(runs, spec.question(loaded))

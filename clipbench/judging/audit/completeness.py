@@ -1,0 +1,119 @@
+"""Rules on what is missing: runs that were planned, seeds that only some arms have, more seeds than there are."""
+
+import math
+from collections.abc import Iterator
+
+from clipbench.judging.audit.evidence import Evidence, grouped
+from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
+from clipbench.judging.doubts import FEW_SEEDS
+from clipbench.judging.cells import Cell
+from clipbench.judging.statistics import CONFIDENCE, estimate
+from clipbench.judging.words import count, listing, number
+
+POWER = 0.8  # how often an effect of the declared size would be decided
+MOST_SEEDS = 1000  # beyond it the number needed is not worked out
+
+
+def nothing_dropped(evidence: Evidence) -> Finding:
+    if not evidence.made:
+        return NOTHING_RUN
+    planned, there = evidence.question.keys, {record.run.key for record in evidence.records}
+    found = []
+    absent = [key for key in planned if key not in there]
+    if absent:
+        found.append(failed(f"{len(absent)} of {count(len(planned), 'planned run')} are not here", absent))
+    arms = {run.arm.name for run in evidence.runs}
+    gone = [arm for arm in evidence.question.arms if arm not in arms]
+    if gone and not absent:
+        found.append(failed(f"{listing(gone)} {'has' if len(gone) == 1 else 'have'} no run", gone))
+    waiting = [record.run for record in evidence.records if record.outcome is None]
+    if waiting:
+        found.append(failed(f"{count(len(waiting), 'run')} did not end", waiting))
+    crashed = [record.run for record in evidence.records if record.outcome and record.outcome.status == "failed"]
+    if crashed:
+        found.append(warned(f"{count(len(crashed), 'run')} crashed: what they would have shown is not known", crashed))
+    if not planned:
+        found.append(warned("no plan is on record, so whether runs were left out cannot be told"))
+    return gravest(found, otherwise=passed("every planned run is here and ended; divergence counts as an end"))
+
+
+def same_seeds(evidence: Evidence) -> Finding:
+    found = []
+    for task, runs in evidence.by_task.items():
+        every = {run.seed for run in runs}
+        for arm, of_arm in grouped(runs, lambda run: run.arm.name).items():
+            lacking = sorted(every - {run.seed for run in of_arm})
+            if lacking:
+                found.append(failed(f"{arm} on {task} lacks {_seeds(lacking)} that others have", [arm]))
+    return gravest(found, otherwise=passed("every arm has the same seeds"))
+
+
+def enough_seeds(evidence: Evidence) -> Finding:
+    if evidence.question.effect is None:
+        return _enough_for_anything(evidence)
+    if not evidence.made:
+        return not_applicable("the spread over seeds is known after running")
+    found = [finding for cell in evidence.cells for finding in _enough_for_effect(cell, evidence)]
+    size = f"{number(evidence.question.effect * 100)} %"
+    if not found:
+        return not_applicable(f"there is no difference to show {size} of")
+    return gravest(found, otherwise=passed(f"there are seeds enough to show a difference of {size}"))
+
+
+def seeds_needed(effect: float, spread: float) -> int:
+    """How many paired seeds show an effect of this size four times in five.
+
+    The least n ≥ 2 with (t(0.975, n − 1) + t(0.8, n − 1)) · spread / √n ≤ effect, a good approximation of the paired
+    t test's power; MOST_SEEDS + 1 where more are needed than that.
+
+    Args:
+        effect: the mean difference to be shown, above 0.
+        spread: the standard deviation of the paired differences, in the same unit.
+    """
+    # Late: SciPy takes longer to import than the audit takes to run.
+    from scipy.special import stdtrit
+
+    for n in range(2, MOST_SEEDS + 1):
+        reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) + stdtrit(n - 1, POWER))
+        if reach * spread / math.sqrt(n) <= effect:
+            return n
+    return MOST_SEEDS + 1
+
+
+def _enough_for_anything(evidence: Evidence) -> Finding:
+    arms = grouped(evidence.runs, lambda run: f"{run.task.name}/{run.arm.name}")
+    sizes = {name: len({run.seed for run in of_arm}) for name, of_arm in arms.items()}
+    few = [name for name, size in sizes.items() if size < FEW_SEEDS]
+    if few:
+        least = min(sizes.values())
+        advice = f"with {count(least, 'seed')} only large differences are decided; {FEW_SEEDS} are a fair beginning"
+        return warned(f"{advice}, and `effect:` in the spec says how many are enough", few)
+    return passed(f"every arm has at least {FEW_SEEDS} seeds; the spec declares no effect to be shown")
+
+
+def _enough_for_effect(cell: Cell, evidence: Evidence) -> Iterator[Finding]:
+    """One finding for each arm that differs from the baseline; none where the baseline's loss allows no ratio."""
+    effect, baseline = evidence.question.effect, evidence.question.baseline
+    theirs = next((each.final_losses for each in evidence.cells if (each.task, each.arm) == (cell.task, baseline)), {})
+    common = sorted(cell.final_losses.keys() & theirs.keys())
+    scale = estimate([theirs[seed] for seed in common]).mean
+    if effect is None or cell.arm == baseline or not scale > 0:
+        return
+    name, n = f"{cell.arm} on {cell.task}", len(common)
+    if n < 2:
+        yield failed(f"{name} has one seed in common with {baseline}: that has no spread to judge by", [cell.arm])
+        return
+    relative = estimate([(cell.final_losses[seed] - theirs[seed]) / scale for seed in common])
+    spread = relative.standard_error * math.sqrt(n)
+    needed = seeds_needed(effect, spread)
+    said = f"more than {MOST_SEEDS}" if needed > MOST_SEEDS else str(needed)
+    size = f"{number(effect * 100)} % with a paired spread of {number(spread * 100, 2)} %"
+    yield (
+        failed(f"{name} has {count(n, 'seed')} and needs {said} to show {size}", [cell.arm])
+        if n < needed
+        else passed(f"{name} needs {said} seeds to show {size}")
+    )
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listing(seeds)}"

@@ -1,0 +1,86 @@
+"""Grids as they stand in results without tuning: arms named `sgd[lr=0.1]`, `sgd[lr=0.3]`, each point an arm."""
+
+from collections.abc import Mapping, Sequence
+
+from clipbench.budget import Unit
+from clipbench.judging.audit.evidence import Effort, grouped
+from clipbench.judging.cells import Cell
+from clipbench.records import Arm, Run, Value
+
+
+def grids(runs: Sequence[Run], cells: Sequence[Cell] = ()) -> tuple[Effort, ...]:
+    """How many settings each arm of a spec with grids was given; none where no arm is a grid's point.
+
+    Args:
+        runs: planned or made.
+        cells: what came of them, for the place of the best value; none where nothing was run.
+    """
+    if not any(_is_point(run.arm) for run in runs):
+        return ()
+    ends = {(cell.task, cell.arm): _mean_loss(cell) for cell in cells}
+    found = []
+    for task, of_task in grouped(runs, lambda run: run.task.name).items():
+        for name, group in grouped(of_task, lambda run: _family(run.arm)).items():
+            losses = {arm: loss for (where, arm), loss in ends.items() if where == task and loss is not None}
+            found.append(_effort(task, name, group, losses))
+    return tuple(found)
+
+
+def _effort(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, float]) -> Effort:
+    arms = {run.arm.name: run.arm for run in runs}
+    settings = {arm: _settings(described) for arm, described in arms.items()}
+    searched = [
+        option
+        for option in dict.fromkeys(option for values in settings.values() for option in values)
+        if len({str(values.get(option)) for values in settings.values()}) > 1
+    ]
+    spent: dict[Unit, float] = {}
+    for run in runs:
+        spent[run.budget.unit] = spent.get(run.budget.unit, 0.0) + run.budget.amount
+    ended = [arm for arm in arms if arm in losses]
+    best = min(ended, key=lambda arm: losses[arm], default=None)
+    return Effort(
+        task=task,
+        arm=name,
+        trials=len(arms),
+        seeds=tuple(sorted({run.seed for run in runs})),
+        searched=tuple(searched),
+        spent=spent,
+        edges=() if best is None else tuple(option for option in searched if _at_edge(option, best, settings)),
+        declared=False,
+    )
+
+
+def _at_edge(option: str, best: str, settings: Mapping[str, Mapping[str, Value]]) -> bool:
+    """Whether the best value is the least or the greatest one tried; a value that is no number has no neighbours.
+
+    A clip's fraction of 0 is no edge: it clips nothing, and there is nothing beyond it.
+    """
+    values = [values.get(option) for values in settings.values()]
+    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    chosen = settings[best].get(option)
+    if len(numbers) < len(values) or not isinstance(chosen, int | float):
+        return False
+    return chosen == max(numbers) or (chosen == min(numbers) and not (option == _CLIP and chosen == 0.0))
+
+
+_CLIP = "clip"
+
+
+def _settings(arm: Arm) -> dict[str, Value]:
+    return {**arm.optimizer.options, _CLIP: 0.0 if arm.clip is None else arm.clip.amount}
+
+
+def _is_point(arm: Arm) -> bool:
+    return "[" in arm.name and arm.name.endswith("]")
+
+
+def _family(arm: Arm) -> str:
+    """The name that the spec gave to the whole grid."""
+    return arm.name.partition("[")[0] if _is_point(arm) else arm.name
+
+
+def _mean_loss(cell: Cell) -> float | None:
+    """The mean final loss; None where a seed is missing from it, so that a lucky survivor is not the best."""
+    losses = cell.final_losses.values()
+    return sum(losses) / len(losses) if losses and len(losses) == len(cell.runs) else None

@@ -1,0 +1,4 @@
+"""Do the runs bear a claim out? Pure functions from records and claims to answers, by interval and never by name.
+
+`judge` asks each claim; `comparing` and `ranking` find its comparisons; `answers` has the verdicts.
+"""

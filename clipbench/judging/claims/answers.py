@@ -1,0 +1,128 @@
+"""What the runs say of a claim: its comparisons with their intervals, and the verdict that follows from all of them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from clipbench.judging.statistics import paired_difference, paired_ratio
+from clipbench.spec.claims import Claim, Scale
+
+Verdict = Literal["holds", "fails", "undecided", "not measured yet"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where something is compared: in the results of which spec, on which task, on whose trajectory (empty for own
+    paths), between which arms, and at which step where each step counts for itself."""
+
+    spec: str
+    task: str
+    trajectory: str
+    between: str
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One estimate over seeds with its two-sided 95 % interval [low, high], and what it means for the claim.
+
+    `n` seeds; `steps` is the least number of steps behind a seed's value; `used` values or pairs of them entered it and
+    `excluded` could not (a ratio with a value that is not positive, or a run that did not end). `lost` counts the seeds
+    on which the first arm diverged or failed and the second did not.
+    """
+
+    site: Site
+    quantity: str
+    estimate: float
+    low: float
+    high: float
+    n: int
+    steps: int
+    used: int
+    excluded: int
+    lost: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim with its verdict, the reason in words, and every comparison behind it."""
+
+    claim: Claim
+    verdict: Verdict
+    why: str
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def decisive(self) -> Comparison | None:
+        """The comparison that speaks most against the claim: of a claim about all of them the one that counts."""
+        if self.claim.expect is None:
+            return None
+        decided = [each for each in self.comparisons if each.n > 1] or list(self.comparisons)
+        if self.claim.expect == "higher":
+            return min(decided, key=lambda each: (each.verdict != "fails", each.low, each.estimate), default=None)
+        return max(decided, key=lambda each: (each.verdict == "fails", each.high, each.estimate), default=None)
+
+
+@dataclass
+class Tally:
+    """What was found at one site, seed by seed: in the logarithm for a ratio."""
+
+    by_seed: dict[int, list[float]]
+    excluded: int = 0
+    lost: int = 0
+
+    @classmethod
+    def empty(cls) -> "Tally":
+        return cls({})
+
+    def add(self, seed: int, value: float | None) -> None:
+        """None is a value that cannot be used; it is counted."""
+        if value is None or not math.isfinite(value):
+            self.excluded += 1
+        else:
+            self.by_seed.setdefault(seed, []).append(value)
+
+
+def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: Scale) -> Comparison:
+    """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
+    means = {seed: sum(values) / len(values) for seed, values in tally.by_seed.items()}
+    estimate, low, high = _interval(means, scale)
+    verdict = _verdict(low, high, claim=claim)
+    if tally.lost and claim.expect == "lower":
+        verdict, estimate, high = "fails", math.inf, math.inf  # a run that never ends well has no loss that is lower
+    return Comparison(
+        site=site,
+        quantity=quantity,
+        estimate=estimate,
+        low=low,
+        high=high,
+        n=len(means),
+        steps=min(map(len, tally.by_seed.values()), default=0),
+        used=sum(map(len, tally.by_seed.values())),
+        excluded=tally.excluded,
+        lost=tally.lost,
+        verdict=verdict,
+    )
+
+
+def _interval(means: Mapping[int, float], scale: Scale) -> tuple[float, float, float]:
+    nothing = dict.fromkeys(means, 0.0)
+    if scale == "ratio":
+        ratio = paired_ratio(means, nothing)
+        return ratio.ratio, ratio.low, ratio.high
+    difference = paired_difference(means, nothing)
+    return difference.mean, difference.low, difference.high
+
+
+def _verdict(low: float, high: float, *, claim: Claim) -> Verdict:
+    """By where the whole interval lies; NaN, the interval of a single seed, is on neither side.
+
+    An interval that touches the margin from the wrong side fails: no difference at all is not a lower value.
+    """
+    margin = claim.beyond
+    if claim.expect == "higher":
+        return "holds" if low > margin else "fails" if high <= margin else "undecided"
+    return "holds" if high < margin else "fails" if low >= margin else "undecided"

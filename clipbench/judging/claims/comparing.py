@@ -1,0 +1,142 @@
+"""The comparisons of a claim: directions at shared points, or arms along their own paths."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
+from clipbench.judging.claims.selecting import FINAL_LOSS, OF_A_RUN, Measured, fits, fits_against, named, of_run
+from clipbench.judging.metrics import status
+from clipbench.records import OWN, Arm, Question, Record
+from clipbench.spec.claims import Claim, Compare, Scale
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of one spec, in cells, with the question they answer."""
+
+    question: Question
+    cells: tuple[Cell, ...]
+
+
+def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
+    """Every comparison that the runs allow, with the first of the claim's quantities that gives any."""
+    wanted = claim.compare
+    if wanted is None:
+        return []
+    for quantity in (wanted.quantity,) if isinstance(wanted.quantity, str) else wanted.quantity:
+        tallies: dict[Site, Tally] = {}
+        for each in results:
+            at = _shared if wanted.at == "shared" else _own
+            for site, tally in at(wanted, each, quantity=quantity).items():
+                tallies[site] = tally
+        found = [
+            comparison(site, tally, quantity=quantity, claim=claim, scale=wanted.how)
+            for site, tally in tallies.items()
+            if tally.by_seed or tally.excluded or tally.lost
+        ]
+        if found:
+            return found
+    return []
+
+
+def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tally]:
+    """Directions within one run at the same steps: the same weights, gradients and batches."""
+    found: dict[Site, Tally] = {}
+    for cell in results.cells:
+        if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
+            continue
+        for record in cell.records:
+            run = Measured(record)
+            for ours, theirs, between in _pairs(wanted, run.directions):
+                values = run.values(ours, quantity)
+                others = run.values(theirs, wanted.against_quantity or quantity)
+                for step, value in _step_by_step(values, others, wanted.how):
+                    site = Site(results.question.spec, cell.task, cell.arm, between, step if wanted.each_step else None)
+                    found.setdefault(site, Tally.empty()).add(record.run.seed, value)
+    return found
+
+
+def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tally]:
+    """Arms of one task, each on its own path, paired by seed."""
+    found: dict[Site, Tally] = {}
+    for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
+        cells = {cell.arm: cell for cell in results.cells if cell.task == task}
+        for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
+            site = Site(results.question.spec, task, "", between)
+            tally = found.setdefault(site, Tally.empty())
+            others = {record.run.seed: record for record in cells[theirs].records}
+            for record in cells[ours].records:
+                other = others.get(record.run.seed)
+                if other is None or record.outcome is None or other.outcome is None:
+                    continue
+                if status(record) != "finished" and status(other) == "finished":
+                    tally.lost += 1
+                for value in _of_seed(wanted, (record, other), quantity=quantity, target=results.question.target):
+                    tally.add(record.run.seed, value)
+    return found
+
+
+def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str, str]]:
+    """Whose values are compared with whose, by the keys of `arms`, and how that is called.
+
+    Without `against` an arm stands alone, beside itself: another quantity of it, or nothing.
+    """
+    for ours, arm in arms.items():
+        if not fits(arm, wanted.of):
+            continue
+        if wanted.against is None:
+            yield ours, ours, arm.name
+            continue
+        for theirs, other in arms.items():
+            if fits_against(arm, other, wanted=wanted.against):
+                yield ours, theirs, f"{arm.name} against {other.name}"
+
+
+def _of_seed(
+    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, target: float | None
+) -> Iterator[float | None]:
+    """One seed's values: of the runs as a whole, or of each step of what was measured along their own paths."""
+    ours, theirs = pair
+    if quantity in OF_A_RUN:
+        if quantity == FINAL_LOSS:
+            ends = [of_run(record, quantity, target=target) for record in pair]
+        elif target is None:
+            return
+        else:
+            ends = _censored([of_run(record, quantity, target=target) for record in pair], pair)
+        yield None if ends[0] is None or ends[1] is None else _compared(ends[0], ends[1], wanted.how)
+        return
+    first = Measured(ours).values(OWN, quantity)
+    second = Measured(theirs).values(OWN, wanted.against_quantity or quantity)
+    yield from (value for _, value in _step_by_step(first, second, wanted.how))
+
+
+def _step_by_step(
+    ours: Mapping[int, float], theirs: Mapping[int, float], scale: Scale
+) -> Iterator[tuple[int, float | None]]:
+    """Each step at which either was measured; None where the other was not: a probe leaves out what has no value."""
+    for step in sorted(ours.keys() | theirs.keys()) if ours and theirs else ():
+        both = step in ours and step in theirs
+        yield step, _compared(ours[step], theirs[step], scale) if both else None
+
+
+def _censored(steps: Sequence[float | None], records: Sequence[Record]) -> list[float | None]:
+    """A miss counts as the steps the run had: that understates how much slower it is. Two misses say nothing."""
+    if all(each is None or math.isinf(each) for each in steps):
+        return [None, None]
+    return [
+        float(record.outcome.steps) if each is not None and math.isinf(each) and record.outcome else each
+        for each, record in zip(steps, records, strict=True)
+    ]
+
+
+def _compared(ours: float, theirs: float, scale: Scale) -> float | None:
+    """ln of a ratio, a difference, or the value alone; None for a ratio of what is not positive."""
+    if scale == "value":
+        return ours
+    if scale == "difference":
+        return ours - theirs
+    positive = 0 < ours < math.inf and 0 < theirs < math.inf
+    return math.log(ours) - math.log(theirs) if positive else None

@@ -1,0 +1,150 @@
+"""Each claim asked of the runs: what it needs, what there is, and what follows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from clipbench.judging.cells import cells
+from clipbench.judging.claims.answers import Answer, Comparison, Site
+from clipbench.judging.claims.comparing import Results, comparisons
+from clipbench.judging.claims.ranking import rank_comparisons
+from clipbench.judging.claims.selecting import OF_A_RUN
+from clipbench.judging.current import in_force
+from clipbench.judging.words import count, listing, number
+from clipbench.records import Question, Record
+from clipbench.spec.claims import TWIN, Arms, Claim
+
+
+def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Answer]:
+    """What the runs of some specs say of each claim.
+
+    A claim is about every comparison that it describes: it holds where all of them hold, fails where one fails, and is
+    undecided otherwise. Where nothing or too little was measured, it is not measured yet, and never holds.
+
+    Args:
+        claims: in the order of the answers.
+        specs: the runs of each spec with its question; runs of different specs are never compared with each other.
+
+    Raises:
+        UndecidedError: two different runs claim the same task, arm and seed of one spec.
+    """
+    results = []
+    for question, records in specs:
+        found = cells(in_force(records, question), question, target=question.target)
+        results.append(Results(question, tuple(found)))
+    return [_answer(claim, results) for claim in claims]
+
+
+def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
+    if claim.unmeasured is not None:
+        return Answer(claim, "not measured yet", claim.unmeasured)
+    found = comparisons(claim, results) or rank_comparisons(claim, results)
+    if not found:
+        return Answer(claim, "not measured yet", _missing(claim, results))
+    failing = [each for each in found if each.verdict == "fails"]
+    holding = [each for each in found if each.verdict == "holds"]
+    if failing:
+        said = f"fails in {len(failing)} of {count(len(found), 'comparison')}"
+        return Answer(claim, "fails", f"{said}, holds in {len(holding)}", tuple(found))
+    if not any(each.n for each in found):
+        left_out = count(sum(each.excluded for each in found), "value")
+        return Answer(claim, "undecided", f"all of {left_out} had to be left out", tuple(found))
+    if lacking := _uncovered(claim, results) or _lacking(claim, found):
+        return Answer(claim, "not measured yet", lacking, tuple(found))
+    if len(holding) == len(found):
+        return Answer(claim, "holds", f"in {_all(len(found))}", tuple(found))
+    if max(each.n for each in found) < 2:
+        return Answer(claim, "undecided", "one seed has no interval", tuple(found))
+    margin = f"the interval does not lie {'above' if claim.expect == 'higher' else 'below'} {number(claim.beyond)}"
+    why = margin if len(found) == 1 else f"holds in {len(holding)} of {len(found)} comparisons and fails in none"
+    return Answer(claim, "undecided", why, tuple(found))
+
+
+def _all(n: int) -> str:
+    return "the one comparison" if n == 1 else f"all {n} comparisons"
+
+
+def _uncovered(claim: Claim, results: Sequence[Results]) -> str:
+    """Of several arms that a claim names, those that no comparison has: it is about each of them."""
+    if claim.compare is None:
+        return ""
+    for key in ("of", "against", "on"):
+        wanted = getattr(claim.compare, key)
+        for one in wanted if isinstance(wanted, tuple) else ():
+            narrowed = claim.compare.model_copy(update={key: one})
+            if not comparisons(claim.model_copy(update={"compare": narrowed}), results):
+                return f"these runs have no such comparison for {_said(one)}"
+    return ""
+
+
+def _lacking(claim: Claim, found: Sequence[Comparison]) -> str:
+    """What the claim needs more of, with the first shortage; empty where it has all."""
+    needs = claim.needs
+    each_step = claim.compare is not None and claim.compare.each_step
+    steps_of: dict[Site, int] = {}
+    for each in (one for one in found if one.n):
+        place = replace(each.site, step=None)
+        steps_of[place] = steps_of.get(place, 0) + 1 if each_step else each.steps
+    there = {
+        "task": (needs.tasks, len({each.site.task for each in found})),
+        "trajectory": (needs.trajectories, len({each.site.trajectory for each in found})),
+        "step": (needs.steps, min(steps_of.values())),
+        "comparison": (needs.comparisons, len(found)),
+    }
+    plural = {"task": "tasks", "trajectory": "trajectories", "step": "steps", "comparison": "comparisons"}
+    for noun, (needed, has) in there.items():
+        if has < needed:
+            return f"it needs {needed} {plural[noun]}, and here {'is' if has == 1 else 'are'} {has}"
+    return ""
+
+
+def _missing(claim: Claim, results: Sequence[Results]) -> str:
+    """Why there is nothing to compare: the quantity was not measured, or not for what is compared."""
+    measured = {
+        row.quantity
+        for each in results
+        for cell in each.cells
+        for record in cell.records
+        for row in record.measurements
+    }
+    absent = [name for name in _quantities(claim) if name not in measured and name not in OF_A_RUN]
+    if absent:
+        return f"these runs have no {listing(absent)}"
+    if claim.rank is not None:
+        return f"no task has {claim.needs.arms} arms with {claim.rank.by} and {claim.rank.to} of one seed"
+    if claim.compare is None:
+        return ""
+    pair = _said(claim.compare.of)
+    if claim.compare.against is not None:
+        pair += f" and {'its twin' if claim.compare.against == TWIN else _said(claim.compare.against)}"
+    if claim.compare.at == "own":
+        return f"no task has ended runs of {pair}"
+    return f"no run has {pair} at shared points, which takes ghosts"
+
+
+def _quantities(claim: Claim) -> list[str]:
+    """What has to be measured; of alternatives the first."""
+    written: list[str] = []
+    if claim.compare is not None:
+        asked = claim.compare.quantity
+        written = [asked if isinstance(asked, str) else asked[0], claim.compare.against_quantity or ""]
+    if claim.rank is not None:
+        written = [claim.rank.by.removeprefix("-"), (claim.rank.rather_than or "").removeprefix("-")]
+    return list(dict.fromkeys(part.strip() for name in written for part in name.split("/") if part.strip()))
+
+
+def _said(arms: Arms) -> str:
+    """Arms in words: sgd without a clip, adam with a clip (fraction 0.5 of the numerator)."""
+    if isinstance(arms, tuple):
+        return " or ".join(map(_said, arms))
+    if isinstance(arms, str):
+        return arms
+    name = " ".join(part for part in (arms.use, arms.name) if part != "*") or "any arm"
+    if arms.clip is None:
+        return name
+    if isinstance(arms.clip, bool):
+        return f"{name} {'with' if arms.clip else 'without'} a clip"
+    rule = ", ".join(
+        f"{number(value)} of the {arms.clip.of}" if key == "fraction" and arms.clip.of else f"{key} {number(value)}"
+        for key, value in arms.clip.model_dump(exclude_none=True, exclude={"of"}).items()
+    )
+    return f"{name} with a clip of {rule or f'the {arms.clip.of}'}"

@@ -1,0 +1,108 @@
+"""Whether arms stand in the same order by two quantities: Spearman's rank correlation, seed by seed."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import StatisticsError, correlation, median
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
+from clipbench.judging.claims.comparing import Results
+from clipbench.judging.claims.selecting import Measured, fits, named, of_run
+from clipbench.records import OWN
+from clipbench.spec.claims import Claim, Rank
+
+Steps = Mapping[str, tuple[Measured, str]]  # by arm: the run that a step of it was measured on, and its direction there
+
+
+def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
+    """One correlation for each task and trajectory, with its interval over seeds.
+
+    Over the arms that have a direction there and a run of their own with the same seed; of fewer arms than the claim
+    needs nothing is said.
+    """
+    wanted = claim.rank
+    if wanted is None:
+        return []
+    tallies: dict[Site, Tally] = {}
+    called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
+    for each in results:
+        for task in dict.fromkeys(cell.task for cell in each.cells if named(cell.task, wanted.tasks)):
+            cells = [cell for cell in each.cells if cell.task == task]
+            for trajectory, seed, steps in _steps(wanted, cells):
+                ends = _ends(wanted, cells, seed, target=each.question.target)
+                by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
+                table = _table(steps, by, ends)
+                if len(table) >= claim.needs.arms:
+                    site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
+                    tallies.setdefault(site, Tally.empty()).add(seed, _correlation(table))
+    return [comparison(site, tally, quantity=wanted.by, claim=claim, scale="value") for site, tally in tallies.items()]
+
+
+def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Pearson's correlation of the ranks, ties sharing the mean of theirs; None where all of one side are equal."""
+    try:
+        return correlation(_ranks(ours), _ranks(theirs))
+    except StatisticsError:
+        return None
+
+
+def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Steps]]:
+    """Trajectory and seed with the steps of arms there: all at one run's points, or each at its own."""
+    if wanted.at == "own":
+        chosen = [cell for cell in cells if fits(cell.described, wanted.of)]
+        for seed in sorted({record.run.seed for cell in chosen for record in cell.records}):
+            of_seed = ((cell.arm, record) for cell in chosen for record in cell.records if record.run.seed == seed)
+            yield "", seed, {arm: (Measured(record), OWN) for arm, record in of_seed}
+        return
+    for cell in cells:
+        for record in cell.records if fits(cell.described, wanted.on) else ():
+            run = Measured(record)
+            arms = ((direction, arm) for direction, arm in run.directions.items() if fits(arm, wanted.of))
+            yield cell.arm, record.run.seed, {arm.name: (run, direction) for direction, arm in arms}
+
+
+def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, target: float | None) -> dict[str, float]:
+    """How each arm's own run with this seed ended; one that diverged or failed stands behind all others."""
+    found = {}
+    for cell in cells:
+        for record in cell.records:
+            if record.run.seed == seed and record.outcome is not None:
+                end = of_run(record, wanted.to, target=target)
+                broken = record.outcome.status != "finished"
+                if end is not None or broken:
+                    found[cell.arm] = math.inf if end is None else end
+    return found
+
+
+def _table(steps: Steps, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:
+    """A row for each arm that has all of it: the typical values of each quantity, and how its run ended."""
+    rows = []
+    for arm, (run, direction) in steps.items():
+        values = [_typical(run, direction, quantity) for quantity in by]
+        whole = [value for value in values if value is not None]
+        if arm in ends and len(whole) == len(by):
+            rows.append((*whole, ends[arm]))
+    return rows
+
+
+def _correlation(table: Sequence[tuple[float, ...]]) -> float | None:
+    *quantities, ends = zip(*table, strict=True)
+    found = [spearman(values, ends) for values in quantities]
+    if found[0] is None or found[-1] is None:
+        return None
+    return found[0] if len(found) == 1 else found[0] - found[-1]
+
+
+def _typical(run: Measured, direction: str, quantity: str) -> float | None:
+    """The median over steps, which a negative value or a wild one does not spoil; `-x` has its sign turned."""
+    name = quantity.removeprefix("-")
+    values = [value for value in run.values(direction, name).values() if math.isfinite(value)]
+    if not values:
+        return None
+    return -median(values) if quantity.startswith("-") else median(values)
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """1 for the least; equal values share the mean of their ranks."""
+    order = sorted(values)
+    return [order.index(value) + (order.count(value) + 1) / 2 for value in values]

@@ -1,0 +1,95 @@
+"""Which arms, directions and quantities of a run a claim speaks of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from clipbench.judging.metrics import final_loss, steps_to_target
+from clipbench.judging.twins import is_twin
+from clipbench.records import OWN, Arm, ClipSettings, Record
+from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
+
+FINAL_LOSS = "final_loss"
+STEPS_TO_TARGET = "steps_to_target"
+OF_A_RUN = (FINAL_LOSS, STEPS_TO_TARGET)  # they belong to a run as a whole, and to no direction
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run with what was measured along each direction: `along[direction][quantity][step]`."""
+
+    record: Record
+
+    @cached_property
+    def along(self) -> Mapping[str, Mapping[str, Mapping[int, float]]]:
+        found: dict[str, dict[str, dict[int, float]]] = {}
+        for row in self.record.measurements:
+            if row.direction:
+                found.setdefault(row.direction, {}).setdefault(row.quantity, {})[row.step] = row.value
+        return found
+
+    @cached_property
+    def directions(self) -> Mapping[str, Arm]:
+        """The arms whose steps are known at this run's points: its own, and its ghosts under their names."""
+        own = self.record.run.arm
+        return {OWN: own} | {ghost.name: ghost for ghost in self.record.run.measure.ghosts if ghost.name != own.name}
+
+    def values(self, direction: str, quantity: str) -> dict[int, float]:
+        """A quantity along a direction by step; `a / b` is the quotient where both are there."""
+        of_direction = self.along.get(direction, {})
+        above, sign, below = (part.strip() for part in quantity.partition("/"))
+        if not sign:
+            return dict(of_direction.get(above, {}))
+        tops, bottoms = of_direction.get(above, {}), of_direction.get(below, {})
+        return {step: tops[step] / bottoms[step] for step in tops.keys() & bottoms.keys() if bottoms[step] != 0}
+
+
+def fits(arm: Arm, wanted: Arms) -> bool:
+    """Whether an arm is one of those wanted. A name as it stands fits itself, brackets and all."""
+    if isinstance(wanted, tuple):
+        return any(fits(arm, one) for one in wanted)
+    if isinstance(wanted, str):
+        return _like(arm.name, wanted)
+    return _like(arm.name, wanted.name) and _like(arm.optimizer.use, wanted.use) and _clipped(arm.clip, wanted)
+
+
+def fits_against(arm: Arm, other: Arm, *, wanted: Arms | None) -> bool:
+    """Whether `arm` is to be compared with `other`."""
+    if wanted is None or wanted == TWIN:
+        return wanted == TWIN and is_twin(arm, other)
+    return arm.name != other.name and fits(other, wanted)
+
+
+def named(name: str, wanted: Names) -> bool:
+    """Whether a name fits a pattern, or one of several."""
+    return any(_like(name, pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted))
+
+
+def of_run(record: Record, quantity: str, *, target: float | None) -> float | None:
+    """A number of a whole run; None where the run did not finish, or no target says what to reach.
+
+    A target that is missed is infinite.
+    """
+    if record.outcome is None or record.outcome.status != "finished":
+        return None
+    if quantity == FINAL_LOSS:
+        return final_loss(record)
+    return None if target is None else steps_to_target(record, target)
+
+
+def _like(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _clipped(clip: ClipSettings | None, wanted: ArmPattern) -> bool:
+    if wanted.clip is None:
+        return True
+    if isinstance(wanted.clip, bool):
+        return (clip is not None) is wanted.clip
+    return clip is not None and _is(clip, wanted.clip)
+
+
+def _is(clip: ClipSettings, wanted: ClipPattern) -> bool:
+    said = {name: value for name, value in wanted.model_dump().items() if value is not None}
+    return all(getattr(clip, name) == value for name, value in said.items())

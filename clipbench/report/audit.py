@@ -1,0 +1,127 @@
+"""An audit of fairness in any format, and the one line that stands under a table."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from clipbench.judging.audit.findings import Finding, Verdict
+from clipbench.judging.audit.rules import Audit, Rule
+from clipbench.judging.words import listing
+from clipbench.report import latex, markdown
+from clipbench.report.raw import to_json
+
+MARKS: dict[Verdict, str] = {"pass": "+", "warn": "~", "fail": "x", "not applicable": ""}
+_STYLES: dict[Verdict, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
+_HEADINGS = ("", "rule", "verdict", "finding")
+_COLUMNS = ("spec", "rule", "verdict", "finding", "runs", "demand")
+
+
+def summary(audit: Audit) -> str:
+    """The audit in one line: how many rules passed, and the names of those that did not.
+
+    audit: 9 pass, 2 warn, 1 fail: same budget (fail), bracketed and enough seeds (warn)
+    """
+    fails, warns = audit.of("fail"), audit.of("warn")
+    named = [f"{listing(names)} ({verdict})" for names, verdict in ((fails, "fail"), (warns, "warn")) if names]
+    line = f"audit: {len(audit.of('pass'))} pass, {len(warns)} warn, {len(fails)} fail"
+    return f"{line}: {', '.join(named)}" if named else line
+
+
+def as_table(audits: Sequence[Audit], *, explain: bool = False) -> RenderableType:
+    """For the terminal: a table of rules for each spec, and its line beneath; names are never read as markup."""
+    parts: list[RenderableType] = []
+    for audit in audits:
+        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+        for heading in _HEADINGS:
+            table.add_column(heading, overflow="fold", no_wrap=heading != "finding")
+        for rule, finding in audit.findings:
+            style = _STYLES[finding.verdict]
+            cells = (MARKS[finding.verdict], rule.name, finding.verdict, _said(rule, finding, explain=explain))
+            table.add_row(*(Text(cell) for cell in cells), style=style)
+        parts += [Text(audit.spec, style="bold"), table, Text(summary(audit)), Text()]
+    return Group(*parts[:-1])
+
+
+def as_markdown(audits: Sequence[Audit], *, explain: bool = False) -> str:
+    parts = []
+    for audit in audits:
+        rows = [[markdown.escaped(cell) for cell in row] for row in _rows(audit, explain=explain)]
+        table = tabulate(rows, headers=_HEADINGS, tablefmt="pipe", disable_numparse=True)
+        parts += [f"**{markdown.escaped(audit.spec)}**", table, markdown.escaped(summary(audit))]
+    return "\n\n".join(parts)
+
+
+def as_latex(audits: Sequence[Audit], *, explain: bool = False) -> str:
+    parts = []
+    for audit in audits:
+        rows = [[latex.escaped(cell) for cell in row] for row in _rows(audit, explain=explain)]
+        tabular = tabulate(rows, headers=_HEADINGS, tablefmt="latex_raw", disable_numparse=True)
+        tabular = tabular.replace("{llll}", "{lllp{0.5\\textwidth}}")  # sentences are longer than a line
+        caption = latex.escaped(f"{audit.spec}: {summary(audit)}")
+        parts.append(f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}")
+    return "\n\n".join(parts)
+
+
+def as_csv(audits: Sequence[Audit]) -> str:
+    """One line for each rule; several runs at fault are joined by semicolons."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for audit in audits:
+        for rule, finding in audit.findings:
+            runs = ";".join(finding.runs)
+            writer.writerow((audit.spec, rule.name, finding.verdict, finding.what, runs, rule.demand))
+    return stream.getvalue()
+
+
+def as_json(audits: Sequence[Audit]) -> str:
+    """A list of audits, one for each spec, with every run that a rule names."""
+    return to_json(
+        [
+            {
+                "spec": audit.spec,
+                "pass": len(audit.of("pass")),
+                "warn": len(audit.of("warn")),
+                "fail": len(audit.of("fail")),
+                "rules": [
+                    {
+                        "rule": rule.name,
+                        "demand": rule.demand,
+                        "verdict": finding.verdict,
+                        "finding": finding.what,
+                        "runs": finding.runs,
+                    }
+                    for rule, finding in audit.findings
+                ],
+            }
+            for audit in audits
+        ]
+    )
+
+
+def render(audits: Sequence[Audit], fmt: str, *, explain: bool = False) -> RenderableType:
+    """The audits as they are to be printed; CSV and JSON always have the demand of each rule beside its finding."""
+    if fmt == "table":
+        return as_table(audits, explain=explain)
+    if fmt in ("markdown", "latex"):
+        return (as_markdown if fmt == "markdown" else as_latex)(audits, explain=explain)
+    return as_csv(audits) if fmt == "csv" else as_json(audits)
+
+
+def _rows(audit: Audit, *, explain: bool) -> list[tuple[str, ...]]:
+    return [
+        (MARKS[finding.verdict], rule.name, finding.verdict, _said(rule, finding, explain=explain))
+        for rule, finding in audit.findings
+    ]
+
+
+def _said(rule: Rule, finding: Finding, *, explain: bool) -> str:
+    runs = f" [{listing(finding.runs, limit=4)}]" if finding.runs else ""
+    said = f"{finding.what}{runs}"
+    return f"{rule.demand} Found: {said}" if explain else said

@@ -1,0 +1,176 @@
+"""Answers to claims in any format: a row for each claim, and every comparison behind it where it is asked for."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from clipbench.judging.claims.answers import VERDICTS, Answer, Comparison, Verdict
+from clipbench.judging.words import number
+from clipbench.report import latex, markdown
+from clipbench.report.numbers import NONE
+from clipbench.report.raw import to_json
+
+MARKS: dict[Verdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
+LEGEND = (
+    "Of the comparisons of a claim the one that speaks most against it is shown, with its 95 % interval over n seeds; "
+    "each interval is at 95 % by itself. A claim holds where all of its comparisons hold, and fails where one fails."
+)
+_STYLES: dict[Verdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
+_HEADINGS = ("", "claim", "verdict", "what it says", "estimate", "95 % interval", "n")
+_RIGHT = ("estimate", "95 % interval", "n")
+_COLUMNS = (
+    "claim",
+    "verdict",
+    "statement",
+    "why",
+    "spec",
+    "task",
+    "trajectory",
+    "between",
+    "step",
+    "quantity",
+    "scale",
+    "margin",
+    "expect",
+    "estimate",
+    "low",
+    "high",
+    "n",
+    "used",
+    "excluded",
+    "lost",
+    "comparison",
+)
+
+
+def tally(answers: Sequence[Answer]) -> str:
+    """The answers in one line: 3 hold, 1 fails, 2 undecided, 9 not measured yet."""
+    counts = {verdict: sum(answer.verdict == verdict for answer in answers) for verdict in VERDICTS}
+    words = {"holds": "hold" if counts["holds"] != 1 else "holds", "fails": "fail" if counts["fails"] != 1 else "fails"}
+    return ", ".join(f"{n} {words.get(verdict, verdict)}" for verdict, n in counts.items())
+
+
+def render(answers: Sequence[Answer], fmt: str, *, each: bool = False) -> RenderableType:
+    """The answers as they are to be printed; with `each`, a row for every comparison. CSV and JSON always have all."""
+    if fmt == "csv":
+        return _as_csv(answers)
+    if fmt == "json":
+        return to_json([_described(answer) for answer in answers])
+    rows = [row for answer in answers for row in _rows(answer, each=each)]
+    if fmt == "table":
+        return _as_table(answers, rows)
+    escaped = markdown.escaped if fmt == "markdown" else latex.escaped
+    cells = [[escaped(cell) for cell in row] for _, row in rows]
+    right = ["right" if heading in _RIGHT else "left" for heading in _HEADINGS]
+    if fmt == "markdown":
+        table = tabulate(cells, headers=_HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=right)
+        return "\n\n".join((table, escaped(LEGEND), escaped(f"{tally(answers)}.")))
+    headings = [escaped(heading) for heading in _HEADINGS]
+    tabular = tabulate(cells, headers=headings, tablefmt="latex_raw", disable_numparse=True, colalign=right)
+    tabular = tabular.replace("{llllrrr}", "{lllp{0.4\\textwidth}rrr}")  # sentences are longer than a line
+    caption = escaped(f"{tally(answers)}. {LEGEND}")
+    return f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}"
+
+
+def _as_table(answers: Sequence[Answer], rows: Sequence[tuple[Verdict, tuple[str, ...]]]) -> RenderableType:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+        show_edge=False,
+        caption=Text(f"{LEGEND}\n\n{tally(answers)}"),
+        caption_justify="left",
+    )
+    for heading in _HEADINGS:
+        folded = heading in ("what it says", "claim")
+        table.add_column(heading, justify="right" if heading in _RIGHT else "left", no_wrap=not folded, overflow="fold")
+    for verdict, row in rows:
+        table.add_row(*map(Text, row), style=_STYLES[verdict])
+    return table
+
+
+def _rows(answer: Answer, *, each: bool) -> list[tuple[Verdict, tuple[str, ...]]]:
+    """One row for a claim and, if asked for, one beneath it for each comparison."""
+    shown = answer.decisive
+    said = f"{answer.claim.statement} {answer.why[0].upper()}{answer.why[1:]}."
+    if shown is not None and not (each and len(answer.comparisons) > 1):
+        said += f" Shown: {_where(shown)}."
+    head = (MARKS[answer.verdict], answer.claim.name, answer.verdict, said, *_numbers(answer, shown))
+    rows: list[tuple[Verdict, tuple[str, ...]]] = [(answer.verdict, head)]
+    if each and len(answer.comparisons) > 1:
+        for one in answer.comparisons:
+            row = (MARKS[one.verdict], "", one.verdict, _where(one), *_numbers(answer, one))
+            rows.append((one.verdict, row))
+    return rows
+
+
+def _where(one: Comparison) -> str:
+    site = one.site
+    path = f" on the trajectory of {site.trajectory}" if site.trajectory else ""
+    step = "" if site.step is None else f", step {site.step}"
+    lost = f", {one.lost} lost" if one.lost else ""
+    excluded = f" ({one.excluded} of {one.used + one.excluded} left out{lost})" if one.excluded else ""
+    return f"{one.quantity}: {site.between}, {site.task} of {site.spec}{path}{step}{excluded}"
+
+
+def _numbers(answer: Answer, one: Comparison | None) -> tuple[str, str, str]:
+    if one is None:
+        return NONE, NONE, NONE
+    times = "×" if answer.claim.compare is not None and answer.claim.compare.how == "ratio" else ""
+    interval = NONE if math.isnan(one.low) else f"{number(one.low)} to {number(one.high)}"
+    estimate = NONE if math.isnan(one.estimate) else f"{number(one.estimate)}{times}"
+    return estimate, interval, str(one.n)
+
+
+def _as_csv(answers: Sequence[Answer]) -> str:
+    """One line for each comparison; a claim without any has one line all the same."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for answer in answers:
+        claim = {name: value for name, value in _described(answer).items() if name in _COLUMNS}
+        for one in answer.comparisons or (None,):
+            writer.writerow(claim if one is None else claim | _flat(one))
+    return stream.getvalue()
+
+
+def _described(answer: Answer) -> dict[str, object]:
+    claim = answer.claim
+    return {
+        "claim": claim.name,
+        "statement": claim.statement,
+        "verdict": answer.verdict,
+        "why": answer.why,
+        "expect": claim.expect,
+        "margin": None if claim.expect is None else claim.beyond,
+        "scale": claim.compare.how if claim.compare else "value" if claim.rank else None,
+        "comparisons": [_flat(one) for one in answer.comparisons],
+    }
+
+
+def _flat(one: Comparison) -> dict[str, object]:
+    """A comparison under the names of the CSV; `comparison` is its own verdict."""
+    site = one.site
+    return {
+        "spec": site.spec,
+        "task": site.task,
+        "trajectory": site.trajectory,
+        "between": site.between,
+        "step": site.step,
+        "quantity": one.quantity,
+        "estimate": one.estimate,
+        "low": one.low,
+        "high": one.high,
+        "n": one.n,
+        "used": one.used,
+        "excluded": one.excluded,
+        "lost": one.lost,
+        "comparison": one.verdict,
+    }

@@ -1,0 +1,122 @@
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judging.claims.measured import asked, claim, haunted, measured
+from judging.made import record, run
+from scipy.stats import spearmanr
+
+from clipbench.judging.claims.ranking import spearman
+from clipbench.records import COSINE, OWN, Record
+from clipbench.spec.claims import Claim
+
+NAMES = ("sgd", "adam", "lion", "signsgd")
+
+
+def ranked(**changes: Any) -> Claim:
+    rank = {"by": "directional_sharpness", **changes}
+    return claim(compare=None, rank=rank, needs={"arms": 4})
+
+
+def race(losses: Sequence[Sequence[float]], sharpness: Sequence[float] = (4.0, 2.0, 1.0, 0.5)) -> list[Record]:
+    """By seed the arms' final losses; sharpness along each at the points of SGD's run."""
+    arms = [run(name).arm for name in NAMES]
+    records = []
+    for seed, of_seed in enumerate(losses):
+        own = haunted(
+            {
+                OWN: [sharpness[0]] * 3,
+                **{name: [value] * 3 for name, value in zip(NAMES[1:], sharpness[1:], strict=True)},
+            },
+            seed=seed,
+            ghosts=arms[1:],
+        )
+        records.append(replace(own, measurements=own.measurements + record(own.run, {200: of_seed[0]}).measurements))
+        records += [
+            record(run(name, seed=seed), [5.0, loss]) for name, loss in zip(NAMES[1:], of_seed[1:], strict=True)
+        ]
+    return records
+
+
+def test_the_same_order_is_a_correlation_of_one() -> None:
+    answer = asked(ranked(), race([[4.0, 3.0, 2.0, 1.0]] * 3))
+    [found] = answer.comparisons
+    assert (answer.verdict, found.estimate, found.n) == ("holds", pytest.approx(1.0), 3)
+    assert found.site.between == "directional_sharpness, and final_loss"
+    assert asked(ranked(), race([[1.0, 2.0, 3.0, 4.0]] * 3)).verdict == "fails"
+
+
+def test_the_interval_is_over_seeds() -> None:
+    """Correlations 1 and 0.8: 0.9 ± 12.706 · 0.1."""
+    [found] = asked(ranked(), race([[4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 1.0, 2.0]])).comparisons
+    assert found.estimate == pytest.approx(0.9)
+    assert found.low == pytest.approx(0.9 - 12.7062 * 0.1, rel=1e-4)
+
+
+def test_a_diverged_arm_stands_behind_all_others() -> None:
+    records = race([[4.0, 3.0, 2.0, 1.0]] * 2)
+    broken = [
+        replace(each, outcome=replace(each.outcome, status="diverged"))
+        if each.run.arm.name == "sgd" and each.outcome
+        else each
+        for each in race([[0.1, 3.0, 2.0, 1.0]] * 2)
+    ]
+    assert asked(ranked(), broken).comparisons[0].estimate == asked(ranked(), records).comparisons[0].estimate
+
+
+def test_too_few_arms_have_no_order() -> None:
+    records = [each for each in race([[4.0, 3.0, 2.0, 1.0]] * 3) if each.run.arm.name != "lion"]
+    answer = asked(ranked(), records)
+    assert answer.verdict == "not measured yet"
+    assert answer.why == "no task has 4 arms with directional_sharpness and final_loss of one seed"
+
+
+def test_all_equal_is_no_order_and_is_counted() -> None:
+    [found] = asked(ranked(), race([[1.0] * 4, [1.0] * 4])).comparisons
+    assert (found.excluded, found.n) == (2, 0)
+
+
+def test_one_quantity_may_foretell_better_than_another() -> None:
+    """Sharpness has the order of the losses, −cosine the opposite: 1 − (−1)."""
+    records = [
+        measured(each, {OWN: [0.4], "adam": [0.3], "lion": [0.2], "signsgd": [0.1]}, COSINE)
+        if each.run.arm.name == "sgd"
+        else each
+        for each in race([[4.0, 3.0, 2.0, 1.0]] * 3)
+    ]
+    [found] = asked(ranked(rather_than="-cosine"), records).comparisons
+    assert found.estimate == pytest.approx(2.0)
+    assert asked(ranked(rather_than="cosine"), records).comparisons[0].estimate == pytest.approx(0.0)
+    assert asked(ranked(rather_than="slope"), records).why == "these runs have no slope"
+
+
+def test_arms_may_be_ranked_along_their_own_paths() -> None:
+    records = [
+        measured(record(run(name, seed=seed), [5.0, 4.0 - place]), {OWN: [8.0 - place, math.nan, 8.0 - place]})
+        for seed in range(3)
+        for place, name in enumerate(NAMES)
+    ]
+    answer = asked(ranked(at="own"), records)
+    assert (answer.verdict, answer.comparisons[0].site.trajectory) == ("holds", "")
+
+
+def test_steps_to_a_target_are_ranked_with_misses_last() -> None:
+    records = race([[4.0, 1.0, 1.0, 1.0]] * 3)
+    assert asked(ranked(to="steps_to_target"), records).verdict == "not measured yet"
+    [found] = asked(ranked(to="steps_to_target"), records, target=2.0).comparisons
+    missed = 200.0  # SGD never gets there; the others do at step 50
+    expected = spearmanr([4.0, 2.0, 1.0, 0.5], [missed, 50.0, 50.0, 50.0]).statistic
+    assert found.estimate == pytest.approx(expected)
+
+
+NUMBERS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=9)
+
+
+@given(pairs=NUMBERS.filter(lambda pairs: all(len(set(side)) > 1 for side in zip(*pairs, strict=True))))
+def test_the_rank_correlation_is_scipys(pairs: list[tuple[int, int]]) -> None:
+    ours, theirs = zip(*pairs, strict=True)
+    assert spearman(ours, theirs) == pytest.approx(spearmanr(ours, theirs).statistic)

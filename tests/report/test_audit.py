@@ -1,0 +1,73 @@
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from judging.audit.unfair import asked, fair, last
+from report.test_render import drawn
+
+from clipbench.budget import Budget
+from clipbench.judging.audit.rules import RULES, Audit, audit
+from clipbench.report.audit import render, summary
+
+
+@pytest.fixture(scope="module")
+def unfair() -> Audit:
+    """One fault (the budget) and two warnings (no trials, few seeds), under a name that looks like markup."""
+    records = last(fair(3), budget=Budget(100, "steps"))
+    return audit(records, replace(asked(records), spec="a_b [bold]"))
+
+
+def test_the_one_line_counts_the_verdicts_and_names_the_rules(unfair: Audit) -> None:
+    said = "same budget (fail), choice on record and enough seeds (warn)"
+    assert summary(unfair) == f"audit: 9 pass, 2 warn, 1 fail: {said}"
+
+
+def test_an_audit_without_fault_has_no_names_after_its_counts() -> None:
+    of = Audit("x", ())
+    assert summary(of) == "audit: 0 pass, 0 warn, 0 fail"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_shows_every_rule_with_its_finding_whatever_its_width(unfair: Audit, width: int) -> None:
+    text = drawn(render([unfair], "table"), width)
+    assert "a_b [bold]" in text
+    assert all(rule.name in text for rule in RULES)
+    assert summary(unfair) in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_demands_are_said_where_they_are_asked_for(unfair: Audit) -> None:
+    demand = "All runs on a task may use the same budget."
+    assert demand not in str(render([unfair], "markdown"))
+    assert f"{demand} Found: the budget of code_lm" in str(render([unfair], "markdown", explain=True))
+
+
+def test_markdown_is_a_table_with_the_line_beneath(unfair: Audit) -> None:
+    text = str(render([unfair], "markdown"))
+    assert text.startswith("**a_b \\[bold\\]**")
+    assert "| x  | same budget" in text
+    assert text.endswith(summary(unfair))
+
+
+def test_latex_escapes_what_it_would_read_as_its_own(unfair: Audit) -> None:
+    text = str(render([unfair], "latex"))
+    assert "p{0.5\\textwidth}" in text
+    assert "code\\_lm" in text
+    assert "code_lm" not in text
+
+
+def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
+    rows = list(csv.DictReader(io.StringIO(str(render([unfair], "csv")))))
+    assert [row["rule"] for row in rows] == [rule.name for rule in RULES]
+    [budget] = [row for row in rows if row["rule"] == "same budget"]
+    assert (budget["verdict"], budget["runs"], budget["spec"]) == ("fail", "code_lm/adam/seed 2", "a_b [bold]")
+    assert budget["demand"] == "All runs on a task may use the same budget."
+
+
+def test_json_has_a_list_of_audits_with_their_counts(unfair: Audit) -> None:
+    one, two = json.loads(str(render([unfair, unfair], "json")))
+    assert one == two
+    assert (one["spec"], one["pass"], one["warn"], one["fail"]) == ("a_b [bold]", 9, 2, 1)
+    assert [rule["rule"] for rule in one["rules"]] == [rule.name for rule in RULES]

@@ -1,0 +1,108 @@
+import csv
+import io
+import json
+
+import pytest
+from judging.claims.measured import answered, claim, haunted
+from report.test_render import drawn
+
+from clipbench.judging.claims.answers import Answer
+from clipbench.judging.claims.judge import judge
+from clipbench.records import OWN, Record
+from clipbench.report.claims import LEGEND, render, tally
+
+FORMATS = ("table", "markdown", "latex", "csv", "json")
+
+
+@pytest.fixture(scope="module")
+def answers() -> list[Answer]:
+    """One of each verdict; the two that are decided have a comparison at each of two steps."""
+    records: list[Record] = [
+        haunted({OWN: [4.0 + seed / 10, 2.0 + seed / 10], "adam": [1.0, 1.0]}, seed=seed) for seed in range(3)
+    ]
+    step = {"quantity": "directional_sharpness", "of": "sgd", "against": "adam", "each_step": True}
+    claims = [
+        claim(name="A", compare=step),
+        claim(name="B", compare=step, expect="lower", statement="[bold] & a_b is lower."),
+        claim(name="C", margin=2.5, statement="It lies between."),
+        claim(name="D", compare=None, expect=None, unmeasured="it takes interventions"),
+    ]
+    return judge(claims, [(answered(), records)])
+
+
+def test_the_answers_are_counted_in_one_line(answers: list[Answer]) -> None:
+    assert [answer.verdict for answer in answers] == ["holds", "fails", "holds", "not measured yet"]
+    assert tally(answers) == "2 hold, 1 fails, 0 undecided, 1 not measured yet"
+    assert tally(answers[:1]) == "1 holds, 0 fail, 0 undecided, 0 not measured yet"
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_every_format_has_every_claim_with_its_verdict(answers: list[Answer], fmt: str) -> None:
+    text = drawn(render(answers, fmt)) if fmt == "table" else str(render(answers, fmt))
+    assert all(word in text for word in ("holds", "fails", "not measured yet", "akes interventions"))
+
+
+def test_a_row_shows_the_comparison_that_counts_most_against_the_claim(answers: list[Answer]) -> None:
+    text = str(render(answers[:1], "markdown"))
+    assert (
+        "Shown: directional_sharpness: sgd against adam, code_lm of quickstart on the trajectory of sgd, step 100."
+        in text
+    )
+    assert "2.1×" in text  # (2.0 · 2.1 · 2.2)^(1/3) = 2.098, and not the 4.1 of the first step
+    assert LEGEND.split(";")[0] in text
+
+
+def test_every_comparison_is_shown_where_it_is_asked_for(answers: list[Answer]) -> None:
+    whole = drawn(render(answers, "table", each=True))
+    assert all(f"step {step}" in whole for step in (50, 100))
+    assert "step 50" not in drawn(render(answers[:1], "table"))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_keeps_its_width_and_reads_no_markup(answers: list[Answer], width: int) -> None:
+    text = drawn(render(answers, "table"), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "[bold]" in text
+
+
+def test_markdown_and_latex_escape_what_they_would_read_as_their_own(answers: list[Answer]) -> None:
+    assert "\\[bold\\]" in str(render(answers, "markdown"))
+    text = str(render(answers, "latex"))
+    assert "[bold] \\& a\\_b" in text
+    assert "p{0.4\\textwidth}" in text
+    assert "95 \\% interval" in text
+
+
+def test_csv_has_a_line_for_every_comparison_and_one_for_a_claim_without_any(answers: list[Answer]) -> None:
+    rows = list(csv.DictReader(io.StringIO(str(render(answers, "csv")))))
+    assert [(row["claim"], row["step"]) for row in rows] == [
+        ("A", "50"),
+        ("A", "100"),
+        ("B", "50"),
+        ("B", "100"),
+        ("C", ""),
+        ("D", ""),
+    ]
+    assert float(rows[0]["estimate"]) == pytest.approx((4.0 * 4.1 * 4.2) ** (1 / 3))
+    assert (rows[0]["n"], rows[0]["used"], rows[0]["comparison"], rows[2]["comparison"]) == ("3", "3", "holds", "fails")
+    assert (rows[-1]["estimate"], rows[-1]["why"]) == ("", "it takes interventions")
+
+
+def test_json_has_the_same_numbers(answers: list[Answer]) -> None:
+    first, *_, last = json.loads(str(render(answers, "json")))
+    assert (first["claim"], first["verdict"], first["margin"], first["scale"]) == ("A", "holds", 1.0, "ratio")
+    assert first["comparisons"][0]["estimate"] == pytest.approx((4.0 * 4.1 * 4.2) ** (1 / 3))
+    assert (last["verdict"], last["margin"], last["comparisons"]) == ("not measured yet", None, [])
+
+
+def test_a_single_seed_has_no_interval_to_show() -> None:
+    of = judge([claim()], [(answered(), [haunted({OWN: [4.0], "adam": [1.0]})])])
+    text = str(render(of, "markdown"))
+    assert "4×" in text
+    assert "nan" not in text
+    assert "one seed has no interval" in text.lower()
+
+
+def test_what_was_left_out_is_said() -> None:
+    records = [haunted({OWN: [4.0 + seed, -1.0], "adam": [1.0, 1.0]}, seed=seed) for seed in range(3)]
+    assert "(3 of 6 left out)" in str(render(judge([claim()], [(answered(), records)]), "markdown"))
