@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from clipbench import __version__, console
-from clipbench.cli import check, compare, run, show
+from clipbench.cli import check, compare, doctor, init, run, show
 from clipbench.errors import INTERRUPTED, ClipbenchError
 
 EPILOG = (
@@ -46,11 +46,13 @@ def _version(
         raise typer.Exit
 
 
+app.command()(init.init)
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(run.validate)
 app.command()(compare.compare)
 app.command()(check.check)
+app.command()(doctor.doctor)
 app.command()(show.show)
 app.command("list")(show.list_)
 app.command()(show.schema)
