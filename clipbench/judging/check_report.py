@@ -11,7 +11,6 @@ from clipbench.judging.words import count
 
 GRAVITY: tuple[Verdict, ...] = get_args(Verdict)
 Place = tuple[str, str, str]
-_DECISIONS = ("regressed", "changed", "ok")
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,18 @@ class GateReport:
 
     @property
     def undecided(self) -> tuple[Place, ...]:
-        """The arms on both sides of which neither weights nor loss say anything, and none of whose seeds broke."""
+        """The arms on both sides that neither weights nor loss decide, and none of whose seeds broke.
+
+        That bits have changed does not say whether the loss has.
+        """
         shared = dict.fromkeys(row.place for row in self.rows if not (row.metric == "arm" and _one_sided(row)))
         return tuple(place for place in shared if not any(self._decisions(place)))
 
     def _decisions(self, place: Place) -> Iterator[GateRow]:
         for row in self.rows:
-            learned = row.metric in ("weights", "loss") and row.verdict in _DECISIONS
-            if row.place == place and (learned or (row.metric == "outcome" and row.verdict == "regressed")):
+            passed = row.metric in ("weights", "loss") and row.verdict == "ok"
+            regressed = row.metric in ("outcome", "loss") and row.verdict == "regressed"
+            if row.place == place and (passed or regressed):
                 yield row
 
     @property
