@@ -21,6 +21,8 @@ READING = (
     ["plan", "good.yaml"],
     ["compare", "results/good"],
     ["compare", "results/good", "--format", "json"],
+    ["check", "results/good", "--baseline", "results/good"],
+    ["init", "started"],
     ["show", "results/good/quadratic/sgd"],
     ["list", "tasks"],
     ["list", "runs"],
@@ -28,7 +30,7 @@ READING = (
     ["run", "good.yaml"],
 )
 FORMATS = ("table", "markdown", "latex", "csv", "json")
-COMMANDS = ("run", "plan", "validate", "compare", "show", "list", "schema")
+COMMANDS = ("init", "run", "plan", "validate", "compare", "check", "doctor", "show", "list", "schema")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import sys
 def test_judging_and_report_load_neither_torch_nor_scipy() -> None:
     program = """
 import sys
-import clipbench.judging.compare
+import clipbench.judging.check, clipbench.judging.compare, clipbench.judging.noise
+import clipbench.report.check, clipbench.report.junit
 import clipbench.report.listing, clipbench.report.progress, clipbench.report.readme
 import clipbench.report.render, clipbench.report.show
 print([name for name in ("torch", "scipy", "numpy") if name in sys.modules])
