@@ -26,7 +26,7 @@ def main() -> None:
         found = np.array([_covered(random, tail, n) for _ in range(draws)]).mean(axis=0)
         rows.append((tail, n, *(f"{share:.2%}" for share in found)))
     headings = ("noise", "seeds", "paired 95 % interval", "95 % bound below", "95 % bound above")
-    sys.stdout.write(f"How often the truth lies inside, of {draws} draws; a third decimal is noise\n")
+    sys.stdout.write(f"How often the truth lies inside, of {draws} draws; a third decimal is noise\n\n")
     sys.stdout.write(f"{tabulate(rows, headers=headings)}\n")
 
 

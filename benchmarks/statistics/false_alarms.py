@@ -37,7 +37,7 @@ def main() -> None:
         percents = [f"{share:.2%}" for share in (shares[0], shares[1], worst, shares[2], shares[3])]
         rows.append((tail, "shared" if shared else "not shared", *percents))
     headings = ("noise", "seeds", "gate", "gate, tolerance 0", "its upper limit", "mean > 2 %", "t-tests at 5 %")
-    sys.stdout.write(f"Suites with a false alarm, of {suites}; {3 * ARMS} rows, {SEEDS} seeds, nothing changed\n")
+    sys.stdout.write(f"Suites with a false alarm, of {suites}; {3 * ARMS} rows, {SEEDS} seeds, nothing changed\n\n")
     sys.stdout.write(f"{tabulate(rows, headers=headings)}\n")
 
 

@@ -60,6 +60,7 @@ def check(
         _tell(report, fmt, junit)
         if report.exit_code != DONE:
             raise typer.Exit(report.exit_code)
+        console.say(f"next: {console.command('compare', results)}")
     if save_baseline is not None:
         _save(ours, save_baseline)
 
@@ -127,6 +128,8 @@ def _save(suite: Suite, path: Path) -> None:
         raise ClipbenchError("there is a file already, and nothing is overwritten", where=str(path), remedy=remedy)
     _write(path, content.decode() + "\n")
     console.put(str(path))
+    for caveat in suite.caveats:
+        console.say(f"caveat: {caveat}")
     console.say(f"kept {counted(suite)}")
     console.say(f"next: {console.command('check', 'RESULTS', '--baseline', path)}")
 

@@ -27,7 +27,8 @@ def check(candidate: Suite, baseline: Suite, rules: Rules) -> GateReport:
     rows: list[GateRow] = []
     drafts: list[Readings] = []
     said = [*(f"In the baseline: {caveat}" for caveat in baseline.caveats), *candidate.caveats]
-    for place in dict.fromkeys((*theirs, *ours)):
+    order = {place: number for number, place in enumerate(dict.fromkeys((*theirs, *ours)))}
+    for place in order:
         if place not in ours or place not in theirs:
             rows.append(_one_sided(ours.get(place) or theirs[place], here=place in ours))
             continue
@@ -40,8 +41,7 @@ def check(candidate: Suite, baseline: Suite, rules: Rules) -> GateReport:
         for found in readings(arm):
             drafts.append(found) if isinstance(found, Readings) else rows.append(found)
     rows += _judged(drafts, rules)
-    places = list(dict.fromkeys((*theirs, *ours)))
-    rows.sort(key=lambda row: (GRAVITY.index(row.verdict), places.index(row.place)))
+    rows.sort(key=lambda row: (GRAVITY.index(row.verdict), order[row.place]))
     return GateReport(tuple(rows), tuple(dict.fromkeys(said)), rules)
 
 
@@ -85,12 +85,16 @@ def _tested(row: GateRow, of: Readings, found: Shift, *, level: float) -> GateRo
     said = f"{said}, {_percent(row.high, of)} at most"
     if row.high < tolerance and not of.reservation:
         return replace(row, verdict="ok", detail=said)
+    if of.reservation:
+        return replace(row, detail=f"{said}: {of.reservation}")
     needed = seeds_needed(found, tolerance, level=level)
-    why = of.reservation or f"{count(needed, 'seed') if needed else 'more than 1000 seeds'} might decide"
-    return replace(row, detail=f"{said}: {why}", seeds_needed=needed)
+    many = count(needed, "seed") if needed else "more than 1000 seeds"
+    return replace(row, detail=f"{said}: {many} might decide", seeds_needed=needed)
 
 
 def _percent(change: float, of: Readings) -> str:
-    """A logarithm of a ratio as the percentage it is; a share stays one."""
-    share = change if of.scale else math.expm1(min(change, 700.0))  # beyond, floats end
-    return f"{share * 100:+.2g} %"
+    """A share, or the logarithm of a ratio as the percentage it is: +5 %, and from twice as much on ×2."""
+    if of.scale:
+        return f"{change * 100:+.2g} %"
+    share = math.expm1(min(change, 700.0))  # beyond, floats end
+    return f"{share * 100:+.2g} %" if share < 0.995 else f"×{share + 1:.2g}"

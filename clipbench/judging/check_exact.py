@@ -12,23 +12,19 @@ def outcome(arm: Matched) -> GateRow:
     """How the runs ended: a seed that the baseline finished must finish here, with a loss that is a number."""
     if not arm.pairs:
         return arm.row("outcome", "inconclusive", no_common_seed(arm))
+    n = len(arm.pairs)
     broken = [_ending(ours) for theirs, ours in arm.pairs if theirs.sound and _broke(ours)]
     if broken:
-        return arm.row(
-            "outcome", "regressed", f"the baseline finished, here {listing(broken, 4)}", seeds=len(arm.pairs)
-        )
+        return arm.row("outcome", "regressed", f"the baseline finished, here {listing(broken, 4)}", seeds=n)
     waiting = [ours.seed for _, ours in arm.pairs if ours.status == "unfinished"]
     crashed = [ours.seed for _, ours in arm.pairs if ours.status == "failed"]
     if waiting or crashed:
-        said = [
-            f"{seeds_named(seeds)} {what}" for seeds, what in ((waiting, "not ended"), (crashed, "failed")) if seeds
-        ]
-        return arm.row("outcome", "inconclusive", "; ".join(said), seeds=len(arm.pairs))
-    left = [ours.seed for theirs, ours in arm.pairs if not ours.sound]
-    detail = (
-        f"{seeds_named(left)} diverged, as in the baseline" if left else f"{count(len(arm.pairs), 'seed')} finished"
-    )
-    return arm.row("outcome", "ok", detail, seeds=len(arm.pairs))
+        open_ones = ((waiting, "not ended"), (crashed, "failed"))
+        said = "; ".join(f"{seeds_named(seeds)} {what}" for seeds, what in open_ones if seeds)
+        return arm.row("outcome", "inconclusive", said, seeds=n)
+    left = [ours.seed for _, ours in arm.pairs if not ours.sound]
+    said = f"{seeds_named(left)} diverged, as in the baseline" if left else f"{count(n, 'seed')} finished"
+    return arm.row("outcome", "ok", said, seeds=n)
 
 
 def weights(arm: Matched) -> GateRow | None:
@@ -36,24 +32,17 @@ def weights(arm: Matched) -> GateRow | None:
 
     None where bits need not agree: another numerical set-up, another description, or no weights on record.
     """
-    alike = [
-        (theirs, ours)
-        for theirs, ours in arm.pairs
-        if theirs.status == ours.status
-        and theirs.weights
-        and ours.weights
-        and same_id(theirs.numerics_id, ours.numerics_id)
-    ]
+    pairs = [(theirs, ours) for theirs, ours in arm.pairs if theirs.status == ours.status and theirs.weights]
+    alike = pairs and all(same_id(theirs.numerics_id, ours.numerics_id) and ours.weights for theirs, ours in pairs)
     if not alike or arm.baseline.described != arm.candidate.described:
         return None
-    differ = [ours.seed for theirs, ours in alike if theirs.weights != ours.weights]
+    differ = sum(theirs.weights != ours.weights for theirs, ours in pairs)
     if not differ:
-        return arm.row("weights", "ok", f"the same bits on {count(len(alike), 'seed')}", seeds=len(alike))
-    code = (
-        "its code changed" if arm.baseline.code != arm.candidate.code else "its code did not, something beneath it did"
-    )
-    detail = f"other bits on {len(differ)} of {count(len(alike), 'seed')}, though the spec says the same of it: {code}"
-    return arm.row("weights", "changed", detail, seeds=len(alike))
+        return arm.row("weights", "ok", f"the same bits on {count(len(pairs), 'seed')}", seeds=len(pairs))
+    same_code = arm.baseline.code == arm.candidate.code
+    why = "its code did not change, something beneath it did" if same_code else "its code changed"
+    detail = f"other bits on {differ} of {count(len(pairs), 'seed')}, though the spec says the same of it: {why}"
+    return arm.row("weights", "changed", detail, seeds=len(pairs))
 
 
 def state(arm: Matched) -> GateRow | None:

@@ -43,8 +43,8 @@ def readings(arm: Matched) -> Iterator[Readings | GateRow]:
 
 
 def _loss(arm: Matched) -> Readings | GateRow:
-    if arm.pairs and all(theirs.status == ours.status == "diverged" for theirs, ours in arm.pairs):
-        return arm.row("loss", "ok", "diverges on every seed, as in the baseline", seeds=len(arm.pairs))
+    if arm.pairs and all(theirs.status == "diverged" and _ended(ours) for theirs, ours in arm.pairs):
+        return arm.row("loss", "ok", "the baseline diverged on every seed, and cannot be fallen short of")
     if not arm.sound:
         return arm.row("loss", "inconclusive", "no seed that both sides finished" if arm.pairs else no_common_seed(arm))
     values = [(theirs.final_loss, ours.final_loss) for theirs, ours in arm.sound]
@@ -124,6 +124,10 @@ def _read(
     same_bits = all(theirs.weights == ours.weights != "" for theirs, ours in pairs)
     identical = same_bits and not any(values)
     return Readings(*arm.candidate.place, metric, tuple(values), identical=identical, **more)
+
+
+def _ended(run: SeedResult) -> bool:
+    return run.sound or run.status == "diverged"
 
 
 def _at_least(run: SeedResult, every: int) -> float:

@@ -1,7 +1,6 @@
 """What the gate says: one row per task, arm and metric, what to beware of, and which exit code that makes."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -19,8 +18,8 @@ class GateRow:
 
     `change` is how much worse (above 0) the candidate is: the mean of ln(candidate / baseline), or a share of what the
     detail names. `low` and `high` are its one-sided bounds, `low` at the corrected level; NaN where a metric has no
-    statistics. `seeds` counts the pairs. `seeds_needed` is
-    how many would decide a row that is inconclusive, None where that is not known or beyond reason.
+    statistics. `seeds` counts the pairs. `seeds_needed` is how many might decide a row that is inconclusive, None where
+    that is not known or beyond reason.
     """
 
     spec: str
@@ -62,15 +61,9 @@ class GateReport:
 
         That bits have changed does not say whether the loss has.
         """
-        shared = dict.fromkeys(row.place for row in self.rows if not (row.metric == "arm" and _one_sided(row)))
-        return tuple(place for place in shared if not any(self._decisions(place)))
-
-    def _decisions(self, place: Place) -> Iterator[GateRow]:
-        for row in self.rows:
-            passed = row.metric in ("weights", "loss") and row.verdict == "ok"
-            regressed = row.metric in ("outcome", "loss") and row.verdict == "regressed"
-            if row.place == place and (passed or regressed):
-                yield row
+        shared = (row for row in self.rows if not (row.metric == "arm" and row.verdict in ("missing", "new")))
+        decided = {row.place for row in self.rows if _decides(row)}
+        return tuple(dict.fromkeys(row.place for row in shared if row.place not in decided))
 
     @property
     def exit_code(self) -> int:
@@ -93,5 +86,6 @@ class GateReport:
         return f"{said}: the gate passes"
 
 
-def _one_sided(row: GateRow) -> bool:
-    return row.verdict in ("missing", "new")
+def _decides(row: GateRow) -> bool:
+    passed = row.metric in ("weights", "loss") and row.verdict == "ok"
+    return passed or (row.metric in ("outcome", "loss") and row.verdict == "regressed")

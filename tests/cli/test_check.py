@@ -167,6 +167,17 @@ def test_a_run_that_cannot_be_read_is_a_caveat_and_its_seed_is_missed(
     assert "sgd on code_lm: seed 2 is in the baseline alone, and in no row." in caveats
 
 
+def test_what_a_baseline_lacks_is_said_when_it_is_kept_and_when_it_is_used(ask: Ask) -> None:
+    stored(arm(FIVE), Path("new"))
+    broken(2, "{}")
+    kept = ask("check", "new", "--save-baseline", "b.json")
+    assert "caveat: Not read: new/" in kept.err
+    assert "kept 1 arm, 4 runs" in kept.err
+    used = ask("check", "old", "--baseline", "b.json")
+    assert "In the baseline: Not read: new/" in used.out
+    assert used.err.splitlines()[-1] == "next: clipbench compare old"
+
+
 def test_a_folder_with_nothing_that_can_be_read_decides_nothing(ask: Ask) -> None:
     stored(arm({0: 3.0}), Path("new"))
     broken(0, "{}")

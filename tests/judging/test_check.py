@@ -126,6 +126,13 @@ def test_a_run_that_finishes_where_the_baseline_diverged_is_no_regression() -> N
     assert row(report, "loss").seeds == 2
 
 
+def test_an_arm_that_always_diverged_and_finishes_now_passes() -> None:
+    wild = [record(run(seed=seed), [5.0, 90.0], status="diverged") for seed in range(2)]
+    report = judged(arm({0: 3.0, 1: 3.1}), wild)
+    assert row(report, "loss").detail == "the baseline diverged on every seed, and cannot be fallen short of"
+    assert report.exit_code == 0
+
+
 @pytest.mark.parametrize("status", ["unfinished", "failed"])
 def test_runs_without_a_result_leave_the_outcome_open(status: Any) -> None:
     """A crash that the baseline has as well is no regression, and no result either."""
@@ -155,9 +162,8 @@ def test_other_bits_under_one_description_are_a_change_and_not_yet_a_regression(
     shifted = scaled(FIVE, 1.001, 1.0011, 1.0009, 1.001, 1.001)
     report = judged(arm(shifted), arm(FIVE))
     assert row(report, "weights").verdict == "changed"
-    assert row(report, "weights").detail == (
-        "other bits on 5 of 5 seeds, though the spec says the same of it: its code did not, something beneath it did"
-    )
+    said = "other bits on 5 of 5 seeds, though the spec says the same of it: its code did not change, something"
+    assert row(report, "weights").detail == f"{said} beneath it did"
     assert row(report, "loss").verdict == "ok"
     assert report.exit_code == 0
     assert judged(arm(shifted), arm(FIVE), rules=Rules((("changed", None),))).exit_code == 1
@@ -177,6 +183,14 @@ def test_bits_are_not_compared_across_numerical_set_ups() -> None:
     assert row(report, "loss").verdict == "ok"  # equal by the numbers
     said = "sgd on code_lm was made under another numerical set-up than the baseline: its bits are not compared."
     assert said in report.caveats
+
+
+def test_bits_are_compared_for_all_seeds_or_for_none() -> None:
+    """Four seeds of another set-up are not decided by the bits of the fifth."""
+    mixed = [*arm({0: 3.0}), *arm({1: 3.3, 2: 3.0}, environment=ELSEWHERE)]
+    report = judged(mixed, arm({0: 3.0, 1: 3.2, 2: 3.1}))
+    assert not [each for each in report.rows if each.metric == "weights"]
+    assert report.exit_code == 3
 
 
 def test_bits_are_not_compared_where_the_spec_says_something_else_of_the_arm() -> None:
