@@ -228,6 +228,10 @@ class Outcome:
     is the optimizer's configuration as observed in its parameter groups, not as the spec said it. A probe that failed
     cost its own rows and not the run: `failed_probes` says which and why. `remarks` has what a probe says of how it
     measured, such as its engine.
+
+    `state_bytes` is what the optimizer keeps between steps; `peak_bytes` the most memory the run held: allocated on a
+    GPU, resident in the process elsewhere. `started` is when its process began, in seconds since 1970. Runs made
+    before these were recorded have None, None and 0.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -244,6 +248,9 @@ class Outcome:
     effective: Options = field(default_factory=dict)
     failed_probes: Mapping[str, str] = field(default_factory=dict)
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    state_bytes: int | None = None
+    peak_bytes: int | None = None
+    started: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ READING = (
     ["merge", "results", "-o", "merged"],
     ["audit", "results/good"],
     ["audit", "good.yaml"],
+    ["check", "results/good", "--baseline", "results/good"],
+    ["init", "started"],
     ["show", "results/good/quadratic/sgd"],
     ["list", "tasks"],
     ["list", "runs"],
@@ -31,7 +33,21 @@ READING = (
     ["run", "good.yaml"],
 )
 FORMATS = ("table", "markdown", "latex", "csv", "json")
-COMMANDS = ("run", "plan", "validate", "compare", "merge", "audit", "claims", "show", "list", "schema")
+COMMANDS = (
+    "init",
+    "run",
+    "plan",
+    "validate",
+    "compare",
+    "merge",
+    "audit",
+    "check",
+    "claims",
+    "doctor",
+    "show",
+    "list",
+    "schema",
+)
 
 
 @pytest.fixture(scope="module")

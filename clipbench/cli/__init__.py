@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from clipbench import __version__, console
-from clipbench.cli import audit, claims, compare, merge, run, show
+from clipbench.cli import audit, check, claims, compare, doctor, init, merge, run, show
 from clipbench.errors import INTERRUPTED, ClipbenchError
 
 EPILOG = (
@@ -46,6 +46,7 @@ def _version(
         raise typer.Exit
 
 
+app.command()(init.init)
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(run.validate)
@@ -53,6 +54,8 @@ app.command()(compare.compare)
 app.command()(merge.merge)
 app.command()(audit.audit)
 app.command()(claims.claims)
+app.command()(check.check)
+app.command()(doctor.doctor)
 app.command()(show.show)
 app.command("list")(show.list_)
 app.command()(show.schema)

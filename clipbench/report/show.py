@@ -107,6 +107,10 @@ def _outcome(record: Record) -> dict[str, str]:
         "wall time": seconds(ended.wall_seconds),
         "final weights": ended.weights_sha256,
     }
+    if ended.state_bytes is not None:
+        said["optimizer state"] = f"{ended.state_bytes:,} bytes"
+    if ended.peak_bytes is not None:
+        said["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
     return {name: text for name, text in said.items() if text}
 
 

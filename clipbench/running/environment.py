@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory this process has held: allocated on a GPU, resident elsewhere (torch itself included)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if platform.system() == "Darwin" else 1024  # getrusage counts in bytes there, in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def observe(device: torch.device, *, threads: int, side_by_side: int) -> Environment:

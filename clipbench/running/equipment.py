@@ -1,7 +1,7 @@
 """From a run's description to the live things: the task's problem, the arm's optimizer with its clip, the probes."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -63,12 +63,6 @@ def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> Clip:
     return FixedClip(optimizer, threshold=clip.threshold, norm=clip.norm)
 
 
-def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """What the tensors of an optimizer's state take, wherever they lie."""
-    values = (value for state in optimizer.state.values() for value in state.values())
-    return sum(value.nbytes for value in values if isinstance(value, torch.Tensor))
-
-
 def build_probes(run: Run) -> list[tuple[str, Measure]]:
     return [(probe.name, functools.partial(load(probe), **probe.options)) for probe in run.measure.probes]
 
@@ -77,6 +71,21 @@ def effective_options(optimizer: torch.optim.Optimizer) -> Options:
     """The configuration an optimizer really runs with, read from its first parameter group."""
     group = optimizer.param_groups[0]
     return {name: _plain(value) for name, value in group.items() if name not in ("params", "param_names")}
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """The memory of every tensor that the optimizer keeps between steps, however deep it lies; a shared one once."""
+    tensors: dict[int, torch.Tensor] = {}
+    left: list[object] = list(optimizer.state.values())
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            tensors[id(value)] = value
+        elif isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, list | tuple):
+            left += value
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _plain(value: object) -> Value:

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from clipbench.contracts import Problem
 from clipbench.errors import DONE, STOPPED, StoreError
 from clipbench.records import Arm, Outcome, Run
 from clipbench.running import checkpoint, liveness
-from clipbench.running.environment import observe, settle, synchronize
-from clipbench.running.equipment import build_optimizer, build_probes, build_problem, effective_options
+from clipbench.running.environment import observe, peak_bytes, settle, synchronize
+from clipbench.running.equipment import build_optimizer, build_probes, build_problem, effective_options, state_bytes
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.train import Ending, train
@@ -37,7 +38,7 @@ HEARTBEAT_SECONDS = 0.25
 
 def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], bool]) -> int:
     """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`."""
-    started = time.monotonic()
+    began, started = time.time(), time.monotonic()
     ledger = Ledger()
     run = store.read(folder).run
     settle(run.threads)
@@ -54,7 +55,8 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
         if ending is None:
             return STOPPED
         writer.sync()
-        store.finish(folder, _outcome(training, ending, started), environment)
+        outcome = replace(_outcome(training, ending, started), peak_bytes=peak_bytes(place), started=began)
+        store.finish(folder, outcome, environment)
     except Exception as error:  # whatever a task, an optimizer or the disk raises fails this run, not the suite
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
@@ -153,6 +155,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         effective=effective_options(training.optimizer),
         failed_probes=state.failed_probes,
         remarks=state.remarks,
+        state_bytes=state_bytes(training.optimizer),
     )
 
 

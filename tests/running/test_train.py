@@ -1,6 +1,7 @@
 """One run in this process, from its description to its record."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,14 @@ def test_a_run_is_recorded_from_its_start_to_its_end(tmp_path: Path) -> None:
     assert record.outcome.effective["momentum"] == 0.9
     assert record.environment.threads == 1
     assert not (Path(record.folder) / store.LOG).exists()
+
+
+def test_a_run_records_when_it_began_and_what_it_held(tmp_path: Path) -> None:
+    before = time.time()
+    outcome = make(make_run(steps=2), tmp_path).outcome
+    assert before <= outcome.started <= time.time()
+    assert outcome.state_bytes == 16 * 4  # the momentum of sixteen coordinates
+    assert 2**24 < outcome.peak_bytes < 2**40  # torch alone is more than 16 MiB
 
 
 def test_the_train_loss_is_the_mean_of_the_mini_batches_since_the_last_evaluation(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from clipbench.judging.audit.evidence import Evidence, grouped
 from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
-from clipbench.judging.doubts import FEW_SEEDS
 from clipbench.judging.cells import Cell
+from clipbench.judging.doubts import FEW_SEEDS
 from clipbench.judging.statistics import CONFIDENCE, estimate
 from clipbench.judging.words import count, listing, number
 

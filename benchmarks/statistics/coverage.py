@@ -1,0 +1,45 @@
+"""Is a 95 % interval one? How often the paired interval of `compare` and the bounds of `check` hold the truth.
+
+python benchmarks/statistics/coverage.py [--draws 20000]
+"""
+
+import argparse
+import sys
+from itertools import product
+
+import numpy as np
+from tabulate import tabulate
+
+from clipbench.judging.check_statistics import shift
+from clipbench.judging.statistics import paired_difference
+
+TRUTH, SEED_NOISE, OWN_NOISE = 0.03, 0.2, 0.02
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description="Coverage of paired intervals.")
+    options.add_argument("--draws", type=int, default=20000)
+    draws = options.parse_args().draws
+    rows = []
+    for number, (tail, n) in enumerate(product(("normal", "t3"), (3, 5, 10))):
+        random = np.random.default_rng(number)
+        found = np.array([_covered(random, tail, n) for _ in range(draws)]).mean(axis=0)
+        rows.append((tail, n, *(f"{share:.2%}" for share in found)))
+    headings = ("noise", "seeds", "paired 95 % interval", "95 % bound below", "95 % bound above")
+    sys.stdout.write(f"How often the truth lies inside, of {draws} draws; a third decimal is noise\n\n")
+    sys.stdout.write(f"{tabulate(rows, headers=headings)}\n")
+
+
+def _covered(random: np.random.Generator, tail: str, n: int) -> tuple[bool, bool, bool]:
+    def noise() -> np.ndarray:
+        return OWN_NOISE * (random.standard_normal(n) if tail == "normal" else random.standard_t(3, n))
+
+    seeds = SEED_NOISE * random.standard_normal(n)
+    baseline, candidate = seeds + noise(), seeds + noise() + TRUTH
+    interval = paired_difference(dict(enumerate(candidate.tolist())), dict(enumerate(baseline.tolist())))
+    bounds = shift((candidate - baseline).tolist())
+    return interval.low <= TRUTH <= interval.high, bounds.low(0.05) < TRUTH, bounds.high() > TRUTH
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Suites of runs with known truth: what two sides of the gate would read if the noise were exactly this."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipbench.judging.check_suite import ArmResult, SeedResult, Suite
+
+Tail = Literal["normal", "t3"]
+EVERY = 10  # steps between evaluations: steps to the target are read no finer
+METRICS = ("loss", "steps", "sharpness")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of logarithms: `seed` is what a seed does to every arm, `own` what it does to each side
+    by itself. Where seeds are not shared, each side has a seed effect of its own."""
+
+    seed: float
+    own: float
+    tail: Tail = "normal"
+    shared: bool = True
+
+
+# Of a metric's own noise to the loss's: steps to a target and sharpness vary more, as they do in the quickstart.
+_WIDER = np.array([1.0, 4.0, 10.0])
+
+
+def pair(
+    random: np.random.Generator, noise: Noise, *, arms: int, seeds: int, worse: dict[int, float] | None = None
+) -> tuple[Suite, Suite]:
+    """Candidate and baseline over `arms` arms with three metrics each.
+
+    Args:
+        random: the source of all noise.
+        noise: how much of it.
+        arms: three rows each, final loss, steps to the target and sharpness.
+        seeds: pairs in a row.
+        worse: by arm, how much is added to the logarithm of the candidate's loss.
+    """
+    shape = (arms, len(METRICS), seeds)
+    common = _draw(random, noise, shape) * noise.seed
+    sides = []
+    for side in range(2):
+        effect = common if noise.shared else _draw(random, noise, shape) * noise.seed
+        logs = (effect + _draw(random, noise, shape) * noise.own) * _WIDER[None, :, None]
+        for arm, amount in (worse or {}).items() if side == 0 else ():
+            logs[arm, 0] += amount
+        sides.append(_suite(logs))
+    return sides[0], sides[1]
+
+
+def _draw(random: np.random.Generator, noise: Noise, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Noise of standard deviation 1; Student's t with 3 degrees of freedom has √3."""
+    if noise.tail == "normal":
+        return random.standard_normal(shape)
+    return random.standard_t(3, shape) / np.sqrt(3)
+
+
+def _suite(logs: NDArray[np.float64]) -> Suite:
+    return Suite(tuple(_arm(number, rows) for number, rows in enumerate(logs.tolist())))
+
+
+def _arm(number: int, rows: list[list[float]]) -> ArmResult:
+    loss, steps, sharpness = rows
+    return ArmResult(
+        spec="simulated",
+        task="none",
+        arm=f"arm {number}",
+        target=1.0,
+        problem={},
+        described={},
+        code="",
+        evaluate_every=EVERY,
+        seeds=tuple(_seed(*values) for values in zip(range(len(loss)), loss, steps, sharpness, strict=True)),
+    )
+
+
+def _seed(seed: int, loss: float, steps: float, sharpness: float) -> SeedResult:
+    # No numerics id: bits are not expected to agree, so that everything is left to the statistics.
+    return SeedResult(
+        seed=seed,
+        status="finished",
+        reason="",
+        first_loss=10.0,
+        final_loss=2.0 * float(np.exp(loss)),
+        steps=1000,
+        steps_to_target=max(EVERY, EVERY * float(np.ceil(300 * np.exp(steps) / EVERY))),
+        log_sharpness=sharpness,
+        weights="",
+        step_seconds=0.0,
+        state_bytes=None,
+        peak_bytes=None,
+        numerics_id="",
+        machine_id="",
+        side_by_side=1,
+        started=0.0,
+    )

@@ -1,0 +1,142 @@
+"""`clipbench check`: the gate of a CI."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipbench import console, store
+from clipbench.cli.options import TableFormat
+from clipbench.cli.results import by_spec
+from clipbench.errors import DONE, ClipbenchError, UndecidedError
+from clipbench.judging.check import check as judge
+from clipbench.judging.check_confirm import Extra, extra_seeds
+from clipbench.judging.check_report import GateReport
+from clipbench.judging.check_rules import rules
+from clipbench.judging.check_suite import Suite, counted, dumped, gathered, loaded
+from clipbench.report.check import annotations, as_markdown, render
+from clipbench.report.junit import as_junit
+
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(metavar="VERDICT[:METRIC]", help="What fails the gate, in place of `regressed`. Repeatable."),
+]
+Tolerances = Annotated[
+    list[str] | None,
+    typer.Option("--tolerance", metavar="[METRIC=]X", help="How much worse is no matter: loss=0.02. Repeatable."),
+]
+
+
+def check(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="The folder of results to judge.")],
+    baseline: Annotated[Path | None, typer.Option(help="A folder of results, or a file of --save-baseline.")] = None,
+    save_baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep RESULTS as a baseline.")] = None,
+    fail_on: FailOn = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Changed, undecided and missing rows fail too.")] = False,
+    tolerances: Tolerances = None,
+    confirm: Annotated[int, typer.Option(min=0, help="Seeds to add where it regressed; needs --spec.")] = 0,
+    spec: Annotated[Path | None, typer.Option(help="The spec that --confirm makes more seeds of.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
+    fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
+) -> None:
+    """Did anything get worse? Exit code 1 for a regression, 3 where it cannot be decided, 0 for neither."""
+    if baseline is None and save_baseline is None:
+        raise typer.BadParameter("give --baseline to judge RESULTS, or --save-baseline to keep them as one")
+    if bool(confirm) != (spec is not None):
+        raise typer.BadParameter("--confirm N and --spec SPEC go together: the seeds are made from the spec")
+    allowed = rules(fail_on or (), tolerances or (), strict=strict)
+    theirs = None if baseline is None else _baseline(baseline)
+    ours = _suite(results)
+    if theirs is not None:
+        report = judge(ours, theirs, allowed)
+        if confirm and spec and (extra := extra_seeds(report, ours, theirs, most=confirm)):
+            _make(extra, spec, results)
+            report = judge(_suite(results), theirs, allowed)
+        _tell(report, fmt, junit)
+        if report.exit_code != DONE:
+            raise typer.Exit(report.exit_code)
+        console.say(f"next: {console.command('compare', results)}")
+    if save_baseline is not None:
+        _save(ours, save_baseline)
+
+
+def _suite(results: Path) -> Suite:
+    """What lies in a folder; a run that cannot be read is a caveat of the report, and not only a word on stderr."""
+    records, errors = store.read_all(results)
+    if not records:
+        unread = f": {errors[0]}" if errors else ""
+        raise UndecidedError(f"no runs in {results}{unread}", remedy="runs are made by `clipbench run`")
+    suite = gathered(list(by_spec(records).values()))
+    unread_runs = tuple(f"Not read: {error.where}: {error.found}" for error in errors)
+    return replace(suite, caveats=(*unread_runs, *suite.caveats))
+
+
+def _baseline(path: Path) -> Suite:
+    if path.is_dir():
+        return _suite(path)
+    try:
+        return loaded(path.read_bytes(), where=str(path))
+    except OSError as error:
+        raise UndecidedError(
+            f"the baseline cannot be read ({error.strerror})",
+            where=str(path),
+            remedy=f"make one: {console.command('check', 'RESULTS', '--save-baseline', path)}",
+        ) from error
+
+
+def _make(extra: Sequence[Extra], spec: Path, results: Path) -> None:
+    """The further seeds, by the command that a user would type; its words go to stderr."""
+    root = results.parent if (results / store.QUESTION).exists() else results
+    for more in extra:
+        if not more.seeds:
+            console.say(f"{more.arm} regressed, and the baseline has no further seeds to confirm it with")
+            continue
+        words = ("run", spec, "--seeds", ",".join(map(str, more.seeds)), "--filter", more.arm, "-o", root)
+        console.say(f"{more.arm} regressed; to confirm it: {console.command(*words)}")
+        # Streams of one process may be a terminal, a pipe or a test's: what is left of it is said by its exit code.
+        done = subprocess.run(
+            [sys.executable, "-m", "clipbench", *map(str, words)], stdout=subprocess.PIPE, check=False
+        )
+        if done.returncode != DONE:
+            raise ClipbenchError(f"the seeds to confirm with could not be made (exit code {done.returncode})")
+
+
+def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
+    console.put(render(report, fmt))
+    if fmt is TableFormat.csv:  # a CSV file has no place for them
+        for caveat in report.caveats:
+            console.say(f"caveat: {caveat}")
+        console.say(report.sentence)
+    if junit is not None:
+        _write(junit, as_junit(report))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        _write(Path(summary), f"## clipbench check\n\n{as_markdown(report)}\n\n", append=True)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in annotations(report):
+            console.say(line)
+
+
+def _save(suite: Suite, path: Path) -> None:
+    content = dumped(suite)
+    if path.exists() and path.read_bytes().rstrip(b"\n") != content:
+        remedy = "delete it first if it has had its day, or choose another name"
+        raise ClipbenchError("there is a file already, and nothing is overwritten", where=str(path), remedy=remedy)
+    _write(path, content.decode() + "\n")
+    console.put(str(path))
+    for caveat in suite.caveats:
+        console.say(f"caveat: {caveat}")
+    console.say(f"kept {counted(suite)}")
+    console.say(f"next: {console.command('check', 'RESULTS', '--baseline', path)}")
+
+
+def _write(path: Path, text: str, *, append: bool = False) -> None:
+    try:
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ClipbenchError(f"cannot write this file ({error.strerror})", where=str(path)) from error

@@ -1,0 +1,97 @@
+"""`clipbench init`: a starter spec, and a CI workflow that runs it and checks it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipbench import console
+from clipbench.errors import ClipbenchError
+from clipbench.store.atomic import make_folder
+
+SPEC_NAME, WORKFLOW_NAME = "benchmark.yaml", ".github/workflows/benchmark.yml"
+
+SPEC = """\
+# Is my optimizer worth it here?
+#
+# The first paragraph is the question; it is printed above the table. `clipbench list tasks` and `clipbench list
+# optimizers` show what there is to choose from, and "package:Class" is any torch.optim.Optimizer of your own.
+task: {use: code_lm}
+optimizers:
+  adam: {use: adam, lr: 0.003}
+  sgd: {use: sgd, lr: 0.3, momentum: 0.9, dampening: 0.9}
+  sgd+clip: {use: sgd, lr: 1.0, momentum: 0.9, dampening: 0.9, clip: {fraction: 0.1}}
+baseline: adam
+budget: {steps: 200}
+seeds: [0, 1, 2, 3, 4]       # with fewer than five, small differences stay undecided
+evaluate: {every: 10}
+target: {loss: 2.8}
+measure: {every: 50, probes: [sharpness]}
+device: cpu
+threads: 1                   # another number gives other bits
+"""
+
+WORKFLOW = """\
+# Runs benchmark.yaml at every change and compares it with baseline.json, seed by seed.
+#
+# The first time there is no baseline: the one that is made can be taken from the run's page (Artifacts), looked at,
+# and committed. Do the same after a change that is meant; delete baseline.json first.
+name: benchmark
+on:
+  pull_request:
+  push:
+    branches: [main]
+permissions:
+  contents: read
+env:
+  CLIPBENCH: clipbench  # what pip installs: a name, git+https://..., or the path of a checkout
+jobs:
+  benchmark:
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - name: Install
+        run: |
+          pip install torch --index-url https://download.pytorch.org/whl/cpu
+          pip install "$CLIPBENCH"
+      - name: Run
+        run: clipbench run benchmark.yaml
+      - name: Check
+        if: hashFiles('baseline.json') != ''
+        run: clipbench check results/benchmark --baseline baseline.json --junit check.xml
+      - name: Make a baseline
+        if: hashFiles('baseline.json') == ''
+        run: clipbench check results/benchmark --save-baseline baseline.json
+      - uses: actions/upload-artifact@v4
+        if: always()
+        with:
+          name: benchmark
+          path: |
+            results
+            check.xml
+            baseline.json
+          if-no-files-found: ignore
+"""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to write to.")] = Path(),
+) -> None:
+    """Write a starter spec and a CI workflow that checks it. What is there already is left as it is."""
+    for name, text in ((SPEC_NAME, SPEC), (WORKFLOW_NAME, WORKFLOW)):
+        path = folder / name
+        make_folder(path.parent)
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            console.say(f"{path} is there already, and is left as it is")
+        except OSError as error:
+            raise ClipbenchError(f"cannot write this file ({error.strerror})", where=str(path)) from error
+        else:
+            console.put(str(path))
+    console.say(f"next: {console.command('run', folder / SPEC_NAME)}")

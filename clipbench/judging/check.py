@@ -1,0 +1,100 @@
+"""Did anything get worse? Two suites of runs, seed by seed → a verdict for each task, arm and metric.
+
+Exact metrics are compared as they are. What varies with the seed is a mean of paired differences d with a one-sided t
+interval: regressed where the mean is above the tolerance and above 0 with 95 % confidence for the suite as a whole
+(Holm); ok where it is below the tolerance with 95 %; inconclusive otherwise. Times and memory are judged likewise, but
+only for runs made in turns on one machine.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from clipbench.judging.check_arms import Matched, caveats
+from clipbench.judging.check_exact import outcome, state, weights
+from clipbench.judging.check_readings import Readings, readings
+from clipbench.judging.check_report import GRAVITY, GateReport, GateRow
+from clipbench.judging.check_rules import Rules
+from clipbench.judging.check_statistics import Shift, holm, seeds_needed, shift
+from clipbench.judging.check_suite import ArmResult, Suite, differences
+from clipbench.judging.words import count
+
+
+def check(candidate: Suite, baseline: Suite, rules: Rules) -> GateReport:
+    """The candidate against the baseline, joined by spec, task and arm."""
+    ours = {arm.place: arm for arm in candidate.arms}
+    theirs = {arm.place: arm for arm in baseline.arms}
+    rows: list[GateRow] = []
+    drafts: list[Readings] = []
+    said = [*(f"In the baseline: {caveat}" for caveat in baseline.caveats), *candidate.caveats]
+    order = {place: number for number, place in enumerate(dict.fromkeys((*theirs, *ours)))}
+    for place in order:
+        if place not in ours or place not in theirs:
+            rows.append(_one_sided(ours.get(place) or theirs[place], here=place in ours))
+            continue
+        arm = Matched(theirs[place], ours[place])
+        if changed := differences(arm.baseline.problem, arm.candidate.problem):
+            rows.append(arm.row("arm", "not comparable", changed))
+            continue
+        said += caveats(arm)
+        rows += [row for row in (outcome(arm), weights(arm), state(arm)) if row]
+        for found in readings(arm):
+            drafts.append(found) if isinstance(found, Readings) else rows.append(found)
+    rows += _judged(drafts, rules)
+    rows.sort(key=lambda row: (GRAVITY.index(row.verdict), order[row.place]))
+    return GateReport(tuple(rows), tuple(dict.fromkeys(said)), rules)
+
+
+def _one_sided(arm: ArmResult, *, here: bool) -> GateRow:
+    detail = f"{count(len(arm.seeds), 'run')} {'here' if here else 'in the baseline'} alone"
+    return GateRow(*arm.place, "arm", "new" if here else "missing", detail)
+
+
+def _judged(drafts: Sequence[Readings], rules: Rules) -> Iterator[GateRow]:
+    """Every reading with its verdict; those that are put to a test share one 5 % between them."""
+    tested = {
+        place: shift(of.differences, resolution=of.resolution)
+        for place, of in enumerate(drafts)
+        if len(of.differences) > 1 and not (of.identical or of.advice)
+    }
+    levels = dict(zip(tested, holm([found.p for found in tested.values()]), strict=True))
+    for place, of in enumerate(drafts):
+        row = GateRow(
+            *(of.spec, of.task, of.arm, of.metric, "inconclusive", ""),
+            seeds=len(of.differences),
+            change=sum(of.differences) / len(of.differences),
+            tolerance=rules.tolerances[of.metric],
+        )
+        change = _percent(row.change, of)
+        if of.advice:
+            yield replace(row, verdict="advice", detail=f"{change} ({of.advice})")
+        elif of.identical:
+            yield replace(row, verdict="ok", detail="identical", low=0.0, high=0.0)
+        elif place not in tested:
+            yield replace(row, detail=f"{change} on 1 seed, no interval: two are needed, five serve well")
+        else:
+            yield _tested(row, of, tested[place], level=levels[place])
+
+
+def _tested(row: GateRow, of: Readings, found: Shift, *, level: float) -> GateRow:
+    tolerance = row.tolerance or 0.0
+    row = replace(row, low=found.low(level), high=found.high())
+    said = f"{_percent(found.mean, of)}{of.scale} on {count(found.n, 'seed')}"
+    if found.p <= level and found.mean > tolerance:
+        return replace(row, verdict="regressed", detail=f"{said}, {_percent(row.low, of)} at least")
+    said = f"{said}, {_percent(row.high, of)} at most"
+    if row.high < tolerance and not of.reservation:
+        return replace(row, verdict="ok", detail=said)
+    if of.reservation:
+        return replace(row, detail=f"{said}: {of.reservation}")
+    needed = seeds_needed(found, tolerance, level=level)
+    many = count(needed, "seed") if needed else "more than 1000 seeds"
+    return replace(row, detail=f"{said}: {many} might decide", seeds_needed=needed)
+
+
+def _percent(change: float, of: Readings) -> str:
+    """A share, or the logarithm of a ratio as the percentage it is: +5 %, and from twice as much on ×2."""
+    if of.scale:
+        return f"{change * 100:+.2g} %"
+    share = math.expm1(min(change, 700.0))  # beyond, floats end
+    return f"{share * 100:+.2g} %" if share < 0.995 else f"×{share + 1:.2g}"

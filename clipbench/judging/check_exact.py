@@ -1,0 +1,69 @@
+"""The metrics of the gate that need no statistics: how runs ended, the bits of the weights, the optimizer's state."""
+
+import math
+
+from clipbench.judging.check_arms import Matched, no_common_seed, same_id, seeds_named
+from clipbench.judging.check_report import GateRow
+from clipbench.judging.check_suite import SeedResult
+from clipbench.judging.words import count, listing
+
+
+def outcome(arm: Matched) -> GateRow:
+    """How the runs ended: a seed that the baseline finished must finish here, with a loss that is a number."""
+    if not arm.pairs:
+        return arm.row("outcome", "inconclusive", no_common_seed(arm))
+    n = len(arm.pairs)
+    broken = [_ending(ours) for theirs, ours in arm.pairs if theirs.sound and _broke(ours)]
+    if broken:
+        return arm.row("outcome", "regressed", f"the baseline finished, here {listing(broken, 4)}", seeds=n)
+    waiting = [ours.seed for _, ours in arm.pairs if ours.status == "unfinished"]
+    crashed = [ours.seed for _, ours in arm.pairs if ours.status == "failed"]
+    if waiting or crashed:
+        open_ones = ((waiting, "not ended"), (crashed, "failed"))
+        said = "; ".join(f"{seeds_named(seeds)} {what}" for seeds, what in open_ones if seeds)
+        return arm.row("outcome", "inconclusive", said, seeds=n)
+    left = [ours.seed for _, ours in arm.pairs if not ours.sound]
+    said = f"{seeds_named(left)} diverged, as in the baseline" if left else f"{count(n, 'seed')} finished"
+    return arm.row("outcome", "ok", said, seeds=n)
+
+
+def weights(arm: Matched) -> GateRow | None:
+    """The final weights bit for bit, where both sides compute alike and the spec says the same of the arm.
+
+    None where bits need not agree: another numerical set-up, another description, or no weights on record.
+    """
+    pairs = [(theirs, ours) for theirs, ours in arm.pairs if theirs.status == ours.status and theirs.weights]
+    alike = pairs and all(same_id(theirs.numerics_id, ours.numerics_id) and ours.weights for theirs, ours in pairs)
+    if not alike or arm.baseline.described != arm.candidate.described:
+        return None
+    differ = sum(theirs.weights != ours.weights for theirs, ours in pairs)
+    if not differ:
+        return arm.row("weights", "ok", f"the same bits on {count(len(pairs), 'seed')}", seeds=len(pairs))
+    same_code = arm.baseline.code == arm.candidate.code
+    why = "its code did not change, something beneath it did" if same_code else "its code changed"
+    detail = f"other bits on {differ} of {count(len(pairs), 'seed')}, though the spec says the same of it: {why}"
+    return arm.row("weights", "changed", detail, seeds=len(pairs))
+
+
+def state(arm: Matched) -> GateRow | None:
+    """The bytes that the optimizer keeps: exact, so any increase is a regression. None where not on record."""
+    read = [
+        (theirs.state_bytes, ours.state_bytes)
+        for theirs, ours in arm.sound
+        if theirs.state_bytes is not None and ours.state_bytes is not None
+    ]
+    if not read:
+        return None
+    before, after = max(read, key=lambda pair: pair[1] - pair[0])
+    change = math.log(max(after, 1) / max(before, 1))  # an optimizer that keeps nothing counts as one byte
+    said = f"{after:,} bytes" if after == before else f"{before:,} bytes became {after:,}"
+    return arm.row("state", "regressed" if after > before else "ok", said, change=change, seeds=len(read))
+
+
+def _broke(run: SeedResult) -> bool:
+    return not run.sound and run.status != "unfinished"
+
+
+def _ending(run: SeedResult) -> str:
+    how = f"ended with a loss of {run.final_loss}" if run.status == "finished" else run.status
+    return f"seed {run.seed} {how}" + (f" ({run.reason})" if run.reason else "")

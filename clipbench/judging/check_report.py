@@ -1,0 +1,91 @@
+"""What the gate says: one row per task, arm and metric, what to beware of, and which exit code that makes."""
+
+import math
+from dataclasses import dataclass
+from typing import get_args
+
+from clipbench.errors import DONE, FINDING, UNDECIDED
+from clipbench.judging.check_rules import Metric, Rules, Verdict
+from clipbench.judging.words import count
+
+GRAVITY: tuple[Verdict, ...] = get_args(Verdict)
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One metric of one arm on one task, candidate against baseline.
+
+    `change` is how much worse (above 0) the candidate is: the mean of ln(candidate / baseline), or a share of what the
+    detail names. `low` and `high` are its one-sided bounds, `low` at the corrected level; NaN where a metric has no
+    statistics. `seeds` counts the pairs. `seeds_needed` is how many might decide a row that is inconclusive, None where
+    that is not known or beyond reason.
+    """
+
+    spec: str
+    task: str
+    arm: str
+    metric: Metric
+    verdict: Verdict
+    detail: str
+    change: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    seeds: int = 0
+    tolerance: float | None = None
+    seeds_needed: int | None = None
+
+    @property
+    def place(self) -> Place:
+        return self.spec, self.task, self.arm
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The verdicts, the gravest first."""
+
+    rows: tuple[GateRow, ...]
+    caveats: tuple[str, ...]
+    rules: Rules
+
+    def fails(self, row: GateRow) -> bool:
+        return self.rules.fail(row.verdict, row.metric)
+
+    @property
+    def failing(self) -> tuple[GateRow, ...]:
+        return tuple(filter(self.fails, self.rows))
+
+    @property
+    def undecided(self) -> tuple[Place, ...]:
+        """The arms on both sides that neither weights nor loss decide, and none of whose seeds broke.
+
+        That bits have changed does not say whether the loss has.
+        """
+        shared = (row for row in self.rows if not (row.metric == "arm" and row.verdict in ("missing", "new")))
+        decided = {row.place for row in self.rows if _decides(row)}
+        return tuple(dict.fromkeys(row.place for row in shared if row.place not in decided))
+
+    @property
+    def exit_code(self) -> int:
+        """A finding outweighs what is undecided, and what is undecided never passes for done."""
+        if self.failing:
+            return FINDING
+        shared = any(row.metric != "arm" for row in self.rows)
+        return UNDECIDED if self.undecided or not shared else DONE
+
+    @property
+    def sentence(self) -> str:
+        """The whole in one line: 2 regressed, 40 ok: the gate fails."""
+        counts = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in GRAVITY}
+        said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n) or "no rows"
+        if self.exit_code == FINDING:
+            return f"{said}: the gate fails on {count(len(self.failing), 'row')}"
+        if self.exit_code == UNDECIDED:
+            arms = ", ".join(f"{arm} on {task}" for _, task, arm in self.undecided) or "nothing is on both sides"
+            return f"{said}: not decided ({arms})"
+        return f"{said}: the gate passes"
+
+
+def _decides(row: GateRow) -> bool:
+    passed = row.metric in ("weights", "loss") and row.verdict == "ok"
+    return passed or (row.metric in ("outcome", "loss") and row.verdict == "regressed")

@@ -1,0 +1,80 @@
+"""What identical runs differ by, and so how small an effect this machine could show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clipbench.judging.metrics import final_loss
+from clipbench.judging.statistics import estimate, half_width
+from clipbench.records import Outcome, Record
+
+POWER = 0.80
+SEEDS = (3, 5, 10, 20)  # how many seeds people ask about
+
+
+@dataclass(frozen=True)
+class QuantityNoise:
+    """How much a quantity varies between two runs that should be equal, and what n seeds could show all the same.
+
+    `deviation` is the standard deviation of ln(one / other) over pairs; `detectable` has, by number of seeds, the
+    least ratio − 1 that the two-sided 95 % interval of `compare` would tell from none in 80 % of tries.
+    """
+
+    quantity: str
+    deviation: float
+    detectable: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """`same_bits` says in how many of the pairs the final weights are equal bit for bit."""
+
+    pairs: int
+    same_bits: int
+    quantities: tuple[QuantityNoise, ...]
+
+
+def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
+    """What pairs of finished runs, each pair of one description and one seed, vary by.
+
+    The last quantity takes the losses of the seeds as if the two sides shared none: two arms that have nothing in
+    common may be as far apart as that, and pairing then helps nothing.
+    """
+    ended = [(a, b) for one, other in pairs if (a := one.outcome) and (b := other.outcome)]
+    peaks = [(float(a.peak_bytes or 0), float(b.peak_bytes or 0)) for a, b in ended]
+    losses = [(final_loss(one), final_loss(other)) for one, other in pairs]
+    measured = {
+        "time a step": _log_ratios([(a.step_seconds, b.step_seconds) for a, b in ended]),
+        "peak memory": _log_ratios(peaks),
+        "final loss, equal seeds": _log_ratios(losses),
+        "final loss, seeds not shared": [math.sqrt(2) * math.log(loss) for loss, _ in losses if loss > 0],
+    }
+    return Noise(
+        pairs=len(pairs),
+        same_bits=sum(_same_bits(a, b) for a, b in ended),
+        quantities=tuple(_quantity(name, values) for name, values in measured.items() if len(values) > 1),
+    )
+
+
+def detectable(deviation: float, n: int) -> float:
+    """The least effect, in the unit of `deviation`, that n paired values show: δ = ν·s/√n.
+
+    ν is the noncentrality at which Student's t exceeds its two-sided 95 % quantile with probability 80 %.
+    """
+    # Late: SciPy takes longer to import than the rest of this takes to run.
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(n - 1, 1 - POWER, half_width(n))) * deviation / math.sqrt(n)
+
+
+def _quantity(name: str, values: Sequence[float]) -> QuantityNoise:
+    deviation = estimate(values).standard_error * math.sqrt(len(values))
+    return QuantityNoise(name, deviation, {n: math.expm1(detectable(deviation, n)) for n in SEEDS})
+
+
+def _log_ratios(pairs: Sequence[tuple[float, float]]) -> list[float]:
+    return [math.log(one) - math.log(other) for one, other in pairs if one > 0 and other > 0]
+
+
+def _same_bits(one: Outcome, other: Outcome) -> bool:
+    return one.weights_sha256 == other.weights_sha256 != ""

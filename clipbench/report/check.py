@@ -1,0 +1,154 @@
+"""The gate's verdicts as a table in every format, as a Markdown summary, and as annotations for GitHub."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.check_report import GateReport, GateRow
+from clipbench.judging.check_rules import Verdict
+from clipbench.report import latex, markdown
+from clipbench.report.raw import to_json
+
+FORMATS = ("table", "markdown", "latex", "csv", "json")
+MOST_ANNOTATIONS = 10  # GitHub shows no more of one step
+HEADINGS = ("verdict", "task", "arm", "metric", "what was found")
+FIELDS = (
+    *("spec", "task", "arm", "metric", "verdict", "fails", "change", "low", "high"),
+    *("tolerance", "seeds", "seeds_needed", "detail"),
+)
+
+_STYLES: dict[Verdict, str] = {"regressed": "bold red", "changed": "red", "inconclusive": "yellow", "ok": "green"}
+
+
+def render(report: GateReport, fmt: str = "table") -> RenderableType:
+    """The report as it is to be printed: something for a Rich console for `table`, text for every other format.
+
+    Raises:
+        ClipbenchError: there is no such format.
+    """
+    if fmt not in FORMATS:
+        raise ClipbenchError(f"there is no format {fmt!r}", remedy=f"choose one of: {', '.join(FORMATS)}")
+    if fmt == "table":
+        return _table(report)
+    return {"markdown": as_markdown, "latex": _latex, "csv": _csv, "json": _json}[fmt](report)
+
+
+def as_markdown(report: GateReport) -> str:
+    cells = [[markdown.escaped(cell) for cell in row] for _, row in _cells(report)]
+    parts = [f"**{markdown.escaped(report.sentence)}**"]
+    if cells:
+        parts.append(tabulate(cells, headers=HEADINGS, tablefmt="pipe", disable_numparse=True))
+    if report.caveats:
+        parts.append("Caveats:\n\n" + "\n".join(f"- {markdown.escaped(caveat)}" for caveat in report.caveats))
+    return "\n\n".join(parts)
+
+
+def annotations(report: GateReport) -> list[str]:
+    """What GitHub shows beside a change, as its workflow commands: an error for each row that fails the gate, a
+    warning for each that has changed or cannot be decided; ten at most, the last of them counting the rest."""
+    failing = [("error", row) for row in report.failing]
+    others = [
+        ("warning", row) for row in report.rows if not report.fails(row) and row.verdict not in ("ok", "advice", "new")
+    ]
+    said = [f"::{kind} title={_property(_title(row))}::{_message(row.detail)}" for kind, row in [*failing, *others]]
+    if len(said) > MOST_ANNOTATIONS:
+        left = len(said) - (MOST_ANNOTATIONS - 1)
+        kind = "error" if len(failing) >= MOST_ANNOTATIONS else "warning"
+        said = [*said[: MOST_ANNOTATIONS - 1], f"::{kind} title=clipbench check::and {left} more; see the step's table"]
+    return said
+
+
+def _title(row: GateRow) -> str:
+    return f"{row.metric} {row.verdict}: {row.arm} on {row.task}"
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _cells(report: GateReport) -> Iterator[tuple[Verdict, tuple[str, ...]]]:
+    """The rows for people: what calls for no action is one row for each arm, everything else a row of its own."""
+    several = len({row.spec for row in report.rows}) > 1
+    for rows in _grouped(report):
+        first = rows[0]
+        verdict = f"{first.verdict} (fails)" if report.fails(first) and first.verdict != "regressed" else first.verdict
+        task = f"{first.spec}/{first.task}" if several else first.task
+        metric = first.metric if len(rows) == 1 else f"{len(rows)} metrics"
+        found = first.detail if len(rows) == 1 else "; ".join(f"{row.metric}: {row.detail}" for row in rows)
+        yield first.verdict, (verdict, task, first.arm, metric, found)
+
+
+def _grouped(report: GateReport) -> list[list[GateRow]]:
+    groups: dict[tuple[object, ...], list[GateRow]] = {}
+    for row in report.rows:
+        alone = () if row.verdict in ("ok", "advice") else (row.metric,)
+        groups.setdefault((row.verdict, *row.place, *alone), []).append(row)
+    return list(groups.values())
+
+
+def _table(report: GateReport) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "metric")
+    for verdict, cells in _cells(report):
+        table.add_row(*map(Text, cells), style=_STYLES.get(verdict, ""))
+    parts: list[RenderableType] = [table, Text(), Text(report.sentence, style="bold")]
+    if report.caveats:
+        parts += [Text(), Text("Caveats", style="bold"), _bullets(report.caveats)]
+    return Group(*parts)
+
+
+def _bullets(sentences: Sequence[str]) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    grid.add_column(overflow="fold")
+    for sentence in sentences:
+        grid.add_row("-", Text(sentence))
+    return Padding(grid, (0, 0, 0, 2))
+
+
+def _latex(report: GateReport) -> str:
+    tabular = tabulate(
+        [[latex.escaped(cell) for cell in row] for _, row in _cells(report)],
+        headers=HEADINGS,
+        tablefmt="latex_raw",
+        disable_numparse=True,
+    )
+    caption = latex.escaped(" ".join((f"{report.sentence}.", *report.caveats)))
+    return f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}"
+
+
+def _flat(row: GateRow, report: GateReport) -> dict[str, object]:
+    values = vars(row) | {"fails": report.fails(row)}
+    return {name: values[name] for name in FIELDS}
+
+
+def _csv(report: GateReport) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_flat(row, report) for row in report.rows)
+    return stream.getvalue()
+
+
+def _json(report: GateReport) -> str:
+    return to_json(
+        {
+            "exit_code": report.exit_code,
+            "sentence": report.sentence,
+            "rows": [_flat(row, report) for row in report.rows],
+            "caveats": report.caveats,
+        }
+    )

@@ -1,0 +1,51 @@
+"""The gate's verdicts as JUnit XML, which CI services show as tests."""
+
+import re
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from clipbench.judging.check_report import GateReport, GateRow
+
+# What XML 1.0 cannot hold, even escaped.
+_UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def as_junit(report: GateReport) -> str:
+    """One test for each row, in a suite for each task: failed where the gate fails on it, skipped where it was not
+    decided, passed otherwise. Caveats are the suites' output."""
+    root = Element("testsuites", name="clipbench check")
+    for spec, task in dict.fromkeys((row.spec, row.task) for row in report.rows):
+        rows = [row for row in report.rows if (row.spec, row.task) == (spec, task)]
+        suite = SubElement(root, "testsuite", name=_clean(f"{spec}/{task}"))
+        for row in rows:
+            _case(suite, row, report)
+        _count(suite)
+    _count(root)
+    if report.caveats:
+        suite = SubElement(root, "testsuite", name="caveats", tests="0", failures="0", errors="0", skipped="0")
+        SubElement(suite, "system-out").text = _clean("\n".join(report.caveats))
+    indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def _case(suite: Element, row: GateRow, report: GateReport) -> None:
+    name = f"{row.arm}: {row.metric}"
+    case = SubElement(suite, "testcase", classname=_clean(f"{row.spec}.{row.task}"), name=_clean(name), time="0")
+    said = _clean(f"{row.verdict}: {row.detail}")
+    if report.fails(row):
+        SubElement(case, "failure", message=said, type=row.verdict)
+    elif row.verdict in ("ok", "changed", "regressed"):
+        SubElement(case, "system-out").text = said
+    else:
+        SubElement(case, "skipped", message=said)
+
+
+def _count(suite: Element) -> None:
+    cases = list(suite.iter("testcase"))
+    suite.set("tests", str(len(cases)))
+    suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))
+    suite.set("errors", "0")
+    suite.set("skipped", str(sum(case.find("skipped") is not None for case in cases)))
+
+
+def _clean(text: str) -> str:
+    return _UNSPEAKABLE.sub("\ufffd", text)

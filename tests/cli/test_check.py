@@ -1,0 +1,240 @@
+"""`clipbench check` as a CI meets it: exit codes, files, annotations, and every kind of bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import parse
+
+import pytest
+from cli.front import Ask, asking, stored
+from console import clipbench, workplace
+from judging.gate import ELSEWHERE, FIVE, arm, scaled
+from judging.made import question, record, run
+
+from clipbench import store
+from clipbench.records import Record
+
+WORSE = scaled(FIVE, 1.1, 1.11, 1.09, 1.1, 1.1)
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    monkeypatch.chdir(tmp_path)
+    for name in ("GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    stored(arm(FIVE), Path("old"))
+    return asking(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words", "code"),
+    [
+        (arm(FIVE), [], 0),
+        (arm(WORSE), [], 1),
+        (arm(WORSE), ["--fail-on", "changed"], 1),
+        (arm(WORSE), ["--fail-on", "missing"], 0),
+        (arm(WORSE), ["--tolerance", "loss=0.2", "--fail-on", "regressed"], 0),
+        (arm({0: 3.0}, environment=ELSEWHERE), [], 0),  # equal by the numbers, if not by the bits
+        (arm({0: 3.1}, environment=ELSEWHERE), [], 3),
+        (arm({0: 3.1}, environment=ELSEWHERE), ["--strict"], 1),
+        (arm(FIVE, of={"task": "digits"}), [], 3),
+        (arm(FIVE, name="lion"), [], 3),
+        (arm(FIVE, name="lion"), ["--strict"], 1),
+    ],
+)
+def test_the_exit_code_is_the_verdict(ask: Ask, candidate: list[Record], words: list[str], code: int) -> None:
+    stored(candidate, Path("new"))
+    assert ask("check", "new", "--baseline", "old", *words).code == code
+
+
+@pytest.mark.parametrize("fmt", ["table", "markdown", "latex", "csv", "json"])
+def test_stdout_is_the_table_alone(ask: Ask, fmt: str) -> None:
+    stored(arm(WORSE), Path("new"))
+    answer = ask("check", "new", "--baseline", "old", "--format", fmt)
+    assert answer.code == 1
+    assert "regressed" in answer.out
+    if fmt == "json":
+        assert json.loads(answer.out)["exit_code"] == 1
+    assert ("the gate fails" in answer.err) == (fmt == "csv")
+
+
+def test_a_saved_baseline_judges_as_its_folder_does(ask: Ask) -> None:
+    stored(arm(WORSE), Path("new"))
+    saved = ask("check", "old", "--save-baseline", "b.json")
+    assert (saved.code, saved.out) == (0, "b.json\n")
+    assert saved.err.splitlines() == ["kept 1 arm, 5 runs", "next: clipbench check RESULTS --baseline b.json"]
+    by_file = ask("check", "new", "--baseline", "b.json", "--format", "json")
+    assert by_file == ask("check", "new", "--baseline", "old", "--format", "json")
+    assert by_file.code == 1
+
+
+def test_a_baseline_is_not_overwritten_and_the_same_command_twice_is_safe(ask: Ask) -> None:
+    stored(arm(WORSE), Path("new"))
+    assert ask("check", "old", "--save-baseline", "b.json").code == 0
+    before = Path("b.json").read_bytes()
+    assert ask("check", "old", "--save-baseline", "b.json").code == 0
+    refused = ask("check", "new", "--save-baseline", "b.json")
+    assert refused.code == 2
+    assert "b.json: there is a file already, and nothing is overwritten" in refused.err
+    assert Path("b.json").read_bytes() == before
+
+
+def test_a_regression_is_not_saved_as_the_next_baseline(ask: Ask) -> None:
+    stored(arm(WORSE), Path("new"))
+    assert ask("check", "new", "--baseline", "old", "--save-baseline", "b.json").code == 1
+    assert not Path("b.json").exists()
+    assert ask("check", "old", "--baseline", "old", "--save-baseline", "b.json").code == 0
+    assert Path("b.json").exists()
+
+
+def test_a_ci_gets_junit_a_summary_and_annotations(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(arm(WORSE), Path("new"))
+    Path("summary.md").write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    answer = ask("check", "new", "--baseline", "old", "--junit", "check.xml")
+    assert answer.code == 1
+    summary = Path("summary.md").read_text()
+    assert summary.startswith("before\n## clipbench check\n\n**1 regressed, 1 changed")
+    assert "| regressed" in summary
+    assert parse("check.xml").getroot().get("failures") == "1"
+    errors = [line for line in answer.err.splitlines() if line.startswith("::error")]
+    assert len(errors) == 1
+    assert "::" not in answer.out
+
+
+def test_elsewhere_nothing_is_annotated(ask: Ask) -> None:
+    stored(arm(WORSE), Path("new"))
+    assert "::" not in ask("check", "new", "--baseline", "old").err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["old"], 2, "give --baseline to judge RESULTS, or --save-baseline to keep them as one"),
+        (["gone", "--baseline", "old"], 2, "error: gone: there is no such folder"),
+        (["old", "--baseline", "gone"], 3, "error: gone: the baseline cannot be read (No such file or directory)"),
+        (["empty", "--baseline", "old"], 3, "error: no runs in empty\n  runs are made by `clipbench run`"),
+        (["old", "--baseline", "empty"], 3, "error: no runs in empty"),
+        (["old", "--baseline", "words.txt"], 2, "error: words.txt: this is not a baseline file (Expecting value"),
+        (["old", "--baseline", "later.json"], 2, "error: later.json: this baseline has format 9; this clipbench reads"),
+        (["old", "--baseline", "old", "--fail-on", "regress"], 2, "--fail-on knows no 'regress'"),
+        (["old", "--baseline", "old", "--tolerance", "x"], 2, "--tolerance: 'x' is no fraction"),
+        (["old", "--baseline", "old", "--confirm", "2"], 2, "--confirm N and --spec SPEC go together"),
+        (["old", "--baseline", "old", "--spec", "s.yaml"], 2, "--confirm N and --spec SPEC go together"),
+        (["old", "--baseline", "old", "--junit", "no/x.xml"], 2, "error: no/x.xml: cannot write this file (No such"),
+        (["old", "--baseline", "old", "--format", "xml"], 2, "'xml' is not one of"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_code(ask: Ask, words: list[str], code: int, said: str) -> None:
+    Path("empty").mkdir()
+    Path("words.txt").write_text("words")
+    Path("later.json").write_text('{"arms": [], "format": 9}')
+    answer = ask("check", *words)
+    assert answer.code == code
+    assert said in " ".join(answer.err.split()) or said in answer.err
+
+
+def broken(seed: int, text: str | None = None, *, row: bytes = b"") -> Path:
+    """The stored run of a seed in `new`, with its file replaced or a row added to its measurements."""
+    (folder,) = Path("new").rglob(f"{seed}-*")
+    if text is not None:
+        (folder / store.RUN).write_text(text)
+    with (folder / store.MEASUREMENTS).open("ab") as file:
+        file.write(row)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "said"),
+    [
+        ('{"format": 1, "ru', b"", "this is not a run"),
+        ('{"format": 2}', b"", "this run has format 2"),
+        (None, b"50,0.1,,eval_lo", "this is not a measurement"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_a_caveat_and_its_seed_is_missed(
+    ask: Ask, text: str | None, row: bytes, said: str
+) -> None:
+    stored(arm(FIVE), Path("new"))
+    broken(2, text, row=row)
+    answer = ask("check", "new", "--baseline", "old", "--format", "json")
+    caveats = json.loads(answer.out)["caveats"]
+    assert any(caveat.startswith("Not read: new/") and said in caveat for caveat in caveats)
+    assert "sgd on code_lm: seed 2 is in the baseline alone, and in no row." in caveats
+
+
+def test_what_a_baseline_lacks_is_said_when_it_is_kept_and_when_it_is_used(ask: Ask) -> None:
+    stored(arm(FIVE), Path("new"))
+    broken(2, "{}")
+    kept = ask("check", "new", "--save-baseline", "b.json")
+    assert "caveat: Not read: new/" in kept.err
+    assert "kept 1 arm, 4 runs" in kept.err
+    used = ask("check", "old", "--baseline", "b.json")
+    assert "In the baseline: Not read: new/" in used.out
+    assert used.err.splitlines()[-1] == "next: clipbench compare old"
+
+
+def test_a_folder_with_nothing_that_can_be_read_decides_nothing(ask: Ask) -> None:
+    stored(arm({0: 3.0}), Path("new"))
+    broken(0, "{}")
+    answer = ask("check", "new", "--baseline", "old")
+    assert answer.code == 3
+    assert "no runs in new: " in answer.err
+    assert "this run has format None" in answer.err
+
+
+def test_a_run_cut_off_in_its_last_line_is_unfinished_and_open(ask: Ask) -> None:
+    stored([*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0, 3.1], status="unfinished")], Path("new"))
+    broken(2, row=b"100,0.1,,eval_lo")
+    answer = ask("check", "new", "--baseline", "old", "--format", "csv")
+    assert "sgd,outcome,inconclusive" in answer.out
+    assert "seed 2 not ended" in answer.out
+
+
+def test_the_target_of_the_question_is_raced_to(ask: Ask) -> None:
+    for place in ("new", "base"):
+        stored(arm(FIVE), Path(place), question=question("sgd", target=4.0))
+    assert "sgd,steps,ok" in ask("check", "new", "--baseline", "base", "--format", "csv").out
+    assert "the target was none and is 4" in ask("check", "new", "--baseline", "old", "--format", "csv").out
+
+
+def test_checking_imports_neither_torch_nor_the_heavy_half_of_scipy(ask: Ask) -> None:
+    stored(arm(WORSE), Path("new"))
+    assert ask("check", "old", "--save-baseline", "b.json").code == 0
+    program = (
+        "import sys\nfrom clipbench import cli\n"
+        "sys.argv = ['clipbench', 'check', 'new', '--baseline', 'b.json', '--junit', 'x.xml']\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert end.code == 1\n"
+        "assert not {'torch', 'sklearn', 'scipy.stats'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_confirming_makes_the_seeds_that_the_baseline_has_left(tmp_path: Path) -> None:
+    """End to end: five times the rate is worse on two seeds, and on the four that it is judged on in the end."""
+    here = workplace(tmp_path)
+    spec = (here / "good.yaml").read_text().replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4]")
+    (here / "good.yaml").write_text(spec)
+    only = ("--filter", "sgd", "--jobs", "1")
+    assert clipbench(here, "run", "good.yaml", "-o", "old", *only).returncode == 0
+    (here / "good.yaml").write_text(spec.replace("lr: 0.005", "lr: 0.001"))
+    assert clipbench(here, "run", "good.yaml", "-o", "new", "--seeds", "0..2", *only).returncode == 0
+    words: tuple[Any, ...] = ("check", "new/good", "--baseline", "old/good", "--format", "json")
+    alone = clipbench(here, *words)
+    confirmed = clipbench(here, *words, "--confirm", "2", "--spec", "good.yaml")
+    assert alone.returncode == confirmed.returncode == 1
+    assert "sgd regressed; to confirm it: clipbench run good.yaml --seeds 3,4 --filter sgd -o new" in confirmed.stderr
+    seeds = [
+        {row["seeds"] for row in json.loads(done.stdout)["rows"] if row["metric"] == "loss"}
+        for done in (alone, confirmed)
+    ]
+    assert seeds == [{3}, {5}]
+    again = clipbench(here, *words, "--confirm", "2", "--spec", "good.yaml")
+    assert "sgd regressed, and the baseline has no further seeds to confirm it with" in again.stderr
+    assert again.stdout == confirmed.stdout
+    broken_spec = clipbench(here, *words, "--confirm", "2", "--spec", "gone.yaml")
+    assert broken_spec.returncode == 1

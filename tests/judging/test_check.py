@@ -1,0 +1,250 @@
+"""Each rule of the gate, branch by branch, on records made by hand."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from judging.gate import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
+from judging.made import record, run
+
+from clipbench.budget import Budget
+from clipbench.judging.check import check
+from clipbench.judging.check_rules import STRICT, Rules
+from clipbench.judging.check_suite import Suite
+from clipbench.records import Choice, Measure
+
+
+def test_the_very_same_runs_pass_with_every_row_ok() -> None:
+    report = judged(arm(FIVE, sharpness=[1.0]), arm(FIVE, sharpness=[1.0]), target=3.3)
+    assert {each.metric: each.verdict for each in report.rows if each.metric != "time"} == dict.fromkeys(
+        ("outcome", "weights", "loss", "steps", "sharpness"), "ok"
+    )
+    assert report.exit_code == 0
+    assert report.sentence.endswith("the gate passes")
+
+
+# Rule 0: the join
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": "d" * 64}, "data was nothing and is dddddddddddd"),
+        ({"budget": Budget(300, "steps")}, "budget was 200 steps and is 300 steps"),
+        ({"measure": Measure(evaluate_every=5, probe_every=50)}, "evaluation was every 50 steps and is every 5 steps"),
+        (
+            {"task": Choice("code_lm", "code_lm", "clipbench.tasks.code_lm:build", {"width": 32})},
+            "width was nothing and is 32",
+        ),
+        (
+            {"task": Choice("code_lm", "code_lm", "clipbench.tasks.code_lm:build", source="new")},
+            "the task's code was nothing and is new",
+        ),
+    ],
+)  # fmt: skip
+def test_another_problem_is_not_comparable_whatever_its_losses(changes: Mapping[str, Any], said: str) -> None:
+    changed = [replace(each, run=replace(each.run, **changes)) for each in arm(FIVE)]
+    report = judged(changed, arm(FIVE))
+    (only,) = report.rows
+    assert (only.metric, only.verdict, only.detail) == ("arm", "not comparable", said)
+    assert report.exit_code == 3
+    assert "not decided (sgd on code_lm)" in report.sentence
+
+
+def test_arms_on_one_side_alone_are_missing_and_new_and_say_nothing() -> None:
+    report = judged(arm(FIVE, name="lion"), arm(FIVE, name="sgd"))
+    assert [(each.arm, each.verdict) for each in report.rows] == [("sgd", "missing"), ("lion", "new")]
+    assert report.exit_code == 3
+    assert "nothing is on both sides" in report.sentence
+
+
+def test_a_missing_arm_fails_only_where_it_is_asked_to() -> None:
+    both = arm(FIVE) + arm(FIVE, name="lion")
+    assert judged(arm(FIVE), both).exit_code == 0
+    strict = Rules(tuple((verdict, None) for verdict in STRICT))
+    assert judged(arm(FIVE), both, rules=strict).exit_code == 1
+    assert judged(both, arm(FIVE), rules=strict).exit_code == 0  # a new arm is no fault
+
+
+def test_an_arm_that_could_not_be_decided_never_passes_beside_one_that_could() -> None:
+    other = arm({0: 3.0}, name="lion", environment=ELSEWHERE)
+    report = judged(arm(FIVE) + other, arm(FIVE) + arm({0: 3.01}, name="lion"))
+    assert row(report, "loss").verdict == "ok"
+    assert row(report, "loss", "lion").verdict == "inconclusive"
+    assert report.exit_code == 3
+    assert "not decided (lion on code_lm)" in report.sentence
+
+
+def test_seeds_of_one_side_alone_are_named_and_in_no_row() -> None:
+    report = judged(arm({0: 3.0, 1: 3.2, 7: 9.0}), arm({0: 3.0, 1: 3.2, 5: 1.0, 6: 1.0}))
+    assert row(report, "loss").seeds == 2
+    assert "sgd on code_lm: seeds 5 and 6 are in the baseline alone, and in no row." in report.caveats
+    assert "sgd on code_lm: seed 7 is here alone, and in no row." in report.caveats
+
+
+def test_arms_without_a_common_seed_are_not_decided() -> None:
+    report = judged(arm({0: 3.0, 1: 3.2}), arm({5: 3.0, 6: 3.2}))
+    said = "no seed in common (the baseline has 5 and 6, here are 0 and 1)"
+    assert row(report, "loss").detail == row(report, "outcome").detail == said
+    assert report.exit_code == 3
+
+
+# Rule 1: how runs ended
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_a_seed_that_the_baseline_finished_must_not_break(status: Any) -> None:
+    broken = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status=status, reason="loss nan at step 3")]
+    report = judged(broken, arm({0: 3.0, 1: 3.2, 2: 3.1}))
+    assert row(report, "outcome").verdict == "regressed"
+    assert row(report, "outcome").detail == f"the baseline finished, here seed 2 {status} (loss nan at step 3)"
+    assert row(report, "loss").seeds == 2
+    assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_counts_as_broken_though_the_run_finished(loss: float) -> None:
+    report = judged(arm({0: 3.0, 1: loss}), arm({0: 3.0, 1: 3.2}))
+    assert row(report, "outcome").verdict == "regressed"
+    assert f"seed 1 ended with a loss of {loss}" in row(report, "outcome").detail
+
+
+def test_divergence_that_the_baseline_has_too_is_no_regression() -> None:
+    wild = [record(run("wild", seed=seed), [5.0, 90.0], status="diverged") for seed in range(2)]
+    report = judged(wild, wild)
+    assert row(report, "outcome", "wild").detail == "seeds 0 and 1 diverged, as in the baseline"
+    assert row(report, "loss", "wild").verdict == "ok"
+    assert report.exit_code == 0
+
+
+def test_a_run_that_finishes_where_the_baseline_diverged_is_no_regression() -> None:
+    wild = [record(run(seed=0), [5.0, 90.0], status="diverged"), *arm({1: 3.2, 2: 3.1})]
+    report = judged(arm({0: 3.0, 1: 3.2, 2: 3.1}), wild)
+    assert row(report, "outcome").verdict == "ok"
+    assert row(report, "loss").seeds == 2
+
+
+def test_an_arm_that_always_diverged_and_finishes_now_passes() -> None:
+    wild = [record(run(seed=seed), [5.0, 90.0], status="diverged") for seed in range(2)]
+    report = judged(arm({0: 3.0, 1: 3.1}), wild)
+    assert row(report, "loss").detail == "the baseline diverged on every seed, and cannot be fallen short of"
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("status", ["unfinished", "failed"])
+def test_runs_without_a_result_leave_the_outcome_open(status: Any) -> None:
+    """A crash that the baseline has as well is no regression, and no result either."""
+    theirs = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status="failed")]
+    ours = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status=status)]
+    report = judged(ours, theirs)
+    assert row(report, "outcome").verdict == "inconclusive"
+    assert "seed 2" in row(report, "outcome").detail
+
+
+def test_nothing_finished_is_not_decided() -> None:
+    report = judged([record(run(seed=0), [5.0], status="unfinished")], arm({0: 3.0}))
+    assert row(report, "loss").detail == "no seed that both sides finished"
+    assert report.exit_code == 3
+
+
+# Rule 2: exact metrics
+
+
+def test_one_seed_with_the_same_bits_is_decided() -> None:
+    report = judged(arm({0: 3.0}), arm({0: 3.0}))
+    assert (row(report, "weights").verdict, row(report, "loss").verdict) == ("ok", "ok")
+    assert report.exit_code == 0
+
+
+def test_other_bits_under_one_description_are_a_change_and_not_yet_a_regression() -> None:
+    shifted = scaled(FIVE, 1.001, 1.0011, 1.0009, 1.001, 1.001)
+    report = judged(arm(shifted), arm(FIVE))
+    assert row(report, "weights").verdict == "changed"
+    said = "other bits on 5 of 5 seeds, though the spec says the same of it: its code did not change, something"
+    assert row(report, "weights").detail == f"{said} beneath it did"
+    assert row(report, "loss").verdict == "ok"
+    assert report.exit_code == 0
+    assert judged(arm(shifted), arm(FIVE), rules=Rules((("changed", None),))).exit_code == 1
+
+
+def test_a_change_of_the_optimizers_code_is_named() -> None:
+    described = run().arm
+    recoded = replace(described, optimizer=replace(described.optimizer, source="another"))
+    ours = arm(scaled(FIVE, 1.001, 1.0011, 1.0009, 1.001, 1.001))
+    ours = [replace(each, run=replace(each.run, arm=recoded)) for each in ours]
+    assert row(judged(ours, arm(FIVE)), "weights").detail.endswith(": its code changed")
+
+
+def test_bits_are_not_compared_across_numerical_set_ups() -> None:
+    report = judged(arm(FIVE, environment=ELSEWHERE), arm(FIVE))
+    assert not [each for each in report.rows if each.metric == "weights"]
+    assert row(report, "loss").verdict == "ok"  # equal by the numbers
+    said = "sgd on code_lm was made under another numerical set-up than the baseline: its bits are not compared."
+    assert said in report.caveats
+
+
+def test_bits_are_compared_for_all_seeds_or_for_none() -> None:
+    """Four seeds of another set-up are not decided by the bits of the fifth."""
+    mixed = [*arm({0: 3.0}), *arm({1: 3.3, 2: 3.0}, environment=ELSEWHERE)]
+    report = judged(mixed, arm({0: 3.0, 1: 3.2, 2: 3.1}))
+    assert not [each for each in report.rows if each.metric == "weights"]
+    assert report.exit_code == 3
+
+
+def test_bits_are_not_compared_where_the_spec_says_something_else_of_the_arm() -> None:
+    report = judged(arm(FIVE, of={"lr": 0.2}), arm(FIVE))
+    assert not [each for each in report.rows if each.metric == "weights"]
+    assert (
+        "sgd on code_lm is not described as in the baseline (lr was 0.1 and is 0.2): its bits are not compared."
+        in report.caveats
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict", "said"),
+    [
+        (800, 1600, "regressed", "800 bytes became 1,600"),
+        (800, 800, "ok", "800 bytes"),
+        (800, 400, "ok", "800 bytes became 400"),
+        (0, 400, "regressed", "0 bytes became 400"),
+    ],
+)
+def test_an_optimizer_must_not_keep_more_than_it_did(before: int, after: int, verdict: str, said: str) -> None:
+    report = judged(arm(FIVE, outcome={"state_bytes": after}), arm(FIVE, outcome={"state_bytes": before}))
+    assert (row(report, "state").verdict, row(report, "state").detail) == (verdict, said)
+    assert report.exit_code == (verdict == "regressed")
+
+
+def test_state_that_one_side_did_not_record_is_in_no_row() -> None:
+    report = judged(arm(FIVE, outcome={"state_bytes": 9}), arm(FIVE))
+    assert not [each for each in report.rows if each.metric == "state"]
+
+
+# Rule 5 and the report as a whole
+
+
+def test_the_gravest_rows_come_first() -> None:
+    ours = arm(FIVE, name="lion") + arm(scaled(FIVE, 1.1, 1.11, 1.09, 1.1, 1.1))
+    report = judged(ours, arm(FIVE) + arm(FIVE, name="adam"))
+    verdicts = [each.verdict for each in report.rows]
+    assert verdicts[:2] == ["regressed", "changed"]
+    assert verdicts.index("missing") < verdicts.index("new") < verdicts.index("advice") < verdicts.index("ok")
+
+
+def test_a_verdict_may_fail_for_one_metric_alone() -> None:
+    ours, theirs = arm(FIVE, outcome={"state_bytes": 9}), arm(FIVE, outcome={"state_bytes": 8})
+    assert judged(ours, theirs, rules=Rules((("regressed", "loss"),))).exit_code == 0
+    assert judged(ours, theirs, rules=Rules((("regressed", "state"),))).exit_code == 1
+
+
+def test_caveats_of_both_sides_are_kept_apart() -> None:
+    report = check(replace(suite(arm(FIVE)), caveats=("a",)), replace(suite(arm(FIVE)), caveats=("b",)), Rules())
+    assert report.caveats[:2] == ("In the baseline: b", "a")
+
+
+def test_an_empty_suite_decides_nothing() -> None:
+    report = check(Suite(()), Suite(()), Rules())
+    assert report.exit_code == 3
+    assert report.sentence.startswith("no rows")

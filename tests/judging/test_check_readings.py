@@ -1,0 +1,203 @@
+"""What the gate makes of metrics that vary: with the seed (its rule 3) and with the machine (its rule 4)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from judging.gate import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
+from judging.made import HERE, record, run
+
+from clipbench.judging.check import check
+from clipbench.judging.check_rules import STRICT, Rules
+from clipbench.records import Measure, Record
+
+# Rule 3: what varies with the seed
+
+
+def test_a_loss_that_is_five_percent_worse_on_five_seeds_is_a_regression() -> None:
+    report = judged(arm(scaled(FIVE, 1.05, 1.055, 1.045, 1.05, 1.052)), arm(FIVE))
+    found = row(report, "loss")
+    assert found.verdict == "regressed"
+    assert found.change == pytest.approx(math.log(1.05), abs=1e-3)
+    assert 0 < found.low < found.change < found.high
+    assert report.exit_code == 1
+
+
+def test_a_loss_that_is_five_percent_better_is_ok() -> None:
+    assert row(judged(arm(scaled(FIVE, 0.95, 0.955, 0.945, 0.95, 0.952)), arm(FIVE)), "loss").verdict == "ok"
+
+
+def test_a_sure_loss_within_the_tolerance_is_ok_and_beyond_a_smaller_one_a_regression() -> None:
+    ours, theirs = arm(scaled(FIVE, 1.01, 1.0101, 1.0099, 1.01, 1.01)), arm(FIVE)
+    assert row(judged(ours, theirs), "loss").verdict == "ok"
+    tight = Rules(tolerances={**Rules().tolerances, "loss": 0.005})
+    assert row(judged(ours, theirs, rules=tight), "loss").verdict == "regressed"
+
+
+def test_a_noisy_loss_is_inconclusive_and_says_how_many_seeds_might_decide() -> None:
+    report = judged(arm(scaled(FIVE, 1.2, 0.9, 1.1, 1.0, 1.05)), arm(FIVE))
+    found = row(report, "loss")
+    assert found.verdict == "inconclusive"
+    assert found.seeds_needed is not None
+    assert found.seeds_needed > 5
+    assert f"{found.seeds_needed} seeds might decide" in found.detail
+    assert row(report, "weights").verdict == "changed"
+    assert report.exit_code == 3  # that the bits changed does not say that the loss did not
+
+
+def test_one_seed_is_inconclusive_where_bits_are_no_help() -> None:
+    report = judged(arm({0: 3.1}, environment=ELSEWHERE), arm({0: 3.0}))
+    assert row(report, "loss").detail.startswith("+3.3 % on 1 seed, no interval")
+    assert report.exit_code == 3
+
+
+def test_many_rows_make_the_gate_slower_to_cry() -> None:
+    """Holm: what is a regression by itself is none as one of thirty rows."""
+    alone = scaled(FIVE, 1.05, 1.02, 1.06, 1.03, 1.01)
+    quiet = [each for i in range(30) for each in arm(scaled(FIVE, 1.01, 0.99, 1.0, 0.995, 1.005), name=f"arm{i}")]
+    theirs = [each for i in range(30) for each in arm(FIVE, name=f"arm{i}")]
+    assert row(judged(arm(alone), arm(FIVE)), "loss").verdict == "regressed"
+    assert row(judged(arm(alone) + quiet, arm(FIVE) + theirs), "loss").verdict == "inconclusive"
+
+
+def test_losses_that_are_not_positive_are_measured_by_what_training_gained() -> None:
+    below = {0: -1.0, 1: -1.1, 2: -0.9, 3: -1.0}
+    worse = {seed: loss + 0.6 + 0.01 * seed for seed, loss in below.items()}
+    found = row(judged(arm(worse), arm(below)), "loss")
+    assert found.verdict == "regressed"
+    assert found.change == pytest.approx(0.615 / 6)  # from 5 to −1 on average
+    assert "of what the baseline's training gained (6), as a loss is not positive" in found.detail
+
+
+def test_losses_that_are_not_positive_and_gained_nothing_are_inconclusive() -> None:
+    flat = [record(run(seed=seed), [0.0, 0.0]) for seed in range(3)]
+    worse = [record(run(seed=seed), [0.0, 0.1]) for seed in range(3)]
+    assert row(judged(worse, flat), "loss").verdict == "inconclusive"
+
+
+def curve(seed: int, steps: int, *, every: int = 10, end: int = 400, **more: Any) -> Record:
+    """A run of 400 steps that is under a loss of 1 from `steps` on."""
+    losses = {step: (0.5 if step >= steps else 2.0) for step in range(0, end + 1, every)}
+    measured = Measure(evaluate_every=every, probe_every=50)
+    made = record(run(seed=seed, measure=measured), {0: 3.0, **losses} if steps else losses, **more)
+    assert made.outcome
+    return replace(made, outcome=replace(made.outcome, steps=end))
+
+
+def curves(*steps: int) -> list[Record]:
+    return [curve(seed, reached) for seed, reached in enumerate(steps)]
+
+
+def test_twice_the_steps_to_the_target_are_a_regression() -> None:
+    report = judged(curves(200, 220, 180, 210, 200), curves(100, 110, 90, 110, 100), target=1.0)
+    assert row(report, "steps").verdict == "regressed"
+    assert row(report, "loss").verdict == "ok"
+
+
+def test_fewer_steps_are_ok() -> None:
+    assert row(judged(curves(50, 60, 50), curves(100, 110, 90), target=1.0), "steps").verdict == "ok"
+
+
+def test_one_evaluation_later_on_every_seed_is_no_certainty() -> None:
+    """Two readings to the nearest ten steps: their agreement is the clock's, not the runs'."""
+    report = judged(curves(50, 50), curves(40, 40), target=1.0)
+    assert row(report, "steps").verdict == "inconclusive"
+
+
+def test_a_miss_of_the_target_counts_at_least_one_evaluation_past_the_end() -> None:
+    report = judged(curves(100, 110, 999), curves(100, 110, 90), target=1.0)
+    found = row(report, "steps")
+    assert found.change == pytest.approx(math.log(410 / 90) / 3)
+    assert found.verdict == "inconclusive"
+
+
+def test_a_miss_where_the_baseline_hit_is_never_ok() -> None:
+    late = judged(curves(100, 110, 90, 400, 999), curves(100, 110, 90, 400, 400), target=1.0)
+    assert row(late, "steps").change < 0.1
+    assert row(late, "steps").verdict == "inconclusive"
+    assert "seed 4 missed the target that the baseline reached" in row(late, "steps").detail
+
+
+def test_a_target_that_neither_reached_is_a_caveat() -> None:
+    report = judged(curves(999, 999), curves(999, 999), target=1.0)
+    assert not [each for each in report.rows if each.metric == "steps"]
+    assert "sgd on code_lm reaches the target on neither side: its steps are in no row." in report.caveats
+
+
+def test_steps_to_another_target_are_not_comparable() -> None:
+    report = check(suite(curves(100, 110), target=1.0), suite(curves(100, 110), target=1.5), Rules())
+    assert (row(report, "steps").verdict, row(report, "steps").detail) == (
+        "not comparable",
+        "the target was 1.5 and is 1",
+    )
+    none = check(suite(curves(100, 110)), suite(curves(100, 110), target=1.5), Rules())
+    assert row(none, "steps").detail == "the target was 1.5 and is none"
+
+
+def test_ten_times_the_sharpness_is_a_regression() -> None:
+    ours = [record(run(seed=seed), [5.0, 3.0], sharpness=[10.0 + seed]) for seed in range(5)]
+    theirs = [record(run(seed=seed), [5.0, 3.0], sharpness=[1.0 + seed / 10]) for seed in range(5)]
+    found = row(judged(ours, theirs), "sharpness")
+    assert found.verdict == "regressed"
+    assert found.change == pytest.approx(math.log(10))
+    assert found.detail.startswith("×10 on 5 seeds")
+
+
+def test_sharpness_on_one_side_alone_has_its_own_row() -> None:
+    measured, bare = arm(FIVE, sharpness=[1.0]), arm(FIVE)
+    assert row(judged(bare, measured), "sharpness").verdict == "missing"
+    assert row(judged(measured, bare), "sharpness").verdict == "new"
+
+
+def test_seeds_without_a_positive_sharpness_are_in_no_pair() -> None:
+    ours = [record(run(seed=seed), [5.0, 3.0], sharpness=[1.0 if seed else -1.0]) for seed in range(3)]
+    assert row(judged(ours, arm(dict.fromkeys(range(3), 3.0), sharpness=[1.0])), "sharpness").seeds == 2
+
+
+# Rule 4: what varies with the machine
+
+
+def timed(started: Sequence[float], seconds: float = 0.01, **environment: Any) -> list[Record]:
+    place = replace(HERE, **environment)
+    at = dict(zip(FIVE, started, strict=True))
+
+    def made(seed: int) -> list[Record]:
+        outcome = {"started": at[seed], "peak_bytes": 10**9}
+        return arm({seed: FIVE[seed]}, step_seconds=seconds * (1 + seed / 1e6), environment=place, outcome=outcome)
+
+    return [each for seed in FIVE for each in made(seed)]
+
+
+IN_TURNS = ([10.0, 31.0, 50.0, 71.0, 90.0], [20.0, 30.0, 60.0, 70.0, 95.0])
+ONE_AFTER_THE_OTHER = ([10.0, 11.0, 12.0, 13.0, 14.0], [20.0, 21.0, 22.0, 23.0, 24.0])
+
+
+def test_runs_made_in_turns_on_one_machine_are_judged_on_time() -> None:
+    report = judged(timed(IN_TURNS[0], 0.02), timed(IN_TURNS[1], 0.01))
+    assert row(report, "time").verdict == "regressed"
+    assert row(report, "memory").verdict == "ok"
+    assert report.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("starts", "ours", "why"),
+    [
+        (ONE_AFTER_THE_OTHER, {}, "not run in turns in one session"),
+        (([0.0] * 5, [0.0] * 5), {}, "when they ran is not known"),
+        (IN_TURNS, {"machine_id": "m2"}, "other machine"),
+        (IN_TURNS, {"side_by_side": 2}, "timed side by side with other runs"),
+    ],
+)
+def test_other_times_are_advice_and_fail_no_gate(starts: Any, ours: Mapping[str, Any], why: str) -> None:
+    strict = Rules(tuple((verdict, None) for verdict in STRICT))
+    report = judged(timed(starts[0], 0.02, **ours), timed(starts[1], 0.01), rules=strict)
+    assert (row(report, "time").verdict, row(report, "time").detail) == ("advice", f"×2 ({why})")
+    assert row(report, "memory").verdict == "advice"
+    assert report.exit_code == 0
+
+
+def test_times_on_no_record_have_no_row() -> None:
+    report = judged(arm(FIVE, step_seconds=0.0), arm(FIVE, step_seconds=0.0))
+    assert not [each for each in report.rows if each.metric in ("time", "memory")]

@@ -1,0 +1,57 @@
+import pytest
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.check_rules import TOLERANCES, rules
+
+
+def test_a_regression_fails_unless_something_else_is_asked_for() -> None:
+    usual = rules([], [], strict=False)
+    assert usual.fail("regressed", "loss")
+    assert not usual.fail("changed", "weights")
+    assert not rules(["changed"], [], strict=False).fail("regressed", "loss")
+
+
+def test_strict_adds_all_that_is_not_decided() -> None:
+    strict = rules([], [], strict=True)
+    for verdict in ("regressed", "changed", "not comparable", "missing", "inconclusive"):
+        assert strict.fail(verdict, "loss")
+    for verdict in ("new", "advice", "ok"):
+        assert not strict.fail(verdict, "loss")
+
+
+def test_a_verdict_may_be_asked_of_one_metric() -> None:
+    chosen = rules(["regressed:loss", "not-comparable"], [], strict=False)
+    assert chosen.fail("regressed", "loss")
+    assert not chosen.fail("regressed", "time")
+    assert chosen.fail("not comparable", "steps")
+
+
+def test_a_tolerance_is_for_one_metric_or_for_all() -> None:
+    assert rules([], ["loss=0.5"], strict=False).tolerances == {**TOLERANCES, "loss": 0.5}
+    assert set(rules([], ["0.3"], strict=False).tolerances.values()) == {0.3}
+    assert rules([], ["0.3", "loss=0"], strict=False).tolerances["loss"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "tolerance", "said"),
+    [
+        (
+            "regresed",
+            "0",
+            "--fail-on knows no 'regresed'\n  did you mean 'regressed'? it is one of: regressed, changed",
+        ),
+        ("ok", "0", "--fail-on knows no 'ok'"),
+        ("advice", "0", "--fail-on knows no 'advice'"),
+        ("changed:los", "0", "--fail-on knows no 'los'\n  did you mean 'loss'?"),
+        ("changed", "los=0", "--tolerance knows no 'los'"),
+        ("changed", "weights=0", "--tolerance knows no 'weights'"),
+        ("changed", "loss=2%", "--tolerance: '2%' is no fraction"),
+        ("changed", "-0.1", "--tolerance: '-0.1' is no fraction"),
+        ("changed", "nan", "--tolerance: 'nan' is no fraction"),
+        ("changed", "inf", "--tolerance: 'inf' is no fraction"),
+    ],
+)
+def test_what_is_misspelt_is_refused(fail_on: str, tolerance: str, said: str) -> None:
+    with pytest.raises(ClipbenchError) as refused:
+        rules([fail_on], [tolerance], strict=False)
+    assert said in str(refused.value)

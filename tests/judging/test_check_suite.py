@@ -1,0 +1,99 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from judging.gate import FIVE, arm, judged, suite
+from judging.made import question, quickstart, record, run
+
+from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.judging.check import check
+from clipbench.judging.check_rules import Rules
+from clipbench.judging.check_suite import Suite, counted, differences, dumped, gathered, loaded
+
+
+def test_a_baseline_that_was_saved_and_loaded_gives_the_same_verdicts() -> None:
+    theirs = suite(quickstart(), target=3.0)
+    ours = suite(arm({0: 3.3, 1: 3.4, 2: 3.3}), target=3.0)
+    again = loaded(dumped(theirs), where="b.json")
+    assert check(ours, again, Rules()) == check(ours, theirs, Rules())
+    assert dumped(again) == dumped(theirs)
+
+
+def test_what_is_no_number_survives_the_file() -> None:
+    theirs = suite([record(run(), [5.0, math.inf], status="diverged"), record(run(seed=1), [5.0, 4.0])], target=1.0)
+    first, second = loaded(dumped(theirs), where="b.json").arms[0].seeds
+    assert first.final_loss == math.inf
+    assert math.isnan(first.log_sharpness)
+    assert second.steps_to_target == math.inf
+
+
+def test_a_baseline_file_is_small() -> None:
+    """Under 2 kB a run: the loss curves, the environment and the ledger stay behind."""
+    saved = suite(quickstart(), target=3.0)
+    assert len(dumped(saved)) < 2000 * len(quickstart())
+    assert counted(saved) == "3 arms, 9 runs"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "this is not a baseline file (Expecting value"),
+        (b"[]", "this is not a baseline file ("),
+        (b'{"arms": [], "format": 2}', "this baseline has format 2; this clipbench reads format 1"),
+        (b'{"arms": [{}]}', "this is not a baseline file (arms.0.spec: Field required)"),
+        (b'{"arms": [], "more": 1}', "this is not a baseline file (more: "),
+        (b"\xff\xfe\x00", "this is not a baseline file ("),
+    ],
+)
+def test_a_file_that_is_no_baseline_is_named_with_its_fault(content: bytes, said: str) -> None:
+    with pytest.raises(ClipbenchError) as refused:
+        loaded(content, where="b.json")
+    assert str(refused.value).startswith(f"b.json: {said}")
+    assert "write it anew: clipbench check RESULTS --save-baseline FILE" in str(refused.value)
+
+
+def test_a_truncated_baseline_is_refused() -> None:
+    content = dumped(suite(arm(FIVE)))
+    with pytest.raises(ClipbenchError, match="not a baseline file"):
+        loaded(content[: len(content) // 2], where="b.json")
+
+
+def test_an_arm_whose_seeds_are_described_differently_is_refused() -> None:
+    with pytest.raises(UndecidedError, match="sgd on code_lm is not one arm in all its runs: seeds 0 and 1 differ"):
+        suite([*arm({0: 3.0}), *arm({1: 3.0}, of={"lr": 0.2})])
+
+
+def test_two_runs_of_one_seed_that_differ_are_refused() -> None:
+    with pytest.raises(UndecidedError, match="is there twice"):
+        suite([*arm({0: 3.0}), *arm({0: 3.0}, of={"lr": 0.2})])
+
+
+def test_runs_of_an_earlier_version_of_the_spec_are_left_out_and_counted() -> None:
+    old, new = arm({0: 3.0}), arm({0: 2.0}, of={"lr": 0.2})
+    asked = replace(question(), keys=(new[0].run.key,))
+    of = gathered([(asked, [*old, *new])])
+    assert [result.final_loss for result in of.arms[0].seeds] == [2.0]
+    assert of.caveats == ("Left out: 1 run of an earlier version of the spec (sgd).",)
+
+
+def test_two_specs_with_an_arm_of_one_name_stay_apart() -> None:
+    other = [replace(each, run=replace(each.run, spec="other")) for each in arm({0: 9.0, 1: 9.0})]
+    both = gathered([(question(), arm({0: 3.0, 1: 3.1})), (replace(question(), spec="other"), other)])
+    assert [result.place for result in both.arms] == [("quickstart", "code_lm", "sgd"), ("other", "code_lm", "sgd")]
+    assert check(both, both, Rules()).exit_code == 0
+
+
+def test_a_run_that_left_no_environment_has_no_identity_to_compare() -> None:
+    bare = arm({0: 3.0, 1: 3.1}, environment=None)
+    report = judged(bare, bare)
+    assert not [row for row in report.rows if row.metric == "weights"]
+    assert [row.detail for row in report.rows if row.metric == "time"] == ["+0 % (other machine)"]
+
+
+def test_differences_are_told_in_words() -> None:
+    assert differences({"lr": 0.1, "a": 1}, {"lr": 0.2, "b": "x"}) == (
+        "lr was 0.1 and is 0.2, a was 1 and is nothing and b was nothing and is x"
+    )
+    assert differences({"lr": 0.1}, {"lr": 0.1}) == ""
+    assert json.loads(dumped(Suite(())))["format"] == 1
