@@ -11,6 +11,7 @@ from clipbench.geometry.products import norm
 from clipbench.records import CRITICAL_SHARPNESS, LINE_BEST_DECREASE, LINE_BEST_STEP
 
 CRITICAL_STEP = "critical_step"  # η_c, in multiples of the update
+LONGEST = 1e30  # a multiple that leaves room for the search to go on in float32
 
 
 def measure(
@@ -58,9 +59,9 @@ def measure(
 
 
 def _require_multiples(multiples: tuple[float, ...]) -> None:
-    if not multiples or len(set(multiples)) < len(multiples) or not all(0 < t < math.inf for t in multiples):
+    if not multiples or len(set(multiples)) < len(multiples) or not all(0 < t <= LONGEST for t in multiples):
         raise ClipbenchError(
             f"multiples {multiples} of the update",
             where="landscape",
-            remedy="give positive numbers, each once, such as [0.1, 1, 10]",
+            remedy=f"give positive numbers up to {LONGEST:g}, each once, such as [0.1, 1, 10]",
         )

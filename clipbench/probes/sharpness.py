@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from clipbench.contracts import Batch, Snapshot
+from clipbench.errors import ClipbenchError
 from clipbench.geometry import said
 from clipbench.geometry.curvature import DirectionalCurvature, NonFiniteLossError, directional_curvature
 from clipbench.records import (
@@ -19,7 +20,7 @@ UNDEFINED = DirectionalCurvature(math.nan, math.nan, math.nan)
 
 
 def measure(
-    snapshot: Snapshot, *, same_batch: bool = True, chunk: int | None = None
+    snapshot: Snapshot, *, batches: int | None = None, same_batch: bool = True, chunk: int | None = None
 ) -> Iterator[tuple[str, str, float]]:
     """How sharp and how steep the path is along each direction, at the point where the step began.
 
@@ -38,16 +39,20 @@ def measure(
 
     Args:
         snapshot: the step.
-        same_batch: whether to measure on the mini-batch as well: a quarter more work beside four probe batches.
+        batches: how many of the probe batches, the first ones; all unless given. Work is in proportion, and the error
+            about in proportion to one over the root.
+        same_batch: whether to measure on the mini-batch as well: as much work as one more probe batch.
         chunk: updates carried through the model at once; more is faster on a small model, and takes memory.
 
     Source: Pan and Li (2023), arXiv:2306.00204.
     """
-    batches = snapshot.problem.probe_batches
-    for direction, along in _measured(snapshot, batches, chunk=chunk).items():
+    if batches is not None and batches < 1:
+        raise ClipbenchError(f"{batches} probe batches", where="sharpness", remedy="at least 1, or nothing for all")
+    probed = snapshot.problem.probe_batches[:batches]
+    for direction, along in _measured(snapshot, probed, chunk=chunk).items():
         yield direction, DIRECTIONAL_SHARPNESS, along.curvature
         yield direction, SLOPE, along.slope
-        if len(batches) > 1:
+        if len(probed) > 1:
             yield direction, DIRECTIONAL_SHARPNESS_ERROR, along.curvature_error
             yield direction, SLOPE_ERROR, along.slope_error
     if same_batch:

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -25,6 +27,11 @@ pytestmark = [
 def probe(name: str) -> Callable[[Snapshot], Iterable[tuple[str, str, float]]]:
     measure: Callable[[Snapshot], Iterable[tuple[str, str, float]]] = import_module(f"clipbench.probes.{name}").measure
     return measure
+
+
+@cache
+def quantities(name: str, kind: str) -> set[str]:
+    return {quantity for _, quantity, _ in probe(name)(snapshot(problem(kind)))}
 
 
 def test_it_yields_directions_quantities_and_finite_numbers(name: str, kind: str) -> None:
@@ -54,6 +61,31 @@ def test_it_leaves_everything_bit_for_bit(name: str, kind: str) -> None:
 def test_it_says_the_same_twice(name: str, kind: str) -> None:
     held = snapshot(problem(kind))
     assert list(probe(name)(held)) == list(probe(name)(held))
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_for_the_loop_to_report(name: str, kind: str, factor: float) -> None:
+    held = snapshot(problem(kind))
+    lost = replace(held.problem, loss=lambda model, batch: held.problem.loss(model, batch) * factor)
+    before = Trace.of(held.problem.model)
+    for _, _, value in probe(name)(replace(held, problem=lost)):
+        assert type(value) is float
+    before.assert_unchanged(held.problem.model)
+
+
+@pytest.mark.parametrize("factor", [0.0, math.nan, math.inf])
+def test_a_step_without_a_length_costs_no_other_its_rows(name: str, kind: str, factor: float) -> None:
+    held = snapshot(problem(kind))
+    none = {parameter: u * factor for parameter, u in held.directions["own"].items()}
+    rows = list(probe(name)(replace(held, directions={"none": none, **held.directions})))
+    expected = list(probe(name)(held))
+    assert [row[:2] for row in rows if row[0] != "none"] == [row[:2] for row in expected]
+
+
+def test_no_other_probe_says_the_same(name: str, kind: str) -> None:
+    """A quantity that two probes recorded would count twice."""
+    for other in SHELF:
+        assert other == name or not quantities(name, kind) & quantities(other, kind)
 
 
 def test_it_says_in_one_line_what_it_is(name: str, kind: str) -> None:  # noqa: ARG001
