@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -61,25 +60,6 @@ def test_it_leaves_everything_bit_for_bit(name: str, kind: str) -> None:
 def test_it_says_the_same_twice(name: str, kind: str) -> None:
     held = snapshot(problem(kind))
     assert list(probe(name)(held)) == list(probe(name)(held))
-
-
-@pytest.mark.parametrize("factor", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_for_the_loop_to_report(name: str, kind: str, factor: float) -> None:
-    held = snapshot(problem(kind))
-    lost = replace(held.problem, loss=lambda model, batch: held.problem.loss(model, batch) * factor)
-    before = Trace.of(held.problem.model)
-    for _, _, value in probe(name)(replace(held, problem=lost)):
-        assert type(value) is float
-    before.assert_unchanged(held.problem.model)
-
-
-@pytest.mark.parametrize("factor", [0.0, math.nan, math.inf])
-def test_a_step_without_a_length_costs_no_other_its_rows(name: str, kind: str, factor: float) -> None:
-    held = snapshot(problem(kind))
-    none = {parameter: u * factor for parameter, u in held.directions["own"].items()}
-    rows = list(probe(name)(replace(held, directions={"none": none, **held.directions})))
-    expected = list(probe(name)(held))
-    assert [row[:2] for row in rows if row[0] != "none"] == [row[:2] for row in expected]
 
 
 def test_no_other_probe_says_the_same(name: str, kind: str) -> None:
