@@ -1,6 +1,5 @@
 """A loss over fixed batches at a model's present weights: its value, its gradient, its Hessian times vectors."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.attention import math_attention
 from clipbench.geometry.directions import Direction, rounding
 from clipbench.geometry.double_backward import gradient_with_graph, hessian_times
-from clipbench.geometry.losses import require_dependent, require_finite_scalar
+from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
 from clipbench.geometry.precision import full_float32
 from clipbench.geometry.undisturbed import undisturbed
 
@@ -24,6 +23,9 @@ class Objective:
 
     Everything is computed as `directional_curvature` does it: evaluation mode, no autocast, no TF32, MATH attention,
     the parameters' own dtype. The model is left bit for bit as it was.
+
+    Raises:
+        ClipbenchError: no trainable parameter, no batches, or a batch without terms.
     """
 
     model: nn.Module
@@ -31,8 +33,16 @@ class Objective:
     batches: Sequence[Batch]
 
     def __post_init__(self) -> None:
+        if not self.parameters:
+            raise ClipbenchError("the model has no trainable parameter", where=WHERE)
         if not self.batches:
-            raise ClipbenchError("there are no batches to measure on", where="Objective")
+            raise ClipbenchError("there are no batches to measure on", where=WHERE)
+        if any(batch.weight <= 0 for batch in self.batches):
+            raise ClipbenchError(
+                "a batch has no terms in its loss",
+                where=WHERE,
+                remedy="leave it out, or correct its count of samples or tokens",
+            )
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -109,8 +119,8 @@ class Objective:
             def at(t: float) -> float:
                 for (_, p), origin, move in zip(parameters, start, moves, strict=True):
                     p.copy_(torch.add(origin, move, alpha=t))
-                shares = self._shares()
-                return math.fsum(share * float(self.loss(self.model, batch.to(device))) for batch, share in shares)
+                # Not fsum, which refuses opposite infinities.
+                return sum(share * float(self.loss(self.model, batch.to(device))) for batch, share in self._shares())
 
             try:
                 yield at

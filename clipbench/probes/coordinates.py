@@ -1,4 +1,4 @@
-"""Which coordinates carry each update: a histogram of |u|, and what the largest of them add to ‖u‖² and uᵀHu."""
+"""Which coordinates carry each update: a histogram of their sizes, and what the largest add to ‖u‖² and uᵀHu."""
 
 import math
 from collections.abc import Iterator

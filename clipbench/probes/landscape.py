@@ -39,11 +39,14 @@ def measure(
     objective = Objective(problem.model, problem.loss, problem.probe_batches)
     for direction, u in snapshot.directions.items():
         length = norm(u.values())
+        if not 0 < length < math.inf:
+            snapshot.remark(f"left out where the step along {direction!r} is zero or not finite")
+            continue
         with objective.along(u) as loss_at:
             start = loss_at(0.0)
-            if not math.isfinite(start) or not 0 < length < math.inf:
-                snapshot.remark(f"left out where the step along {direction!r} or the loss at its start is not sound")
-                continue
+            if not math.isfinite(start):  # a run that diverges is a result: it is for the loop to say so
+                snapshot.remark("left out where the loss is not finite")
+                return
             seen = explore(lambda t: loss_at(t) - start, sorted(multiples), blur=objective.blur(start))  # noqa: B023
         for t, change in seen.changes.items():
             if math.isfinite(change):

@@ -68,7 +68,7 @@ def _ledgers(snapshot: Snapshot, batches: Sequence[Batch], *, chunk: int | None)
         snapshot.remark("left out where the loss is not finite")
         return
     snapshot.remark(said.engine(found))
-    for name in directions.keys() - real.keys():
+    for name in (name for name in directions if name not in real):
         snapshot.remark(f"left out where the step along {name!r} is zero or its curvature is not finite")
     yield from ledgers.items()
 

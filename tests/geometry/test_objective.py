@@ -90,9 +90,14 @@ def test_losses_that_are_not_finite_are_refused_for_derivatives_and_told_along_a
         assert math.isnan(loss_at(1.0))
 
 
-def test_no_batches_are_refused() -> None:
+def test_what_has_nothing_to_measure_is_refused() -> None:
+    given = problem("mlp")
     with pytest.raises(ClipbenchError, match="no batches"):
-        of(replace(problem("mlp"), probe_batches=[]))
+        of(replace(given, probe_batches=[]))
+    with pytest.raises(ClipbenchError, match="no terms in its loss"):
+        of(replace(given, probe_batches=[given.probe_batches[0], replace(given.probe_batches[1], samples=0)]))
+    with pytest.raises(ClipbenchError, match="no trainable parameter"):
+        of(replace(given, model=nn.Tanh()))
 
 
 def test_rounding_blurs_a_float32_loss_by_less_than_it_says() -> None:
