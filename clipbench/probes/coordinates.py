@@ -32,7 +32,7 @@ def measure(
     Args:
         snapshot: the step, whose number seeds the random coordinates.
         percents: q, above 0 and below 100; q % of n coordinates is at least one of them.
-        chunk: updates carried through the model at once; more is faster on a small model, and takes memory.
+        chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
 
     Source: the paper's account of why adaptive steps are less sharp, Pan and Li (2023), arXiv:2306.00204.
     """

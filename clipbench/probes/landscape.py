@@ -1,11 +1,13 @@
 """The loss along each update, by forward passes alone: at many lengths, where it is least, and where it has risen."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
 
 from clipbench.contracts import Snapshot
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.landscape import explore
+from clipbench.geometry.landscape import Landscape, explore
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.products import norm
 from clipbench.records import CRITICAL_SHARPNESS, LINE_BEST_DECREASE, LINE_BEST_STEP
@@ -42,12 +44,10 @@ def measure(
         if not 0 < length < math.inf:
             snapshot.remark(f"left out where the step along {direction!r} is zero or not finite")
             continue
-        with objective.along(u) as loss_at:
-            start = loss_at(0.0)
-            if not math.isfinite(start):  # a run that diverges is a result: it is for the loop to say so
-                snapshot.remark("left out where the loss is not finite")
-                return
-            seen = explore(lambda t: loss_at(t) - start, sorted(multiples), blur=objective.blur(start))  # noqa: B023
+        seen = _explored(objective, u, multiples)
+        if seen is None:  # a run that diverges is a result: it is for the loop to say so, not for a probe
+            snapshot.remark("left out where the loss is not finite")
+            return
         for t, change in seen.changes.items():
             if math.isfinite(change):
                 yield direction, f"line_change_at_{t:+g}u", change
@@ -59,6 +59,15 @@ def measure(
             yield direction, CRITICAL_SHARPNESS, seen.critical_sharpness
         for why in seen.missing:
             snapshot.remark(f"along {direction!r}, {why}")
+
+
+def _explored(objective: Objective, u: Mapping[str, Tensor], multiples: tuple[float, ...]) -> Landscape | None:
+    """None where there is no loss to start from."""
+    with objective.along(u) as loss_at:
+        start = loss_at(0.0)
+        if not math.isfinite(start):
+            return None
+        return explore(lambda t: loss_at(t) - start, sorted(multiples), blur=objective.blur(start))
 
 
 def _require_multiples(multiples: tuple[float, ...]) -> None:

@@ -28,7 +28,7 @@ def measure(
         snapshot: the step.
         depth: cuts a module's name to its first parts, so that 2 makes one layer of all of `blocks.0`; all parts unless
             given.
-        chunk: pieces carried through the model at once; more is faster on a small model, and takes memory.
+        chunk: pieces carried through the model at once; more takes memory, and is faster where the model is tiny.
     """
     if depth is not None and depth < 1:
         raise ClipbenchError(f"a depth of {depth}", where="layers", remedy="at least 1, or nothing for whole names")

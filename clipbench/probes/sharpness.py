@@ -42,7 +42,7 @@ def measure(
         batches: how many of the probe batches, the first ones; all unless given. Work is in proportion, and the error
             about in proportion to one over the root.
         same_batch: whether to measure on the mini-batch as well: as much work as one more probe batch.
-        chunk: updates carried through the model at once; more is faster on a small model, and takes memory.
+        chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
 
     Source: Pan and Li (2023), arXiv:2306.00204.
     """

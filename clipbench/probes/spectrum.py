@@ -31,7 +31,7 @@ def measure(
         tolerance: of the residual, relative to |λ|.
         products: Hessian-vector products that an eigenvalue may cost, about.
         samples: random vectors of the trace, at least 2.
-        chunk: of them carried through the model at once; more is faster on a small model, and takes memory.
+        chunk: of them carried through the model at once; more takes memory, and is faster where the model is tiny.
 
     Source: Lehoucq, Sorensen and Yang (1998), ARPACK; Hutchinson (1990), Communications in Statistics 19.
     """

@@ -43,7 +43,7 @@ def measure(
     Args:
         snapshot: the step.
         same_batch: whether to give the ledger of the mini-batch as well, each name with `same_batch_` before it.
-        chunk: updates carried through the model at once; more is faster on a small model, and takes memory.
+        chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
     """
     for direction, ledger in _ledgers(snapshot, snapshot.problem.probe_batches, chunk=chunk):
         yield from _change(direction, ledger)
