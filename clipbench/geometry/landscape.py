@@ -57,7 +57,8 @@ def explore(change: Callable[[float], float], multiples: Sequence[float], *, blu
     while min(seen.values()) >= -blur and len(seen) < len(multiples) + REACH:  # no fall yet: look nearer
         ahead.insert(0, ahead[0] / FACTOR)
         seen[ahead[0]] = _finite(change(ahead[0]))
-        if abs(seen[ahead[0]]) <= blur:
+        # Once may be where the start is crossed; at two steps in a row the line is flat.
+        if max(abs(seen[t]) for t in ahead[:2]) <= blur:
             break
     if min(seen.values()) >= -blur:
         return Landscape(changes, missing=("the loss does not fall at any step that rounding lets one see",))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clipbench.geometry.landscape import FACTOR, REACH, explore
@@ -17,6 +17,8 @@ def parabola(slope: float, bend: float) -> Callable[[float], float]:
     return lambda t: slope * t + 0.5 * bend * t * t
 
 
+@example(slope=-1.0, critical=0.25)  # the crossing is at a step that is looked at
+@example(slope=-1.0, critical=0.0625)
 @given(slope=st.floats(-1e3, -1e-3), critical=st.floats(1e-3, 1e3))
 def test_on_a_parabola_both_are_exact(slope: float, critical: float) -> None:
     """The slope −c and the curvature s: the minimum is at c/s, as low as c²/2s, and the start is met again at 2c/s."""
