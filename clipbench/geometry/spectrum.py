@@ -53,14 +53,17 @@ def eigenvalue(objective: Objective, end: End, *, tolerance: float, products: in
 
     def times(x: Any) -> Any:
         _, [product] = objective.gradient_and_products([unflattened(torch.from_numpy(x.ravel()), objective.parameters)])
-        return np.concatenate([piece.double().cpu().numpy().ravel() for piece in product.values()])
+        found = np.concatenate([piece.double().cpu().numpy().ravel() for piece in product.values()])
+        if not np.isfinite(found).all():
+            raise FloatingPointError("a product with the Hessian is not finite")
+        return found
 
-    if n <= DENSE:
-        hessian = np.stack([times(unit) for unit in np.eye(n)])
-        values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
-        place = -1 if end == "largest" else 0
-        return _with_residual(float(values[place]), vectors[:, place], times)
     try:
+        if n <= DENSE:
+            hessian = np.stack([times(unit) for unit in np.eye(n)])
+            values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+            place = -1 if end == "largest" else 0
+            return _with_residual(float(values[place]), vectors[:, place], times)
         values, vectors = eigsh(
             LinearOperator((n, n), matvec=times, dtype=np.float64),
             k=1,
@@ -72,7 +75,7 @@ def eigenvalue(objective: Objective, end: End, *, tolerance: float, products: in
         )
     except ArpackNoConvergence:
         return f"the {end} eigenvalue has not converged within {products} products"
-    except ArpackError as error:  # a Hessian of zero, for one
+    except (ArpackError, FloatingPointError) as error:  # a Hessian of zero stops the former
         return f"the {end} eigenvalue was not found: {error}"
     return _with_residual(float(values[0]), vectors[:, 0], times)
 

@@ -58,6 +58,8 @@ def measure(
     if math.isfinite(value):
         yield "", "hessian_trace", value
         yield "", "hessian_trace_error", error
+    else:
+        snapshot.remark("the trace is left out: a curvature is not finite")
 
 
 def _require_sense(*, tolerance: float, products: int, samples: int) -> None:
