@@ -65,6 +65,11 @@ class Objective:
             stack.enter_context(torch.autocast(device.type, enabled=False))
             yield device
 
+    def value(self) -> float:
+        """L(θ), by forward passes alone; one that is not finite is returned as it is."""
+        with self.held_still() as device, torch.no_grad():
+            return self._mean(device)
+
     def gradient(self) -> dict[str, Tensor]:
         """∇L by parameter name; zero for one that takes no part.
 
@@ -119,8 +124,7 @@ class Objective:
             def at(t: float) -> float:
                 for (_, p), origin, move in zip(parameters, start, moves, strict=True):
                     p.copy_(torch.add(origin, move, alpha=t))
-                # Not fsum, which refuses opposite infinities.
-                return sum(share * float(self.loss(self.model, batch.to(device))) for batch, share in self._shares())
+                return self._mean(device)
 
             try:
                 yield at
@@ -134,6 +138,10 @@ class Objective:
         A float is off by up to ε/2 of itself, and the mean over terms behind it by a few times as much.
         """
         return 4 * rounding(self.parameters) * max(abs(loss) for loss in losses)
+
+    def _mean(self, device: torch.device) -> float:
+        # Not fsum, which refuses opposite infinities.
+        return sum(share * float(self.loss(self.model, batch.to(device))) for batch, share in self._shares())
 
     def _shares(self) -> list[tuple[Batch, float]]:
         total = sum(batch.weight for batch in self.batches)

@@ -87,7 +87,7 @@ class TaylorLedger:
 def taylor_ledgers(
     objective: Objective, directions: Mapping[str, Direction], curvatures: Curvatures
 ) -> dict[str, TaylorLedger]:
-    """A ledger for each direction. It costs a gradient, and a forward pass for each direction.
+    """A ledger for each direction. It costs a gradient, a forward pass, and one more for each direction.
 
     Args:
         objective: the batches that everything is measured on.
@@ -97,12 +97,12 @@ def taylor_ledgers(
     Raises:
         NonFiniteLossError: the loss at θ is NaN or infinite.
     """
-    length = norm(objective.gradient().values())
+    length, before = norm(objective.gradient().values()), objective.value()
     ledgers = {}
     for name, u in directions.items():
         found = curvatures[name]
         with objective.along(u) as loss_at:
-            before, after = loss_at(0.0), loss_at(1.0)
+            after = loss_at(1.0)
         ledgers[name] = TaylorLedger(
             slope=found.slope,
             sharpness=found.curvature,

@@ -1,13 +1,12 @@
 """The loss along each update, by forward passes alone: at many lengths, where it is least, and where it has risen."""
 
 import math
-from collections.abc import Iterator, Mapping
-
-from torch import Tensor
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from clipbench.contracts import Snapshot
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.landscape import Landscape, explore
+from clipbench.geometry.landscape import explore
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.products import norm
 from clipbench.records import CRITICAL_SHARPNESS, LINE_BEST_DECREASE, LINE_BEST_STEP
@@ -39,15 +38,17 @@ def measure(
     _require_multiples(multiples)
     problem = snapshot.problem
     objective = Objective(problem.model, problem.loss, problem.probe_batches)
+    start = objective.value()
+    if not math.isfinite(start):  # a run that diverges is a result: it is for the loop to say so, not for a probe
+        snapshot.remark("left out where the loss is not finite")
+        return
     for direction, u in snapshot.directions.items():
         length = norm(u.values())
         if not 0 < length < math.inf:
             snapshot.remark(f"left out where the step along {direction!r} is zero or not finite")
             continue
-        seen = _explored(objective, u, multiples)
-        if seen is None:  # a run that diverges is a result: it is for the loop to say so, not for a probe
-            snapshot.remark("left out where the loss is not finite")
-            return
+        with objective.along(u) as loss_at:
+            seen = explore(partial(_change, loss_at, start), sorted(multiples), blur=objective.blur(start))
         for t, change in seen.changes.items():
             if math.isfinite(change):
                 yield direction, f"line_change_at_{t:+g}u", change
@@ -61,13 +62,8 @@ def measure(
             snapshot.remark(f"along {direction!r}, {why}")
 
 
-def _explored(objective: Objective, u: Mapping[str, Tensor], multiples: tuple[float, ...]) -> Landscape | None:
-    """None where there is no loss to start from."""
-    with objective.along(u) as loss_at:
-        start = loss_at(0.0)
-        if not math.isfinite(start):
-            return None
-        return explore(lambda t: loss_at(t) - start, sorted(multiples), blur=objective.blur(start))
+def _change(loss_at: Callable[[float], float], start: float, t: float) -> float:
+    return loss_at(t) - start
 
 
 def _require_multiples(multiples: tuple[float, ...]) -> None:

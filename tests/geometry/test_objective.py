@@ -55,6 +55,7 @@ def test_the_loss_along_a_line_is_that_of_moved_weights_and_leaves_no_trace(kind
     function, point = flat_loss(given.model, given.loss, given.probe_batches)
     before = Trace.of(given.model)
     with of(given).along(u) as loss_at:
+        assert loss_at(0.0) == of(given).value()
         for t in (0.0, 0.5, -2.0):
             moved = point + t * flat(list(u.values())).double()
             assert loss_at(t) == pytest.approx(float(function(moved).detach()), rel=1e-12)
