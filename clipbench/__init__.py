@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipbench.clipping.baselines import FixedClip as FixedClip
     from clipbench.clipping.hook import CoordinateClip as CoordinateClip
+    from clipbench.geometry.step import StepGeometry as StepGeometry
 
 __version__ = "0.1.0"
-__all__ = ["CoordinateClip", "FixedClip", "__version__"]
+__all__ = ["CoordinateClip", "FixedClip", "StepGeometry", "__version__"]
 
 # Names are handed out on first use: the reading wing imports this package and must stay without torch.
-_HOMES = {"CoordinateClip": "clipbench.clipping.hook", "FixedClip": "clipbench.clipping.baselines"}
+_HOMES = {
+    "CoordinateClip": "clipbench.clipping.hook",
+    "FixedClip": "clipbench.clipping.baselines",
+    "StepGeometry": "clipbench.geometry.step",
+}
 
 
 def __getattr__(name: str) -> Any:

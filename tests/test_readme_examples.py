@@ -70,6 +70,23 @@ def test_the_clip_of_the_readme_runs() -> None:
     assert int(names["clip"].last.clipped) == int(0.1 * 110)
 
 
+def test_the_training_loop_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = example("python", "StepGeometry(model")
+    model = torch.nn.Linear(3, 1)
+    names: dict[str, object] = {
+        "model": model,
+        "loss": lambda model, batch: model(batch).square().mean(),
+        "batch": torch.randn(4, 3),
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.01),
+    }
+    model(names["batch"]).square().mean().backward()
+    exec(compile(code, "readme.py", "exec"), names)
+    slope, sharpness, cosine, predicted, observed = map(float, capsys.readouterr().out.split())
+    assert slope < 0 < sharpness
+    assert cosine == pytest.approx(1.0, rel=1e-4)  # a plain gradient step in float32
+    assert observed == pytest.approx(predicted, rel=1e-3)  # the loss is quadratic
+
+
 def test_every_command_of_the_readme_exists() -> None:
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     shown = set(re.findall(r"^    clipbench (\w+)", README, re.MULTILINE))

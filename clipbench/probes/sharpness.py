@@ -1,14 +1,27 @@
-"""Directional sharpness uᵀHu/‖u‖² and slope gᵀu/‖u‖ of each update, on the fixed probe batches."""
+"""Directional sharpness uᵀHu/‖u‖² and slope gᵀu/‖u‖ of each update, on the probe batches and on its own batch."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from clipbench.contracts import Snapshot
-from clipbench.geometry.curvature import NonFiniteLossError, directional_curvature
-from clipbench.records import DIRECTIONAL_SHARPNESS, SLOPE
+from clipbench.contracts import Batch, Snapshot
+from clipbench.errors import ClipbenchError
+from clipbench.geometry import said
+from clipbench.geometry.curvature import DirectionalCurvature, NonFiniteLossError, directional_curvature
+from clipbench.records import (
+    DIRECTIONAL_SHARPNESS,
+    DIRECTIONAL_SHARPNESS_ERROR,
+    SAME_BATCH_SHARPNESS,
+    SAME_BATCH_SLOPE,
+    SLOPE,
+    SLOPE_ERROR,
+)
+
+UNDEFINED = DirectionalCurvature(math.nan, math.nan, math.nan)
 
 
-def measure(snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
+def measure(
+    snapshot: Snapshot, *, batches: int | None = None, same_batch: bool = True, chunk: int | None = None
+) -> Iterator[tuple[str, str, float]]:
     """How sharp and how steep the path is along each direction, at the point where the step began.
 
     For each update u of the snapshot, with H and g of the weighted mean loss over `problem.probe_batches` at
@@ -16,19 +29,43 @@ def measure(snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
 
         directional_sharpness = uᵀHu/‖u‖²,    slope = gᵀu/‖u‖        both signed
 
-    The probe batches are not the mini-batch that made the update, which would bias the sharpness of a raw gradient
-    upwards. Both values are NaN for an update of zero, and where the loss itself is not finite.
+    with their standard errors over the probe batches, where there are several. The probe batches are not the
+    mini-batch that made the update, which would bias the sharpness of a raw gradient upwards: the same two on that
+    mini-batch, `same_batch_sharpness` and `same_batch_slope`, show by how much. All are NaN for an update of zero, and
+    where the loss itself is not finite.
+
+    Divided by ‖u‖² it is a property of the direction alone. λ_dir divides uᵀHu by the slope instead (`taylor`), and
+    batch sharpness is that of each batch's own gradient (`batch_sharpness`): three quantities easily taken for one.
+
+    Args:
+        snapshot: the step.
+        batches: how many of the probe batches, the first ones; all unless given. Work is in proportion, and the error
+            about in proportion to one over the root.
+        same_batch: whether to measure on the mini-batch as well: as much work as one more probe batch.
+        chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
 
     Source: Pan and Li (2023), arXiv:2306.00204.
     """
-    problem = snapshot.problem
-    try:
-        curvatures = directional_curvature(problem.model, problem.loss, problem.probe_batches, snapshot.directions)
-    except NonFiniteLossError:  # a run that diverges is a result: it is for the loop to say so, not for a probe
-        for direction in snapshot.directions:
-            yield direction, DIRECTIONAL_SHARPNESS, math.nan
-            yield direction, SLOPE, math.nan
-        return
-    for direction, along in curvatures.items():
+    if batches is not None and batches < 1:
+        raise ClipbenchError(f"{batches} probe batches", where="sharpness", remedy="at least 1, or nothing for all")
+    probed = snapshot.problem.probe_batches[:batches]
+    for direction, along in _measured(snapshot, probed, chunk=chunk).items():
         yield direction, DIRECTIONAL_SHARPNESS, along.curvature
         yield direction, SLOPE, along.slope
+        if len(probed) > 1:
+            yield direction, DIRECTIONAL_SHARPNESS_ERROR, along.curvature_error
+            yield direction, SLOPE_ERROR, along.slope_error
+    if same_batch:
+        for direction, along in _measured(snapshot, [snapshot.batch], chunk=chunk).items():
+            yield direction, SAME_BATCH_SHARPNESS, along.curvature
+            yield direction, SAME_BATCH_SLOPE, along.slope
+
+
+def _measured(snapshot: Snapshot, batches: Sequence[Batch], *, chunk: int | None) -> Mapping[str, DirectionalCurvature]:
+    problem = snapshot.problem
+    try:
+        found = directional_curvature(problem.model, problem.loss, batches, snapshot.directions, chunk=chunk)
+    except NonFiniteLossError:  # a run that diverges is a result: it is for the loop to say so, not for a probe
+        return dict.fromkeys(snapshot.directions, UNDEFINED)
+    snapshot.remark(said.engine(found))
+    return found.along

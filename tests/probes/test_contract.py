@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -25,6 +26,11 @@ pytestmark = [
 def probe(name: str) -> Callable[[Snapshot], Iterable[tuple[str, str, float]]]:
     measure: Callable[[Snapshot], Iterable[tuple[str, str, float]]] = import_module(f"clipbench.probes.{name}").measure
     return measure
+
+
+@cache
+def quantities(name: str, kind: str) -> set[str]:
+    return {quantity for _, quantity, _ in probe(name)(snapshot(problem(kind)))}
 
 
 def test_it_yields_directions_quantities_and_finite_numbers(name: str, kind: str) -> None:
@@ -54,6 +60,12 @@ def test_it_leaves_everything_bit_for_bit(name: str, kind: str) -> None:
 def test_it_says_the_same_twice(name: str, kind: str) -> None:
     held = snapshot(problem(kind))
     assert list(probe(name)(held)) == list(probe(name)(held))
+
+
+def test_no_other_probe_says_the_same(name: str, kind: str) -> None:
+    """A quantity that two probes recorded would count twice."""
+    for other in SHELF:
+        assert other == name or not quantities(name, kind) & quantities(other, kind)
 
 
 def test_it_says_in_one_line_what_it_is(name: str, kind: str) -> None:  # noqa: ARG001

@@ -16,9 +16,11 @@ from clipbench.budget import LEDGER_ROWS, Budget
 from clipbench.records import Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
 from clipbench.running import checkpoint, train, worker
 from clipbench.running.worker import work
+from clipbench.spec import catalogue
 
 NOISY = Choice("noisy", "noisy", "faulty:noisy")
 NO_PROBES = Measure(4, 5)
+PROBES = [f"clipbench.probes.{name}:measure" for name in catalogue.names("probes")] + ["faulty:meddling_probe"]
 
 
 def make(run: Run, results: Path, *, stop: Callable[[], bool] = lambda: False) -> Record:
@@ -87,12 +89,14 @@ def test_the_ledger_adds_up_to_the_wall_time_within_one_percent(tmp_path: Path) 
     assert all(outcome.ledger[row] > 0 for row in LEDGER_ROWS)
 
 
-@pytest.mark.parametrize("probe", ["clipbench.probes.sharpness:measure", "faulty:meddling_probe"])
-def test_the_curve_with_and_without_probes_is_bit_identical(tmp_path: Path, probe: str) -> None:
+@pytest.mark.parametrize("probes", [[probe] for probe in PROBES] + [PROBES], ids=lambda probes: "+".join(probes))
+def test_the_curve_with_and_without_probes_is_bit_identical(tmp_path: Path, probes: list[str]) -> None:
     """Pitfall 2, and more: dropout, batch norm, gradients and the random state are as if nobody had looked."""
     clipped = Arm("clipped", make_run().arm.optimizer, ClipSettings(0.1))
     run = make_run(steps=23, task=NOISY, arm=clipped)
-    looked = make(replace(run, measure=Measure(4, 3, (Choice("p", "p", probe),))), tmp_path)
+    chosen = tuple(Choice(probe, probe, probe) for probe in probes)
+    looked = make(replace(run, measure=Measure(4, 3, chosen)), tmp_path)
+    assert not looked.outcome.failed_probes
     alone = make(replace(run, measure=Measure(4, 3)), tmp_path)
     assert looked.outcome.weights_sha256 == alone.outcome.weights_sha256
     assert values(looked, "eval_loss") == values(alone, "eval_loss")
