@@ -175,7 +175,7 @@ METHODS: dict[str, Callable[[Subject], list[float]]] = {
     "jets, all at once": partial(by, engine="jets", chunk=10**6),
     "jets, one by one": partial(by, engine="jets", chunk=1),
     "adjoint": partial(by, engine="adjoint"),
-    "adjoint, by fours": partial(by, engine="adjoint", chunk=4),
+    "adjoint, all at once": partial(by, engine="adjoint", chunk=10**6),
     "adjoint, one by one": partial(by, engine="adjoint", chunk=1),
 }
 

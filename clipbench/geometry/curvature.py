@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 Engine = Literal["auto", "jets", "adjoint", "double_backward"]
-TOGETHER = {"jets": 4, "adjoint": 12}
-"""Directions in one pass. What they share is one pass in 1 + 3K or 1 + 2K: many more at once save little time."""
+TOGETHER = 4
+"""Directions in one pass. What they share is one forward pass of 1 + 3K (jets) or 1 + 2K: more at once save little."""
 
 _FOREIGN = (RuntimeError, TypeError, NotImplementedError)
 """What foreign code raises when it is handed a jet where it wants a tensor's memory."""
@@ -84,7 +84,7 @@ def directional_curvature(
             dtype: jets and adjoint a `chunk` of directions, double backward one.
         engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule, else double
             backward.
-        chunk: directions that jets carry at once, 4 unless given (adjoint: 12). 1 takes the least memory; more is
+        chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is
             faster where the model is so small that the number of operations counts, not their size.
         memory: bytes that jets may hold beside weights and batches (adjoint: in its forward pass). The first direction
             goes alone and is counted, then as many as fit, at most `chunk` if that is given.
@@ -175,7 +175,7 @@ class _Measuring:
 
     def _by_jets(self, engine: Literal["jets", "adjoint"]) -> Measured:
         carried = by_jets if engine == "jets" else by_adjoints
-        chunk = TOGETHER[engine] if self.chunk is None and self.memory is None else self.chunk
+        chunk = TOGETHER if self.chunk is None and self.memory is None else self.chunk
         losses, rows = carried(self.model, self.loss, self.batches, self.units, limits=Limits(chunk, self.memory))
         if self.check and losses and not was_checked(self.model, self.loss, by=engine):
             first = self.batches[0]
