@@ -80,8 +80,8 @@ def directional_curvature(
             standard error.
         directions: by name, u as a mapping from the name of every trainable parameter to a tensor of its shape, or as
             a callable from such a name to such a tensor. A callable is called several times, parameter by parameter,
-            and must give the same tensor every time; one is kept at a time. The engines then hold in the parameters'
-            dtype: jets and adjoint a `chunk` of directions, double backward one.
+            and must give the same tensor every time; at most two of its tensors are kept at a time. The engines hold
+            copies in the parameters' dtype: jets and adjoint of a `chunk` of directions, double backward of one.
         engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule, else double
             backward.
         chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is

@@ -123,7 +123,7 @@ def _checked(name: str, direction: Direction, parameter: str, weight: nn.Paramet
 
 def _factor(length: float) -> float:
     """The power of two that brings a length to at least 1 and below 2."""
-    return math.ldexp(1.0, min(1 - math.frexp(length)[1], 1023))
+    return math.ldexp(1.0, 1 - math.frexp(length)[1])
 
 
 def _scaled(u: Tensor, factor: float, dtype: torch.dtype) -> Tensor:

@@ -65,6 +65,7 @@ def hessian_times(v: Sequence[Tensor], gradient: Sequence[Tensor], parameters: S
     if not bends:
         return [torch.zeros_like(p) for p in parameters]
     outputs, weights = zip(*bends, strict=True)
+    _require_no_dead_end(outputs)
     try:
         product = torch.autograd.grad(
             outputs, parameters, grad_outputs=weights, retain_graph=True, allow_unused=True, materialize_grads=True
@@ -78,6 +79,28 @@ def hessian_times(v: Sequence[Tensor], gradient: Sequence[Tensor], parameters: S
             remedy='write the operation by simpler ones, or use engine="jets" if it has a rule for it',
         ) from error
     return list(product)
+
+
+def _require_no_dead_end(gradient: Sequence[Tensor]) -> None:
+    """What is marked once_differentiable ends the gradient's graph in an error. But nothing beyond it leads to the
+    weights, so that torch never comes to it, and silently takes that part of the second derivative for zero.
+    """
+    nodes = [g.grad_fn for g in gradient]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if node is None:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise NoSecondDerivativeError(
+                "the loss has no second derivative by double backward: it runs an autograd.Function that is marked "
+                "once_differentiable",
+                where=WHERE,
+                remedy="take the mark off, if its backward is made of differentiable operations",
+            )
+        further = {parent for parent, _ in node.next_functions} - seen
+        seen |= further
+        nodes += further
 
 
 def by_double_backward(

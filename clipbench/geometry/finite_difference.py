@@ -30,7 +30,8 @@ class FiniteDifference:
     """The curvature that forward passes see at a step h along v: (L(θ+hv) − 2L(θ) + L(θ−hv))/h².
 
     - `curvature`: NaN where there is no direction, or no step at which the losses are finite.
-    - `bound`: how far from vᵀHv it may be if the loss is smooth within some steps of the point.
+    - `bound`: how far from vᵀHv it may be if the loss is smooth within some steps of the point. Where it is as large
+      as the curvature, losses do not tell: there is too much rounding, or there are kinks at every scale.
     - `step`: h, a length in the space of the weights.
     """
 
@@ -54,7 +55,7 @@ def finite_difference_curvature(
     *,
     dtype: torch.dtype | None = None,
 ) -> dict[str, FiniteDifference]:
-    """How the loss bends along each direction over finite steps: a check of `directional_curvature` without derivatives.
+    """How the loss bends along each direction over finite steps: `directional_curvature` checked without derivatives.
 
     With c(h) the central difference, δ the standard deviation of a loss by rounding, F the fourth derivative along v,
 

@@ -48,7 +48,8 @@ class Tally(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.note(*(each for each in tree_leaves(result) if type(each) is Tensor))
+        if not func.is_view:
+            self.note(*(each for each in tree_leaves(result) if type(each) is Tensor))
         return result
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from clipbench.geometry.curvature import (
     Curvatures,
     Engine,
     MissingRuleError,
+    NoSecondDerivativeError,
     TooFewBytesError,
     directional_curvature,
 )
@@ -187,6 +189,39 @@ def test_an_operation_without_a_rule_is_named_and_auto_goes_on_by_double_backwar
     assert found.missing_operation is not None
     assert "_linalg_det" in found.missing_operation
     assert found["0"] == by("double_backward", model, no_data, NOTHING, direction)["0"]
+
+
+class WithoutSecond(nn.Module):
+    """With operations of which torch has no second derivative: an own one, and one of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x = nn.Parameter(torch.full((2,), 0.5))
+
+    def forward(self) -> Tensor:
+        return self.x
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return 2 * x * grad
+
+
+def test_an_operation_without_a_second_derivative_is_named() -> None:
+    model = WithoutSecond()
+    direction = random_direction(model, seed=0)
+    with pytest.raises(NoSecondDerivativeError, match=r"no second derivative .*aten::hardsigmoid_backward"):
+        by("double_backward", model, lambda m, _: functional.hardsigmoid(m()).square().sum(), NOTHING, direction)
+    with pytest.raises(NoSecondDerivativeError, match="once_differentiable"):
+        by("double_backward", model, lambda m, _: Once.apply(m()).square().sum(), NOTHING, direction)
 
 
 def test_a_change_in_place_that_others_could_see_is_refused_by_name() -> None:
