@@ -51,7 +51,7 @@ class UnitDirections:
         for name, weight in self.parameters.items():
             stack = weight.new_empty(len(ks), *weight.shape)
             for row, k in enumerate(ks):
-                stack[row] = _scaled(tensor_of(self.directions[k], name), factors[row], weight.dtype)
+                _write(stack[row], tensor_of(self.directions[k], name).detach(), factors[row])
             stacks[name] = stack if bool(stack.any()) else None
         return stacks, [self.norms[k] * factor for k, factor in zip(ks, factors, strict=True)]
 
@@ -126,11 +126,14 @@ def _factor(length: float) -> float:
     return math.ldexp(1.0, 1 - math.frexp(length)[1])
 
 
-def _scaled(u: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
+def _write(row: Tensor, u: Tensor, factor: float) -> None:
     """u times the factor, in a dtype that loses nothing of it before it has its size."""
     if abs(math.log2(factor)) > FAR:
-        return widened(u).view(u.shape) * factor
-    return u.detach().to(torch.promote_types(u.dtype, dtype)) * factor
+        row.copy_(widened(u).view(u.shape) * factor)
+    elif (u.dtype, u.device) == (row.dtype, row.device):
+        torch.mul(u, factor, out=row)
+    else:
+        row.copy_(u.to(torch.promote_types(u.dtype, row.dtype)) * factor)
 
 
 def rounding(parameters: Mapping[str, nn.Parameter]) -> float:

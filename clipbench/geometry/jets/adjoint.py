@@ -136,9 +136,12 @@ class _Second:
         moves = any(isinstance(each, Jet) for each in tree_leaves((args, kwargs)))
         result = second_order(func, args, kwargs) if moves else func(*args, **kwargs)
         leaves, structure = tree_flatten(result)
-        return tree_unflatten([self._weighed(each, (self.at, i)) for i, each in enumerate(leaves)], structure)
+        alone = len(leaves) == 1
+        return tree_unflatten(
+            [self._weighed(each, (self.at, i), alone=alone) for i, each in enumerate(leaves)], structure
+        )
 
-    def _weighed(self, output: Any, place: Place) -> Any:
+    def _weighed(self, output: Any, place: Place, *, alone: bool) -> Any:
         if place not in self.tape.jets:
             return value(output)
         if not isinstance(output, Jet):
@@ -147,7 +150,10 @@ class _Second:
             worth = self.tape.worths[place]
             if worth is not None:
                 # Not a product of matrix and vector, whose plain sum over so many numbers rounds ten times as much.
-                self.weighed.append((output.x2 * worth).reshape(len(output.x2), -1).sum(1))
+                bend = output.x2
+                nobody_else_sees_it = alone and bend.is_contiguous()
+                product = bend.mul_(worth) if nobody_else_sees_it else bend * worth
+                self.weighed.append(product.reshape(len(bend), -1).sum(1))
             output.x2 = None
         return output
 
