@@ -28,14 +28,14 @@ from torch.nn import functional
 
 from clipbench.contracts import Batch, Loss
 from clipbench.geometry.attention import math_attention
-from clipbench.geometry.curvature import directional_curvature
+from clipbench.geometry.curvature import TooFewBytesError, directional_curvature
 from clipbench.networks.transformer import Block, draw_weights
 
 ROUNDS = 9
 TARGETS = {  # of time and of memory, by model and number of directions, against the loop of vhp
     ("causal LM", 12, "jets"): (0.45, 1.0),
     ("causal LM", 12, "jets, one by one"): (0.7, 0.25),
-    ("encoder–decoder", 12, "jets"): (0.40, 1.0),
+    ("encoder–decoder", 12, "adjoint"): (0.40, 1.0),
     **{(name, 1, "jets"): (0.9, math.inf) for name in ("causal LM", "encoder–decoder", "CNN")},
 }
 
@@ -174,6 +174,9 @@ METHODS: dict[str, Callable[[Subject], list[float]]] = {
     "jets": partial(by, engine="jets"),
     "jets, all at once": partial(by, engine="jets", chunk=10**6),
     "jets, one by one": partial(by, engine="jets", chunk=1),
+    "adjoint": partial(by, engine="adjoint"),
+    "adjoint, all at once": partial(by, engine="adjoint", chunk=10**6),
+    "adjoint, one by one": partial(by, engine="adjoint", chunk=1),
 }
 
 
@@ -195,7 +198,7 @@ def fitting(given: Subject, names: Iterable[str]) -> list[str]:
     for name in names:
         try:
             METHODS[name](given)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, TooFewBytesError):
             sys.stdout.write(f"{name}: does not fit into the memory of this device\n")
             torch.cuda.empty_cache()
         else:

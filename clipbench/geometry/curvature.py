@@ -1,94 +1,62 @@
-"""Slope and curvature of a loss along given directions, exactly, by one of two engines."""
+"""Slope and curvature of a loss along given directions, exactly, by one of three engines."""
 
 import math
-from collections.abc import ItemsView, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.attention import math_attention
-from clipbench.geometry.directions import UnitDirections, unit_directions
-from clipbench.geometry.double_backward import by_double_backward
+from clipbench.geometry.averages import Group, averaged, shared_fate
+from clipbench.geometry.directions import Direction, UnitDirections, unit_directions
+from clipbench.geometry.double_backward import NoSecondDerivativeError, by_double_backward
+from clipbench.geometry.found import Curvatures, DirectionalCurvature, Measured
+from clipbench.geometry.jets.adjoint import by_adjoints
+from clipbench.geometry.jets.chunks import Limits
 from clipbench.geometry.jets.forward import by_jets
 from clipbench.geometry.jets.jet import MissingRuleError
 from clipbench.geometry.losses import WHERE, NonFiniteLossError
+from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory
 from clipbench.geometry.precision import full_float32
 from clipbench.geometry.selfcheck import EnginesDisagreeError, require_agreement, was_checked
 from clipbench.geometry.undisturbed import undisturbed
 
 __all__ = [
     "Curvatures",
+    "Direction",
     "DirectionalCurvature",
     "EnginesDisagreeError",
     "MissingRuleError",
+    "NoSecondDerivativeError",
     "NonFiniteLossError",
+    "TooFewBytesError",
     "directional_curvature",
 ]
 
-Engine = Literal["auto", "jets", "double_backward"]
+Engine = Literal["auto", "jets", "adjoint", "double_backward"]
 TOGETHER = 4
-"""Directions in one pass of jets. What they share is 1 of 1 + 4K forward passes: more at once saves little time."""
+"""Directions in one pass. What they share is one forward pass of 1 + 3K (jets) or 1 + 2K: more at once save little."""
 
 _FOREIGN = (RuntimeError, TypeError, NotImplementedError)
 """What foreign code raises when it is handed a jet where it wants a tensor's memory."""
-
-
-@dataclass(frozen=True)
-class DirectionalCurvature:
-    """The loss along a direction u, to second order, with v = u/‖u‖: L(θ + ηv) ≈ L(θ) + η·slope + ½η²·curvature.
-
-    - `slope` = gᵀv, signed: negative along a descent direction.
-    - `curvature` = vᵀHv, the directional sharpness, signed.
-    - `norm` = ‖u‖₂. Where it is zero or not finite there is no direction: slope and curvature are NaN.
-    - `slopes`, `curvatures`: the same of each batch, for ratios paired on the same batches.
-    - `slope_error`, `curvature_error`: standard errors of the weighted means over batches; NaN for a single batch.
-    """
-
-    slope: float
-    curvature: float
-    norm: float
-    slopes: tuple[float, ...] = ()
-    curvatures: tuple[float, ...] = ()
-    slope_error: float = math.nan
-    curvature_error: float = math.nan
-
-
-@dataclass(frozen=True)
-class Curvatures:
-    """What was measured along each direction, and how: `curvatures["own"].slope`.
-
-    - `along`: by the name of the direction.
-    - `loss`: the weighted mean over all batches at the point; NaN where there was no direction to measure along.
-    - `weights`: of the batches in the means.
-    - `engine`: the one that ran, and `missing_operation`: for double backward in place of jets, what had no rule.
-    """
-
-    along: Mapping[str, DirectionalCurvature]
-    loss: float
-    weights: tuple[int, ...]
-    engine: Literal["jets", "double_backward"]
-    missing_operation: str | None = None
-
-    def __getitem__(self, direction: str) -> DirectionalCurvature:
-        return self.along[direction]
-
-    def items(self) -> ItemsView[str, DirectionalCurvature]:
-        return self.along.items()
 
 
 def directional_curvature(
     model: nn.Module,
     loss: Loss,
     batches: Sequence[Batch],
-    directions: Mapping[str, Mapping[str, Tensor]],
+    directions: Mapping[str, Direction],
     *,
     engine: Engine = "auto",
     chunk: int | None = None,
+    memory: int | None = None,
     check: bool = True,
+    group: Group = None,
 ) -> Curvatures:
     """How steep the loss is along each direction, and how it bends: the first two derivatives at the present weights.
 
@@ -97,61 +65,82 @@ def directional_curvature(
 
         slope = ∇L(θ)ᵀv,    curvature = vᵀ∇²L(θ)v = the directional sharpness uᵀHu/‖u‖²
 
-    Two engines give the same numbers. Jets: one forward pass that carries first and second derivatives along several
-    directions, without a graph. Double backward: one gradient with its graph, differentiated once more for each
-    direction. Both work in evaluation mode, without autocast or TF32, with the MATH attention kernel, in the
-    parameters' own dtype; sums over batches are in float64. The model is left bit for bit as it was. The first time
-    that jets measure a model object with a loss, they are checked against ordinary differentiation.
+    Three engines give the same numbers. Jets: one forward pass that carries first and second derivatives along several
+    directions, without a graph. Adjoint: one backward pass, and a forward pass that carries first derivatives alone;
+    the fastest for four directions or more, with the memory of a training step, and it rounds more. Double backward:
+    one gradient with its graph, differentiated once more for each direction. All work in evaluation mode, without
+    autocast or TF32, with the MATH attention kernel, in the parameters' own dtype; sums over batches are in float64.
+    The model is left bit for bit as it was. The first time that jets measure a model object with a loss, they are
+    checked against ordinary differentiation.
 
     Args:
         model: its weights are the point θ. A tied weight counts once, under its first name.
         loss: `loss(model, batch)`, a 0-d mean over the batch's terms.
         batches: at least one; they are moved to the model's device. They are the unit of memory and of the
             standard error.
-        directions: by name, u as a mapping from the name of every trainable parameter to a tensor of its shape.
-        engine: "jets", "double_backward", or "auto": jets where every operation has a rule, else double backward.
-        chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is faster where the
-            model is so small that the number of operations counts, not their size.
+        directions: by name, u as a mapping from the name of every trainable parameter to a tensor of its shape, or as
+            a callable from such a name to such a tensor. A callable is called several times, parameter by parameter,
+            and must give the same tensor every time; at most two of its tensors are kept at a time. The engines hold
+            copies in the parameters' dtype: jets and adjoint of a `chunk` of directions, double backward of one.
+        engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule, else double
+            backward.
+        chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is
+            faster where the model is so small that the number of operations counts, not their size.
+        memory: bytes that jets may hold beside weights and batches (adjoint: in its forward pass). The first direction
+            goes alone and is counted, then as many as fit, at most `chunk` if that is given.
         check: whether jets check themselves. It costs a gradient and a product of double backward on the first
             batch, once for a model object and a loss, and as much memory.
+        group: processes that measure together, each along the same directions on batches of its own: the means and
+            their errors are those of all batches, by one all-reduce. `torch.distributed.group.WORLD`, or a part of it.
 
     Returns:
         Curvatures, with one DirectionalCurvature for each direction under its name.
 
     Raises:
         ClipbenchError: no batches, a batch without terms, no trainable parameter, a direction with missing or
-            unknown names or a wrong shape, a chunk below 1, an unknown engine, a loss that is not a scalar or does not
-            depend on the weights, or an operation whose second derivative torch is known to get wrong.
+            unknown names or a wrong shape, a chunk or memory below 1, an unknown engine, a loss that is not a scalar or
+            does not depend on the weights, an operation whose second derivative torch is known to get wrong, or another
+            process of the group that failed.
         NonFiniteLossError: the loss of a batch is NaN or infinite.
-        MissingRuleError: with "jets", an operation that has no rule, by name.
+        MissingRuleError: with "jets" or "adjoint", an operation that has no rule, by name.
+        NoSecondDerivativeError: with double backward, an operation that torch cannot differentiate twice, by name.
         EnginesDisagreeError: jets did not pass their check; nothing is reported.
+        TooFewBytesError: so many directions do not fit into memory; it says how many would.
 
     Source: directional sharpness, Pan and Li (2023), arXiv:2306.00204; Hessian-vector products by differentiating
     the gradient, Pearlmutter (1994), Neural Computation 6; Taylor-mode differentiation, Griewank and Walther (2008).
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    _require_sense(parameters, batches, engine=engine, chunk=chunk)
-    units, norms = unit_directions(directions, parameters)
-    measuring = _Measuring(model, loss, batches, units, TOGETHER if chunk is None else chunk, check)
-    device = next(iter(parameters.values())).device
-    exact = torch.autocast(device.type, enabled=False)
-    with undisturbed(model), math_attention(), full_float32(), torch.enable_grad(), exact:
-        measured = measuring.by(engine)
-    weights = tuple(batch.weight for batch in batches)
-    along = {name: DirectionalCurvature(math.nan, math.nan, norms[name]) for name in directions}
+    device, k = next((p.device for p in parameters.values()), torch.device("cpu")), len(directions)
+    with shared_fate(group, quantities=1 + 2 * k, same=k, device=device):
+        _require_sense(model, parameters, batches, engine=engine, chunk=chunk, memory=memory)
+        units, norms = unit_directions(directions, parameters)
+        measuring = _Measuring(model, loss, batches, units, chunk, memory, check)
+        exact = torch.autocast(device.type, enabled=False)
+        with undisturbed(model), math_attention(), full_float32(), torch.enable_grad(), exact:
+            measured = measuring.by(engine)
+    return _found(measured, units, norms, tuple(batch.weight for batch in batches), group=group)
+
+
+def _found(
+    measured: Measured, units: UnitDirections, norms: Mapping[str, float], weights: tuple[int, ...], *, group: Group
+) -> Curvatures:
+    """Means over the batches, of every process if there are several."""
+    unknown = (math.nan,) * len(weights)
+    of_batches = dict.fromkeys(norms, (unknown, unknown))
     for k, name in enumerate(units.names):
         slopes, curvatures = zip(*(row[k] for row in measured.rows), strict=True)
+        of_batches[name] = slopes, curvatures
+    quantities = [measured.losses or unknown, *(values for both in of_batches.values() for values in both)]
+    device = next(iter(units.parameters.values())).device
+    (loss, _), *means = averaged(quantities, weights, same=list(norms.values()), group=group, device=device)
+    along = {}
+    for name, slope, curvature in zip(norms, means[::2], means[1::2], strict=True):
+        slopes, curvatures = of_batches[name] if name in units.names else ((), ())
         along[name] = DirectionalCurvature(
-            slope=_mean(slopes, weights),
-            curvature=_mean(curvatures, weights),
-            norm=norms[name],
-            slopes=slopes,
-            curvatures=curvatures,
-            slope_error=_standard_error(slopes, weights),
-            curvature_error=_standard_error(curvatures, weights),
+            slope[0], curvature[0], norms[name], slopes, curvatures, slope_error=slope[1], curvature_error=curvature[1]
         )
-    mean_loss = _mean(measured.losses, weights) if measured.losses else math.nan
-    return Curvatures(along, mean_loss, weights, measured.engine, measured.missing_operation)
+    return Curvatures(along, loss, weights, measured.engine, measured.missing_operation)
 
 
 @dataclass(frozen=True)
@@ -162,45 +151,53 @@ class _Measuring:
     loss: Loss
     batches: Sequence[Batch]
     units: UnitDirections
-    chunk: int
+    chunk: int | None
+    memory: int | None
     check: bool
 
-    def by(self, engine: Engine) -> "_Measured":
+    def by(self, engine: Engine) -> Measured:
         missing = None
+        if engine == "adjoint":
+            return self._by_jets("adjoint")
         if engine != "double_backward":
             try:
-                return self._by_jets()
+                return self._by_jets("jets")
             except MissingRuleError as error:
                 if engine == "jets":
                     raise
                 missing = error.operation
             except _FOREIGN as error:
-                if engine == "jets" or isinstance(error, torch.OutOfMemoryError):  # which double backward needs more of
+                if engine == "jets" or is_out_of_memory(error):  # which double backward needs more of
                     raise
                 missing = f"{type(error).__name__}: {error}"
         losses, rows = by_double_backward(self.model, self.loss, self.batches, self.units)
-        return _Measured(losses, rows, "double_backward", missing)
+        return Measured(losses, rows, "double_backward", missing)
 
-    def _by_jets(self) -> "_Measured":
-        losses, rows = by_jets(self.model, self.loss, self.batches, self.units, chunk=self.chunk)
-        if self.check and losses and not was_checked(self.model, self.loss):
-            require_agreement(self.model, self.loss, self.batches[0], self.units, found_loss=losses[0], found=rows[0])
-        return _Measured(losses, rows, "jets", None)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """The loss of each batch; for each batch (slope, curvature) along each direction; and who says so."""
-
-    losses: list[float]
-    rows: list[list[tuple[float, float]]]
-    engine: Literal["jets", "double_backward"]
-    missing_operation: str | None
+    def _by_jets(self, engine: Literal["jets", "adjoint"]) -> Measured:
+        carried = by_jets if engine == "jets" else by_adjoints
+        chunk = TOGETHER if self.chunk is None and self.memory is None else self.chunk
+        losses, rows = carried(self.model, self.loss, self.batches, self.units, limits=Limits(chunk, self.memory))
+        if self.check and losses and not was_checked(self.model, self.loss, by=engine):
+            first = self.batches[0]
+            require_agreement(self.model, self.loss, first, self.units, found_loss=losses[0], found=rows[0], by=engine)
+        return Measured(losses, rows, engine)
 
 
 def _require_sense(
-    parameters: Mapping[str, nn.Parameter], batches: Sequence[Batch], *, engine: str, chunk: int | None
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    batches: Sequence[Batch],
+    *,
+    engine: str,
+    chunk: int | None,
+    memory: int | None,
 ) -> None:
+    if isinstance(model, DistributedDataParallel):
+        raise ClipbenchError(
+            "the model is wrapped in DistributedDataParallel, which is made for one backward pass",
+            where=WHERE,
+            remedy="give the model inside, model.module, and the processes as group=",
+        )
     if not parameters:
         raise ClipbenchError("the model has no trainable parameter", where=WHERE)
     if not batches:
@@ -216,16 +213,5 @@ def _require_sense(
         raise ClipbenchError(f"there is no engine {engine!r}", where=WHERE, remedy=f"one of {get_args(Engine)}")
     if chunk is not None and chunk < 1:
         raise ClipbenchError(f"a chunk of {chunk} directions", where=WHERE, remedy="at least 1")
-
-
-def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
-    return math.fsum(w * x for w, x in zip(weights, values, strict=True)) / sum(weights)
-
-
-def _standard_error(values: Sequence[float], weights: Sequence[int]) -> float:
-    """√(n/(n−1) · Σ(wᵢ/W)²(xᵢ − x̄)²), a ratio estimate's; s/√n where all weights are equal. (Cochran 1977, §6.4.)"""
-    n, total, mean = len(values), sum(weights), _mean(values, weights)
-    if n < 2:
-        return math.nan
-    squares = math.fsum((w / total * (x - mean)) ** 2 for w, x in zip(weights, values, strict=True))
-    return math.sqrt(n / (n - 1) * squares)
+    if memory is not None and memory < 1:
+        raise ClipbenchError(f"a memory of {memory} bytes", where=WHERE, remedy="at least 1, or None for no limit")

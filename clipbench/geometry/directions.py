@@ -1,7 +1,7 @@
 """Directions in the space of all trainable parameters: checked, measured, and cut to unit length."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,11 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.losses import WHERE
 from clipbench.geometry.products import norm, widened
 
-Direction = Mapping[str, Tensor]
+Direction = Mapping[str, Tensor] | Callable[[str], Tensor]
+"""u: a tensor for each name of a trainable parameter, or what makes that tensor whenever it is asked for it."""
+
+FAR = 100
+"""The binary exponent from which a power of two, or what it multiplies, may leave float32's range."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,25 @@ class UnitDirections:
         return len(self.names)
 
     def unit(self, k: int) -> list[Tensor]:
-        """v of direction k, parameter by parameter."""
-        return [self._piece(k, name) for name in self.parameters]
+        """v of direction k, parameter by parameter; its length is 1 but for the rounding to their dtypes."""
+        return [
+            (widened(tensor_of(self.directions[k], name)) / self.norms[k]).view(weight.shape).to(weight)
+            for name, weight in self.parameters.items()
+        ]
 
-    def stacked(self, ks: range) -> dict[str, Tensor | None]:
-        """The v's of some directions by parameter name, (len(ks), *shape); None where all of them are zero."""
-        pieces = {}
+    def stacked(self, ks: range) -> tuple[dict[str, Tensor | None], list[float]]:
+        """Some directions by parameter name, (len(ks), *shape), None where all of them are zero; and their lengths.
+
+        Each is u times a power of two, which rounds nothing, of a length from 1 to 2.
+        """
+        factors = [_factor(self.norms[k]) for k in ks]
+        stacks: dict[str, Tensor | None] = {}
         for name, weight in self.parameters.items():
             stack = weight.new_empty(len(ks), *weight.shape)
             for row, k in enumerate(ks):
-                stack[row] = self._piece(k, name)
-            pieces[name] = stack if bool(stack.any()) else None
-        return pieces
-
-    def _piece(self, k: int, name: str) -> Tensor:
-        weight = self.parameters[name]
-        return (widened(self.directions[k][name]) / self.norms[k]).view(weight.shape).to(weight)
+                _write(stack[row], tensor_of(self.directions[k], name).detach(), factors[row])
+            stacks[name] = stack if bool(stack.any()) else None
+        return stacks, [self.norms[k] * factor for k, factor in zip(ks, factors, strict=True)]
 
 
 def unit_directions(
@@ -55,29 +62,78 @@ def unit_directions(
     """The directions that have a length, and the norms of all of them by name.
 
     Raises:
-        ClipbenchError: a direction with missing or unknown names, or of a wrong shape.
+        ClipbenchError: a direction with missing or unknown names, or of a wrong shape, or a callable that gives
+            another tensor the second time.
     """
     norms = {name: _checked_norm(name, direction, parameters) for name, direction in directions.items()}
     real = [name for name in directions if 0.0 < norms[name] < math.inf]
     return UnitDirections([directions[n] for n in real], real, [norms[n] for n in real], parameters), norms
 
 
+def tensor_of(direction: Direction, parameter: str) -> Tensor:
+    """u at one parameter."""
+    return direction[parameter] if isinstance(direction, Mapping) else direction(parameter)
+
+
 def _checked_norm(name: str, direction: Direction, parameters: Mapping[str, nn.Parameter]) -> float:
-    missing, unknown = sorted(parameters.keys() - direction.keys()), sorted(direction.keys() - parameters.keys())
-    if missing or unknown:
-        raise ClipbenchError(
-            f"direction {name!r} lacks {missing} and has {unknown}, which the model does not train",
-            where=WHERE,
-            remedy="give one tensor for each name of model.named_parameters() that requires a gradient",
-        )
-    for parameter, weight in parameters.items():
-        if direction[parameter].shape != weight.shape:
+    if isinstance(direction, Mapping):
+        missing, unknown = sorted(parameters.keys() - direction.keys()), sorted(direction.keys() - parameters.keys())
+        if missing or unknown:
             raise ClipbenchError(
-                f"direction {name!r} has the shape {tuple(direction[parameter].shape)} at {parameter!r}, "
-                f"where the parameter has {tuple(weight.shape)}",
+                f"direction {name!r} lacks {missing} and has {unknown}, which the model does not train",
                 where=WHERE,
+                remedy="give one tensor for each name of model.named_parameters() that requires a gradient",
             )
-    return norm(direction[parameter] for parameter in parameters)
+    else:
+        _require_pure(name, direction, parameters)
+    return norm(_checked(name, direction, parameter, weight) for parameter, weight in parameters.items())
+
+
+def _require_pure(name: str, direction: Direction, parameters: Mapping[str, nn.Parameter]) -> None:
+    """The first parameter is asked for twice: a callable that draws random numbers, or hands out, is found so."""
+    first, weight = next(iter(parameters.items()))
+    once, twice = (_checked(name, direction, first, weight) for _ in range(2))
+    if not torch.allclose(once, twice, rtol=0, atol=0, equal_nan=True):
+        raise ClipbenchError(
+            f"direction {name!r} is a callable that gives two tensors for {first!r}",
+            where=WHERE,
+            remedy="it is called several times, and must give the same tensor every time",
+        )
+
+
+def _checked(name: str, direction: Direction, parameter: str, weight: nn.Parameter) -> Tensor:
+    try:
+        u = tensor_of(direction, parameter)
+    except KeyError as error:
+        raise ClipbenchError(
+            f"direction {name!r} is a callable that knows nothing of {parameter!r}",
+            where=WHERE,
+            remedy="it is called with each name of model.named_parameters() that requires a gradient",
+        ) from error
+    if not isinstance(u, Tensor):
+        raise ClipbenchError(f"direction {name!r} is {type(u).__name__} at {parameter!r}, not a tensor", where=WHERE)
+    if u.shape != weight.shape:
+        raise ClipbenchError(
+            f"direction {name!r} has the shape {tuple(u.shape)} at {parameter!r}, "
+            f"where the parameter has {tuple(weight.shape)}",
+            where=WHERE,
+        )
+    return u
+
+
+def _factor(length: float) -> float:
+    """The power of two that brings a length to at least 1 and below 2."""
+    return math.ldexp(1.0, 1 - math.frexp(length)[1])
+
+
+def _write(row: Tensor, u: Tensor, factor: float) -> None:
+    """u times the factor, in a dtype that loses nothing of it before it has its size."""
+    if abs(math.log2(factor)) > FAR:
+        row.copy_(widened(u).view(u.shape) * factor)
+    elif (u.dtype, u.device) == (row.dtype, row.device):
+        torch.mul(u, factor, out=row)
+    else:
+        row.copy_(u.to(torch.promote_types(u.dtype, row.dtype)) * factor)
 
 
 def rounding(parameters: Mapping[str, nn.Parameter]) -> float:

@@ -11,10 +11,15 @@ from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import UnitDirections
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
+from clipbench.geometry.memory import is_out_of_memory
 from clipbench.geometry.products import inner, norm
 
 WRONG = {"aten._weight_norm_interface.default": "weight normalisation"}
 """Operations whose second derivative by torch's double backward is wrong without an error, as of torch 2.13."""
+
+
+class NoSecondDerivativeError(ClipbenchError):
+    """An operation on the way from the weights to the loss has no second derivative in torch."""
 
 
 class _Refusal(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -51,16 +56,51 @@ def gradient_with_graph(
 def hessian_times(v: Sequence[Tensor], gradient: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Hv = ∇(gᵀv). A gradient that is constant in the weights has no graph and adds nothing.
 
+    Raises:
+        NoSecondDerivativeError: torch cannot differentiate the gradient; its words name the operation.
+
     Source: Pearlmutter (1994), Neural Computation 6.
     """
     bends = [(g, u) for g, u in zip(gradient, v, strict=True) if g.requires_grad]
     if not bends:
         return [torch.zeros_like(p) for p in parameters]
     outputs, weights = zip(*bends, strict=True)
-    product = torch.autograd.grad(
-        outputs, parameters, grad_outputs=weights, retain_graph=True, allow_unused=True, materialize_grads=True
-    )
+    _require_no_dead_end(outputs)
+    try:
+        product = torch.autograd.grad(
+            outputs, parameters, grad_outputs=weights, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise NoSecondDerivativeError(
+            f"the loss has no second derivative by double backward: {str(error).splitlines()[0]}",
+            where=WHERE,
+            remedy='write the operation by simpler ones, or use engine="jets" if it has a rule for it',
+        ) from error
     return list(product)
+
+
+def _require_no_dead_end(gradient: Sequence[Tensor]) -> None:
+    """What is marked once_differentiable ends the gradient's graph in an error. But nothing beyond it leads to the
+    weights, so that torch never comes to it, and silently takes that part of the second derivative for zero.
+    """
+    nodes = [g.grad_fn for g in gradient]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if node is None:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise NoSecondDerivativeError(
+                "the loss has no second derivative by double backward: it runs an autograd.Function that is marked "
+                "once_differentiable",
+                where=WHERE,
+                remedy="take the mark off, if its backward is made of differentiable operations",
+            )
+        further = {parent for parent, _ in node.next_functions} - seen
+        seen |= further
+        nodes += further
 
 
 def by_double_backward(

@@ -10,7 +10,7 @@ from torch import nn
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import UnitDirections, rounding
-from clipbench.geometry.double_backward import gradient_with_graph, hessian_times
+from clipbench.geometry.double_backward import NoSecondDerivativeError, gradient_with_graph, hessian_times
 from clipbench.geometry.losses import WHERE
 from clipbench.geometry.products import inner, norm
 
@@ -19,13 +19,15 @@ class EnginesDisagreeError(ClipbenchError):
     """Two ways to differentiate the same loss gave different numbers, so at least one of them is wrong."""
 
 
-_checked: "weakref.WeakKeyDictionary[nn.Module, list[tuple[weakref.ref[Loss], torch.dtype]]]"
+_checked: "weakref.WeakKeyDictionary[nn.Module, list[tuple[weakref.ref[Loss], torch.dtype, str]]]"
 _checked = weakref.WeakKeyDictionary()
 
 
-def was_checked(model: nn.Module, loss: Loss) -> bool:
-    """Whether this model object, in its present dtype, has passed with this loss object before."""
-    return any(seen() is loss and dtype == _dtype(model) for seen, dtype in _checked.get(model, []))
+def was_checked(model: nn.Module, loss: Loss, *, by: str) -> bool:
+    """Whether this model object, in its present dtype, has passed with this loss object by this engine before."""
+    return any(
+        seen() is loss and (dtype, engine) == (_dtype(model), by) for seen, dtype, engine in _checked.get(model, [])
+    )
 
 
 def require_agreement(
@@ -36,6 +38,7 @@ def require_agreement(
     *,
     found_loss: float,
     found: Sequence[tuple[float, float]],
+    by: str,
 ) -> None:
     """Compare the first batch's loss and all its slopes with an ordinary backward pass, and the largest curvature with
     double backward.
@@ -59,15 +62,15 @@ def require_agreement(
         v = units.unit(k)
         try:
             product = hessian_times(v, gradient, parameters)
-        except RuntimeError as error:
+        except NoSecondDerivativeError as error:
             raise EnginesDisagreeError(
-                f"jets have a curvature that nothing checks: double backward fails ({str(error).splitlines()[0]})",
+                f"jets have a curvature that nothing checks: {error.found}",
                 where=WHERE,
                 remedy="check=False takes it unchecked",
             ) from error
         what = f"curvature along {units.names[k]!r}"
         _compare(what, found[k][1], inner(product, v) / norm(v) ** 2, eps=eps, scale=norm(product))
-    _remember(model, loss)
+    _remember(model, loss, by)
 
 
 def _compare(what: str, jets: float, ordinary: float, *, eps: float, scale: float) -> None:
@@ -82,12 +85,12 @@ def _compare(what: str, jets: float, ordinary: float, *, eps: float, scale: floa
         )
 
 
-def _remember(model: nn.Module, loss: Loss) -> None:
+def _remember(model: nn.Module, loss: Loss, by: str) -> None:
     try:
         seen = weakref.ref(loss)
     except TypeError:  # some callables cannot be referred to weakly: they are checked every time
         return
-    _checked.setdefault(model, []).append((seen, _dtype(model)))
+    _checked.setdefault(model, []).append((seen, _dtype(model), by))
 
 
 def _dtype(model: nn.Module) -> torch.dtype:

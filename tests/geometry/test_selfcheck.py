@@ -15,7 +15,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.curvature import Curvatures, Engine, EnginesDisagreeError, directional_curvature
 from clipbench.geometry.jets import pointwise, propagation
 
-ENGINES: tuple[Engine, ...] = ("jets", "auto")
+ENGINES: tuple[Engine, ...] = ("jets", "auto", "adjoint")
 
 
 def measured(
@@ -49,7 +49,8 @@ def test_a_custom_function_whose_derivative_jets_cannot_see_does_not_pass_the_ch
     assert measured(model, loss, batches, engine="double_backward").engine == "double_backward"
 
 
-def test_a_wrong_rule_does_not_pass_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_wrong_rule_does_not_pass_the_check(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     model, loss, batches = network("mlp")
     tanh = torch.ops.aten.tanh.default
 
@@ -59,8 +60,19 @@ def test_a_wrong_rule_does_not_pass_the_check(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setitem(propagation.RULES, tanh, without_a_bend)
     with pytest.raises(EnginesDisagreeError, match=r"curvature along '0' is .* by jets and .* by ordinary"):
-        measured(model, loss, batches)
-    assert measured(model, loss, batches, check=False).engine == "jets"
+        measured(model, loss, batches, engine=engine)
+    assert measured(model, loss, batches, engine=engine, check=False).engine == ("jets" if engine == "auto" else engine)
+
+
+def test_an_engine_that_has_passed_does_not_vouch_for_another() -> None:
+    model, loss, batches = network("mlp")
+    calls = []
+    model.register_forward_hook(lambda _, __, out: calls.append(out.requires_grad and type(out) is Tensor))
+    measured(model, loss, batches, engine="jets")
+    assert calls.count(True) == 1
+    for _ in range(2):
+        measured(model, loss, batches, engine="adjoint")
+    assert calls.count(True) == 2
 
 
 def test_the_check_runs_once_for_a_model_a_loss_and_a_dtype() -> None:
@@ -78,7 +90,7 @@ def test_the_check_runs_once_for_a_model_a_loss_and_a_dtype() -> None:
     assert calls.count(True) == 3
 
 
-@pytest.mark.parametrize("engine", ["auto", "jets", "double_backward"])
+@pytest.mark.parametrize("engine", [*ENGINES, "double_backward"])
 def test_weight_normalisation_is_refused_because_double_backward_is_silently_wrong(engine: Engine) -> None:
     model, loss, batches = network("mlp")
     nn.utils.parametrizations.weight_norm(model[0])  # type: ignore[index]

@@ -10,8 +10,9 @@ from reference.problems import random_direction
 from torch import Tensor, nn
 
 from clipbench.contracts import Batch
-from clipbench.geometry.curvature import directional_curvature
+from clipbench.geometry.curvature import Engine, directional_curvature
 
+ENGINES: tuple[Engine, ...] = ("jets", "adjoint")
 WORDS = 40
 SMALL = {"vocab_size": WORDS, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 FED = {**SMALL, "intermediate_size": 24}
@@ -77,7 +78,7 @@ def loss(model: nn.Module, batch: Batch) -> Tensor:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", MODELS)
-def test_jets_are_double_backward(name: str, attention: str) -> None:
+def test_jets_and_adjoints_are_double_backward(name: str, attention: str) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS[name]()
@@ -85,10 +86,11 @@ def test_jets_are_double_backward(name: str, attention: str) -> None:
         model.set_attn_implementation(attention)  # type: ignore[operator]
     batches = [Batch(inputs(name), samples=3)]
     directions = {str(seed): random_direction(model, seed=seed) for seed in range(2)}
-    jets = directional_curvature(model, loss, batches, directions, engine="jets")
     plain = directional_curvature(model, loss, batches, directions, engine="double_backward")
-    assert jets.loss == pytest.approx(plain.loss, rel=1e-5)
-    for seed in directions:
-        # Float32 within: these models cast to it whatever the weights' dtype is.
-        assert jets[seed].slope == pytest.approx(plain[seed].slope, rel=1e-3, abs=1e-5)
-        assert jets[seed].curvature == pytest.approx(plain[seed].curvature, rel=1e-3, abs=1e-5)
+    for engine in ENGINES:
+        found = directional_curvature(model, loss, batches, directions, engine=engine)
+        assert found.loss == pytest.approx(plain.loss, rel=1e-5)
+        for seed in directions:
+            # Float32 within: these models cast to it whatever the weights' dtype is.
+            assert found[seed].slope == pytest.approx(plain[seed].slope, rel=1e-3, abs=1e-5)
+            assert found[seed].curvature == pytest.approx(plain[seed].curvature, rel=1e-3, abs=1e-5)

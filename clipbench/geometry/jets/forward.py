@@ -1,6 +1,6 @@
 """Loss, slopes and curvatures of a batch by one forward pass of second-order jets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +8,13 @@ from torch.func import functional_call
 
 from clipbench.contracts import Batch, Loss
 from clipbench.geometry.directions import UnitDirections
+from clipbench.geometry.jets.chunks import Limits, Rows, in_chunks
 from clipbench.geometry.jets.jet import Jet, parts
 from clipbench.geometry.jets.propagation import Propagation
 from clipbench.geometry.losses import require_dependent, require_finite_scalar
-from clipbench.geometry.products import widened
 
 
-class _Objective(nn.Module):
+class Objective(nn.Module):
     """loss(model, ·) as a module, so that torch's own functional call can put jets in the weights' places."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
@@ -25,56 +25,63 @@ class _Objective(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         return self.loss(self.model, batch)
 
+    def at(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """The loss with these in the places of the model's weights, by their names in the model."""
+        found: Tensor = functional_call(self, {f"model.{n}": w for n, w in weights.items()}, (batch,), tie_weights=True)
+        return found
+
 
 def by_jets(
-    model: nn.Module, loss: Loss, batches: Sequence[Batch], units: UnitDirections, *, chunk: int
+    model: nn.Module, loss: Loss, batches: Sequence[Batch], units: UnitDirections, *, limits: Limits
 ) -> tuple[list[float], list[list[tuple[float, float]]]]:
     """The loss of each batch, and for each batch (slope, curvature) along each direction.
-
-    Each direction's v has the length 1 but for the rounding to the parameters' dtype, which is divided out.
 
     Raises:
         MissingRuleError: an operation has no rule.
         ClipbenchError, NonFiniteLossError: as `directional_curvature`.
     """
-    objective = _Objective(model, loss)
+    objective = Objective(model, loss)
     device = next(iter(units.parameters.values())).device
     losses: list[float] = []
-    rows: list[list[tuple[float, float]]] = [[] for _ in batches]
-    for first in range(0, len(units), chunk):
-        ks = range(first, min(first + chunk, len(units)))
-        stacked = units.stacked(ks)
-        lengths = _lengths([v for v in stacked.values() if v is not None])
-        jets = _jets(units, stacked)
+
+    def measured(ks: range) -> Rows:
+        stacked, lengths = units.stacked(ks)
+        jets = moving(units, stacked)
+        rows = []
         for i, batch in enumerate(batches):
-            with Propagation():  # type: ignore[no-untyped-call]
-                found = functional_call(objective, jets, (batch.to(device),), tie_weights=True)
+            with Propagation():
+                found = objective.at(jets, batch.to(device))
             value, slopes, curvatures = parts(found)
             require_finite_scalar(value, i)
             if not isinstance(found, Jet):
                 require_dependent(loss(model, batch.to(device)), i)
-            if first == 0:
+            if len(losses) == i:
                 losses.append(float(value))
-            for k in range(len(ks)):
-                slope = 0.0 if slopes is None else float(slopes[k]) / lengths[k]
-                rows[i].append((slope, 0.0 if curvatures is None else float(curvatures[k]) / lengths[k] ** 2))
-    return losses, rows
+            rows.append(per_unit_length(slopes, curvatures, lengths))
+        return rows
+
+    rows = in_chunks(measured, len(units), limits=limits, device=device)
+    return losses, rows or [[] for _ in batches]
 
 
-def _jets(units: UnitDirections, stacked: dict[str, Tensor | None]) -> dict[str, Tensor]:
+def moving(units: UnitDirections, stacked: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    """The weights as jets along some directions; a weight that none of them moves stays an ordinary tensor."""
     jets: dict[str, Tensor] = {}
     for name, weight in units.parameters.items():
         v = stacked[name]
-        if v is None:  # nothing moves here: an ordinary tensor is faster
-            jets[f"model.{name}"] = weight.detach()
+        if v is None:  # an ordinary tensor is faster
+            jets[name] = weight.detach()
             continue
-        moving = Jet(weight.detach(), v, None)
-        moving.shared = True  # it is the parameter itself
-        jets[f"model.{name}"] = moving
+        jet = Jet(weight.detach(), v, None)
+        jet.shared = True  # it is the parameter itself
+        jets[name] = jet
     return jets
 
 
-def _lengths(stacks: list[Tensor]) -> list[float]:
-    squares = [torch.stack([widened(v).square().sum() for v in stack]) for stack in stacks]
-    found: list[float] = torch.stack(squares).sum(0).sqrt().tolist()
-    return found
+def per_unit_length(
+    slopes: Tensor | None, curvatures: Tensor | None, lengths: Sequence[float]
+) -> list[tuple[float, float]]:
+    """(slope, curvature) along directions of length 1, from those along directions of these lengths."""
+    nothing = torch.zeros(len(lengths))
+    first, second = ((nothing if t is None else t).tolist() for t in (slopes, curvatures))
+    return [(a / length, b / length**2) for a, b, length in zip(first, second, lengths, strict=True)]

@@ -1,5 +1,6 @@
 """Which rule an operation goes by, and what happens to those that have none."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,57 +26,67 @@ RULES: dict[Any, Rule] = {
 class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, operations on jets give jets.
 
-    An operation goes by its rule; without one, by torch's own definition of it in simpler operations; one that gives
-    no real numbers (a comparison, a shape) sees values alone. Anything else is a MissingRuleError that names it.
     What a model computes under no_grad, or detaches, is a constant, as it is for a gradient.
+
+    Args:
+        by: `by(func, args, kwargs)`, what an operation gives where some of its arguments are jets; `second_order`
+            unless given.
     """
+
+    def __init__(self, by: Callable[[Any, Any, Any], Any] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.by = second_order if by is None else by
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not tree_any(_is_jet, (args, kwargs)):
+        if not tree_any(is_jet, (args, kwargs)):
             return func(*args, **kwargs)
         if func._schema.is_mutable and func not in RULES:
             return self._in_place(func, args, kwargs)
         if not torch.is_grad_enabled():
             return func(*tree_map(value, args), **tree_map(value, kwargs))
-        result = self._result(func, args, kwargs)
+        result = self.by(func, args, kwargs)
         if func.is_view:
             for thing in tree_leaves((args, result)):
-                if _is_jet(thing):
+                if is_jet(thing):
                     thing.shared = True
         return result
-
-    def _result(self, func: Any, args: Any, kwargs: Any) -> Any:
-        rule = RULES.get(func)
-        if rule is not None:
-            return rule(func, *args, **kwargs)
-        try:
-            with self:
-                composite = func.decompose(*args, **kwargs)
-                if composite is not NotImplemented:
-                    return composite
-                if func in decomposition_table:
-                    return decomposition_table[func](*args, **kwargs)
-        except MissingRuleError as error:
-            raise MissingRuleError(str(func)) from error
-        plain = func(*tree_map(value, args), **tree_map(value, kwargs))
-        if any(isinstance(each, Tensor) and each.is_floating_point() for each in tree_leaves(plain)):
-            raise MissingRuleError(str(func))
-        return plain
 
     def _in_place(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Computed aside and put in the jet's place, which nobody can see but through this jet."""
         target, twin = args[0], _out_of_place(func)
-        if not _is_jet(target) or target.shared or twin is None or not torch.is_grad_enabled():
+        if not is_jet(target) or target.shared or twin is None or not torch.is_grad_enabled():
             raise MissingRuleError(f"{func}, in place")
-        result = self._result(twin, args, kwargs)
+        result = self.by(twin, args, kwargs)
         if result.shape != target.shape or result.dtype != target.dtype:
             raise MissingRuleError(f"{func}, in place")
-        target.x0, target.x1, target.x2 = (result.x0, result.x1, result.x2) if _is_jet(result) else (result, None, None)
+        target.x0, target.x1, target.x2 = (result.x0, result.x1, result.x2) if is_jet(result) else (result, None, None)
         return target
 
 
-def _is_jet(thing: Any) -> bool:
+def second_order(func: Any, args: Any, kwargs: Any) -> Any:
+    """An operation goes by its rule; without one, by torch's own definition of it in simpler operations; one that gives
+    no real numbers (a comparison, a shape) sees values alone. Anything else is a MissingRuleError that names it.
+    """
+    rule = RULES.get(func)
+    if rule is not None:
+        return rule(func, *args, **kwargs)
+    try:
+        with Propagation():
+            composite = func.decompose(*args, **kwargs)
+            if composite is not NotImplemented:
+                return composite
+            if func in decomposition_table:
+                return decomposition_table[func](*args, **kwargs)
+    except MissingRuleError as error:
+        raise MissingRuleError(str(func)) from error
+    plain = func(*tree_map(value, args), **tree_map(value, kwargs))
+    if any(isinstance(each, Tensor) and each.is_floating_point() for each in tree_leaves(plain)):
+        raise MissingRuleError(str(func))
+    return plain
+
+
+def is_jet(thing: Any) -> bool:
     return isinstance(thing, Jet)
 
 

@@ -1,0 +1,62 @@
+"""What is found along directions, and by which engine."""
+
+import math
+from collections.abc import ItemsView, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+RunEngine = Literal["jets", "adjoint", "double_backward"]
+
+
+@dataclass(frozen=True)
+class DirectionalCurvature:
+    """The loss along a direction u, to second order, with v = u/‖u‖: L(θ + ηv) ≈ L(θ) + η·slope + ½η²·curvature.
+
+    - `slope` = gᵀv, signed: negative along a descent direction.
+    - `curvature` = vᵀHv, the directional sharpness, signed.
+    - `norm` = ‖u‖₂. Where it is zero or not finite there is no direction: slope and curvature are NaN.
+    - `slopes`, `curvatures`: the same of each batch, for ratios paired on the same batches; of several processes, of
+      the batches of this one.
+    - `slope_error`, `curvature_error`: standard errors of the weighted means over batches; NaN for a single batch.
+    """
+
+    slope: float
+    curvature: float
+    norm: float
+    slopes: tuple[float, ...] = ()
+    curvatures: tuple[float, ...] = ()
+    slope_error: float = math.nan
+    curvature_error: float = math.nan
+
+
+@dataclass(frozen=True)
+class Curvatures:
+    """What was measured along each direction, and how: `curvatures["own"].slope`.
+
+    - `along`: by the name of the direction.
+    - `loss`: the weighted mean over all batches at the point; NaN where there was no direction to measure along.
+    - `weights`: of the batches in the means; of several processes, of the batches of this one.
+    - `engine`: the one that ran, and `missing_operation`: for double backward in place of jets, what had no rule.
+    """
+
+    along: Mapping[str, DirectionalCurvature]
+    loss: float
+    weights: tuple[int, ...]
+    engine: RunEngine
+    missing_operation: str | None = None
+
+    def __getitem__(self, direction: str) -> DirectionalCurvature:
+        return self.along[direction]
+
+    def items(self) -> ItemsView[str, DirectionalCurvature]:
+        return self.along.items()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The loss of each batch; for each batch (slope, curvature) along each direction; and who says so."""
+
+    losses: Sequence[float]
+    rows: Sequence[Sequence[tuple[float, float]]]
+    engine: RunEngine
+    missing_operation: str | None = None

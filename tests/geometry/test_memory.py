@@ -1,0 +1,147 @@
+"""As many directions at once as fit: counted, kept to, and said where they do not."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+import torch
+from reference.networks import network
+from reference.problems import random_direction
+from torch import Tensor, nn
+
+from clipbench.contracts import Batch
+from clipbench.errors import ClipbenchError
+from clipbench.geometry.curvature import Curvatures, Engine, TooFewBytesError, directional_curvature
+from clipbench.geometry.jets.chunks import Limits, in_chunks
+from clipbench.geometry.memory import Tally, free_bytes, is_out_of_memory
+
+ENGINES: tuple[Engine, ...] = ("jets", "adjoint")
+CPU = torch.device("cpu")
+
+
+def test_a_tally_counts_tensors_while_they_live_and_a_view_not_twice() -> None:
+    given = torch.ones(1000)
+    with Tally() as tally:
+        first = given + 1
+        second = first.view(10, 100).t()
+        assert tally.held == 4000
+        third = second * 2
+        del first, second
+        assert (tally.held, tally.peak) == (4000, 8000)
+        third.mul_(2)
+        given.view(-1)
+        del third
+    assert (tally.held, tally.peak) == (0, 8000)
+
+
+def carried(
+    model: nn.Module, batches: Sequence[Batch], loss: object, **options: object
+) -> tuple[Curvatures, list[int]]:
+    """What is measured along nine directions, and how many of them each pass carried."""
+    directions = {str(seed): random_direction(model, seed=seed) for seed in range(9)}
+    sizes: list[int] = []
+
+    def watched(m: nn.Module, batch: Batch) -> Tensor:
+        found: Tensor = loss(m, batch)  # type: ignore[operator]
+        x1 = getattr(found, "x1", None)
+        sizes.append(0 if x1 is None else len(x1))
+        return found
+
+    return directional_curvature(model, watched, batches, directions, **options), sizes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_within_a_limit_the_first_goes_alone_then_as_many_as_fit_and_the_limit_is_kept(engine: Engine) -> None:
+    model, loss, batches = network("causal transformer")
+    options = {"engine": engine, "check": False}
+    exact, _ = carried(model, batches, loss, chunk=9, **options)
+    with Tally() as alone:
+        carried(model, batches, loss, chunk=1, **options)
+    with Tally() as together:
+        carried(model, batches, loss, chunk=9, **options)
+    limit = (alone.peak + together.peak) // 2
+    with Tally() as kept:
+        found, sizes = carried(model, batches, loss, memory=limit, **options)
+    passes = [size for size in sizes if size]
+    assert passes[0] == 1
+    assert 1 < max(passes) < 9
+    # The directions themselves, and the gradient's graph of the adjoint form, are beside what is limited.
+    assert alone.peak < kept.peak < together.peak
+    for name in exact.along:
+        assert found[name].curvature == pytest.approx(exact[name].curvature, rel=1e-4, abs=1e-6)  # float32
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_chunk_is_the_most_also_where_memory_would_allow_more(engine: Engine) -> None:
+    model, loss, batches = network("mlp")
+    _, sizes = carried(model, batches[:1], loss, engine=engine, memory=2**30, chunk=4, check=False)
+    assert [size for size in sizes if size] == [1, 4, 4]
+    _, sizes = carried(model, batches[:1], loss, engine=engine, memory=2**30, check=False)
+    assert [size for size in sizes if size] == [1, 8]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_limit_that_one_direction_exceeds_says_what_one_takes(engine: Engine) -> None:
+    model, loss, batches = network("mlp")
+    with pytest.raises(TooFewBytesError, match=r"one direction takes [\d,]+ of 100 bytes") as refused:
+        carried(model, batches, loss, engine=engine, memory=100)
+    assert refused.value.fit == 0
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    model, loss, batches = network("mlp")
+    with pytest.raises(ClipbenchError, match="a memory of 0 bytes"):
+        carried(model, batches, loss, memory=0)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: not enough")])
+def test_too_many_directions_say_how_many_would_fit(error: RuntimeError, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipbench.geometry.jets.chunks.free_bytes", lambda _: 3500)
+
+    def measured(ks: range) -> list[list[tuple[float, float]]]:
+        made = torch.ones(250 * len(ks))  # a thousand bytes each
+        if len(made) > 1000:
+            raise error
+        return [[(0.0, 0.0)] * len(ks)]
+
+    with pytest.raises(TooFewBytesError, match="8 directions at once do not fit into memory: about 3 would") as refused:
+        in_chunks(measured, 10, limits=Limits(8), device=CPU)
+    assert refused.value.fit == 3
+    assert "chunk=3" in str(refused.value)
+
+
+def test_what_lacks_memory_otherwise_is_not_taken_for_it() -> None:
+    def broken(_: range) -> list[list[tuple[float, float]]]:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        in_chunks(broken, 3, limits=Limits(2), device=CPU)
+
+
+def test_a_tensor_too_large_for_a_cpu_is_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as failed:
+        torch.empty(2**55)
+    assert is_out_of_memory(failed.value)
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_the_free_memory_of_a_cpu_is_known_and_of_an_unknown_device_not() -> None:
+    free = free_bytes(CPU)
+    assert free is not None
+    assert free > 2**20
+    assert free_bytes(torch.device("meta")) is None
+
+
+def test_growing_passes_never_exceed_a_limit_that_the_directions_share_in_part() -> None:
+    sizes: list[int] = []
+
+    def measured(ks: range) -> list[list[tuple[float, float]]]:
+        kept = torch.ones(100 + 50 * len(ks))  # shared, and for each
+        sizes.append(len(ks))
+        return [[(float(len(kept)), 0.0)] * len(ks)]
+
+    in_chunks(measured, 40, limits=Limits(None, 4 * 700), device=CPU)
+    assert sizes[0] == 1
+    assert all(before <= after for before, after in pairwise(sizes[:-1]))
+    assert max(sizes) * 50 + 100 <= 700
+    assert max(sizes) >= 11  # of 12 that are possible
