@@ -4,6 +4,7 @@ python benchmarks/statistics/coverage.py [--draws 20000]
 """
 
 import argparse
+import math
 import sys
 from itertools import product
 
@@ -26,7 +27,8 @@ def main() -> None:
         found = np.array([_covered(random, tail, n) for _ in range(draws)]).mean(axis=0)
         rows.append((tail, n, *(f"{share:.2%}" for share in found)))
     headings = ("noise", "seeds", "paired 95 % interval", "95 % bound below", "95 % bound above")
-    sys.stdout.write(f"How often the truth lies inside, of {draws} draws; a third decimal is noise\n\n")
+    error = 2 * math.sqrt(0.95 * 0.05 / draws)
+    sys.stdout.write(f"How often the truth lies inside, of {draws} draws; two standard errors are {error:.2%}\n\n")
     sys.stdout.write(f"{tabulate(rows, headers=headings)}\n")
 
 
