@@ -1,6 +1,6 @@
 """What does curvature along K directions cost? Each engine against a loop of torch.autograd.functional.vhp.
 
-    python benchmarks/speed/curvature.py                 on a CPU: one thread, process CPU time, about five minutes
+    python benchmarks/speed/curvature.py                 on a CPU: one thread, process CPU time, about ten minutes
     python benchmarks/speed/curvature.py --quick         the same on tiny models: does it run?
     python benchmarks/speed/curvature.py --gpu           on a GPU, and a T5 shape of 60 M parameters at the end
 

@@ -67,11 +67,11 @@ def directional_curvature(
 
     Three engines give the same numbers. Jets: one forward pass that carries first and second derivatives along several
     directions, without a graph. Adjoint: one backward pass, and a forward pass that carries first derivatives alone;
-    the fastest for four directions or more, with the memory of a training step, and it rounds more. Double backward:
-    one gradient with its graph, differentiated once more for each direction. All work in evaluation mode, without
-    autocast or TF32, with the MATH attention kernel, in the parameters' own dtype; sums over batches are in float64.
-    The model is left bit for bit as it was. The first time that jets measure a model object with a loss, they are
-    checked against ordinary differentiation.
+    the fastest for four directions or more where tensors are large, with the memory of a training step. Double
+    backward: one gradient with its graph, differentiated once more for each direction. All work in evaluation mode,
+    without autocast or TF32, with the MATH attention kernel, in the parameters' own dtype; sums over batches are in
+    float64. The model is left bit for bit as it was. The first time that jets or adjoints measure a model object with
+    a loss, they are checked against ordinary differentiation.
 
     Args:
         model: its weights are the point θ. A tied weight counts once, under its first name.
@@ -88,8 +88,8 @@ def directional_curvature(
             faster where the model is so small that the number of operations counts, not their size.
         memory: bytes that jets may hold beside weights and batches (adjoint: in its forward pass). The first direction
             goes alone and is counted, then as many as fit, at most `chunk` if that is given.
-        check: whether jets check themselves. It costs a gradient and a product of double backward on the first
-            batch, once for a model object and a loss, and as much memory.
+        check: whether jets and adjoints check themselves. It costs a gradient and a product of double backward on the
+            first batch, once for a model object and a loss, and as much memory.
         group: processes that measure together, each along the same directions on batches of its own: the means and
             their errors are those of all batches, by one all-reduce. `torch.distributed.group.WORLD`, or a part of it.
 
