@@ -15,7 +15,7 @@ NO_TUNING = not_applicable("the spec declares no tuning")
 def choice_on_record(evidence: Evidence) -> Finding:
     declared = {effort.arm for effort in evidence.efforts if effort.declared}
     if declared:
-        return passed(f"the trials behind {listing(sorted(declared))} are in the results")
+        return passed(f"the trials behind {listing(sorted(declared))} are on record")
     if evidence.efforts:
         return passed("every setting of the grids is an arm of the table")
     return warned("how the rates were chosen is not in these results; a `tuning` section puts the trials on record")
