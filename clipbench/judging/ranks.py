@@ -34,12 +34,11 @@ def ranks(values: Mapping[str, Mapping[int, float]], metric: Metric) -> dict[str
 def _tested(ours: Mapping[int, float], theirs: Mapping[int, float], metric: Metric) -> tuple[float, bool]:
     """p, and whether the first is lower. A pair that even alone is undecided gets p = 1, without its p: Holm's
     correction never rejects what is above the level, and many arms have very many pairs."""
-    common = ours.keys() & theirs.keys()
-    if metric == "final_loss" and len(common) > 1:
-        differences = [ours[seed] - theirs[seed] for seed in common]
-        mean = sum(differences) / len(differences)
-        squares = sum((difference - mean) * (difference - mean) for difference in differences)
-        n = len(differences)
+    differences = [one - theirs[seed] for seed, one in ours.items() if seed in theirs]
+    n = len(differences)
+    if metric == "final_loss" and n > 1:
+        mean = sum(differences) / n
+        squares = sum([(difference - mean) * (difference - mean) for difference in differences])
         if math.isfinite(squares) and abs(mean) < 0.999 * half_width(n) * math.sqrt(squares / (n - 1) / n):
             return 1.0, False
     found = contrast(ours, theirs, metric)
