@@ -17,6 +17,7 @@ from clipbench.judging.moments import Moment
 from clipbench.report.grouping import arranged
 from clipbench.report.render import render, render_section
 from clipbench.report.sections import section as section_of
+from clipbench.report.sections import sections
 
 
 class MetricName(StrEnum):
@@ -82,6 +83,8 @@ def compare(
         if fmt is TableFormat.csv:  # a CSV file has no place for them
             for caveat in comparison.caveats:
                 console.say(f"caveat: {caveat}")
+            for other in sections(comparison):
+                console.say(f"another table: --section {other.name}")
         put_verdict(records, question, fmt=fmt, results=results)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.attention import math_attention
-from clipbench.geometry.directions import Direction, rounding
+from clipbench.geometry.directions import Direction, rounding, tensor_of
 from clipbench.geometry.double_backward import gradient_with_graph, hessian_times
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
 from clipbench.geometry.precision import full_float32
@@ -99,7 +99,7 @@ class Objective:
         """
         parameters = self.parameters
         names, weights = list(parameters), list(parameters.values())
-        given = [[v[name].to(p).view_as(p) for name, p in parameters.items()] for v in vectors]
+        given = [[tensor_of(v, name).to(p).view_as(p) for name, p in parameters.items()] for v in vectors]
         slope = [torch.zeros_like(p) for p in weights]
         bends = [[torch.zeros_like(p) for p in weights] for _ in vectors]
         with self.held_still() as device, torch.enable_grad():
@@ -118,7 +118,7 @@ class Objective:
         """
         parameters = list(self.parameters.items())
         start = [p.detach().clone() for _, p in parameters]
-        moves = [u[name].to(p).view_as(p) for name, p in parameters]
+        moves = [tensor_of(u, name).to(p).view_as(p) for name, p in parameters]
         with self.held_still() as device, torch.no_grad():
 
             def at(t: float) -> float:

@@ -1,7 +1,7 @@
 """The geometry of one step in anybody's training loop."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,6 @@ from clipbench.contracts import Batch
 from clipbench.errors import ClipbenchError
 from clipbench.geometry import said
 from clipbench.geometry.curvature import Engine, NonFiniteLossError, directional_curvature
-from clipbench.geometry.directions import Direction
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.products import norm
 from clipbench.geometry.taylor import TaylorLedger, taylor_ledgers
@@ -132,7 +131,7 @@ class StepGeometry:
                 for name, p in parameters.items():
                     p.copy_(after[name])
 
-    def _measure(self, update: Direction) -> tuple[TaylorLedger, str]:
+    def _measure(self, update: Mapping[str, Tensor]) -> tuple[TaylorLedger, str]:
         places = [Batch({"place": torch.tensor(i)}, samples=1) for i in range(len(self._given))]
         objective = Objective(self.model, self._loss, places)
         directions = {STEP: update}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 from clipbench.judging.statistics import logs_of_positive
@@ -134,7 +135,7 @@ def clipped_fraction(record: Record) -> float | None:
 
 
 def _in_order(found: Series, direction: str, quantity: str) -> list[Point]:
-    return sorted(found.get((direction, quantity), ()), key=lambda point: point[0])
+    return sorted(found.get((direction, quantity), ()), key=itemgetter(0))
 
 
 def _reached(record: Record, curve: Sequence[Point], *, target: float, consecutive: int) -> tuple[float, float] | None:

@@ -61,15 +61,15 @@ def _row(
 
 
 def speed_up(ours: Costs, theirs: Costs) -> SpeedUp:
-    """Over tasks where there are several, each by its mean logarithm over seeds; else over the seeds of the one."""
+    """Over tasks where the arm has several, each by its mean logarithm over seeds; else over the seeds of the one."""
     by_task: dict[str, dict[int, tuple[float, float]]] = {}
     for task, seed in ours.keys() & theirs.keys():
         one, other = ours[task, seed], theirs[task, seed]
         if 0 < one < math.inf and 0 < other < math.inf:
             by_task.setdefault(task, {})[seed] = math.log(one), math.log(other)
-    if len(by_task) == 1:
-        [pairs] = by_task.values()
-        return SpeedUp(_ratio(list(pairs.values())), "seeds")
+    if len({task for task, _ in ours}) == 1:
+        pairs = [pair for of_task in by_task.values() for pair in of_task.values()]
+        return SpeedUp(_ratio(pairs), "seeds")
     return SpeedUp(_ratio([_mean(list(pairs.values())) for _, pairs in sorted(by_task.items())]), "tasks")
 
 

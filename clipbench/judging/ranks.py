@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 
-from clipbench.judging.chance import LEVEL, holm
+from clipbench.judging.chance import LEVEL, holm, p_value
 from clipbench.judging.comparison import Metric, Ranks
 from clipbench.judging.contrasts import contrast, leans_lower
-from clipbench.judging.statistics import half_width
+from clipbench.judging.statistics import estimate
 
 
 def ranks(values: Mapping[str, Mapping[int, float]], metric: Metric) -> dict[str, Ranks]:
@@ -32,15 +32,10 @@ def ranks(values: Mapping[str, Mapping[int, float]], metric: Metric) -> dict[str
 
 
 def _tested(ours: Mapping[int, float], theirs: Mapping[int, float], metric: Metric) -> tuple[float, bool]:
-    """p, and whether the first is lower. A pair that even alone is undecided gets p = 1, without its p: Holm's
-    correction never rejects what is above the level, and many arms have very many pairs."""
-    common = ours.keys() & theirs.keys()
-    if metric == "final_loss" and len(common) > 1:
-        differences = [ours[seed] - theirs[seed] for seed in common]
-        mean = sum(differences) / len(differences)
-        squares = sum((difference - mean) * (difference - mean) for difference in differences)
-        n = len(differences)
-        if math.isfinite(squares) and abs(mean) < 0.999 * half_width(n) * math.sqrt(squares / (n - 1) / n):
-            return 1.0, False
+    """p, and whether the first is lower."""
+    differences = [one - theirs[seed] for seed, one in ours.items() if seed in theirs]
+    if all(map(math.isfinite, differences)):  # as `contrast` has it, without what it says beside p: pairs are many
+        centre = estimate(differences)
+        return p_value(centre), centre.mean < 0
     found = contrast(ours, theirs, metric)
     return (found.p, leans_lower(found)) if found.pairs > 1 else (1.0, False)

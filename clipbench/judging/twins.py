@@ -42,11 +42,15 @@ def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget |
         cells: one per task and arm.
         steps: steps to the target by (task, arm); None where no target is set.
     """
+    by_task: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_task.setdefault(cell.task, []).append(cell)
     pairs = [
         (clipped, other)
         for clipped in cells
-        for other in cells
-        if clipped.task == other.task and is_twin(clipped.described, other.described)
+        if clipped.described.clip is not None
+        for other in by_task[clipped.task]
+        if is_twin(clipped.described, other.described)
     ]
     return [_twin(clipped, other, steps) for clipped, other in pairs]
 

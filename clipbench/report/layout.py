@@ -117,7 +117,8 @@ class Bullets:
             width=options.max_width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
         )
         for sentence in self.sentences:
-            for line in wrapper.wrap(sentence):
+            fits = len(sentence) + len(wrapper.initial_indent) <= options.max_width
+            for line in [wrapper.initial_indent + sentence] if fits else wrapper.wrap(sentence):
                 yield Segment(line)
                 yield Segment.line()
 

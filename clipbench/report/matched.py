@@ -23,9 +23,9 @@ def section(comparison: Comparison) -> Section:
             arm_column(),
             Column("common loss", ("common", "loss"), lambda row: with_error(row.loss.mean, row.loss.standard_error)),
             Column("steps", ("steps",), lambda row: with_error(row.steps.mean, row.steps.standard_error)),
-            Column(f"over {base}'s", ("over", "baseline's"), lambda row: ratio_cell(row.steps_ratio)),
+            Column(f"steps over {base}'s", ("over", "baseline's"), lambda row: ratio_cell(row.steps_ratio)),
             Column("sharpness there", ("sharpness", "there"), _matched_sharpness),
-            Column(f"over {base}'s ", ("over", "baseline's"), lambda row: ratio_cell(row.sharpness_ratio)),
+            Column(f"sharpness over {base}'s", ("over", "baseline's"), lambda row: ratio_cell(row.sharpness_ratio)),
         ),
         fields=(
             Field("task", "the task's name", lambda row: row.task),

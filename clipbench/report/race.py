@@ -1,5 +1,6 @@
 """The race to the target: speed-ups over tasks, and a performance profile."""
 
+import math
 from collections.abc import Callable
 
 from clipbench.judging.comparison import RACE_FACTORS, Comparison, RaceRow, SpeedUp
@@ -88,4 +89,4 @@ def _speed_fields(name: str, of: Callable[[RaceRow], SpeedUp | None]) -> tuple[F
 
 
 def _percent(share: float) -> str:
-    return NONE if share != share else f"{100 * share:.0f} %"
+    return NONE if math.isnan(share) else f"{100 * share:.0f} %"

@@ -31,7 +31,7 @@ def section(comparison: Comparison) -> Section:
             Column("left out", ("left", "out"), lambda row: (str(row.excluded),)),
             Column("cosine", ("cosine",), _cosine),
             Column("decrease ratio", ("decrease", "ratio"), _decrease),
-            Column("left out ", ("left", "out"), lambda row: (str(row.decrease_excluded),)),
+            Column("decrease left out", ("left", "out"), lambda row: (str(row.decrease_excluded),)),
         ),
         fields=(
             Field("task", "the task's name", lambda row: row.task),

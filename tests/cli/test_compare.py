@@ -87,6 +87,8 @@ def test_one_section_may_be_asked_for_in_any_format(ask: Ask) -> None:
     race = ask("compare", "results", "--section", "race", "--format", "csv")
     assert race.out.splitlines()[0].startswith("arm,speed_up_steps,")
     assert len(race.out.splitlines()) == 4
+    told = ask("compare", "results", "--format", "csv").err
+    assert [name in told for name in ("--section race", "--section matched", "--section shared")] == [True, True, False]
     matched = ask("compare", "results", "--section", "matched")
     assert matched.out.startswith("At the same loss\n")
     assert "minus sgd" not in matched.out

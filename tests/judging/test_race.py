@@ -47,6 +47,14 @@ def test_over_tasks_each_task_counts_once_however_many_seeds_it_has() -> None:
     assert (speed_up.factor.n, speed_up.over) == (2, "tasks")
 
 
+def test_of_several_tasks_one_alone_that_both_reached_is_one_task_and_has_no_interval() -> None:
+    records = one_task({"sgd": [200, 200], "adam": [50, 100]}) + one_task({"sgd": [None], "adam": [100]}, task="digits")
+    speed_up = raced(records)["adam"].steps
+    assert speed_up is not None
+    assert (speed_up.factor.n, speed_up.over) == (1, "tasks")
+    assert math.isnan(speed_up.factor.low)
+
+
 def test_seconds_are_a_race_of_their_own() -> None:
     records = one_task({"sgd": [100, 100]}, step_seconds=0.01) + one_task({"adam": [50, 50]}, step_seconds=0.04)
     row = raced(records)["adam"]

@@ -106,7 +106,7 @@ def test_an_interrupted_run_goes_on_with_its_ghosts_as_they_were(tmp_path: Path,
     resumed = make(run, tmp_path / "stopped")
 
     def values(record: Record) -> list[Measurement]:
-        return [replace(row, seconds=0.0) for row in record.measurements]
+        return [row._replace(seconds=0.0) for row in record.measurements]
 
     assert values(resumed) == values(whole)
 
