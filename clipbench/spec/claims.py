@@ -14,7 +14,8 @@ from clipbench.records import ClipPlace
 from clipbench.spec.document import Document, read
 from clipbench.spec.structure import fitted
 
-_CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+# Built when the first claim is read: every command imports this file, and only one of them reads claims.
+_CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 _SHAPE_OF_FILE = "a file of claims is a mapping with the key claims, and a list under it"
 _WAYS = ("compare", "rank", "unmeasured")
 
