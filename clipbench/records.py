@@ -140,7 +140,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Run:
-    """One arm on one task with one seed: everything that decides the numbers, and nothing else."""
+    """One arm on one task with one seed: everything that decides the numbers, and nothing else.
+
+    `trial_of` is the arm that this run helps to tune, empty for a run that is reported: a label, as the names are.
+    """
 
     spec: str
     task: Choice
@@ -151,6 +154,7 @@ class Run:
     device: str = "cpu"  # cpu, cuda, cuda:N or mps; never auto
     threads: int = 1
     data: str = ""  # SHA-256 of what the task reads from the user's disk; empty where it makes its own
+    trial_of: str = ""
 
     @property
     def key(self) -> str:
@@ -161,7 +165,7 @@ class Run:
         is the name of its direction.
         """
         described = asdict(self)
-        del described["spec"], described["task"]["name"], described["arm"]["name"]
+        del described["spec"], described["trial_of"], described["task"]["name"], described["arm"]["name"]
         ghosts = [ghost["optimizer"] for ghost in described["measure"]["ghosts"]]
         for choice in (described["arm"]["optimizer"], *ghosts, *described["measure"]["probes"]):
             del choice["name"]
@@ -247,12 +251,64 @@ class Record:
     folder: str = ""
 
 
+Search = Literal["grid", "random", "halton"]  # how the settings of trials are found
+Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the least of
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one setting of an arm was searched over: the `values` of a list, or all between `low` and `high`.
+
+    `setting` is an option of the optimizer or, after `clip.`, the rule of its clip. `log`: evenly in the logarithm.
+    """
+
+    setting: str
+    values: tuple[Value, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of an arm, and the keys of its runs: one for each tuning seed."""
+
+    settings: Options
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The search for one arm's settings on one task; `selected` is None until there is one that can be selected.
+
+    `trials` come in the order in which they were made; those after the first `planned` extend the search.
+    """
+
+    task: str
+    arm: str
+    spaces: tuple[Space, ...]
+    trials: tuple[Trial, ...]
+    planned: int
+    selected: Options | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the arms of a spec were tuned, apart from the seeds that are reported. An arm that is not here was not."""
+
+    seeds: tuple[int, ...]
+    search: Search
+    select: Select
+    arms: tuple[Tuned, ...]
+
+
 @dataclass(frozen=True)
 class Question:
     """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
 
-    It lies beside the runs (`question.json`) and decides no number in them. `keys` are the runs of the latest plan:
-    when a spec is edited and run again, they tell the runs that are meant from those of an earlier version.
+    It lies beside the runs (`question.json`) and decides no number in them. `keys` are the reported runs of the latest
+    plan: when a spec is edited and run again, they tell the runs that are meant from those of an earlier version.
+    `tuning` is None where nothing was tuned.
     """
 
     spec: str
@@ -261,3 +317,4 @@ class Question:
     baseline: str
     target: float | None = None
     keys: tuple[str, ...] = ()
+    tuning: Tuning | None = None

@@ -19,6 +19,7 @@ from clipbench.judging.comparison import (
 from clipbench.judging.current import of_the_latest_plan
 from clipbench.judging.metrics import Status
 from clipbench.judging.statistics import Direction, PairedDifference, estimate, geometric_mean, paired_difference
+from clipbench.judging.tuning import reported, tunings
 from clipbench.judging.twins import twins
 from clipbench.judging.words import number
 from clipbench.records import Question, Record
@@ -41,7 +42,8 @@ def compare(
     diverged or failed run is a miss.
 
     Args:
-        records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`).
+        records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`). Trials
+            are in no row: they are told of apart.
         question: what they were made for; its arms give the order of the rows.
         baseline: the arm to compare with, in place of the question's.
         target: the evaluation loss to reach, in place of the question's.
@@ -59,7 +61,7 @@ def compare(
     if goal is not None and not math.isfinite(goal):
         raise ClipbenchError(f"the target is {goal}", remedy="give a finite evaluation loss")
     name = known_arm(question.baseline if baseline is None else baseline, question, records=records)
-    current, earlier = of_the_latest_plan(records, question)
+    current, earlier = of_the_latest_plan(reported(records, question), question)
     kept, copies = one_per_seed(current)
     found = cells(kept, question, target=goal)
     baselines = {cell.task: cell for cell in found if cell.arm == name}
@@ -75,6 +77,7 @@ def compare(
         rows=rows,
         twins=pairs,
         caveats=(*earlier, *copies, *warned),
+        tunings=tunings(records, question),
     )
 
 

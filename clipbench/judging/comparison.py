@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.statistics import Estimate, GeometricEstimate, PairedDifference, PairedRatio
+from clipbench.judging.tuning import ArmTuning
 
 Verdict = Literal["baseline", "better", "worse", "equal", "undecided", "broken"]
 
@@ -121,6 +122,7 @@ class Comparison:
     rows: tuple[Row, ...]
     twins: tuple[Twin, ...]
     caveats: tuple[str, ...]
+    tunings: tuple[ArmTuning, ...] = ()
 
     def of_task(self, name: str) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.task == name)

@@ -26,7 +26,8 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     if not left_out:
         return kept, []
     arms = dict.fromkeys(record.run.arm.name for record in records if record not in kept)
-    return kept, [f"Left out: {count(left_out, 'run')} of an earlier version of the spec ({listing(arms)})."]
+    version = "version of the spec or selection by its trials" if question.tuning else "version of the spec"
+    return kept, [f"Left out: {count(left_out, 'run')} of an earlier {version} ({listing(arms)})."]
 
 
 def _place(record: Record) -> tuple[str, str]:

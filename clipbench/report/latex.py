@@ -6,6 +6,7 @@ from tabulate import tabulate
 
 from clipbench.judging.comparison import Comparison
 from clipbench.report.columns import LEGEND, columns, task_line, twin_line
+from clipbench.report.tuning import sections
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -27,6 +28,7 @@ _SPECIAL = {
     "≤": r"$\le$",
     "·": r"$\cdot$",
     "–": "--",
+    "→": r"$\to$",
     "…": r"\ldots{}",
 }
 _PATTERN = re.compile("|".join(map(re.escape, _SPECIAL)))
@@ -49,6 +51,15 @@ def as_latex(comparison: Comparison) -> str:
         parts.append(f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}")
     for twin in comparison.twins:
         parts.append(f"{escaped(twin_line(twin))}:\n{_items(twin.answers)}")
+    for section in sections(comparison.tunings):
+        tabular = tabulate(
+            [[escaped(cell) for cell in row] for row in section.rows],
+            headers=[escaped(heading) for heading in section.headings],
+            tablefmt="latex_raw",
+            disable_numparse=True,
+        )
+        caption = escaped(f"{section.title}. {section.note}")
+        parts.append(f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}")
     if comparison.caveats:
         parts.append(f"Caveats:\n{_items(comparison.caveats)}")
     return "\n\n".join(parts)

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipbench.judging.comparison import Comparison, Row, Twin
@@ -120,6 +120,7 @@ def as_json(comparison: Comparison) -> str:
             "rows": [flat(row) | {"seeds": vars(row.seeds)} for row in comparison.rows],
             "twins": [_twin(twin) for twin in comparison.twins],
             "caveats": comparison.caveats,
+            "tuning": [asdict(tuning) for tuning in comparison.tunings],
         }
     )
 

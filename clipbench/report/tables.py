@@ -12,6 +12,7 @@ from rich.text import Text
 
 from clipbench.judging.comparison import Comparison, Row, Verdict
 from clipbench.report.columns import LEGEND, Column, columns, task_line, twin_line
+from clipbench.report.tuning import tuning_tables
 
 _STYLES: dict[Verdict, str] = {
     "baseline": "bold",
@@ -35,6 +36,7 @@ def as_table(comparison: Comparison) -> RenderableType:
         parts += [Text(), Text("What the clip does", style="bold")]
     for twin in comparison.twins:
         parts += [Text(twin_line(twin)), _bullets(twin.answers)]
+    parts += tuning_tables(comparison.tunings)
     if comparison.caveats:
         parts += [Text(), Text("Caveats", style="bold"), _bullets(comparison.caveats)]
     return Group(*parts)

@@ -16,7 +16,9 @@ from clipbench.spec.models import (
     ScheduleSettings,
     SpecFile,
     TargetSettings,
+    TuningSettings,
 )
+from clipbench.spec.spaces import SpaceSettings
 from clipbench.spec.wording import mismatch, nearest, written
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -26,6 +28,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "measure": MeasureSettings,
     "schedule": ScheduleSettings,
     "target": TargetSettings,
+    "tuning": TuningSettings,
 }
 
 # By pydantic's name of the error, given its context.
@@ -58,13 +61,26 @@ def checked(document: Document) -> tuple[SpecFile | None, list[Fault]]:
         return None, [_fault(document, one) for one in errors if one["type"] != "too_short" or not one["input"]]
 
 
+def space_at(document: Document, where: Where) -> tuple[SpaceSettings | None, list[Fault]]:
+    """The space of values that stands at a place of the document, or None and the faults of its shape."""
+    value: Any = document.data
+    for part in where:
+        value = value[part]
+    try:
+        return SpaceSettings.model_validate(value), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        return None, [_fault(document, {**one, "loc": (*where, *one["loc"])}) for one in errors]
+
+
 def _fault(document: Document, error: ErrorDetails) -> Fault:
     where = _where(document.data, error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return document.fault(where, f"the key {error['loc'][-1]!r} is missing", key=True)
     if kind == "extra_forbidden":
-        model = _SECTIONS[str(where[-2])] if len(where) > 1 else SpecFile
+        # What is no section is a setting, and a mapping under a setting is a space.
+        model = _SECTIONS.get(str(where[-2]), SpaceSettings) if len(where) > 1 else SpecFile
         return document.fault(where, f"there is no such key; {nearest(str(where[-1]), model.model_fields)}", key=True)
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])
