@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clipbench.cli import app
+from clipbench.judging.extending import EXTENSIONS
 from clipbench.spec import catalogue, load
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -20,12 +21,19 @@ def example(language: str, containing: str) -> str:
 
 def test_the_spec_of_the_readme_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_package.py").write_text("import torch\nclass MyOptimizer(torch.optim.SGD): ...\n")
-    (tmp_path / "example.yaml").write_text(example("yaml", "optimizers:"), encoding="utf-8")
+    (tmp_path / "example.yaml").write_text(example("yaml", "my_package:"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     spec = load(tmp_path / "example.yaml")
     assert [arm.name for arm in spec.arms] == ["sgd[lr=0.1]", "sgd[lr=0.3]", "momentum", "momentum+clip", "muon-like"]
     assert spec.question == "Is momentum worth it here?"
     assert spec.baseline == "momentum"
+
+
+def test_the_tuned_spec_of_the_readme_gives_every_arm_its_trials(tmp_path: Path) -> None:
+    (tmp_path / "example.yaml").write_text(example("yaml", "tuning:"), encoding="utf-8")
+    spec = load(tmp_path / "example.yaml")
+    assert [(arm.name, len(arm.settings)) for arm in spec.searched] == [("sgd", 8), ("sgd+clip", 8)]
+    assert f"at most {('one', 'two', 'three', 'four')[EXTENSIONS - 1]} times" in README
 
 
 def test_the_optimizer_of_the_readme_is_enrolled_by_its_one_file(tmp_path: Path) -> None:

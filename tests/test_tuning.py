@@ -119,6 +119,19 @@ def test_an_interrupted_tuning_goes_on_with_what_is_missing(here: Path, first: D
     assert hashes(tmp_path / "results") == before
 
 
+def test_a_trial_that_cannot_be_read_is_named_and_selects_nothing(here: Path, first: Done, tmp_path: Path) -> None:
+    assert first.returncode == 0
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    trial = next((tmp_path / COMPARED / "quadratic" / "sgd[lr=0.001]").iterdir())
+    (trial / "measurements.csv").write_text("rubbish\n")
+    done = clipbench(tmp_path, "run", "rates.yaml")
+    assert done.returncode == 2
+    assert f"{trial.name}/measurements.csv:1: this is not a measurement" in done.stderr
+    assert "sgd cannot be tuned: a trial cannot be read" in done.stderr
+    shutil.rmtree(trial)
+    assert clipbench(tmp_path, "run", "rates.yaml").returncode == 0
+
+
 def test_trials_alone_are_not_compared(here: Path, first: Done, tmp_path: Path) -> None:
     assert first.returncode == 0
     shutil.copytree(here, tmp_path, dirs_exist_ok=True)

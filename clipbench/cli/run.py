@@ -26,10 +26,10 @@ from clipbench.cli.options import (
     asked,
 )
 from clipbench.cli.results import read
-from clipbench.errors import RUN_FAILED, ClipbenchError
+from clipbench.errors import RUN_FAILED, ClipbenchError, StoreError
 from clipbench.judging.cost import expected_cost
 from clipbench.judging.staging import Stage, staged
-from clipbench.judging.words import count
+from clipbench.judging.words import count, listing
 from clipbench.records import Outcome, Run
 from clipbench.report import planned
 from clipbench.report.listing import ListFormat
@@ -157,6 +157,10 @@ def _make(
             break
         ended += carry_out(trials, noun="trial run")
         spent |= {each.key for each in trials}  # one that failed is spent, too
+    if stage.waiting:  # every trial has ended, so it is the reading of one that failed
+        arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
+        remedy = "mend or delete the folders named above and run the spec again: only those are made anew"
+        raise StoreError(f"{arms} cannot be tuned: a trial cannot be read", where=inquiry.spec.name, remedy=remedy)
     for tuning in stage.tunings:
         console.say(selection_line(tuning))
     if advice := beyond_the_edge(stage.question, extended=extend):

@@ -68,7 +68,7 @@ def plan(stage: Stage, *, missing: Collection[str], fmt: ListFormat = "table") -
     parts: list[RenderableType] = []
     if stage.question.tuning is not None:
         tried = list_table(
-            ["task", "arm", "budget", "seeds"], numbers=["trials", "together", "runs", "reused", "missing"]
+            ["task", "arm", "budget", "seeds"], numbers=["trials", "in all", "runs", "reused", "missing"]
         )
         for arm in arms:
             if arm.trials:
