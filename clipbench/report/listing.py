@@ -91,6 +91,7 @@ def _described(record: Record) -> dict[str, object]:
     return {
         "task": record.run.task.name,
         "arm": record.run.arm.name,
+        "trial_of": record.run.trial_of,
         "seed": record.run.seed,
         "key": record.run.key,
         "status": status(record),

@@ -1,7 +1,7 @@
 import io
 import json
 
-from judging.made import quickstart, record, run
+from judging.made import quickstart, record, run, trial
 from rich.console import Console, RenderableType
 
 from clipbench.report.listing import runs, shelf
@@ -61,4 +61,6 @@ def test_runs_in_json_keep_nan_out() -> None:
     (bare,) = json.loads(str(runs([record(run("lion"), [], status="unfinished")], fmt="json")))
     assert (bare["status"], bare["final_loss"], bare["steps"]) == ("unfinished", None, None)
     (ended,) = json.loads(str(runs([record(run(), [5.0, 3.0])], fmt="json")))
+    (tried,) = json.loads(str(runs([record(trial(lr=0.3), [5.0, 3.0])], fmt="json")))
+    assert (tried["arm"], tried["trial_of"], ended["trial_of"]) == ("sgd[lr=0.3]", "sgd", "")
     assert (ended["final_loss"], ended["train_seconds"], ended["key"]) == (3.0, 2.0, run().key)
