@@ -189,7 +189,7 @@ def _supervise(
     if not missing:
         with _watcher(fmt) as watching:
             watching.planned(len(runs), len(runs))
-        console.say(f"nothing to do: all {count(len(runs), noun)} of {runs[0].spec} are there already")
+        console.say(f"nothing to do: all {len(runs)} {noun}s of {runs[0].spec} are there already")
         return []
     begin = time.monotonic()
     need = Need(missing[0].device, missing[0].threads)
@@ -200,7 +200,7 @@ def _supervise(
     except InterruptedRunsError:
         left = len(store.missing(runs, results))
         console.say(
-            f"interrupted: {len(runs) - left} of {count(len(runs), noun)} are there; what was at work kept a checkpoint"
+            f"interrupted: {len(runs) - left} of {len(runs)} {noun}s are there; what was at work kept a checkpoint"
         )
         console.say(f"go on with: {console.command(*sys.argv[1:])}")
         raise KeyboardInterrupt from None
