@@ -147,7 +147,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Run:
-    """One arm on one task with one seed: everything that decides the numbers, and nothing else."""
+    """One arm on one task with one seed: everything that decides the numbers, and nothing else.
+
+    `trial_of` is the arm that this run helps to tune, empty for a run that is reported: a label, as the names are.
+    """
 
     spec: str
     task: Choice
@@ -158,6 +161,7 @@ class Run:
     device: str = "cpu"  # cpu, cuda, cuda:N or mps; never auto
     threads: int = 1
     data: str = ""  # SHA-256 of what the task reads from the user's disk; empty where it makes its own
+    trial_of: str = ""
 
     @cached_property  # each reader of ten thousand runs asks for it, and a hash of a whole description takes its time
     def key(self) -> str:
@@ -168,7 +172,7 @@ class Run:
         is the name of its direction.
         """
         described = asdict(self)
-        del described["spec"], described["task"]["name"], described["arm"]["name"]
+        del described["spec"], described["trial_of"], described["task"]["name"], described["arm"]["name"]
         arms = [described["arm"], *described["measure"]["ghosts"]]
         for choice in (*(arm["optimizer"] for arm in arms), *described["measure"]["probes"]):
             del choice["name"]
@@ -267,15 +271,71 @@ class Record:
     folder: str = ""
     key: str = ""
 
+    @property
+    def identity(self) -> str:
+        """The key the run was made under, which its file says; it takes long to work out for thousands of runs."""
+        return self.key or self.run.key
+
+
+Search = Literal["grid", "random", "halton"]  # how the settings of trials are found
+Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the least of
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one setting of an arm was searched over: the `values` of a list, or all between `low` and `high`.
+
+    `setting` is an option of the optimizer or, after `clip.`, the rule of its clip. `log`: evenly in the logarithm.
+    """
+
+    setting: str
+    values: tuple[Value, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of an arm, and the keys of its runs: one for each tuning seed."""
+
+    settings: Options
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The search for one arm's settings on one task; `selected` is None until there is one that can be selected.
+
+    `trials` come in the order in which they were made; those after the first `planned` extend the search.
+    """
+
+    task: str
+    arm: str
+    spaces: tuple[Space, ...]
+    trials: tuple[Trial, ...]
+    planned: int
+    selected: Options | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the arms of a spec were tuned, apart from the seeds that are reported. An arm that is not here was not."""
+
+    seeds: tuple[int, ...]
+    search: Search
+    select: Select
+    arms: tuple[Tuned, ...]
+
 
 @dataclass(frozen=True)
 class Question:
     """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
 
-    It lies beside the runs (`question.json`) and decides no number in them. `keys` are the runs of the latest plan:
-    when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
+    It lies beside the runs (`question.json`) and decides no number in them. `keys` are the reported runs of the latest
+    plan: when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
     target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
-    final loss that the spec sets out to show, relative to the baseline's.
+    final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned.
     """
 
     spec: str
@@ -286,3 +346,4 @@ class Question:
     keys: tuple[str, ...] = ()
     consecutive: int = 1
     effect: float | None = None
+    tuning: Tuning | None = None

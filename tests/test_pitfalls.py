@@ -38,7 +38,10 @@ PITFALLS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     4: (
         "trials that share a seed unawares",
-        ("spec/test_planning.py: test_seeds_that_are_none_repeated_or_negative_are_refused",),
+        (
+            "spec/test_planning.py: test_seeds_that_are_none_repeated_or_negative_are_refused",
+            "spec/test_planning.py: test_seeds_that_tuned_an_arm_cannot_be_reported",
+        ),
     ),
     5: (
         "seeds from the salted hash()",

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clipbench.cli import app
+from clipbench.judging.extending import EXTENSIONS
 from clipbench.spec import catalogue, load
 from clipbench.spec.claims import load as load_claims
 
@@ -21,7 +22,7 @@ def example(language: str, containing: str) -> str:
 
 def test_the_spec_of_the_readme_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_package.py").write_text("import torch\nclass MyOptimizer(torch.optim.SGD): ...\n")
-    (tmp_path / "example.yaml").write_text(example("yaml", "optimizers:"), encoding="utf-8")
+    (tmp_path / "example.yaml").write_text(example("yaml", "my_package:"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     spec = load(tmp_path / "example.yaml")
     assert [arm.name for arm in spec.arms] == ["sgd[lr=0.1]", "sgd[lr=0.3]", "momentum", "momentum+clip", "muon-like"]
@@ -38,6 +39,13 @@ def test_the_claims_of_the_readme_are_right(tmp_path: Path) -> None:
     assert (faster.compare.at, faster.beyond) == ("own", 0.99)
     assert foretold.rank is not None
     assert foretold.beyond == 0.0
+
+
+def test_the_tuned_spec_of_the_readme_gives_every_arm_its_trials(tmp_path: Path) -> None:
+    (tmp_path / "example.yaml").write_text(example("yaml", "tuning:"), encoding="utf-8")
+    spec = load(tmp_path / "example.yaml")
+    assert [(arm.name, len(arm.settings)) for arm in spec.searched] == [("sgd", 8), ("sgd+clip", 8)]
+    assert f"at most {('one', 'two', 'three', 'four')[EXTENSIONS - 1]} times" in README
 
 
 def test_the_optimizer_of_the_readme_is_enrolled_by_its_one_file(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_each_setting_of_a_clip_changes_the_key_by_itself() -> None:
 def test_names_and_the_number_of_the_gpu_do_not_change_the_key() -> None:
     labels = replace(RUN, spec="other", task=replace(RUN.task, name="x"), arm=replace(RUN.arm, name="y"))
     assert labels.key == RUN.key
+    assert replace(RUN, trial_of="sgd").key == RUN.key
     assert replace(RUN, device="cuda:0").key == replace(RUN, device="cuda:1").key
 
 

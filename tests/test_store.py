@@ -17,7 +17,18 @@ from making import make_run
 
 from clipbench import store
 from clipbench.errors import StoreError
-from clipbench.records import ClipSettings, Environment, Measurement, Outcome, Question, Run
+from clipbench.records import (
+    ClipSettings,
+    Environment,
+    Measurement,
+    Outcome,
+    Question,
+    Run,
+    Space,
+    Trial,
+    Tuned,
+    Tuning,
+)
 from clipbench.store.runs import _by_columns, _measurement
 
 RUN = make_run()
@@ -243,6 +254,36 @@ def test_the_question_lies_beside_the_runs(tmp_path: Path) -> None:
 def test_a_question_from_before_effects_were_declared_still_reads(tmp_path: Path) -> None:
     (tmp_path / store.QUESTION).write_text('{"spec": "made", "text": "", "arms": ["sgd"], "baseline": "sgd"}')
     assert store.read_question(tmp_path) == Question("made", "", ("sgd",), "sgd")
+
+
+def test_what_was_tuned_lies_with_the_question(tmp_path: Path) -> None:
+    settings = {"lr": 0.1, "betas": (0.9, 0.99), "nesterov": True, "every": 3, "form": "a", "cap": None}
+    space = Space("lr", low=1e-4, high=0.1, log=True)
+    tuned = Tuned("digits", "sgd", (space, Space("every", (1, 2))), (Trial(settings, ("ab",)),), 1, settings)
+    question = Question("made", "Is it?", ("sgd",), "sgd", tuning=Tuning((8, 9), "halton", "eval_loss", (tuned,)))
+    store.write_question(question, tmp_path)
+    read = store.read_question(tmp_path / "made")
+    assert read == question
+    kinds = {name: type(value) for name, value in read.tuning.arms[0].trials[0].settings.items()}
+    assert kinds == {name: type(value) for name, value in settings.items()}
+
+
+def test_a_question_from_before_there_was_tuning_is_read(tmp_path: Path) -> None:
+    question = Question("made", "Is it?", ("sgd",), "sgd", 0.5, ("ab",))
+    store.write_question(question, tmp_path)
+    path = tmp_path / "made" / store.QUESTION
+    content = json.loads(path.read_text())
+    del content["tuning"]
+    path.write_text(json.dumps(content))
+    assert store.read_question(tmp_path / "made") == question
+
+
+def test_a_run_from_before_there_were_trials_is_read(tmp_path: Path) -> None:
+    path = write(RUN, tmp_path) / store.RUN
+    content = json.loads(path.read_text())
+    del content["run"]["trial_of"]
+    path.write_text(json.dumps(content))
+    assert store.read(path.parent).run == RUN
 
 
 def test_a_results_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from clipbench.cli.results import by_spec, read
 from clipbench.errors import FINDING, UndecidedError
 from clipbench.judging.audit.rules import Audit, audit_plan
 from clipbench.judging.audit.rules import audit as audit_records
+from clipbench.judging.staging import staged
 from clipbench.records import Question, Record
 from clipbench.report.audit import render, summary
 
@@ -49,7 +50,7 @@ def put_verdict(records: Sequence[Record], question: Question, *, fmt: TableForm
 
 
 def _of_spec(path: Path) -> Audit:
-    loaded = spec.load(path)
     # The device decides no rule that can be judged beforehand: what `auto` is here does not matter.
-    runs = spec.plan(loaded, device="cpu" if loaded.device == "auto" else loaded.device)
-    return audit_plan(runs, spec.question(loaded))
+    inquiry = spec.ask(path, spec.Asked(), resolve=lambda device: "cpu" if device == "auto" else device)
+    stage = staged(inquiry, ())
+    return audit_plan((*stage.runs, *stage.waiting), stage.question, trials=stage.trials)

@@ -46,7 +46,8 @@ def doctor(
         path = Path(folder, "doctor.yaml")
         path.write_text(SPEC, encoding="utf-8")
         overrides = [f"budget.steps={QUICK_STEPS}"] if quick else []
-        _, runs = spec.ask(path, Asked(overrides, wanted, None, False, device, threads), resolve=resolve)
+        asked = spec.ask(path, Asked(overrides, wanted, None, False, device, threads), resolve=resolve).spec
+        runs = spec.plan(asked, device=asked.device)
         console.say(f"{count(2 * len(runs), 'run')} of one arm, one at a time, in turns")
         pairs = _in_turns(runs, Path(folder))
     failed = [record for pair in pairs for record in pair if record.outcome and record.outcome.status != "finished"]

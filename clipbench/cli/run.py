@@ -3,7 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,17 +25,21 @@ from clipbench.cli.options import (
     Threads,
     asked,
 )
-from clipbench.errors import RUN_FAILED, ClipbenchError
+from clipbench.cli.results import read
+from clipbench.errors import RUN_FAILED, ClipbenchError, StoreError
 from clipbench.judging.cost import expected_cost
-from clipbench.judging.words import count
-from clipbench.records import Outcome, Question, Run
-from clipbench.report import listing
+from clipbench.judging.staging import Stage, staged
+from clipbench.judging.words import count, listing
+from clipbench.records import Outcome, Run
+from clipbench.report import planned
+from clipbench.report.listing import ListFormat
 from clipbench.report.progress import Watcher, watcher
+from clipbench.report.tuning import beyond_the_edge, selection_line
 from clipbench.running.devices import resolve
 from clipbench.running.engines import Need
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
-from clipbench.spec import Asked
+from clipbench.spec import Asked, Inquiry
 
 
 def run(
@@ -49,33 +54,35 @@ def run(
     jobs: Annotated[int | None, typer.Option(min=1, help="At most so many runs at once.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Wall seconds a run may take.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a crashed run is tried again.")] = 0,
+    extend_grid: Annotated[
+        bool, typer.Option("--extend-grid", help="More trials, the same for every arm, while a best lies at an edge.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     fmt: Annotated[ProgressFormat, typer.Option("--format", help="How progress is told.")] = ProgressFormat.human,
 ) -> None:
     """Make the runs that are missing. Resumable: the same command twice is safe, and the second does nothing."""
     given = asked(sets, seeds, only, quick, device, threads)
-    plans = [_ask(path, given) for path in specs]
-    if len({question.spec for question, _ in plans}) < len(plans):
+    inquiries = [_ask(path, given) for path in specs]
+    if len({inquiry.spec.name for inquiry in inquiries}) < len(inquiries):
         raise ClipbenchError(
             "two of the specs have the same name and would share one folder of results",
             remedy="rename a file, or run them one at a time with -o to different folders",
         )
+    stages = [_stage(inquiry, results, extend=extend_grid) for inquiry in inquiries]  # all are checked before any runs
     if dry_run:
-        _show_plans(plans, results)
+        _show_plans(stages, results)
         return
-    policy = Policy(timeout=timeout, retries=retries)
+    carry_out = partial(_supervise, results=results, fmt=fmt, jobs=jobs, policy=Policy(timeout, retries))
+    folders = [store.folder_of_spec(inquiry.spec.name, results) for inquiry in inquiries]
     ended: list[tuple[Run, Outcome]] = []
     with console.sigterm_as_ctrl_c():
-        for question, runs in plans:
-            with store.claimed(store.folder_of_spec(question.spec, results)):
-                store.write_question(question, results)
-                ended += _supervise(runs, results, fmt=fmt, jobs=jobs, policy=policy)
-    for question, _ in plans:
-        folder = str(store.folder_of_spec(question.spec, results))
-        console.put(folder if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": folder}))
-    console.say(
-        f"next: {console.command('compare', *(store.folder_of_spec(question.spec, results) for question, _ in plans))}"
-    )
+        for inquiry, folder in zip(inquiries, folders, strict=True):
+            with store.claimed(folder):
+                ended += _make(inquiry, results, extend=extend_grid, carry_out=carry_out)
+    for folder in folders:
+        said = str(folder)
+        console.put(said if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": said}))
+    console.say(f"next: {console.command('compare', *folders)}")
     if failed := [each for each, outcome in ended if outcome.status == "failed"]:
         console.say(
             f"{count(len(failed), 'run')} failed; why: {console.command('show', store.folder_of(failed[0], results))}"
@@ -96,7 +103,8 @@ def plan(
 ) -> None:
     """The runs of a spec: what is reused, what is missing, and what it will cost in time."""
     given = asked(sets, seeds, only, quick, device, threads)
-    _show_plans([_ask(path, given) for path in specs], results, fmt="json" if json else "table")
+    stages = [_stage(_ask(path, given), results) for path in specs]
+    _show_plans(stages, results, fmt="json" if json else "table")
 
 
 def validate(specs: Specs, sets: Sets = None) -> None:
@@ -109,7 +117,7 @@ def validate(specs: Specs, sets: Sets = None) -> None:
             faulty.append(error)
         else:
             counts = f"{len(loaded.arms)} arms × {len(loaded.tasks)} tasks × {len(loaded.seeds)} seeds"
-            console.put(f"{path}: right: {counts}")
+            console.put(f"{path}: right: {counts}{_tuned_by(loaded)}")
     for fault in faulty:
         console.say(f"error: {fault}", style="bold red")
     if faulty:
@@ -117,19 +125,56 @@ def validate(specs: Specs, sets: Sets = None) -> None:
     console.say(f"next: {console.command('run', *specs)}")
 
 
-def _ask(path: Path, given: Asked) -> tuple[Question, tuple[Run, ...]]:
+def _tuned_by(loaded: spec.Spec) -> str:
+    if loaded.tuning is None:
+        return ""
+    trials, seeds = len(loaded.searched[0].settings), count(len(loaded.tuning.seeds), "seed")
+    return f"; {count(len(loaded.searched), 'arm')} tuned by {count(trials, 'trial')} on {seeds} a task"
+
+
+def _ask(path: Path, given: Asked) -> Inquiry:
     return spec.ask(path, given, resolve=resolve)
 
 
-def _show_plans(
-    plans: Sequence[tuple[Question, Sequence[Run]]], results: Path, *, fmt: listing.ListFormat = "table"
-) -> None:
-    for question, runs in plans:
-        missing = store.missing(runs, results)
-        console.put(listing.plan(runs, missing={each.key for each in missing}, fmt=fmt))
-        folder = store.folder_of_spec(question.spec, results)
+def _stage(inquiry: Inquiry, results: Path, *, extend: bool = False) -> Stage:
+    """How far a spec has come; what was made before decides it only where arms are tuned."""
+    folder = store.folder_of_spec(inquiry.spec.name, results)
+    made = read([folder]) if inquiry.spec.tuning and folder.exists() else []
+    return staged(inquiry, made, extend=extend)
+
+
+def _make(
+    inquiry: Inquiry, results: Path, *, extend: bool, carry_out: Callable[..., list[tuple[Run, Outcome]]]
+) -> list[tuple[Run, Outcome]]:
+    """The trials, as long as others follow from those that have ended; then the runs to report."""
+    ended: list[tuple[Run, Outcome]] = []
+    spent: set[str] = set()
+    while True:
+        stage = _stage(inquiry, results, extend=extend)
+        store.write_question(stage.question, results)
+        trials = [each for each in stage.trials if each.key not in spent]
+        if not trials:
+            break
+        ended += carry_out(trials, noun="trial run")
+        spent |= {each.key for each in trials}  # one that failed is spent, too
+    if stage.waiting:  # every trial has ended, so it is the reading of one that failed
+        arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
+        remedy = "mend or delete the folders named above and run the spec again: only those are made anew"
+        raise StoreError(f"{arms} cannot be tuned: a trial cannot be read", where=inquiry.spec.name, remedy=remedy)
+    for tuning in stage.tunings:
+        console.say(selection_line(tuning))
+    if advice := beyond_the_edge(stage.question, extended=extend):
+        console.say(advice, style="yellow")
+    return [*ended, *carry_out(stage.runs, noun="run")] if stage.runs else ended
+
+
+def _show_plans(stages: Sequence[Stage], results: Path, *, fmt: ListFormat = "table") -> None:
+    for stage in stages:
+        missing = store.missing([*stage.trials, *stage.runs], results)
+        console.put(planned.plan(stage, missing={each.key for each in missing}, fmt=fmt))
+        folder = store.folder_of_spec(stage.question.spec, results)
         made = store.read_all(folder)[0] if folder.exists() else []
-        cost = expected_cost(missing, made)
+        cost = expected_cost([*missing, *stage.waiting], made)
         if cost.known:
             console.say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
         if cost.unknown:
@@ -137,14 +182,14 @@ def _show_plans(
 
 
 def _supervise(
-    runs: Sequence[Run], results: Path, *, fmt: ProgressFormat, jobs: int | None, policy: Policy
+    runs: Sequence[Run], *, noun: str, results: Path, fmt: ProgressFormat, jobs: int | None, policy: Policy
 ) -> list[tuple[Run, Outcome]]:
     """Make the missing runs; what is said afterwards waits until the live display is gone."""
     missing = store.missing(runs, results)
     if not missing:
         with _watcher(fmt) as watching:
             watching.planned(len(runs), len(runs))
-        console.say(f"nothing to do: all {len(runs)} runs of {runs[0].spec} are there already")
+        console.say(f"nothing to do: all {len(runs)} {noun}s of {runs[0].spec} are there already")
         return []
     begin = time.monotonic()
     need = Need(missing[0].device, missing[0].threads)
@@ -155,11 +200,11 @@ def _supervise(
     except InterruptedRunsError:
         left = len(store.missing(runs, results))
         console.say(
-            f"interrupted: {len(runs) - left} of {len(runs)} runs are there; what was at work kept a checkpoint"
+            f"interrupted: {len(runs) - left} of {len(runs)} {noun}s are there; what was at work kept a checkpoint"
         )
         console.say(f"go on with: {console.command(*sys.argv[1:])}")
         raise KeyboardInterrupt from None
-    console.say(f"{count(len(ended), 'run')} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
+    console.say(f"{count(len(ended), noun)} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
     return ended
 
 

@@ -7,6 +7,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.comparability import comparability
 from clipbench.judging.comparison import Metric, Row, Twin
 from clipbench.judging.doubts import doubts
+from clipbench.judging.tuning import tuning_caveats
 from clipbench.judging.words import brief, listing, number
 from clipbench.records import Question
 
@@ -124,7 +125,9 @@ def _different_seeds(evidence: _Evidence) -> Iterator[str]:
 
 
 def _rates(evidence: _Evidence) -> Iterator[str]:
-    if len({cell.arm for cell in evidence.cells if cell.learning_rate is not None}) > 1:
+    if evidence.question.tuning is not None:
+        yield from tuning_caveats(evidence.question)
+    elif len({cell.arm for cell in evidence.cells if cell.learning_rate is not None}) > 1:
         yield RATES
 
 

@@ -64,13 +64,13 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         other = kept.setdefault(place, record)
         if other is record:
             continue
-        if other.run.key != record.run.key:
+        if other.identity != record.identity:
             raise _two_runs(other, record)
         better = record if other.outcome is None and record.outcome is not None else other
         kept[place] = better
         left_out = other if better is record else record
         caveats.append(
-            f"{record.run} is there twice (key {record.run.key}): the copy in {_folder(better)} is used, "
+            f"{record.run} is there twice (key {record.identity}): the copy in {_folder(better)} is used, "
             f"the one in {_folder(left_out)} is not."
         )
     return list(kept.values()), caveats
@@ -159,4 +159,4 @@ def _two_runs(first: Record, second: Record) -> UndecidedError:
 
 
 def _folder(record: Record) -> str:
-    return record.folder or f"run {record.run.key}"
+    return record.folder or f"run {record.identity}"

@@ -28,6 +28,7 @@ from clipbench.judging.race import race
 from clipbench.judging.ranks import ranks
 from clipbench.judging.shared_points import shared_points
 from clipbench.judging.statistics import estimate, geometric_mean, paired_difference
+from clipbench.judging.tuning import tunings
 from clipbench.judging.twins import twins
 from clipbench.judging.words import number
 from clipbench.records import Question, Record
@@ -52,7 +53,8 @@ def compare(
     diverged or failed run is a miss. Verdicts and ranks are corrected for how many there are, task by task.
 
     Args:
-        records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`).
+        records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`). Trials
+            are in no row: they are told of apart.
         question: what they were made for; its arms give the order of the rows.
         baseline: the arm to compare with, in place of the question's.
         target: the evaluation loss to reach, in place of the question's.
@@ -111,6 +113,7 @@ def compare(
         race=() if goal is None else tuple(race(found, baseline=name, by_seconds=metric == "seconds")),
         matched=tuple(matched(found, baseline=name)),
         shared=shared,
+        tunings=tunings(records, question),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from clipbench.judging.statistics import Estimate, GeometricEstimate, PairedDifference, PairedRatio
+from clipbench.judging.tuning import ArmTuning
 
 Verdict = Literal["baseline", "better", "worse", "equal", "within", "undecided", "broken"]
 Metric = Literal["final_loss", "steps", "seconds", "sharpness"]  # what verdicts and ranks go by; lower is better
@@ -255,6 +256,7 @@ class Comparison:
     race: tuple[RaceRow, ...] = ()
     matched: tuple[MatchedRow, ...] = ()
     shared: tuple[SharedRow, ...] = ()
+    tunings: tuple[ArmTuning, ...] = ()
 
     def of_task(self, name: str) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.task == name)

@@ -17,14 +17,18 @@ class Cost:
 
 
 def expected_cost(planned: Iterable[Run], made: Sequence[Record]) -> Cost:
-    """The median wall time of runs made before with the same task, arm and budget, summed over the planned runs."""
+    """The median wall time of runs made before with the same task, arm and budget, summed over the planned runs.
+
+    A trial is of the arm that it tunes. Runs that are reported are probed and trials are not: the one is taken for the
+    other only where there is nothing better.
+    """
     times: dict[tuple[str, ...], list[float]] = {}
     for record in made:
         if record.outcome is not None and record.outcome.status != "failed":
             times.setdefault(_kind(record.run), []).append(record.outcome.wall_seconds)
     seconds, known, unknown = 0.0, 0, 0
     for run in planned:
-        if found := times.get(_kind(run)):
+        if found := times.get(_kind(run)) or times.get(_kind(run, is_trial=not run.trial_of)):
             seconds += median(found)
             known += 1
         else:
@@ -32,5 +36,6 @@ def expected_cost(planned: Iterable[Run], made: Sequence[Record]) -> Cost:
     return Cost(seconds, known, unknown)
 
 
-def _kind(run: Run) -> tuple[str, ...]:
-    return run.task.name, run.arm.name, str(run.budget), run.device
+def _kind(run: Run, *, is_trial: bool | None = None) -> tuple[str, ...]:
+    purpose = bool(run.trial_of) if is_trial is None else is_trial
+    return run.task.name, run.trial_of or run.arm.name, str(run.budget), run.device, str(purpose)

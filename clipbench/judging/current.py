@@ -4,21 +4,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.cells import one_per_seed
+from clipbench.judging.tuning import reported
 from clipbench.judging.words import count, listing
 from clipbench.records import Question, Record
 
 
 def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:
-    """Keep the runs that are described as in the latest plan, and say what was left out.
+    """Keep the runs that are described as in the latest plan, and say what was left out; trials are not among them.
 
     Runs of an arm that the latest plan describes otherwise (another rate, say) belong to an earlier version of the
     spec, whatever their seed. Where the question knows no plan, or none of an arm's runs is in it, all are kept.
 
     Returns:
         the records, and at most one caveat.
+
+    Raises:
+        UndecidedError: all of them are trials.
     """
+    records = reported(records, question)
     keys = set(question.keys)
-    planned = [identity(record) in keys for record in records]
+    planned = [record.identity in keys for record in records]
     in_plan = {_place(record) for record, is_planned in zip(records, planned, strict=True) if is_planned}
     beside = {_place(record) for record, is_planned in zip(records, planned, strict=True) if not is_planned}
     mixed = in_plan & beside  # only there does it matter how a run is described, which is slow to tell
@@ -34,12 +39,8 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
         return kept, []
     there = set(map(id, kept))
     arms = dict.fromkeys(record.run.arm.name for record in records if id(record) not in there)
-    return kept, [f"Left out: {count(left_out, 'run')} of an earlier version of the spec ({listing(arms)})."]
-
-
-def identity(record: Record) -> str:
-    """The key a run was made under, which its file says."""
-    return record.key or record.run.key
+    version = "version of the spec or selection by its trials" if question.tuning else "version of the spec"
+    return kept, [f"Left out: {count(left_out, 'run')} of an earlier {version} ({listing(arms)})."]
 
 
 def in_force(records: Sequence[Record], question: Question) -> tuple[Record, ...]:

@@ -9,6 +9,7 @@ from clipbench.judging.comparison import Comparison
 from clipbench.report.columns import LEGEND, Column, columns, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.sections import Section, sections
+from clipbench.report.tuning import tables_of_tuning
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -31,6 +32,7 @@ _SPECIAL = {
     "·": r"$\cdot$",
     "η": r"$\eta$",
     "–": "--",
+    "→": r"$\to$",
     "…": r"\ldots{}",
 }
 _PATTERN = re.compile("|".join(map(re.escape, _SPECIAL)))
@@ -46,6 +48,15 @@ def as_latex(comparison: Comparison) -> str:
     parts += [section_as_latex(section) for section in sections(comparison)]
     for twin in comparison.twins:
         parts.append(f"{escaped(twin_line(twin))}:\n{_items(twin.answers)}")
+    for section in tables_of_tuning(comparison.tunings):
+        tabular = tabulate(
+            [[escaped(cell) for cell in row] for row in section.rows],
+            headers=[escaped(heading) for heading in section.headings],
+            tablefmt="latex_raw",
+            disable_numparse=True,
+        )
+        caption = escaped(f"{section.title}. {section.note}")
+        parts.append(f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}")
     if comparison.caveats:
         parts.append(f"Caveats:\n{_items(comparison.caveats)}")
     return "\n\n".join(parts)

@@ -1,17 +1,16 @@
-"""Lists: the runs of a plan, the entries of a shelf, the runs of a results folder. As tables and as JSON."""
+"""Lists: the entries of a shelf, the runs of a results folder. As tables and as JSON."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from clipbench.judging.metrics import final_loss, status
-from clipbench.judging.words import count, listing, number
-from clipbench.records import Record, Run, Value
+from clipbench.judging.words import number
+from clipbench.records import Record, Value
 from clipbench.report.numbers import NONE, seconds
 from clipbench.report.raw import to_json
 
@@ -44,71 +43,14 @@ class Entry(Protocol):
     def broken(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class PlannedArm:
-    """The runs of one arm on one task: how many there are, and how many of them are already made."""
-
-    task: str
-    arm: str
-    budget: str
-    seeds: tuple[int, ...]
-    reused: int
-
-    @property
-    def missing(self) -> int:
-        return len(self.seeds) - self.reused
-
-
-def planned_arms(runs: Sequence[Run], *, missing: Collection[str]) -> list[PlannedArm]:
-    """The runs of a plan by task and arm, in the plan's order.
-
-    Args:
-        runs: all runs of the plan.
-        missing: the keys of those that are not yet made.
-    """
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.task.name, run.arm.name), []).append(run)
-    return [
-        PlannedArm(
-            task=task,
-            arm=arm,
-            budget=listing(dict.fromkeys(str(run.budget) for run in group)),
-            seeds=tuple(run.seed for run in group),
-            reused=sum(run.key not in missing for run in group),
-        )
-        for (task, arm), group in groups.items()
-    ]
-
-
-def plan(runs: Sequence[Run], *, missing: Collection[str], fmt: ListFormat = "table") -> RenderableType:
-    """What a spec asks for, and how much of it is already made.
-
-    Args:
-        runs: all runs of the plan.
-        missing: the keys of those that are not yet made.
-        fmt: a table for the terminal, or JSON text.
-    """
-    arms = planned_arms(runs, missing=missing)
-    if fmt == "json":
-        return to_json([vars(arm) | {"missing": arm.missing} for arm in arms])
-    table = _table(["task", "arm", "budget", "seeds"], numbers=["runs", "reused", "missing"])
-    for arm in arms:
-        sizes = (len(arm.seeds), arm.reused, arm.missing)
-        _add(table, arm.task, arm.arm, arm.budget, listing(arm.seeds), *map(str, sizes))
-    to_make = sum(arm.missing for arm in arms)
-    total = f"{count(len(runs), 'run')}: {len(runs) - to_make} reused, {to_make} to make"
-    return Group(table, Text(total))
-
-
 def shelf(entries: Sequence[Entry], *, fmt: ListFormat = "table") -> RenderableType:
     """The entries of a shelf with their options; an option without a default must be given in the spec."""
     if fmt == "json":
         return to_json([_entry(entry) for entry in entries])
-    table = _table(["name", "what it is", "options"], numbers=[])
+    table = list_table(["name", "what it is", "options"], numbers=[])
     for entry in entries:
         summary = f"{entry.summary} [cannot be used: {entry.broken}]" if entry.broken else entry.summary
-        _add(table, entry.name, summary, "\n".join(map(_option, entry.options)) or NONE)
+        add_row(table, entry.name, summary, "\n".join(map(_option, entry.options)) or NONE)
     return table
 
 
@@ -116,10 +58,10 @@ def runs(records: Sequence[Record], *, fmt: ListFormat = "table") -> RenderableT
     """The runs there are: how each ended, where, at what loss, and how long it trained."""
     if fmt == "json":
         return to_json([_described(record) for record in records])
-    table = _table(["run", "status", "folder"], numbers=["final loss", "steps", "trained"])
+    table = list_table(["run", "status", "folder"], numbers=["final loss", "steps", "trained"])
     for record in records:
         ended = record.outcome
-        _add(
+        add_row(
             table,
             str(record.run),
             status(record),
@@ -149,6 +91,7 @@ def _described(record: Record) -> dict[str, object]:
     return {
         "task": record.run.task.name,
         "arm": record.run.arm.name,
+        "trial_of": record.run.trial_of,
         "seed": record.run.seed,
         "key": record.run.key,
         "status": status(record),
@@ -160,7 +103,8 @@ def _described(record: Record) -> dict[str, object]:
     }
 
 
-def _table(words: Sequence[str], *, numbers: Sequence[str]) -> Table:
+def list_table(words: Sequence[str], *, numbers: Sequence[str]) -> Table:
+    """A plain table: the columns of words fold, those of numbers do not."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, collapse_padding=True)
     for name in words:
         table.add_column(name, overflow="fold")
@@ -169,6 +113,6 @@ def _table(words: Sequence[str], *, numbers: Sequence[str]) -> Table:
     return table
 
 
-def _add(table: Table, *cells: str) -> None:
+def add_row(table: Table, *cells: str) -> None:
     """Add a row of plain text: a name with brackets must not be read as markup."""
     table.add_row(*(Text(cell) for cell in cells))

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from clipbench.judging.comparison import Comparison, Twin
@@ -63,6 +64,7 @@ def as_json(comparison: Comparison) -> str:
             "twins": [_twin(twin) for twin in comparison.twins],
             **{section.name: section_as_data(section) for section in sections(comparison)},
             "caveats": comparison.caveats,
+            "tuning": [asdict(tuning) for tuning in comparison.tunings],
         }
     )
 

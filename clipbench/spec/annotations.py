@@ -93,6 +93,20 @@ def fit(accepts: Any, value: Any) -> Value:
     return cast("Value", fitted)
 
 
+def fits(accepts: Any, value: Any) -> bool:
+    """Whether the value is of the type, as `fit` has it."""
+    try:
+        fit(accepts, value)
+    except ValueError:
+        return False
+    return True
+
+
+def is_numeric(accepts: Any) -> bool:
+    """Whether numbers are of the type, so that a space of them can be."""
+    return fits(accepts, 1)
+
+
 def _kept(fitted: Any, given: Any) -> bool:
     """Python holds 1, 1.0 and true for equal, and so would pass true for Literal[1]."""
     if isinstance(given, tuple):

@@ -7,16 +7,14 @@ from pathlib import Path
 
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
-from clipbench.records import Question, Run
-from clipbench.spec.loading import Spec, load, question
-from clipbench.spec.planning import plan
+from clipbench.spec.loading import Spec, load
 
 
 @dataclass(frozen=True)
 class Asked:
     """What the command line says beside the spec; None leaves what the spec says.
 
-    `only` is a pattern for the names of arms; `quick` is one seed and a tenth of the budget.
+    `only` is a pattern for the names of arms; `quick` is one seed (to tune on, as well) and a tenth of the budget.
     """
 
     overrides: Sequence[str] = ()
@@ -27,10 +25,24 @@ class Asked:
     threads: int | None = None
 
 
-def ask(path: Path, asked: Asked, *, resolve: Callable[[str], str]) -> tuple[Question, tuple[Run, ...]]:
-    """The question of a spec and the runs that are asked for, in their order.
+@dataclass(frozen=True)
+class Inquiry:
+    """A spec as it is asked for from outside its file: seeds, budget, device and threads are in `spec` already.
 
-    The question's keys are those of the whole plan: leaving out an arm now does not make its earlier runs obsolete.
+    `only` is a pattern for the names of the arms to run; leaving out an arm now does not make its earlier runs
+    obsolete.
+    """
+
+    spec: Spec
+    only: str | None = None
+
+    def wants(self, arm: str) -> bool:
+        """Whether the arm of this name was asked for."""
+        return self.only is None or _fits(arm, self.only)
+
+
+def ask(path: Path, asked: Asked, *, resolve: Callable[[str], str]) -> Inquiry:
+    """What is to be run of a spec.
 
     Args:
         path: the spec's file.
@@ -39,17 +51,21 @@ def ask(path: Path, asked: Asked, *, resolve: Callable[[str], str]) -> tuple[Que
 
     Raises:
         SpecError: the spec is faulty.
-        ClipbenchError: no arm fits, the seeds make no sense, or the device is not there.
+        ClipbenchError: no arm fits, or the device is not there.
     """
     spec = load(path, asked.overrides)
-    spec = replace(spec, device=asked.device or spec.device, threads=asked.threads or spec.threads)
     spec = _quick(spec) if asked.quick else spec
-    everything = plan(spec, device=resolve(spec.device), seeds=asked.seeds)
-    runs = tuple(run for run in everything if asked.only is None or _fits(run.arm.name, asked.only))
-    if not runs:
+    spec = replace(
+        spec,
+        seeds=spec.seeds if asked.seeds is None else tuple(asked.seeds),
+        device=resolve(asked.device or spec.device),
+        threads=asked.threads or spec.threads,
+    )
+    inquiry = Inquiry(spec, asked.only)
+    if not any(inquiry.wants(arm.name) for arm in spec.arms):
         arms = ", ".join(arm.name for arm in spec.arms)
         raise ClipbenchError(f"--filter {asked.only} matches no arm", remedy=f"the arms are: {arms}")
-    return replace(question(spec), keys=tuple(run.key for run in everything)), runs
+    return inquiry
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -67,4 +83,5 @@ def _quick(spec: Spec) -> Spec:
         question=f"{spec.question} (A quick look: one seed and a tenth of the budget; not comparable.)",
         budget=Budget(amount, unit),
         seeds=spec.seeds[:1],
+        tuning=spec.tuning and spec.tuning.model_copy(update={"seeds": spec.tuning.seeds[:1]}),
     )

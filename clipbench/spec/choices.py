@@ -7,11 +7,12 @@ from typing import Any
 
 from clipbench.errors import Fault
 from clipbench.records import Choice, Value
-from clipbench.spec.annotations import fit
+from clipbench.spec.annotations import fit, fits, is_numeric
 from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option, entry, names
 from clipbench.spec.document import Document, Where
 from clipbench.spec.externals import RATE, UNKNOWN, Described, describe, external_entry
-from clipbench.spec.grid import Axis
+from clipbench.spec.grid import Axis, Span
+from clipbench.spec.structure import space_at
 from clipbench.spec.wording import found, mismatch, nearest, written
 
 
@@ -28,11 +29,18 @@ class Named:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The thing a spec names, with an axis for each option that the spec gives, in the order written."""
+    """The thing a spec names, with an axis for each option that the spec gives, in the order written.
+
+    Only an arm has spans.
+    """
 
     entry: Entry
     use: str
-    axes: tuple[Axis, ...]
+    axes: tuple[Axis | Span, ...]
+
+    @property
+    def grid(self) -> list[Axis]:
+        return [axis for axis in self.axes if isinstance(axis, Axis)]
 
     def choice(self, given: Mapping[str, Value], *, name: str) -> Choice:
         """The resolved choice: `given` with the defaults filled in (an external thing's defaults stay its own)."""
@@ -116,7 +124,7 @@ class Resolver:
             return None
         return found_entry
 
-    def _axis(self, site: Named, entry: Entry, name: str) -> Axis | None:
+    def _axis(self, site: Named, entry: Entry, name: str) -> Axis | Span | None:
         where = (*site.where, name)
         options = {option.name: option for option in entry.options}
         if name not in options and not entry.open:
@@ -124,6 +132,8 @@ class Resolver:
             return None
         option = options.get(name, RATE if name == "lr" else UNKNOWN)
         value = site.options[name]
+        if isinstance(value, dict) and site.kind == "optimizers" and is_numeric(option.accepts):
+            return self._span(name, option, where)
         # A list is several values, but for an option whose one value is a list: there it takes a list of lists.
         if not isinstance(value, list) or (option.listed and not any(isinstance(one, list) for one in value)):
             fitted = self._fit(option, value, where)
@@ -141,6 +151,18 @@ class Resolver:
                 self._fault((*where, place), f"{found(value[place])} is in the grid twice")
                 return None
         return Axis(name, values, swept=True)
+
+    def _span(self, name: str, option: Option, where: Where) -> Span | None:
+        space, faults = space_at(self.document, where)
+        self.faults += faults
+        if space is None:
+            return None
+        whole = not fits(option.accepts, 0.5)
+        if whole and not all(end.is_integer() for end in map(float, space.ends)):
+            self._fault(where, f"expected whole numbers as its ends, found {space.ends}")
+            return None
+        low, high = space.ends
+        return Span(name, low, high, log=space.log is not None, whole=whole)
 
     def _fit(self, option: Option, value: Any, where: Where) -> tuple[Value, ...]:
         """The value as the option's type has it, in a tuple that is empty if it does not fit."""

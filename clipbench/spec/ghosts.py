@@ -2,12 +2,23 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from clipbench.errors import Fault
-from clipbench.records import OWN, Arm
+from clipbench.records import OWN
 from clipbench.spec.document import Document
 from clipbench.spec.models import GhostSettings
 from clipbench.spec.wording import nearest
+
+
+class _WithName(Protocol):
+    """An arm, or one that is still to be tuned."""
+
+    @property
+    def name(self) -> str: ...
+
+
+AnyArm = TypeVar("AnyArm", bound=_WithName)
 
 
 @dataclass(frozen=True)
@@ -22,16 +33,16 @@ class Ghosts:
     of: tuple[str, ...] | None = None
     only: bool = False
 
-    def has_runs(self, arm: Arm) -> bool:
+    def has_runs(self, arm: _WithName) -> bool:
         return not self.only or _named(arm, self.along)
 
-    def on_the_path_of(self, arm: Arm, arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    def on_the_path_of(self, arm: _WithName, arms: Sequence[AnyArm]) -> tuple[AnyArm, ...]:
         if not _named(arm, self.along):
             return ()
         return tuple(other for other in arms if other.name != arm.name and _named(other, self.of))
 
 
-def _named(arm: Arm, names: Iterable[str] | None) -> bool:
+def _named(arm: _WithName, names: Iterable[str] | None) -> bool:
     return names is None or any(arm.name == name or arm.name.startswith(f"{name}[") for name in names)
 
 
@@ -42,7 +53,7 @@ def ghosts(written: GhostSettings | None) -> Ghosts:
     return Ghosts(along, of, written.only)
 
 
-def unsound(document: Document, ghosts: Ghosts, arms: Sequence[Arm], *, baseline: str) -> list[Fault]:
+def unsound(document: Document, ghosts: Ghosts, arms: Sequence[_WithName], *, baseline: str) -> list[Fault]:
     """Names that no arm has, an arm whose steps could not be told from a run's own, and a baseline without runs."""
     found = [
         document.fault(("measure", "ghosts", key, place), f"there is no arm {name!r}; {nearest(name, _names(arms))}")
@@ -59,5 +70,5 @@ def unsound(document: Document, ghosts: Ghosts, arms: Sequence[Arm], *, baseline
     return found
 
 
-def _names(arms: Iterable[Arm]) -> list[str]:
+def _names(arms: Iterable[_WithName]) -> list[str]:
     return list(dict.fromkeys(name for arm in arms for name in (arm.name.partition("[")[0], arm.name)))

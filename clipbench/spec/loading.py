@@ -2,19 +2,30 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from clipbench.budget import UNITS, Budget
 from clipbench.errors import Fault, SpecError
-from clipbench.records import Arm, Choice, ClipSettings, Measure, Question, Schedule, Value
-from clipbench.spec import choices
+from clipbench.records import Arm, Choice, ClipSettings, Measure, Options, Question, Schedule, Value
+from clipbench.spec import choices, searching
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
 from clipbench.spec.ghosts import Ghosts, ghosts, unsound
-from clipbench.spec.grid import Axis, label, points
-from clipbench.spec.models import ArmSettings, BudgetSettings, Clip, ScheduleSettings, SpecFile
+from clipbench.spec.grid import Axis, Span, label, points
+from clipbench.spec.models import (
+    ArmSettings,
+    BudgetSettings,
+    Clip,
+    ScheduleField,
+    ScheduleSettings,
+    SpecFile,
+    TuningSettings,
+)
 from clipbench.spec.overrides import overridden
+from clipbench.spec.searching import Open, Searched, is_open, searched
+from clipbench.spec.spaces import SpaceSettings
 from clipbench.spec.structure import checked
 from clipbench.spec.wording import nearest
 
@@ -25,14 +36,15 @@ _CLIP = "clip."  # before the rule of an arm's clip, where that is an axis of it
 class Spec:
     """A benchmark as it is meant: grids expanded, names looked up, defaults filled in.
 
-    `device` may still be auto: what that is depends on the machine. `data` has, for each task that reads from
-    the user's disk, the name of what it reads. `measure` is without the ghosts: those are a run's, by its arm.
+    An arm that is to be tuned has no settings yet: it is `Searched`. `device` may still be auto: what that is depends
+    on the machine. `data` has, for each task that reads from the user's disk, the name of what it reads. `measure` is
+    without the ghosts: those are a run's, by its arm.
     """
 
     name: str
     question: str
     tasks: tuple[Choice, ...]
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm | Searched, ...]
     baseline: str
     budget: Budget
     seeds: tuple[int, ...]
@@ -44,6 +56,11 @@ class Spec:
     device: str = "auto"
     threads: int = 1
     data: Mapping[str, str] = field(default_factory=dict)
+    tuning: TuningSettings | None = None
+
+    @property
+    def searched(self) -> tuple[Searched, ...]:
+        return tuple(arm for arm in self.arms if isinstance(arm, Searched))
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN) -> Spec:
@@ -69,7 +86,9 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
         raise SpecError(document.file, [*faults, *_no_such_baseline(document)])
 
     expanded_tasks, repeated = _tasks(document, _sound(chosen_tasks))
-    by_arm = {name: _arms(name, chosen, document, written) for name, chosen in chosen_arms.items() if chosen}
+    by_arm, untunable = _all_arms(document, {name: arm for name, arm in chosen_arms.items() if arm}, written)
+    if untunable:
+        raise SpecError(document.file, [*repeated, *untunable, *_no_such_baseline(document)])
     faults = [*repeated, *_repeated_arms(document, by_arm), *_unknown_baseline(document, by_arm)]
     expanded_arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
     tried = ghosts(written.measure.ghosts)
@@ -98,6 +117,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
         device=written.device,
         threads=written.threads,
         data={chosen.use: chosen.entry.data for _, chosen in _sound(chosen_tasks) if chosen.entry.data},
+        tuning=written.tuning,
     )
 
 
@@ -119,7 +139,7 @@ def _sound(sites: Iterable[tuple[Named, Chosen | None]]) -> list[tuple[Named, Ch
 
 
 def _single(chosen: Chosen) -> Choice:
-    [point] = points(chosen.axes)
+    [point] = points(chosen.grid)
     return chosen.choice(point.options, name=chosen.entry.name)
 
 
@@ -138,7 +158,7 @@ def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[t
     expanded: dict[str, Choice] = {}
     faults: list[Fault] = []
     for site, chosen in tasks:
-        for point in points(chosen.axes):
+        for point in points(chosen.grid):
             shared = names.count(chosen.entry.name) > 1
             name = chosen.entry.name + (label(point.options) if shared else point.label)
             if name in expanded:
@@ -147,25 +167,57 @@ def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[t
     return tuple(expanded.values()), faults
 
 
-def _arms(name: str, chosen: Chosen, document: Document, written: SpecFile) -> list[Arm]:
-    settings = written.optimizers[name]
-    schedule = _schedule(written.schedule if settings.schedule is None else settings.schedule)
-    arms: list[Arm] = []
-    for point in points(_axes(chosen, settings, document.data["optimizers"][name])):
-        options = dict(point.options)
-        clip = None if settings.clip is None else _clip(settings.clip, options.pop(_CLIP + settings.clip.rule))
-        optimizer = chosen.choice(options, name=chosen.entry.name)
-        arms.append(Arm(name + point.label, optimizer, clip=clip, schedule=schedule))
-    return arms
+def _all_arms(
+    document: Document, chosen: Mapping[str, Chosen], written: SpecFile
+) -> tuple[dict[str, list[Arm | Searched]], list[Fault]]:
+    """The arms that each arm of the file stands for, and what is wrong with how they are to be tuned."""
+    axes = {
+        name: _axes(arm, written.optimizers[name], document.data["optimizers"][name]) for name, arm in chosen.items()
+    }
+    if faults := searching.faults(document, axes, written.tuning):
+        return {}, faults
+    by_arm: dict[str, list[Arm | Searched]] = {}
+    for name, arm in chosen.items():
+        make = partial(_arm, arm, axes[name], written.optimizers[name], written.schedule)
+        if written.tuning is None:
+            grid = points([axis for axis in axes[name] if isinstance(axis, Axis)])
+            by_arm[name] = [make(name + point.label, point.swept) for point in grid]
+        elif not any(map(is_open, axes[name])):
+            by_arm[name] = [make(name, {})]
+        else:
+            try:
+                by_arm[name] = [searched(name, axes[name], make=make, tuning=written.tuning)]
+            except ValueError as error:
+                faults.append(document.fault(("optimizers", name), str(error), key=True))
+    if written.tuning is not None and not faults:
+        to_tune = [arm for arms in by_arm.values() for arm in arms if isinstance(arm, Searched)]
+        faults = searching.unequal(document, to_tune, written.tuning)
+    return by_arm, faults
 
 
-def _axes(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Axis]:
+def _arm(
+    chosen: Chosen, axes: Sequence[Open], settings: ArmSettings, general: ScheduleField, name: str, swept: Options
+) -> Arm:
+    """The arm of a name where what the spec leaves open is `swept`."""
+    options = {axis.option: axis.values[0] for axis in axes if isinstance(axis, Axis)} | dict(swept)
+    clip = None if settings.clip is None else _clip(settings.clip, options.pop(_CLIP + settings.clip.rule))
+    schedule = _schedule(general if settings.schedule is None else settings.schedule)
+    return Arm(name, chosen.choice(options, name=chosen.entry.name), clip=clip, schedule=schedule)
+
+
+def _axes(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Open]:
     """An arm's axes, its clip's among them, in the order written."""
     by_key = {axis.option: axis for axis in chosen.axes}
     if settings.clip is not None:
-        values, swept = settings.clip.grid
-        by_key["clip"] = Axis(_CLIP + settings.clip.rule, values, swept=swept)
+        by_key["clip"] = _clip_axis(_CLIP + settings.clip.rule, settings.clip.written)
     return [by_key[key] for key in keys if key in by_key]
+
+
+def _clip_axis(option: str, written: float | list[float] | SpaceSettings) -> Open:
+    if isinstance(written, SpaceSettings):
+        low, high = written.ends
+        return Span(option, low, high, log=written.log is not None)
+    return Axis(option, tuple(written), swept=True) if isinstance(written, list) else Axis(option, (written,))
 
 
 def _clip(written: Clip, amount: Value) -> ClipSettings | None:
@@ -190,7 +242,7 @@ def _budget(written: BudgetSettings) -> Budget:
     return Budget(float(amount), unit)
 
 
-def _repeated_arms(document: Document, by_arm: Mapping[str, Sequence[Arm]]) -> list[Fault]:
+def _repeated_arms(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:
     owner: dict[str, str] = {}
     faults: list[Fault] = []
     for written, arms in by_arm.items():
@@ -201,7 +253,7 @@ def _repeated_arms(document: Document, by_arm: Mapping[str, Sequence[Arm]]) -> l
     return faults
 
 
-def _unknown_baseline(document: Document, by_arm: Mapping[str, Sequence[Arm]]) -> list[Fault]:
+def _unknown_baseline(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:
     baseline = document.data.get("baseline")
     names = [arm.name for arms in by_arm.values() for arm in arms]
     if baseline is None or baseline in names:

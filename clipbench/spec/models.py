@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from clipbench.budget import UNITS
-from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope
+from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope, Search, Select
+from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
 
 _CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 _WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
@@ -33,7 +34,6 @@ def _shape(value: Any) -> str:
 # The shape decides which branch is meant, so that an error speaks of that branch alone.
 _BY_SHAPE = Discriminator(_shape)
 _MAPPING_OR_VALUE = Discriminator(lambda value: "as a mapping" if isinstance(value, dict) else "as a value")
-_LIST_OR_VALUE = Discriminator(lambda value: "as a list" if isinstance(value, list) else "as a value")
 
 
 def _distinct(values: Sequence[float]) -> Sequence[float]:
@@ -61,6 +61,7 @@ BudgetFraction = Annotated[float, Field(gt=0, le=1)]
 ClipFraction = Annotated[float, Field(ge=0, lt=1)]
 ClipLimit = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Seeds = Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1), AfterValidator(_distinct)]
 ArmName = Annotated[str, AfterValidator(_arm_name)]
 
 
@@ -76,21 +77,22 @@ NameOrUse = Annotated[
     _MAPPING_OR_VALUE,
 ]
 
-
-FractionOrGrid = Annotated[
+FractionOrSeveral = Annotated[
     Annotated[ClipFraction, Tag("as a value")]
-    | Annotated[list[ClipFraction], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")],
-    _LIST_OR_VALUE,
+    | Annotated[list[ClipFraction], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")]
+    | Annotated[SpaceSettings, AfterValidator(of_fractions), Tag("as a mapping")],
+    _BY_SHAPE,
 ]
-LimitOrGrid = Annotated[
+LimitOrSeveral = Annotated[
     Annotated[ClipLimit, Tag("as a value")]
-    | Annotated[list[ClipLimit], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")],
-    _LIST_OR_VALUE,
+    | Annotated[list[ClipLimit], Field(min_length=1), AfterValidator(_distinct), Tag("as a list")]
+    | Annotated[SpaceSettings, AfterValidator(of_limits), Tag("as a mapping")],
+    _BY_SHAPE,
 ]
 
 
 class Clip(BaseModel):
-    """The clip of an arm, by exactly one rule; a list of values is a grid.
+    """The clip of an arm, by exactly one rule; a list of values is a grid, and a space can be tuned.
 
     `fraction`: the largest coordinates of what `of` says, this share of them, 0 for none; `scope` says which of them
     share a threshold; `scale: norm` keeps the length of what was clipped; with `ignore_zeros` the share is of those
@@ -99,9 +101,9 @@ class Clip(BaseModel):
     """
 
     model_config = _CLOSED
-    fraction: FractionOrGrid | None = None
-    threshold: LimitOrGrid | None = None
-    norm: LimitOrGrid | None = None
+    fraction: FractionOrSeveral | None = None
+    threshold: LimitOrSeveral | None = None
+    norm: LimitOrSeveral | None = None
     of: ClipPlace = "gradient"
     scope: ClipScope = "global"
     scale: ClipScale = "none"
@@ -133,10 +135,10 @@ class Clip(BaseModel):
         return rule
 
     @property
-    def grid(self) -> tuple[tuple[float, ...], bool]:
-        """The values of its rule, and whether they were written as a list."""
-        written: list[float] | float = getattr(self, self.rule)
-        return (tuple(written), True) if isinstance(written, list) else ((written,), False)
+    def written(self) -> float | list[float] | SpaceSettings:
+        """What stands under its rule: one value, several, or a space of them."""
+        found: float | list[float] | SpaceSettings = getattr(self, self.rule)
+        return found
 
 
 class ScheduleSettings(BaseModel):
@@ -162,7 +164,10 @@ ScheduleField = Annotated[
 
 
 class ArmSettings(BaseModel):
-    """An optimizer by name, or "package:Class" for one from elsewhere, with its options; a list of values is a grid."""
+    """An optimizer by name, or "package:Class" for one from elsewhere, with its options.
+
+    A list of values is a grid: an arm for each, or, with a `tuning` section, what the arm is tuned over.
+    """
 
     model_config = _WITH_OPTIONS
     use: str
@@ -210,7 +215,7 @@ def _default_probes() -> list[str | Use]:
 ArmNames = Annotated[
     Annotated[Literal["all"], Tag("as a value")]
     | Annotated[list[str], Field(min_length=1), AfterValidator(_each_once), Tag("as a list")],
-    _LIST_OR_VALUE,
+    _BY_SHAPE,
 ]
 
 
@@ -244,6 +249,25 @@ class MeasureSettings(BaseModel):
         return self
 
 
+class TuningSettings(BaseModel):
+    """How arms are tuned before they are compared: what a list or a space leaves open is tried on seeds of its own.
+
+    `trials` is how many settings each arm is given; with a grid, how many its lists make.
+    """
+
+    model_config = _CLOSED
+    seeds: Seeds
+    search: Search = "grid"
+    trials: int | None = Field(default=None, ge=1)
+    select: Select = "eval_loss"
+
+    @model_validator(mode="after")
+    def _drawn_as_often_as_said(self) -> "TuningSettings":
+        if self.search != "grid" and self.trials is None:
+            raise ValueError(f"a {self.search} search needs `trials`, the number of settings to draw for each arm")
+        return self
+
+
 class SpecFile(BaseModel):
     """A benchmark: optimizers compared on tasks, from the same weights, on the same batches, under one budget."""
 
@@ -258,7 +282,8 @@ class SpecFile(BaseModel):
     baseline: str | None = Field(default=None, description="the arm that others are compared with; the first")
     budget: BudgetSettings
     schedule: ScheduleField = "constant"
-    seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1), AfterValidator(_distinct)]
+    seeds: Seeds
+    tuning: TuningSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
     target: TargetSettings | None = None
     effect: float | None = Field(

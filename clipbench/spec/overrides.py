@@ -10,7 +10,7 @@ from clipbench.spec.document import Document, Mark, Where, parse
 from clipbench.spec.wording import found, nearest
 
 # Sections that a spec may leave out, so that a key in them can be set without them.
-_OPTIONAL = ("schedule", "evaluate", "target", "measure")
+_OPTIONAL = ("schedule", "evaluate", "target", "measure", "tuning")
 _OPTIONAL_IN_ARM = ("clip", "schedule")
 
 

@@ -1,54 +1,114 @@
 """From a spec to its runs, in the order in which they are made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
+from types import MappingProxyType
 
 from clipbench.data import SOURCES
 from clipbench.errors import ClipbenchError
-from clipbench.records import Run
+from clipbench.records import Arm, Choice, Measure, Options, Run
 from clipbench.spec.loading import Spec
 from clipbench.spec.models import LARGEST_SEED
 
+Place = tuple[str, str]  # the names of a task and an arm
+Selected = Mapping[Place, Arm | None]
+NOTHING: Selected = MappingProxyType({})
 
-def plan(spec: Spec, *, device: str, seeds: Sequence[int] | None = None) -> tuple[Run, ...]:
-    """The runs of a spec: seed outermost, then task, then arm.
+
+def plan(spec: Spec, *, device: str, selected: Selected = NOTHING) -> tuple[Run, ...]:
+    """The runs that a spec reports: seed outermost, then task, then arm.
 
     So the arms of one comparison run close in time, and a plan that is cut short has whole seeds.
 
     Args:
         spec: what to run.
         device: where; cpu, mps, cuda or cuda:N.
-        seeds: in place of the spec's own.
+        selected: the arms that are tuned, by task, None for one that none of its trials could select; an arm that is
+            not here yet has no runs, nor has one whose ghost it is.
 
     Raises:
-        ClipbenchError: the seeds are none, negative, too large or repeated, or a task's data is not there.
+        ClipbenchError: the seeds are none, negative, too large, repeated or used for tuning, or a task's data is
+            not there.
         ValueError: the device is auto, which is for the caller to resolve.
     """
-    if device == "auto":
-        raise ValueError("a run has one device: resolve auto before planning")
-    chosen = tuple(spec.seeds if seeds is None else seeds)
+    chosen = spec.seeds
     if not chosen or min(chosen) < 0 or max(chosen) > LARGEST_SEED or len(set(chosen)) < len(chosen):
         raise ClipbenchError(
             f"these cannot be the seeds: {', '.join(map(str, chosen[:8])) or '(none)'}",
             remedy=f"give at least one, each from 0 to {LARGEST_SEED} and each once",
         )
-    data = {use: _fingerprint(use, source) for use, source in spec.data.items()}
-    return tuple(
-        Run(
-            spec=spec.name,
-            task=task,
-            arm=arm,
-            budget=spec.budget,
-            seed=seed,
-            measure=replace(spec.measure, ghosts=spec.ghosts.on_the_path_of(arm, spec.arms)),
-            device=device,
-            threads=spec.threads,
-            data=data.get(task.use, ""),
+    if spec.tuning is not None and (shared := set(chosen) & set(spec.tuning.seeds)):
+        raise ClipbenchError(
+            f"arms are tuned on seed {min(shared)}, so it cannot be reported: what tuned an arm cannot judge it",
+            remedy="give seeds that are not among the `tuning` seeds",
         )
-        for seed, task, arm in product(chosen, spec.tasks, spec.arms)
-        if spec.ghosts.has_runs(arm)
+    made = partial(_run, spec, device=device, data=_fingerprints(spec))
+    return tuple(
+        made(task, arm, seed=seed, ghosts=ghosts)
+        for seed, task in product(chosen, spec.tasks)
+        for arm, ghosts in _decided(spec, task, selected)
     )
+
+
+def _decided(spec: Spec, task: Choice, selected: Selected) -> Iterator[tuple[Arm, tuple[Arm, ...]]]:
+    """The arms that have runs on a task, each with its ghosts."""
+    arms = [arm for each in spec.arms if (arm := selected.get((task.name, each.name), each)) is not None]
+    for arm in arms:
+        ghosts = spec.ghosts.on_the_path_of(arm, arms)
+        known = tuple(ghost for ghost in ghosts if isinstance(ghost, Arm))
+        if isinstance(arm, Arm) and spec.ghosts.has_runs(arm) and len(known) == len(ghosts):
+            yield arm, known
+
+
+def trials(
+    spec: Spec, task: Choice, settings: Mapping[str, Sequence[Options]], *, device: str
+) -> dict[str, list[tuple[Run, ...]]]:
+    """The runs that try settings of arms on a task: for each arm by name, for each of its settings, one a tuning seed.
+
+    A trial has the whole budget of a run that is reported, so that what was good in it is good there; nothing is
+    probed in it.
+    """
+    unprobed = Measure(evaluate_every=spec.measure.evaluate_every, probe_every=spec.measure.evaluate_every)
+    made = partial(_run, spec, task, device=device, data=_fingerprints(spec))
+    seeds = spec.tuning.seeds if spec.tuning else ()
+    return {
+        arm.name: [
+            tuple(replace(made(arm.trial(one), seed=seed), measure=unprobed, trial_of=arm.name) for seed in seeds)
+            for one in settings[arm.name]
+        ]
+        for arm in spec.searched
+    }
+
+
+def _run(
+    spec: Spec,
+    task: Choice,
+    arm: Arm,
+    *,
+    seed: int,
+    device: str,
+    data: Mapping[str, str],
+    ghosts: tuple[Arm, ...] = (),
+) -> Run:
+    if device == "auto":
+        raise ValueError("a run has one device: resolve auto before planning")
+    return Run(
+        spec=spec.name,
+        task=task,
+        arm=arm,
+        budget=spec.budget,
+        seed=seed,
+        measure=replace(spec.measure, ghosts=ghosts),
+        device=device,
+        threads=spec.threads,
+        data=data.get(task.use, ""),
+    )
+
+
+def _fingerprints(spec: Spec) -> dict[str, str]:
+    return {use: _fingerprint(use, source) for use, source in spec.data.items()}
 
 
 def _fingerprint(use: str, source: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from clipbench.spec.annotations import is_numeric
 from clipbench.spec.catalogue import OWN, Entry, Kind, shelf
 from clipbench.spec.models import SpecFile
 
@@ -44,7 +45,7 @@ def _with_entries(model: dict[str, Any], kind: Kind, shelves: Path) -> dict[str,
     fixed = dict.fromkeys(model["properties"], True)
     rules = []
     for entry in _usable(kind, shelves):
-        options = {option.name: _value(option.accepts, option.doc, grid=kind != "probes") for option in entry.options}
+        options = {option.name: _value(option.accepts, option.doc, kind) for option in entry.options}
         rules.append(
             {
                 "if": {"properties": {"use": {"const": entry.name}}, "required": ["use"]},
@@ -59,8 +60,11 @@ def _with_entries(model: dict[str, Any], kind: Kind, shelves: Path) -> dict[str,
     return {**model, "properties": properties, "additionalProperties": True, **({"allOf": rules} if rules else {})}
 
 
-def _value(accepts: Any, doc: str, *, grid: bool) -> dict[str, Any]:
+def _value(accepts: Any, doc: str, kind: Kind) -> dict[str, Any]:
+    """One value, or several but of a probe; of an arm's numbers, a space to tune them in as well."""
     one = TypeAdapter(accepts).json_schema()
-    several = {"type": "array", "items": one, "minItems": 1}
-    described = {"anyOf": [one, several]} if grid else dict(one)
+    forms = [one, {"type": "array", "items": one, "minItems": 1}]
+    if kind == "optimizers" and is_numeric(accepts):
+        forms.append({"$ref": "#/$defs/SpaceSettings"})
+    described = dict(one) if kind == "probes" else {"anyOf": forms}
     return described | ({"description": doc} if doc else {})

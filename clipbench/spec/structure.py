@@ -16,7 +16,9 @@ from clipbench.spec.models import (
     ScheduleSettings,
     SpecFile,
     TargetSettings,
+    TuningSettings,
 )
+from clipbench.spec.spaces import SpaceSettings
 from clipbench.spec.wording import mismatch, nearest, written
 
 M = TypeVar("M", bound=BaseModel)
@@ -28,6 +30,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "measure": MeasureSettings,
     "schedule": ScheduleSettings,
     "target": TargetSettings,
+    "tuning": TuningSettings,
 }
 
 # By pydantic's name of the error, given its context.
@@ -75,6 +78,18 @@ def fitted(
         return None, [_fault(document, one, model=model, sections=sections) for one in kept]
 
 
+def space_at(document: Document, where: Where) -> tuple[SpaceSettings | None, list[Fault]]:
+    """The space of values that stands at a place of the document, or None and the faults of its shape."""
+    value: Any = document.data
+    for part in where:
+        value = value[part]
+    try:
+        return SpaceSettings.model_validate(value), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        return None, [_fault(document, {**one, "loc": (*where, *one["loc"])}) for one in errors]
+
+
 def _fault(
     document: Document,
     error: ErrorDetails,
@@ -88,7 +103,8 @@ def _fault(
         return document.fault(where, f"the key {error['loc'][-1]!r} is missing", key=True)
     if kind == "extra_forbidden":
         above = [str(part) for part in where[:-1] if isinstance(part, str)]
-        known = sections[above[-1]] if above else model
+        # What is no section of a spec is a setting, and a mapping under a setting is a space.
+        known = sections.get(above[-1], SpaceSettings) if above else model
         return document.fault(where, f"there is no such key; {nearest(str(where[-1]), known.model_fields)}", key=True)
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])

@@ -21,6 +21,10 @@ from clipbench.records import (
     Record,
     Run,
     Schedule,
+    Space,
+    Trial,
+    Tuned,
+    Tuning,
 )
 
 CONSTANT = Schedule()
@@ -134,3 +138,32 @@ def quickstart() -> list[Record]:
         run("adam", seed=2, lr=0.003), [5.5, 2.0, 9.0], status="diverged", reason="the loss is nan at step 120"
     )
     return [*records, diverged]
+
+
+def trial(arm: str = "sgd", *, lr: float, seed: int = 1000, **changes: Any) -> Run:
+    """One run of a trial, as a plan makes it."""
+    return run(f"{arm}[lr={lr:g}]", use=arm, lr=lr, seed=seed, trial_of=arm, **changes)
+
+
+def tuning(
+    rates: Mapping[str, Sequence[float]],
+    *,
+    seeds: tuple[int, ...] = (1000,),
+    selected: Mapping[str, float] | None = None,
+    **changes: Any,
+) -> Tuning:
+    """A grid of rates for each arm on code_lm, and which of them were selected."""
+    arms = []
+    for arm, grid in rates.items():
+        trials = tuple(Trial({"lr": lr}, tuple(trial(arm, lr=lr, seed=seed).key for seed in seeds)) for lr in grid)
+        chosen = {"lr": selected[arm]} if selected and arm in selected else None
+        arms.append(Tuned("code_lm", arm, (Space("lr", tuple(grid)),), trials, len(grid), chosen))
+    return replace(Tuning(seeds, "grid", "eval_loss", tuple(arms)), **changes)
+
+
+def trials(arm: str, losses: Mapping[float, float], *, seed: int = 1000) -> list[Record]:
+    """A finished run for each rate, with its final loss; a loss that is not finite has diverged."""
+    return [
+        record(trial(arm, lr=lr, seed=seed), [5.0, loss], status="finished" if loss < 5.0 else "diverged")
+        for lr, loss in losses.items()
+    ]

@@ -1,9 +1,12 @@
 """What a plan will cost, from what like runs cost before."""
 
-from judging.made import record, run
+from dataclasses import replace
+
+from judging.made import record, run, trial
 
 from clipbench.budget import Budget
 from clipbench.judging.cost import Cost, expected_cost
+from clipbench.records import Record
 
 
 def test_the_cost_is_the_median_wall_time_of_like_runs() -> None:
@@ -23,3 +26,19 @@ def test_a_crash_an_unfinished_run_and_another_budget_tell_nothing() -> None:
 
 def test_a_diverged_run_took_its_time_as_well() -> None:
     assert expected_cost([run(seed=1)], [record(run(), [5.0, 9.0], status="diverged")]).known == 1
+
+
+def test_a_trial_costs_what_trials_of_its_arm_cost_whatever_their_settings() -> None:
+    made = [record(trial(lr=0.1), [5.0, 3.0]), *(slow(record(run(seed=seed), [5.0, 3.0])) for seed in (0, 1))]
+    assert expected_cost([trial(lr=0.3)], made) == Cost(3.0, known=1, unknown=0)
+    assert expected_cost([run(seed=2)], made) == Cost(60.0, known=1, unknown=0)
+
+
+def test_runs_and_trials_are_taken_for_one_another_where_there_is_nothing_better() -> None:
+    assert expected_cost([run()], [record(trial(lr=0.1), [5.0, 3.0])]) == Cost(3.0, known=1, unknown=0)
+    assert expected_cost([trial(lr=0.1)], [slow(record(run(), [5.0, 3.0]))]) == Cost(60.0, known=1, unknown=0)
+
+
+def slow(made: Record) -> Record:
+    assert made.outcome is not None
+    return replace(made, outcome=replace(made.outcome, wall_seconds=60.0))

@@ -1,10 +1,10 @@
 import io
 import json
 
-from judging.made import quickstart, record, run
+from judging.made import quickstart, record, run, trial
 from rich.console import Console, RenderableType
 
-from clipbench.report.listing import plan, planned_arms, runs, shelf
+from clipbench.report.listing import runs, shelf
 from clipbench.spec.catalogue import Entry, Option
 
 
@@ -15,8 +15,6 @@ def drawn(renderable: RenderableType) -> str:
     return capture.get()
 
 
-PLANNED = [run(arm, seed=seed) for seed in range(3) for arm in ("sgd", "adam")]
-MISSING = {PLANNED[1].key, PLANNED[3].key, PLANNED[4].key}
 ENTRIES = [
     Entry(
         name="sgd",
@@ -29,26 +27,6 @@ ENTRIES = [
     ),
     Entry(name="odd", summary="", target="clipbench.optimizers.odd:build", broken="it has no build"),
 ]
-
-
-def test_a_plan_counts_what_is_reused_and_what_is_missing_per_arm() -> None:
-    sgd, adam = planned_arms(PLANNED, missing=MISSING)
-    assert (sgd.arm, sgd.seeds, sgd.reused, sgd.missing) == ("sgd", (0, 1, 2), 2, 1)
-    assert (adam.arm, adam.seeds, adam.reused, adam.missing) == ("adam", (0, 1, 2), 1, 2)
-    assert adam.budget == "200 steps"
-
-
-def test_a_plan_is_drawn_with_its_total() -> None:
-    text = drawn(plan(PLANNED, missing=MISSING))
-    assert "6 runs: 3 reused, 3 to make" in text
-    (line,) = (found for found in text.splitlines() if "adam" in found)
-    assert line.split() == ["code_lm", "adam", "200", "steps", "0,", "1", "and", "2", "3", "1", "2"]
-
-
-def test_a_plan_in_json_has_the_same_counts() -> None:
-    sgd, adam = json.loads(str(plan(PLANNED, missing=MISSING, fmt="json")))
-    assert (sgd["reused"], sgd["missing"], sgd["seeds"]) == (2, 1, [0, 1, 2])
-    assert (adam["task"], adam["reused"], adam["missing"]) == ("code_lm", 1, 2)
 
 
 def test_a_shelf_shows_options_with_type_and_default() -> None:
@@ -83,4 +61,6 @@ def test_runs_in_json_keep_nan_out() -> None:
     (bare,) = json.loads(str(runs([record(run("lion"), [], status="unfinished")], fmt="json")))
     assert (bare["status"], bare["final_loss"], bare["steps"]) == ("unfinished", None, None)
     (ended,) = json.loads(str(runs([record(run(), [5.0, 3.0])], fmt="json")))
+    (tried,) = json.loads(str(runs([record(trial(lr=0.3), [5.0, 3.0])], fmt="json")))
+    assert (tried["arm"], tried["trial_of"], ended["trial_of"]) == ("sgd[lr=0.3]", "sgd", "")
     assert (ended["final_loss"], ended["train_seconds"], ended["key"]) == (3.0, 2.0, run().key)

@@ -32,6 +32,13 @@ def test_every_rate_comes_from_the_grid_beside_it_on_a_seed_that_is_not_reported
     assert (spec.tasks, spec.budget) == (grid.tasks, grid.budget)
 
 
+def test_every_arm_of_the_tuned_benchmark_leaves_something_open_in_spaces_of_one_width() -> None:
+    spec = load(FOLDER / "tuned.yaml")
+    assert spec.searched == spec.arms
+    rates = [space for arm in spec.searched for space in arm.spaces if space.setting == "lr"]
+    assert {round(space.high / space.low) for space in rates if space.high and space.low} == {100}
+
+
 def test_every_arm_of_the_clips_has_as_many_trials() -> None:
     grid = load(FOLDER / "clips_rates.yaml")
     names = [arm.name.partition("[")[0] for arm in grid.arms]

@@ -25,7 +25,7 @@ from spec.bench import MINIMAL, Bench
         ("{use: descent, lr: null}", "4:28: optimizers.slow.lr: expected float, found nothing (null)"),
         ("{use: descent, lr: .nan}", "4:28: optimizers.slow.lr: expected float, found not-a-number (.nan)"),
         ("{use: descent, lr: .inf}", "4:28: optimizers.slow.lr: expected float, found infinity"),
-        ("{use: descent, lr: {a: 1}}", "4:28: optimizers.slow.lr: expected float, found a mapping"),
+        ("{use: descent, lr: {a: 1}}", "4:29: optimizers.slow.lr.a: there is no such key; known: log, range"),
         (
             "{use: descent, lr: 1, nesterov: no}",
             "4:41: optimizers.slow.nesterov: expected bool, found the text 'no' "
@@ -121,5 +121,5 @@ seeds: []
 tuning: 1
 """
     faults = bench.faults(lambda: bench.load(text))
-    places = ["1:7", "3:12", "4:3", "5:3", "6:25", "6:46", "7:11", "8:17", "9:8", "10:1"]
+    places = ["1:7", "3:12", "4:3", "5:3", "6:25", "6:46", "7:11", "8:17", "9:8", "10:9"]
     assert [":".join(fault.split(":")[:2]) for fault in faults] == places

@@ -11,7 +11,7 @@ from spec.bench import MINIMAL, Bench
 from clipbench.data import Source
 from clipbench.errors import ClipbenchError
 from clipbench.records import Run
-from clipbench.spec import Spec, plan, planning
+from clipbench.spec import Spec, plan, planning, trials
 
 
 @pytest.fixture(autouse=True)
@@ -52,14 +52,11 @@ def test_data_that_clipbench_does_not_know_is_an_error(bench: Bench, shelves: Pa
         plan(bench.replaced("task: valley", "task: bowl"), device="cpu")
 
 
-def test_seeds_may_be_given_in_place_of_the_specs_own(bench: Bench) -> None:
-    assert [run.seed for run in plan(bench.load(), device="cpu", seeds=[5, 3])] == [5, 5, 3, 3]
-
-
-@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
-def test_seeds_that_are_none_repeated_or_negative_are_refused(bench: Bench, seeds: list[int]) -> None:
+@pytest.mark.parametrize("seeds", [(), (1, 1), (-1,)])
+def test_seeds_that_are_none_repeated_or_negative_are_refused(bench: Bench, seeds: tuple[int, ...]) -> None:
+    """The file's own are checked when it is read; these come from the command line."""
     with pytest.raises(ClipbenchError, match="seeds"):
-        plan(bench.load(), device="cpu", seeds=seeds)
+        plan(replace(bench.load(), seeds=seeds), device="cpu")
 
 
 def test_a_run_has_a_device_and_never_auto(bench: Bench) -> None:
@@ -169,3 +166,53 @@ def test_a_plan_is_the_same_in_every_process(bench: Bench, shelves: Path) -> Non
         for salt in ("1", "2")
     }
     assert said == {f"{[(str(run), run.key) for run in plan(bench.load(), device='cpu')]}\n"}
+
+
+TUNED = MINIMAL.replace("lr: 0.1", "lr: [0.1, 0.2]") + "tuning: {seeds: [8, 9]}\nmeasure: {every: 7}\n"
+
+
+def test_an_arm_that_is_tuned_has_no_runs_until_it_is_selected(bench: Bench) -> None:
+    spec = bench.load(TUNED.replace("task: valley", "task: [bowl, valley]"))
+    assert {run.arm.name for run in plan(spec, device="cpu")} == {"fast"}
+    chosen = {("bowl", "slow"): spec.searched[0].selected({"lr": 0.2})}
+    runs = plan(spec, device="cpu", selected=chosen)
+    assert [str(run) for run in runs if run.seed == 0] == [
+        "bowl/slow/seed 0",
+        "bowl/fast/seed 0",
+        "valley/fast/seed 0",
+    ]
+    assert runs[0].arm.optimizer.options["lr"] == 0.2
+    assert {run.trial_of for run in runs} == {""}
+
+
+def test_a_trial_has_the_whole_budget_the_tuning_seeds_and_no_probes(bench: Bench) -> None:
+    spec = bench.load(TUNED)
+    made = trials(spec, spec.tasks[0], {"slow": [{"lr": 0.1}, {"lr": 0.4}]}, device="cpu")
+    assert [[str(run) for run in runs] for runs in made["slow"]] == [
+        ["valley/slow[lr=0.1]/seed 8", "valley/slow[lr=0.1]/seed 9"],
+        ["valley/slow[lr=0.4]/seed 8", "valley/slow[lr=0.4]/seed 9"],
+    ]
+    for run in (run for runs in made["slow"] for run in runs):
+        assert (run.budget, run.trial_of, run.measure.probes, run.measure.ghosts) == (spec.budget, "slow", (), ())
+        assert run.measure.evaluate_every == spec.measure.evaluate_every
+
+
+def test_what_is_probed_in_the_reported_runs_does_not_make_the_trials_anew(bench: Bench) -> None:
+    def keys(text: str) -> list[str]:
+        spec = bench.load(text)
+        made = trials(spec, spec.tasks[0], {"slow": [{"lr": 0.1}]}, device="cpu")
+        return [run.key for run in made["slow"][0]]
+
+    assert keys(TUNED) == keys(TUNED.replace("{every: 7}", "{every: 9, probes: []}"))
+    assert keys(TUNED) != keys(TUNED.replace("{steps: 100}", "{steps: 50}"))
+
+
+def test_seeds_that_tuned_an_arm_cannot_be_reported(bench: Bench) -> None:
+    with pytest.raises(ClipbenchError, match="tuned on seed 9, so it cannot be reported"):
+        plan(replace(bench.load(TUNED), seeds=(7, 9)), device="cpu")
+
+
+def test_trials_are_not_planned_for_a_device_that_is_not_known(bench: Bench) -> None:
+    spec = bench.load(TUNED)
+    with pytest.raises(ValueError, match="auto"):
+        trials(spec, spec.tasks[0], {"slow": [{"lr": 0.1}]}, device="auto")

@@ -40,7 +40,9 @@ def test_every_reference_leads_somewhere_and_nothing_is_left_over(schema: dict[s
 def test_the_keys_of_a_spec_are_there_and_closed(schema: dict[str, Any]) -> None:
     assert set(schema["required"]) == {"task", "optimizers", "budget", "seeds"}
     assert schema["additionalProperties"] is False
-    assert {"schedule", "measure", "target", "evaluate", "device", "threads", "baseline"} < set(schema["properties"])
+    assert {"schedule", "measure", "target", "evaluate", "device", "threads", "baseline", "tuning"} < set(
+        schema["properties"]
+    )
 
 
 def test_use_is_a_name_of_the_shelf_or_something_from_elsewhere(schema: dict[str, Any]) -> None:
@@ -58,12 +60,23 @@ def test_each_entry_has_its_options_with_their_types(schema: dict[str, Any]) -> 
     assert arm["required"] == ["lr"]
     assert arm["additionalProperties"] is False
     assert {"use", "clip", "schedule", "lr", "momentum", "betas"} < set(arm["properties"])
-    one, several = arm["properties"]["lr"]["anyOf"]
+    one, several, space = arm["properties"]["lr"]["anyOf"]
+    assert space == {"$ref": "#/$defs/SpaceSettings"}
     assert one == {"type": "number"}
     assert several == {"type": "array", "items": {"type": "number"}, "minItems": 1}
     assert _rule(schema, "Task", "bowl")["properties"]["width"]["description"] == "how many parameters."
+    assert len(arm["properties"]["form"]["anyOf"]) == 2  # words have no space
+    assert len(_rule(schema, "Task", "bowl")["properties"]["width"]["anyOf"]) == 2  # and a task is not tuned
     # A probe's options are no grid.
     assert _rule(schema, "Probe", "norms")["properties"]["samples"] == {"type": "integer"}
+
+
+def test_the_tuning_section_is_there_and_closed(schema: dict[str, Any]) -> None:
+    tuning = schema["$defs"]["TuningSettings"]
+    assert set(tuning["properties"]) == {"seeds", "search", "trials", "select"}
+    assert tuning["required"] == ["seeds"]
+    assert tuning["additionalProperties"] is False
+    assert tuning["properties"]["search"]["enum"] == ["grid", "random", "halton"]
 
 
 def test_the_real_shelves_have_a_schema() -> None:

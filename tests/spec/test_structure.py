@@ -212,7 +212,6 @@ def test_a_wrong_arm_is_a_fault_at_its_place(bench: Bench, settings: str, fault:
         (".nan", "expected a finite number, found not-a-number (.nan)"),
         ("true", "expected a number, found true"),
         ("'0.1'", "expected a number, found the text '0.1' (write it without quotes)"),
-        ("{a: 1}", "expected a number, found a mapping"),
     ],
 )
 def test_a_clip_clips_a_fraction_from_0_to_below_1(bench: Bench, fraction: str, fault: str) -> None:

@@ -17,7 +17,7 @@ MOST_SEEDS = 1000  # beyond it the number needed is not worked out
 def nothing_dropped(evidence: Evidence) -> Finding:
     if not evidence.made:
         return NOTHING_RUN
-    planned, there = evidence.question.keys, {record.run.key for record in evidence.records}
+    planned, there = evidence.question.keys, {record.identity for record in evidence.records}
     found = []
     absent = [key for key in planned if key not in there]
     if absent:

@@ -7,6 +7,7 @@ from clipbench.judging.audit import completeness, conditions, selection, timing
 from clipbench.judging.audit.evidence import Effort, Evidence
 from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.grids import grids
+from clipbench.judging.audit.recorded import recorded
 from clipbench.judging.current import in_force
 from clipbench.records import Question, Record, Run
 
@@ -65,19 +66,25 @@ def audit(records: Sequence[Record], question: Question, *, efforts: Sequence[Ef
     Args:
         records: the spec's runs.
         question: what they were made for.
-        efforts: how the settings were chosen; None finds what the runs themselves tell (the points of a grid).
+        efforts: how the settings were chosen; None finds it in the question and the runs: trials, or a grid's points.
 
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed.
     """
     reported = in_force(records, question)
     evidence = Evidence(question, tuple(record.run for record in reported), reported)
+    if efforts is None and question.tuning is not None:
+        efforts = recorded(question.tuning, [record.run for record in records])
     chosen = grids(evidence.runs, evidence.cells) if efforts is None else tuple(efforts)
     return _asked(Evidence(question, evidence.runs, reported, chosen))
 
 
-def audit_plan(runs: Sequence[Run], question: Question, *, efforts: Sequence[Effort] | None = None) -> Audit:
-    """What can be said of a spec before anything is run; the other rules do not apply."""
+def audit_plan(
+    runs: Sequence[Run], question: Question, *, trials: Sequence[Run] = (), efforts: Sequence[Effort] | None = None
+) -> Audit:
+    """What can be said of a spec before anything is run, from the runs to report and the trials before them."""
+    if efforts is None and question.tuning is not None:
+        efforts = recorded(question.tuning, trials)
     chosen = grids(runs) if efforts is None else tuple(efforts)
     return _asked(Evidence(question, tuple(runs), (), chosen, made=False))
 

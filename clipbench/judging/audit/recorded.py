@@ -1,0 +1,36 @@
+"""What the trials of a spec with tuning cost each arm, from the question and the runs of the trials."""
+
+from collections.abc import Sequence
+
+from clipbench.budget import Unit
+from clipbench.judging.audit.evidence import Effort
+from clipbench.judging.trials import edges
+from clipbench.records import Run, Tuned, Tuning
+
+
+def recorded(tuning: Tuning, runs: Sequence[Run]) -> tuple[Effort, ...]:
+    """How the settings of every arm that was tuned were chosen.
+
+    Args:
+        tuning: what the question says of it.
+        runs: those of the trials, planned or made; a trial without a run has cost nothing.
+    """
+    by_key = {run.key: run for run in runs}
+    return tuple(_effort(tuned, tuning, by_key) for tuned in tuning.arms)
+
+
+def _effort(tuned: Tuned, tuning: Tuning, runs: dict[str, Run]) -> Effort:
+    keys = tuple(key for trial in tuned.trials for key in trial.keys)
+    spent: dict[Unit, float] = {}
+    for run in (runs[key] for key in keys if key in runs):
+        spent[run.budget.unit] = spent.get(run.budget.unit, 0.0) + run.budget.amount
+    return Effort(
+        task=tuned.task,
+        arm=tuned.arm,
+        trials=len(tuned.trials),
+        seeds=tuning.seeds,
+        searched=tuple(space.setting for space in tuned.spaces),
+        spent=spent,
+        edges=tuple(edges(tuned)),
+        keys=keys,
+    )

@@ -1,0 +1,152 @@
+"""What a spec asks to be run at this point, given what was run before: first the trials, then what they selected."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.extending import EXTENSIONS, extension
+from clipbench.judging.trials import Tried, best, tried
+from clipbench.judging.tuning import ArmTuning, tunings
+from clipbench.records import Choice, Options, Question, Record, Run, Trial, Tuned, Tuning
+from clipbench.spec import Inquiry, Spec, plan, question, trials
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is known of a spec's runs so far.
+
+    - `trials`: all that are to be made at this point; more may follow when they have ended.
+    - `runs`: those to report, of every arm that is selected or has nothing to tune.
+    - `waiting`: as many runs as will be reported of arms whose trials have not ended, each with the first setting to
+      be tried in place of the one that will be selected: for counts and costs, not to be made.
+    - `tunings`: what the trials tell so far.
+    """
+
+    question: Question
+    trials: tuple[Run, ...]
+    runs: tuple[Run, ...]
+    waiting: tuple[Run, ...]
+    tunings: tuple[ArmTuning, ...]
+
+
+def staged(inquiry: Inquiry, made: Sequence[Record], *, extend: bool = False) -> Stage:
+    """What is to be run now.
+
+    The question's keys are those of the whole plan, whatever arms are asked for.
+
+    Args:
+        inquiry: what is asked.
+        made: the runs of this spec that there are.
+        extend: give every arm another trial while an arm's best lies at the edge of its grid, at most EXTENSIONS
+            times. Extensions that were made before count without it.
+
+    Raises:
+        ClipbenchError: the seeds make no sense, or there is no grid that could be extended for all arms alike.
+    """
+    spec = inquiry.spec
+    if extend:
+        _check_extendable(inquiry)
+    by_key = {record.identity: record for record in made}
+    searches = [one for task in spec.tasks for one in _searches(spec, task, by_key, extend=extend)]
+    arms = {arm.name: arm for arm in spec.searched}
+    selected = {
+        (one.tuned.task, one.tuned.arm): arms[one.tuned.arm].selected(one.tuned.selected)
+        if one.tuned.selected is not None
+        else None
+        for one in searches
+        if one.has_ended
+    }
+    pending = {
+        (one.tuned.task, one.tuned.arm): arms[one.tuned.arm].selected(one.tuned.trials[0].settings)
+        for one in searches
+        if not one.has_ended
+    }
+    runs = plan(spec, device=spec.device, selected=selected)
+    asked = replace(question(spec), keys=tuple(run.key for run in runs), tuning=_tuning(spec, searches))
+    ordered = [run for seed in _seeds(spec) for one in searches for run in one.runs if run.seed == seed]
+    there = {(run.seed, run.task.name, run.arm.name) for run in runs}
+    waiting = [
+        run
+        for run in plan(spec, device=spec.device, selected={**selected, **pending})
+        if (run.seed, run.task.name, run.arm.name) not in there
+    ]
+    return Stage(
+        question=asked,
+        trials=tuple(run for run in ordered if inquiry.wants(run.trial_of)),
+        runs=tuple(run for run in runs if inquiry.wants(run.arm.name)),
+        waiting=tuple(run for run in waiting if inquiry.wants(run.arm.name)),
+        tunings=tuple(each for each in tunings(made, asked) if inquiry.wants(each.arm)),
+    )
+
+
+@dataclass(frozen=True)
+class _Search:
+    """An arm's search on a task: its record, the runs of its trials, and what came of these."""
+
+    tuned: Tuned
+    runs: tuple[Run, ...]
+    tried: tuple[Tried, ...]
+
+    @property
+    def has_ended(self) -> bool:
+        return all(each.ended for each in self.tried)
+
+
+def _searches(spec: Spec, task: Choice, made: Mapping[str, Record], *, extend: bool) -> list[_Search]:
+    """The searches of all arms on one task, with the extensions that are to be made or were."""
+    if spec.tuning is None:
+        return []
+    settings = {arm.name: list(arm.settings) for arm in spec.searched}
+    found = _carried_out(spec, task, settings, made)
+    for _ in range(EXTENSIONS if spec.tuning.search == "grid" else 0):
+        if not all(each.ended for one in found for each in one.tried):
+            break
+        further = extension({one.tuned.arm: one.tried for one in found})
+        if not further:
+            break
+        longer = {name: [*tries, *([further[name]] if name in further else [])] for name, tries in settings.items()}
+        extended = _carried_out(spec, task, longer, made)
+        if not extend and not all(each.ended for one in extended for each in one.tried):
+            break
+        settings, found = longer, extended
+    return found
+
+
+def _carried_out(
+    spec: Spec, task: Choice, settings: Mapping[str, Sequence[Options]], made: Mapping[str, Record]
+) -> list[_Search]:
+    assert spec.tuning is not None
+    runs = trials(spec, task, settings, device=spec.device)
+    found = []
+    for arm in spec.searched:
+        pairs = zip(settings[arm.name], runs[arm.name], strict=True)
+        tries = tuple(Trial(one, tuple(run.key for run in of_one)) for one, of_one in pairs)
+        tuned = Tuned(task.name, arm.name, arm.spaces, tries, planned=len(arm.settings))
+        results = tried(tuned, made, select=spec.tuning.select, target=spec.target)
+        leader = best(results)
+        tuned = replace(tuned, selected=None if leader is None else leader.settings)
+        found.append(_Search(tuned, tuple(run for of_one in runs[arm.name] for run in of_one), tuple(results)))
+    return found
+
+
+def _tuning(spec: Spec, searches: Sequence[_Search]) -> Tuning | None:
+    if spec.tuning is None:
+        return None
+    return Tuning(spec.tuning.seeds, spec.tuning.search, spec.tuning.select, tuple(one.tuned for one in searches))
+
+
+def _seeds(spec: Spec) -> tuple[int, ...]:
+    return spec.tuning.seeds if spec.tuning else ()
+
+
+def _check_extendable(inquiry: Inquiry) -> None:
+    tuning = inquiry.spec.tuning
+    if tuning is None:
+        found, remedy = "nothing is tuned in it, so there is no grid to extend", "add a `tuning` section to the spec"
+    elif tuning.search != "grid":
+        found, remedy = f"its search is {tuning.search}, not a grid", "widen the spaces in the spec instead"
+    elif inquiry.only is not None:
+        found, remedy = "an extension gives every arm a trial", "leave out --filter"
+    else:
+        return
+    raise ClipbenchError(f"--extend-grid makes no sense here: {found}", where=inquiry.spec.name, remedy=remedy)

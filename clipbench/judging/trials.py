@@ -1,0 +1,115 @@
+"""Trials of an arm: what came of each, which is the best, and whether better ones may lie beyond those tried."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
+
+from clipbench.judging.metrics import final_loss, steps_to_target
+from clipbench.records import Options, Question, Record, Select, Trial, Tuned, Value
+
+Edge = Literal["lowest", "highest", "only"]
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial and what came of it, as means over the tuning seeds.
+
+    `losses` are the final evaluation losses of its finished runs. `loss` is their mean, infinite where a run diverged
+    or failed: such a trial is spent, and ranks last. `score` is what is selected by: the loss, or the steps to the
+    target. Both are None until all its runs have ended.
+    """
+
+    settings: Options
+    losses: tuple[float, ...] = ()
+    loss: float | None = None
+    score: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.loss is not None
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Less is better: the score, and the loss among trials that all miss the target."""
+        if self.score is None or self.loss is None:
+            return math.inf, math.inf
+        return self.score, self.loss
+
+
+def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: float | None) -> list[Tried]:
+    """What came of the trials of an arm, in their order.
+
+    Args:
+        tuned: the arm's search.
+        made: the runs there are, by their keys.
+        select: what the best trial has the least of.
+        target: the evaluation loss to reach, where steps to it are counted.
+    """
+    return [_tried(trial, [made.get(key) for key in trial.keys], select, target) for trial in tuned.trials]
+
+
+def best(trials: Sequence[Tried]) -> Tried | None:
+    """The trial to select, the first among equals; None while one has not ended, or where none finished."""
+    if not trials or not all(trial.ended for trial in trials):
+        return None
+    leader = min(trials, key=lambda trial: trial.rank)
+    return leader if leader.loss is not None and math.isfinite(leader.loss) else None
+
+
+def edge(setting: str, *, at: Options, among: Iterable[Options]) -> Edge | None:
+    """Where a value lies at the edge of those tried: a better one may lie beyond, so that it is not bracketed.
+
+    Zero has no edge below it: what it switches off cannot be less than off. Values without an order have no edges.
+    """
+    values = numbers(setting, among)
+    value = at[setting]
+    if not is_number(value) or not values:
+        return None
+    low, high = value == values[0], value == values[-1]
+    if low and high:
+        return "only"
+    if high:
+        return "highest"
+    return "lowest" if low and value != 0 else None
+
+
+def edges(tuned: Tuned) -> dict[str, Edge]:
+    """The settings of the selected trial that are not bracketed, each with the edge at which it lies."""
+    if tuned.selected is None:
+        return {}
+    among = [trial.settings for trial in tuned.trials]
+    found = {space.setting: edge(space.setting, at=tuned.selected, among=among) for space in tuned.spaces}
+    return {setting: at for setting, at in found.items() if at is not None}
+
+
+def numbers(setting: str, among: Iterable[Options]) -> list[Number]:
+    """The different numbers that a setting was tried at, in their order."""
+    return sorted({value for options in among if is_number(value := options[setting])})
+
+
+def is_number(value: Value) -> TypeGuard[Number]:
+    """Whether a value has its place on a line; true and false have none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def of_trials(question: Question) -> frozenset[str]:
+    """The keys of all trials of the latest plan."""
+    arms = question.tuning.arms if question.tuning else ()
+    return frozenset(key for tuned in arms for trial in tuned.trials for key in trial.keys)
+
+
+def _tried(trial: Trial, runs: Sequence[Record | None], select: Select, target: float | None) -> Tried:
+    ended = [run for run in runs if run is not None and run.outcome is not None]
+    finished = [run for run in ended if run.outcome and run.outcome.status == "finished"]
+    losses = tuple(final_loss(run) for run in finished)
+    if len(ended) < len(runs):
+        return Tried(trial.settings, losses)
+    if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
+        return Tried(trial.settings, losses, math.inf, math.inf)
+    loss = sum(losses) / len(losses)
+    if select == "eval_loss" or target is None:
+        return Tried(trial.settings, losses, loss, loss)
+    steps = [steps_to_target(run, target) for run in finished]
+    return Tried(trial.settings, losses, loss, sum(math.inf if each is None else each for each in steps) / len(steps))

@@ -1,0 +1,174 @@
+"""What the trials of a spec tell: what was selected, how much the learning rate matters, what more trials bring."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import comb
+
+from clipbench.errors import UndecidedError
+from clipbench.judging.statistics import Estimate, estimate
+from clipbench.judging.trials import Edge, Tried, edges, is_number, of_trials, tried
+from clipbench.judging.words import count, listing, number
+from clipbench.records import Options, Question, Record, Tuned
+
+WITHIN = 0.05  # a rate is nearly as good as the best where its loss is at most so much higher, as a fraction
+
+
+@dataclass(frozen=True)
+class RateTried:
+    """A learning rate, and the final evaluation loss over the tuning seeds at the best of what was tried with it.
+
+    `broken`: it has no such loss, since a run of every trial with it diverged or failed.
+    """
+
+    rate: float
+    loss: Estimate
+    broken: bool
+
+
+@dataclass(frozen=True)
+class ArmTuning:
+    """How one arm was tuned on one task.
+
+    - `trials`: how many there are, of which `ended` came to an end and `broken` have a run that diverged or failed.
+    - `selected`, at `loss` (on the tuning seeds, so too good: it was picked for it), at these `edges`.
+    - `rates`: in ascending order; `good` is the range of those around the best that are within WITHIN of it.
+    - `expected`: at k − 1 the best loss to be expected of k of these trials; empty until all have ended.
+    """
+
+    task: str
+    arm: str
+    trials: int
+    ended: int
+    broken: int
+    selected: Options | None
+    loss: Estimate
+    edges: dict[str, Edge]
+    rates: tuple[RateTried, ...]
+    good: tuple[float, float] | None
+    expected: tuple[float, ...]
+
+
+def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, ...]:
+    """What the trials among some records tell of each arm that was tuned, in the order of the question."""
+    if question.tuning is None:
+        return ()
+    made = {record.identity: record for record in records}
+    select = question.tuning.select
+    return tuple(
+        _arm(tuned, tried(tuned, made, select=select, target=question.target)) for tuned in question.tuning.arms
+    )
+
+
+def reported(records: Sequence[Record], question: Question) -> list[Record]:
+    """The runs that are no trials: of this plan, or of an earlier one.
+
+    Raises:
+        UndecidedError: all of them are.
+    """
+    trials = of_trials(question)
+    meant = frozenset(question.keys)
+    kept = [
+        record
+        for record in records
+        if record.identity in meant or not (record.run.trial_of or record.identity in trials)
+    ]
+    if records and not kept:
+        raise UndecidedError(
+            f"of {question.spec} there are trials alone ({count(len(records), 'run')}), and no run to report",
+            remedy="run the spec again: it goes on with the trials, and then with what they select",
+        )
+    return kept
+
+
+def tuning_caveats(question: Question) -> Iterator[str]:
+    """How the rates in a table were come by, where arms were tuned: what was spent, and what is open."""
+    tuning = question.tuning
+    if tuning is None or not tuning.arms:
+        return
+    spent = sorted({len(tuned.trials) for tuned in tuning.arms})
+    one = len(tuning.seeds) == 1
+    seeds = f"{'seed' if one else 'seeds'} {listing(tuning.seeds)}, which {'is' if one else 'are'} not reported"
+    by = "final evaluation loss" if tuning.select == "eval_loss" else "steps to the target"
+    yield (
+        f"Settings were selected by {by} out of {listing(spent)} trials an arm ({tuning.search}) on {seeds}; "
+        "each trial had the whole budget."
+    )
+    for tuned in tuning.arms:
+        for setting, at in edges(tuned).items():
+            yield f"Not bracketed: {at_edge(tuned, setting, at)}. A better value may lie beyond."
+        if tuned.selected is None:
+            yield f"{tuned.arm} on {tuned.task}: nothing is selected, as not all of its trials ended or none finished."
+    untuned = [arm for arm in question.arms if arm not in {tuned.arm for tuned in tuning.arms}]
+    if untuned:
+        yield f"Not tuned, and so as good as the spec's settings are: {listing(untuned)}."
+
+
+def at_edge(tuned: Tuned, setting: str, at: Edge) -> str:
+    """`lr=3 of sgd on code_lm is the highest value tried`."""
+    value = (tuned.selected or {})[setting]
+    shown = number(value, 4) if is_number(value) else value
+    return f"{setting}={shown} of {tuned.arm} on {tuned.task} is the {at} value tried"
+
+
+def expected_best(losses: Sequence[float]) -> tuple[float, ...]:
+    """The least loss to be expected of k trials, for k = 1 … n, were they k of these n picked at random.
+
+    Without replacement, and exactly: with l₁ ≤ … ≤ l_n, E_k = Σ_i l_i · C(n − i, k − 1) / C(n, k), since l_i is the
+    least of a subset where the other k − 1 come from the n − i after it. (Dodge et al. 2019, arXiv:1909.03004, have the
+    like with replacement.) It is infinite while all k may be trials that diverged.
+    """
+    ordered = sorted(losses)
+    n = len(ordered)
+    return tuple(
+        sum(loss * (ways / comb(n, k)) for i, loss in enumerate(ordered, start=1) if (ways := comb(n - i, k - 1)))
+        for k in range(1, n + 1)
+    )
+
+
+def _arm(tuned: Tuned, trials: Sequence[Tried]) -> ArmTuning:
+    losses = [trial.loss for trial in trials if trial.loss is not None]
+    chosen = next((trial for trial in trials if trial.settings == tuned.selected), None)
+    rates = tuple(_rates(trials))
+    return ArmTuning(
+        task=tuned.task,
+        arm=tuned.arm,
+        trials=len(trials),
+        ended=len(losses),
+        broken=sum(map(math.isinf, losses)),
+        selected=tuned.selected,
+        loss=estimate(chosen.losses if chosen else ()),
+        edges=edges(tuned),
+        rates=rates,
+        good=_good(rates),
+        expected=expected_best(losses) if len(losses) == len(trials) else (),
+    )
+
+
+def _rates(trials: Sequence[Tried]) -> Iterator[RateTried]:
+    by_rate: dict[float, list[Tried]] = {}
+    for trial in trials:
+        rate = trial.settings.get("lr")
+        if trial.ended and is_number(rate):
+            by_rate.setdefault(float(rate), []).append(trial)
+    for rate in sorted(by_rate):
+        leader = min(by_rate[rate], key=lambda trial: trial.rank[1])
+        broken = leader.loss is None or math.isinf(leader.loss)
+        yield RateTried(rate, estimate(() if broken else leader.losses), broken)
+
+
+def _good(rates: Sequence[RateTried]) -> tuple[float, float] | None:
+    """The ends of the run of rates, next to each other as tried, that has the best in it and is nearly as good."""
+    sound = [place for place, each in enumerate(rates) if not each.broken]
+    if not sound:
+        return None
+    leader = min(sound, key=lambda place: rates[place].loss.mean)
+    least = rates[leader].loss.mean
+    limit = least + WITHIN * abs(least)
+    near = [not each.broken and each.loss.mean <= limit for each in rates]
+    low = high = leader
+    while low > 0 and near[low - 1]:
+        low -= 1
+    while high + 1 < len(rates) and near[high + 1]:
+        high += 1
+    return rates[low].rate, rates[high].rate

@@ -1,0 +1,126 @@
+"""Tuning as a protocol: what each arm leaves open, and the settings of it that are tried, as many for every arm."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from clipbench.errors import Fault
+from clipbench.records import Arm, Options, Space
+from clipbench.spec import drawing
+from clipbench.spec.document import Document, Where
+from clipbench.spec.grid import Axis, Span, label, points
+from clipbench.spec.models import TuningSettings
+
+Open = Axis | Span
+
+
+@dataclass(frozen=True)
+class Searched:
+    """An arm that is to be tuned: the settings that it leaves `open`, and those to try, in their order.
+
+    `make` gives the arm of a name at some settings.
+    """
+
+    name: str
+    open: tuple[Open, ...]
+    settings: tuple[Options, ...]
+    make: Callable[[str, Options], Arm]
+
+    def trial(self, settings: Options) -> Arm:
+        """The arm at one of its settings, which its name tells."""
+        return self.make(self.name + label(settings), settings)
+
+    def selected(self, settings: Options) -> Arm:
+        """The arm as it is reported."""
+        return self.make(self.name, settings)
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        return tuple(
+            Space(one.option, one.values)
+            if isinstance(one, Axis)
+            else Space(one.option, low=float(one.low), high=float(one.high), log=one.log)
+            for one in self.open
+        )
+
+
+def is_open(axis: Open) -> bool:
+    """Whether the spec left it open, by a list (of one value, even) or a space."""
+    return isinstance(axis, Span) or axis.swept
+
+
+def searched(
+    name: str, axes: Sequence[Open], *, make: Callable[[str, Options], Arm], tuning: TuningSettings
+) -> Searched:
+    """The arm with the settings that the search finds for it.
+
+    Raises:
+        ValueError: the axes have fewer different settings than trials are asked for.
+    """
+    left_open = tuple(axis for axis in axes if is_open(axis))
+    if tuning.search == "grid" or tuning.trials is None:
+        grid = points([axis for axis in left_open if isinstance(axis, Axis)])
+        return Searched(name, left_open, tuple(point.swept for point in grid), make)
+    cube = drawing.halton() if tuning.search == "halton" else drawing.uniform(tuning.seeds[0])
+    drawn = drawing.settings(left_open, points=cube, trials=tuning.trials)
+    return Searched(name, left_open, tuple(drawn), make)
+
+
+def faults(document: Document, axes: Mapping[str, Sequence[Open]], tuning: TuningSettings | None) -> list[Fault]:
+    """What is wrong with the protocol before any setting is drawn.
+
+    Args:
+        document: the spec.
+        axes: those of each arm, by its name.
+        tuning: the spec's section, if it has one.
+    """
+    found = list(_undrawn(document, axes, tuning))
+    if tuning is None:
+        return found
+    if not any(is_open(axis) for of_one in axes.values() for axis in of_one):
+        message = "no arm has anything to tune: give one a list of values or a space"
+        found.append(document.fault(("tuning",), message, key=True))
+    reported = document.data["seeds"]
+    found += [
+        document.fault(
+            ("tuning", "seeds", place), f"{seed} is among `seeds` as well: what tuned an arm cannot judge it"
+        )
+        for place, seed in enumerate(tuning.seeds)
+        if seed in reported
+    ]
+    if tuning.select == "steps_to_target" and document.data.get("target") is None:
+        found.append(document.fault(("tuning", "select"), "there is no `target` to count the steps to"))
+    return found
+
+
+def unequal(document: Document, arms: Sequence[Searched], tuning: TuningSettings) -> list[Fault]:
+    """Arms that would be given different numbers of trials: the one with more of them would win by that alone."""
+    counts = {arm.name: len(arm.settings) for arm in arms}
+    wanted = tuning.trials or max(counts.values(), default=0)
+    if all(count == wanted for count in counts.values()):
+        return []
+    said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+    asked = f" and `trials` asks for {wanted}" if tuning.trials else ""
+    message = f"every arm must have the same number of trials, but {said}{asked}; "
+    remedy = "make the grids equal in size, or draw `trials` settings an arm by `search: halton` or `random`"
+    return [document.fault(("tuning",), message + remedy, key=True)]
+
+
+def place_of(name: str, axis: Open) -> Where:
+    """Where an arm's axis stands in the spec."""
+    return ("optimizers", name, *axis.option.split(".", 1))
+
+
+def _undrawn(document: Document, axes: Mapping[str, Sequence[Open]], tuning: TuningSettings | None) -> Iterator[Fault]:
+    if tuning is not None and tuning.search != "grid":
+        return
+    remedy = (
+        "add a `tuning` section, or list the values"
+        if tuning is None
+        else "say `search: halton` or `random`, with `trials`, or list the values"
+    )
+    for name, of_one in axes.items():
+        for axis in of_one:
+            if isinstance(axis, Span):
+                yield document.fault(
+                    place_of(name, axis), f"a space of values is drawn from while an arm is tuned: {remedy}"
+                )

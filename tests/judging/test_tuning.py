@@ -1,0 +1,153 @@
+"""The tables and caveats that are made from trials."""
+
+import math
+from dataclasses import replace
+from itertools import combinations
+from statistics import mean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judging.made import question, record, run, trial, trials, tuning
+
+from clipbench.errors import UndecidedError
+from clipbench.judging.compare import compare
+from clipbench.judging.tuning import expected_best, tuning_caveats, tunings
+from clipbench.records import Question, Record
+
+GRID = (0.1, 0.3, 1.0, 3.0)
+LOSSES = {
+    "sgd": dict(zip(GRID, (3.0, 2.05, 2.0, 9.0), strict=True)),
+    "adam": dict(zip(GRID, (1.0, 1.5, 2.0, 2.5), strict=True)),
+}
+ASKED = replace(
+    question("sgd", "adam", "lion"),
+    tuning=tuning({"sgd": GRID, "adam": GRID}, selected={"sgd": 1.0, "adam": 0.1}),
+)
+TRIALS = [each for arm, losses in LOSSES.items() for each in trials(arm, losses)]
+REPORTED = [record(run(arm, seed=seed), [5.0, 2.0]) for arm in ("sgd", "adam", "lion") for seed in (0, 1)]
+
+
+def test_each_arm_is_told_with_what_was_selected_and_spent() -> None:
+    sgd, adam = tunings(TRIALS, ASKED)
+    assert (sgd.arm, sgd.trials, sgd.ended, sgd.broken) == ("sgd", 4, 4, 1)
+    assert (sgd.selected, sgd.loss.mean, sgd.loss.n, sgd.edges) == ({"lr": 1.0}, 2.0, 1, {})
+    assert (adam.edges, adam.broken) == ({"lr": "lowest"}, 0)
+
+
+def test_rates_have_their_losses_in_ascending_order_and_those_that_diverged_have_none() -> None:
+    sgd, _ = tunings(TRIALS, ASKED)
+    assert [(each.rate, each.loss.mean) for each in sgd.rates[:3]] == [(0.1, 3.0), (0.3, 2.05), (1.0, 2.0)]
+    assert (sgd.rates[3].broken, sgd.rates[3].loss.n) == (True, 0)
+
+
+def test_good_rates_are_the_stretch_around_the_best_that_is_within_a_twentieth() -> None:
+    sgd, adam = tunings(TRIALS, ASKED)
+    assert sgd.good == (0.3, 1.0)
+    assert adam.good == (0.1, 0.1)
+    # a good rate beyond a bad one is no part of it
+    gap = trials("sgd", dict(zip(GRID, (2.0, 3.0, 2.0, 2.01), strict=True)))
+    assert tunings(gap, ASKED)[0].good == (0.1, 0.1)
+
+
+def test_a_rate_counts_with_the_best_of_what_was_tried_with_it() -> None:
+    asked = ASKED.tuning.arms[0]
+    both = tuple(
+        replace(one, settings={"lr": 0.1, "clip.fraction": place / 10}) for place, one in enumerate(asked.trials)
+    )
+    question = replace(ASKED, tuning=replace(ASKED.tuning, arms=(replace(asked, trials=both),)))
+    [found] = tunings(TRIALS, question)
+    assert [(each.rate, each.loss.mean) for each in found.rates] == [(0.1, 2.0)]
+
+
+def test_an_arm_of_which_nothing_finished_has_no_good_rates() -> None:
+    [found, _] = tunings(trials("sgd", dict.fromkeys(GRID, 9.0)), ASKED)
+    assert (found.good, found.broken, found.expected) == (None, 4, (math.inf,) * 4)
+
+
+def test_a_search_that_goes_on_has_no_expected_best_yet() -> None:
+    sgd, adam = tunings(TRIALS[:2], ASKED)
+    assert (sgd.ended, sgd.trials, sgd.expected) == (2, 4, ())
+    assert (adam.ended, adam.rates) == (0, ())
+
+
+@given(st.lists(st.floats(-10, 10) | st.just(math.inf), min_size=1, max_size=7))
+def test_the_expected_best_of_k_trials_is_the_mean_over_all_subsets_of_k(losses: list[float]) -> None:
+    found = expected_best(losses)
+    assert len(found) == len(losses)
+    for k, value in enumerate(found, start=1):
+        assert value == pytest.approx(mean(map(min, combinations(losses, k))), abs=1e-9)
+
+
+def test_the_expected_best_of_one_is_the_mean_and_of_all_the_least() -> None:
+    assert expected_best([3.0, 1.0, 2.0]) == pytest.approx((2.0, 4 / 3, 1.0))
+    assert expected_best([]) == ()
+
+
+def caveats(asked: Question) -> str:
+    return "\n".join(tuning_caveats(asked))
+
+
+def test_the_caveats_say_what_was_spent_and_what_is_open() -> None:
+    said = caveats(ASKED)
+    assert "selected by final evaluation loss out of 4 trials an arm (grid) on seed 1000, which is not reported" in said
+    assert "Not bracketed: lr=0.1 of adam on code_lm is the lowest value tried." in said
+    assert "of sgd" not in said
+    assert "Not tuned, and so as good as the spec's settings are: lion." in said
+    steps = replace(ASKED, tuning=replace(ASKED.tuning, select="steps_to_target", seeds=(8, 9)))
+    assert "selected by steps to the target" in caveats(steps)
+    assert "on seeds 8 and 9, which are not reported" in caveats(steps)
+
+
+def test_an_arm_without_a_selection_is_named() -> None:
+    asked = replace(ASKED, tuning=tuning({"sgd": GRID, "adam": GRID}, selected={"sgd": 1.0}))
+    assert "adam on code_lm: nothing is selected" in caveats(asked)
+
+
+def test_where_nothing_was_tuned_there_is_nothing_to_say() -> None:
+    assert caveats(question("sgd")) == ""
+    assert tunings(REPORTED, question("sgd")) == ()
+
+
+def test_a_comparison_keeps_trials_out_of_its_rows_and_tells_of_them_apart() -> None:
+    compared = compare(TRIALS + REPORTED, ASKED)
+    assert [row.arm for row in compared.rows] == ["sgd", "adam", "lion"]
+    assert [each.arm for each in compared.tunings] == ["sgd", "adam"]
+    said = "\n".join(compared.caveats)
+    assert "not tuned here" not in said
+    assert "4 trials an arm" in said
+
+
+def test_trials_of_an_earlier_version_of_the_spec_are_in_no_row_either() -> None:
+    earlier = record(trial("sgd", lr=0.7), [5.0, 1.0])
+    assert [row.arm for row in compare([earlier, *REPORTED], ASKED).rows] == ["sgd", "adam", "lion"]
+
+
+def test_a_run_that_is_reported_now_is_in_its_row_whatever_it_was_made_for() -> None:
+    once = record(trial("sgd", lr=0.7), [5.0, 1.0])
+    asked = replace(question("sgd[lr=0.7]", baseline="sgd[lr=0.7]"), keys=(once.run.key,))
+    assert [row.arm for row in compare([once], asked).rows] == ["sgd[lr=0.7]"]
+
+
+def test_a_run_that_was_made_before_there_was_a_label_is_known_for_a_trial_by_its_key() -> None:
+    unlabelled = [replace(each, run=replace(each.run, trial_of="")) for each in TRIALS]
+    assert [row.arm for row in compare(unlabelled + REPORTED, ASKED).rows] == ["sgd", "adam", "lion"]
+
+
+def test_trials_alone_are_nothing_to_compare() -> None:
+    with pytest.raises(UndecidedError, match=r"trials alone \(8 runs\), and no run to report"):
+        compare(TRIALS, ASKED)
+
+
+def test_runs_of_an_earlier_selection_are_left_out() -> None:
+    now = [record(run("sgd", seed=seed, lr=1.0), [5.0, 2.0]) for seed in (0, 1)]
+    before = [record(run("sgd", seed=seed, lr=0.3), [5.0, 3.0]) for seed in (0, 1)]
+    asked = replace(ASKED, keys=tuple(each.run.key for each in now))
+    compared = compare([*before, *now, *TRIALS], asked)
+    assert compared.rows[0].final_loss.mean == 2.0
+    assert "2 runs of an earlier version of the spec or selection by its trials (sgd)" in "\n".join(compared.caveats)
+
+
+def test_a_record_of_a_folder_is_read_whatever_its_order() -> None:
+    shuffled: list[Record] = [*reversed(TRIALS)]
+    assert tunings(shuffled, ASKED) == tunings(TRIALS, ASKED)

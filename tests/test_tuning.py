@@ -1,0 +1,178 @@
+"""Tuning as a user meets it: trials first, what they select, then the runs that are reported."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from console import Done, clipbench, contents, hashes, records, workplace
+
+COMPARED = "results/rates"
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workplace(tmp_path_factory.mktemp("tuned"))
+
+
+@pytest.fixture(scope="module")
+def planned(here: Path) -> Done:
+    return clipbench(here, "plan", "rates.yaml")
+
+
+@pytest.fixture(scope="module")
+def first(here: Path, planned: Done) -> Done:
+    assert planned.returncode == 0
+    return clipbench(here, "run", "rates.yaml")
+
+
+def question(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / COMPARED / "question.json").read_text()))
+
+
+def test_a_plan_shows_trials_and_their_cost_before_anything_runs(planned: Done) -> None:
+    lines = [" ".join(line.split()) for line in planned.stdout.splitlines()]
+    assert "quadratic sgd 30 steps 1000 3 90 steps 3 0 3" in lines
+    assert any(line.startswith("quadratic sgd selected") for line in lines)
+    assert any(line.startswith("quadratic fixed as written") for line in lines)
+    assert "17 runs: 0 reused, 17 to make" in lines
+
+
+def test_what_was_selected_is_said_and_run_on_the_reported_seeds(here: Path, first: Done) -> None:
+    """One rate of adam diverges and ranks last; all of wild's do, so that there is nothing of it to report."""
+    assert first.returncode == 0
+    assert "9 trial runs in" in first.stderr
+    assert "sgd on quadratic: lr=0.004 of 3 trials" in first.stderr
+    assert "lr is the highest value tried: not bracketed" in first.stderr
+    assert "wild on quadratic: nothing selected (none of 3 trials finished)" in first.stderr
+    assert "--extend-grid looks beyond" in first.stderr
+    made = records(here / "results")
+    reported = {name: record for name, record in made.items() if not record.run.trial_of}
+    assert set(reported) == {f"quadratic/{arm}/seed {seed}" for arm in ("sgd", "adam", "fixed") for seed in (0, 1)}
+    assert reported["quadratic/sgd/seed 0"].run.arm.optimizer.options["lr"] == 0.004
+    trials = [record.run for record in made.values() if record.run.trial_of]
+    assert {(run.seed, run.budget, run.measure.probes) for run in trials} == {(1000, trials[0].budget, ())}
+    assert {run.trial_of for run in trials} == {"sgd", "adam", "wild"}
+
+
+@pytest.mark.usefixtures("first")
+def test_the_second_run_does_nothing(here: Path) -> None:
+    before = contents(here / "results")
+    again = clipbench(here, "run", "rates.yaml")
+    assert again.returncode == 0
+    assert "nothing to do: all 9 trial runs of rates are there already" in again.stderr
+    assert "nothing to do: all 6 runs of rates are there already" in again.stderr
+    assert contents(here / "results") == before
+
+
+@pytest.mark.usefixtures("first")
+def test_a_plan_afterwards_shows_what_was_selected(here: Path) -> None:
+    arms = json.loads(clipbench(here, "plan", "rates.yaml", "--json").stdout)
+    told = {(arm["arm"], arm["trials"]): (arm["settings"], arm["missing"]) for arm in arms}
+    assert told["sgd", 0] == ("lr=0.004", 0)
+    assert told["fixed", 0] == ("as written", 0)
+    assert told["sgd", 3] == ("", 0)
+    assert ("wild", 0) not in told
+
+
+@pytest.mark.usefixtures("first")
+def test_a_table_has_the_reported_arms_and_tells_of_the_trials_apart(here: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(clipbench(here, "compare", COMPARED, "--format", "csv").stdout)))
+    assert [row["arm"] for row in rows] == ["sgd", "adam", "fixed"]
+    told = json.loads(clipbench(here, "compare", COMPARED, "--format", "json").stdout)
+    assert [(each["arm"], each["trials"], each["broken"]) for each in told["tuning"]] == [
+        ("sgd", 3, 0),
+        ("adam", 3, 1),
+        ("wild", 3, 3),
+    ]
+    table = clipbench(here, "compare", COMPARED).stdout
+    assert "Tuning: final loss by learning rate" in table
+
+
+@pytest.mark.usefixtures("first")
+def test_an_extended_grid_gives_every_arm_as_many_trials(here: Path, tmp_path: Path) -> None:
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    trials = {name: found for name, found in hashes(tmp_path / "results").items() if "[" in name}
+    extended = clipbench(tmp_path, "run", "rates.yaml", "--extend-grid")
+    assert extended.returncode == 0
+    found = {each["arm"]: each for each in question(tmp_path)["tuning"]["arms"]}
+    assert len(found["sgd"]["trials"]) == len(found["adam"]["trials"]) > 3
+    assert len(found["wild"]["trials"]) == 3  # nothing of it is reported
+    assert found["sgd"]["trials"][3]["settings"] == {"lr": 0.008}
+    assert trials.items() <= hashes(tmp_path / "results").items()
+    again = clipbench(tmp_path, "run", "rates.yaml")
+    assert again.stderr.count("nothing to do") == 2
+
+
+def test_an_interrupted_tuning_goes_on_with_what_is_missing(here: Path, first: Done, tmp_path: Path) -> None:
+    assert first.returncode == 0
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    before = hashes(tmp_path / "results")
+    for folder in (tmp_path / COMPARED / "quadratic").glob("sgd*"):
+        shutil.rmtree(folder)
+    clipbench(tmp_path, "run", "rates.yaml", "--filter", "adam")
+    assert question(tmp_path)["tuning"]["arms"][0]["selected"] is None
+    done = clipbench(tmp_path, "run", "rates.yaml")
+    assert "9 runs: 6 reused, 3 to make" in done.stderr
+    assert hashes(tmp_path / "results") == before
+
+
+def test_a_trial_that_cannot_be_read_is_named_and_selects_nothing(here: Path, first: Done, tmp_path: Path) -> None:
+    assert first.returncode == 0
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    trial = next((tmp_path / COMPARED / "quadratic" / "sgd[lr=0.001]").iterdir())
+    (trial / "measurements.csv").write_text("rubbish\n")
+    done = clipbench(tmp_path, "run", "rates.yaml")
+    assert done.returncode == 2
+    assert f"{trial.name}/measurements.csv:1: this is not a measurement" in done.stderr
+    assert "sgd cannot be tuned: a trial cannot be read" in done.stderr
+    shutil.rmtree(trial)
+    assert clipbench(tmp_path, "run", "rates.yaml").returncode == 0
+
+
+def test_trials_alone_are_not_compared(here: Path, first: Done, tmp_path: Path) -> None:
+    assert first.returncode == 0
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    for folder in (tmp_path / COMPARED / "quadratic").iterdir():
+        if "[" not in folder.name:
+            shutil.rmtree(folder)
+    done = clipbench(tmp_path, "compare", COMPARED)
+    assert done.returncode == 3
+    assert "there are trials alone (9 runs)" in done.stderr
+
+
+def test_a_quick_look_and_a_filter_are_tuned_as_well(here: Path, tmp_path: Path) -> None:
+    shutil.copy(here / "rates.yaml", tmp_path)
+    done = clipbench(tmp_path, "run", "rates.yaml", "--quick", "--filter", "sgd")
+    assert done.returncode == 0
+    made = records(tmp_path / "results")
+    assert {record.run.budget.amount for record in made.values()} == {3.0}
+    assert sorted(made) == [
+        "quadratic/sgd/seed 0",
+        *(f"quadratic/sgd[lr={rate}]/seed 1000" for rate in ("0.001", "0.002", "0.004")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seeds", "1000"), "arms are tuned on seed 1000, so it cannot be reported"),
+        (("--extend-grid", "--filter", "sgd"), "an extension gives every arm a trial"),
+        (("--set", "optimizers.sgd.lr=[1, 2]"), "but sgd has 2, adam has 3, wild has 3"),
+        (("--set", "tuning.search=halton"), "needs `trials`"),
+        (("--set", "tuning.select=steps_to_target"), "there is no `target`"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_runs(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    there = workplace(tmp_path)
+    done = clipbench(there, "run", "rates.yaml", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (there / "results").exists()
+
+
+def test_a_right_spec_is_told_with_its_trials(here: Path) -> None:
+    said = clipbench(here, "validate", "rates.yaml").stdout
+    assert said.endswith("right: 4 arms × 1 tasks × 2 seeds; 3 arms tuned by 3 trials on 1 seed a task\n")
