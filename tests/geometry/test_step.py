@@ -123,10 +123,10 @@ def test_the_engine_is_checked_once_and_not_at_every_step() -> None:
     given = problem("mlp")
     geometry = StepGeometry(given.model, pair_loss)
     optimizer = ready(given)
-    assert not was_checked(given.model, geometry._loss)
+    assert not was_checked(given.model, geometry._loss, by="jets")
     with geometry.around(pair(given, 0)):
         optimizer.step()
-    assert was_checked(given.model, geometry._loss)
+    assert was_checked(given.model, geometry._loss, by="jets")
 
 
 def test_an_engine_can_be_chosen() -> None:

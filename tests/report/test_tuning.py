@@ -13,7 +13,7 @@ from clipbench.judging.extending import EXTENSIONS
 from clipbench.judging.tuning import tunings
 from clipbench.records import Question, Trial
 from clipbench.report.render import render
-from clipbench.report.tuning import Section, beyond_the_edge, sections, selection_line
+from clipbench.report.tuning import TuningTable, beyond_the_edge, selection_line, tables_of_tuning
 
 GRID = (0.1, 0.3, 1.0)
 ASKED = replace(question("sgd", "adam"), tuning=tuning({"sgd": GRID, "adam": GRID}, selected={"sgd": 0.3, "adam": 0.1}))
@@ -25,8 +25,8 @@ REPORTED = [record(run(arm, seed=seed), [5.0, 2.0]) for arm in ("sgd", "adam") f
 FOUND = tunings(TRIALS, ASKED)
 
 
-def shown() -> list[Section]:
-    return list(sections(FOUND))
+def shown() -> list[TuningTable]:
+    return list(tables_of_tuning(FOUND))
 
 
 def test_what_was_selected_is_told_with_its_trials_its_loss_and_its_edges() -> None:
@@ -44,7 +44,7 @@ def test_rates_are_told_with_their_losses() -> None:
         ("adam", "0.1 → 1.25, 0.3 → 1.5, 1 → 2.5", "0.1"),
     )
     wide = tunings(trials("sgd", dict(zip(GRID, (2.05, 2.0, 2.09), strict=True))), ASKED)
-    assert list(sections(wide))[1].rows[0][2] == "0.1 to 1 (10×)"
+    assert list(tables_of_tuning(wide))[1].rows[0][2] == "0.1 to 1 (10×)"
 
 
 def test_the_expected_best_is_told_for_every_number_of_trials() -> None:
@@ -56,23 +56,23 @@ def test_the_expected_best_is_told_for_every_number_of_trials() -> None:
 def test_many_numbers_of_trials_are_told_by_powers_of_two() -> None:
     grid = [place / 10 for place in range(1, 12)]
     asked = replace(question("sgd"), tuning=tuning({"sgd": grid}))
-    *_, expected = sections(tunings(trials("sgd", {lr: 1 + lr for lr in grid}), asked))
+    *_, expected = tables_of_tuning(tunings(trials("sgd", {lr: 1 + lr for lr in grid}), asked))
     assert expected.headings == ("arm", "1", "2", "4", "8", "11")
 
 
 def test_a_search_that_goes_on_is_shown_as_far_as_it_is() -> None:
-    selected, *rest = sections(tunings(TRIALS[:2], replace(ASKED, tuning=tuning({"sgd": GRID, "adam": GRID}))))
+    selected, *rest = tables_of_tuning(tunings(TRIALS[:2], replace(ASKED, tuning=tuning({"sgd": GRID, "adam": GRID}))))
     assert selected.rows[0] == ("sgd", "3, 1 not ended", "–", "–", "–")
     assert [section.title for section in rest] == ["Tuning: final loss by learning rate"]
 
 
 def test_where_nothing_was_tuned_there_is_no_section() -> None:
-    assert list(sections(())) == []
+    assert list(tables_of_tuning(())) == []
 
 
 def test_arms_on_several_tasks_are_told_apart() -> None:
     twice = (*FOUND, replace(FOUND[0], task="digits"))
-    assert [row[0] for row in next(sections(twice)).rows] == ["code_lm/sgd", "code_lm/adam", "digits/sgd"]
+    assert [row[0] for row in next(tables_of_tuning(twice)).rows] == ["code_lm/sgd", "code_lm/adam", "digits/sgd"]
 
 
 @pytest.mark.parametrize("fmt", ["table", "markdown", "latex"])
