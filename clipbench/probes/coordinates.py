@@ -14,7 +14,11 @@ RANK_CORRELATION = "gradient_curvature_rank_correlation"
 
 
 def measure(
-    snapshot: Snapshot, *, percents: tuple[float, ...] = (0.1, 1.0, 10.0, 50.0), chunk: int | None = None
+    snapshot: Snapshot,
+    *,
+    percents: tuple[float, ...] = (0.1, 1.0, 10.0, 50.0),
+    directions: tuple[str, ...] | None = None,
+    chunk: int | None = None,
 ) -> Iterator[tuple[str, str, float]]:
     """Whether a few coordinates make an update sharp. For each update u, with H and g on the probe batches:
 
@@ -32,6 +36,7 @@ def measure(
     Args:
         snapshot: the step, whose number seeds the random coordinates.
         percents: q, above 0 and below 100; q % of n coordinates is at least one of them.
+        directions: which updates to look at, `own` or a ghost's name, where they are there; all unless given.
         chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
 
     Source: the paper's account of why adaptive steps are less sharp, Pan and Li (2023), arXiv:2306.00204.
@@ -40,6 +45,8 @@ def measure(
     problem = snapshot.problem
     objective = Objective(problem.model, problem.loss, problem.probe_batches)
     for direction, update in snapshot.directions.items():
+        if directions is not None and direction not in directions:
+            continue
         u = coordinates.flattened(update, snapshot.parameters)
         if not 0 < float(u.norm()) < math.inf:
             snapshot.remark(f"left out where the step along {direction!r} is zero or not finite")

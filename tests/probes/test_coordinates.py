@@ -116,3 +116,10 @@ def test_what_has_no_length_or_no_loss_is_left_out_and_said() -> None:
 def test_percents_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ClipbenchError, match="coordinates: percents"):
         list(measure(snapshot(problem("mlp")), percents=(100.0,)))
+
+
+def test_only_the_directions_that_are_asked_for_are_looked_at() -> None:
+    held = snapshot(problem("mlp"))
+    every, one = list(measure(held)), list(measure(held, directions=("against", "a ghost that is not there")))
+    assert one == [row for row in every if row[0] == "against"]
+    assert len(one) < len(every)
