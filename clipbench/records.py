@@ -27,6 +27,8 @@ METHOD = 1
 
 OWN = "own"  # the direction an arm itself took, at its own point: θ_after − θ_before
 
+GHOST = "the ghost "  # before an arm's name, where a run says of its ghost what went wrong
+
 # The quantities clipbench itself records; a probe adds names of its own.
 TRAIN_LOSS = "train_loss"  # mean mini-batch loss since the last evaluation
 EVAL_LOSS = "eval_loss"  # weighted mean over the evaluation batches, eval mode

@@ -9,7 +9,7 @@ from clipbench.judging.comparison import Metric, Row, Twin
 from clipbench.judging.doubts import doubts
 from clipbench.judging.tuning import tuning_caveats
 from clipbench.judging.words import brief, listing, number
-from clipbench.records import Question
+from clipbench.records import GHOST, Question
 
 CLOCK = (
     "ms/step is batch transfer + forward + backward + step, the median over steps, with the device synchronised; "
@@ -105,7 +105,8 @@ def _failed_probes(evidence: _Evidence) -> Iterator[str]:
     for cell in evidence.cells:
         for record in cell.records:
             for probe, reason in record.outcome.failed_probes.items() if record.outcome else ():
-                yield f"{record.run}: the probe {probe} failed {brief(reason)}; the rest of the run stands."
+                who = probe if probe.startswith(GHOST) else f"the probe {probe}"
+                yield f"{record.run}: {who} failed {brief(reason)}; the rest of the run stands."
 
 
 def _different_seeds(evidence: _Evidence) -> Iterator[str]:

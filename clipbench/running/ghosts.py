@@ -9,7 +9,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from clipbench.errors import ClipbenchError
+from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.records import Arm
 from clipbench.running.equipment import Clip, build_optimizer, state_bytes, trainable
@@ -104,7 +104,7 @@ class Ghosts:
                     self._point.passed(ghost.optimizer)
             except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
                 traceback.print_exc()
-                self.failed[name] = f"{type(error).__name__}: {error}"
+                self.failed[name] = in_one_line(error)
                 del self._ghosts[name]
                 continue
             if self.offloaded:

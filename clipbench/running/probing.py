@@ -9,6 +9,7 @@ import torch
 
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
+from clipbench.errors import in_one_line
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.running.training import Training
 
@@ -43,6 +44,6 @@ def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, 
                 rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
         except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on
             traceback.print_exc()
-            training.state.failed_probes.setdefault(name, f"at step {snapshot.step}: {type(error).__name__}: {error}")
+            training.state.failed_probes.setdefault(name, f"at step {snapshot.step}: {in_one_line(error)}")
         else:
             yield from rows

@@ -114,7 +114,7 @@ def _let_ghosts_step(training: Training, *, read: bool) -> dict[str, Update]:
     with training.ledger.row("ghosts"):
         updates = ghosts.step(read=read)
     for name, reason in ghosts.failed.items():
-        state.failed_probes.setdefault(f"the ghost {name}", f"at step {state.spent.steps}: {reason}")
+        state.failed_probes.setdefault(f"{records.GHOST}{name}", f"at step {state.spent.steps}: {reason}")
     return updates
 
 

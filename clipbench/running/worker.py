@@ -22,8 +22,8 @@ from torch import nn
 from clipbench import store
 from clipbench.budget import Ledger, Stopwatch
 from clipbench.contracts import Problem
-from clipbench.errors import DONE, STOPPED, StoreError
-from clipbench.records import Arm, Outcome, Run
+from clipbench.errors import DONE, STOPPED, StoreError, in_one_line
+from clipbench.records import GHOST, Arm, Outcome, Run
 from clipbench.running import checkpoint, liveness
 from clipbench.running.environment import observe, peak_bytes, settle, synchronize
 from clipbench.running.equipment import build_optimizer, build_probes, build_problem, effective_options, state_bytes
@@ -106,7 +106,7 @@ def _ghosts_alive(run: Run, problem: Problem) -> tuple[list[Arm], dict[str, str]
             liveness.check(ghost, problem)
         except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
             traceback.print_exc()
-            failed[f"the ghost {ghost.name}"] = f"before step 0: {type(error).__name__}: {error}"
+            failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"
         else:
             alive.append(ghost)
     return alive, failed

@@ -126,7 +126,7 @@ def question(spec: Spec) -> Question:
     return Question(
         spec=spec.name,
         text=spec.question,
-        arms=tuple(arm.name for arm in spec.arms),
+        arms=tuple(arm.name for arm in spec.arms if spec.ghosts.has_runs(arm)),
         baseline=spec.baseline,
         target=spec.target,
         consecutive=spec.consecutive,

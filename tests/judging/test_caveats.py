@@ -156,6 +156,12 @@ def test_a_probe_that_failed_is_named_with_its_run() -> None:
     assert "the probe" not in said([whole], "sgd")
 
 
+def test_a_ghost_that_failed_is_called_a_ghost() -> None:
+    whole = record(run(), [5.0, 3.0])
+    failed = replace(whole, outcome=replace(whole.outcome, failed_probes={"the ghost adam": "before step 0: no"}))
+    assert f"{whole.run}: the ghost adam failed before step 0: no; the rest" in said([failed], "sgd")
+
+
 def test_arms_with_different_seeds_are_named() -> None:
     caveats = said(fair()[:-1], "sgd", "adam")
     assert "Arms on code_lm have different seeds (of 0, 1, 2, 3 and 4: adam has 0, 1, 2 and 3)" in caveats

@@ -52,6 +52,12 @@ def test_a_live_arm_passes_and_leaves_no_trace(live: Arm) -> None:
     assert all(parameter.grad is None for parameter in problem.model.parameters())
 
 
+def test_ties_at_adams_first_step_are_no_fault() -> None:
+    """Its first update is the rate times the sign of the gradient, for every coordinate that is far above eps."""
+    adam = replace(arm("torch.optim:Adam", lr=0.01, eps=1e-30), clip=ClipSettings(0.5, "update"))
+    check(adam, noisy(3, CPU))
+
+
 def test_parameters_that_do_not_move_are_found() -> None:
     with pytest.raises(NotLiveError, match="no parameter moved"):
         check(arm("faulty:Unmoving", lr=0.1), quadratic(0, CPU))
@@ -124,8 +130,8 @@ def test_zeros_that_are_left_out_of_the_fraction_are_left_out_of_what_is_asked(o
         check(replace(CLIPPED, clip=ClipSettings(0.01, of, ignore_zeros=True)), problem)
 
 
-def test_ties_that_keep_the_clip_from_its_fraction_are_found() -> None:
-    problem = quadratic(0, CPU, dimension=50)
+def test_ties_that_keep_the_clip_from_its_fraction_at_every_step_are_found() -> None:
+    problem = quadratic(0, CPU, dimension=50, condition=1.0)
     with torch.no_grad():
         problem.model.x.copy_(torch.where(torch.arange(50) < 25, 1.0, -1.0) / problem.model.curvatures)
     with pytest.raises(NotLiveError, match=r"changed 0 of 50 coordinates at step 0 where 5 were asked for"):

@@ -6,7 +6,7 @@ import pytest
 from spec.bench import MINIMAL, Bench
 
 from clipbench.records import Run
-from clipbench.spec import plan
+from clipbench.spec import plan, question
 
 GRID = MINIMAL.replace("lr: 0.1}", "lr: [0.1, 0.2]}")
 
@@ -42,6 +42,7 @@ def test_arms_that_are_only_ghosts_make_no_runs(bench: Bench) -> None:
     runs = plan(spec, device="cpu")
     assert ghosts_of(runs) == {"fast": ["slow[lr=0.1]", "slow[lr=0.2]"]}
     assert len(runs) == 2
+    assert question(spec).arms == ("fast",)
 
 
 def test_a_run_with_ghosts_is_another_run(bench: Bench) -> None:
