@@ -73,5 +73,5 @@ def _ended_by_a_closed_pipe() -> Iterator[None]:
 def _drawn(product: RenderableType) -> str:
     console = Console()
     with console.capture() as captured:
-        console.print(product)
+        console.print(product, crop=False)  # what is drawn fits by itself, or is a number that must not be cut
     return captured.get()

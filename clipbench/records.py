@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
@@ -208,6 +208,9 @@ class Measurement(NamedTuple):  # a tuple, because a store is read by the millio
     value: float
 
 
+Series = Mapping[tuple[str, str], Sequence[Measurement]]  # by direction and quantity
+
+
 @dataclass(frozen=True)
 class Environment:
     """Where a run was made. Runs may agree bit for bit under one `numerics_id`; times may be compared under one
@@ -272,6 +275,18 @@ class Record:
     measurements: tuple[Measurement, ...] = ()
     folder: str = ""
     key: str = ""
+
+    @cached_property  # a comparison and the audit of it both ask for it, run by run
+    def series(self) -> Series:
+        """The measurements by direction and quantity, each in the order written."""
+        found: dict[tuple[str, str], list[Measurement]] = {}
+        for measured in self.measurements:
+            place = measured[2:4]  # its direction and quantity, in half the time that asking for each would take
+            if place in found:
+                found[place].append(measured)
+            else:
+                found[place] = [measured]
+        return found
 
     @property
     def identity(self) -> str:

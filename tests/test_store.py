@@ -66,7 +66,7 @@ def test_every_float_survives_the_file_bit_for_bit(value: float, seconds: float)
 @given(st.lists(st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False)), max_size=20))
 def test_every_column_of_floats_survives_bit_for_bit(pairs: list[tuple[float, float]]) -> None:
     rows = [Measurement(3, seconds, "own", "q", value) for value, seconds in pairs]
-    found = _by_columns([f"{row.step},{row.seconds!r},own,q,{row.value!r}" for row in rows])
+    found = _by_columns("\n" + "".join(f"{row.step},{row.seconds!r},own,q,{row.value!r}\n" for row in rows))
     assert [list(map(repr, row)) for row in found] == [list(map(repr, row)) for row in rows]
 
 

@@ -1,6 +1,5 @@
 """The runs in the folders that a command is given, and what they were made to answer."""
 
-import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ def read(paths: Sequence[Path]) -> list[Record]:
         records += found
         for error in errors:
             console.say(f"not read: {error}", style="yellow")
-    gc.freeze()  # what was read stays until the end: the collector need not go through it again and again
     return records
 
 
@@ -30,7 +28,8 @@ def by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record]
 
 
 def _question(spec: str, records: Sequence[Record]) -> Question:
-    folders = dict.fromkeys(Path(record.folder).parents[2] for record in records)
+    arms = dict.fromkeys(record.folder.rpartition("/")[0] for record in records)  # as text: a Path takes its time
+    folders = dict.fromkeys(Path(arm).parents[1] for arm in arms)
     asked = [question for folder in folders if (question := store.read_question(folder)) is not None]
     if not asked:
         first = records[0].run.arm.name

@@ -70,7 +70,8 @@ def _one_of_each(records: Sequence[Record], of: Callable[[Run], object]) -> list
     """A run for each different value: nearly always one, and telling how runs differ is slow."""
     found: list[Run] = []
     for record in records:
-        if not any(of(record.run) == of(other) for other in found):
+        described = of(record.run)
+        if all(described != of(other) for other in found):
             found.append(record.run)
     return found
 

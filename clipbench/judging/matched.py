@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import MatchedRow
-from clipbench.judging.metrics import Point, RunMetrics, first_at
+from clipbench.judging.metrics import RunMetrics, first_at
 from clipbench.judging.statistics import estimate, geometric_mean, paired_ratio
+from clipbench.records import Measurement
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,22 @@ def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
     return rows
 
 
-def sharpness_at(step: int, curve: Sequence[Point]) -> float:
+def sharpness_at(step: int, curve: Sequence[Measurement]) -> float:
     """The logarithm of the sharpness at a step, from the probed steps around it.
 
     Linear in the step between the logarithms of the two nearest; before the first and after the last, that one's own.
     NaN where there is none, or one that it needs is not positive.
     """
-    before = [point for point in curve if point[0] <= step][-1:]
-    after = [point for point in curve if point[0] >= step][:1]
+    before = [point for point in curve if point.step <= step][-1:]
+    after = [point for point in curve if point.step >= step][:1]
     (near,) = (before or after) or (None,)
     (far,) = (after or before) or (None,)
-    if near is None or far is None or not (0 < near[2] < math.inf and 0 < far[2] < math.inf):
+    if near is None or far is None or not (0 < near.value < math.inf and 0 < far.value < math.inf):
         return math.nan
-    if near[0] == far[0]:
-        return math.log(near[2])
-    share = (step - near[0]) / (far[0] - near[0])
-    return (1 - share) * math.log(near[2]) + share * math.log(far[2])
+    if near.step == far.step:
+        return math.log(near.value)
+    share = (step - near.step) / (far.step - near.step)
+    return (1 - share) * math.log(near.value) + share * math.log(far.value)
 
 
 def _usable(cell: Cell) -> list[RunMetrics]:
@@ -71,8 +72,8 @@ def _there(cell: Cell, common: Mapping[int, float]) -> dict[int, _There]:
     found = {}
     for run in _usable(cell):
         if run.seed in common and (point := first_at(run.curve, common[run.seed])) is not None:
-            log_sharpness = sharpness_at(point[0], run.sharpness_curve)
-            found[run.seed] = _There(common[run.seed], point[0], log_sharpness)
+            log_sharpness = sharpness_at(point.step, run.sharpness_curve)
+            found[run.seed] = _There(common[run.seed], point.step, log_sharpness)
     return found
 
 

@@ -1,17 +1,24 @@
 """One run → its numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 from typing import Literal
 
 from clipbench.judging.statistics import logs_of_positive
-from clipbench.records import CLIPPED_FRACTION, DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN, RATE_SHARPNESS, Record
+from clipbench.records import (
+    CLIPPED_FRACTION,
+    DIRECTIONAL_SHARPNESS,
+    EVAL_LOSS,
+    OWN,
+    RATE_SHARPNESS,
+    Measurement,
+    Record,
+    Series,
+)
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]
-Point = tuple[int, float, float]  # step, seconds of training time, value
-Series = Mapping[tuple[str, str], Sequence[Point]]  # by direction and quantity
 
 
 @dataclass(frozen=True)
@@ -47,44 +54,32 @@ class RunMetrics:
     clipped_fraction: float | None
     seconds_to_target: float | None = None
     rate_sharpness: float | None = None
-    curve: tuple[Point, ...] = ()
-    sharpness_curve: tuple[Point, ...] = ()
+    curve: tuple[Measurement, ...] = ()
+    sharpness_curve: tuple[Measurement, ...] = ()
     ghosts: Series | None = None
 
 
 def metrics(record: Record, *, target: float | None, consecutive: int = 1) -> RunMetrics:
     """The numbers of one run; they are defined for every run, but only those of finished runs are averaged."""
-    found = series(record)
+    found = record.series
     curve = _in_order(found, "", EVAL_LOSS)
     sharpness_curve = _in_order(found, OWN, DIRECTIONAL_SHARPNESS)
     reached = None if target is None else _reached(record, curve, target=target, consecutive=consecutive)
-    rates = [value for _, _, value in found.get((OWN, RATE_SHARPNESS), ())]
+    rates = _values(found.get((OWN, RATE_SHARPNESS), ()))
     return RunMetrics(
         seed=record.run.seed,
         status=status(record),
-        final_loss=curve[-1][2] if curve else math.nan,
+        final_loss=curve[-1].value if curve else math.nan,
         steps_to_target=None if reached is None else reached[0],
         seconds_to_target=None if reached is None else reached[1],
         step_milliseconds=record.outcome.step_seconds * 1000 if record.outcome else math.nan,
-        sharpness=_in_logs([value for _, _, value in sharpness_curve]),
-        clipped_fraction=_clipped(record, found),
+        sharpness=_in_logs(_values(sharpness_curve)),
+        clipped_fraction=clipped_fraction(record),
         rate_sharpness=sum(rates) / len(rates) if rates else None,
         curve=tuple(curve),
         sharpness_curve=tuple(sharpness_curve),
         ghosts=found if any(direction not in ("", OWN) for direction, _ in found) else None,
     )
-
-
-def series(record: Record) -> Series:
-    """The measurements of a run by direction and quantity, each in the order written."""
-    found: dict[tuple[str, str], list[Point]] = {}
-    for step, seconds, direction, quantity, value in record.measurements:
-        place = direction, quantity
-        if place in found:
-            found[place].append((step, seconds, value))
-        else:
-            found[place] = [(step, seconds, value)]
-    return found
 
 
 def status(record: Record) -> Status:
@@ -94,7 +89,7 @@ def status(record: Record) -> Status:
 
 def losses(record: Record) -> list[tuple[int, float]]:
     """The evaluation losses as (step, loss) in the order of steps, whatever the order they were written in."""
-    return [(step, loss) for step, _, loss in _in_order(series(record), "", EVAL_LOSS)]
+    return [(measured.step, measured.value) for measured in _in_order(record.series, "", EVAL_LOSS)]
 
 
 def final_loss(record: Record) -> float:
@@ -109,16 +104,16 @@ def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> f
     NaN and infinity never hit. A run that never hits needs ∞ steps, and so does one that diverged or failed,
     whatever it touched on the way: what it reached, its user cannot have. An unfinished run is undecided: None.
     """
-    curve = _in_order(series(record), "", EVAL_LOSS)
+    curve = _in_order(record.series, "", EVAL_LOSS)
     reached = _reached(record, curve, target=target, consecutive=consecutive)
     return None if reached is None else reached[0]
 
 
-def first_at(curve: Sequence[Point], target: float, *, consecutive: int = 1) -> Point | None:
+def first_at(curve: Sequence[Measurement], target: float, *, consecutive: int = 1) -> Measurement | None:
     """The first evaluation from which so many in a row are at or below `target`; None where there is none."""
     held = 0
-    for place, (_, _, loss) in enumerate(curve):
-        held = held + 1 if math.isfinite(loss) and loss <= target else 0
+    for place, measured in enumerate(curve):
+        held = held + 1 if measured.value <= target and math.isfinite(measured.value) else 0
         if held == consecutive:
             return curve[place - consecutive + 1]
     return None
@@ -126,24 +121,33 @@ def first_at(curve: Sequence[Point], target: float, *, consecutive: int = 1) -> 
 
 def sharpness(record: Record) -> Sharpness:
     """The run's directional sharpness along the updates it took itself, each at its own point."""
-    return _in_logs([value for _, _, value in _in_order(series(record), OWN, DIRECTIONAL_SHARPNESS)])
+    return _in_logs(_values(_in_order(record.series, OWN, DIRECTIONAL_SHARPNESS)))
 
 
 def clipped_fraction(record: Record) -> float | None:
     """The mean of the fractions of coordinates that the clip really changed; None where the arm has no clip."""
-    return _clipped(record, series(record))
+    if record.run.arm.clip is None:
+        return None
+    values = _values(record.series.get(("", CLIPPED_FRACTION), ()))
+    return sum(values) / len(values) if values else math.nan
 
 
-def _in_order(found: Series, direction: str, quantity: str) -> list[Point]:
-    return sorted(found.get((direction, quantity), ()), key=itemgetter(0))
+def _in_order(found: Series, direction: str, quantity: str) -> list[Measurement]:
+    return sorted(found.get((direction, quantity), ()), key=attrgetter("step"))
 
 
-def _reached(record: Record, curve: Sequence[Point], *, target: float, consecutive: int) -> tuple[float, float] | None:
+def _values(measured: Sequence[Measurement]) -> list[float]:
+    return [each.value for each in measured]
+
+
+def _reached(
+    record: Record, curve: Sequence[Measurement], *, target: float, consecutive: int
+) -> tuple[float, float] | None:
     """Steps and seconds to the target."""
     if record.outcome is None:
         return None
     hit = first_at(curve, target, consecutive=consecutive) if record.outcome.status == "finished" else None
-    return (math.inf, math.inf) if hit is None else (hit[0], hit[1])
+    return (math.inf, math.inf) if hit is None else (hit.step, hit.seconds)
 
 
 def _in_logs(values: Sequence[float]) -> Sharpness:
@@ -151,10 +155,3 @@ def _in_logs(values: Sequence[float]) -> Sharpness:
     defined = sum(math.isfinite(value) for value in values)
     mean_log = sum(logs) / len(logs) if logs else math.nan
     return Sharpness(mean_log, len(logs), defined - len(logs), len(values) - defined)
-
-
-def _clipped(record: Record, found: Series) -> float | None:
-    if record.run.arm.clip is None:
-        return None
-    values = [value for _, _, value in found.get(("", CLIPPED_FRACTION), ())]
-    return sum(values) / len(values) if values else math.nan

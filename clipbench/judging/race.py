@@ -20,15 +20,17 @@ def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> l
         baseline: the arm that speed-ups are over.
         by_seconds: whether `within` goes by seconds to the target; by steps where not.
     """
-    arms = list(dict.fromkeys(cell.arm for cell in cells))
-    steps = {arm: _costs(cells, arm, lambda run: run.steps_to_target) for arm in arms}
-    seconds = {arm: _costs(cells, arm, lambda run: run.seconds_to_target) for arm in arms}
+    by_arm: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_arm.setdefault(cell.arm, []).append(cell)
+    steps = {arm: _costs(found, lambda run: run.steps_to_target) for arm, found in by_arm.items()}
+    seconds = {arm: _costs(found, lambda run: run.seconds_to_target) for arm, found in by_arm.items()}
     costs = seconds if by_seconds else steps
     first: dict[Instance, float] = {}
     for of_arm in costs.values():
         for instance, cost in of_arm.items():
             first[instance] = min(cost, first.get(instance, math.inf))
-    return [_row(arm, baseline, steps=steps, seconds=seconds, costs=costs, first=first) for arm in arms]
+    return [_row(arm, baseline, steps=steps, seconds=seconds, costs=costs, first=first) for arm in by_arm]
 
 
 def _row(
@@ -83,8 +85,8 @@ def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return sum(ours) / len(ours), sum(theirs) / len(theirs)
 
 
-def _costs(cells: Sequence[Cell], arm: str, of: Callable[[RunMetrics], float | None]) -> dict[Instance, float]:
-    found = {(cell.task, run.seed): of(run) for cell in cells if cell.arm == arm for run in cell.runs}
+def _costs(cells: Sequence[Cell], of: Callable[[RunMetrics], float | None]) -> dict[Instance, float]:
+    found = {(cell.task, run.seed): of(run) for cell in cells for run in cell.runs}
     return {instance: cost for instance, cost in found.items() if cost is not None}
 
 

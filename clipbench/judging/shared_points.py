@@ -13,9 +13,16 @@ from typing import Literal
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import SharedRow
-from clipbench.judging.metrics import Point, Series
 from clipbench.judging.statistics import PairedRatio, estimate, paired_ratio
-from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE
+from clipbench.records import (
+    COSINE,
+    DIRECTIONAL_SHARPNESS,
+    LINE_BEST_DECREASE,
+    OWN,
+    TAYLOR_BEST_DECREASE,
+    Measurement,
+    Series,
+)
 
 _ADAM = ("adam", "torch.optim:Adam")
 
@@ -79,8 +86,8 @@ def _by_step(found: Series, *, own: str) -> dict[tuple[str, str], dict[int, floa
     }
 
 
-def _last(points: Sequence[Point]) -> dict[int, float]:
-    return {step: value for step, _, value in points}
+def _last(points: Sequence[Measurement]) -> dict[int, float]:
+    return {point.step: point.value for point in points}
 
 
 def _row(cell: Cell, values: Seeds, direction: str, reference: str) -> SharedRow:

@@ -73,7 +73,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     if n == 1:
         return Estimate(mean, math.nan, 1)
     # Products, not powers: a power that overflows raises, a product is infinite and stays visible.
-    squares = sum((value - mean) * (value - mean) for value in values)
+    squares = sum([(value - mean) * (value - mean) for value in values])
     return Estimate(mean, math.sqrt(squares / (n - 1) / n), n)
 
 

@@ -21,8 +21,9 @@ from clipbench.budget import UNITS
 from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope, Search, Select
 from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
 
-_CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-_WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+# Built when the first spec is read: every command imports this file, and few of them read one.
+_CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+_WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 LARGEST_SEED = 2**63 - 1  # torch takes no more
 

@@ -3,7 +3,7 @@
 import gc
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -100,18 +100,31 @@ def read_all(folder: Path) -> tuple[list[Record], list[StoreError]]:
 
 def run_folders(folder: Path) -> list[Path]:
     """Every run's folder in and below a folder, in the order of their paths."""
-    return sorted(Path(place) for place, _, files in os.walk(folder) if RUN in files)
+    return list(_run_folders(folder))
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    within = []
+    with suppress(OSError), os.scandir(folder) as entries:  # a folder that may not be looked into has no runs
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                within.append(entry.name)
+            elif entry.name == RUN:
+                yield folder
+    for name in sorted(within):
+        yield from _run_folders(folder / name)
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Read without the garbage collector: records refer to nothing in a circle, and it would look at each again and
-    again, which doubles the time of reading many."""
+    """Read without the garbage collector, and keep what was read from it for good: records refer to nothing in a
+    circle, and it would look at each again and again, which doubles the time of reading many."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if was_on:
             gc.enable()
 

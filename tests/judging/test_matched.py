@@ -6,7 +6,7 @@ from judging.made import question, record, run
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import MatchedRow
 from clipbench.judging.matched import sharpness_at
-from clipbench.records import Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Measurement, Record
 
 
 def matched(records: list[Record]) -> dict[str, MatchedRow]:
@@ -20,6 +20,10 @@ def pair(
         record(run(arm, seed=seed), curve, sharpness=sharp)
         for arm, curve, sharp in zip(("sgd", "adam"), (sgd, adam), sharpness, strict=True)
     ]
+
+
+def probed(values: dict[int, float]) -> list[Measurement]:
+    return [Measurement(step, 0.0, OWN, DIRECTIONAL_SHARPNESS, value) for step, value in values.items()]
 
 
 def test_arms_meet_at_the_highest_of_their_final_losses() -> None:
@@ -51,12 +55,12 @@ def test_the_sharpness_is_the_one_at_that_loss_and_not_the_mean_of_the_path() ->
     [(20, 1.0), (60, 2.0), (40, math.sqrt(2)), (100, 4.0), (70, 2 * 2**0.25), (0, 1.0), (500, 4.0)],
 )
 def test_between_two_probed_steps_the_logarithm_is_linear_and_outside_it_stays(step: int, expected: float) -> None:
-    curve = [(20, 0.0, 1.0), (60, 0.0, 2.0), (100, 0.0, 4.0)]
+    curve = probed({20: 1.0, 60: 2.0, 100: 4.0})
     assert math.exp(sharpness_at(step, curve)) == pytest.approx(expected)
 
 
 def test_where_a_neighbour_is_not_positive_there_is_no_sharpness() -> None:
-    curve = [(20, 0.0, 1.0), (60, 0.0, -2.0), (100, 0.0, math.inf)]
+    curve = probed({20: 1.0, 60: -2.0, 100: math.inf})
     assert math.isnan(sharpness_at(30, curve))
     assert math.isnan(sharpness_at(60, curve))
     assert math.isnan(sharpness_at(100, curve))

@@ -73,9 +73,10 @@ def odd_ones(items: Sequence[T], of: Callable[[T], object]) -> tuple[list[object
     groups: list[list[T]] = []
     for item in items:
         value = of(item)
-        if value not in values:
+        try:
+            groups[values.index(value)].append(item)
+        except ValueError:
             values.append(value)
-            groups.append([])
-        groups[values.index(value)].append(item)
+            groups.append([item])
     order = sorted(range(len(values)), key=lambda place: -len(groups[place]))
     return [values[place] for place in order], [item for place in order[1:] for item in groups[place]]

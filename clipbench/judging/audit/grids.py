@@ -3,23 +3,21 @@
 from collections.abc import Mapping, Sequence
 
 from clipbench.budget import Unit
-from clipbench.judging.audit.evidence import Effort, grouped
+from clipbench.judging.audit.evidence import Effort, Evidence, grouped
 from clipbench.judging.cells import Cell
 from clipbench.records import Arm, Run, Value
 
 
-def grids(runs: Sequence[Run], cells: Sequence[Cell] = ()) -> tuple[Effort, ...]:
+def grids(evidence: Evidence) -> tuple[Effort, ...]:
     """How many settings each arm of a spec with grids was given; none where no arm is a grid's point.
 
-    Args:
-        runs: planned or made.
-        cells: what came of them, for the place of the best value; none where nothing was run.
+    Where the best value lies is known once the runs are made.
     """
-    if not any(_is_point(run.arm) for run in runs):
+    if not any(_is_point(run.arm) for run in evidence.runs):
         return ()
-    ends = {(cell.task, cell.arm): _mean_loss(cell) for cell in cells}
+    ends = {(cell.task, cell.arm): _mean_loss(cell) for cell in evidence.cells}
     found = []
-    for task, of_task in grouped(runs, lambda run: run.task.name).items():
+    for task, of_task in evidence.by_task.items():
         for name, group in grouped(of_task, lambda run: _family(run.arm)).items():
             losses = {arm: loss for (where, arm), loss in ends.items() if where == task and loss is not None}
             found.append(_effort(task, name, group, losses))

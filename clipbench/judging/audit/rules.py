@@ -1,7 +1,7 @@
 """All rules of fairness, and the audit that asks each."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipbench.judging.audit import completeness, conditions, selection, timing
 from clipbench.judging.audit.evidence import Effort, Evidence
@@ -75,8 +75,7 @@ def audit(records: Sequence[Record], question: Question, *, efforts: Sequence[Ef
     evidence = Evidence(question, tuple(record.run for record in reported), reported)
     if efforts is None and question.tuning is not None:
         efforts = recorded(question.tuning, [record.run for record in records])
-    chosen = grids(evidence.runs, evidence.cells) if efforts is None else tuple(efforts)
-    return _asked(Evidence(question, evidence.runs, reported, chosen))
+    return _asked(evidence, efforts)
 
 
 def audit_plan(
@@ -85,9 +84,9 @@ def audit_plan(
     """What can be said of a spec before anything is run, from the runs to report and the trials before them."""
     if efforts is None and question.tuning is not None:
         efforts = recorded(question.tuning, trials)
-    chosen = grids(runs) if efforts is None else tuple(efforts)
-    return _asked(Evidence(question, tuple(runs), (), chosen, made=False))
+    return _asked(Evidence(question, tuple(runs), made=False), efforts)
 
 
-def _asked(evidence: Evidence) -> Audit:
+def _asked(bare: Evidence, efforts: Sequence[Effort] | None) -> Audit:
+    evidence = replace(bare, efforts=grids(bare) if efforts is None else tuple(efforts))
     return Audit(evidence.question.spec, tuple((rule, rule.judge(evidence)) for rule in RULES))

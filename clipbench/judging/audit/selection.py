@@ -1,6 +1,6 @@
 """Rules on how the settings of each arm were chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from clipbench.judging.audit.evidence import Effort, Evidence, grouped, odd_ones
 from clipbench.judging.audit.findings import Finding, failed, gravest, not_applicable, passed, warned
@@ -106,31 +106,35 @@ def selection_apart(evidence: Evidence) -> Finding:
 
 def twins_tuned_alike(evidence: Evidence) -> Finding:
     """A clip's own fraction is paid for from the same budget, so a clipped arm may search one option more."""
-    described: dict[tuple[str, str], Arm] = {(run.task.name, run.arm.name): run.arm for run in evidence.runs}
-    clipped = {place: arm for place, arm in described.items() if arm.clip is not None}
-    if not clipped:
+    if not any(run.arm.clip for run in evidence.runs):
         return not_applicable("no arm has a clip")
     if not _tuned(evidence.efforts):
-        return _twins_without_trials(described)
+        return _twins_without_trials(evidence)
     by_arm = {(effort.task, effort.arm): effort for effort in evidence.efforts}
     found = {}
-    for (task, name), arm in clipped.items():
-        for (where, other), twin in described.items():
-            if where == task and is_twin(arm, twin):
-                ours = by_arm.get((task, _family(name, evidence.efforts)))
-                theirs = by_arm.get((task, _family(other, evidence.efforts)))
-                unlike = _unlike(ours, theirs)
-                if unlike:
-                    found[unlike] = (failed if _declared(evidence) else warned)(unlike, [name, other])
+    for task, arm, twin in _twins(evidence):
+        ours = by_arm.get((task, _family(arm.name, evidence.efforts)))
+        theirs = by_arm.get((task, _family(twin.name, evidence.efforts)))
+        unlike = _unlike(ours, theirs)
+        if unlike:
+            found[unlike] = (failed if _declared(evidence) else warned)(unlike, [arm.name, twin.name])
     return gravest(list(found.values()), otherwise=passed("clipped arms and their twins were tuned alike"))
 
 
-def _twins_without_trials(described: dict[tuple[str, str], Arm]) -> Finding:
+def _twins(evidence: Evidence) -> Iterator[tuple[str, Arm, Arm]]:
+    """Each clipped arm of a task with each of its twins."""
+    for task, runs in evidence.by_task.items():
+        arms = {run.arm.name: run.arm for run in runs}.values()
+        for arm in arms:
+            if arm.clip is not None:
+                yield from ((task, arm, other) for other in arms if is_twin(arm, other))
+
+
+def _twins_without_trials(evidence: Evidence) -> Finding:
     unlike = [
-        f"{name} and its twin {other} have different rates"
-        for (task, name), arm in described.items()
-        for (where, other), twin in described.items()
-        if where == task and is_twin(arm, twin) and arm.optimizer.options != twin.optimizer.options
+        f"{arm.name} and its twin {twin.name} have different rates"
+        for _, arm, twin in _twins(evidence)
+        if arm.optimizer.options != twin.optimizer.options
     ]
     if not unlike:
         return not_applicable("no trials are on record, and every twin has its clipped arm's rate")
