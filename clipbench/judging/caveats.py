@@ -105,7 +105,14 @@ def _failed_probes(evidence: _Evidence) -> Iterator[str]:
     for cell in evidence.cells:
         for record in cell.records:
             for probe, reason in record.outcome.failed_probes.items() if record.outcome else ():
-                yield f"{record.run}: the probe {probe} failed {brief(reason)}; the rest of the run stands."
+                name = probe if probe.startswith("the ghost ") else f"the probe {probe}"
+                yield f"{record.run}: {name} failed {brief(reason)}; the rest of the run stands."
+
+
+def _trajectories_lost(evidence: _Evidence) -> Iterator[str]:
+    for cell in evidence.cells:
+        if any(record.run.measure.ghosts for record in cell.records) and not cell.finished:
+            yield f"No directions are compared along {cell.arm} on {cell.task}: none of its runs finished."
 
 
 def _different_seeds(evidence: _Evidence) -> Iterator[str]:
@@ -158,6 +165,16 @@ def _target_missed(evidence: _Evidence) -> Iterator[str]:
             yield f"No arm reached the target loss {number(evidence.target, 6)} on {task}."
 
 
+def _target_met_at_once(evidence: _Evidence) -> Iterator[str]:
+    for task in dict.fromkeys(row.task for row in evidence.rows):
+        ended = [row.steps for row in evidence.rows if row.task == task and row.steps and row.steps.seeds]
+        if evidence.target is not None and ended and all(steps.median == 0 for steps in ended):
+            yield (
+                f"The target loss {number(evidence.target, 6)} was met on {task} before the first step: it tells no "
+                "arm from another."
+            )
+
+
 def _clock(evidence: _Evidence) -> Iterator[str]:
     if _timed(evidence):
         yield CLOCK
@@ -176,10 +193,12 @@ _FIRST: tuple[_Rule, ...] = (
     _twins_missing,
     _identical_arms,
     _failed_probes,
+    _trajectories_lost,
     _different_seeds,
 )
 _LAST: tuple[_Rule, ...] = (
     _target_missed,
+    _target_met_at_once,
     _rates,
     _own_points,
     _sharpness_signs,

@@ -111,14 +111,17 @@ def _not_a_run(raw: bytes, path: Path) -> StoreError:
 
 
 def _read_measurements(path: Path, *, whole: bool) -> Iterable[Measurement]:
+    """The rows of a file; of a `whole` one, whose run is done, nothing may be missing: half a number is a number too."""
     try:
         text = path.read_bytes().decode(errors="replace")  # a broken byte makes a row that is no measurement
-    except FileNotFoundError:
-        return ()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not whole:
+            return ()
         raise StoreError(f"cannot read this file ({error.strerror})", where=str(path), remedy=ANEW) from error
     lines = text.splitlines()
-    if not text.endswith("\n") and not whole:
+    if not text.endswith("\n"):
+        if whole:
+            raise StoreError("the last row is cut short", where=f"{path}:{len(lines)}", remedy=ANEW)
         del lines[-1:]  # the row that was being written when the process died or the disk was full
     if lines[:1] == [_HEADING] and '"' not in text:
         with suppress(ValueError):
