@@ -1,5 +1,6 @@
 """What to beware of in a comparison: sentences, each said only where the data give cause for it."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,14 @@ def _broken_runs(evidence: _Evidence) -> Iterator[str]:
             if record.outcome and record.outcome.status != "finished":
                 reason = brief(record.outcome.reason) or "no reason was recorded"
                 yield f"{record.run} {record.outcome.status}: {reason} (counted, in no mean)."
+
+
+def _losses_without_end(evidence: _Evidence) -> Iterator[str]:
+    for cell in evidence.cells:
+        for run in cell.finished:
+            if not math.isfinite(run.final_loss):
+                ended = f"{cell.task}/{cell.arm}/seed {run.seed} finished with a loss of {number(run.final_loss)}"
+                yield f"{ended}: means and differences with it are no numbers."
 
 
 def _unfinished_runs(evidence: _Evidence) -> Iterator[str]:
@@ -187,6 +196,7 @@ def _timed(evidence: _Evidence) -> bool:
 _Rule = Callable[[_Evidence], Iterator[str]]
 _FIRST: tuple[_Rule, ...] = (
     _broken_runs,
+    _losses_without_end,
     _unfinished_runs,
     _baseline_missing,
     _arms_missing,

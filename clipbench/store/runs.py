@@ -111,7 +111,7 @@ def _not_a_run(raw: bytes, path: Path) -> StoreError:
 
 
 def _read_measurements(path: Path, *, whole: bool) -> Iterable[Measurement]:
-    """The rows of a file; of a `whole` one, whose run is done, nothing may be missing: half a number is a number too."""
+    """The rows of a file; a `whole` one, whose run is done, may not end in half a row: half a number is a number."""
     try:
         text = path.read_bytes().decode(errors="replace")  # a broken byte makes a row that is no measurement
     except OSError as error:

@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -168,6 +169,14 @@ def test_arms_with_different_seeds_are_named() -> None:
     caveats = said(fair()[:-1], "sgd", "adam")
     assert "Arms on code_lm have different seeds (of 0, 1, 2, 3 and 4: adam has 0, 1, 2 and 3)" in caveats
     assert "different seeds" not in said(fair())
+
+
+def test_a_finished_run_whose_loss_is_no_number_is_named() -> None:
+    expected = "code_lm/adam/seed 5 finished with a loss of {}: means and differences with it are no numbers."
+    for loss, told in ((math.inf, "∞"), (math.nan, "nan")):
+        odd = record(run("adam", seed=5), [5.0, loss])
+        assert expected.format(told) in said([*fair(), odd])
+    assert "no numbers" not in said(fair())
 
 
 def test_a_trajectory_of_which_nothing_finished_is_named() -> None:
