@@ -140,6 +140,41 @@ def test_a_reader_that_leaves_ends_the_command_without_a_word(tmp_path: Path, wo
     assert done.stderr == ""
 
 
+def test_a_reader_of_events_that_leaves_ends_the_command_as_it_ends_others(tmp_path: Path) -> None:
+    workplace(tmp_path)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [*CLIPBENCH, "run", "good.yaml", "--format", "jsonl"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(theirs)
+    assert done.returncode == -signal.SIGPIPE
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is a device of Linux")
+def test_a_full_disk_under_the_events_is_said_plainly(tmp_path: Path) -> None:
+    workplace(tmp_path)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*CLIPBENCH, "run", "good.yaml", "--format", "jsonl"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "error: cannot write to stdout (No space left on device)" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is a device of Linux")
 def test_a_full_disk_under_the_product_is_said_plainly(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:

@@ -194,8 +194,25 @@ def test_a_half_written_last_row_is_dropped_from_an_unfinished_run_only(tmp_path
         file.write("8,0.1,own,slo")
     assert store.read(folder).measurements == ROWS
     store.finish(folder, DONE, None)
-    with pytest.raises(StoreError, match=r"measurements\.csv:4: this is not a measurement"):
+    with pytest.raises(StoreError, match=r"measurements\.csv:4: the last row is cut short"):
         store.read(folder)
+
+
+def test_a_number_cut_short_in_a_finished_run_is_not_taken_for_another_number(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path)
+    rows = (folder / store.MEASUREMENTS).read_text()
+    (folder / store.MEASUREMENTS).write_text(rows[:-3])
+    with pytest.raises(StoreError, match=r"measurements\.csv:3: the last row is cut short"):
+        store.read(folder)
+
+
+def test_a_finished_run_without_its_measurements_is_an_error_and_an_unfinished_one_has_none(tmp_path: Path) -> None:
+    done, begun = write(RUN, tmp_path), write(replace(RUN, seed=1), tmp_path, outcome=None)
+    for folder in (done, begun):
+        (folder / store.MEASUREMENTS).unlink()
+    assert store.read(begun).measurements == ()
+    with pytest.raises(StoreError, match=r"measurements\.csv: cannot read this file"):
+        store.read(done)
 
 
 @pytest.mark.parametrize(

@@ -175,4 +175,4 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(tmp_path: Path, wor
 
 def test_a_right_spec_is_told_with_its_trials(here: Path) -> None:
     said = clipbench(here, "validate", "rates.yaml").stdout
-    assert said.endswith("right: 4 arms × 1 tasks × 2 seeds; 3 arms tuned by 3 trials on 1 seed a task\n")
+    assert said.endswith("right: 4 arms × 1 task × 2 seeds; 3 arms tuned by 3 trials on 1 seed a task\n")

@@ -123,6 +123,8 @@ def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
 
 def _save(suite: Suite, path: Path) -> None:
     content = dumped(suite)
+    if path.is_dir():
+        raise ClipbenchError("this is a folder; a baseline is a file", where=str(path))
     if path.exists() and path.read_bytes().rstrip(b"\n") != content:
         remedy = "delete it first if it has had its day, or choose another name"
         raise ClipbenchError("there is a file already, and nothing is overwritten", where=str(path), remedy=remedy)

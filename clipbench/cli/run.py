@@ -116,7 +116,8 @@ def validate(specs: Specs, sets: Sets = None) -> None:
         except ClipbenchError as error:
             faulty.append(error)
         else:
-            counts = f"{len(loaded.arms)} arms × {len(loaded.tasks)} tasks × {len(loaded.seeds)} seeds"
+            parts = (loaded.arms, "arm"), (loaded.tasks, "task"), (loaded.seeds, "seed")
+            counts = " × ".join(count(len(things), noun) for things, noun in parts)
             console.put(f"{path}: right: {counts}{_tuned_by(loaded)}")
     for fault in faulty:
         console.say(f"error: {fault}", style="bold red")
@@ -209,4 +210,4 @@ def _supervise(
 
 
 def _watcher(fmt: ProgressFormat) -> Watcher:
-    return watcher(fmt.value, Console(stderr=True), stream=sys.stdout)
+    return watcher(fmt.value, Console(stderr=True), put=console.put)

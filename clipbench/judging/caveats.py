@@ -1,5 +1,6 @@
 """What to beware of in a comparison: sentences, each said only where the data give cause for it."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,14 @@ def _broken_runs(evidence: _Evidence) -> Iterator[str]:
                 yield f"{record.run} {record.outcome.status}: {reason} (counted, in no mean)."
 
 
+def _losses_without_end(evidence: _Evidence) -> Iterator[str]:
+    for cell in evidence.cells:
+        for run in cell.finished:
+            if not math.isfinite(run.final_loss):
+                ended = f"{cell.task}/{cell.arm}/seed {run.seed} finished with a loss of {number(run.final_loss)}"
+                yield f"{ended}: means and differences with it are no numbers."
+
+
 def _unfinished_runs(evidence: _Evidence) -> Iterator[str]:
     waiting = [record.run for cell in evidence.cells for record in cell.records if record.outcome is None]
     if waiting:
@@ -107,6 +116,12 @@ def _failed_probes(evidence: _Evidence) -> Iterator[str]:
             for probe, reason in record.outcome.failed_probes.items() if record.outcome else ():
                 who = probe if probe.startswith(GHOST) else f"the probe {probe}"
                 yield f"{record.run}: {who} failed {brief(reason)}; the rest of the run stands."
+
+
+def _trajectories_lost(evidence: _Evidence) -> Iterator[str]:
+    for cell in evidence.cells:
+        if any(record.run.measure.ghosts for record in cell.records) and not cell.finished:
+            yield f"No directions are compared along {cell.arm} on {cell.task}: none of its runs finished."
 
 
 def _different_seeds(evidence: _Evidence) -> Iterator[str]:
@@ -159,6 +174,16 @@ def _target_missed(evidence: _Evidence) -> Iterator[str]:
             yield f"No arm reached the target loss {number(evidence.target, 6)} on {task}."
 
 
+def _target_met_at_once(evidence: _Evidence) -> Iterator[str]:
+    for task in dict.fromkeys(row.task for row in evidence.rows):
+        ended = [row.steps for row in evidence.rows if row.task == task and row.steps and row.steps.seeds]
+        if evidence.target is not None and ended and all(steps.median == 0 for steps in ended):
+            yield (
+                f"The target loss {number(evidence.target, 6)} was met on {task} before the first step: it tells no "
+                "arm from another."
+            )
+
+
 def _clock(evidence: _Evidence) -> Iterator[str]:
     if _timed(evidence):
         yield CLOCK
@@ -171,16 +196,19 @@ def _timed(evidence: _Evidence) -> bool:
 _Rule = Callable[[_Evidence], Iterator[str]]
 _FIRST: tuple[_Rule, ...] = (
     _broken_runs,
+    _losses_without_end,
     _unfinished_runs,
     _baseline_missing,
     _arms_missing,
     _twins_missing,
     _identical_arms,
     _failed_probes,
+    _trajectories_lost,
     _different_seeds,
 )
 _LAST: tuple[_Rule, ...] = (
     _target_missed,
+    _target_met_at_once,
     _rates,
     _own_points,
     _sharpness_signs,

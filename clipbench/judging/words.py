@@ -37,7 +37,8 @@ def listing(names: Iterable[object], limit: int = 8) -> str:
 
 
 def brief(text: str, width: int = 160) -> str:
-    """The last line of a text that says something (a traceback ends with its cause), cut to `width`."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
+    """The last line of a text that is not indented, cut to `width`: a traceback ends with its cause, and what is
+    indented below an error is its remedy."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    last = next((line for line in reversed(lines) if not line[0].isspace()), lines[-1].strip() if lines else "")
     return last if len(last) <= width else f"{last[: width - 1]}…"

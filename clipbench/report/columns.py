@@ -1,5 +1,6 @@
 """The columns of the comparison table for people: the same cells in the terminal, Markdown and LaTeX."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -151,6 +152,6 @@ def _non_positive(row: Row) -> Parts:
 
 
 def _clipped(row: Row) -> Parts:
-    if row.clipped is None or row.clipped.n == 0:
+    if row.clipped is None or math.isnan(row.clipped.mean):  # no clip, or none that was measured
         return (NONE,)
     return with_error(row.clipped.mean * 100, row.clipped.standard_error * 100, unit=" %")

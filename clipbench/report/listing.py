@@ -1,5 +1,6 @@
 """Lists: the entries of a shelf, the runs of a results folder. As tables and as JSON."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -60,13 +61,13 @@ def runs(records: Sequence[Record], *, fmt: ListFormat = "table") -> RenderableT
         return to_json([_described(record) for record in records])
     table = list_table(["run", "status", "folder"], numbers=["final loss", "steps", "trained"])
     for record in records:
-        ended = record.outcome
+        ended, loss = record.outcome, final_loss(record)
         add_row(
             table,
             str(record.run),
             status(record),
             record.folder or NONE,
-            number(final_loss(record), 4),
+            number(loss, 4) if ended and not math.isnan(loss) else NONE,
             str(ended.steps) if ended else NONE,
             seconds(ended.train_seconds) if ended else NONE,
         )

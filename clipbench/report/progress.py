@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from types import TracebackType
-from typing import Literal, Protocol, Self, TextIO
+from typing import Literal, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -54,19 +54,19 @@ def watcher(
     fmt: WatcherFormat,
     console: Console,
     *,
-    stream: TextIO,
+    put: Callable[[str], object],
     environ: Mapping[str, str] = os.environ,
 ) -> Watcher:
     """The watcher that suits where its words go.
 
     Args:
-        fmt: `human` for the console, `jsonl` for one JSON object a line on `stream`.
+        fmt: `human` for the console, `jsonl` for one JSON object a line by `put`.
         console: on stderr; colour is its own affair (NO_COLOR, FORCE_COLOR).
-        stream: stdout.
+        put: writes a line, its end included, to stdout.
         environ: CI in it, not empty, means that nobody sits and watches.
     """
     if fmt == "jsonl":
-        return JsonlWatcher(stream)
+        return JsonlWatcher(put)
     # The file is asked, not the console: FORCE_COLOR makes Rich take a pipe for a terminal.
     live = console.file.isatty() and not environ.get("CI") and not console.is_dumb_terminal
     return LiveWatcher(console) if live else PlainWatcher(console)
@@ -208,8 +208,8 @@ class LiveWatcher:
 class JsonlWatcher:
     """One JSON object a line for each event, for programs; the heartbeat at most once a minute."""
 
-    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+    def __init__(self, put: Callable[[str], object], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._put = put
         self._clock = clock
         self._said_at = clock()
 
@@ -243,8 +243,7 @@ class JsonlWatcher:
     def _event(self, event: str, **fields: object) -> None:
         self._said_at = self._clock()
         line = json.dumps({"event": event} | plain(fields), ensure_ascii=False, allow_nan=False)
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        self._put(line + "\n")
 
 
 def _named(run: Run) -> dict[str, object]:

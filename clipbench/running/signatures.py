@@ -40,7 +40,9 @@ def describe(use: str) -> dict[str, Any]:
         public = [name for name in dir(module) if not name.startswith("_") and callable(getattr(module, name, None))]
         return {"fault": f"{module_name!r} has no {attribute!r}", "names": public}
     if not callable(thing):
-        return {"fault": f"{attribute!r} in {module_name!r} is a {type(thing).__name__}, not a class or a function"}
+        return {
+            "fault": f"{attribute!r} in {module_name!r} is of type {type(thing).__name__}, not a class or a function"
+        }
     try:
         signature = _signature(thing)
     except (ValueError, TypeError):

@@ -116,13 +116,16 @@ def _not_a_run(raw: bytes, path: str) -> StoreError:
 
 
 def _read_measurements(path: str, *, whole: bool) -> Iterable[Measurement]:
+    """The rows of a file; a `whole` one, whose run is done, may not end in half a row: half a number is a number."""
     try:
         text = _bytes(path).decode(errors="replace")  # a broken byte makes a row that is no measurement
-    except FileNotFoundError:
-        return ()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not whole:
+            return ()
         raise StoreError(f"cannot read this file ({error.strerror})", where=path, remedy=ANEW) from error
-    if not text.endswith("\n") and not whole:
+    if not text.endswith("\n"):
+        if whole:
+            raise StoreError("the last row is cut short", where=f"{path}:{len(text.splitlines())}", remedy=ANEW)
         text = text[: text.rfind("\n") + 1]  # but for the row being written when the process died or the disk was full
     if text.startswith(_HEADING) and '"' not in text:
         with suppress(ValueError):

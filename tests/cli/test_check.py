@@ -82,6 +82,12 @@ def test_a_baseline_is_not_overwritten_and_the_same_command_twice_is_safe(ask: A
     assert Path("b.json").read_bytes() == before
 
 
+def test_a_baseline_is_not_saved_where_a_folder_is(ask: Ask) -> None:
+    refused = ask("check", "old", "--save-baseline", ".")
+    assert refused.code == 2
+    assert refused.err == "error: .: this is a folder; a baseline is a file\n"
+
+
 def test_a_regression_is_not_saved_as_the_next_baseline(ask: Ask) -> None:
     stored(arm(WORSE), Path("new"))
     assert ask("check", "new", "--baseline", "old", "--save-baseline", "b.json").code == 1
@@ -153,7 +159,8 @@ def broken(seed: int, text: str | None = None, *, row: bytes = b"") -> Path:
     [
         ('{"format": 1, "ru', b"", "this is not a run"),
         ('{"format": 2}', b"", "this run has format 2"),
-        (None, b"50,0.1,,eval_lo", "this is not a measurement"),
+        (None, b"50,0.1,,eval_lo\n", "this is not a measurement"),
+        (None, b"50,0.1,,eval_loss,2.1", "the last row is cut short"),
     ],
 )
 def test_a_run_that_cannot_be_read_is_a_caveat_and_its_seed_is_missed(

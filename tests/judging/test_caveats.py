@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -162,10 +163,44 @@ def test_a_ghost_that_failed_is_called_a_ghost() -> None:
     assert f"{whole.run}: the ghost adam failed before step 0: no; the rest" in said([failed], "sgd")
 
 
+def test_a_ghost_that_failed_is_no_probe_and_its_reason_comes_before_the_remedy() -> None:
+    whole = record(run(), [5.0, 3.0])
+    reason = {"the ghost dead": "before step 0: NotLiveError: it does not move\n  mend the optimizer"}
+    failed = replace(whole, outcome=replace(whole.outcome, failed_probes=reason))
+    expected = f"{whole.run}: the ghost dead failed before step 0: NotLiveError: it does not move; the rest of the run"
+    assert expected in said([failed], "sgd")
+
+
 def test_arms_with_different_seeds_are_named() -> None:
     caveats = said(fair()[:-1], "sgd", "adam")
     assert "Arms on code_lm have different seeds (of 0, 1, 2, 3 and 4: adam has 0, 1, 2 and 3)" in caveats
     assert "different seeds" not in said(fair())
+
+
+def test_a_finished_run_whose_loss_is_no_number_is_named() -> None:
+    expected = "code_lm/adam/seed 5 finished with a loss of {}: means and differences with it are no numbers."
+    for loss, told in ((math.inf, "∞"), (math.nan, "nan")):
+        odd = record(run("adam", seed=5), [5.0, loss])
+        assert expected.format(told) in said([*fair(), odd])
+    assert "no numbers" not in said(fair())
+
+
+def test_a_trajectory_of_which_nothing_finished_is_named() -> None:
+    pair = [record(run(), [5.0, 9.0], status="diverged"), record(run("adam"), [5.0, 3.0])]
+    ghostly = [
+        replace(each, run=replace(each.run, measure=replace(each.run.measure, ghosts=(run("lion").arm,))))
+        for each in pair
+    ]
+    assert "No directions are compared along sgd on code_lm: none of its runs finished." in said(ghostly)
+    assert "along adam" not in said(ghostly)
+    assert "No directions" not in said(pair)
+
+
+def test_a_target_that_is_met_before_the_first_step_is_said() -> None:
+    expected = "The target loss 6 was met on code_lm before the first step: it tells no arm from another."
+    assert expected in said(fair(), target=6.0)
+    assert "before the first step" not in said(fair(), target=3.5)
+    assert "before the first step" not in said(fair())
 
 
 def test_a_target_that_nobody_reached_is_said() -> None:

@@ -29,3 +29,10 @@ def test_a_traceback_is_cut_to_its_cause() -> None:
     assert brief(text) == "ValueError: bad"
     assert brief("x" * 300, width=10) == "xxxxxxxxx…"
     assert brief("\n ") == ""
+    assert brief("  indented\n  all over\n") == "all over"
+
+
+def test_an_error_with_its_remedy_is_cut_to_the_error() -> None:
+    assert brief("NotLiveError: the option unused has no effect\n  take it out") == (
+        "NotLiveError: the option unused has no effect"
+    )

@@ -54,7 +54,12 @@ def test_runs_are_listed_with_how_they_ended() -> None:
     (diverged,) = (line for line in text.splitlines() if "adam/seed 2" in line and "diverged" in line)
     assert diverged.split()[-4:] == ["9", "200", "2", "s"]
     (waiting,) = (line for line in text.splitlines() if "lion" in line)
-    assert waiting.split()[-2:] == ["–", "–"]
+    assert waiting.split()[-3:] == ["–", "–", "–"]
+
+
+def test_a_run_that_failed_before_its_first_loss_has_none() -> None:
+    (line,) = (line for line in drawn(runs([record(run("lion"), [], status="failed")])).splitlines() if "lion" in line)
+    assert "nan" not in line
 
 
 def test_runs_in_json_keep_nan_out() -> None:

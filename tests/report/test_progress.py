@@ -88,7 +88,7 @@ def test_a_finished_line_puts_the_sign_of_life_off() -> None:
 
 def test_json_lines_tell_every_event_in_order() -> None:
     stream = io.StringIO()
-    play(JsonlWatcher(stream))
+    play(JsonlWatcher(stream.write))
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [event["event"] for event in events] == [
         "planned",
@@ -107,13 +107,13 @@ def test_json_lines_tell_every_event_in_order() -> None:
 
 def test_json_lines_hold_no_nan() -> None:
     stream = io.StringIO()
-    JsonlWatcher(stream).finished(SGD, ended(effective={"lr": math.nan}))
+    JsonlWatcher(stream.write).finished(SGD, ended(effective={"lr": math.nan}))
     assert json.loads(stream.getvalue())["outcome"]["effective"] == {"lr": None}
 
 
 def test_json_lines_beat_once_a_minute() -> None:
     stream, clock = io.StringIO(), Clock()
-    to = JsonlWatcher(stream, clock=clock)
+    to = JsonlWatcher(stream.write, clock=clock)
     for clock.now in (59.0, 60.0, 61.0):
         to.heartbeat()
     assert stream.getvalue() == '{"event": "heartbeat"}\n'
@@ -171,17 +171,17 @@ def test_the_display_is_live_on_a_terminal_where_somebody_watches(
 ) -> None:
     file = Terminal() if terminal else io.StringIO()
     console = Console(file=file, _environ={"TERM": "xterm", **environ})
-    assert type(watcher("human", console, stream=io.StringIO(), environ=environ)) is kind
+    assert type(watcher("human", console, put=io.StringIO().write, environ=environ)) is kind
 
 
 def test_a_dumb_terminal_gets_plain_lines() -> None:
     console = Console(file=Terminal(), _environ={"TERM": "dumb"})
-    assert isinstance(watcher("human", console, stream=io.StringIO(), environ={}), PlainWatcher)
+    assert isinstance(watcher("human", console, put=io.StringIO().write, environ={}), PlainWatcher)
 
 
 def test_json_lines_go_to_the_stream_whatever_the_console_is() -> None:
     stream = io.StringIO()
-    to = watcher("jsonl", Console(file=Terminal()), stream=stream, environ={})
+    to = watcher("jsonl", Console(file=Terminal()), put=stream.write, environ={})
     to.log("hello")
     assert json.loads(stream.getvalue()) == {"event": "log", "text": "hello"}
 

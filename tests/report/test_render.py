@@ -253,6 +253,11 @@ def test_an_arm_of_which_nothing_finished_shows_no_number() -> None:
     ]
 
 
+def test_a_clip_that_was_never_measured_shows_no_number() -> None:
+    of = compare([record(run("sgd+clip", clip=0.1), [5.0, 4.0])], question("sgd+clip", baseline="sgd+clip"))
+    assert cells_of(of)[0][-1] == "–"
+
+
 def test_every_verdict_has_its_mark() -> None:
     ends = {"sgd": (3.0, 3.1), "adam": (2.0, 2.1), "lion": (4.0, 4.1), "same": (3.0, 3.1), "so": (2.9, 3.3)}
     records = [record(run(arm, seed=seed), [5.0, end]) for arm, pair in ends.items() for seed, end in enumerate(pair)]

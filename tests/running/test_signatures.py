@@ -101,5 +101,5 @@ def test_the_answer_is_one_line_of_json_whatever_else_is_printed() -> None:
     )
     answer = json.loads(child.stdout)
     assert set(answer) == {"this:d", "fractions:Fraction"}
-    assert "a dict, not a class" in answer["this:d"]["fault"]
+    assert "of type dict, not a class" in answer["this:d"]["fault"]
     assert "Beautiful is better than ugly" in child.stderr

@@ -141,7 +141,7 @@ def test_a_wrong_option_of_something_from_elsewhere_is_a_fault(bench: Bench, set
         ("mine.optt:Mine", "importing 'mine.optt' failed: No module named 'mine.optt'"),
         ("lacks:Mine", "importing 'lacks' failed: No module named 'no_such_package_anywhere'"),
         ("mine.opt:Mien", "'mine.opt' has no 'Mien'; did you mean 'Mine'?"),
-        ("mine.opt:CONSTANT", "is a int, not a class or a function"),
+        ("mine.opt:CONSTANT", "is of type int, not a class or a function"),
         ("mine.opt:Nothing", "it is not called with named_parameters and options"),
         ("crash:X", "importing 'crash' failed: RuntimeError: not today"),
         ("leaves:X", "importing 'leaves' failed: SystemExit: 3"),
