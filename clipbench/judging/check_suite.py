@@ -14,7 +14,8 @@ from clipbench.judging.cells import cells, one_per_seed
 from clipbench.judging.current import of_the_latest_plan
 from clipbench.judging.metrics import Status, final_loss, losses, metrics
 from clipbench.judging.words import brief, count, listing, number
-from clipbench.records import Question, Record, Run, Scalar
+from clipbench.questions import Question
+from clipbench.records import Record, Run, Scalar
 
 FORMAT = 1
 _CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid")

@@ -9,7 +9,8 @@ from clipbench.errors import UndecidedError
 from clipbench.judging.statistics import Estimate, estimate
 from clipbench.judging.trials import Edge, Tried, edges, is_number, of_trials, tried
 from clipbench.judging.words import count, listing, number
-from clipbench.records import Options, Question, Record, Tuned
+from clipbench.questions import Question, Tuned
+from clipbench.records import Options, Record
 
 WITHIN = 0.05  # a rate is nearly as good as the best where its loss is at most so much higher, as a fraction
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from clipbench.budget import UNITS, Budget
 from clipbench.errors import Fault, SpecError
-from clipbench.records import Arm, Choice, ClipSettings, Measure, Options, Question, Schedule, Value
+from clipbench.questions import Question
+from clipbench.records import Arm, Choice, ClipSettings, Measure, Options, Schedule, Value
 from clipbench.spec import choices, searching
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver

@@ -10,7 +10,8 @@ import pytest
 from judging.made import quickstart
 
 from clipbench import cli, store
-from clipbench.records import Question, Record
+from clipbench.questions import Question
+from clipbench.records import Record
 
 QUESTION = Question("quickstart", "Is it?", ("sgd", "sgd+clip", "adam"), "sgd", 3.3)
 

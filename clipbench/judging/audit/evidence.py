@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from clipbench.budget import Unit
 from clipbench.judging.cells import Cell, cells
-from clipbench.records import Question, Record, Run
+from clipbench.questions import Question
+from clipbench.records import Record, Run
 
 T = TypeVar("T")
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from clipbench.budget import Unit
 from clipbench.judging.audit.evidence import Effort
 from clipbench.judging.trials import edges
-from clipbench.records import Run, Tuned, Tuning
+from clipbench.questions import Tuned, Tuning
+from clipbench.records import Run
 
 
 def recorded(tuning: Tuning, runs: Sequence[Run]) -> tuple[Effort, ...]:

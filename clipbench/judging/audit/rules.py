@@ -9,7 +9,8 @@ from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.grids import grids
 from clipbench.judging.audit.recorded import recorded
 from clipbench.judging.current import in_force
-from clipbench.records import Question, Record, Run
+from clipbench.questions import Question
+from clipbench.records import Record, Run
 
 
 @dataclass(frozen=True)

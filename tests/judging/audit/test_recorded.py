@@ -4,7 +4,8 @@ from judging.audit.unfair import asked, by_rule, fair
 from judging.made import record, run
 
 from clipbench.judging.audit.recorded import recorded
-from clipbench.records import Question, Record, Space, Trial, Tuned, Tuning
+from clipbench.questions import Question, Space, Trial, Tuned, Tuning
+from clipbench.records import Record
 
 RATES = (0.03, 0.1, 0.3)
 
