@@ -53,7 +53,7 @@ def show(record: Record, *, log: str = "") -> RenderableType:
     parts: list[RenderableType] = [Text(str(run), style="bold")]
     arm = run.arm
     described = {
-        "key": run.key,
+        "key": record.identity,
         "folder": record.folder or "not stored",
         "task": f"{run.task.use} {_options(run.task.options)}".strip(),
         "optimizer": f"{arm.optimizer.use} {_options(arm.optimizer.options)}".strip(),

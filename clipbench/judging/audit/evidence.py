@@ -53,6 +53,13 @@ class Evidence:
         return tuple(cells(self.records, self.question, target=self.question.target))
 
     @cached_property
+    def by_key(self) -> Mapping[str, Run]:
+        """The runs by the keys they were made under, which a later clipbench may not give them any more."""
+        if self.made:
+            return {record.identity: record.run for record in self.records}
+        return {run.key: run for run in self.runs}
+
+    @cached_property
     def by_task(self) -> Mapping[str, tuple[Run, ...]]:
         return grouped(self.runs, lambda run: run.task.name)
 

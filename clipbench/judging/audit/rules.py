@@ -75,7 +75,7 @@ def audit(records: Sequence[Record], question: Question, *, efforts: Sequence[Ef
     reported = in_force(records, question)
     evidence = Evidence(question, tuple(record.run for record in reported), reported)
     if efforts is None and question.tuning is not None:
-        efforts = recorded(question.tuning, [record.run for record in records])
+        efforts = recorded(question.tuning, {record.identity: record.run for record in records})
     chosen = grids(evidence.runs, evidence.cells) if efforts is None else tuple(efforts)
     return _asked(Evidence(question, evidence.runs, reported, chosen))
 
@@ -85,7 +85,7 @@ def audit_plan(
 ) -> Audit:
     """What can be said of a spec before anything is run, from the runs to report and the trials before them."""
     if efforts is None and question.tuning is not None:
-        efforts = recorded(question.tuning, trials)
+        efforts = recorded(question.tuning, {run.key: run for run in trials})
     chosen = grids(runs) if efforts is None else tuple(efforts)
     return _asked(Evidence(question, tuple(runs), (), chosen, made=False))
 
