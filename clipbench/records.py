@@ -234,8 +234,9 @@ class Outcome:
     measured, such as its engine.
 
     `state_bytes` is what the optimizer keeps between steps; `peak_bytes` the most memory the run held: allocated on a
-    GPU, resident in the process elsewhere. `started` is when its process began, in seconds since 1970. Runs made
-    before these were recorded have None, None and 0.
+    GPU, resident in the process elsewhere. `started` is when its process began, in seconds since 1970. `step_flops` are
+    the floating-point operations of a step on the first batch, as torch counts them: products and convolutions alone.
+    Runs made before these were recorded have None, None, 0 and None.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -255,6 +256,7 @@ class Outcome:
     state_bytes: int | None = None
     peak_bytes: int | None = None
     started: float = 0.0
+    step_flops: int | None = None
 
 
 @dataclass(frozen=True)

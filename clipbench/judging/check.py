@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from clipbench.judging.chance import MOST_SEEDS, holm_levels
 from clipbench.judging.check_arms import Matched, caveats
-from clipbench.judging.check_exact import outcome, state, weights
+from clipbench.judging.check_exact import flops, outcome, state, weights
 from clipbench.judging.check_readings import Readings, readings
 from clipbench.judging.check_report import GRAVITY, GateReport, GateRow
 from clipbench.judging.check_rules import Rules
@@ -38,7 +38,7 @@ def check(candidate: Suite, baseline: Suite, rules: Rules) -> GateReport:
             rows.append(arm.row("arm", "not comparable", changed))
             continue
         said += caveats(arm)
-        rows += [row for row in (outcome(arm), weights(arm), state(arm)) if row]
+        rows += [row for row in (outcome(arm), weights(arm), state(arm), flops(arm)) if row]
         for found in readings(arm):
             drafts.append(found) if isinstance(found, Readings) else rows.append(found)
     rows += _judged(drafts, rules)

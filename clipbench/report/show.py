@@ -109,6 +109,8 @@ def _outcome(record: Record) -> dict[str, str]:
     }
     if ended.state_bytes is not None:
         said["optimizer state"] = f"{ended.state_bytes:,} bytes"
+    if ended.step_flops is not None:
+        said["products in a step"] = f"{ended.step_flops:,} FLOPs"
     if ended.peak_bytes is not None:
         said["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
     return {name: text for name, text in said.items() if text}
