@@ -4,11 +4,11 @@ and operations."""
 import math
 from collections.abc import Callable, Sequence
 
-from clipbench.judging.check_arms import Matched, Pair, no_common_seed, same_id, seeds_named
+from clipbench.judging.check_arms import Matched, Pair, no_common_seed, same_id
 from clipbench.judging.check_report import GateRow
 from clipbench.judging.check_rules import Metric
 from clipbench.judging.check_suite import SeedResult
-from clipbench.judging.words import count, listing
+from clipbench.judging.words import count, listing, seeds_named
 
 
 def outcome(arm: Matched) -> GateRow:

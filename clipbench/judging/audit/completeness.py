@@ -9,7 +9,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.chance import seeds_to_show, so_many
 from clipbench.judging.doubts import FEW_SEEDS
 from clipbench.judging.statistics import estimate
-from clipbench.judging.words import count, listing, number
+from clipbench.judging.words import count, listing, number, seeds_named
 
 
 def nothing_dropped(evidence: Evidence) -> Finding:
@@ -42,7 +42,7 @@ def same_seeds(evidence: Evidence) -> Finding:
         for arm, of_arm in grouped(runs, lambda run: run.arm.name).items():
             lacking = sorted(every - {run.seed for run in of_arm})
             if lacking:
-                found.append(failed(f"{arm} on {task} lacks {_seeds(lacking)} that others have", [arm]))
+                found.append(failed(f"{arm} on {task} lacks {seeds_named(lacking)} that others have", [arm]))
     return gravest(found, otherwise=passed("every arm has the same seeds"))
 
 
@@ -91,7 +91,3 @@ def _enough_for_effect(cell: Cell, evidence: Evidence) -> Iterator[Finding]:
         if n < needed
         else passed(f"{name} needs {said} seeds to show {size}")
     )
-
-
-def _seeds(seeds: list[int]) -> str:
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listing(seeds)}"
