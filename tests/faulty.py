@@ -83,6 +83,26 @@ class Raising(torch.optim.SGD):
             raise RuntimeError("the fifth step is too far")
 
 
+class Multiplying(torch.optim.SGD):
+    """Multiplies every matrix with itself at each step, and makes no use of it."""
+
+    @torch.no_grad()
+    def step(self) -> None:
+        super().step()
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.ndim == 2:
+                torch.mm(parameter.T, parameter)
+
+
+class Uncountable(torch.optim.SGD):
+    """Refuses to step while torch's operations are being watched, as compiled code may."""
+
+    def step(self) -> None:
+        if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+            raise RuntimeError("not while somebody is watching")
+        super().step()
+
+
 class Spiking(torch.optim.SGD):
     """Throws the weights far off at step 6 and back at step 7: a spike that recovers."""
 
@@ -165,6 +185,8 @@ def lost_in_space(seed: int, device: torch.device) -> Problem:
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         count[0] += model.training
         value = problem.loss(model, batch)
-        return value * float("nan") if count[0] > 9 else value  # three of them are taken by the liveness check
+        return (
+            value * float("nan") if count[0] > 10 else value
+        )  # four are taken before: by the liveness check, and to count operations
 
     return Problem(problem.model, loss, problem.train_batches, problem.eval_batches, problem.probe_batches)

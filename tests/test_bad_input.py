@@ -1,11 +1,10 @@
 """What a hostile or hurried user types: each is told what was found, where, and what to do; nothing is run or lost."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cli.front import Ask, asking
 from console import contents
 
 from clipbench import cli, spec, store
@@ -23,32 +22,14 @@ device: cpu
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Ask = Callable[..., Answer]
-
-
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
     """One command in an empty folder with the spec in it; a run that would be made is a failure of the test."""
 
-    def command(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["clipbench", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Answer(ended.value.code, out, err)
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.run, "supervise", lambda *_, **__: pytest.fail("something was run"))
     Path("bad.yaml").write_text(SPEC)
-    return command
+    return asking(monkeypatch, capsys)
 
 
 FAULTS = {

@@ -102,7 +102,8 @@ def test_divergence_is_a_result_and_is_counted(here: Path, first: Done) -> None:
 def test_the_second_run_does_nothing_says_so_and_starts_no_torch(here: Path, tmp_path: Path) -> None:
     before = hashes(here / "results")
     (tmp_path / "torch.py").write_text("raise RuntimeError('torch was imported')")
-    again = clipbench(here, "run", "good.yaml", environ=environment(PYTHONPATH=str(tmp_path)))
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    again = clipbench(here, "run", "good.yaml", environ=environment(PYTHONPATH=path))
     assert again.returncode == 0
     assert "nothing to do: all 6 runs of good are there already" in again.stderr
     assert again.stderr.splitlines()[-1] == "next: clipbench compare results/good"
@@ -110,19 +111,22 @@ def test_the_second_run_does_nothing_says_so_and_starts_no_torch(here: Path, tmp
     assert hashes(here / "results") == before
 
 
-def test_only_a_deleted_run_is_made_again_and_ends_with_the_same_weights(first: Done, here: Path) -> None:
-    """Beside it: on a terminal the runs are shown live."""
+def test_only_a_deleted_run_is_made_again_and_ends_with_the_same_weights(
+    first: Done, here: Path, tmp_path: Path
+) -> None:
+    """Beside it: on a terminal the runs are shown live. On a copy, for the audit finds runs timed in other company."""
     assert first.returncode == 0
-    before = records(here / "results")
+    there = shutil.copytree(here, tmp_path / "there")
+    before = records(there / "results")
     shutil.rmtree(before["quadratic/adam/seed 1"].folder)
-    ended, shown = _on_a_terminal(here, "run", "good.yaml", "--jobs", "1", environ=environment(TERM="xterm"))
+    ended, shown = _on_a_terminal(there, "run", "good.yaml", "--jobs", "1", environ=environment(TERM="xterm"))
     assert ended == 0
     assert "6 runs: 5 reused, 1 to make" in shown
     assert "all runs" in shown
     assert "\x1b[2K" in shown  # a line is taken back: the display is live
     assert shown.rstrip().splitlines()[-1] == "next: clipbench compare results/good"
-    after = records(here / "results")
-    assert hashes(here / "results") == {name: r.outcome.weights_sha256 for name, r in before.items() if r.outcome}
+    after = records(there / "results")
+    assert hashes(there / "results") == {name: r.outcome.weights_sha256 for name, r in before.items() if r.outcome}
     changed = [name for name in after if after[name].outcome != before[name].outcome]
     assert changed == ["quadratic/adam/seed 1"]
 

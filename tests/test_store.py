@@ -17,18 +17,8 @@ from making import make_run
 
 from clipbench import store
 from clipbench.errors import StoreError
-from clipbench.records import (
-    ClipSettings,
-    Environment,
-    Measurement,
-    Outcome,
-    Question,
-    Run,
-    Space,
-    Trial,
-    Tuned,
-    Tuning,
-)
+from clipbench.questions import Question, Space, Trial, Tuned, Tuning
+from clipbench.records import ClipSettings, Environment, Measurement, Outcome, Run
 from clipbench.store.runs import _by_columns, _measurement
 
 RUN = make_run()

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from clipbench import store
 from clipbench.budget import Budget
-from clipbench.records import Arm, Choice, ClipSettings, Environment, Measure, Outcome, Question, Run
+from clipbench.questions import Question
+from clipbench.records import Arm, Choice, ClipSettings, Environment, Measure, Outcome, Run
 
 ARMS, SEEDS = 50, 10
 SECONDS, MEGABYTES = 3.0, 500.0

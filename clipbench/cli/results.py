@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipbench import console, store
-from clipbench.records import Question, Record
+from clipbench.questions import Question
+from clipbench.records import Record
 
 
 def read(paths: Sequence[Path]) -> list[Record]:

@@ -10,7 +10,8 @@ from clipbench.judging.comparison import Metric, Row, Twin
 from clipbench.judging.doubts import doubts
 from clipbench.judging.tuning import tuning_caveats
 from clipbench.judging.words import brief, listing, number
-from clipbench.records import GHOST, Question
+from clipbench.questions import Question
+from clipbench.records import GHOST
 
 CLOCK = (
     "ms/step is batch transfer + forward + backward + step, the median over steps, with the device synchronised; "

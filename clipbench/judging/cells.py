@@ -8,7 +8,8 @@ from functools import cached_property
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.metrics import RunMetrics, metrics, status
 from clipbench.judging.words import listing
-from clipbench.records import OWN, Arm, Question, Record, Run
+from clipbench.questions import Question
+from clipbench.records import OWN, Arm, Record, Run
 
 
 @dataclass(frozen=True)

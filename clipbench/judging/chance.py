@@ -1,4 +1,8 @@
-"""What chance alone would do: probabilities of paired differences, corrected for how many are looked at."""
+"""What chance alone would do: probabilities of paired differences, corrected for how many are looked at.
+
+Holm's correction stands here in two forms that reject the same: `holm` corrects the probabilities, and `holm_levels`
+says at which level each is judged, for who needs an interval at that level.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ from clipbench.judging import student
 from clipbench.judging.statistics import Estimate
 
 LEVEL = 0.05  # of a family of verdicts: how often any of them is wrong where nothing differs
-POWER = 0.8  # how often a difference as large as the one seen would be decided with the seeds that are asked for
+POWER = 0.8  # how often a difference of the size that is asked about would be decided with the seeds that are named
 MOST_SEEDS = 10**4  # nobody makes more
 
 
@@ -62,18 +66,46 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     return corrected
 
 
-def seeds_needed(of: Estimate, *, tests: int = 1) -> float:
-    """The least number of seeds with which a difference such as this one would be decided in 80 % of cases.
+def holm_levels(probabilities: Sequence[float]) -> list[float]:
+    """The level at which each probability is to be judged, in their order, by Holm (1979).
 
-    The least n ≥ 2 with (t(1 − α/2, n − 1) + t(0.8, n − 1)) · s/√n ≤ |mean|, where s = error·√(n seen) and
-    α = 0.05/tests, the strictest level that Holm sets among so many. It takes the mean and spread seen for the true
-    ones, so it is a rough guide. ∞ beyond 10,000; NaN where there is no spread to go by.
+    The i-th smallest of m (i from 0) is judged at 0.05/(m − i), and after the first that is above its level the level
+    rises no further.
+    """
+    levels = [0.0] * len(probabilities)
+    stopped: float | None = None
+    for i, place in enumerate(sorted(range(len(probabilities)), key=probabilities.__getitem__)):
+        level = LEVEL / (len(probabilities) - i) if stopped is None else stopped
+        if probabilities[place] > level:
+            stopped = level
+        levels[place] = level
+    return levels
+
+
+def seeds_needed(of: Estimate, *, tests: int = 1) -> float:
+    """`seeds_to_show` a difference such as this one among so many tests, by the strictest level Holm sets there.
+
+    It takes the mean and spread seen for the true ones, so it is a rough guide. NaN where there is no spread to go by.
     """
     if of.n < 2 or not math.isfinite(of.mean) or not math.isfinite(of.standard_error):
         return math.nan
-    if of.mean == 0:
+    return seeds_to_show(abs(of.mean), of.standard_error * math.sqrt(of.n), level=LEVEL / tests)
+
+
+def seeds_to_show(effect: float, spread: float, *, level: float = LEVEL) -> float:
+    """The least number of paired seeds with which an effect of this size would be decided in 80 % of cases.
+
+    The least n ≥ 2 with (t(1 − level/2, n − 1) + t(0.8, n − 1)) · spread/√n ≤ effect, a good approximation of the
+    paired t test's power; ∞ beyond MOST_SEEDS.
+
+    Args:
+        effect: the mean difference to be shown, at least 0.
+        spread: the standard deviation of the paired differences, in the same unit.
+        level: of the two-sided test.
+    """
+    if effect == 0:
         return math.inf
-    level, size = 1 - LEVEL / tests / 2, of.standard_error * math.sqrt(of.n) / abs(of.mean)
+    level, size = 1 - level / 2, spread / effect
     normal = NormalDist()  # its quantiles are the least that t's can be, so that the search begins close below
     n = max(2, math.ceil(math.pow((normal.inv_cdf(level) + normal.inv_cdf(POWER)) * size, 2)))
     while n <= MOST_SEEDS:
@@ -81,3 +113,8 @@ def seeds_needed(of: Estimate, *, tests: int = 1) -> float:
             return float(n)
         n += 1
     return math.inf
+
+
+def so_many(seeds: float) -> str:
+    """The number in words, where it was looked for up to MOST_SEEDS."""
+    return f"more than {MOST_SEEDS}" if math.isinf(seeds) else str(int(seeds))

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from clipbench.judging.chance import MOST_SEEDS, holm_levels
 from clipbench.judging.check_arms import Matched, caveats
-from clipbench.judging.check_exact import outcome, state, weights
+from clipbench.judging.check_exact import flops, outcome, state, weights
 from clipbench.judging.check_readings import Readings, readings
 from clipbench.judging.check_report import GRAVITY, GateReport, GateRow
 from clipbench.judging.check_rules import Rules
-from clipbench.judging.check_statistics import Shift, holm, seeds_needed, shift
+from clipbench.judging.check_statistics import Shift, seeds_to_decide, shift
 from clipbench.judging.check_suite import ArmResult, Suite, differences
 from clipbench.judging.words import count
 
@@ -37,7 +38,7 @@ def check(candidate: Suite, baseline: Suite, rules: Rules) -> GateReport:
             rows.append(arm.row("arm", "not comparable", changed))
             continue
         said += caveats(arm)
-        rows += [row for row in (outcome(arm), weights(arm), state(arm)) if row]
+        rows += [row for row in (outcome(arm), weights(arm), state(arm), flops(arm)) if row]
         for found in readings(arm):
             drafts.append(found) if isinstance(found, Readings) else rows.append(found)
     rows += _judged(drafts, rules)
@@ -57,7 +58,7 @@ def _judged(drafts: Sequence[Readings], rules: Rules) -> Iterator[GateRow]:
         for place, of in enumerate(drafts)
         if len(of.differences) > 1 and not (of.identical or of.advice)
     }
-    levels = dict(zip(tested, holm([found.p for found in tested.values()]), strict=True))
+    levels = dict(zip(tested, holm_levels([found.p for found in tested.values()]), strict=True))
     for place, of in enumerate(drafts):
         row = GateRow(
             *(of.spec, of.task, of.arm, of.metric, "inconclusive", ""),
@@ -87,8 +88,8 @@ def _tested(row: GateRow, of: Readings, found: Shift, *, level: float) -> GateRo
         return replace(row, verdict="ok", detail=said)
     if of.reservation:
         return replace(row, detail=f"{said}: {of.reservation}")
-    needed = seeds_needed(found, tolerance, level=level)
-    many = count(needed, "seed") if needed else "more than 1000 seeds"
+    needed = seeds_to_decide(found, tolerance, level=level)
+    many = count(needed, "seed") if needed else f"more than {MOST_SEEDS} seeds"
     return replace(row, detail=f"{said}: {many} might decide", seeds_needed=needed)
 
 

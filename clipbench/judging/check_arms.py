@@ -1,13 +1,13 @@
 """One arm on both sides of the gate, its common seeds side by side, and what to know of how the sides were made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from clipbench.judging.check_report import GateRow
 from clipbench.judging.check_rules import Metric, Verdict
 from clipbench.judging.check_suite import ArmResult, SeedResult, differences
-from clipbench.judging.words import listing
+from clipbench.judging.words import listing, seeds_named
 
 Pair = tuple[SeedResult, SeedResult]  # baseline, candidate; of one seed
 
@@ -65,8 +65,3 @@ def same_id(theirs: str, ours: str) -> bool:
 def no_common_seed(arm: Matched) -> str:
     theirs, ours = ([run.seed for run in side.seeds] for side in (arm.baseline, arm.candidate))
     return f"no seed in common (the baseline has {listing(theirs)}, here are {listing(ours)})"
-
-
-def seeds_named(seeds: Sequence[int]) -> str:
-    """seed 3; seeds 0, 1 and 2."""
-    return f"seed{'' if len(seeds) == 1 else 's'} {listing(seeds)}"

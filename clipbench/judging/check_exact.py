@@ -1,11 +1,14 @@
-"""The metrics of the gate that need no statistics: how runs ended, the bits of the weights, the optimizer's state."""
+"""The metrics of the gate that need no statistics: how runs ended, the bits of the weights, the optimizer's state
+and operations."""
 
 import math
+from collections.abc import Callable, Sequence
 
-from clipbench.judging.check_arms import Matched, no_common_seed, same_id, seeds_named
+from clipbench.judging.check_arms import Matched, Pair, no_common_seed, same_id
 from clipbench.judging.check_report import GateRow
+from clipbench.judging.check_rules import Metric
 from clipbench.judging.check_suite import SeedResult
-from clipbench.judging.words import count, listing
+from clipbench.judging.words import count, listing, seeds_named
 
 
 def outcome(arm: Matched) -> GateRow:
@@ -47,17 +50,26 @@ def weights(arm: Matched) -> GateRow | None:
 
 def state(arm: Matched) -> GateRow | None:
     """The bytes that the optimizer keeps: exact, so any increase is a regression. None where not on record."""
-    read = [
-        (theirs.state_bytes, ours.state_bytes)
-        for theirs, ours in arm.sound
-        if theirs.state_bytes is not None and ours.state_bytes is not None
-    ]
+    return _no_more(arm, "state", arm.sound, lambda run: run.state_bytes, unit="bytes")
+
+
+def flops(arm: Matched) -> GateRow | None:
+    """The operations of a step, likewise, where both sides compute alike: kernels differ in how they count."""
+    alike = [(theirs, ours) for theirs, ours in arm.sound if same_id(theirs.numerics_id, ours.numerics_id)]
+    return _no_more(arm, "flops", alike, lambda run: run.step_flops, unit="FLOPs a step")
+
+
+def _no_more(
+    arm: Matched, metric: Metric, pairs: Sequence[Pair], of: Callable[[SeedResult], int | None], *, unit: str
+) -> GateRow | None:
+    both = [(of(theirs), of(ours)) for theirs, ours in pairs]
+    read = [(before, after) for before, after in both if before is not None and after is not None]
     if not read:
         return None
     before, after = max(read, key=lambda pair: pair[1] - pair[0])
-    change = math.log(max(after, 1) / max(before, 1))  # an optimizer that keeps nothing counts as one byte
-    said = f"{after:,} bytes" if after == before else f"{before:,} bytes became {after:,}"
-    return arm.row("state", "regressed" if after > before else "ok", said, change=change, seeds=len(read))
+    change = math.log(max(after, 1) / max(before, 1))  # nothing at all counts as one
+    said = f"{after:,} {unit}" if after == before else f"{before:,} {unit} became {after:,}"
+    return arm.row(metric, "regressed" if after > before else "ok", said, change=change, seeds=len(read))
 
 
 def _broke(run: SeedResult) -> bool:

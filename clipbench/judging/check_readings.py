@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipbench.judging.check_arms import Matched, Pair, no_common_seed, seeds_named
+from clipbench.judging.check_arms import Matched, Pair, no_common_seed
 from clipbench.judging.check_report import GateRow
 from clipbench.judging.check_rules import Metric
 from clipbench.judging.check_suite import SeedResult
-from clipbench.judging.words import number
+from clipbench.judging.words import number, seeds_named
 
 
 @dataclass(frozen=True)

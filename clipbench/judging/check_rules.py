@@ -11,7 +11,7 @@ from clipbench.errors import ClipbenchError
 # The gravest first.
 Verdict = Literal["regressed", "changed", "not comparable", "missing", "inconclusive", "new", "advice", "ok"]
 # `arm` is the row of an arm that as a whole is missing, new or not comparable.
-Metric = Literal["arm", "outcome", "weights", "state", "loss", "steps", "sharpness", "time", "memory"]
+Metric = Literal["arm", "outcome", "weights", "state", "flops", "loss", "steps", "sharpness", "time", "memory"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 # Fractions. Steps are read only as often as a run is evaluated, sharpness varies by factors, time by the minute.

@@ -1,13 +1,12 @@
-"""One-sided t bounds on how far paired seeds have shifted, corrected for the number of rows that are judged."""
+"""One-sided t bounds on how far paired seeds have shifted."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clipbench.judging import student
+from clipbench.judging.chance import LEVEL, MOST_SEEDS
 from clipbench.judging.statistics import estimate
-
-ALPHA = 0.05  # of the whole suite for a regression (Holm), of one row for "no worse than the tolerance"
-MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -21,18 +20,15 @@ class Shift:
     @property
     def p(self) -> float:
         """How likely so large a mean, or a larger one, is where nothing shifted: one-sided, Student's t."""
-        # Late: SciPy takes longer to import than the rest of the gate takes to run.
-        from scipy.special import stdtr
-
         if self.deviation == 0:
             return 0.0 if self.mean > 0 else 1.0
-        return float(stdtr(self.n - 1, -self.mean / self._standard_error))
+        return student.above(self.mean / self._standard_error, self.n - 1)
 
     def low(self, level: float) -> float:
         """The mean is above this with confidence 1 − level."""
         return self.mean - self._half(level)
 
-    def high(self, level: float = ALPHA) -> float:
+    def high(self, level: float = LEVEL) -> float:
         """The mean is below this with confidence 1 − level."""
         return self.mean + self._half(level)
 
@@ -41,7 +37,7 @@ class Shift:
         return self.deviation / math.sqrt(self.n)
 
     def _half(self, level: float) -> float:
-        return quantile(self.n, level) * self._standard_error
+        return student.quantile(1 - level, self.n - 1) * self._standard_error
 
 
 def shift(differences: Sequence[float], *, resolution: float = 0.0) -> Shift:
@@ -58,31 +54,15 @@ def shift(differences: Sequence[float], *, resolution: float = 0.0) -> Shift:
     return Shift(of.mean, max(deviation, resolution / math.sqrt(6)), of.n)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The level at which each p is to be judged so that, where nothing shifted, any is below its own in 5 % at most.
-
-    Holm (1979): the i-th smallest of m (i from 0) is judged at 0.05/(m − i), and after the first that is above its
-    level the level rises no further.
-    """
-    levels = [0.0] * len(p_values)
-    stopped: float | None = None
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        level = ALPHA / (len(p_values) - rank) if stopped is None else stopped
-        if p_values[place] > level:
-            stopped = level
-        levels[place] = level
-    return levels
-
-
-def seeds_needed(of: Shift, tolerance: float, *, level: float) -> int | None:
+def seeds_to_decide(of: Shift, tolerance: float, *, level: float) -> int | None:
     """How many seeds would decide, were mean and deviation to stay as they are; None for more than MOST_SEEDS.
 
     A mean above the tolerance needs a lower bound above 0 at `level`, any other an upper bound below the tolerance.
     """
-    margin, level = (of.mean, level) if of.mean > tolerance else (tolerance - of.mean, ALPHA)
+    margin, level = (of.mean, level) if of.mean > tolerance else (tolerance - of.mean, LEVEL)
 
     def decide(n: int) -> bool:
-        return quantile(n, level) * of.deviation / math.sqrt(n) < margin
+        return student.quantile(1 - level, n - 1) * of.deviation / math.sqrt(n) < margin
 
     if not decide(MOST_SEEDS):
         return None
@@ -91,10 +71,3 @@ def seeds_needed(of: Shift, tolerance: float, *, level: float) -> int | None:
         middle = (few + enough) // 2
         few, enough = (few, middle) if decide(middle) else (middle, enough)
     return enough
-
-
-def quantile(n: int, level: float) -> float:
-    """Student's t for n values, exceeded with probability `level`."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, 1 - level))

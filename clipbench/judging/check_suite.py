@@ -14,7 +14,8 @@ from clipbench.judging.cells import cells, one_per_seed
 from clipbench.judging.current import of_the_latest_plan
 from clipbench.judging.metrics import Status, final_loss, losses, metrics
 from clipbench.judging.words import brief, count, listing, number
-from clipbench.records import Question, Record, Run, Scalar
+from clipbench.questions import Question
+from clipbench.records import Record, Run, Scalar
 
 FORMAT = 1
 _CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid")
@@ -25,8 +26,8 @@ _CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid")
 class SeedResult:
     """One run, as the gate sees it.
 
-    `log_sharpness` is the mean of ln over the positive values of the run, NaN where there is none. `state_bytes` and
-    `peak_bytes` are None, and `started` is 0, for runs that did not record them.
+    `log_sharpness` is the mean of ln over the positive values of the run, NaN where there is none. `state_bytes`,
+    `peak_bytes` and `step_flops` are None, and `started` is 0, for runs that did not record them.
     """
 
     seed: int
@@ -45,6 +46,7 @@ class SeedResult:
     machine_id: str
     side_by_side: int
     started: float
+    step_flops: int | None = None
 
     @property
     def sound(self) -> bool:
@@ -184,6 +186,7 @@ def _seed(record: Record, target: float | None) -> SeedResult:
         machine_id=place.machine_id if place else "",
         side_by_side=place.side_by_side if place else 0,
         started=ended.started if ended else 0.0,
+        step_flops=ended.step_flops if ended else None,
     )
 
 

@@ -31,7 +31,8 @@ from clipbench.judging.statistics import estimate, geometric_mean, paired_differ
 from clipbench.judging.tuning import tunings
 from clipbench.judging.twins import twins
 from clipbench.judging.words import number
-from clipbench.records import Question, Record
+from clipbench.questions import Question
+from clipbench.records import Record
 
 
 def compare(

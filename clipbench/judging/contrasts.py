@@ -7,7 +7,7 @@ from dataclasses import replace
 from clipbench.judging.cells import Cell
 from clipbench.judging.chance import LEVEL, holm, p_beyond, p_value, seeds_needed, sign_test
 from clipbench.judging.comparison import Contrast, Metric, Verdict
-from clipbench.judging.statistics import Estimate, estimate, half_width
+from clipbench.judging.statistics import Estimate, mean_difference
 
 
 def values(cell: Cell, metric: Metric) -> dict[int, float]:
@@ -37,16 +37,17 @@ def contrast(ours: Mapping[int, float], theirs: Mapping[int, float], metric: Met
         ahead = sum(other == math.inf != one for one, other in pairs)
         behind = sum(one == math.inf != other for one, other in pairs)
     differences = [one - other for one, other in pairs if not (in_logs and math.inf in (one, other))]
-    centre = estimate(differences)
-    half = half_width(centre.n) * centre.standard_error if centre.n > 1 else math.nan
+    centre = mean_difference(differences)
     lower = ahead + sum(difference < 0 for difference in differences)
     higher = behind + sum(difference > 0 for difference in differences)
-    tested = sign_test(lower, higher) if ahead or behind else p_value(centre)
+    tested = (
+        sign_test(lower, higher) if ahead or behind else p_value(Estimate(centre.mean, centre.standard_error, centre.n))
+    )
     return Contrast(
         mean=centre.mean,
         standard_error=centre.standard_error,
-        low=centre.mean - half,
-        high=centre.mean + half,
+        low=centre.low,
+        high=centre.high,
         n=centre.n,
         in_logs=in_logs,
         ahead=ahead,

@@ -6,7 +6,8 @@ from dataclasses import replace
 from clipbench.judging.cells import one_per_seed
 from clipbench.judging.tuning import reported
 from clipbench.judging.words import count, listing
-from clipbench.records import Question, Record
+from clipbench.questions import Question
+from clipbench.records import Record
 
 
 def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.chance import MOST_SEEDS
+from clipbench.judging.chance import so_many
 from clipbench.judging.comparison import Metric, Row
 from clipbench.judging.statistics import half_width
 from clipbench.judging.words import listing, number
@@ -62,7 +62,7 @@ def _undecided(rows: Sequence[Row]) -> Iterator[str]:
     """How many seeds it would take."""
     for task in _tasks(rows):
         said = [
-            f"{row.arm} {_so_many(row.contrast.seeds_needed)}"
+            f"{row.arm} {so_many(row.contrast.seeds_needed)}"
             for row in rows
             if row.task == task and row.contrast is not None and not math.isnan(row.contrast.seeds_needed)
         ]
@@ -71,10 +71,6 @@ def _undecided(rows: Sequence[Row]) -> Iterator[str]:
                 f"Undecided on {task}; seeds each would need to be decided in 80 % of cases, were the difference and "
                 f"spread seen here the true ones: {listing(said)}."
             )
-
-
-def _so_many(seeds: float) -> str:
-    return f"more than {MOST_SEEDS}" if math.isinf(seeds) else str(int(seeds))
 
 
 def _counted_by_sign(rows: Sequence[Row]) -> Iterator[str]:

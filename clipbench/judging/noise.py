@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clipbench.judging.chance import POWER
 from clipbench.judging.metrics import final_loss
 from clipbench.judging.statistics import estimate, half_width
 from clipbench.records import Outcome, Record
 
-POWER = 0.80
 SEEDS = (3, 5, 10, 20)  # how many seeds people ask about
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import RACE_FACTORS, RaceRow, SpeedUp
 from clipbench.judging.metrics import RunMetrics
-from clipbench.judging.statistics import PairedRatio, paired_ratio
+from clipbench.judging.statistics import PairedRatio, mean_ratio
 
 Instance = tuple[str, int]  # a task and a seed
 Costs = Mapping[Instance, float]  # an arm's steps or seconds to the target; ∞ for a miss
@@ -65,7 +65,7 @@ def _row(
 def speed_up(ours: Costs, theirs: Costs) -> SpeedUp:
     """Over tasks where the arm has several, each by its mean logarithm over seeds; else over the seeds of the one."""
     by_task: dict[str, dict[int, tuple[float, float]]] = {}
-    for task, seed in ours.keys() & theirs.keys():
+    for task, seed in sorted(ours.keys() & theirs.keys()):
         one, other = ours[task, seed], theirs[task, seed]
         if 0 < one < math.inf and 0 < other < math.inf:
             by_task.setdefault(task, {})[seed] = math.log(one), math.log(other)
@@ -76,8 +76,7 @@ def speed_up(ours: Costs, theirs: Costs) -> SpeedUp:
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> PairedRatio:
-    ours, theirs = dict(enumerate(one for one, _ in pairs)), dict(enumerate(other for _, other in pairs))
-    return paired_ratio(theirs, ours)  # the slower's cost above: a factor of 2 is twice as soon
+    return mean_ratio([other - one for one, other in pairs])  # the slower's cost above: a factor of 2 is twice as soon
 
 
 def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import SharedRow
-from clipbench.judging.statistics import PairedRatio, estimate, paired_ratio
+from clipbench.judging.statistics import PairedRatio, estimate, mean_ratio
 from clipbench.records import (
     COSINE,
     DIRECTIONAL_SHARPNESS,
@@ -38,8 +38,7 @@ class _Ratios:
 
     @property
     def over_seeds(self) -> PairedRatio:
-        means = {seed: sum(logs) / len(logs) for seed, logs in self.logs.items() if logs}
-        return paired_ratio(means, dict.fromkeys(means, 0.0))
+        return mean_ratio([sum(logs) / len(logs) for logs in self.logs.values() if logs])
 
 
 def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None = None) -> list[SharedRow]:

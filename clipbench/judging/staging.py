@@ -7,7 +7,8 @@ from clipbench.errors import ClipbenchError
 from clipbench.judging.extending import EXTENSIONS, extension
 from clipbench.judging.trials import Tried, best, tried
 from clipbench.judging.tuning import ArmTuning, tunings
-from clipbench.records import Choice, Options, Question, Record, Run, Trial, Tuned, Tuning
+from clipbench.questions import Question, Trial, Tuned, Tuning
+from clipbench.records import Choice, Options, Record, Run
 from clipbench.spec import Inquiry, Spec, plan, question, trials
 
 

@@ -95,11 +95,14 @@ def paired_difference(candidate: Mapping[int, float], baseline: Mapping[int, flo
     Args:
         candidate, baseline: one value a seed, by seed.
     """
-    differences = [candidate[seed] - baseline[seed] for seed in sorted(candidate.keys() & baseline.keys())]
+    return mean_difference([candidate[seed] - baseline[seed] for seed in sorted(candidate.keys() & baseline.keys())])
+
+
+def mean_difference(differences: Sequence[float]) -> PairedDifference:
+    """What differences that were taken in pairs, one a seed, say together."""
     centre = estimate(differences)
     half = half_width(centre.n) * centre.standard_error if centre.n > 1 else math.nan
-    low, high = centre.mean - half, centre.mean + half
-    return PairedDifference(centre.mean, centre.standard_error, low, high, centre.n)
+    return PairedDifference(centre.mean, centre.standard_error, centre.mean - half, centre.mean + half, centre.n)
 
 
 def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> PairedRatio:
@@ -108,8 +111,12 @@ def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) 
     Args:
         candidate, baseline: one natural logarithm a seed, by seed.
     """
-    inner = paired_difference(candidate, baseline)
-    return PairedRatio(exp(inner.mean), exp(inner.low), exp(inner.high), inner.n)
+    return _as_ratio(paired_difference(candidate, baseline))
+
+
+def mean_ratio(logs: Sequence[float]) -> PairedRatio:
+    """What ratios that were taken in pairs, one natural logarithm a seed, say together."""
+    return _as_ratio(mean_difference(logs))
 
 
 def half_width(n: int) -> float:
@@ -128,6 +135,10 @@ def exp(value: float) -> float:
         return math.exp(value)
     except OverflowError:
         return math.inf
+
+
+def _as_ratio(of: PairedDifference) -> PairedRatio:
+    return PairedRatio(exp(of.mean), exp(of.low), exp(of.high), of.n)
 
 
 def _direction(low: float, high: float, *, no_change: float, n: int) -> Direction:

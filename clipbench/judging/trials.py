@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 from clipbench.judging.metrics import final_loss, steps_to_target
-from clipbench.records import Options, Question, Record, Select, Trial, Tuned, Value
+from clipbench.questions import Question, Select, Trial, Tuned
+from clipbench.records import Options, Record, Value
 
 Edge = Literal["lowest", "highest", "only"]
 Number = int | float

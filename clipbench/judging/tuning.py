@@ -8,8 +8,9 @@ from math import comb
 from clipbench.errors import UndecidedError
 from clipbench.judging.statistics import Estimate, estimate
 from clipbench.judging.trials import Edge, Tried, edges, is_number, of_trials, tried
-from clipbench.judging.words import count, listing, number
-from clipbench.records import Options, Question, Record, Tuned
+from clipbench.judging.words import count, listing, number, seeds_named
+from clipbench.questions import Question, Tuned
+from clipbench.records import Options, Record
 
 WITHIN = 0.05  # a rate is nearly as good as the best where its loss is at most so much higher, as a fraction
 
@@ -87,8 +88,7 @@ def tuning_caveats(question: Question) -> Iterator[str]:
     if tuning is None or not tuning.arms:
         return
     spent = sorted({len(tuned.trials) for tuned in tuning.arms})
-    one = len(tuning.seeds) == 1
-    seeds = f"{'seed' if one else 'seeds'} {listing(tuning.seeds)}, which {'is' if one else 'are'} not reported"
+    seeds = f"{seeds_named(tuning.seeds)}, which {'is' if len(tuning.seeds) == 1 else 'are'} not reported"
     by = "final evaluation loss" if tuning.select == "eval_loss" else "steps to the target"
     yield (
         f"Settings were selected by {by} out of {listing(spent)} trials an arm ({tuning.search}) on {seeds}; "

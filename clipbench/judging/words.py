@@ -1,7 +1,7 @@
 """Numbers and lists as sentences say them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -34,6 +34,11 @@ def listing(names: Iterable[object], limit: int = 8) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def seeds_named(seeds: Sequence[int]) -> str:
+    """seed 3; seeds 0, 1 and 2."""
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listing(seeds)}"
 
 
 def brief(text: str, width: int = 160) -> str:

@@ -1,20 +1,17 @@
 """An audit of fairness in any format, and the one line that stands under a table."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from tabulate import tabulate
 
 from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.rules import Audit, Rule
 from clipbench.judging.words import listing
 from clipbench.report import latex, markdown
-from clipbench.report.raw import to_json
+from clipbench.report.raw import to_csv, to_json
 
 MARKS: dict[Verdict, str] = {"pass": "+", "warn": "~", "fail": "x", "not applicable": ""}
 _STYLES: dict[Verdict, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
@@ -40,10 +37,8 @@ def as_table(audits: Sequence[Audit], *, explain: bool = False) -> RenderableTyp
         table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
         for heading in _HEADINGS:
             table.add_column(heading, overflow="fold", no_wrap=heading != "finding")
-        for rule, finding in audit.findings:
-            style = _STYLES[finding.verdict]
-            cells = (MARKS[finding.verdict], rule.name, finding.verdict, _said(rule, finding, explain=explain))
-            table.add_row(*(Text(cell) for cell in cells), style=style)
+        for (_, finding), cells in zip(audit.findings, _rows(audit, explain=explain), strict=True):
+            table.add_row(*map(Text, cells), style=_STYLES[finding.verdict])
         parts += [Text(audit.spec, style="bold"), table, Text(summary(audit)), Text()]
     return Group(*parts[:-1])
 
@@ -51,33 +46,28 @@ def as_table(audits: Sequence[Audit], *, explain: bool = False) -> RenderableTyp
 def as_markdown(audits: Sequence[Audit], *, explain: bool = False) -> str:
     parts = []
     for audit in audits:
-        rows = [[markdown.escaped(cell) for cell in row] for row in _rows(audit, explain=explain)]
-        table = tabulate(rows, headers=_HEADINGS, tablefmt="pipe", disable_numparse=True)
+        table = markdown.table(_HEADINGS, _rows(audit, explain=explain))
         parts += [f"**{markdown.escaped(audit.spec)}**", table, markdown.escaped(summary(audit))]
     return "\n\n".join(parts)
 
 
 def as_latex(audits: Sequence[Audit], *, explain: bool = False) -> str:
-    parts = []
-    for audit in audits:
-        rows = [[latex.escaped(cell) for cell in row] for row in _rows(audit, explain=explain)]
-        tabular = tabulate(rows, headers=_HEADINGS, tablefmt="latex_raw", disable_numparse=True)
-        tabular = tabular.replace("{llll}", "{lllp{0.5\\textwidth}}")  # sentences are longer than a line
-        caption = latex.escaped(f"{audit.spec}: {summary(audit)}")
-        parts.append(f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}")
-    return "\n\n".join(parts)
+    layout = r"lllp{0.5\textwidth}"  # sentences are longer than a line
+    tables = [
+        latex.table(_HEADINGS, _rows(audit, explain=explain), caption=f"{audit.spec}: {summary(audit)}", layout=layout)
+        for audit in audits
+    ]
+    return "\n\n".join(tables)
 
 
 def as_csv(audits: Sequence[Audit]) -> str:
     """One line for each rule; several runs at fault are joined by semicolons."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for audit in audits:
-        for rule, finding in audit.findings:
-            runs = ";".join(finding.runs)
-            writer.writerow((audit.spec, rule.name, finding.verdict, finding.what, runs, rule.demand))
-    return stream.getvalue()
+    rows = [
+        (audit.spec, rule.name, finding.verdict, finding.what, ";".join(finding.runs), rule.demand)
+        for audit in audits
+        for rule, finding in audit.findings
+    ]
+    return to_csv(_COLUMNS, (dict(zip(_COLUMNS, row, strict=True)) for row in rows))
 
 
 def as_json(audits: Sequence[Audit]) -> str:

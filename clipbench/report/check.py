@@ -1,7 +1,5 @@
 """The gate's verdicts as a table in every format, as a Markdown summary, and as annotations for GitHub."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -9,13 +7,12 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from tabulate import tabulate
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.check_report import GateReport, GateRow
 from clipbench.judging.check_rules import Verdict
 from clipbench.report import latex, markdown
-from clipbench.report.raw import to_json
+from clipbench.report.raw import to_csv, to_json
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 MOST_ANNOTATIONS = 10  # GitHub shows no more of one step
@@ -42,10 +39,10 @@ def render(report: GateReport, fmt: str = "table") -> RenderableType:
 
 
 def as_markdown(report: GateReport) -> str:
-    cells = [[markdown.escaped(cell) for cell in row] for _, row in _cells(report)]
+    cells = [row for _, row in _cells(report)]
     parts = [f"**{markdown.escaped(report.sentence)}**"]
     if cells:
-        parts.append(tabulate(cells, headers=HEADINGS, tablefmt="pipe", disable_numparse=True))
+        parts.append(markdown.table(HEADINGS, cells))
     if report.caveats:
         parts.append("Caveats:\n\n" + "\n".join(f"- {markdown.escaped(caveat)}" for caveat in report.caveats))
     return "\n\n".join(parts)
@@ -120,14 +117,8 @@ def _bullets(sentences: Sequence[str]) -> RenderableType:
 
 
 def _latex(report: GateReport) -> str:
-    tabular = tabulate(
-        [[latex.escaped(cell) for cell in row] for _, row in _cells(report)],
-        headers=HEADINGS,
-        tablefmt="latex_raw",
-        disable_numparse=True,
-    )
-    caption = latex.escaped(" ".join((f"{report.sentence}.", *report.caveats)))
-    return f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}"
+    caption = " ".join((f"{report.sentence}.", *report.caveats))
+    return latex.table(HEADINGS, [row for _, row in _cells(report)], caption=caption)
 
 
 def _flat(row: GateRow, report: GateReport) -> dict[str, object]:
@@ -136,11 +127,7 @@ def _flat(row: GateRow, report: GateReport) -> dict[str, object]:
 
 
 def _csv(report: GateReport) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_flat(row, report) for row in report.rows)
-    return stream.getvalue()
+    return to_csv(FIELDS, (_flat(row, report) for row in report.rows))
 
 
 def _json(report: GateReport) -> str:

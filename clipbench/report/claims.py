@@ -1,7 +1,5 @@
 """Answers to claims in any format: a row for each claim, and every comparison behind it where it is asked for."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
@@ -9,13 +7,12 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
-from tabulate import tabulate
 
 from clipbench.judging.claims.answers import VERDICTS, Answer, Comparison, Verdict
 from clipbench.judging.words import number
 from clipbench.report import latex, markdown
 from clipbench.report.numbers import NONE
-from clipbench.report.raw import to_json
+from clipbench.report.raw import to_csv, to_json
 
 MARKS: dict[Verdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
 LEGEND = (
@@ -66,17 +63,12 @@ def render(answers: Sequence[Answer], fmt: str, *, each: bool = False) -> Render
     rows = [row for answer in answers for row in _rows(answer, each=each)]
     if fmt == "table":
         return _as_table(answers, rows)
-    escaped = markdown.escaped if fmt == "markdown" else latex.escaped
-    cells = [[escaped(cell) for cell in row] for _, row in rows]
-    right = ["right" if heading in _RIGHT else "left" for heading in _HEADINGS]
+    cells = [row for _, row in rows]
     if fmt == "markdown":
-        table = tabulate(cells, headers=_HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=right)
-        return "\n\n".join((table, escaped(LEGEND), escaped(f"{tally(answers)}.")))
-    headings = [escaped(heading) for heading in _HEADINGS]
-    tabular = tabulate(cells, headers=headings, tablefmt="latex_raw", disable_numparse=True, colalign=right)
-    tabular = tabular.replace("{llllrrr}", "{lllp{0.4\\textwidth}rrr}")  # sentences are longer than a line
-    caption = escaped(f"{tally(answers)}. {LEGEND}")
-    return f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}"
+        table = markdown.table(_HEADINGS, cells, right=_RIGHT)
+        return "\n\n".join((table, markdown.escaped(LEGEND), markdown.escaped(f"{tally(answers)}.")))
+    layout = r"lllp{0.4\textwidth}rrr"  # sentences are longer than a line
+    return latex.table(_HEADINGS, cells, caption=f"{tally(answers)}. {LEGEND}", right=_RIGHT, layout=layout)
 
 
 def _as_table(answers: Sequence[Answer], rows: Sequence[tuple[Verdict, tuple[str, ...]]]) -> RenderableType:
@@ -131,14 +123,11 @@ def _numbers(answer: Answer, one: Comparison | None) -> tuple[str, str, str]:
 
 def _as_csv(answers: Sequence[Answer]) -> str:
     """One line for each comparison; a claim without any has one line all the same."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, object]] = []
     for answer in answers:
         claim = {name: value for name, value in _described(answer).items() if name in _COLUMNS}
-        for one in answer.comparisons or (None,):
-            writer.writerow(claim if one is None else claim | _flat(one))
-    return stream.getvalue()
+        rows += [claim if one is None else claim | _flat(one) for one in answer.comparisons or (None,)]
+    return to_csv(_COLUMNS, rows)
 
 
 def _described(answer: Answer) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """A comparison as LaTeX: a table per task, then the twins' answers and the caveats as lists."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tabulate import tabulate
 
@@ -49,14 +49,7 @@ def as_latex(comparison: Comparison) -> str:
     for twin in comparison.twins:
         parts.append(f"{escaped(twin_line(twin))}:\n{_items(twin.answers)}")
     for section in tables_of_tuning(comparison.tunings):
-        tabular = tabulate(
-            [[escaped(cell) for cell in row] for row in section.rows],
-            headers=[escaped(heading) for heading in section.headings],
-            tablefmt="latex_raw",
-            disable_numparse=True,
-        )
-        caption = escaped(f"{section.title}. {section.note}")
-        parts.append(f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{tabular}\n\\end{{table}}")
+        parts.append(table(section.headings, section.rows, caption=f"{section.title}. {section.note}"))
     if comparison.caveats:
         parts.append(f"Caveats:\n{_items(comparison.caveats)}")
     return "\n\n".join(parts)
@@ -68,14 +61,38 @@ def section_as_latex(section: Section) -> str:
 
 
 def _table(shown: Sequence[Column], rows: Sequence[object], *, caption: str) -> str:
+    cells = [[" ".join(column.cell(row)) for column in shown] for row in rows]
+    right = [column.heading for column in shown if column.right]
+    return table([column.heading for column in shown], cells, caption=caption, right=right)
+
+
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str,
+    right: Collection[str] = (),
+    layout: str = "",
+) -> str:
+    """Plain text as a table with its caption.
+
+    Args:
+        headings, rows: what it says.
+        caption: what stands above it.
+        right: the headings of the columns that are set to the right.
+        layout: LaTeX's own column letters, in place of those that follow from `right`.
+    """
     # escaped here, not by tabulate: it knows & and %, but not ± and ∞
     tabular = tabulate(
-        [[escaped(" ".join(column.cell(row))) for column in shown] for row in rows],
-        headers=[escaped(column.heading) for column in shown],
+        [[escaped(cell) for cell in row] for row in rows],
+        headers=[escaped(heading) for heading in headings],
         tablefmt="latex_raw",
         disable_numparse=True,
-        colalign=["right" if column.right else "left" for column in shown] if rows else None,
+        colalign=["right" if heading in right else "left" for heading in headings] if rows else None,
     )
+    if layout:
+        plain = "".join("r" if heading in right else "l" for heading in headings)
+        tabular = tabular.replace(f"{{{plain}}}", f"{{{layout}}}", 1)
     return f"\\begin{{table}}\n\\centering\n\\caption{{{escaped(caption)}}}\n{tabular}\n\\end{{table}}"
 
 

@@ -94,7 +94,7 @@ def _described(record: Record) -> dict[str, object]:
         "arm": record.run.arm.name,
         "trial_of": record.run.trial_of,
         "seed": record.run.seed,
-        "key": record.run.key,
+        "key": record.identity,
         "status": status(record),
         "reason": ended.reason if ended else None,
         "final_loss": final_loss(record),

@@ -1,7 +1,7 @@
 """A comparison as Markdown, for a README, an issue or a step summary."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tabulate import tabulate
 
@@ -24,9 +24,7 @@ def as_markdown(comparison: Comparison) -> str:
         answers = "\n".join(f"- {escaped(answer)}" for answer in twin.answers)
         parts.append(f"{escaped(twin_line(twin))}:\n\n{answers}")
     for section in tables_of_tuning(comparison.tunings):
-        cells = [[escaped(cell) for cell in row] for row in section.rows]
-        table = tabulate(cells, headers=list(section.headings), tablefmt="pipe", disable_numparse=True)
-        parts += [f"**{section.title}**", table, escaped(section.note)]
+        parts += [f"**{section.title}**", table(section.headings, section.rows), escaped(section.note)]
     if comparison.caveats:
         parts.append("Caveats:\n\n" + "\n".join(f"- {escaped(caveat)}" for caveat in comparison.caveats))
     return "\n\n".join(parts)
@@ -38,12 +36,20 @@ def section_as_markdown(section: Section) -> str:
 
 
 def _table(shown: Sequence[Column], rows: Sequence[object]) -> str:
+    cells = [[" ".join(column.cell(row)) for column in shown] for row in rows]
+    return table(
+        [column.heading for column in shown], cells, right=[column.heading for column in shown if column.right]
+    )
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
+    """Plain text as a pipe table; the columns whose headings are in `right` are set to the right."""
     return tabulate(
-        [[escaped(" ".join(column.cell(row))) for column in shown] for row in rows],
-        headers=[escaped(column.heading) for column in shown],
+        [[escaped(cell) for cell in row] for row in rows],
+        headers=[escaped(heading) for heading in headings],
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=["right" if column.right else "left" for column in shown] if rows else None,
+        colalign=["right" if heading in right else "left" for heading in headings] if rows else None,
     )
 
 

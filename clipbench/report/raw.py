@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,19 +21,24 @@ def flat(row: object, fields: Sequence[Field] = FIELDS) -> dict[str, Cell]:
 
 def as_csv(comparison: Comparison) -> str:
     """One line per task and arm under the names in `FIELDS`; infinity is `inf`, an undefined number `nan`."""
-    return _csv(FIELDS, comparison.rows)
+    return _section_csv(FIELDS, comparison.rows)
 
 
 def section_as_csv(section: Section) -> str:
     """One line a row of the section."""
-    return _csv(section.fields, section.rows)
+    return _section_csv(section.fields, section.rows)
 
 
-def _csv(fields: Sequence[Field], rows: Sequence[object]) -> str:
+def _section_csv(fields: Sequence[Field], rows: Sequence[object]) -> str:
+    return to_csv([field.name for field in fields], (flat(row, fields) for row in rows))
+
+
+def to_csv(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Rows as CSV under these names; what a row does not have is left empty."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [field.name for field in fields], lineterminator="\n")
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat(row, fields) for row in rows)
+    writer.writerows(rows)
     return stream.getvalue()
 
 

@@ -53,7 +53,7 @@ def show(record: Record, *, log: str = "") -> RenderableType:
     parts: list[RenderableType] = [Text(str(run), style="bold")]
     arm = run.arm
     described = {
-        "key": run.key,
+        "key": record.identity,
         "folder": record.folder or "not stored",
         "task": f"{run.task.use} {_options(run.task.options)}".strip(),
         "optimizer": f"{arm.optimizer.use} {_options(arm.optimizer.options)}".strip(),
@@ -109,6 +109,8 @@ def _outcome(record: Record) -> dict[str, str]:
     }
     if ended.state_bytes is not None:
         said["optimizer state"] = f"{ended.state_bytes:,} bytes"
+    if ended.step_flops is not None:
+        said["products in a step"] = f"{ended.step_flops:,} FLOPs"
     if ended.peak_bytes is not None:
         said["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
     return {name: text for name, text in said.items() if text}

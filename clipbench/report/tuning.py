@@ -12,7 +12,8 @@ from clipbench.judging.extending import EXTENSIONS
 from clipbench.judging.trials import edges
 from clipbench.judging.tuning import WITHIN, ArmTuning, RateTried
 from clipbench.judging.words import count, number
-from clipbench.records import Options, Question
+from clipbench.questions import Question
+from clipbench.records import Options
 from clipbench.report.numbers import NONE, with_error
 
 _SHOWN = 8  # numbers of trials that the last table shows at most

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.clipping.report import Clipped
@@ -72,6 +73,23 @@ def check(arm: Arm, problem: Problem) -> None:
         _check_against_twin(arm, arm.clip, trial, problem, batches)
     for name, value in arm.optimizer.options.items():
         _check_option(arm, name, value, trial, problem, batches)
+
+
+def step_flops(arm: Arm, problem: Problem) -> int | None:
+    """The floating-point operations of one step of the arm, forward, backward and optimizer; the problem is left as
+    it was.
+
+    As torch counts them: matrix products, convolutions and attention, not what goes coordinate by coordinate. None
+    where the counter cannot follow a step (one that torch has compiled, say).
+    """
+    batch = next(problem.train_batches(0)).to(device_of(problem.model))
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter:
+            _try(arm, problem, [batch])
+    except Exception:  # the arm is known to step: what fails is the counter, and the run can do without its count
+        return None
+    return counter.get_total_flops()
 
 
 def _try(arm: Arm, problem: Problem, batches: list[Batch]) -> _Trial:

@@ -51,6 +51,7 @@ class Training:
     watch: Stopwatch
     ledger: Ledger
     ghosts: Ghosts | None = None
+    step_flops: int | None = None
     state: State = field(default_factory=State)
 
     @property

@@ -76,6 +76,7 @@ def _prepare(run: Run, device: torch.device, ledger: Ledger) -> Training:
     with ledger.row("data"):
         problem = build_problem(run, device)
     liveness.check(run.arm, problem)
+    flops = liveness.step_flops(run.arm, problem)
     optimizer, clip = build_optimizer(run.arm, problem.model)
     with ledger.row("ghosts"):
         alive, failed = _ghosts_alive(run, problem)
@@ -93,6 +94,7 @@ def _prepare(run: Run, device: torch.device, ledger: Ledger) -> Training:
         watch=Stopwatch(partial(synchronize, device)),
         ledger=ledger,
         ghosts=ghosts,
+        step_flops=flops,
         state=State(failed_probes=failed),
     )
 
@@ -156,6 +158,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         failed_probes=state.failed_probes,
         remarks=state.remarks,
         state_bytes=state_bytes(training.optimizer),
+        step_flops=training.step_flops,
     )
 
 

@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from clipbench.budget import UNITS
-from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope, Search, Select
+from clipbench.questions import Search, Select
+from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope
 from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
 
 # Built when the first spec is read: every command imports this file, and few of them read one.

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipbench.errors import Fault
-from clipbench.records import Arm, Options, Space
+from clipbench.questions import Space
+from clipbench.records import Arm, Options
 from clipbench.spec import drawing
 from clipbench.spec.document import Document, Where
 from clipbench.spec.grid import Axis, Span, label, points

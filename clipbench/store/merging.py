@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clipbench.errors import StoreError
-from clipbench.records import Question
+from clipbench.questions import Question
 from clipbench.store.atomic import ELSEWHERE, make_folder
 from clipbench.store.results import folder_of, folder_of_spec, read_question, run_folders, write_question
 from clipbench.store.runs import MEASUREMENTS, RUN, read

@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from clipbench.errors import StoreError
-from clipbench.records import Question, Record, Run
+from clipbench.questions import Question
+from clipbench.records import Record, Run
 from clipbench.store.atomic import ELSEWHERE, make_folder, replace_content
 from clipbench.store.runs import RUN, first_fault, read, read_outcome
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clipbench import cli, store
-from clipbench.records import Question, Record
+from clipbench.questions import Question
+from clipbench.records import Record
 
 
 @dataclass(frozen=True)

@@ -1,59 +1,29 @@
 """`clipbench compare` and `merge` as they are typed, over folders that a store wrote."""
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cli.front import Answer, Ask, asking, stored
 from judging.made import quickstart
 
-from clipbench import cli, store
-from clipbench.records import Question, Record
+from clipbench import store
+from clipbench.questions import Question
+from clipbench.records import Record
 
 QUESTION = Question("quickstart", "Is it?", ("sgd", "sgd+clip", "adam"), "sgd", 3.3)
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Ask = Callable[..., Answer]
 
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def asked(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["clipbench", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Answer(int(ended.value.code or 0), said.out, said.err)
-
-    return asked
+    return asking(monkeypatch, capsys)
 
 
-def written(records: list[Record], results: str, *, question: Question | None = QUESTION) -> Path:
-    for one in records:
-        folder = store.folder_of(one.run, Path(results))
-        store.describe(one.run, folder)
-        writer = store.Writer(folder)
-        for row in one.measurements:
-            writer(row)
-        writer.sync()
-        writer.close()
-        if one.outcome is not None:
-            store.finish(folder, one.outcome, one.environment)
-    if question is not None:
-        store.write_question(question, Path(results))
-    return Path(results)
+def written(records: list[Record], results: str, *, question: Question = QUESTION) -> Path:
+    return stored(records, Path(results), question=question)
 
 
 def rows(answer: Answer) -> list[dict[str, object]]:

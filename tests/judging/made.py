@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from clipbench.budget import Budget
+from clipbench.questions import Question, Space, Trial, Tuned, Tuning
 from clipbench.records import (
     CLIPPED_FRACTION,
     DIRECTIONAL_SHARPNESS,
@@ -17,14 +18,9 @@ from clipbench.records import (
     Measure,
     Measurement,
     Outcome,
-    Question,
     Record,
     Run,
     Schedule,
-    Space,
-    Trial,
-    Tuned,
-    Tuning,
 )
 
 CONSTANT = Schedule()

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from clipbench.judging.chance import holm, p_beyond, p_value, seeds_needed, sign_test
+from clipbench.judging.chance import (
+    holm,
+    holm_levels,
+    p_beyond,
+    p_value,
+    seeds_needed,
+    seeds_to_show,
+    sign_test,
+)
 from clipbench.judging.statistics import Estimate, estimate
 
 VALUES = [0.3, -0.1, 0.5, 0.2]
@@ -61,6 +69,21 @@ def test_holm_rejects_what_its_steps_down_reject(probabilities: list[float]) -> 
     assert {place for place, p in enumerate(holm(probabilities)) if p <= 0.05} == rejected
 
 
+def test_the_levels_of_holm_are_worked_out_by_hand() -> None:
+    """0.001 ≤ 0.05/4 and 0.01 ≤ 0.05/3; 0.03 > 0.05/2, and there the level stays."""
+    assert holm_levels([0.03, 0.001, 0.04, 0.01]) == [0.05 / 2, 0.05 / 4, 0.05 / 2, 0.05 / 3]
+    assert holm_levels([]) == []
+    assert holm_levels([0.2]) == [0.05]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_judging_at_holms_levels_rejects_what_corrected_probabilities_reject(probabilities: list[float]) -> None:
+    levels, corrected = holm_levels(probabilities), holm(probabilities)
+    for place, p in enumerate(probabilities):
+        if not math.isclose(corrected[place], 0.05, rel_tol=1e-9):
+            assert (p <= levels[place]) == (corrected[place] <= 0.05)
+
+
 @pytest.mark.parametrize("tests", [1, 6])
 @pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (0.1, 0.2), (-0.5, 2.0), (1.0, 0.01)])
 def test_the_seeds_needed_are_the_first_that_suffice(mean: float, spread: float, tests: int) -> None:
@@ -83,3 +106,5 @@ def test_without_an_effect_or_a_spread_no_number_of_seeds_is_named() -> None:
     assert seeds_needed(Estimate(0.0, 1.0, 3)) == math.inf
     assert seeds_needed(Estimate(1e-6, 1.0, 3)) == math.inf
     assert math.isnan(seeds_needed(Estimate(1.0, math.nan, 1)))
+    assert seeds_to_show(0.1, 0.0) == 2
+    assert seeds_to_show(1e-9, 1.0) == math.inf

@@ -222,6 +222,21 @@ def test_state_that_one_side_did_not_record_is_in_no_row() -> None:
     assert not [each for each in report.rows if each.metric == "state"]
 
 
+def test_a_step_must_not_take_more_operations_than_it_did() -> None:
+    before, after = arm(FIVE, outcome={"step_flops": 800}), arm(FIVE, outcome={"step_flops": 1600})
+    worse = row(judged(after, before), "flops")
+    assert (worse.verdict, worse.detail) == ("regressed", "800 FLOPs a step became 1,600")
+    assert row(judged(before, after), "flops").verdict == "ok"
+    assert row(judged(before, before), "flops").detail == "800 FLOPs a step"
+
+
+def test_operations_are_not_compared_where_another_machine_may_count_otherwise() -> None:
+    before, after = arm(FIVE, outcome={"step_flops": 800}), arm(FIVE, outcome={"step_flops": 1600})
+    elsewhere = [replace(each, environment=ELSEWHERE) for each in after]
+    assert not [each for each in judged(elsewhere, before).rows if each.metric == "flops"]
+    assert not [each for each in judged(after, arm(FIVE)).rows if each.metric == "flops"]
+
+
 # Rule 5 and the report as a whole
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from clipbench.judging.check_statistics import MOST_SEEDS, Shift, holm, quantile, seeds_needed, shift
+from clipbench.judging.chance import MOST_SEEDS
+from clipbench.judging.check_statistics import Shift, seeds_to_decide, shift
 
 values = st.lists(st.floats(min_value=-1.0, max_value=1.0), min_size=2, max_size=12)
 
@@ -45,26 +46,6 @@ def test_readings_that_agree_to_their_step_are_not_certain() -> None:
     assert shift([0.5, -0.5], resolution=0.1).deviation == pytest.approx(math.sqrt(0.5))
 
 
-def test_holm_is_worked_out_by_hand() -> None:
-    """0.001 ≤ 0.05/4 and 0.01 ≤ 0.05/3; 0.03 > 0.05/2, and there the level stays."""
-    assert holm([0.03, 0.001, 0.04, 0.01]) == [0.05 / 2, 0.05 / 4, 0.05 / 2, 0.05 / 3]
-    assert holm([]) == []
-    assert holm([0.2]) == [0.05]
-
-
-@given(st.lists(st.floats(min_value=0.0, max_value=1.0), min_size=1, max_size=20))
-def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]) -> None:
-    """Against the textbook: the i-th smallest p times (m − i), made monotone, at most 0.05."""
-    levels = holm(p_values)
-    adjusted, most = {}, 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        most = max(most, p_values[place] * (len(p_values) - rank))
-        adjusted[place] = most
-    for place, p in enumerate(p_values):
-        if not math.isclose(adjusted[place], 0.05, rel_tol=1e-9):
-            assert (p <= levels[place]) == (adjusted[place] <= 0.05)
-
-
 def test_the_seeds_needed_are_the_fewest_that_would_decide() -> None:
     """By counting up, in place of a search by halves."""
     for of, tolerance, level in (
@@ -74,13 +55,8 @@ def test_the_seeds_needed_are_the_fewest_that_would_decide() -> None:
     ):
         margin, at = (of.mean, level) if of.mean > tolerance else (tolerance - of.mean, 0.05)
         naive = next(n for n in range(2, MOST_SEEDS) if stats.t.ppf(1 - at, n - 1) * of.deviation / n**0.5 < margin)
-        assert seeds_needed(of, tolerance, level=level) == naive
+        assert seeds_to_decide(of, tolerance, level=level) == naive
 
 
 def test_a_mean_at_the_tolerance_is_beyond_any_number_of_seeds() -> None:
-    assert seeds_needed(Shift(0.02, 0.01, 5), 0.02, level=0.05) is None
-
-
-@pytest.mark.parametrize("n", [2, 5, 30])
-def test_the_quantile_is_students(n: int) -> None:
-    assert quantile(n, 0.001) == pytest.approx(stats.t.ppf(0.999, n - 1))
+    assert seeds_to_decide(Shift(0.02, 0.01, 5), 0.02, level=0.05) is None

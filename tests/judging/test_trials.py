@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from judging.made import question, record, run, trial, trials, tuning
 
 from clipbench.judging.trials import Tried, best, edge, edges, of_trials, tried
-from clipbench.records import Options, Space, Trial, Tuned
+from clipbench.questions import Space, Trial, Tuned
+from clipbench.records import Options
 
 
 def scored(losses: dict[float, float], **changes: object) -> list[Tried]:

@@ -13,7 +13,8 @@ from judging.made import question, record, run, trial, trials, tuning
 from clipbench.errors import UndecidedError
 from clipbench.judging.compare import compare
 from clipbench.judging.tuning import expected_best, tuning_caveats, tunings
-from clipbench.records import Question, Record
+from clipbench.questions import Question
+from clipbench.records import Record
 
 GRID = (0.1, 0.3, 1.0, 3.0)
 LOSSES = {

@@ -120,10 +120,13 @@ def test_an_unfinished_run_has_no_ledger_yet() -> None:
     assert "End of the log" not in text
 
 
-def test_the_memory_of_a_run_is_shown_where_it_is_on_record() -> None:
+def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() -> None:
     made = record(run(), [5.0, 4.0])
     assert made.outcome
     assert "optimizer state" not in drawn(show(made))
-    text = drawn(show(replace(made, outcome=replace(made.outcome, state_bytes=1234, peak_bytes=3 * 2**20))))
+    text = drawn(
+        show(replace(made, outcome=replace(made.outcome, state_bytes=1234, peak_bytes=3 * 2**20, step_flops=5678)))
+    )
+    assert line_of(text, "products in a step").endswith("5,678 FLOPs")
     assert line_of(text, "optimizer state").endswith("1,234 bytes")
     assert line_of(text, "peak memory").endswith("3.0 MiB")

@@ -11,7 +11,7 @@ from rich.console import Console
 from clipbench.judging.compare import compare
 from clipbench.judging.extending import EXTENSIONS
 from clipbench.judging.tuning import tunings
-from clipbench.records import Question, Trial
+from clipbench.questions import Question, Trial
 from clipbench.report.render import render
 from clipbench.report.tuning import TuningTable, beyond_the_edge, selection_line, tables_of_tuning
 

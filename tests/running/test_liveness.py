@@ -11,7 +11,7 @@ from reference.problems import problem as mlp
 from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.records import Arm, Choice, ClipSettings
-from clipbench.running.liveness import NotLiveError, check
+from clipbench.running.liveness import NotLiveError, check, step_flops
 from clipbench.tasks.quadratic import build as quadratic
 
 CPU = torch.device("cpu")
@@ -167,3 +167,35 @@ def test_an_option_seen_nowhere_but_in_the_weights_is_live() -> None:
 def test_an_optimizer_that_needs_a_closure_says_so() -> None:
     with pytest.raises(NotLiveError, match="needs a closure"):
         check(arm("torch.optim:LBFGS", lr=0.1), quadratic(0, CPU))
+
+
+def test_the_operations_of_a_step_are_those_of_its_products() -> None:
+    """Two layers of 5·7 and 7·3 weights on four examples, and a product is a multiplication and an addition.
+
+    Forward, each weight takes part once an example; backward once for its gradient, and in the second layer once more
+    for the gradient of the layer beneath.
+    """
+    assert step_flops(SGD, mlp("mlp")) == 2 * 4 * (2 * 5 * 7 + 3 * 7 * 3)
+
+
+def test_the_products_of_the_optimizer_count_as_well() -> None:
+    alone = step_flops(SGD, mlp("mlp"))
+    assert alone is not None
+    gram = 2 * (7 * 5 * 5 + 3 * 7 * 7)  # WᵀW of each of the two matrices
+    assert step_flops(arm("faulty:Multiplying", lr=0.01), mlp("mlp")) == alone + gram
+
+
+def test_counting_operations_leaves_no_trace() -> None:
+    problem = noisy(3, CPU)
+    problem.model.eval()
+    before = {name: tensor.clone() for name, tensor in problem.model.state_dict().items()}
+    random = torch.get_rng_state()
+    step_flops(CLIPPED, problem)
+    assert all(torch.equal(before[name], tensor) for name, tensor in problem.model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not problem.model.training
+    assert all(parameter.grad is None for parameter in problem.model.parameters())
+
+
+def test_a_step_that_cannot_be_counted_has_no_count() -> None:
+    assert step_flops(arm("faulty:Uncountable", lr=0.01), mlp("mlp")) is None

@@ -58,6 +58,7 @@ def test_a_run_records_when_it_began_and_what_it_held(tmp_path: Path) -> None:
     assert before <= outcome.started <= time.time()
     assert outcome.state_bytes == 16 * 4  # the momentum of sixteen coordinates
     assert 2**24 < outcome.peak_bytes < 2**40  # torch alone is more than 16 MiB
+    assert outcome.step_flops is not None
 
 
 def test_the_train_loss_is_the_mean_of_the_mini_batches_since_the_last_evaluation(tmp_path: Path) -> None:

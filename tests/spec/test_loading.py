@@ -7,7 +7,8 @@ from spec.bench import MINIMAL, Bench
 
 from clipbench.budget import Budget
 from clipbench.errors import SpecError
-from clipbench.records import ClipSettings, Question, Schedule
+from clipbench.questions import Question
+from clipbench.records import ClipSettings, Schedule
 from clipbench.spec import load, question
 
 

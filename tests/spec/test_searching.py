@@ -3,7 +3,8 @@
 import pytest
 from spec.bench import MINIMAL, Bench
 
-from clipbench.records import ClipSettings, Question, Space
+from clipbench.questions import Question, Space
+from clipbench.records import ClipSettings
 from clipbench.spec import Searched, question
 
 

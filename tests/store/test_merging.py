@@ -10,7 +10,8 @@ from making import make_run
 
 from clipbench import store
 from clipbench.errors import StoreError
-from clipbench.records import Measurement, Outcome, Question, Run
+from clipbench.questions import Question
+from clipbench.records import Measurement, Outcome, Run
 
 RUN = make_run()
 QUESTION = Question("made", "Is it?", ("sgd",), "sgd", 0.5, keys=("a",))

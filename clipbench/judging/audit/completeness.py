@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from clipbench.judging.audit.evidence import Evidence, grouped
 from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
 from clipbench.judging.cells import Cell
+from clipbench.judging.chance import seeds_to_show, so_many
 from clipbench.judging.doubts import FEW_SEEDS
-from clipbench.judging.statistics import CONFIDENCE, estimate
-from clipbench.judging.words import count, listing, number
-
-POWER = 0.8  # how often an effect of the declared size would be decided
-MOST_SEEDS = 1000  # beyond it the number needed is not worked out
+from clipbench.judging.statistics import estimate
+from clipbench.judging.words import count, listing, number, seeds_named
 
 
 def nothing_dropped(evidence: Evidence) -> Finding:
@@ -44,7 +42,7 @@ def same_seeds(evidence: Evidence) -> Finding:
         for arm, of_arm in grouped(runs, lambda run: run.arm.name).items():
             lacking = sorted(every - {run.seed for run in of_arm})
             if lacking:
-                found.append(failed(f"{arm} on {task} lacks {_seeds(lacking)} that others have", [arm]))
+                found.append(failed(f"{arm} on {task} lacks {seeds_named(lacking)} that others have", [arm]))
     return gravest(found, otherwise=passed("every arm has the same seeds"))
 
 
@@ -58,26 +56,6 @@ def enough_seeds(evidence: Evidence) -> Finding:
     if not found:
         return not_applicable(f"there is no difference to show {size} of")
     return gravest(found, otherwise=passed(f"there are seeds enough to show a difference of {size}"))
-
-
-def seeds_needed(effect: float, spread: float) -> int:
-    """How many paired seeds show an effect of this size four times in five.
-
-    The least n ≥ 2 with (t(0.975, n − 1) + t(0.8, n − 1)) · spread / √n ≤ effect, a good approximation of the paired
-    t test's power; MOST_SEEDS + 1 where more are needed than that.
-
-    Args:
-        effect: the mean difference to be shown, above 0.
-        spread: the standard deviation of the paired differences, in the same unit.
-    """
-    # Late: SciPy takes longer to import than the audit takes to run.
-    from scipy.special import stdtrit
-
-    for n in range(2, MOST_SEEDS + 1):
-        reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) + stdtrit(n - 1, POWER))
-        if reach * spread / math.sqrt(n) <= effect:
-            return n
-    return MOST_SEEDS + 1
 
 
 def _enough_for_anything(evidence: Evidence) -> Finding:
@@ -105,15 +83,11 @@ def _enough_for_effect(cell: Cell, evidence: Evidence) -> Iterator[Finding]:
         return
     relative = estimate([(cell.final_losses[seed] - theirs[seed]) / scale for seed in common])
     spread = relative.standard_error * math.sqrt(n)
-    needed = seeds_needed(effect, spread)
-    said = f"more than {MOST_SEEDS}" if needed > MOST_SEEDS else str(needed)
+    needed = seeds_to_show(effect, spread)
+    said = so_many(needed)
     size = f"{number(effect * 100)} % with a paired spread of {number(spread * 100, 2)} %"
     yield (
         failed(f"{name} has {count(n, 'seed')} and needs {said} to show {size}", [cell.arm])
         if n < needed
         else passed(f"{name} needs {said} seeds to show {size}")
     )
-
-
-def _seeds(seeds: list[int]) -> str:
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listing(seeds)}"

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from clipbench.budget import Unit
 from clipbench.judging.cells import Cell, cells
-from clipbench.records import Question, Record, Run
+from clipbench.questions import Question
+from clipbench.records import Record, Run
 
 T = TypeVar("T")
 
@@ -50,6 +51,13 @@ class Evidence:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         return tuple(cells(self.records, self.question, target=self.question.target))
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Run]:
+        """The runs by the keys they were made under, which a later clipbench may not give them any more."""
+        if self.made:
+            return {record.identity: record.run for record in self.records}
+        return {run.key: run for run in self.runs}
 
     @cached_property
     def by_task(self) -> Mapping[str, tuple[Run, ...]]:

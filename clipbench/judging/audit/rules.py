@@ -9,7 +9,8 @@ from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.grids import grids
 from clipbench.judging.audit.recorded import recorded
 from clipbench.judging.current import in_force
-from clipbench.records import Question, Record, Run
+from clipbench.questions import Question
+from clipbench.records import Record, Run
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def audit(records: Sequence[Record], question: Question, *, efforts: Sequence[Ef
     reported = in_force(records, question)
     evidence = Evidence(question, tuple(record.run for record in reported), reported)
     if efforts is None and question.tuning is not None:
-        efforts = recorded(question.tuning, [record.run for record in records])
+        efforts = recorded(question.tuning, {record.identity: record.run for record in records})
     return _asked(evidence, efforts)
 
 
@@ -83,7 +84,7 @@ def audit_plan(
 ) -> Audit:
     """What can be said of a spec before anything is run, from the runs to report and the trials before them."""
     if efforts is None and question.tuning is not None:
-        efforts = recorded(question.tuning, trials)
+        efforts = recorded(question.tuning, {run.key: run for run in trials})
     return _asked(Evidence(question, tuple(runs), made=False), efforts)
 
 

@@ -98,7 +98,7 @@ def selection_apart(evidence: Evidence) -> Finding:
         whole = f"every point of {count(len(arms), 'grid')} is reported"
         return warned(f"{whole}: the best of them, picked from this table, is flattered by its pick", arms)
     trials = {key for effort in evidence.efforts for key in effort.keys}
-    both = [run for run in evidence.runs if run.key in trials]
+    both = [run for key, run in evidence.by_key.items() if key in trials]
     if both:
         return failed("runs that chose the settings are reported as results", both)
     return passed("what is reported chose nothing")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from clipbench.judging.statistics import paired_difference, paired_ratio
+from clipbench.judging.statistics import mean_difference, mean_ratio
 from clipbench.spec.claims import Claim, Scale
 
 Verdict = Literal["holds", "fails", "undecided", "not measured yet"]
@@ -109,11 +109,10 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
 
 
 def _interval(means: Mapping[int, float], scale: Scale) -> tuple[float, float, float]:
-    nothing = dict.fromkeys(means, 0.0)
     if scale == "ratio":
-        ratio = paired_ratio(means, nothing)
+        ratio = mean_ratio(list(means.values()))
         return ratio.ratio, ratio.low, ratio.high
-    difference = paired_difference(means, nothing)
+    difference = mean_difference(list(means.values()))
     return difference.mean, difference.low, difference.high
 
 

@@ -8,7 +8,8 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
 from clipbench.judging.claims.selecting import FINAL_LOSS, OF_A_RUN, Measured, fits, fits_against, named, of_run
 from clipbench.judging.metrics import status
-from clipbench.records import OWN, Arm, Question, Record
+from clipbench.questions import Question
+from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, Compare, Scale
 
 

@@ -10,7 +10,8 @@ from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN
 from clipbench.judging.current import in_force
 from clipbench.judging.words import count, listing, number
-from clipbench.records import Question, Record
+from clipbench.questions import Question
+from clipbench.records import Record
 from clipbench.spec.claims import TWIN, Arms, Claim
 
 

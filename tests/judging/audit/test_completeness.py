@@ -1,12 +1,9 @@
-import math
 from dataclasses import replace
 
 import pytest
 from judging.audit.unfair import asked, fair, found, planned
 from judging.made import question, record, run
-from scipy.stats import t
 
-from clipbench.judging.audit.completeness import MOST_SEEDS, seeds_needed
 from clipbench.records import Record
 
 
@@ -89,7 +86,7 @@ def test_seeds_that_can_show_the_declared_effect_pass() -> None:
 
 def test_an_effect_out_of_reach_says_so() -> None:
     records = spread([1.0, 3.0])
-    assert "needs more than 1000" in found("enough seeds", records, asked(records, effect=0.001)).what
+    assert "needs more than 10000" in found("enough seeds", records, asked(records, effect=0.001)).what
 
 
 def test_one_seed_shows_no_spread_and_no_effect() -> None:
@@ -111,17 +108,3 @@ def test_of_a_plan_only_the_number_of_seeds_is_known() -> None:
     declared = replace(question("sgd", "adam"), effect=0.1)
     assert planned("enough seeds", runs, declared).verdict == "not applicable"
     assert planned("nothing dropped", runs, declared).verdict == "not applicable"
-
-
-@pytest.mark.parametrize(("effect", "spread"), [(1.0, 0.5), (1.0, 2.0), (0.05, 0.4)])
-def test_the_number_of_seeds_is_the_least_that_reaches_the_effect(effect: float, spread: float) -> None:
-    def reach(n: int) -> float:
-        return float((t.ppf(0.975, n - 1) + t.ppf(0.8, n - 1)) * spread / math.sqrt(n))
-
-    n = seeds_needed(effect, spread)
-    assert reach(n) <= effect < reach(n - 1) or n == 2
-
-
-def test_no_spread_needs_two_seeds_and_hopeless_cases_end() -> None:
-    assert seeds_needed(0.1, 0.0) == 2
-    assert seeds_needed(1e-9, 1.0) == MOST_SEEDS + 1

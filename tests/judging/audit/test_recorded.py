@@ -4,7 +4,8 @@ from judging.audit.unfair import asked, by_rule, fair
 from judging.made import record, run
 
 from clipbench.judging.audit.recorded import recorded
-from clipbench.records import Question, Record, Space, Trial, Tuned, Tuning
+from clipbench.questions import Question, Space, Trial, Tuned, Tuning
+from clipbench.records import Record
 
 RATES = (0.03, 0.1, 0.3)
 
@@ -31,9 +32,27 @@ def spec(sgd: list[Record], adam: list[Record], *, selected: float = 0.1) -> tup
 def test_trials_are_counted_with_what_they_cost() -> None:
     records, question = spec(trials("sgd"), trials("adam"))
     assert question.tuning is not None
-    sgd, adam = recorded(question.tuning, [each.run for each in records])
+    sgd, adam = recorded(question.tuning, {each.identity: each.run for each in records})
     assert (sgd.trials, sgd.seeds, sgd.searched, sgd.edges) == (3, (1000,), ("lr",), ())
     assert (sgd.spent, adam.spent) == ({"steps": 600.0}, {"steps": 600.0})
+
+
+def under_earlier_keys(records: list[Record]) -> list[Record]:
+    """As the folders of an earlier clipbench have them, whose runs this one would give other keys."""
+    return [replace(each, key=f"earlier {each.run}") for each in records]
+
+
+def test_trials_are_known_by_the_keys_they_were_made_under() -> None:
+    sgd, adam = under_earlier_keys(trials("sgd")), under_earlier_keys(trials("adam", RATES[:2]))
+    arms = tuple(
+        replace(tuned(name, made), trials=tuple(Trial({"lr": 0.1}, (each.identity,)) for each in made))
+        for name, made in (("sgd", sgd), ("adam", adam))
+    )
+    question = replace(asked(fair()), tuning=Tuning((1000,), "grid", "eval_loss", arms))
+    found = by_rule([*fair(), *sgd, *adam], question)
+    assert "600 steps" in found["equal tuning compute"].what
+    as_results = replace(question, keys=(*question.keys, *(each.identity for each in sgd)))
+    assert by_rule([*fair(), *sgd, *adam], as_results)["selection apart"].verdict == "fail"
 
 
 def test_a_spec_that_was_tuned_fairly_breaks_no_rule_and_its_trials_are_no_results() -> None:

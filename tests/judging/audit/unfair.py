@@ -9,7 +9,8 @@ from judging.made import HERE, question, record, run
 from clipbench.judging.audit.evidence import Effort
 from clipbench.judging.audit.findings import Finding
 from clipbench.judging.audit.rules import RULES, audit, audit_plan
-from clipbench.records import Question, Record, Run
+from clipbench.questions import Question
+from clipbench.records import Record, Run
 
 ARMS = ("sgd", "adam")
 

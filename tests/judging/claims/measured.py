@@ -8,7 +8,8 @@ from judging.made import question, record, run
 
 from clipbench.judging.claims.answers import Answer
 from clipbench.judging.claims.judge import judge
-from clipbench.records import DIRECTIONAL_SHARPNESS, Arm, Measurement, Question, Record
+from clipbench.questions import Question
+from clipbench.records import DIRECTIONAL_SHARPNESS, Arm, Measurement, Record
 from clipbench.spec.claims import Claim
 
 Values = Mapping[str, Sequence[float]]  # by direction, one a step: 50, 100, …

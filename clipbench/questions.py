@@ -1,0 +1,77 @@
+"""What a spec asks of its runs, and how its arms were tuned: plain frozen data that lies beside the records."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clipbench.records import Options, Value
+
+Search = Literal["grid", "random", "halton"]  # how the settings of trials are found
+Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the least of
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one setting of an arm was searched over: the `values` of a list, or all between `low` and `high`.
+
+    `setting` is an option of the optimizer or, after `clip.`, the rule of its clip. `log`: evenly in the logarithm.
+    """
+
+    setting: str
+    values: tuple[Value, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of an arm, and the keys of its runs: one for each tuning seed."""
+
+    settings: Options
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The search for one arm's settings on one task; `selected` is None until there is one that can be selected.
+
+    `trials` come in the order in which they were made; those after the first `planned` extend the search.
+    """
+
+    task: str
+    arm: str
+    spaces: tuple[Space, ...]
+    trials: tuple[Trial, ...]
+    planned: int
+    selected: Options | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the arms of a spec were tuned, apart from the seeds that are reported. An arm that is not here was not."""
+
+    seeds: tuple[int, ...]
+    search: Search
+    select: Select
+    arms: tuple[Tuned, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
+
+    It lies beside the runs (`question.json`) and decides no number in them. `keys` are the reported runs of the latest
+    plan: when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
+    target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
+    final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned.
+    """
+
+    spec: str
+    text: str
+    arms: tuple[str, ...]
+    baseline: str
+    target: float | None = None
+    keys: tuple[str, ...] = ()
+    consecutive: int = 1
+    effect: float | None = None
+    tuning: Tuning | None = None
