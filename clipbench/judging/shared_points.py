@@ -46,7 +46,7 @@ def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None
 
     Args:
         cells: one per task and arm; only finished runs are used.
-        baseline: the reference where no direction is Adam's.
+        baseline: the reference where no direction is Adam's, and this one is there.
         reference: the direction that ratios are over; Adam's (`default_reference`) where none is given.
     """
     rows = []
@@ -58,11 +58,14 @@ def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None
 
 
 def default_reference(cell: Cell, directions: Sequence[str], *, baseline: str) -> str:
-    """The direction called adam, else the first without a clip that uses Adam, else the baseline's."""
+    """The direction called adam, else the first without a clip that uses Adam, else the baseline's.
+
+    Where the baseline's was not measured along this trajectory either, it is the trajectory's own.
+    """
     arms = [cell.described, *cell.records[0].run.measure.ghosts]
     named = [name for name in directions if name.lower() == "adam"]
     using = [arm.name for arm in arms if arm.clip is None and arm.optimizer.use in _ADAM]
-    return next(iter([*named, *using]), baseline)
+    return next(iter([*named, *using]), baseline if baseline in directions else cell.arm)
 
 
 def _trajectory(cell: Cell, runs: Mapping[int, Series], reference: str | None, *, baseline: str) -> list[SharedRow]:

@@ -139,6 +139,14 @@ def test_the_reference_may_be_chosen() -> None:
     assert rows["sgd", "adam"].ratio.ratio == pytest.approx(2.0)
 
 
+def test_a_trajectory_along_which_the_baseline_was_not_measured_is_its_own_reference() -> None:
+    rows = shared([along("lion", {OWN: [4.0], "sign": [1.0]})])
+    assert [(row.direction, row.reference, row.excluded) for row in rows.values()] == [
+        ("lion", "lion", 0),
+        ("sign", "lion", 0),
+    ]
+
+
 def test_without_one_called_adam_the_reference_is_the_unclipped_arm_that_uses_it_else_the_baseline() -> None:
     ghosts = [run("adam+clip", clip=0.5).arm, run("tuned", use="adam").arm]
     rows = shared([along("sgd", {OWN: [4.0], "adam+clip": [1.0], "tuned": [2.0]}, ghosts=ghosts)])
