@@ -60,15 +60,20 @@ def render(answers: Sequence[Answer], fmt: str, *, each: bool = False) -> Render
         return _as_csv(answers)
     if fmt == "json":
         return to_json([_described(answer) for answer in answers])
+    if fmt == "markdown":
+        return as_markdown(answers, each=each)
     rows = [row for answer in answers for row in _rows(answer, each=each)]
     if fmt == "table":
         return _as_table(answers, rows)
     cells = [row for _, row in rows]
-    if fmt == "markdown":
-        table = markdown.table(_HEADINGS, cells, right=_RIGHT)
-        return "\n\n".join((table, markdown.escaped(LEGEND), markdown.escaped(f"{tally(answers)}.")))
     layout = r"lllp{0.4\textwidth}rrr"  # sentences are longer than a line
     return latex.table(_HEADINGS, cells, caption=f"{tally(answers)}. {LEGEND}", right=_RIGHT, layout=layout)
+
+
+def as_markdown(answers: Sequence[Answer], *, each: bool = False) -> str:
+    cells = [row for answer in answers for _, row in _rows(answer, each=each)]
+    table = markdown.table(_HEADINGS, cells, right=_RIGHT)
+    return "\n\n".join((table, markdown.escaped(LEGEND), markdown.escaped(f"{tally(answers)}.")))
 
 
 def _as_table(answers: Sequence[Answer], rows: Sequence[tuple[Verdict, tuple[str, ...]]]) -> RenderableType:

@@ -13,21 +13,28 @@ from tabulate import tabulate
 
 from clipbench import store
 from clipbench.errors import ClipbenchError
+from clipbench.judging.claims.judge import judge
 from clipbench.judging.compare import compare
+from clipbench.questions import Question
+from clipbench.records import Record
+from clipbench.report.claims import as_markdown as claims_as_markdown
 from clipbench.report.markdown import as_markdown
 from clipbench.spec import catalogue
+from clipbench.spec.claims import load
 
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>table|list):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->", re.DOTALL
+    r"<!-- (?P<kind>table|claims|list):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->", re.DOTALL
 )
-_MARKER = re.compile(r"<!-- /?(?:table|list):")
+_MARKER = re.compile(r"<!-- /?(?:table|claims|list):")
+CLAIMS = "benchmarks/claims/pan_li_2023.yaml"  # beside the folder of the results
 
 
 def written(text: str, reference: Path) -> str:
     """`text` with its blocks written anew; the rest is left as it is.
 
-    A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`; a block `list:KIND` is a
-    shelf (tasks, optimizers or probes).
+    A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`; a block `claims:PLACE`
+    holds the paper's claims against the specs in that folder; a block `list:KIND` is a shelf (tasks, optimizers or
+    probes).
 
     Raises:
         ClipbenchError: a marker without its partner, or a block that names nothing.
@@ -41,18 +48,31 @@ def written(text: str, reference: Path) -> str:
 
 def _block(found: re.Match[str], reference: Path) -> str:
     kind, name = found["kind"], found["name"]
-    content = _table(reference / name) if kind == "table" else _shelf(name)
+    match kind:
+        case "table":
+            question, records = _runs(reference / name)
+            content = as_markdown(compare(records, question))
+        case "claims":
+            content = _claims(reference / name, reference.parents[1] / CLAIMS)
+        case _:
+            content = _shelf(name)
     return f"<!-- {kind}:{name} -->\n{content}\n<!-- /{kind}:{name} -->"
 
 
-def _table(folder: Path) -> str:
+def _runs(folder: Path) -> tuple[Question, list[Record]]:
     records, errors = store.read_all(folder)
     for error in errors:
         raise error
     question = store.read_question(folder)
     if question is None:
         raise ClipbenchError("this folder has no question", where=str(folder / store.QUESTION))
-    return as_markdown(compare(records, question))
+    return question, records
+
+
+def _claims(folder: Path, claims: Path) -> str:
+    if not folder.is_dir():
+        raise ClipbenchError("there are no runs to hold claims against", where=str(folder))
+    return claims_as_markdown(judge(load(claims), [_runs(spec) for spec in sorted(folder.iterdir())]))
 
 
 def _shelf(name: str) -> str:

@@ -19,6 +19,7 @@ def test_the_readme_shows_what_the_reference_runs_and_the_shelves_say() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text == written(text, REFERENCE)
     assert "<!-- table:cpu/quickstart -->" in text
+    assert "<!-- claims:cpu/claims -->" in text
     assert "<!-- list:optimizers -->" in text
 
 
@@ -41,6 +42,7 @@ def test_a_list_has_a_line_for_every_file_on_the_shelf() -> None:
         ("<!-- list:tasks -->\nno end", "stands alone"),
         ("<!-- /list:tasks -->", "stands alone"),
         ("<!-- list:tasks -->\n<!-- list:probes -->\n<!-- /list:tasks -->", "stands alone"),
+        ("<!-- claims:nowhere -->\n<!-- /claims:nowhere -->", "no runs to hold claims against"),
         ("<!-- list:nonsense -->\n<!-- /list:nonsense -->", "no shelf called 'nonsense'"),
     ],
 )
