@@ -84,3 +84,22 @@ def test_a_ghost_cannot_have_the_name_of_a_runs_own_steps(bench: Bench) -> None:
     [found] = bench.faults(lambda: bench.load(text))
     assert found.startswith("4:3: optimizers.own: 'own' is how a run's own steps are called")
     assert bench.load(MINIMAL.replace("slow:", "own: ")).arms[0].name == "own"
+
+
+TUNED = (
+    MINIMAL.replace("lr: 0.1}", "lr: [0.1, 0.2]}").replace("lr: 0.3, momentum: 0.9}", "lr: 0.3}")
+    + "tuning: {seeds: [7]}\nmeasure: {ghosts: {along: [fast]}}\n"
+)
+
+
+def test_a_run_waits_for_a_ghost_that_is_being_tuned_and_goes_on_without_one_that_none_of_its_trials_selected(
+    bench: Bench,
+) -> None:
+    spec = bench.load(TUNED)
+    [slow] = spec.searched
+    assert plan(spec, device="cpu") == ()
+    best = slow.selected({"lr": 0.2})
+    chosen = plan(spec, device="cpu", selected={("valley", "slow"): best})
+    assert ghosts_of(chosen) == {"slow": [], "fast": ["slow"]}
+    assert chosen[1].measure.ghosts[0].optimizer.options["lr"] == 0.2
+    assert ghosts_of(plan(spec, device="cpu", selected={("valley", "slow"): None})) == {"fast": []}
