@@ -122,13 +122,13 @@ def test_a_run_that_is_stopped_in_every_way_ends_where_it_would_have_ended(tmp_p
     ]
 
 
-@pytest.mark.parametrize("words", [["schema"], ["list", "tasks"], ["list", "optimizers"]])
-def test_a_reader_that_leaves_ends_the_command_without_a_word(tmp_path: Path, words: list[str]) -> None:
+def said_to_nobody(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command whose reader is gone before a word was said."""
     ours, theirs = os.pipe()
-    os.close(ours)  # the reader is gone before a word was said
+    os.close(ours)
     done = subprocess.run(
         [*CLIPBENCH, *words],
-        cwd=tmp_path,
+        cwd=here,
         env=environment(),
         stdout=theirs,
         stderr=subprocess.PIPE,
@@ -136,24 +136,19 @@ def test_a_reader_that_leaves_ends_the_command_without_a_word(tmp_path: Path, wo
         check=False,
     )
     os.close(theirs)
+    return done
+
+
+@pytest.mark.parametrize("words", [["schema"], ["list", "tasks"], ["list", "optimizers"]])
+def test_a_reader_that_leaves_ends_the_command_without_a_word(tmp_path: Path, words: list[str]) -> None:
+    done = said_to_nobody(tmp_path, *words)
     assert done.returncode == -signal.SIGPIPE
     assert done.stderr == ""
 
 
 def test_a_reader_of_events_that_leaves_ends_the_command_as_it_ends_others(tmp_path: Path) -> None:
     workplace(tmp_path)
-    ours, theirs = os.pipe()
-    os.close(ours)
-    done = subprocess.run(
-        [*CLIPBENCH, "run", "good.yaml", "--format", "jsonl"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    os.close(theirs)
+    done = said_to_nobody(tmp_path, "run", "good.yaml", "--format", "jsonl")
     assert done.returncode == -signal.SIGPIPE
     assert "Traceback" not in done.stderr
 

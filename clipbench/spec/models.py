@@ -4,6 +4,7 @@ Options of tasks, optimizers and probes are left open here; the catalogue knows 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -38,18 +39,14 @@ _BY_SHAPE = Discriminator(_shape)
 _MAPPING_OR_VALUE = Discriminator(lambda value: "as a mapping" if isinstance(value, dict) else "as a value")
 
 
-def _distinct(values: Sequence[float]) -> Sequence[float]:
+def _each_once(values: Sequence[Any], *, why: str = "") -> Sequence[Any]:
     for place, value in enumerate(values):
         if value in values[:place]:
-            raise ValueError(f"{value} is here twice; two runs that differ in nothing are one run")
+            raise ValueError(f"{value} is here twice{why}")
     return values
 
 
-def _each_once(values: Sequence[Any]) -> Sequence[Any]:
-    for place, value in enumerate(values):
-        if value in values[:place]:
-            raise ValueError(f"{value} is here twice")
-    return values
+_distinct = partial(_each_once, why="; two runs that differ in nothing are one run")
 
 
 def _arm_name(name: str) -> str:
