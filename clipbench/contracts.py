@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from clipbench.records import Measurement
+from clipbench.measurements import Measurement
 
 
 @dataclass(frozen=True)

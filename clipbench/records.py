@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from clipbench.budget import Budget, LedgerRow
+from clipbench.measurements import NOTHING, Measurements
 
 Scalar = bool | int | float | str | None
 Value = Scalar | tuple[Scalar, ...]
@@ -195,22 +196,6 @@ class Run:
         return f"{self.task.name}/{self.arm.name}/seed {self.seed}"
 
 
-class Measurement(NamedTuple):  # a tuple, because a store is read by the million of these
-    """One number: at `step`, after `seconds` of training time, a `quantity` along a `direction`.
-
-    `direction` is empty for what has none (a loss), `own` for the arm's own update, and a ghost's is its arm's name.
-    """
-
-    step: int
-    seconds: float
-    direction: str
-    quantity: str
-    value: float
-
-
-Series = Mapping[tuple[str, str], Sequence[Measurement]]  # by direction and quantity
-
-
 @dataclass(frozen=True)
 class Environment:
     """Where a run was made. Runs may agree bit for bit under one `numerics_id`; times may be compared under one
@@ -274,21 +259,9 @@ class Record:
     run: Run
     environment: Environment | None = None
     outcome: Outcome | None = None
-    measurements: tuple[Measurement, ...] = ()
+    measurements: Measurements = NOTHING
     folder: str = ""
     key: str = ""
-
-    @cached_property  # a comparison and the audit of it both ask for it, run by run
-    def series(self) -> Series:
-        """The measurements by direction and quantity, each in the order written."""
-        found: dict[tuple[str, str], list[Measurement]] = {}
-        for measured in self.measurements:
-            place = measured[2:4]  # its direction and quantity, in half the time that asking for each would take
-            if place in found:
-                found[place].append(measured)
-            else:
-                found[place] = [measured]
-        return found
 
     @property
     def identity(self) -> str:

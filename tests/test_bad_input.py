@@ -8,7 +8,8 @@ from cli.front import Ask, asking
 from console import contents
 
 from clipbench import cli, spec, store
-from clipbench.records import Measurement, Outcome
+from clipbench.measurements import Measurement
+from clipbench.records import Outcome
 
 SPEC = """\
 # Is bad input refused?

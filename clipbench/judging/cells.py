@@ -114,8 +114,8 @@ def known_direction(name: str, records: Sequence[Record]) -> str:
     """
     runs = [record.run for record in records]
     arms = [run.arm.name for run in runs] + [ghost.name for run in runs for ghost in run.measure.ghosts]
-    measured = [one.direction for record in records for one in record.measurements if one.direction not in ("", OWN)]
-    names = list(dict.fromkeys([*arms, *measured]))
+    measured = [direction for record in records for direction, _ in record.measurements.places]
+    names = [name for name in dict.fromkeys([*arms, *measured]) if name not in ("", OWN)]
     if name in names:
         return name
     raise _unknown("arm or ghost", name, names, what="the reference")

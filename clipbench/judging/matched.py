@@ -8,7 +8,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import MatchedRow
 from clipbench.judging.metrics import RunMetrics, first_at
 from clipbench.judging.statistics import estimate, geometric_mean, paired_ratio
-from clipbench.records import Measurement
+from clipbench.measurements import Measurement
 
 
 @dataclass(frozen=True)

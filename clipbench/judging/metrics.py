@@ -7,16 +7,8 @@ from operator import attrgetter
 from typing import Literal
 
 from clipbench.judging.statistics import logs_of_positive
-from clipbench.records import (
-    CLIPPED_FRACTION,
-    DIRECTIONAL_SHARPNESS,
-    EVAL_LOSS,
-    OWN,
-    RATE_SHARPNESS,
-    Measurement,
-    Record,
-    Series,
-)
+from clipbench.measurements import Measurement, Measurements
+from clipbench.records import CLIPPED_FRACTION, DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN, RATE_SHARPNESS, Record
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]
 
@@ -56,16 +48,16 @@ class RunMetrics:
     rate_sharpness: float | None = None
     curve: tuple[Measurement, ...] = ()
     sharpness_curve: tuple[Measurement, ...] = ()
-    ghosts: Series | None = None
+    ghosts: Measurements | None = None
 
 
 def metrics(record: Record, *, target: float | None, consecutive: int = 1) -> RunMetrics:
     """The numbers of one run; they are defined for every run, but only those of finished runs are averaged."""
-    found = record.series
+    found = record.measurements
     curve = _in_order(found, "", EVAL_LOSS)
     sharpness_curve = _in_order(found, OWN, DIRECTIONAL_SHARPNESS)
     reached = None if target is None else _reached(record, curve, target=target, consecutive=consecutive)
-    rates = _values(found.get((OWN, RATE_SHARPNESS), ()))
+    rates = _values(found.series(OWN, RATE_SHARPNESS))
     return RunMetrics(
         seed=record.run.seed,
         status=status(record),
@@ -78,7 +70,7 @@ def metrics(record: Record, *, target: float | None, consecutive: int = 1) -> Ru
         rate_sharpness=sum(rates) / len(rates) if rates else None,
         curve=tuple(curve),
         sharpness_curve=tuple(sharpness_curve),
-        ghosts=found if any(direction not in ("", OWN) for direction, _ in found) else None,
+        ghosts=found if any(direction not in ("", OWN) for direction, _ in found.places) else None,
     )
 
 
@@ -89,7 +81,7 @@ def status(record: Record) -> Status:
 
 def losses(record: Record) -> list[tuple[int, float]]:
     """The evaluation losses as (step, loss) in the order of steps, whatever the order they were written in."""
-    return [(measured.step, measured.value) for measured in _in_order(record.series, "", EVAL_LOSS)]
+    return [(measured.step, measured.value) for measured in _in_order(record.measurements, "", EVAL_LOSS)]
 
 
 def final_loss(record: Record) -> float:
@@ -104,7 +96,7 @@ def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> f
     NaN and infinity never hit. A run that never hits needs ∞ steps, and so does one that diverged or failed,
     whatever it touched on the way: what it reached, its user cannot have. An unfinished run is undecided: None.
     """
-    curve = _in_order(record.series, "", EVAL_LOSS)
+    curve = _in_order(record.measurements, "", EVAL_LOSS)
     reached = _reached(record, curve, target=target, consecutive=consecutive)
     return None if reached is None else reached[0]
 
@@ -121,19 +113,19 @@ def first_at(curve: Sequence[Measurement], target: float, *, consecutive: int = 
 
 def sharpness(record: Record) -> Sharpness:
     """The run's directional sharpness along the updates it took itself, each at its own point."""
-    return _in_logs(_values(_in_order(record.series, OWN, DIRECTIONAL_SHARPNESS)))
+    return _in_logs(_values(_in_order(record.measurements, OWN, DIRECTIONAL_SHARPNESS)))
 
 
 def clipped_fraction(record: Record) -> float | None:
     """The mean of the fractions of coordinates that the clip really changed; None where the arm has no clip."""
     if record.run.arm.clip is None:
         return None
-    values = _values(record.series.get(("", CLIPPED_FRACTION), ()))
+    values = _values(record.measurements.series("", CLIPPED_FRACTION))
     return sum(values) / len(values) if values else math.nan
 
 
-def _in_order(found: Series, direction: str, quantity: str) -> list[Measurement]:
-    return sorted(found.get((direction, quantity), ()), key=attrgetter("step"))
+def _in_order(found: Measurements, direction: str, quantity: str) -> list[Measurement]:
+    return sorted(found.series(direction, quantity), key=attrgetter("step"))
 
 
 def _values(measured: Sequence[Measurement]) -> list[float]:

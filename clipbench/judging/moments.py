@@ -6,7 +6,8 @@ from typing import Literal
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.words import listing, number
-from clipbench.records import EVAL_LOSS, Measurement, Record
+from clipbench.measurements import Measurement, Measurements
+from clipbench.records import EVAL_LOSS, Record
 
 _ROUNDING = 1e-9  # of a budget: a fraction such as 0.3 of it is rarely a float
 
@@ -37,16 +38,15 @@ def as_of(records: Sequence[Record], moment: Moment) -> tuple[list[Record], str]
         raise ClipbenchError(
             f"there is no {moment} in a run", remedy="give a fraction above 0 and at most 1, or a step"
         )
-    last = max((measured.step for record in records for measured in record.measurements), default=0)
+    last = max((record.measurements.last_step for record in records), default=0)
     if moment.unit == "step" and not 0 <= moment.amount <= last:
         raise ClipbenchError(f"no run has a {moment}", remedy=f"the last step of any of them is {last}")
     cut = []
     for record in records:
         by_then = _by_then(record, moment)
-        cut.append(replace(record, measurements=tuple(each for each in record.measurements if by_then(each))))
-    steps = {
-        max((each.step for each in record.measurements if each.quantity == EVAL_LOSS), default=0) for record in cut
-    }
+        cut.append(replace(record, measurements=Measurements.of(filter(by_then, record.measurements))))
+    evaluations = [record.measurements.series("", EVAL_LOSS) for record in cut]
+    steps = {max((each.step for each in of_run), default=0) for of_run in evaluations}
     said = f"Compared at {moment} and not at the end, each run by its last evaluation until then"
     spread = f" (the runs' last are at steps {listing(sorted(steps))})" if len(steps) > 1 else ""
     return cut, f"{said}{spread}; ms/step, and whether a run diverged or failed, are of the whole run."

@@ -14,15 +14,8 @@ from typing import Literal
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import SharedRow
 from clipbench.judging.statistics import PairedRatio, estimate, mean_ratio
-from clipbench.records import (
-    COSINE,
-    DIRECTIONAL_SHARPNESS,
-    LINE_BEST_DECREASE,
-    OWN,
-    TAYLOR_BEST_DECREASE,
-    Measurement,
-    Series,
-)
+from clipbench.measurements import Measurement, Measurements
+from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE
 
 _ADAM = ("adam", "torch.optim:Adam")
 
@@ -68,7 +61,9 @@ def default_reference(cell: Cell, directions: Sequence[str], *, baseline: str) -
     return next(iter([*named, *using]), baseline if baseline in directions else cell.arm)
 
 
-def _trajectory(cell: Cell, runs: Mapping[int, Series], reference: str | None, *, baseline: str) -> list[SharedRow]:
+def _trajectory(
+    cell: Cell, runs: Mapping[int, Measurements], reference: str | None, *, baseline: str
+) -> list[SharedRow]:
     values = {seed: _by_step(found, own=cell.arm) for seed, found in runs.items()}
     found = dict.fromkeys(
         direction for by in values.values() for direction, name in by if name == DIRECTIONAL_SHARPNESS
@@ -79,12 +74,12 @@ def _trajectory(cell: Cell, runs: Mapping[int, Series], reference: str | None, *
     return [_row(cell, values, direction, over) for direction in directions]
 
 
-def _by_step(found: Series, *, own: str) -> dict[tuple[str, str], dict[int, float]]:
+def _by_step(found: Measurements, *, own: str) -> dict[tuple[str, str], dict[int, float]]:
     """With the trajectory's own steps under the name of its arm; a ghost of that arm, which is the same, gives way."""
-    named = {place: points for place, points in found.items() if place[0] not in ("", own)}
     return {
-        (own if direction == OWN else direction, quantity): _last(points)
-        for (direction, quantity), points in named.items()
+        (own if direction == OWN else direction, quantity): _last(found.series(direction, quantity))
+        for direction, quantity in found.places
+        if direction not in ("", own)
     }
 
 

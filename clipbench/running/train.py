@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
 from clipbench.geometry.ghosts import Update
-from clipbench.records import OWN, Measurement
+from clipbench.measurements import Measurement
+from clipbench.records import OWN
 from clipbench.running import probing
 from clipbench.running.equipment import trainable
 from clipbench.running.evaluation import device_of, evaluate

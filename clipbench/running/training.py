@@ -8,7 +8,8 @@ import torch
 
 from clipbench.budget import Budget, Ledger, Spent, Stopwatch
 from clipbench.contracts import Batch, Problem, Recorder
-from clipbench.records import Measure, Measurement
+from clipbench.measurements import Measurement
+from clipbench.records import Measure
 from clipbench.running.equipment import Clip
 from clipbench.running.equipment import Measure as ProbeMeasure
 from clipbench.running.ghosts import Ghosts

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from clipbench.errors import StoreError
-from clipbench.records import Measurement
+from clipbench.measurements import Measurement
 from clipbench.store.runs import COLUMNS, HEARTBEAT, LOG, MEASUREMENTS
 
 

@@ -9,6 +9,7 @@ from cli.front import Answer, Ask, asking, stored
 from judging.made import quickstart
 
 from clipbench import store
+from clipbench.measurements import Measurements
 from clipbench.questions import Question
 from clipbench.records import Record
 
@@ -137,7 +138,7 @@ def test_different_specs_are_different_tables(ask: Ask) -> None:
 def test_runs_that_differ_under_one_key_are_not_merged(ask: Ask) -> None:
     records = quickstart()
     written(records[:1], "a")
-    written([replace(records[0], measurements=records[0].measurements[:2])], "b")
+    written([replace(records[0], measurements=Measurements.of(records[0].measurements[:2]))], "b")
     answer = ask("merge", "a", "b", "-o", "out")
     assert answer.code == 2
     assert "nothing was merged: the same run differs between" in answer.err

@@ -1,10 +1,11 @@
 """Records made by hand, for the tests of judging and report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from clipbench.budget import Budget
+from clipbench.measurements import Measurement, Measurements
 from clipbench.questions import Question, Space, Trial, Tuned, Tuning
 from clipbench.records import (
     CLIPPED_FRACTION,
@@ -16,7 +17,6 @@ from clipbench.records import (
     ClipSettings,
     Environment,
     Measure,
-    Measurement,
     Outcome,
     Record,
     Run,
@@ -99,7 +99,12 @@ def record(
             ledger={"data": 0.5, "train": 2.0, "other": 0.5},
             effective={"lr": 0.1},
         )
-    return Record(of, environment, outcome, tuple(measured), f"results/quickstart/{of}")
+    return Record(of, environment, outcome, Measurements.of(measured), f"results/quickstart/{of}")
+
+
+def with_rows(of: Record, rows: Iterable[Measurement]) -> Record:
+    """The record with further measurements."""
+    return replace(of, measurements=Measurements.of((*of.measurements, *rows)))
 
 
 def question(*arms: str, baseline: str = "sgd", target: float | None = None) -> Question:

@@ -6,7 +6,8 @@ from judging.made import question, record, run
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import MatchedRow
 from clipbench.judging.matched import sharpness_at
-from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Measurement, Record
+from clipbench.measurements import Measurement
+from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
 
 def matched(records: list[Record]) -> dict[str, MatchedRow]:

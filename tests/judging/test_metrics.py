@@ -3,7 +3,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging.made import record, run
+from judging.made import record, run, with_rows
 
 from clipbench.judging.metrics import (
     clipped_fraction,
@@ -14,7 +14,8 @@ from clipbench.judging.metrics import (
     status,
     steps_to_target,
 )
-from clipbench.records import DIRECTIONAL_SHARPNESS, Measurement
+from clipbench.measurements import Measurement
+from clipbench.records import DIRECTIONAL_SHARPNESS
 
 
 def test_the_final_loss_is_the_last_and_not_the_least() -> None:
@@ -98,9 +99,7 @@ def test_sharpness_without_a_positive_value_has_no_mean() -> None:
 def test_sharpness_along_another_direction_is_another_quantity() -> None:
     made = record(run(), [5.0], sharpness=[4.0])
     ghost = Measurement(50, 0.0, "adam", DIRECTIONAL_SHARPNESS, 1e6)
-    assert sharpness(record(run(), [5.0], sharpness=[4.0])) == sharpness(
-        type(made)(made.run, made.environment, made.outcome, (*made.measurements, ghost))
-    )
+    assert sharpness(made) == sharpness(with_rows(made, [ghost]))
 
 
 def test_the_clipped_fraction_is_the_mean_of_what_was_measured() -> None:

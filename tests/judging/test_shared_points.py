@@ -5,21 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from judging.made import question, record, run
+from judging.made import question, record, run, with_rows
 from scipy import stats
 
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import SharedRow
-from clipbench.records import (
-    COSINE,
-    DIRECTIONAL_SHARPNESS,
-    LINE_BEST_DECREASE,
-    OWN,
-    TAYLOR_BEST_DECREASE,
-    Arm,
-    Measurement,
-    Record,
-)
+from clipbench.measurements import Measurement
+from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE, Arm, Record
 
 Values = Mapping[str, Sequence[float]]  # by direction, one a probed step
 
@@ -34,7 +26,7 @@ def along(trajectory: str, sharpness: Values, *, seed: int = 0, ghosts: Sequence
         for direction, values in by_direction.items()
         for place, value in enumerate(values, start=1)
     ]
-    return replace(made, measurements=(*made.measurements, *rows))
+    return with_rows(made, rows)
 
 
 def shared(records: Sequence[Record], **asked: str) -> dict[tuple[str, str], SharedRow]:

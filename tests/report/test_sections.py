@@ -4,18 +4,18 @@ import csv
 import io
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.made import question, quickstart, record, run
+from judging.made import question, quickstart, record, run, with_rows
 from judging.test_shared_points import along
 from rich.console import Console, RenderableType
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Comparison
-from clipbench.records import COSINE, LINE_BEST_DECREASE, OWN, RATE_SHARPNESS, Measurement
+from clipbench.measurements import Measurement
+from clipbench.records import COSINE, LINE_BEST_DECREASE, OWN, RATE_SHARPNESS
 from clipbench.report.columns import columns
 from clipbench.report.fields import FIELDS
 from clipbench.report.grouping import arranged, groups
@@ -156,14 +156,13 @@ def test_rate_times_sharpness_is_shown_where_it_was_measured() -> None:
     of = compare(made, question("sgd"))
     assert not any("η" in column.heading for column in columns(of))
     measured = [
-        replace(
+        with_rows(
             one,
-            measurements=(
-                *one.measurements,
+            [
                 Measurement(40, 0.0, OWN, RATE_SHARPNESS, 1.5 + one.run.seed),
                 Measurement(80, 0.0, OWN, RATE_SHARPNESS, 2.5 + one.run.seed),
                 Measurement(80, 0.0, "adam", RATE_SHARPNESS, 99.0),
-            ),
+            ],
         )
         for one in made
     ]

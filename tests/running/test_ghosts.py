@@ -12,7 +12,8 @@ from torch import nn
 
 from clipbench import store
 from clipbench.errors import ClipbenchError
-from clipbench.records import OWN, Arm, Choice, ClipSettings, Measure, Measurement, Record, Run, Schedule
+from clipbench.measurements import Measurement
+from clipbench.records import OWN, Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
 from clipbench.running import ghosts
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.worker import work

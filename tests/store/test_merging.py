@@ -10,8 +10,9 @@ from making import make_run
 
 from clipbench import store
 from clipbench.errors import StoreError
+from clipbench.measurements import Measurement
 from clipbench.questions import Question
-from clipbench.records import Measurement, Outcome, Run
+from clipbench.records import Outcome, Run
 
 RUN = make_run()
 QUESTION = Question("made", "Is it?", ("sgd",), "sgd", 0.5, keys=("a",))

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from judging.made import question, record, run
+from judging.made import question, record, run, with_rows
 
 from clipbench.judging.claims.answers import Answer
 from clipbench.judging.claims.judge import judge
+from clipbench.measurements import Measurement
 from clipbench.questions import Question
-from clipbench.records import DIRECTIONAL_SHARPNESS, Arm, Measurement, Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, Arm, Record
 from clipbench.spec.claims import Claim
 
 Values = Mapping[str, Sequence[float]]  # by direction, one a step: 50, 100, …
@@ -20,12 +21,12 @@ CLIPPED = run("sgd+clip", use="sgd", clip=0.1, lr=1.0).arm
 
 def measured(of: Record, values: Values, quantity: str = DIRECTIONAL_SHARPNESS) -> Record:
     """The record with a quantity along some directions added."""
-    rows = tuple(
+    rows = [
         Measurement(50 * place, 0.0, direction, quantity, value)
         for direction, of_direction in values.items()
         for place, value in enumerate(of_direction, start=1)
-    )
-    return replace(of, measurements=of.measurements + rows)
+    ]
+    return with_rows(of, rows)
 
 
 def haunted(values: Values, *, seed: int = 0, arm: Arm = SGD, ghosts: Sequence[Arm] = (ADAM,), **made: Any) -> Record:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judging.claims.measured import asked, claim, haunted, measured
-from judging.made import record, run
+from judging.made import record, run, with_rows
 from scipy.stats import spearmanr
 
 from clipbench.judging.claims.ranking import spearman
@@ -35,7 +35,7 @@ def race(losses: Sequence[Sequence[float]], sharpness: Sequence[float] = (4.0, 2
             seed=seed,
             ghosts=arms[1:],
         )
-        records.append(replace(own, measurements=own.measurements + record(own.run, {200: of_seed[0]}).measurements))
+        records.append(with_rows(own, record(own.run, {200: of_seed[0]}).measurements))
         records += [
             record(run(name, seed=seed), [5.0, loss]) for name, loss in zip(NAMES[1:], of_seed[1:], strict=True)
         ]

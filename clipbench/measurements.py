@@ -1,0 +1,131 @@
+"""What a run measured: numbers by step, direction and quantity.
+
+They are kept as columns, because a store is read by the million of them and a reader looks at few: a row is made when
+it is asked for, and what runs of one cadence have in common (which quantity at which step) is kept once for all.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import repeat
+from operator import itemgetter
+from typing import NamedTuple, cast, overload
+
+
+class Measurement(NamedTuple):
+    """One number: at `step`, after `seconds` of training time, a `quantity` along a `direction`.
+
+    `direction` is empty for what has none (a loss), `own` for the arm's own update, and a ghost's is its arm's name.
+    """
+
+    step: int
+    seconds: float
+    direction: str
+    quantity: str
+    value: float
+
+
+Place = tuple[str, str]  # direction and quantity
+_Pick = Callable[[Sequence[float]], Sequence[float]]
+# As Measurement._make does, but without a Python function in between.
+_MAKE = cast("Callable[[Iterable[object]], Measurement]", partial(tuple.__new__, Measurement))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was measured when, row by row, in the order written; the numbers themselves are elsewhere."""
+
+    steps: tuple[int, ...]
+    directions: tuple[str, ...]
+    quantities: tuple[str, ...]
+
+    @cached_property
+    def picks(self) -> Mapping[Place, _Pick]:
+        """By direction and quantity, what picks its rows out of a column."""
+        found: dict[Place, list[int]] = {}
+        for row, place in enumerate(zip(self.directions, self.quantities, strict=True)):
+            found.setdefault(place, []).append(row)
+        return {place: _pick(rows) for place, rows in found.items()}
+
+
+def _pick(rows: Sequence[int]) -> _Pick:
+    if len(rows) > 1:
+        return itemgetter(*rows)  # a tuple; of one row it would be the number alone
+    [row] = rows
+    return lambda column: (column[row],)
+
+
+class Measurements(Sequence[Measurement]):
+    """Measurements in the order written, and by direction and quantity.
+
+    Args:
+        layout: what was measured when.
+        seconds, values: of each of its rows.
+    """
+
+    def __init__(self, layout: Layout, seconds: Sequence[float], values: Sequence[float]) -> None:
+        if not len(layout.steps) == len(seconds) == len(values):
+            raise ValueError(f"{len(layout.steps)} rows have {len(seconds)} times and {len(values)} values")
+        self.layout = layout
+        self.seconds = seconds
+        self.values = values
+        self._series: dict[Place, list[Measurement]] = {}
+
+    @classmethod
+    def of(cls, rows: Iterable[Measurement]) -> "Measurements":
+        """The same from rows."""
+        columns = list(zip(*rows, strict=True)) or [()] * len(Measurement._fields)
+        steps, seconds, directions, quantities, values = columns
+        return cls(Layout(steps, directions, quantities), seconds, values)
+
+    @property
+    def places(self) -> Iterable[Place]:
+        """The directions and quantities, in the order in which each was first written."""
+        return self.layout.picks
+
+    def series(self, direction: str, quantity: str) -> Sequence[Measurement]:
+        """The rows of a quantity along a direction, in the order written; none where it was not measured."""
+        place = direction, quantity
+        made = self._series.get(place)
+        if made is None:
+            pick = self.layout.picks.get(place)
+            if pick is None:
+                return ()
+            steps, seconds, values = pick(self.layout.steps), pick(self.seconds), pick(self.values)
+            rows = zip(steps, seconds, repeat(direction), repeat(quantity), values, strict=False)
+            made = self._series[place] = list(map(_MAKE, rows))
+        return made
+
+    @property
+    def last_step(self) -> int:
+        """0 where there is nothing."""
+        return max(self.layout.steps, default=0)
+
+    def __iter__(self) -> Iterator[Measurement]:
+        at = self.layout
+        return map(_MAKE, zip(at.steps, self.seconds, at.directions, at.quantities, self.values, strict=True))
+
+    @overload
+    def __getitem__(self, row: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, row: slice) -> tuple[Measurement, ...]: ...
+    def __getitem__(self, row: int | slice) -> Measurement | tuple[Measurement, ...]:
+        if isinstance(row, slice):
+            return tuple(self)[row]
+        at = self.layout
+        return Measurement(at.steps[row], self.seconds[row], at.directions[row], at.quantities[row], self.values[row])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Measurements) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Measurements.of({list(self)!r})"
+
+
+NOTHING = Measurements.of(())
