@@ -184,7 +184,8 @@ class SharedRow:
     `ratio` is its directional sharpness over that of the `reference` direction at the same point: the mean logarithm
     over a run's steps, then over seeds. `low` and `high` are the least and greatest ratio of the `cells` (a seed with a
     step) where both are positive; `excluded` counts the other cells. `decrease` is the same for the best decrease
-    along the direction, None where none was measured. Both ratios are None for the reference itself.
+    along the direction, None where none was measured. Both ratios are None for the reference itself. `left_out` counts
+    the trajectory's runs that diverged, failed or have not ended: no point of theirs is in it.
     """
 
     task: str
@@ -200,6 +201,7 @@ class SharedRow:
     decrease: PairedRatio | None
     decrease_of: Literal["line", "taylor"] | None
     decrease_excluded: int
+    left_out: int
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,16 @@ A run that carries ghosts has, beside its own steps, those of other arms tried a
 and undone. Along one trajectory all directions therefore meet the same points, and their ratios are of directions
 alone. An arm's sharpness along its own path is another quantity and is never in this table, except as the
 direction that a trajectory's own arm took there.
+
+Only points of runs that finished are in a number, here and in `judging.claims`; a run that diverged, failed or has not
+ended is counted beside it. Its first points are as well measured as any other's, and yet:
+
+- how many of them there are is decided by when it broke, so that seeds would be means over different stretches;
+- its last ones lie where nobody trains, and a single wild value there outweighs all others of its seed;
+- at the same loss, in the final losses and in the steps along own paths it is left out as well: one rule for all.
+
+What is left out was chosen by how it ended, and that may flatter a direction. So the count is always said, and a
+trajectory of which no run finished is named and has no row.
 """
 
 import math
@@ -109,6 +119,7 @@ def _row(cell: Cell, values: Seeds, direction: str, reference: str) -> SharedRow
         decrease=None if itself or decrease_of is None else decrease.over_seeds,
         decrease_of=decrease_of,
         decrease_excluded=decrease.excluded if decrease_of is not None else 0,
+        left_out=len(cell.runs) - len(cell.finished),
     )
 
 

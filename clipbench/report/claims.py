@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clipbench.judging.claims.answers import VERDICTS, Answer, Comparison, Verdict
-from clipbench.judging.words import number
+from clipbench.judging.words import count, number
 from clipbench.report import latex, markdown
 from clipbench.report.numbers import NONE
 from clipbench.report.raw import to_csv, to_json
@@ -43,6 +43,7 @@ _COLUMNS = (
     "used",
     "excluded",
     "lost",
+    "left_out",
     "comparison",
 )
 
@@ -112,9 +113,13 @@ def _where(one: Comparison) -> str:
     site = one.site
     path = f" on the trajectory of {site.trajectory}" if site.trajectory else ""
     step = "" if site.step is None else f", step {site.step}"
-    lost = f", {one.lost} lost" if one.lost else ""
-    excluded = f" ({one.excluded} of {one.used + one.excluded} left out{lost})" if one.excluded else ""
-    return f"{one.quantity}: {site.between}, {site.task} of {site.spec}{path}{step}{excluded}"
+    missing = [f"{one.excluded} of {one.used + one.excluded} left out"] if one.excluded else []
+    if one.left_out:
+        missing.append(f"{count(one.left_out, 'seed')} left out, of {one.left_out + one.n}")
+    if one.lost:
+        missing.append(f"{one.lost} lost")
+    said = f" ({', '.join(missing)})" if missing else ""
+    return f"{one.quantity}: {site.between}, {site.task} of {site.spec}{path}{step}{said}"
 
 
 def _numbers(answer: Answer, one: Comparison | None) -> tuple[str, str, str]:
@@ -166,5 +171,6 @@ def _flat(one: Comparison) -> dict[str, object]:
         "used": one.used,
         "excluded": one.excluded,
         "lost": one.lost,
+        "left_out": one.left_out,
         "comparison": one.verdict,
     }

@@ -1,8 +1,10 @@
 """Directions at the same points."""
 
+from collections.abc import Sequence
+
 from clipbench.judging.comparison import Comparison, SharedRow
 from clipbench.judging.statistics import PairedRatio
-from clipbench.judging.words import fold
+from clipbench.judging.words import count, fold, listing
 from clipbench.report.columns import Column
 from clipbench.report.fields import Field
 from clipbench.report.numbers import NONE, Parts, with_error
@@ -20,6 +22,7 @@ def section(comparison: Comparison) -> Section:
             "brackets); the range is over cells, a cell being a seed with a step. Cells where either value is not "
             "positive are left out and counted. Cosine: with the negative gradient, 1 is straight down. Decrease: the "
             "best decrease of the loss along the direction, likewise over the reference's."
+            f"{_left_out(comparison.shared)}"
         ),
         columns=(
             *task_column(comparison),
@@ -50,9 +53,20 @@ def section(comparison: Comparison) -> Section:
             *ratio_fields("decrease_ratio", "best decrease over the reference's", lambda row: row.decrease),
             Field("decrease_of", "line where it was looked for, taylor where modelled", lambda row: row.decrease_of),
             Field("decrease_excluded", "cells left out of it", lambda row: row.decrease_excluded),
+            Field("runs_left_out", "runs along it that diverged, failed or have not ended", lambda row: row.left_out),
         ),
         rows=comparison.shared,
     )
+
+
+def _left_out(rows: Sequence[SharedRow]) -> str:
+    """Of which trajectories runs are left out, and how many; empty where there are none."""
+    several = len({row.task for row in rows}) > 1
+    lost = {
+        f"{row.trajectory} on {row.task}" if several else row.trajectory: row.left_out for row in rows if row.left_out
+    }
+    said = listing([f"{count(n, 'run')} along {name}" for name, n in lost.items()])
+    return f" Left out, as they diverged, failed or have not ended: {said}." if lost else ""
 
 
 def _or_reference(found: PairedRatio | None) -> Parts:

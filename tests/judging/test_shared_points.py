@@ -160,6 +160,19 @@ def test_runs_that_did_not_finish_are_not_in_the_table() -> None:
     assert shared([diverged]) == {}
 
 
+@pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
+def test_of_runs_along_one_trajectory_those_that_did_not_finish_are_counted(status: str) -> None:
+    """The same number that a claim about these runs would have."""
+    sound = [along("sgd", {OWN: [4.0, 4.0], "adam": [1.0, 1.0]}, seed=seed) for seed in (0, 1)]
+    broken = along("sgd", {OWN: [1000.0], "adam": [1.0]}, seed=2)
+    broken = replace(broken, outcome=record(broken.run, [5.0], status=status).outcome)
+    rows = shared([*sound, broken])
+    assert rows["sgd", "sgd"].ratio is not None
+    assert rows["sgd", "sgd"].ratio.ratio == pytest.approx(4.0)
+    assert {(row.cells, row.left_out) for row in rows.values()} == {(4, 1)}
+    assert {row.left_out for row in shared(sound).values()} == {0}
+
+
 def test_without_ghosts_there_is_no_table_and_with_them_the_own_path_keeps_its_column() -> None:
     """An arm's own-trajectory value is of its own direction alone, whatever ghosts were tried beside it."""
     assert compare([record(run(), [5.0, 3.0], sharpness=[1.0])], question("sgd")).shared == ()

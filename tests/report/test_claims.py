@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from judging.claims.measured import answered, claim, haunted
@@ -106,3 +107,8 @@ def test_a_single_seed_has_no_interval_to_show() -> None:
 def test_what_was_left_out_is_said() -> None:
     records = [haunted({OWN: [4.0 + seed, -1.0], "adam": [1.0, 1.0]}, seed=seed) for seed in range(3)]
     assert "(3 of 6 left out)" in str(render(judge([claim()], [(answered(), records)]), "markdown"))
+    diverged = replace(records[2], outcome=replace(records[2].outcome, status="diverged"))
+    answers = judge([claim()], [(answered(), [*records[:2], diverged])])
+    assert "(2 of 4 left out, 1 seed left out, of 3)" in str(render(answers, "markdown"))
+    [row] = csv.DictReader(io.StringIO(str(render(answers, "csv"))))
+    assert (row["n"], row["excluded"], row["left_out"]) == ("2", "2", "1")

@@ -88,6 +88,15 @@ def test_the_shared_points_are_worked_out_by_hand() -> None:
     ]
 
 
+def test_runs_that_are_in_no_shared_point_are_told_beneath_the_table() -> None:
+    ghosts = [along("sgd", {OWN: [8.0], "adam": [2.0]}, seed=seed) for seed in (0, 1, 2)]
+    broken = replace(ghosts[2], outcome=replace(ghosts[2].outcome, status="diverged"))
+    told = section(compare([*ghosts[:2], broken], question(*ARMS)), "shared")
+    assert told.legend.endswith("Left out, as they diverged, failed or have not ended: 1 run along sgd.")
+    assert {int(row["runs_left_out"]) for row in csv.DictReader(io.StringIO(render_section(told, "csv")))} == {1}
+    assert "Left out, as" not in section(full(), "shared").legend
+
+
 def test_every_format_of_every_section_has_its_title_or_its_names_and_every_row() -> None:
     of = full()
     assert [made.name for made in sections(of)] == list(NAMES)

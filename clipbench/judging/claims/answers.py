@@ -1,8 +1,8 @@
 """What the runs say of a claim: its comparisons with their intervals, and the verdict that follows from all of them."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from clipbench.judging.statistics import mean_difference, mean_ratio
@@ -29,8 +29,9 @@ class Comparison:
     """One estimate over seeds with its two-sided 95 % interval [low, high], and what it means for the claim.
 
     `n` seeds; `steps` is the least number of steps behind a seed's value; `used` values or pairs of them entered it and
-    `excluded` could not (a ratio with a value that is not positive, or a run that did not end). `lost` counts the seeds
-    on which the first arm diverged or failed and the second did not.
+    `excluded` could not (a ratio with a value that is not positive). `left_out` counts the seeds of which nothing is in
+    it, since a run of theirs diverged, failed or has not ended; `lost` those of them on which the first arm's run broke
+    and the second's finished, where the quantity is of a run as a whole.
     """
 
     site: Site
@@ -43,6 +44,7 @@ class Comparison:
     used: int
     excluded: int
     lost: int
+    left_out: int
     verdict: Verdict
 
 
@@ -70,13 +72,10 @@ class Answer:
 class Tally:
     """What was found at one site, seed by seed: in the logarithm for a ratio."""
 
-    by_seed: dict[int, list[float]]
+    by_seed: dict[int, list[float]] = field(default_factory=dict)
     excluded: int = 0
     lost: int = 0
-
-    @classmethod
-    def empty(cls) -> "Tally":
-        return cls({})
+    left_out: Collection[int] = ()
 
     def add(self, seed: int, value: float | None) -> None:
         """None is a value that cannot be used; it is counted."""
@@ -104,6 +103,7 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
         used=sum(map(len, tally.by_seed.values())),
         excluded=tally.excluded,
         lost=tally.lost,
+        left_out=len(tally.left_out),
         verdict=verdict,
     )
 

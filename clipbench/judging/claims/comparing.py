@@ -1,13 +1,25 @@
-"""The comparisons of a claim: directions at shared points, or arms along their own paths."""
+"""The comparisons of a claim: directions at shared points, or arms along their own paths.
+
+Nothing of a run that diverged, failed or has not ended is in a number; its seed is counted beside it. It is the rule of
+the tables of `compare`, and `judging.shared_points` gives its reasons.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
-from clipbench.judging.claims.selecting import FINAL_LOSS, OF_A_RUN, Measured, fits, fits_against, named, of_run
-from clipbench.judging.metrics import status
+from clipbench.judging.claims.selecting import (
+    FINAL_LOSS,
+    OF_A_RUN,
+    Measured,
+    finished,
+    fits,
+    fits_against,
+    named,
+    of_run,
+)
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, Compare, Scale
@@ -33,9 +45,7 @@ def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
             for site, tally in at(wanted, each, quantity=quantity).items():
                 tallies[site] = tally
         found = [
-            comparison(site, tally, quantity=quantity, claim=claim, scale=wanted.how)
-            for site, tally in tallies.items()
-            if tally.by_seed or tally.excluded or tally.lost
+            comparison(site, tally, quantity=quantity, claim=claim, scale=wanted.how) for site, tally in tallies.items()
         ]
         if found:
             return found
@@ -45,17 +55,24 @@ def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
 def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tally]:
     """Directions within one run at the same steps: the same weights, gradients and batches."""
     found: dict[Site, Tally] = {}
+    left_out: dict[Site, set[int]] = {}
     for cell in results.cells:
         if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
             continue
         for record in cell.records:
             run = Measured(record)
             for ours, theirs, between in _pairs(wanted, run.directions):
+                site = Site(results.question.spec, cell.task, cell.arm, between)
+                if not finished(record):
+                    left_out.setdefault(site, set()).add(record.run.seed)
                 values = run.values(ours, quantity)
                 others = run.values(theirs, wanted.against_quantity or quantity)
                 for step, value in _step_by_step(values, others, wanted.how):
-                    site = Site(results.question.spec, cell.task, cell.arm, between, step if wanted.each_step else None)
-                    found.setdefault(site, Tally.empty()).add(record.run.seed, value)
+                    tally = found.setdefault(replace(site, step=step) if wanted.each_step else site, Tally())
+                    if finished(record):
+                        tally.add(record.run.seed, value)
+    for site, tally in found.items():
+        tally.left_out = left_out.get(replace(site, step=None), ())
     return found
 
 
@@ -65,17 +82,24 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
     for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
         cells = {cell.arm: cell for cell in results.cells if cell.task == task}
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
-            site = Site(results.question.spec, task, "", between)
-            tally = found.setdefault(site, Tally.empty())
+            tally, left_out, measured = Tally(), set(), False
             others = {record.run.seed: record for record in cells[theirs].records}
             for record in cells[ours].records:
                 other = others.get(record.run.seed)
-                if other is None or record.outcome is None or other.outcome is None:
+                if other is None:
                     continue
-                if status(record) != "finished" and status(other) == "finished":
+                values = list(_of_seed(wanted, (record, other), quantity=quantity, target=results.question.target))
+                measured |= bool(values)
+                if finished(record) and finished(other):
+                    for value in values:
+                        tally.add(record.run.seed, value)
+                    continue
+                left_out.add(record.run.seed)
+                if values and quantity in OF_A_RUN and record.outcome is not None and finished(other):
                     tally.lost += 1
-                for value in _of_seed(wanted, (record, other), quantity=quantity, target=results.question.target):
-                    tally.add(record.run.seed, value)
+            if measured:
+                tally.left_out = left_out
+                found[Site(results.question.spec, task, "", between)] = tally
     return found
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.cells import cells
-from clipbench.judging.claims.answers import Answer, Comparison, Site
+from clipbench.judging.claims.answers import Answer, Comparison, Site, Verdict
 from clipbench.judging.claims.comparing import Results, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
-from clipbench.judging.claims.selecting import OF_A_RUN
+from clipbench.judging.claims.selecting import OF_A_RUN, finished
 from clipbench.judging.current import in_force
 from clipbench.judging.words import count, listing, number
 from clipbench.questions import Question
@@ -40,24 +40,37 @@ def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
         return Answer(claim, "not measured yet", claim.unmeasured)
     found = comparisons(claim, results) or rank_comparisons(claim, results)
     if not found:
-        return Answer(claim, "not measured yet", _missing(claim, results))
+        broken = [record for each in results for cell in each.cells for record in cell.records if not finished(record)]
+        said = f" ({count(len(broken), 'run')} diverged, failed or did not end)" if broken else ""
+        return Answer(claim, "not measured yet", _missing(claim, results) + said)
+    verdict, why = _verdict(claim, found, results)
+    lacking = sum(each.left_out > 0 for each in found)
+    if lacking:
+        where = _all(len(found)) if lacking == len(found) else f"{lacking} of {len(found)} comparisons"
+        why += f"; seeds whose run diverged, failed or has not ended are left out of {where}"
+    return Answer(claim, verdict, why, tuple(found))
+
+
+def _verdict(claim: Claim, found: Sequence[Comparison], results: Sequence[Results]) -> tuple[Verdict, str]:
+    """What follows from all comparisons of a claim, and why."""
     failing = [each for each in found if each.verdict == "fails"]
     holding = [each for each in found if each.verdict == "holds"]
     if failing:
         said = f"fails in {len(failing)} of {count(len(found), 'comparison')}"
-        return Answer(claim, "fails", f"{said}, holds in {len(holding)}", tuple(found))
+        return "fails", f"{said}, holds in {len(holding)}"
     if not any(each.n for each in found):
-        left_out = count(sum(each.excluded for each in found), "value")
-        return Answer(claim, "undecided", f"all of {left_out} had to be left out", tuple(found))
+        excluded = sum(each.excluded for each in found)
+        what = f"all of {count(excluded, 'value')} had to be left out" if excluded else "no seed is left to compare"
+        return "undecided", what
     if lacking := _uncovered(claim, results) or _lacking(claim, found):
-        return Answer(claim, "not measured yet", lacking, tuple(found))
+        return "not measured yet", lacking
     if len(holding) == len(found):
-        return Answer(claim, "holds", f"in {_all(len(found))}", tuple(found))
+        return "holds", f"in {_all(len(found))}"
     if max(each.n for each in found) < 2:
-        return Answer(claim, "undecided", "one seed has no interval", tuple(found))
+        return "undecided", "one seed has no interval"
     margin = f"the interval does not lie {'above' if claim.expect == 'higher' else 'below'} {number(claim.beyond)}"
     why = margin if len(found) == 1 else f"holds in {len(holding)} of {len(found)} comparisons and fails in none"
-    return Answer(claim, "undecided", why, tuple(found))
+    return "undecided", why
 
 
 def _all(n: int) -> str:

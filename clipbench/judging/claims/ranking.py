@@ -7,7 +7,7 @@ from statistics import StatisticsError, correlation, median
 from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
 from clipbench.judging.claims.comparing import Results
-from clipbench.judging.claims.selecting import Measured, fits, named, of_run
+from clipbench.judging.claims.selecting import Measured, finished, fits, named, of_run
 from clipbench.records import OWN
 from clipbench.spec.claims import Claim, Rank
 
@@ -18,23 +18,31 @@ def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Compariso
     """One correlation for each task and trajectory, with its interval over seeds.
 
     Over the arms that have a direction there and a run of their own with the same seed; of fewer arms than the claim
-    needs nothing is said.
+    needs nothing is said. A trajectory that did not finish is left out and counted. An arm whose own run diverged or
+    failed keeps its place in the order, the last: without it, what foretells the others would be flattered.
     """
     wanted = claim.rank
     if wanted is None:
         return []
     tallies: dict[Site, Tally] = {}
+    left_out: dict[Site, set[int]] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
     for each in results:
         for task in dict.fromkeys(cell.task for cell in each.cells if named(cell.task, wanted.tasks)):
             cells = [cell for cell in each.cells if cell.task == task]
-            for trajectory, seed, steps in _steps(wanted, cells):
+            for trajectory, seed, steps, ended in _steps(wanted, cells):
                 ends = _ends(wanted, cells, seed, target=each.question.target)
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
                 table = _table(steps, by, ends)
+                site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
+                if not ended:
+                    left_out.setdefault(site, set()).add(seed)
                 if len(table) >= claim.needs.arms:
-                    site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
-                    tallies.setdefault(site, Tally.empty()).add(seed, _correlation(table))
+                    tally = tallies.setdefault(site, Tally())
+                    if ended:
+                        tally.add(seed, _correlation(table))
+    for site, tally in tallies.items():
+        tally.left_out = left_out.get(site, ())
     return [comparison(site, tally, quantity=wanted.by, claim=claim, scale="value") for site, tally in tallies.items()]
 
 
@@ -46,19 +54,21 @@ def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
         return None
 
 
-def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Steps]]:
-    """Trajectory and seed with the steps of arms there: all at one run's points, or each at its own."""
+def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Steps, bool]]:
+    """Trajectory and seed with the steps of arms there, and whether it finished: all at one run's points, or each at
+    its own, where there is no such run."""
     if wanted.at == "own":
         chosen = [cell for cell in cells if fits(cell.described, wanted.of)]
         for seed in sorted({record.run.seed for cell in chosen for record in cell.records}):
             of_seed = ((cell.arm, record) for cell in chosen for record in cell.records if record.run.seed == seed)
-            yield "", seed, {arm: (Measured(record), OWN) for arm, record in of_seed}
+            yield "", seed, {arm: (Measured(record), OWN) for arm, record in of_seed}, True
         return
     for cell in cells:
         for record in cell.records if fits(cell.described, wanted.on) else ():
             run = Measured(record)
             arms = ((direction, arm) for direction, arm in run.directions.items() if fits(arm, wanted.of))
-            yield cell.arm, record.run.seed, {arm.name: (run, direction) for direction, arm in arms}
+            steps = {arm.name: (run, direction) for direction, arm in arms}
+            yield cell.arm, record.run.seed, steps, finished(record)
 
 
 def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, target: float | None) -> dict[str, float]:

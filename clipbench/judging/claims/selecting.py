@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from clipbench.judging.metrics import final_loss, steps_to_target
+from clipbench.judging.metrics import final_loss, status, steps_to_target
 from clipbench.judging.twins import is_twin
 from clipbench.records import OWN, Arm, ClipSettings, Record
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
@@ -45,6 +45,11 @@ class Measured:
         return {step: tops[step] / bottoms[step] for step in tops.keys() & bottoms.keys() if bottoms[step] != 0}
 
 
+def finished(record: Record) -> bool:
+    """Whether what a run measured can be in a number: it did not diverge, fail or stop short."""
+    return status(record) == "finished"
+
+
 def fits(arm: Arm, wanted: Arms) -> bool:
     """Whether an arm is one of those wanted. A name as it stands fits itself, brackets and all."""
     if isinstance(wanted, tuple):
@@ -71,7 +76,7 @@ def of_run(record: Record, quantity: str, *, target: float | None) -> float | No
 
     A target that is missed is infinite.
     """
-    if record.outcome is None or record.outcome.status != "finished":
+    if not finished(record):
         return None
     if quantity == FINAL_LOSS:
         return final_loss(record)

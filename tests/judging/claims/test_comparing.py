@@ -46,21 +46,32 @@ def test_an_arm_that_diverges_where_its_twin_does_not_is_not_lower() -> None:
     broken = record(records[4].run, [5.0, 9.0], status="diverged")
     answer = asked(own("final_loss"), [*records[:4], broken, records[5]])
     [found] = answer.comparisons
-    assert (answer.verdict, found.lost, found.excluded, found.estimate) == ("fails", 1, 1, math.inf)
+    assert (answer.verdict, found.lost, found.left_out, found.estimate) == ("fails", 1, 1, math.inf)
 
 
 def test_a_twin_that_diverges_proves_nothing_and_is_left_out() -> None:
     records = pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4])
     broken = record(records[5].run, [5.0, 9.0], status="diverged")
     [found] = asked(own("final_loss"), [*records[:5], broken]).comparisons
-    assert (found.n, found.lost, found.excluded) == (2, 0, 1)
+    assert (found.n, found.lost, found.left_out) == (2, 0, 1)
 
 
 def test_an_unfinished_run_is_not_a_lost_one() -> None:
     records = pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4])
     waiting = record(records[4].run, [5.0], status="unfinished")
-    answer = asked(own("final_loss"), [*records[:4], waiting, records[5]])
-    assert (answer.comparisons[0].n, answer.comparisons[0].lost) == (2, 0)
+    [found] = asked(own("final_loss"), [*records[:4], waiting, records[5]]).comparisons
+    assert (found.n, found.lost, found.left_out) == (2, 0, 1)
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
+def test_what_a_broken_run_measured_along_its_path_is_in_no_number_and_no_failure_of_the_claim(status: str) -> None:
+    """Its seed is counted: 0.1, and not the 1000 of the run that broke."""
+    whole = [measured(each, {OWN: [0.1 if each.run.arm.clip else 1.0]}) for each in pair([2.0] * 4, [3.0] * 4)]
+    broken = measured(record(whole[-2].run, [5.0], status=status), {OWN: [1000.0]})
+    answer = asked(own("directional_sharpness"), [*whole[:-2], broken, whole[-1]])
+    [found] = answer.comparisons
+    assert (answer.verdict, found.estimate, found.n) == ("holds", pytest.approx(0.1), 3)
+    assert (found.left_out, found.lost, found.excluded) == (1, 0, 0)
 
 
 def test_harm_beyond_the_margin_is_a_counter_example_to_never_hurts() -> None:

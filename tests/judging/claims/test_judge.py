@@ -69,6 +69,45 @@ def test_a_ratio_of_what_is_not_positive_is_left_out_and_counted() -> None:
     assert (nothing_left.verdict, nothing_left.why) == ("undecided", "all of 2 values had to be left out")
 
 
+@pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
+def test_points_of_a_run_that_did_not_finish_are_in_no_number_and_its_seed_is_counted(status: str) -> None:
+    """The run that broke was probed once before: 0.1, against 4.0 to 4.4 of those that finished."""
+    broken = haunted({OWN: [0.1], "adam": [1.0]}, seed=3)
+    broken = replace(broken, outcome=record(broken.run, [5.0], status=status).outcome)
+    records = runs([4.0, 4.0], [4.4, 4.4], [4.2, 4.2])
+    whole, answer = asked(claim(), records), asked(claim(), [*records, broken])
+    [found] = answer.comparisons
+    assert (answer.verdict, found.n, found.left_out) == ("holds", 3, 1)
+    assert replace(found, left_out=0) == whole.comparisons[0]
+    assert answer.why == (
+        "in the one comparison; seeds whose run diverged, failed or has not ended are left out of the one comparison"
+    )
+    each_step = claim(compare={"quantity": "directional_sharpness", "of": "sgd", "against": "adam", "each_step": True})
+    assert [each.left_out for each in asked(each_step, [*records, broken]).comparisons] == [1, 1]
+
+
+def test_where_no_run_finished_nothing_holds_and_that_is_why() -> None:
+    sound = runs([4.0], [4.4], [4.2])
+    broken = [replace(each, outcome=replace(each.outcome, status="diverged")) for each in sound if each.outcome]
+    answer = asked(claim(), broken)
+    assert (answer.verdict, answer.comparisons[0].left_out) == ("undecided", 3)
+    assert answer.why.startswith("no seed is left to compare; seeds whose run diverged")
+    before_the_first_probe = [replace(each, measurements=each.measurements[:1]) for each in broken]
+    answer = asked(claim(), before_the_first_probe)
+    assert answer.verdict == "not measured yet"
+    assert answer.why == "these runs have no directional_sharpness (3 runs diverged, failed or did not end)"
+
+
+def test_a_trajectory_that_broke_keeps_a_claim_about_both_from_holding() -> None:
+    adam = [haunted({"sgd": [4.0 + seed], OWN: [1.0]}, seed=seed, arm=ADAM, ghosts=(SGD,)) for seed in range(3)]
+    broken = [replace(each, outcome=replace(each.outcome, status="diverged")) for each in adam if each.outcome]
+    sound = runs([4.0], [4.4], [4.2])
+    assert asked(claim(), [*sound, *adam]).verdict == "holds"
+    answer = asked(claim(), [*sound, *broken])
+    assert answer.verdict == "undecided"
+    assert "left out of 1 of 2 comparisons" in answer.why
+
+
 def test_a_step_at_which_one_direction_has_no_value_is_counted_as_left_out() -> None:
     """A probe leaves a row out where the value does not exist, the best decrease along a non-positive curvature."""
     records = [haunted({OWN: [4.0 + seed, 4.0], "adam": [1.0]}, seed=seed) for seed in range(3)]

@@ -61,11 +61,28 @@ def test_a_diverged_arm_stands_behind_all_others() -> None:
     records = race([[4.0, 3.0, 2.0, 1.0]] * 2)
     broken = [
         replace(each, outcome=replace(each.outcome, status="diverged"))
-        if each.run.arm.name == "sgd" and each.outcome
+        if each.run.arm.name == "adam" and each.outcome
         else each
-        for each in race([[0.1, 3.0, 2.0, 1.0]] * 2)
+        for each in race([[4.0, 0.1, 2.0, 1.0]] * 2)
     ]
-    assert asked(ranked(), broken).comparisons[0].estimate == asked(ranked(), records).comparisons[0].estimate
+    [found] = asked(ranked(), broken).comparisons
+    assert found.estimate == pytest.approx(spearman([4.0, 2.0, 1.0, 0.5], [4.0, math.inf, 2.0, 1.0]))
+    assert (found.n, found.left_out) == (2, 0)
+    assert asked(ranked(), records).comparisons[0].estimate == pytest.approx(1.0)
+
+
+def test_a_trajectory_that_broke_is_left_out_and_counted() -> None:
+    records = race([[4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0], [4.0, 1.0, 2.0, 3.0]])
+    broken = [
+        replace(each, outcome=replace(each.outcome, status="diverged"))
+        if each.run.arm.name == "sgd" and each.run.seed == 2 and each.outcome
+        else each
+        for each in records
+    ]
+    answer = asked(ranked(), broken)
+    [found] = answer.comparisons
+    assert (found.estimate, found.n, found.left_out) == (pytest.approx(1.0), 2, 1)
+    assert answer.why.endswith("seeds whose run diverged, failed or has not ended are left out of the one comparison")
 
 
 def test_too_few_arms_have_no_order() -> None:
