@@ -17,7 +17,8 @@ from clipbench.report.raw import to_csv, to_json
 MARKS: dict[Verdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
 LEGEND = (
     "Of the comparisons of a claim the one that speaks most against it is shown, with its 95 % interval over n seeds; "
-    "each interval is at 95 % by itself. A claim holds where all of its comparisons hold, and fails where one fails."
+    "each interval is at 95 % by itself. A claim holds where all of its comparisons hold, and fails where one is so far "
+    "on the wrong side as chance does not bring about among so many (Holm)."
 )
 _STYLES: dict[Verdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
 _HEADINGS = ("", "claim", "verdict", "what it says", "estimate", "95 % interval", "n")
@@ -44,6 +45,7 @@ _COLUMNS = (
     "excluded",
     "lost",
     "left_out",
+    "p_against",
     "comparison",
 )
 
@@ -172,5 +174,6 @@ def _flat(one: Comparison) -> dict[str, object]:
         "excluded": one.excluded,
         "lost": one.lost,
         "left_out": one.left_out,
+        "p_against": one.against,
         "comparison": one.verdict,
     }

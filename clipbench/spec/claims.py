@@ -147,7 +147,7 @@ class Needs(BaseModel):
 
 
 class Claim(BaseModel):
-    """One claim: it holds where every comparison lies beyond the margin with its whole 95 % interval.
+    """One claim, about every comparison that it describes: each is to lie beyond the margin with its 95 % interval.
 
     It is measured in exactly one way, or `unmeasured` says why it is not. `margin` is a factor for ratios (1 unless
     said), otherwise a difference or value (0).

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from clipbench.judging.statistics import mean_difference, mean_ratio
+from clipbench.judging.chance import p_value
+from clipbench.judging.statistics import Estimate, estimate, mean_difference, mean_ratio
 from clipbench.spec.claims import Claim, Scale
 
 Verdict = Literal["holds", "fails", "undecided", "not measured yet"]
@@ -31,7 +32,9 @@ class Comparison:
     `n` seeds; `steps` is the least number of steps behind a seed's value; `used` values or pairs of them entered it and
     `excluded` could not (a ratio with a value that is not positive). `left_out` counts the seeds of which nothing is in
     it, since a run of theirs diverged, failed or has not ended; `lost` those of them on which the first arm's run broke
-    and the second's finished, where the quantity is of a run as a whole.
+    and the second's finished, where the quantity is of a run as a whole. `against` is how often chance alone would put
+    the estimate so far on the wrong side of the margin (two-sided), 1 where it is on the right side; `verdict` is of
+    this comparison by itself.
     """
 
     site: Site
@@ -45,6 +48,7 @@ class Comparison:
     excluded: int
     lost: int
     left_out: int
+    against: float
     verdict: Verdict
 
 
@@ -88,14 +92,16 @@ class Tally:
 def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: Scale) -> Comparison:
     """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
     means = {seed: sum(values) / len(values) for seed, values in tally.by_seed.items()}
-    estimate, low, high = _interval(means, scale)
+    centre, low, high = _interval(means, scale)
     verdict = _verdict(low, high, claim=claim)
+    against = _against(means, claim, scale)
     if tally.lost and claim.expect == "lower":
-        verdict, estimate, high = "fails", math.inf, math.inf  # a run that never ends well has no loss that is lower
+        verdict, against = "fails", 0.0  # a run that never ends well has no loss that is lower
+        centre, high = math.inf, math.inf
     return Comparison(
         site=site,
         quantity=quantity,
-        estimate=estimate,
+        estimate=centre,
         low=low,
         high=high,
         n=len(means),
@@ -104,6 +110,7 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
         excluded=tally.excluded,
         lost=tally.lost,
         left_out=len(tally.left_out),
+        against=against,
         verdict=verdict,
     )
 
@@ -114,6 +121,17 @@ def _interval(means: Mapping[int, float], scale: Scale) -> tuple[float, float, f
         return ratio.ratio, ratio.low, ratio.high
     difference = mean_difference(list(means.values()))
     return difference.mean, difference.low, difference.high
+
+
+def _against(means: Mapping[int, float], claim: Claim, scale: Scale) -> float:
+    centre = estimate(list(means.values()))
+    margin = math.log(claim.beyond) if scale == "ratio" else claim.beyond
+    off = margin - centre.mean if claim.expect == "higher" else centre.mean - margin
+    if centre.n < 2 or not off >= 0:
+        return 1.0
+    if off == centre.standard_error == 0:
+        return 0.0  # on the margin with every seed, which is not beyond it
+    return p_value(Estimate(off, centre.standard_error, centre.n))
 
 
 def _verdict(low: float, high: float, *, claim: Claim) -> Verdict:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.cells import cells
+from clipbench.judging.chance import LEVEL, holm
 from clipbench.judging.claims.answers import Answer, Comparison, Site, Verdict
 from clipbench.judging.claims.comparing import Results, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
@@ -18,8 +19,10 @@ from clipbench.spec.claims import TWIN, Arms, Claim
 def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Answer]:
     """What the runs of some specs say of each claim.
 
-    A claim is about every comparison that it describes: it holds where all of them hold, fails where one fails, and is
-    undecided otherwise. Where nothing or too little was measured, it is not measured yet, and never holds.
+    A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
+    itself, for none can make up for another (Berger 1982, Technometrics 24). It fails where one fails even when all are
+    tested at once (Holm): among a hundred comparisons some lie on the wrong side by chance. Otherwise it is undecided.
+    Where nothing or too little was measured, it is not measured yet, and never holds.
 
     Args:
         claims: in the order of the answers.
@@ -53,10 +56,12 @@ def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
 
 def _verdict(claim: Claim, found: Sequence[Comparison], results: Sequence[Results]) -> tuple[Verdict, str]:
     """What follows from all comparisons of a claim, and why."""
-    failing = [each for each in found if each.verdict == "fails"]
+    wrong = [each for each in found if each.verdict == "fails"]
     holding = [each for each in found if each.verdict == "holds"]
-    if failing:
-        said = f"fails in {len(failing)} of {count(len(found), 'comparison')}"
+    if surely := _surely(found):
+        said = f"fails in {surely} of {count(len(found), 'comparison')}"
+        if len(wrong) > surely:
+            said += f" (and in {len(wrong) - surely} more by itself)"
         return "fails", f"{said}, holds in {len(holding)}"
     if not any(each.n for each in found):
         excluded = sum(each.excluded for each in found)
@@ -68,9 +73,18 @@ def _verdict(claim: Claim, found: Sequence[Comparison], results: Sequence[Result
         return "holds", f"in {_all(len(found))}"
     if max(each.n for each in found) < 2:
         return "undecided", "one seed has no interval"
+    against = (
+        f"{len(wrong)} of them on the wrong side, as far as chance may do among so many" if wrong else "fails in none"
+    )
     margin = f"the interval does not lie {'above' if claim.expect == 'higher' else 'below'} {number(claim.beyond)}"
-    why = margin if len(found) == 1 else f"holds in {len(holding)} of {len(found)} comparisons and fails in none"
+    why = margin if len(found) == 1 else f"holds in {len(holding)} of {len(found)} comparisons, {against}"
     return "undecided", why
+
+
+def _surely(found: Sequence[Comparison]) -> int:
+    """How many fail even when all are tested at once."""
+    corrected = holm([each.against for each in found])
+    return sum(each.verdict == "fails" and p <= LEVEL for each, p in zip(found, corrected, strict=True))
 
 
 def _all(n: int) -> str:

@@ -1,12 +1,18 @@
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from judging.claims.measured import ADAM, CLIPPED, SGD, answered, asked, claim, haunted, measured
 from judging.made import record, run
+from scipy import stats
 
 from clipbench.judging.claims.judge import judge
-from clipbench.records import OWN, Record
+from clipbench.measurements import Measurements
+from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
 # By seed ln 2 and ln 8: mean ln 4, s/√n = ln 2, t(0.975, 1) = 12.706: ln 4 ± 12.706 ln 2.
 TWO_SEEDS = ([2.0, 2.0], [8.0, 8.0])
@@ -54,6 +60,51 @@ def test_the_verdict_is_where_the_interval_lies(by_seed: tuple[list[float], ...]
     assert asked(down, runs(*by_seed)).verdict == mirrored[verdict]
 
 
+STEPWISE = {"quantity": DIRECTIONAL_SHARPNESS, "of": "sgd", "against": "adam", "each_step": True}
+
+
+def stepwise(odd: Sequence[float], *, steps: int) -> list[Record]:
+    """SGD's step four times as sharp as Adam's at every step but the last, where it is `odd`, by seed."""
+    spread = (0.9, 1.0, 1.1)
+    by_seed = [[4.0 * more] * (steps - 1) + [last] for more, last in zip(spread, odd, strict=True)]
+    return runs(*by_seed)
+
+
+def test_among_many_comparisons_one_that_chance_may_have_put_on_the_wrong_side_is_no_failure() -> None:
+    odd = (0.10, 0.14, 0.20)  # ln: mean −1.96, s/√3 0.20, so t = 9.8 with 2 degrees of freedom, and p = 0.010
+    alone = asked(claim(compare=STEPWISE), stepwise(odd, steps=1))
+    assert (alone.verdict, len(alone.comparisons)) == ("fails", 1)
+    assert alone.comparisons[0].against == pytest.approx(stats.ttest_1samp(np.log(odd), 0.0).pvalue, rel=1e-9)
+    among_four = asked(claim(compare=STEPWISE), stepwise(odd, steps=4))
+    assert (among_four.verdict, among_four.why) == ("fails", "fails in 1 of 4 comparisons, holds in 3")
+    among_six = asked(claim(compare=STEPWISE), stepwise(odd, steps=6))
+    assert [each.verdict for each in among_six.comparisons].count("fails") == 1
+    said = "holds in 5 of 6 comparisons, 1 of them on the wrong side, as far as chance may do among so many"
+    assert (among_six.verdict, among_six.why) == ("undecided", said)
+
+
+def test_a_comparison_that_chance_does_not_put_so_far_on_the_wrong_side_fails_the_claim_among_any_number() -> None:
+    odd = (0.0100, 0.0101, 0.0102)
+    assert asked(claim(compare=STEPWISE), stepwise(odd, steps=60)).verdict == "fails"
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(0.05, 20)] * 3), min_size=1, max_size=6),
+    st.sampled_from(["higher", "lower"]),
+    st.floats(0.2, 5),
+)
+def test_chance_is_told_as_a_two_sided_t_test_tells_it_on_the_wrong_side_and_as_1_on_the_right(
+    by_step: list[tuple[float, float, float]], expect: str, margin: float
+) -> None:
+    answer = asked(claim(compare=STEPWISE, expect=expect, margin=margin), runs(*map(list, zip(*by_step, strict=True))))
+    for values, found in zip(by_step, sorted(answer.comparisons, key=lambda each: each.site.step or 0), strict=True):
+        off = np.log(values) - np.log(margin)
+        if np.ptp(off) < 1e-9:
+            continue  # SciPy's t loses its digits where nothing varies
+        wrong = off.mean() < 0 if expect == "higher" else off.mean() > 0
+        assert found.against == pytest.approx(stats.ttest_1samp(off, 0.0).pvalue if wrong else 1.0, rel=1e-6, abs=1e-12)
+
+
 def test_a_margin_moves_the_line() -> None:
     records = runs([4.0], [4.4], [4.2])
     assert asked(claim(margin=3.0), records).verdict == "holds"
@@ -92,7 +143,7 @@ def test_where_no_run_finished_nothing_holds_and_that_is_why() -> None:
     answer = asked(claim(), broken)
     assert (answer.verdict, answer.comparisons[0].left_out) == ("undecided", 3)
     assert answer.why.startswith("no seed is left to compare; seeds whose run diverged")
-    before_the_first_probe = [replace(each, measurements=each.measurements[:1]) for each in broken]
+    before_the_first_probe = [replace(each, measurements=Measurements.of(each.measurements[:1])) for each in broken]
     answer = asked(claim(), before_the_first_probe)
     assert answer.verdict == "not measured yet"
     assert answer.why == "these runs have no directional_sharpness (3 runs diverged, failed or did not end)"
