@@ -17,7 +17,7 @@ from clipbench.report.raw import to_csv, to_json
 MARKS: dict[Verdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
 LEGEND = (
     "Of the comparisons of a claim the one that speaks most against it is shown, with its 95 % interval over n seeds; "
-    "each interval is at 95 % by itself. A claim holds where all of its comparisons hold, and fails where one is so far "
+    "each interval is at 95 % by itself. A claim holds where all its comparisons hold, and fails where one is so far "
     "on the wrong side as chance does not bring about among so many (Holm)."
 )
 _STYLES: dict[Verdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
