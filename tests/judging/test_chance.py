@@ -85,7 +85,7 @@ def test_judging_at_holms_levels_rejects_what_corrected_probabilities_reject(pro
 
 
 def test_weighted_levels_are_worked_out_by_hand() -> None:
-    """p/w is 0.002, 0.02, 0.03: 0.016 ≤ 0.05·8/10, 0.02 ≤ 0.05·1/2; 0.06 > 0.05·2/2 had it a weight of 2."""
+    """p/w is 0.002, 0.02 and 0.03; then, the other way, the first of them is above its level and all weights stay."""
     assert holm_levels([0.02, 0.016, 0.03], [1, 8, 1]) == pytest.approx([0.05 / 2, 0.05 * 8 / 10, 0.05])
     assert holm_levels([0.03, 0.05, 0.03], [1, 8, 1]) == pytest.approx([0.05 / 10, 0.05 * 8 / 10, 0.05 / 10])
 
