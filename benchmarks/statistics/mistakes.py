@@ -98,10 +98,10 @@ def main() -> None:
         "s.d. of ln ratio",
     )
     sys.stdout.write(
-        f"clipbench check on code_lm, {given.steps} steps, {given.seeds} seeds, against a baseline made just before\n"
+        f"clipbench check on code_lm, {given.steps} steps, {given.seeds} seeds, against a baseline made just before\n\n"
     )
-    sys.stdout.write(f"Mistakes in the code, under one spec:\n\n{tabulate(in_code, headers=headings)}\n")
-    sys.stdout.write(f"The same meant, as edits of the spec:\n\n{tabulate(in_spec, headers=headings)}")
+    sys.stdout.write(f"Mistakes in the code, under one spec:\n\n{tabulate(in_code, headers=headings)}\n\n")
+    sys.stdout.write(f"The same meant, as edits of the spec:\n\n{tabulate(in_spec, headers=headings)}\n")
 
 
 class Bench:
