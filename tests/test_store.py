@@ -243,6 +243,11 @@ def test_any_name_of_an_arm_stays_inside_its_own_folder(tmp_path: Path, name: st
     assert folder.resolve().parent.parent == (tmp_path / "made" / "quadratic").resolve()
     write(replace(RUN, arm=replace(RUN.arm, name=name)), tmp_path)
     assert store.read(folder).run.arm.name == name
+    assert store.place_of(folder) == (RUN.spec, RUN.task.name, name)
+
+
+def test_a_folder_too_high_up_has_no_place() -> None:
+    assert store.place_of(Path("/a/b")) == ("", "", "a")
 
 
 def test_different_names_never_share_a_folder(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Suites of runs with known truth: what two sides of the gate would read if the noise were exactly this."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -50,6 +51,16 @@ def pair(
             logs[arm, 0] += amount
         sides.append(_suite(logs))
     return sides[0], sides[1]
+
+
+def losses_alone(of: Suite) -> Suite:
+    """The suite as it were had nothing but the loss been measured: one row for each arm."""
+    return replace(of, arms=tuple(_loss_alone(arm) for arm in of.arms))
+
+
+def _loss_alone(arm: ArmResult) -> ArmResult:
+    runs = (replace(run, steps_to_target=None, log_sharpness=math.nan) for run in arm.seeds)
+    return replace(arm, target=None, seeds=tuple(runs))
 
 
 def _draw(random: np.random.Generator, noise: Noise, shape: tuple[int, ...]) -> NDArray[np.float64]:

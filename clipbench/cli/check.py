@@ -18,13 +18,15 @@ from clipbench.judging.check import check as judge
 from clipbench.judging.check_confirm import Extra, extra_seeds
 from clipbench.judging.check_report import GateReport
 from clipbench.judging.check_rules import rules
-from clipbench.judging.check_suite import Suite, counted, dumped, gathered, loaded
+from clipbench.judging.check_suite import Suite, Unread, counted, dumped, gathered, loaded
 from clipbench.report.check import annotations, as_markdown, render
 from clipbench.report.junit import as_junit
 
 FailOn = Annotated[
     list[str] | None,
-    typer.Option(metavar="VERDICT[:METRIC]", help="What fails the gate, in place of `regressed`. Repeatable."),
+    typer.Option(
+        metavar="VERDICT[:METRIC]", help="What fails the gate, in place of `regressed` and `changed`. Repeatable."
+    ),
 ]
 Tolerances = Annotated[
     list[str] | None,
@@ -37,21 +39,27 @@ def check(
     baseline: Annotated[Path | None, typer.Option(help="A folder of results, or a file of --save-baseline.")] = None,
     save_baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep RESULTS as a baseline.")] = None,
     fail_on: FailOn = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Changed, undecided and missing rows fail too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Undecided and missing rows fail too.")] = False,
     tolerances: Tolerances = None,
     confirm: Annotated[int, typer.Option(min=0, help="Seeds to add where it regressed; needs --spec.")] = 0,
     spec: Annotated[Path | None, typer.Option(help="The spec that --confirm makes more seeds of.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
 ) -> None:
-    """Did anything get worse? Exit code 1 for a regression, 3 where it cannot be decided, 0 for neither."""
+    """Did anything get worse? Exit code 1 for a regression, or for other bits from the same description on the same
+    machine; 3 where it cannot be decided; 0 for neither. If other bits were meant, keep a new baseline."""
     if baseline is None and save_baseline is None:
         raise typer.BadParameter("give --baseline to judge RESULTS, or --save-baseline to keep them as one")
     if bool(confirm) != (spec is not None):
         raise typer.BadParameter("--confirm N and --spec SPEC go together: the seeds are made from the spec")
     allowed = rules(fail_on or (), tolerances or (), strict=strict)
-    theirs = None if baseline is None else _baseline(baseline)
-    ours = _suite(results)
+    try:
+        theirs = None if baseline is None else _baseline(baseline)
+        ours = _suite(results)
+    except UndecidedError as error:
+        if junit is not None:
+            _write(junit, as_junit(GateReport((), (str(error),), allowed)))
+        raise
     if theirs is not None:
         report = judge(ours, theirs, allowed)
         if confirm and spec and (extra := extra_seeds(report, ours, theirs, most=confirm)):
@@ -66,14 +74,15 @@ def check(
 
 
 def _suite(results: Path) -> Suite:
-    """What lies in a folder; a run that cannot be read is a caveat of the report, and not only a word on stderr."""
+    """What lies in a folder; a run that cannot be read is part of it, and not only a word on stderr."""
     records, errors = store.read_all(results)
     if not records:
         unread = f": {errors[0]}" if errors else ""
         raise UndecidedError(f"no runs in {results}{unread}", remedy="runs are made by `clipbench run`")
-    suite = gathered(list(by_spec(records).values()))
-    unread_runs = tuple(f"Not read: {error.where}: {error.found}" for error in errors)
-    return replace(suite, caveats=(*unread_runs, *suite.caveats))
+    unread_runs = [
+        Unread(store.place_of(Path(error.where).parent), f"{error.where}: {error.found}") for error in errors
+    ]
+    return replace(gathered(list(by_spec(records).values())), unread=tuple(unread_runs))
 
 
 def _baseline(path: Path) -> Suite:

@@ -1,11 +1,12 @@
 """What chance alone would do: probabilities of paired differences, corrected for how many are looked at.
 
-Holm's correction stands here in two forms that reject the same: `holm` corrects the probabilities, and `holm_levels`
-says at which level each is judged, for who needs an interval at that level.
+Holm's correction stands here in two forms: `holm` corrects the probabilities, and `holm_levels` says at which level
+each is judged, for who needs an interval at that level. With equal weights both reject the same.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from statistics import NormalDist
 
 from clipbench.judging import student
@@ -66,19 +67,28 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     return corrected
 
 
-def holm_levels(probabilities: Sequence[float]) -> list[float]:
-    """The level at which each probability is to be judged, in their order, by Holm (1979).
+def holm_levels(probabilities: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """The level at which each probability is to be judged, in their order, by Holm (1979), weighted where asked.
 
-    The i-th smallest of m (i from 0) is judged at 0.05/(m − i), and after the first that is above its level the level
-    rises no further.
+    In the order of p/w, each is judged at 0.05·w/W, where W is the weight of itself and of all that come after it;
+    after the first that is above its level, W falls no further. Rejecting what is at most its level then errs anywhere
+    with probability at most 0.05, however the tests depend on each other. Equal weights make it 0.05/(m − i) for the
+    i-th smallest of m (i from 0).
+
+    Args:
+        probabilities: one for each test.
+        weights: how much of the 0.05 each is given, in proportion; above 0, and settled before the data were seen.
     """
+    weight = [1.0] * len(probabilities) if weights is None else weights
+    order = sorted(range(len(probabilities)), key=lambda place: probabilities[place] / weight[place])
+    left = [*accumulate(weight[place] for place in reversed(order))][::-1]
     levels = [0.0] * len(probabilities)
     stopped: float | None = None
-    for i, place in enumerate(sorted(range(len(probabilities)), key=probabilities.__getitem__)):
-        level = LEVEL / (len(probabilities) - i) if stopped is None else stopped
-        if probabilities[place] > level:
-            stopped = level
-        levels[place] = level
+    for place, after in zip(order, left, strict=True):
+        share = after if stopped is None else stopped
+        levels[place] = LEVEL * weight[place] / share
+        if stopped is None and probabilities[place] > levels[place]:
+            stopped = share
     return levels
 
 

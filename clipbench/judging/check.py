@@ -2,8 +2,8 @@
 
 Exact metrics are compared as they are. What varies with the seed is a mean of paired differences d with a one-sided t
 interval: regressed where the mean is above the tolerance and above 0 with 95 % confidence for the suite as a whole
-(Holm); ok where it is below the tolerance with 95 %; inconclusive otherwise. Times and memory are judged likewise, but
-only for runs made in turns on one machine.
+(Holm, weighted); ok where it is below the tolerance with 95 %; inconclusive otherwise. Times and memory are judged
+likewise, but only for runs made in turns on one machine.
 """
 
 import math
@@ -12,38 +12,60 @@ from dataclasses import replace
 
 from clipbench.judging.chance import MOST_SEEDS, holm_levels
 from clipbench.judging.check_arms import Matched, caveats
-from clipbench.judging.check_exact import flops, outcome, state, weights
+from clipbench.judging.check_bits import repeats, weights
+from clipbench.judging.check_exact import flops, outcome, state
+from clipbench.judging.check_names import renamed
 from clipbench.judging.check_readings import Readings, readings
 from clipbench.judging.check_report import GRAVITY, GateReport, GateRow
-from clipbench.judging.check_rules import Rules
+from clipbench.judging.check_rules import WEIGHTS, Rules
 from clipbench.judging.check_statistics import Shift, seeds_to_decide, shift
-from clipbench.judging.check_suite import ArmResult, Suite, differences
-from clipbench.judging.words import count
+from clipbench.judging.check_suite import MEND, ArmResult, Suite, differences
+from clipbench.judging.words import count, listing
+
+UNREAD = f"What cannot be read leaves its arm undecided: {MEND}."
+CHANGED = (
+    "Bits have changed under an unchanged description: if that was meant, keep a new baseline (clipbench check RESULTS "
+    "--save-baseline FILE); --fail-on regressed lets it pass."
+)
 
 
 def check(candidate: Suite, baseline: Suite, rules: Rules) -> GateReport:
     """The candidate against the baseline, joined by spec, task and arm."""
     ours = {arm.place: arm for arm in candidate.arms}
     theirs = {arm.place: arm for arm in baseline.arms}
-    rows: list[GateRow] = []
-    drafts: list[Readings] = []
     said = [*(f"In the baseline: {caveat}" for caveat in baseline.caveats), *candidate.caveats]
-    order = {place: number for number, place in enumerate(dict.fromkeys((*theirs, *ours)))}
+    said += renamed(candidate, baseline)
+    rows = [*_unread(candidate, baseline)]
+    unread = [row.place for row in rows]
+    order = {place: number for number, place in enumerate(dict.fromkeys((*theirs, *ours, *unread)))}
+    matched: list[Matched] = []
     for place in order:
-        if place not in ours or place not in theirs:
+        if place in ours and place in theirs:
+            arm = Matched(theirs[place], ours[place])
+            if changed := differences(arm.baseline.problem, arm.candidate.problem):
+                rows.append(arm.row("arm", "not comparable", changed))
+            else:
+                matched.append(arm)
+                said += caveats(arm)
+        elif place not in unread:
             rows.append(_one_sided(ours.get(place) or theirs[place], here=place in ours))
-            continue
-        arm = Matched(theirs[place], ours[place])
-        if changed := differences(arm.baseline.problem, arm.candidate.problem):
-            rows.append(arm.row("arm", "not comparable", changed))
-            continue
-        said += caveats(arm)
-        rows += [row for row in (outcome(arm), weights(arm), state(arm), flops(arm)) if row]
-        for found in readings(arm):
-            drafts.append(found) if isinstance(found, Readings) else rows.append(found)
-    rows += _judged(drafts, rules)
+    rows += _exact(matched)
+    rows += _judged(matched, rules)
     rows.sort(key=lambda row: (GRAVITY.index(row.verdict), order[row.place]))
+    said += [UNREAD] if unread else []
+    said += [CHANGED] if any(row.verdict == "changed" for row in rows) else []
     return GateReport(tuple(rows), tuple(dict.fromkeys(said)), rules)
+
+
+def _unread(candidate: Suite, baseline: Suite) -> Iterator[GateRow]:
+    """A row for each arm with runs that cannot be read: whatever the others say, of those nobody knows."""
+    for place in dict.fromkeys(run.place for side in (baseline, candidate) for run in side.unread):
+        found = {
+            where: [run.found for run in side.unread if run.place == place]
+            for where, side in (("here", candidate), ("in the baseline", baseline))
+        }
+        said = [f"{count(len(runs), 'run')} {where}: {listing(runs, 2)}" for where, runs in found.items() if runs]
+        yield GateRow(*place, "arm", "inconclusive", f"cannot be read: {'; '.join(said)}")
 
 
 def _one_sided(arm: ArmResult, *, here: bool) -> GateRow:
@@ -51,14 +73,29 @@ def _one_sided(arm: ArmResult, *, here: bool) -> GateRow:
     return GateRow(*arm.place, "arm", "new" if here else "missing", detail)
 
 
-def _judged(drafts: Sequence[Readings], rules: Rules) -> Iterator[GateRow]:
-    """Every reading with its verdict; those that are put to a test share one 5 % between them."""
+def _exact(matched: Sequence[Matched]) -> Iterator[GateRow]:
+    repeating = {arm.candidate.place[:2] for arm in matched if repeats(arm)}  # by spec and task
+    for arm in matched:
+        bits = weights(arm, repeating=arm.candidate.place[:2] in repeating)
+        yield from (row for row in (outcome(arm), bits, state(arm), flops(arm)) if row)
+
+
+def _judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
+    """Every reading with its verdict; those that are put to a test share one 5 % between them, by their WEIGHTS."""
+    drafts: list[Readings] = []
+    for arm in matched:
+        for found in readings(arm):
+            if isinstance(found, Readings):
+                drafts.append(found)
+            else:
+                yield found
     tested = {
         place: shift(of.differences, resolution=of.resolution)
         for place, of in enumerate(drafts)
         if len(of.differences) > 1 and not (of.identical or of.advice)
     }
-    levels = dict(zip(tested, holm_levels([found.p for found in tested.values()]), strict=True))
+    weights_of = [WEIGHTS[drafts[place].metric] for place in tested]
+    levels = dict(zip(tested, holm_levels([found.p for found in tested.values()], weights_of), strict=True))
     for place, of in enumerate(drafts):
         row = GateRow(
             *(of.spec, of.task, of.arm, of.metric, "inconclusive", ""),

@@ -1,5 +1,8 @@
-"""The metrics of the gate that need no statistics: how runs ended, the bits of the weights, the optimizer's state
-and operations."""
+"""The metrics of the gate that need no statistics: how runs ended, the optimizer's state and its operations.
+
+How many passes a step makes is none of them: clipbench steps without a closure, so that no optimizer can ask for a
+second one, and what it multiplies on its own account is among its operations.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,24 +31,6 @@ def outcome(arm: Matched) -> GateRow:
     left = [ours.seed for _, ours in arm.pairs if not ours.sound]
     said = f"{seeds_named(left)} diverged, as in the baseline" if left else f"{count(n, 'seed')} finished"
     return arm.row("outcome", "ok", said, seeds=n)
-
-
-def weights(arm: Matched) -> GateRow | None:
-    """The final weights bit for bit, where both sides compute alike and the spec says the same of the arm.
-
-    None where bits need not agree: another numerical set-up, another description, or no weights on record.
-    """
-    pairs = [(theirs, ours) for theirs, ours in arm.pairs if theirs.status == ours.status and theirs.weights]
-    alike = pairs and all(same_id(theirs.numerics_id, ours.numerics_id) and ours.weights for theirs, ours in pairs)
-    if not alike or arm.baseline.described != arm.candidate.described:
-        return None
-    differ = sum(theirs.weights != ours.weights for theirs, ours in pairs)
-    if not differ:
-        return arm.row("weights", "ok", f"the same bits on {count(len(pairs), 'seed')}", seeds=len(pairs))
-    same_code = arm.baseline.code == arm.candidate.code
-    why = "its code did not change, something beneath it did" if same_code else "its code changed"
-    detail = f"other bits on {differ} of {count(len(pairs), 'seed')}, though the spec says the same of it: {why}"
-    return arm.row("weights", "changed", detail, seeds=len(pairs))
 
 
 def state(arm: Matched) -> GateRow | None:

@@ -56,14 +56,24 @@ class GateReport:
         return tuple(filter(self.fails, self.rows))
 
     @property
-    def undecided(self) -> tuple[Place, ...]:
-        """The arms on both sides that neither weights nor loss decide, and none of whose seeds broke.
+    def open_rows(self) -> tuple[GateRow, ...]:
+        """The rows that leave their arm undecided: it is not comparable, some of its runs cannot be read or have no
+        result, or neither weights nor loss decide it, and none of its seeds broke.
 
         That bits have changed does not say whether the loss has.
         """
-        shared = (row for row in self.rows if not (row.metric == "arm" and row.verdict in ("missing", "new")))
         decided = {row.place for row in self.rows if _decides(row)}
-        return tuple(dict.fromkeys(row.place for row in shared if row.place not in decided))
+        return tuple(
+            row
+            for row in self.rows
+            if row.verdict in ("inconclusive", "not comparable")
+            and (row.metric in ("arm", "outcome") or (row.metric == "loss" and row.place not in decided))
+        )
+
+    @property
+    def undecided(self) -> tuple[Place, ...]:
+        """The arms that such rows are of."""
+        return tuple(dict.fromkeys(row.place for row in self.open_rows))
 
     @property
     def exit_code(self) -> int:

@@ -18,6 +18,7 @@ from clipbench.questions import Question
 from clipbench.records import Record, Run, Scalar
 
 FORMAT = 1
+MEND = "restore the run's folder, or delete it and run the spec again"
 _CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid")
 
 
@@ -27,7 +28,7 @@ class SeedResult:
     """One run, as the gate sees it.
 
     `log_sharpness` is the mean of ln over the positive values of the run, NaN where there is none. `state_bytes`,
-    `peak_bytes` and `step_flops` are None, and `started` is 0, for runs that did not record them.
+    `peak_bytes` and `step_flops` are None, `started` is 0 and `device` empty, for runs that did not record them.
     """
 
     seed: int
@@ -47,6 +48,7 @@ class SeedResult:
     side_by_side: int
     started: float
     step_flops: int | None = None
+    device: str = ""  # cpu, cuda or mps, whichever of several
 
     @property
     def sound(self) -> bool:
@@ -86,11 +88,24 @@ class ArmResult:
 
 @with_config(_CLOSED)
 @dataclass(frozen=True)
+class Unread:
+    """A run that is there and cannot be read: `place` is where it lies, `found` what was found there."""
+
+    place: tuple[str, str, str]
+    found: str
+
+
+@with_config(_CLOSED)
+@dataclass(frozen=True)
 class Suite:
-    """The arms of one or more specs, each with its seeds; `caveats` were found while they were gathered."""
+    """The arms of one or more specs, each with its seeds; `caveats` were found while they were gathered.
+
+    Runs that are `unread` are in no arm. A suite that has any is not kept as a baseline.
+    """
 
     arms: tuple[ArmResult, ...]
     caveats: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
     format: int = FORMAT
 
 
@@ -117,8 +132,16 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
 
 
 def dumped(suite: Suite) -> bytes:
-    """A suite as the JSON of a baseline file."""
-    return _SUITE.dump_json(suite, indent=1)
+    """A suite as the JSON of a baseline file.
+
+    Raises:
+        UndecidedError: it has runs that could not be read: what lacks their seeds would silently judge on fewer.
+    """
+    if suite.unread:
+        broken = listing((run.found for run in suite.unread), limit=3)
+        found = f"{count(len(suite.unread), 'run')} cannot be read, and no baseline is kept without them: {broken}"
+        raise UndecidedError(found, remedy=MEND)
+    return _SUITE.dump_json(suite, indent=1, exclude={"unread"})
 
 
 def loaded(content: bytes, *, where: str) -> Suite:
@@ -187,6 +210,7 @@ def _seed(record: Record, target: float | None) -> SeedResult:
         side_by_side=place.side_by_side if place else 0,
         started=ended.started if ended else 0.0,
         step_flops=ended.step_flops if ended else None,
+        device=place.device.partition(":")[0] if place else "",
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from clipbench.errors import UNDECIDED
 from clipbench.judging.check_report import GateReport, GateRow
 
 # What XML 1.0 cannot hold, even escaped.
@@ -10,14 +11,20 @@ _UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def as_junit(report: GateReport) -> str:
-    """One test for each row, in a suite for each task: failed where the gate fails on it, skipped where it was not
-    decided, passed otherwise. Caveats are the suites' output."""
+    """One test for each row, in a suite for each task: failed where the gate fails on it, an error where it leaves its
+    arm undecided, skipped where it says nothing, passed otherwise. Where nothing could be decided and no row says why,
+    one more test is the error. Caveats are the suites' output."""
     root = Element("testsuites", name="clipbench check")
     for spec, task in dict.fromkeys((row.spec, row.task) for row in report.rows):
         rows = [row for row in report.rows if (row.spec, row.task) == (spec, task)]
         suite = SubElement(root, "testsuite", name=_clean(f"{spec}/{task}"))
         for row in rows:
             _case(suite, row, report)
+        _count(suite)
+    if report.exit_code == UNDECIDED and not report.open_rows:
+        suite = SubElement(root, "testsuite", name="clipbench check")
+        case = SubElement(suite, "testcase", classname="clipbench", name="the gate", time="0")
+        SubElement(case, "error", message=_clean(report.sentence), type="not decided")
         _count(suite)
     _count(root)
     if report.caveats:
@@ -33,6 +40,8 @@ def _case(suite: Element, row: GateRow, report: GateReport) -> None:
     said = _clean(f"{row.verdict}: {row.detail}")
     if report.fails(row):
         SubElement(case, "failure", message=said, type=row.verdict)
+    elif row in report.open_rows:
+        SubElement(case, "error", message=said, type=row.verdict)
     elif row.verdict in ("ok", "changed", "regressed"):
         SubElement(case, "system-out").text = said
     else:
@@ -43,7 +52,7 @@ def _count(suite: Element) -> None:
     cases = list(suite.iter("testcase"))
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))
-    suite.set("errors", "0")
+    suite.set("errors", str(sum(case.find("error") is not None for case in cases)))
     suite.set("skipped", str(sum(case.find("skipped") is not None for case in cases)))
 
 

@@ -24,6 +24,7 @@ from clipbench.store.results import find as find
 from clipbench.store.results import folder_of as folder_of
 from clipbench.store.results import folder_of_spec as folder_of_spec
 from clipbench.store.results import missing as missing
+from clipbench.store.results import place_of as place_of
 from clipbench.store.results import read_all as read_all
 from clipbench.store.results import read_question as read_question
 from clipbench.store.results import run_folders as run_folders

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +27,12 @@ def folder_of_spec(name: str, results: Path) -> Path:
 def folder_of(run: Run, results: Path) -> Path:
     """Where a run lies: its names for people, its seed and key for the machine."""
     return folder_of_spec(run.spec, results) / _safe(run.task.name) / _safe(run.arm.name) / f"{run.seed}-{run.key}"
+
+
+def place_of(folder: Path) -> tuple[str, str, str]:
+    """The spec, task and arm that a run's folder lies under, whether or not the run can be read."""
+    spec, task, arm, _ = ("", "", "", *map(unquote, folder.resolve().parts[1:]))[-4:]
+    return spec, task, arm
 
 
 def _safe(name: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import parse
@@ -11,12 +12,14 @@ import pytest
 from cli.front import Ask, asking, stored
 from console import clipbench, workplace
 from judging.gate import ELSEWHERE, FIVE, arm, scaled
-from judging.made import question, record, run
+from judging.made import HERE, question, record, run
 
 from clipbench import store
 from clipbench.records import Record
 
 WORSE = scaled(FIVE, 1.1, 1.11, 1.09, 1.1, 1.1)
+SHIFTED = scaled(FIVE, 1.001, 1.0011, 1.0009, 1.001, 1.001)
+OTHER_MACHINE = replace(HERE, machine_id="m2")
 
 
 @pytest.fixture
@@ -36,6 +39,9 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (arm(WORSE), [], 1),
         (arm(WORSE), ["--fail-on", "changed"], 1),
         (arm(WORSE), ["--fail-on", "missing"], 0),
+        (arm(SHIFTED), [], 1),
+        (arm(SHIFTED), ["--fail-on", "regressed"], 0),
+        (arm(SHIFTED, environment=OTHER_MACHINE), [], 0),
         (arm(WORSE), ["--tolerance", "loss=0.2", "--fail-on", "regressed"], 0),
         (arm({0: 3.0}, environment=ELSEWHERE), [], 0),  # equal by the numbers, if not by the bits
         (arm({0: 3.1}, environment=ELSEWHERE), [], 3),
@@ -106,9 +112,9 @@ def test_a_ci_gets_junit_a_summary_and_annotations(ask: Ask, monkeypatch: pytest
     summary = Path("summary.md").read_text()
     assert summary.startswith("before\n## clipbench check\n\n**1 regressed, 1 changed")
     assert "| regressed" in summary
-    assert parse("check.xml").getroot().get("failures") == "1"
+    assert parse("check.xml").getroot().get("failures") == "2"
     errors = [line for line in answer.err.splitlines() if line.startswith("::error")]
-    assert len(errors) == 1
+    assert len(errors) == 2
     assert "::" not in answer.out
 
 
@@ -163,33 +169,43 @@ def broken(seed: int, text: str | None = None, *, row: bytes = b"") -> Path:
         (None, b"50,0.1,,eval_loss,2.1", "the last row is cut short"),
     ],
 )
-def test_a_run_that_cannot_be_read_is_a_caveat_and_its_seed_is_missed(
+def test_a_run_that_cannot_be_read_leaves_its_arm_undecided_on_either_side(
     ask: Ask, text: str | None, row: bytes, said: str
 ) -> None:
     stored(arm(FIVE), Path("new"))
     broken(2, text, row=row)
+    for ours, theirs in (("new", "old"), ("old", "new")):
+        answer = ask("check", ours, "--baseline", theirs, "--format", "json")
+        assert answer.code == 3
+        (found,) = [row for row in json.loads(answer.out)["rows"] if row["metric"] == "arm"]
+        assert (found["arm"], found["verdict"]) == ("sgd", "inconclusive")
+        assert "/2-" in found["detail"]
+        assert said in found["detail"]
+    assert ask("check", "new", "--baseline", "old", "--strict").code == 1
+
+
+def test_a_seed_that_was_not_run_is_a_caveat_and_the_rest_decides(ask: Ask) -> None:
+    stored(arm({seed: FIVE[seed] for seed in (0, 1, 3, 4)}), Path("new"))
     answer = ask("check", "new", "--baseline", "old", "--format", "json")
-    caveats = json.loads(answer.out)["caveats"]
-    assert any(caveat.startswith("Not read: new/") and said in caveat for caveat in caveats)
-    assert "sgd on code_lm: seed 2 is in the baseline alone, and in no row." in caveats
+    assert answer.code == 0
+    assert "sgd on code_lm: seed 2 is in the baseline alone, and in no row." in json.loads(answer.out)["caveats"]
 
 
-def test_what_a_baseline_lacks_is_said_when_it_is_kept_and_when_it_is_used(ask: Ask) -> None:
+def test_a_baseline_that_would_lack_a_run_is_not_kept(ask: Ask) -> None:
     stored(arm(FIVE), Path("new"))
     broken(2, "{}")
-    kept = ask("check", "new", "--save-baseline", "b.json")
-    assert "caveat: Not read: new/" in kept.err
-    assert "kept 1 arm, 4 runs" in kept.err
-    used = ask("check", "old", "--baseline", "b.json")
-    assert "In the baseline: Not read: new/" in used.out
-    assert used.err.splitlines()[-1] == "next: clipbench compare old"
+    refused = ask("check", "new", "--save-baseline", "b.json")
+    assert (refused.code, refused.out) == (3, "")
+    assert "error: 1 run cannot be read, and no baseline is kept without them: new/" in refused.err
+    assert not Path("b.json").exists()
 
 
 def test_a_folder_with_nothing_that_can_be_read_decides_nothing(ask: Ask) -> None:
     stored(arm({0: 3.0}), Path("new"))
     broken(0, "{}")
-    answer = ask("check", "new", "--baseline", "old")
+    answer = ask("check", "new", "--baseline", "old", "--junit", "check.xml")
     assert answer.code == 3
+    assert parse("check.xml").getroot().get("errors") == "1"
     assert "no runs in new: " in answer.err
     assert "this run has format None" in answer.err
 
@@ -200,6 +216,7 @@ def test_a_run_cut_off_in_its_last_line_is_unfinished_and_open(ask: Ask) -> None
     answer = ask("check", "new", "--baseline", "old", "--format", "csv")
     assert "sgd,outcome,inconclusive" in answer.out
     assert "seed 2 not ended" in answer.out
+    assert answer.code == 3
 
 
 def test_the_target_of_the_question_is_raced_to(ask: Ask) -> None:

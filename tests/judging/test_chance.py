@@ -1,10 +1,10 @@
 """p-values, their correction, and the seeds an effect needs, against SciPy and naive search."""
 
 import math
-from itertools import count
+from itertools import combinations, count
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -82,6 +82,37 @@ def test_judging_at_holms_levels_rejects_what_corrected_probabilities_reject(pro
     for place, p in enumerate(probabilities):
         if not math.isclose(corrected[place], 0.05, rel_tol=1e-9):
             assert (p <= levels[place]) == (corrected[place] <= 0.05)
+
+
+def test_weighted_levels_are_worked_out_by_hand() -> None:
+    """p/w is 0.002, 0.02 and 0.03; then, the other way, the first of them is above its level and all weights stay."""
+    assert holm_levels([0.02, 0.016, 0.03], [1, 8, 1]) == pytest.approx([0.05 / 2, 0.05 * 8 / 10, 0.05])
+    assert holm_levels([0.03, 0.05, 0.03], [1, 8, 1]) == pytest.approx([0.05 / 10, 0.05 * 8 / 10, 0.05 / 10])
+
+
+tested = st.tuples(st.floats(0, 0.1), st.sampled_from([0.5, 1.0, 3.0, 8.0]))
+
+
+@given(st.lists(tested, min_size=1, max_size=6))
+def test_weighted_levels_reject_what_closed_testing_rejects(family: list[tuple[float, float]]) -> None:
+    """The definition: a hypothesis is rejected where every subset that holds it is, by weighted Bonferroni: some p of
+    the subset is at most 0.05 times its weight over the subset's."""
+
+    def bound(place: int, subset: tuple[int, ...]) -> float:
+        return 0.05 * family[place][1] / sum(family[other][1] for other in subset)
+
+    places = range(len(family))
+    subsets = [chosen for size in range(1, len(family) + 1) for chosen in combinations(places, size)]
+    assume(all(not math.isclose(family[i][0], bound(i, s), rel_tol=1e-9) for s in subsets for i in s))
+    falls = {subset: any(family[i][0] <= bound(i, subset) for i in subset) for subset in subsets}
+    expected = [all(falls[subset] for subset in subsets if place in subset) for place in places]
+    levels = holm_levels([p for p, _ in family], [weight for _, weight in family])
+    assert [p <= level for (p, _), level in zip(family, levels, strict=True)] == expected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.sampled_from([1.0, 3.0]))
+def test_equal_weights_are_no_weights(probabilities: list[float], weight: float) -> None:
+    assert holm_levels(probabilities, [weight] * len(probabilities)) == pytest.approx(holm_levels(probabilities))
 
 
 @pytest.mark.parametrize("tests", [1, 6])

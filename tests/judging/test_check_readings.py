@@ -11,6 +11,7 @@ from judging.made import HERE, record, run
 
 from clipbench.judging.check import check
 from clipbench.judging.check_rules import STRICT, Rules
+from clipbench.judging.check_statistics import shift
 from clipbench.records import Measure, Record
 
 # Rule 3: what varies with the seed
@@ -37,7 +38,7 @@ def test_a_sure_loss_within_the_tolerance_is_ok_and_beyond_a_smaller_one_a_regre
 
 
 def test_a_noisy_loss_is_inconclusive_and_says_how_many_seeds_might_decide() -> None:
-    report = judged(arm(scaled(FIVE, 1.2, 0.9, 1.1, 1.0, 1.05)), arm(FIVE))
+    report = judged(arm(scaled(FIVE, 1.2, 0.9, 1.1, 1.0, 1.05)), arm(FIVE), rules=Rules((("regressed", None),)))
     found = row(report, "loss")
     assert found.verdict == "inconclusive"
     assert found.seeds_needed is not None
@@ -60,6 +61,18 @@ def test_many_rows_make_the_gate_slower_to_cry() -> None:
     theirs = [each for i in range(30) for each in arm(FIVE, name=f"arm{i}")]
     assert row(judged(arm(alone), arm(FIVE)), "loss").verdict == "regressed"
     assert row(judged(arm(alone) + quiet, arm(FIVE) + theirs), "loss").verdict == "inconclusive"
+
+
+def test_the_loss_has_most_of_the_five_percent_and_what_stands_beside_it_the_rest() -> None:
+    """Two rows that chance explains: neither is rejected, and each is judged at its own share of 5 %."""
+    theirs = [record(run(seed=seed), [5.0, loss], sharpness=[1.0]) for seed, loss in FIVE.items()]
+    noisy = scaled(FIVE, 1.01, 0.99, 1.0, 0.995, 1.005)
+    sharp = (1.1, 0.9, 1.0, 1.2, 0.8)
+    ours = [record(run(seed=seed), [5.0, loss], sharpness=[sharp[seed]]) for seed, loss in noisy.items()]
+    report = judged(ours, theirs)
+    loss = shift([math.log(noisy[seed] / FIVE[seed]) for seed in FIVE])
+    assert row(report, "loss").low == pytest.approx(loss.low(0.05 * 8 / 9))
+    assert row(report, "sharpness").low == pytest.approx(shift([math.log(value) for value in sharp]).low(0.05 / 9))
 
 
 def test_losses_that_are_not_positive_are_measured_by_what_training_gained() -> None:

@@ -1,14 +1,22 @@
 import pytest
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.check_rules import TOLERANCES, rules
+from clipbench.judging.check_rules import TOLERANCES, WEIGHTS, rules
 
 
-def test_a_regression_fails_unless_something_else_is_asked_for() -> None:
+def test_a_regression_and_a_change_fail_unless_something_else_is_asked_for() -> None:
     usual = rules([], [], strict=False)
     assert usual.fail("regressed", "loss")
-    assert not usual.fail("changed", "weights")
+    assert usual.fail("changed", "weights")
+    assert not usual.fail("inconclusive", "loss")
     assert not rules(["changed"], [], strict=False).fail("regressed", "loss")
+    assert not rules(["regressed"], [], strict=False).fail("changed", "weights")
+
+
+def test_every_metric_with_a_tolerance_has_a_weight_and_the_losses_most_of_it() -> None:
+    assert WEIGHTS.keys() == TOLERANCES.keys()
+    beside = WEIGHTS["loss"] + WEIGHTS["steps"] + WEIGHTS["sharpness"]
+    assert WEIGHTS["loss"] / beside == 0.8
 
 
 def test_strict_adds_all_that_is_not_decided() -> None:

@@ -9,7 +9,7 @@ from judging.made import question, quickstart, record, run
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.check import check
 from clipbench.judging.check_rules import Rules
-from clipbench.judging.check_suite import Suite, counted, differences, dumped, gathered, loaded
+from clipbench.judging.check_suite import Suite, Unread, counted, differences, dumped, gathered, loaded
 
 
 def test_a_baseline_that_was_saved_and_loaded_gives_the_same_verdicts() -> None:
@@ -33,6 +33,25 @@ def test_a_baseline_file_is_small() -> None:
     saved = suite(quickstart(), target=3.0)
     assert len(dumped(saved)) < 2000 * len(quickstart())
     assert counted(saved) == "3 arms, 9 runs"
+
+
+def test_a_suite_with_runs_that_cannot_be_read_is_no_baseline() -> None:
+    lacking = replace(suite(arm(FIVE)), unread=(Unread(("quickstart", "code_lm", "sgd"), "r/run.json: no run"),))
+    with pytest.raises(UndecidedError) as refused:
+        dumped(lacking)
+    assert str(refused.value) == (
+        "1 run cannot be read, and no baseline is kept without them: r/run.json: no run\n"
+        "  restore the run's folder, or delete it and run the spec again"
+    )
+    assert "unread" not in json.loads(dumped(replace(lacking, unread=())))
+
+
+def test_a_baseline_file_from_before_devices_were_kept_still_loads() -> None:
+    content = json.loads(dumped(suite(arm(FIVE))))
+    for result in content["arms"][0]["seeds"]:
+        assert result.pop("device") == "cpu"
+    (older,) = loaded(json.dumps(content).encode(), where="b.json").arms
+    assert {result.device for result in older.seeds} == {""}
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ def test_an_unknown_format_is_refused(report: GateReport) -> None:
 def test_what_fails_is_an_error_on_github_and_what_is_open_a_warning(report: GateReport) -> None:
     said = annotations(report)
     assert said[0].startswith("::error title=loss regressed%3A sgd on code_lm::+10 %25 on 5 seeds, +")
-    assert sum(line.startswith("::error") for line in said) == 1
+    assert said[1].startswith("::error title=weights changed%3A sgd on code_lm::other bits on 5 of 5 seeds")
+    assert sum(line.startswith("::error") for line in said) == 2
     assert any(line.startswith("::warning title=arm missing%3A adafactor") for line in said)
     assert not [line for line in said if "lion" in line]
     assert all("\n" not in line for line in said)
