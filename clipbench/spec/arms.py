@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, Tag, model_validator
 
 from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope
-from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct
+from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, one_of
 from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
 
 
@@ -52,14 +52,11 @@ class Clip(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one_rule(self) -> "Clip":
-        given = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
-        if len(given) != 1:
-            has = f"this one has {' and '.join(given)}" if given else "this one has none"
-            raise ValueError(f"a clip has exactly one of {', '.join(CLIP_RULES)}; {has}")
+        rule = one_of(self, CLIP_RULES, what="a clip has")
         aside = [key for key in ("of", "scope", "scale", "ignore_zeros") if key in self.model_fields_set]
         if aside and self.fraction is None:
             raise ValueError(
-                f"{' and '.join(map(repr, aside))} can only stand beside a fraction: a clip by {given[0]} is of the "
+                f"{' and '.join(map(repr, aside))} can only stand beside a fraction: a clip by {rule} is of the "
                 "whole gradient"
             )
         if self.scale == "norm" and self.of == "numerator":

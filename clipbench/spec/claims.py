@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, Tag, model_validator
 from clipbench.errors import Fault, SpecError
 from clipbench.records import ClipPlace
 from clipbench.spec.document import Document, read
-from clipbench.spec.shapes import BY_SHAPE, CLOSED
+from clipbench.spec.shapes import BY_SHAPE, CLOSED, one_of
 from clipbench.spec.structure import fitted
 
 _SHAPE_OF_FILE = "a file of claims is a mapping with the key claims, and a list under it"
@@ -151,10 +151,7 @@ class Claim(BaseModel):
 
     @model_validator(mode="after")
     def _measured_in_one_way(self) -> "Claim":
-        given = [way for way in _WAYS if getattr(self, way) is not None]
-        if len(given) != 1:
-            has = f"this one has {' and '.join(given)}" if given else "this one has none"
-            raise ValueError(f"a claim has exactly one of {', '.join(_WAYS)}; {has}")
+        one_of(self, _WAYS, what="a claim has")
         if (self.expect is None) != (self.unmeasured is not None):
             raise ValueError("a claim that is measured says what to `expect`, lower or higher, and no other does")
         if self.compare is not None and self.compare.how == "ratio" and self.margin is not None and self.margin <= 0:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_valida
 from clipbench.budget import UNITS
 from clipbench.questions import Search, Select
 from clipbench.spec.arms import ArmName, ArmSettings, ScheduleField
-from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once
+from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
 
 LARGEST_SEED = 2**63 - 1  # torch takes no more
 # Every seed is a run of every arm: with ten arms these are the ten thousand runs that comparing is measured at. No
@@ -48,10 +48,7 @@ class BudgetSettings(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "BudgetSettings":
-        given = [unit for unit in UNITS if getattr(self, unit) is not None]
-        if len(given) != 1:
-            has = f"this one has {' and '.join(given)}" if given else "this one has none"
-            raise ValueError(f"a budget is in exactly one of {', '.join(UNITS)}; {has}")
+        one_of(self, UNITS, what="a budget is in")
         return self
 
 

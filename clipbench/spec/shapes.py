@@ -30,4 +30,19 @@ def each_once(values: Sequence[Any], *, why: str = "") -> Sequence[Any]:
     return values
 
 
+def one_of(model: BaseModel, keys: Sequence[str], *, what: str) -> str:
+    """The only one of some keys that a model has.
+
+    Args:
+        model: as it is written.
+        keys: the names of what excludes each other.
+        what: the beginning of the fault, such as `a budget is in`.
+    """
+    given = [key for key in keys if getattr(model, key) is not None]
+    if len(given) != 1:
+        has = f"this one has {' and '.join(given)}" if given else "this one has none"
+        raise ValueError(f"{what} exactly one of {', '.join(keys)}; {has}")
+    return given[0]
+
+
 distinct = partial(each_once, why="; two runs that differ in nothing are one run")
