@@ -159,7 +159,7 @@ def _make(
         ended += carry_out(trials, noun="trial run", spent=stage.spent)
         done |= {each.key for each in trials}
     if stage.waiting:
-        _tell_of_waiting(stage, ended)
+        _tell_of_waiting(stage, ended, results)
     for tuning in stage.tunings:
         console.say(selection_line(tuning))
     if advice := beyond_the_edge(stage.question, extended=extend):
@@ -172,15 +172,20 @@ def _make(
     return [*ended, *carry_out(stage.runs, noun="run")] if stage.runs else ended
 
 
-def _tell_of_waiting(stage: Stage, ended: Sequence[tuple[Run, Outcome]]) -> None:
+def _tell_of_waiting(stage: Stage, ended: Sequence[tuple[Run, Outcome]], results: Path) -> None:
     """Arms whose trials were all made, and have not all ended: one left no result behind, or none that can be read."""
     arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
-    lost = [(each, outcome) for each, outcome in ended if outcome.status == "failed" and each.key not in stage.spent]
+    lost = [(each, outcome) for each, outcome in ended if _left_no_result(store.folder_of(each, results))]
     if not lost:
         remedy = "mend or delete the folders named above and run the spec again: only those are made anew"
         raise StoreError(f"{arms} cannot be tuned: a trial cannot be read", where=stage.question.spec, remedy=remedy)
     run, outcome = lost[0]
     console.say(f"{arms} cannot be tuned yet: {run} left no result ({outcome.reason})", style="yellow")
+
+
+def _left_no_result(folder: Path) -> bool:
+    """Whether a run that was made is still to be made, by what lies on the disk."""
+    return not (folder / store.RUN).exists() or store.read_outcome(folder) is None
 
 
 def _show_plans(stages: Sequence[Stage], results: Path, *, fmt: ListFormat = "table") -> None:
