@@ -121,7 +121,7 @@ def _trials(tuning: ArmTuning) -> Parts:
         "failed": tuning.crashed,
         "not ended": tuning.trials - tuning.ended,
     }
-    return str(tuning.trials), *(f"{n} {kind}" for kind, n in kinds.items() if n)
+    return _listed([str(tuning.trials), *(f"{n} {kind}" for kind, n in kinds.items() if n)])
 
 
 def _selected(tuning: ArmTuning) -> str:
@@ -139,10 +139,14 @@ def _edges(tuning: ArmTuning) -> Parts:
 
 
 def _rates(tuning: ArmTuning) -> Parts:
-    return tuple(
-        f"{number(each.rate, 4)} → {'x' if each.broken else number(each.loss.mean, 4)}{',' if more else ''}"
-        for more, each in zip(range(len(tuning.rates) - 1, -1, -1), tuning.rates, strict=True)
+    return _listed(
+        [f"{number(each.rate, 4)} → {'x' if each.broken else number(each.loss.mean, 4)}" for each in tuning.rates]
     )
+
+
+def _listed(words: Sequence[str]) -> Parts:
+    """With a comma behind each but the last, so that they may stand on one line or beneath each other."""
+    return *(f"{word}," for word in words[:-1]), words[-1]
 
 
 def _good(tuning: ArmTuning) -> tuple[float | None, float | None]:

@@ -46,7 +46,7 @@ def headings(name: str, *tunings: ArmTuning) -> list[str]:
 
 def test_what_was_selected_is_told_with_its_trials_its_loss_and_its_edges() -> None:
     assert rows("tuning", *FOUND) == [
-        ["sgd", "3 1 diverged", "lr=0.3", "2 ± ?", "no"],
+        ["sgd", "3, 1 diverged", "lr=0.3", "2 ± ?", "no"],
         ["adam", "3", "lr=0.1", "1.25 ± ?", "lr (lowest tried)"],
     ]
     sgd, adam = lines("tuning", *FOUND)
@@ -57,7 +57,7 @@ def test_what_was_selected_is_told_with_its_trials_its_loss_and_its_edges() -> N
 
 def test_trials_that_crashed_are_told_from_those_that_diverged_and_what_becomes_of_them() -> None:
     sgd, adam = FOUND
-    assert rows("tuning", replace(sgd, broken=2, crashed=1))[0][1] == "3 1 diverged 1 failed"
+    assert rows("tuning", replace(sgd, broken=2, crashed=1))[0][1] == "3, 1 diverged, 1 failed"
     assert "A trial that failed is spent" in section(of(replace(sgd, broken=2, crashed=1)), "tuning").legend
     assert "spent" not in section(of(sgd, adam), "tuning").legend
 
@@ -90,7 +90,7 @@ def test_many_numbers_of_trials_are_told_by_powers_of_two_and_to_programs_all_of
 
 def test_a_search_that_goes_on_is_shown_as_far_as_it_is() -> None:
     found = tunings(TRIALS[:2], replace(ASKED, tuning=tuning({"sgd": GRID, "adam": GRID})))
-    assert rows("tuning", *found)[0] == ["sgd", "3 1 not ended", "–", "–", "–"]
+    assert rows("tuning", *found)[0] == ["sgd", "3, 1 not ended", "–", "–", "–"]
     assert lines("tuning", *found)[0]["settings"] == ""
     assert [made.name for made in sections(of(*found))][-2:] == ["tuning", "sensitivity"]
 
