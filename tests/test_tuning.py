@@ -119,6 +119,65 @@ def test_an_interrupted_tuning_goes_on_with_what_is_missing(here: Path, first: D
     assert hashes(tmp_path / "results") == before
 
 
+@pytest.fixture(scope="module")
+def crashed(here: Path) -> Done:
+    return clipbench(here, "run", "fragile.yaml")
+
+
+def selected(folder: Path) -> dict[str, object]:
+    tuned = json.loads((folder / "results/fragile/question.json").read_text())["tuning"]["arms"]
+    assert {len(each["trials"]) for each in tuned} == {3}
+    return {each["arm"]: each["selected"]["lr"] for each in tuned}
+
+
+def test_a_trial_that_crashed_is_spent_and_the_best_of_the_others_is_selected(here: Path, crashed: Done) -> None:
+    assert crashed.returncode == 4
+    assert selected(here) == {"sgd": 0.004, "fragile": 0.002}
+    assert "fragile on quadratic: lr=0.002 of 3 trials, loss " in crashed.stderr
+    assert "; 1 trial crashed and spent\n" in crashed.stderr  # 0.004 was tried, and brackets it
+    assert "1 trial run crashed and is spent; why: clipbench show 'results/fragile/" in crashed.stderr
+    table = clipbench(here, "compare", "results/fragile", "--section", "tuning", "--format", "csv").stdout
+    told = {row["arm"]: (row["broken"], row["crashed"]) for row in csv.DictReader(io.StringIO(table))}
+    assert told == {"sgd": ("0", "0"), "fragile": ("1", "1")}
+    audited = json.loads(clipbench(here, "audit", "results/fragile", "--format", "json").stdout)
+    [dropped] = [rule for rule in audited[0]["rules"] if rule["rule"] == "nothing dropped"]
+    assert (dropped["verdict"], dropped["runs"]) == ("warn", ["quadratic/fragile[lr=0.004]/seed 1000"])
+    assert dropped["finding"].startswith("1 trial run of fragile on quadratic crashed: the arm had fewer")
+
+
+def test_a_trial_that_crashed_is_not_made_again_under_results_that_are_reported(
+    here: Path, crashed: Done, tmp_path: Path
+) -> None:
+    """It would go well now, and be selected."""
+    assert crashed.returncode == 4
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    before = contents(tmp_path / "results")
+    (tmp_path / "mended").touch()
+    assert "10 runs: 10 reused, 0 to make" in clipbench(tmp_path, "plan", "fragile.yaml").stdout
+    again = clipbench(tmp_path, "run", "fragile.yaml")
+    assert again.returncode == 0
+    assert "nothing to do: all 6 trial runs of fragile are there already" in again.stderr
+    assert "1 trial run crashed and is spent" in again.stderr
+    assert contents(tmp_path / "results") == before
+
+
+def test_whoever_deletes_a_crashed_trial_has_it_made_anew_and_the_selection_follows(
+    here: Path, crashed: Done, tmp_path: Path
+) -> None:
+    assert crashed.returncode == 4
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "results/fragile/quadratic/fragile[lr=0.004]")
+    audited = json.loads(clipbench(tmp_path, "audit", "results/fragile", "--format", "json").stdout)
+    [dropped] = [rule for rule in audited[0]["rules"] if rule["rule"] == "nothing dropped"]
+    assert (dropped["verdict"], len(dropped["runs"])) == ("fail", 1)
+    assert dropped["finding"] == "1 of 3 trial runs of fragile on quadratic are not here"
+    (tmp_path / "mended").touch()
+    assert clipbench(tmp_path, "run", "fragile.yaml").returncode == 0
+    assert selected(tmp_path) == {"sgd": 0.004, "fragile": 0.004}
+    compared = clipbench(tmp_path, "compare", "results/fragile", "--format", "csv")
+    assert "2 runs of an earlier version of the spec or selection by its trials (fragile)" in compared.stderr
+
+
 def test_a_trial_that_cannot_be_read_is_named_and_selects_nothing(here: Path, first: Done, tmp_path: Path) -> None:
     assert first.returncode == 0
     shutil.copytree(here, tmp_path, dirs_exist_ok=True)
@@ -130,6 +189,40 @@ def test_a_trial_that_cannot_be_read_is_named_and_selects_nothing(here: Path, fi
     assert "sgd cannot be tuned: a trial cannot be read" in done.stderr
     shutil.rmtree(trial)
     assert clipbench(tmp_path, "run", "rates.yaml").returncode == 0
+
+
+def test_a_trial_that_left_no_result_is_no_spent_one_and_does_not_keep_other_arms_from_being_run(
+    tmp_path: Path,
+) -> None:
+    """Its process was told to stop, from outside: it goes on when the spec is run again."""
+    there = workplace(tmp_path)
+    words = ("run", "fragile.yaml", "--set", "optimizers.fragile.use=mine:Stopping")
+    done = clipbench(there, *words)
+    assert done.returncode == 4
+    assert "fragile cannot be tuned yet: quadratic/fragile[lr=0.001]/seed 1000 left no result (" in done.stderr
+    assert {name for name, each in records(there / "results").items() if not each.run.trial_of} == {
+        "quadratic/sgd/seed 0",
+        "quadratic/sgd/seed 1",
+    }
+    (there / "mended").touch()
+    done = clipbench(there, *words)
+    assert done.returncode == 0
+    assert "6 runs: 3 reused, 3 to make" in done.stderr
+    assert "crashed" not in done.stderr
+
+
+def test_an_arm_of_which_every_trial_crashed_has_them_made_again(tmp_path: Path) -> None:
+    """No result stands on them; a package that was missing is a fault to mend, and not a setting to judge."""
+    there = workplace(tmp_path)
+    words = ("run", "fragile.yaml", "--set", "optimizers.fragile.lr=[0.004, 0.005, 0.006]")
+    done = clipbench(there, *words)
+    assert done.returncode == 4
+    assert "fragile on quadratic: nothing selected (none of 3 trials finished)" in done.stderr
+    (there / "mended").touch()
+    done = clipbench(there, *words)
+    assert done.returncode == 0
+    assert "6 runs: 3 reused, 3 to make" in done.stderr
+    assert selected(there) == {"sgd": 0.004, "fragile": 0.006}
 
 
 def test_trials_alone_are_not_compared(here: Path, first: Done, tmp_path: Path) -> None:

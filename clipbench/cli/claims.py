@@ -10,7 +10,7 @@ from clipbench import console
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
 from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
-from clipbench.judging.claims.judge import judge
+from clipbench.judging.claims.judge import cautions, judge
 from clipbench.report.claims import render
 from clipbench.spec.claims import load
 
@@ -42,6 +42,8 @@ def claims(
         )
     answers = judge(asked, list(groups.values()))
     console.put(render(answers, fmt, each=each))
+    for caution in cautions(list(groups.values())):
+        console.say(f"caveat: {caution}")
     if not any(answer.verdict in ("holds", "fails") for answer in answers):
         console.say("no claim could be decided")
         raise typer.Exit(UNDECIDED)

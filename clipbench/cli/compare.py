@@ -36,6 +36,9 @@ class SectionName(StrEnum):
     race = "race"
     matched = "matched"
     shared = "shared"
+    tuning = "tuning"
+    sensitivity = "sensitivity"
+    expected = "expected"
 
 
 def compare(

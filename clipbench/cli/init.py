@@ -7,7 +7,6 @@ import typer
 
 from clipbench import console
 from clipbench.errors import ClipbenchError
-from clipbench.store.atomic import make_folder
 
 SPEC_NAME, WORKFLOW_NAME = "benchmark.yaml", ".github/workflows/benchmark.yml"
 
@@ -81,19 +80,33 @@ jobs:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to write to.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="The folder to write to, the root of a repository.")
+    ] = Path(),
 ) -> None:
     """Write a starter spec and a CI workflow that checks it. What is there already is left as it is."""
     for name, text in ((SPEC_NAME, SPEC), (WORKFLOW_NAME, WORKFLOW)):
         path = folder / name
-        make_folder(path.parent)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
-        except FileExistsError:
-            console.say(f"{path} is there already, and is left as it is")
         except OSError as error:
-            raise ClipbenchError(f"cannot write this file ({error.strerror})", where=str(path)) from error
+            if not path.is_file():
+                raise _unwritable(error, path) from error
+            console.say(f"{path} is there already, and is left as it is")
         else:
             console.put(str(path))
     console.say(f"next: {console.command('run', folder / SPEC_NAME)}")
+
+
+def _unwritable(error: OSError, path: Path) -> ClipbenchError:
+    """What stands in the way of a file: the nearest thing above it that is there and is no folder, or the system."""
+    above = next(each for each in (path, *path.parents) if each.exists())
+    if above == path:
+        found, remedy = "this is a folder, and a file of this name is to be written", "rename it"
+    elif not above.is_dir():
+        found, remedy = "this is a file, and a folder is needed here", "rename it"
+    else:
+        found, remedy = f"cannot write {path.relative_to(above)} here ({error.strerror})", "make it writable"
+    return ClipbenchError(found, where=str(above), remedy=f"{remedy}, or name another folder: clipbench init DIR")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from clipbench.spec import Asked
+from clipbench.spec.models import MOST_SEEDS
 
 
 class TableFormat(StrEnum):
@@ -46,6 +47,11 @@ def seeds_of(text: str | None) -> tuple[int, ...] | None:
         return None
     first, dots, last = text.partition("..")
     try:
-        return tuple(range(int(first), int(last) + 1)) if dots else tuple(int(part) for part in text.split(","))
+        seeds = range(int(first), int(last) + 1) if dots else [int(part) for part in text.split(",")]
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither a range such as 0..4 nor a list such as 0,3,7") from None
+    if seeds[MOST_SEEDS:]:  # a range is no list yet, and its length may be more than a machine's integer
+        raise typer.BadParameter(
+            f"{text!r} is more than {MOST_SEEDS} seeds, and each is a run of every arm: give fewer, such as 0..9"
+        )
+    return tuple(seeds)

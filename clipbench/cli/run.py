@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,7 @@ from clipbench.records import Outcome, Run
 from clipbench.report import planned
 from clipbench.report.listing import ListFormat
 from clipbench.report.progress import Watcher, watcher
-from clipbench.report.tuning import beyond_the_edge, selection_line
+from clipbench.report.selection import beyond_the_edge, selection_line
 from clipbench.running.devices import resolve
 from clipbench.running.engines import Need
 from clipbench.running.engines.local import LocalEngine
@@ -149,29 +149,48 @@ def _make(
 ) -> list[tuple[Run, Outcome]]:
     """The trials, as long as others follow from those that have ended; then the runs to report."""
     ended: list[tuple[Run, Outcome]] = []
-    spent: set[str] = set()
+    done: set[str] = set()
     while True:
         stage = _stage(inquiry, results, extend=extend)
         store.write_question(stage.question, results)
-        trials = [each for each in stage.trials if each.key not in spent]
+        trials = [each for each in stage.trials if each.key not in done]
         if not trials:
             break
-        ended += carry_out(trials, noun="trial run")
-        spent |= {each.key for each in trials}  # one that failed is spent, too
-    if stage.waiting:  # every trial has ended, so it is the reading of one that failed
-        arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
-        remedy = "mend or delete the folders named above and run the spec again: only those are made anew"
-        raise StoreError(f"{arms} cannot be tuned: a trial cannot be read", where=inquiry.spec.name, remedy=remedy)
+        ended += carry_out(trials, noun="trial run", spent=stage.spent)
+        done |= {each.key for each in trials}
+    if stage.waiting:
+        _tell_of_waiting(stage, ended, results)
     for tuning in stage.tunings:
         console.say(selection_line(tuning))
     if advice := beyond_the_edge(stage.question, extended=extend):
         console.say(advice, style="yellow")
+    if crashed := [each for each in stage.trials if each.key in stage.spent]:
+        folder = store.folder_of(crashed[0], results)
+        said = f"{count(len(crashed), 'trial run')} crashed and {'is' if len(crashed) == 1 else 'are'} spent"
+        again = "with its folder deleted it is made anew, and another setting may be selected"
+        console.say(f"{said}; why: {console.command('show', folder)}; {again}", style="yellow")
     return [*ended, *carry_out(stage.runs, noun="run")] if stage.runs else ended
+
+
+def _tell_of_waiting(stage: Stage, ended: Sequence[tuple[Run, Outcome]], results: Path) -> None:
+    """Arms whose trials were all made, and have not all ended: one left no result behind, or none that can be read."""
+    arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
+    lost = [(each, outcome) for each, outcome in ended if _left_no_result(store.folder_of(each, results))]
+    if not lost:
+        remedy = "mend or delete the folders named above and run the spec again: only those are made anew"
+        raise StoreError(f"{arms} cannot be tuned: a trial cannot be read", where=stage.question.spec, remedy=remedy)
+    run, outcome = lost[0]
+    console.say(f"{arms} cannot be tuned yet: {run} left no result ({outcome.reason})", style="yellow")
+
+
+def _left_no_result(folder: Path) -> bool:
+    """Whether a run that was made is still to be made, by what lies on the disk."""
+    return not (folder / store.RUN).exists() or store.read_outcome(folder) is None
 
 
 def _show_plans(stages: Sequence[Stage], results: Path, *, fmt: ListFormat = "table") -> None:
     for stage in stages:
-        missing = store.missing([*stage.trials, *stage.runs], results)
+        missing = _missing([*stage.trials, *stage.runs], results, spent=stage.spent)
         console.put(planned.plan(stage, missing={each.key for each in missing}, fmt=fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
         made = store.read_all(folder)[0] if folder.exists() else []
@@ -182,11 +201,23 @@ def _show_plans(stages: Sequence[Stage], results: Path, *, fmt: ListFormat = "ta
             console.say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")
 
 
+def _missing(runs: Sequence[Run], results: Path, *, spent: Collection[str]) -> list[Run]:
+    """The runs to make: one that crashed is made again, unless it is a trial that is spent."""
+    return [run for run in store.missing(runs, results) if run.key not in spent]
+
+
 def _supervise(
-    runs: Sequence[Run], *, noun: str, results: Path, fmt: ProgressFormat, jobs: int | None, policy: Policy
+    runs: Sequence[Run],
+    *,
+    noun: str,
+    results: Path,
+    fmt: ProgressFormat,
+    jobs: int | None,
+    policy: Policy,
+    spent: Collection[str] = (),
 ) -> list[tuple[Run, Outcome]]:
     """Make the missing runs; what is said afterwards waits until the live display is gone."""
-    missing = store.missing(runs, results)
+    missing = _missing(runs, results, spent=spent)
     if not missing:
         with _watcher(fmt) as watching:
             watching.planned(len(runs), len(runs))
@@ -199,7 +230,7 @@ def _supervise(
             watching.planned(len(runs), len(runs) - len(missing))
             ended = supervise(missing, results, engine=engine, watcher=watching, policy=policy)
     except InterruptedRunsError:
-        left = len(store.missing(runs, results))
+        left = len(_missing(runs, results, spent=spent))
         console.say(
             f"interrupted: {len(runs) - left} of {len(runs)} {noun}s are there; what was at work kept a checkpoint"
         )

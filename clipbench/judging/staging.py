@@ -1,11 +1,19 @@
-"""What a spec asks to be run at this point, given what was run before: first the trials, then what they selected."""
+"""What a spec asks to be run at this point, given what was run before: first the trials, then what they selected.
 
-from collections.abc import Mapping, Sequence
+A trial that crashed keeps its place in the number that every arm has, and ranks last as one that diverged does. Once
+its arm has a selection it is spent: it is not made again by itself. Whether a crash lies in the setting (a matrix that
+is singular at this rate) or in the machine (its memory) cannot be told from outside; but a second try would be one
+more than other arms had, and if it went well, it would select anew under results that are already reported. So
+`--retries` tries again at once, before anything is selected; later it takes a person, who deletes the run's folder. An
+arm of which no trial finished has nothing reported, and its crashed trials are made again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.extending import EXTENSIONS, extension
-from clipbench.judging.trials import Tried, best, tried
+from clipbench.judging.trials import Tried, best, has_crashed, tried
 from clipbench.judging.tuning import ArmTuning, tunings
 from clipbench.questions import Question, Trial, Tuned, Tuning
 from clipbench.records import Choice, Options, Record, Run
@@ -16,7 +24,8 @@ from clipbench.spec import Inquiry, Spec, plan, question, trials
 class Stage:
     """What is known of a spec's runs so far.
 
-    - `trials`: all that are to be made at this point; more may follow when they have ended.
+    - `trials`: all that are to be made at this point; more may follow when they have ended. `spent` has the keys of
+      those that crashed and are not made again.
     - `runs`: those to report, of every arm that is selected or has nothing to tune.
     - `waiting`: as many runs as will be reported of arms whose trials have not ended, each with the first setting to
       be tried in place of the one that will be selected: for counts and costs, not to be made.
@@ -28,6 +37,7 @@ class Stage:
     runs: tuple[Run, ...]
     waiting: tuple[Run, ...]
     tunings: tuple[ArmTuning, ...]
+    spent: frozenset[str] = frozenset()
 
 
 def staged(inquiry: Inquiry, made: Sequence[Record], *, extend: bool = False) -> Stage:
@@ -77,6 +87,7 @@ def staged(inquiry: Inquiry, made: Sequence[Record], *, extend: bool = False) ->
         runs=tuple(run for run in runs if inquiry.wants(run.arm.name)),
         waiting=tuple(run for run in waiting if inquiry.wants(run.arm.name)),
         tunings=tuple(each for each in tunings(made, asked) if inquiry.wants(each.arm)),
+        spent=frozenset(key for one in searches for key in _spent(one, by_key)),
     )
 
 
@@ -128,6 +139,12 @@ def _carried_out(
         tuned = replace(tuned, selected=None if leader is None else leader.settings)
         found.append(_Search(tuned, tuple(run for of_one in runs[arm.name] for run in of_one), tuple(results)))
     return found
+
+
+def _spent(search: _Search, made: Mapping[str, Record]) -> Iterator[str]:
+    """The keys of crashed trials that a selection stands on."""
+    if search.tuned.selected is not None:
+        yield from (run.key for run in search.runs if run.key in made and has_crashed(made[run.key]))
 
 
 def _tuning(spec: Spec, searches: Sequence[_Search]) -> Tuning | None:

@@ -19,13 +19,15 @@ class Tried:
 
     `losses` are the final evaluation losses of its finished runs. `loss` is their mean, infinite where a run diverged
     or failed: such a trial is spent, and ranks last. `score` is what is selected by: the loss, or the steps to the
-    target. Both are None until all its runs have ended.
+    target. Both are None until all its runs have ended. `crashed`: a run of it failed, so that what it would have shown
+    is not known; a divergence is known.
     """
 
     settings: Options
     losses: tuple[float, ...] = ()
     loss: float | None = None
     score: float | None = None
+    crashed: bool = False
 
     @property
     def ended(self) -> bool:
@@ -95,6 +97,11 @@ def is_number(value: Value) -> TypeGuard[Number]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def has_crashed(record: Record) -> bool:
+    """Whether a run ended without a result."""
+    return record.outcome is not None and record.outcome.status == "failed"
+
+
 def of_trials(question: Question) -> frozenset[str]:
     """The keys of all trials of the latest plan."""
     arms = question.tuning.arms if question.tuning else ()
@@ -108,7 +115,7 @@ def _tried(trial: Trial, runs: Sequence[Record | None], select: Select, target: 
     if len(ended) < len(runs):
         return Tried(trial.settings, losses)
     if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
-        return Tried(trial.settings, losses, math.inf, math.inf)
+        return Tried(trial.settings, losses, math.inf, math.inf, crashed=any(map(has_crashed, ended)))
     loss = sum(losses) / len(losses)
     if select == "eval_loss" or target is None:
         return Tried(trial.settings, losses, loss, loss)

@@ -31,7 +31,8 @@ class RateTried:
 class ArmTuning:
     """How one arm was tuned on one task.
 
-    - `trials`: how many there are, of which `ended` came to an end and `broken` have a run that diverged or failed.
+    - `trials`: how many there are, of which `ended` came to an end and `broken` have a run that diverged or failed;
+      of these, `crashed` have one that failed.
     - `selected`, at `loss` (on the tuning seeds, so too good: it was picked for it), at these `edges`.
     - `rates`: in ascending order; `good` is the range of those around the best that are within WITHIN of it.
     - `expected`: at k − 1 the best loss to be expected of k of these trials; empty until all have ended.
@@ -42,6 +43,7 @@ class ArmTuning:
     trials: int
     ended: int
     broken: int
+    crashed: int
     selected: Options | None
     loss: Estimate
     edges: dict[str, Edge]
@@ -136,6 +138,7 @@ def _arm(tuned: Tuned, trials: Sequence[Tried]) -> ArmTuning:
         trials=len(trials),
         ended=len(losses),
         broken=sum(map(math.isinf, losses)),
+        crashed=sum(trial.crashed for trial in trials),
         selected=tuned.selected,
         loss=estimate(chosen.losses if chosen else ()),
         edges=edges(tuned),

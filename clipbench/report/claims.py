@@ -117,7 +117,7 @@ def _where(one: Comparison) -> str:
     step = "" if site.step is None else f", step {site.step}"
     missing = [f"{one.excluded} of {one.used + one.excluded} left out"] if one.excluded else []
     if one.left_out:
-        missing.append(f"{count(one.left_out, 'seed')} left out, of {one.left_out + one.n}")
+        missing.append(f"{count(one.left_out, 'seed')} left out")
     if one.lost:
         missing.append(f"{one.lost} lost")
     said = f" ({', '.join(missing)})" if missing else ""

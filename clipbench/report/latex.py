@@ -9,7 +9,6 @@ from clipbench.judging.comparison import Comparison
 from clipbench.report.columns import LEGEND, Column, columns, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.sections import Section, sections
-from clipbench.report.tuning import tables_of_tuning
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -48,8 +47,6 @@ def as_latex(comparison: Comparison) -> str:
     parts += [section_as_latex(section) for section in sections(comparison)]
     for twin in comparison.twins:
         parts.append(f"{escaped(twin_line(twin))}:\n{_items(twin.answers)}")
-    for section in tables_of_tuning(comparison.tunings):
-        parts.append(table(section.headings, section.rows, caption=f"{section.title}. {section.note}"))
     if comparison.caveats:
         parts.append(f"Caveats:\n{_items(comparison.caveats)}")
     return "\n\n".join(parts)

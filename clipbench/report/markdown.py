@@ -9,7 +9,6 @@ from clipbench.judging.comparison import Comparison
 from clipbench.report.columns import LEGEND, Column, columns, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.sections import Section, sections
-from clipbench.report.tuning import tables_of_tuning
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -23,8 +22,6 @@ def as_markdown(comparison: Comparison) -> str:
     for twin in comparison.twins:
         answers = "\n".join(f"- {escaped(answer)}" for answer in twin.answers)
         parts.append(f"{escaped(twin_line(twin))}:\n\n{answers}")
-    for section in tables_of_tuning(comparison.tunings):
-        parts += [f"**{section.title}**", table(section.headings, section.rows), escaped(section.note)]
     if comparison.caveats:
         parts.append("Caveats:\n\n" + "\n".join(f"- {escaped(caveat)}" for caveat in comparison.caveats))
     return "\n\n".join(parts)

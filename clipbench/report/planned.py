@@ -11,7 +11,7 @@ from clipbench.judging.words import count, listing, number
 from clipbench.records import Run
 from clipbench.report.listing import ListFormat, add_row, list_table
 from clipbench.report.raw import to_json
-from clipbench.report.tuning import settings_text
+from clipbench.report.selection import settings_text
 
 AS_WRITTEN, LATER = "as written", "selected after tuning"
 

@@ -26,7 +26,7 @@ def as_csv(comparison: Comparison) -> str:
 
 def section_as_csv(section: Section) -> str:
     """One line a row of the section."""
-    return _section_csv(section.fields, section.rows)
+    return _section_csv(section.fields, section.data)
 
 
 def _section_csv(fields: Sequence[Field], rows: Sequence[object]) -> str:
@@ -47,6 +47,7 @@ def as_json(comparison: Comparison) -> str:
 
     JSON has no NaN and no infinity: an undefined number is null, infinity the text "inf", minus infinity "-inf".
     """
+    told = {section.name: section_as_data(section) for section in sections(comparison)}
     return to_json(
         {
             "spec": comparison.spec,
@@ -67,16 +68,19 @@ def as_json(comparison: Comparison) -> str:
             ],
             "rows": [flat(row) | {"seeds": vars(row.seeds)} for row in comparison.rows],
             "twins": [_twin(twin) for twin in comparison.twins],
-            **{section.name: section_as_data(section) for section in sections(comparison)},
+            **told,
             "caveats": comparison.caveats,
-            "tuning": [asdict(tuning) for tuning in comparison.tunings],
+            # Whole: the other sections of tuning are parts of it, and `selected` has its values as numbers.
+            "tuning": [line | asdict(tuning) for line, tuning in zip(told["tuning"], comparison.tunings, strict=True)]
+            if comparison.tunings
+            else [],
         }
     )
 
 
 def section_as_data(section: Section) -> list[dict[str, Cell]]:
-    """The rows of a section, each as name → value."""
-    return [flat(row, section.fields) for row in section.rows]
+    """The lines of a section, each as name → value."""
+    return [flat(row, section.fields) for row in section.data]
 
 
 def section_as_json(section: Section) -> str:

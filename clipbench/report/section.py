@@ -14,7 +14,11 @@ from clipbench.report.numbers import NONE, Parts
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its name (for `--section` and JSON), title and legend; the same rows for people and for programs."""
+    """A table with its name (for `--section` and JSON), title and legend.
+
+    The rows are the same for people and for programs, but where a row says several numbers of one kind: then programs
+    have `lines`, one such number each.
+    """
 
     name: str
     title: str
@@ -22,6 +26,12 @@ class Section:
     columns: tuple[Column, ...]
     fields: tuple[Field, ...]
     rows: tuple[Any, ...]
+    lines: tuple[Any, ...] | None = None
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """What a program reads line by line."""
+        return self.rows if self.lines is None else self.lines
 
 
 def arm_column() -> Column:

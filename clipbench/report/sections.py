@@ -1,11 +1,18 @@
-"""The tables beside the main one: the race to the target, arms at the same loss, directions at the same point."""
+"""The tables beside the main one: the race, arms at the same loss, directions at one point, and how arms were tuned."""
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.comparison import Comparison
-from clipbench.report import matched, race, shared_points
+from clipbench.report import matched, race, shared_points, tuning
 from clipbench.report.section import Section as Section
 
-_MAKERS = {"race": race.section, "matched": matched.section, "shared": shared_points.section}
+_MAKERS = {
+    "race": race.section,
+    "matched": matched.section,
+    "shared": shared_points.section,
+    "tuning": tuning.selected,
+    "sensitivity": tuning.sensitivity,
+    "expected": tuning.expected,
+}
 NAMES = tuple(_MAKERS)
 
 

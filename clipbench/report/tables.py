@@ -8,7 +8,6 @@ from clipbench.report.columns import LEGEND, columns, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.layout import Bullets, Fitted
 from clipbench.report.sections import Section, sections
-from clipbench.report.tuning import tuning_tables
 
 _STYLES: dict[Verdict, str] = {
     "baseline": "bold",
@@ -35,7 +34,6 @@ def as_table(comparison: Comparison) -> RenderableType:
         parts += [Text(), Text("What the clip does", style="bold")]
     for twin in comparison.twins:
         parts += [Text(twin_line(twin)), Bullets(twin.answers)]
-    parts += tuning_tables(comparison.tunings)
     if comparison.caveats:
         parts += [Text(), Text("Caveats", style="bold"), Bullets(comparison.caveats)]
     return Group(*parts)

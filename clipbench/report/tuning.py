@@ -1,153 +1,177 @@
 """How the arms were tuned: what was selected, the loss by learning rate, and what more trials would bring."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from clipbench.judging.extending import EXTENSIONS
-from clipbench.judging.trials import edges
+from clipbench.judging.comparison import Comparison
 from clipbench.judging.tuning import WITHIN, ArmTuning, RateTried
-from clipbench.judging.words import count, number
-from clipbench.questions import Question
-from clipbench.records import Options
-from clipbench.report.numbers import NONE, with_error
+from clipbench.judging.words import number
+from clipbench.report.columns import Column
+from clipbench.report.fields import Cell, Field
+from clipbench.report.numbers import NONE, Parts, with_error
+from clipbench.report.section import Section, arm_column
+from clipbench.report.selection import settings_text
 
+_SPENT = (
+    " A trial that failed is spent as one that diverged is: it ranks last, and is not made again under a selection."
+)
 _SHOWN = 8  # numbers of trials that the last table shows at most
 
-
-@dataclass(frozen=True)
-class TuningTable:
-    """A table as text, its title, and what must be known to read it."""
-
-    title: str
-    note: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+_OfRate = tuple[ArmTuning, RateTried]
 
 
-def tables_of_tuning(tunings: Sequence[ArmTuning]) -> Iterator[TuningTable]:
-    """The tables of how arms were tuned; none where nothing was."""
-    if not tunings:
-        return
-    several = len({tuning.task for tuning in tunings}) > 1
-    names = {id(tuning): f"{tuning.task}/{tuning.arm}" if several else tuning.arm for tuning in tunings}
-    yield TuningTable(
-        "Tuning: what was selected",
-        "The loss is that on the tuning seeds: the selected setting was picked for it, so it flatters.",
-        ("arm", "trials", "selected", "its loss", "at an edge"),
-        tuple((names[id(each)], _trials(each), *_selected(each)) for each in tunings),
+def selected(comparison: Comparison) -> Section:
+    """What was selected for each arm, out of how many trials."""
+    tunings = comparison.tunings
+    return Section(
+        name="tuning",
+        title="Tuning: what was selected",
+        legend=(
+            "The loss is that on the tuning seeds: the selected setting was picked for it, so it flatters."
+            + (_SPENT if any(tuning.crashed for tuning in tunings) else "")
+        ),
+        columns=(
+            *_names(tunings),
+            Column("trials", ("trials",), _trials),
+            Column("selected", ("selected",), lambda row: (_selected(row) or NONE,), right=False),
+            Column("its loss", ("its", "loss"), _loss),
+            Column("at an edge", ("at an", "edge"), _edges),
+        ),
+        fields=(
+            *_of_arm(lambda row: row),
+            Field("trials", "how many settings were tried", lambda row: row.trials),
+            Field("ended", "of how many all runs have ended", lambda row: row.ended),
+            Field("broken", "how many have a run that diverged or failed", lambda row: row.broken),
+            Field("crashed", "of these, how many have one that failed", lambda row: row.crashed),
+            Field("settings", "the selected ones; empty where there are none", _selected),
+            Field("selection_loss", "their mean final loss on the tuning seeds", lambda row: row.loss.mean),
+            Field("selection_loss_se", "its standard error", lambda row: row.loss.standard_error),
+            Field("not_bracketed", "the settings that are the outermost ones tried", lambda row: ";".join(row.edges)),
+            Field("good_low", "the lowest rate around the best that is nearly as good", lambda row: _good(row)[0]),
+            Field("good_high", "the highest", lambda row: _good(row)[1]),
+        ),
+        rows=tunings,
     )
-    if any(tuning.rates for tuning in tunings):
-        yield TuningTable(
-            "Tuning: final loss by learning rate",
-            f"The least loss of what was tried with each rate, on the tuning seeds. Good are the rates around the best "
-            f"whose loss is within {WITHIN:.0%} of the least; x: every trial has a run that diverged or failed.",
-            ("arm", "rate → loss", "good rates"),
-            tuple((names[id(each)], _rates(each.rates), _good(each)) for each in tunings if each.rates),
-        )
-    longest = max(len(tuning.expected) for tuning in tunings)
-    if longest > 1:
-        sizes = _sizes(longest)
-        yield TuningTable(
-            "Tuning: expected best loss of k trials",
+
+
+def sensitivity(comparison: Comparison) -> Section:
+    """The final loss by learning rate."""
+    rows = tuple(tuning for tuning in comparison.tunings if tuning.rates)
+    return Section(
+        name="sensitivity",
+        title="Tuning: final loss by learning rate",
+        legend=(
+            "The least loss of what was tried with each rate, on the tuning seeds. Good are the rates around the best "
+            f"whose loss is within {WITHIN:.0%} of the least; x: every trial has a run that diverged or failed."
+        ),
+        columns=(
+            *_names(rows),
+            Column("rate → loss", ("rate → loss",), _rates),
+            Column("good rates", ("good", "rates"), _good_rates),
+        ),
+        fields=(
+            *_of_arm(lambda line: line[0]),
+            Field("rate", "the learning rate", lambda line: line[1].rate),
+            Field("rate_loss", "least mean final loss of what was tried with it", lambda line: line[1].loss.mean),
+            Field("rate_loss_se", "its standard error", lambda line: line[1].loss.standard_error),
+            Field("tuning_seeds", "how many seeds it is over", lambda line: line[1].loss.n),
+            Field("good", "whether it is nearly as good as the best", _is_good),
+        ),
+        rows=rows,
+        lines=tuple((tuning, rate) for tuning in rows for rate in tuning.rates),
+    )
+
+
+def expected(comparison: Comparison) -> Section:
+    """The best loss to be expected of a number of trials."""
+    rows = tuple(tuning for tuning in comparison.tunings if len(tuning.expected) > 1)
+    return Section(
+        name="expected",
+        title="Tuning: expected best loss of k trials",
+        legend=(
             "What the best of k of these trials, picked at random, would have been on average: exact, not sampled; "
-            "∞ while all k may be trials without a loss.",
-            ("arm", *map(str, sizes)),
-            tuple((names[id(each)], *_expected(each, sizes)) for each in tunings if each.expected),
-        )
-
-
-def tuning_tables(tunings: Sequence[ArmTuning]) -> list[RenderableType]:
-    """The same for the terminal."""
-    parts: list[RenderableType] = []
-    for section in tables_of_tuning(tunings):
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
-        for heading in section.headings:
-            table.add_column(Text(heading), overflow="fold")
-        for row in section.rows:
-            table.add_row(*map(Text, row))
-        parts += [Text(), Text(section.title, style="bold"), table, Text(section.note, style="dim")]
-    return parts
-
-
-def selection_line(tuning: ArmTuning) -> str:
-    """`sgd on code_lm: lr=0.3 of 4 trials, loss 2.95; lr is the highest value tried: not bracketed`."""
-    head = f"{tuning.arm} on {tuning.task}: "
-    if tuning.selected is None:
-        left = tuning.trials - tuning.ended
-        why = f"{count(left, 'trial')} not ended" if left else f"none of {count(tuning.trials, 'trial')} finished"
-        return f"{head}nothing selected ({why})"
-    said = (
-        f"{head}{settings_text(tuning.selected)} of {count(tuning.trials, 'trial')}, loss {number(tuning.loss.mean, 4)}"
+            "∞ while all k may be trials without a loss."
+        ),
+        columns=(*_names(rows), *map(_of_size, _sizes(max((len(row.expected) for row in rows), default=0)))),
+        fields=(
+            *_of_arm(lambda line: line[0]),
+            Field("trials", "the best of how many", lambda line: line[1]),
+            Field("expected_loss", "its loss on average", lambda line: line[0].expected[line[1] - 1]),
+        ),
+        rows=rows,
+        lines=tuple((tuning, size) for tuning in rows for size in range(1, len(tuning.expected) + 1)),
     )
-    beyond = [f"{setting} is the {at} value tried: not bracketed" for setting, at in tuning.edges.items()]
-    return "; ".join([said, *beyond])
 
 
-def beyond_the_edge(question: Question, *, extended: bool) -> str:
-    """What can be done about values that are not bracketed; empty where all are.
-
-    Args:
-        question: what was tuned, and how.
-        extended: the grids were to be extended, so that what is left could not be helped.
-    """
-    tuning = question.tuning
-    if tuning is None or not any(edges(tuned) for tuned in tuning.arms):
-        return ""
-    if tuning.search != "grid":
-        return "not bracketed: wider spaces in the spec would look beyond"
-    if max(len(tuned.trials) - tuned.planned for tuned in tuning.arms) >= EXTENSIONS:
-        return f"not bracketed after {EXTENSIONS} more trials an arm, the most --extend-grid makes: change the grids"
-    if extended:
-        return "not bracketed, and there is no further trial that every arm could be given: change the grids"
-    return f"not bracketed: --extend-grid looks beyond, by up to {EXTENSIONS} more trials for every arm"
+def _names(tunings: Sequence[ArmTuning]) -> tuple[Column, ...]:
+    several = len({tuning.task for tuning in tunings}) > 1
+    task = Column("task", ("task",), lambda row: (row.task,), right=False)
+    return (task, arm_column()) if several else (arm_column(),)
 
 
-def _trials(tuning: ArmTuning) -> str:
-    said = [str(tuning.trials)]
-    if tuning.ended < tuning.trials:
-        said.append(f"{tuning.trials - tuning.ended} not ended")
-    if tuning.broken:
-        said.append(f"{tuning.broken} diverged or failed")
-    return ", ".join(said)
-
-
-def _selected(tuning: ArmTuning) -> tuple[str, str, str]:
-    if tuning.selected is None:
-        return NONE, NONE, NONE
-    edges = ", ".join(f"{setting} ({at} tried)" for setting, at in tuning.edges.items())
+def _of_arm(tuning: Callable[..., ArmTuning]) -> tuple[Field, Field]:
     return (
-        settings_text(tuning.selected),
-        " ".join(with_error(tuning.loss.mean, tuning.loss.standard_error)),
-        edges or "no",
+        Field("task", "the task's name", lambda line: tuning(line).task),
+        Field("arm", "the arm's name", lambda line: tuning(line).arm),
     )
 
 
-def settings_text(options: Options) -> str:
-    """`lr=0.3, clip.fraction=0.1`."""
-    return ", ".join(
-        f"{name}={number(value, 4) if isinstance(value, float) else value}" for name, value in options.items()
+def _trials(tuning: ArmTuning) -> Parts:
+    kinds = {
+        "diverged": tuning.broken - tuning.crashed,
+        "failed": tuning.crashed,
+        "not ended": tuning.trials - tuning.ended,
+    }
+    return _listed([str(tuning.trials), *(f"{n} {kind}" for kind, n in kinds.items() if n)])
+
+
+def _selected(tuning: ArmTuning) -> str:
+    return "" if tuning.selected is None else settings_text(tuning.selected)
+
+
+def _loss(tuning: ArmTuning) -> Parts:
+    return (NONE,) if tuning.selected is None else with_error(tuning.loss.mean, tuning.loss.standard_error)
+
+
+def _edges(tuning: ArmTuning) -> Parts:
+    if tuning.selected is None:
+        return (NONE,)
+    return tuple(f"{setting} ({at} tried)" for setting, at in tuning.edges.items()) or ("no",)
+
+
+def _rates(tuning: ArmTuning) -> Parts:
+    return _listed(
+        [f"{number(each.rate, 4)} → {'x' if each.broken else number(each.loss.mean, 4)}" for each in tuning.rates]
     )
 
 
-def _rates(rates: Sequence[RateTried]) -> str:
-    return ", ".join(f"{number(each.rate, 4)} → {'x' if each.broken else number(each.loss.mean, 4)}" for each in rates)
+def _listed(words: Sequence[str]) -> Parts:
+    """With a comma behind each but the last, so that they may stand on one line or beneath each other."""
+    return *(f"{word}," for word in words[:-1]), words[-1]
 
 
-def _good(tuning: ArmTuning) -> str:
+def _good(tuning: ArmTuning) -> tuple[float | None, float | None]:
+    return tuning.good or (None, None)
+
+
+def _is_good(line: _OfRate) -> Cell:
+    tuning, tried = line
+    return tuning.good is not None and tuning.good[0] <= tried.rate <= tuning.good[1]
+
+
+def _good_rates(tuning: ArmTuning) -> Parts:
     if tuning.good is None:
-        return NONE
+        return (NONE,)
     low, high = tuning.good
-    return number(low, 4) if low == high else f"{number(low, 4)} to {number(high, 4)} ({number(high / low, 2)}×)"
+    if low == high:
+        return (number(low, 4),)
+    return f"{number(low, 4)} to {number(high, 4)}", f"({number(high / low, 2)}×)"
 
 
-def _expected(tuning: ArmTuning, sizes: Sequence[int]) -> tuple[str, ...]:
-    known = len(tuning.expected)
-    return tuple(number(tuning.expected[size - 1], 4) if size <= known else NONE for size in sizes)
+def _of_size(size: int) -> Column:
+    def cell(tuning: ArmTuning) -> Parts:
+        return (number(tuning.expected[size - 1], 4) if size <= len(tuning.expected) else NONE,)
+
+    return Column(str(size), (str(size),), cell)
 
 
 def _sizes(longest: int) -> list[int]:

@@ -5,17 +5,16 @@ A claim is data, so that a lab can write its own. `load` reads a file of them un
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Field, Tag, model_validator
 
 from clipbench.errors import Fault, SpecError
 from clipbench.records import ClipPlace
 from clipbench.spec.document import Document, read
+from clipbench.spec.shapes import BY_SHAPE, CLOSED, one_of
 from clipbench.spec.structure import fitted
 
-# Built when the first claim is read: every command imports this file, and only one of them reads claims.
-_CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 _SHAPE_OF_FILE = "a file of claims is a mapping with the key claims, and a list under it"
 _WAYS = ("compare", "rank", "unmeasured")
 
@@ -25,23 +24,10 @@ Where = Literal["shared", "own"]
 Scale = Literal["ratio", "difference", "value"]
 
 
-def _by_shape(value: Any) -> str:
-    return (
-        "as a list"
-        if isinstance(value, list)
-        else "as a mapping"
-        if isinstance(value, dict | BaseModel)
-        else "as a value"
-    )
-
-
-_SHAPE = Discriminator(_by_shape)
-
-
 class ClipPattern(BaseModel):
     """A clip by what it does: what is given must fit."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
     fraction: float | None = None
     threshold: float | None = None
     norm: float | None = None
@@ -51,28 +37,28 @@ class ClipPattern(BaseModel):
 class ArmPattern(BaseModel):
     """Arms by what they are: `name` and `use` are patterns (*, ?), and `clip` says whether there is one, or which."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
     name: str = "*"
     use: str = "*"
     clip: (
         Annotated[
             Annotated[bool, Tag("as a value")] | Annotated[ClipPattern, Tag("as a mapping")],
-            Discriminator(_by_shape),
+            BY_SHAPE,
         ]
         | None
     ) = None
 
 
-OneArm = Annotated[Annotated[str, Tag("as a value")] | Annotated[ArmPattern, Tag("as a mapping")], _SHAPE]
+OneArm = Annotated[Annotated[str, Tag("as a value")] | Annotated[ArmPattern, Tag("as a mapping")], BY_SHAPE]
 Arms = Annotated[
     Annotated[str, Tag("as a value")]
     | Annotated[ArmPattern, Tag("as a mapping")]
     | Annotated[tuple[OneArm, ...], Field(strict=False, min_length=1), Tag("as a list")],
-    _SHAPE,
+    BY_SHAPE,
 ]
 Names = Annotated[
     Annotated[str, Tag("as a value")] | Annotated[tuple[str, ...], Field(strict=False, min_length=1), Tag("as a list")],
-    _SHAPE,
+    BY_SHAPE,
 ]
 
 
@@ -88,7 +74,7 @@ class Compare(BaseModel):
     - `each_step`: every step is a comparison of its own; otherwise a seed's steps are averaged.
     """
 
-    model_config = _CLOSED
+    model_config = CLOSED
     quantity: Names
     of: Arms
     against: Arms | None = None
@@ -125,7 +111,7 @@ class Rank(BaseModel):
     seed. With `rather_than` it is the difference of the two correlations.
     """
 
-    model_config = _CLOSED
+    model_config = CLOSED
     by: str
     to: Literal["final_loss", "steps_to_target"] = "final_loss"
     rather_than: str | None = None
@@ -138,7 +124,7 @@ class Rank(BaseModel):
 class Needs(BaseModel):
     """How much must be measured before a claim can hold: at least so many of each; `arms` are those of a ranking."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
     tasks: int = Field(default=1, ge=1)
     trajectories: int = Field(default=1, ge=1)
     steps: int = Field(default=1, ge=1)
@@ -153,7 +139,7 @@ class Claim(BaseModel):
     said), otherwise a difference or value (0).
     """
 
-    model_config = _CLOSED
+    model_config = CLOSED
     name: str = Field(min_length=1)
     statement: str = Field(min_length=1)
     compare: Compare | None = None
@@ -165,10 +151,7 @@ class Claim(BaseModel):
 
     @model_validator(mode="after")
     def _measured_in_one_way(self) -> "Claim":
-        given = [way for way in _WAYS if getattr(self, way) is not None]
-        if len(given) != 1:
-            has = f"this one has {' and '.join(given)}" if given else "this one has none"
-            raise ValueError(f"a claim has exactly one of {', '.join(_WAYS)}; {has}")
+        one_of(self, _WAYS, what="a claim has")
         if (self.expect is None) != (self.unmeasured is not None):
             raise ValueError("a claim that is measured says what to `expect`, lower or higher, and no other does")
         if self.compare is not None and self.compare.how == "ratio" and self.margin is not None and self.margin <= 0:
@@ -186,7 +169,7 @@ class Claim(BaseModel):
 class ClaimsFile(BaseModel):
     """Claims about results."""
 
-    model_config = _CLOSED
+    model_config = CLOSED
     claims: tuple[Claim, ...] = Field(strict=False, min_length=1)
 
 

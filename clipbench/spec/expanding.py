@@ -1,15 +1,17 @@
 """From the arms of a spec's file to the arms that are compared or tuned, and what is wrong with them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from clipbench.errors import Fault
 from clipbench.records import Arm, ClipSettings, Options, Schedule, Value
 from clipbench.spec import searching
+from clipbench.spec.arms import ArmSettings, Clip, ScheduleField, ScheduleSettings
 from clipbench.spec.choices import Chosen
 from clipbench.spec.document import Document
 from clipbench.spec.grid import Axis, Span, points
-from clipbench.spec.models import ArmSettings, Clip, ScheduleField, ScheduleSettings, SpecFile
+from clipbench.spec.models import MOST_SETTINGS, SpecFile
 from clipbench.spec.searching import Open, Searched, is_open, searched
 from clipbench.spec.spaces import SpaceSettings
 from clipbench.spec.wording import nearest
@@ -24,7 +26,7 @@ def arms(
     axes = {
         name: _axes(arm, written.optimizers[name], document.data["optimizers"][name]) for name, arm in chosen.items()
     }
-    if faults := searching.faults(document, axes, written.tuning):
+    if faults := [*_too_many(document, axes), *searching.faults(document, axes, written.tuning)]:
         return {}, faults
     by_arm: dict[str, list[Arm | Searched]] = {}
     for name, arm in chosen.items():
@@ -43,6 +45,15 @@ def arms(
         to_tune = [arm for arms in by_arm.values() for arm in arms if isinstance(arm, Searched)]
         faults = searching.unequal(document, to_tune, written.tuning)
     return by_arm, faults
+
+
+def _too_many(document: Document, axes: Mapping[str, Sequence[Open]]) -> Iterator[Fault]:
+    """Grids of more points than are worth making, found before they are made."""
+    for name, of_one in axes.items():
+        size = math.prod(len(axis.values) for axis in of_one if isinstance(axis, Axis))
+        if size > MOST_SETTINGS:
+            message = f"its lists make {size} settings, and at most {MOST_SETTINGS} are allowed; leave some values out"
+            yield document.fault(("optimizers", name), message, key=True)
 
 
 def repeated(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:

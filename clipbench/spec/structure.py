@@ -7,13 +7,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from clipbench.errors import Fault
+from clipbench.spec.arms import Clip, ScheduleSettings
 from clipbench.spec.document import Document, Where
 from clipbench.spec.models import (
     BudgetSettings,
-    Clip,
     EvaluateSettings,
     MeasureSettings,
-    ScheduleSettings,
     SpecFile,
     TargetSettings,
     TuningSettings,
@@ -51,6 +50,7 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "less_than": lambda context: f"must be below {written(context['lt'])}",
     "less_than_equal": lambda context: f"must be at most {written(context['le'])}",
     "too_short": lambda _: "at least one is needed",
+    "too_long": lambda context: f"at most {context['max_length']} are allowed",
 }
 
 

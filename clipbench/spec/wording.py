@@ -7,6 +7,7 @@ from typing import Any
 
 from clipbench.spec.scalars import scalar
 
+_SHOWN = 16  # items of a list: who wrote more knows which list it is
 _WORDS_FOR_BOOL = {"yes", "no", "on", "off", "y", "n"}
 
 
@@ -31,7 +32,9 @@ def found(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
-        return f"the list [{', '.join(written(item) for item in value)}]"
+        shown = [written(item) for item in value[:_SHOWN]]
+        more = [f"… {len(value)} in all"] if len(value) > _SHOWN else []
+        return f"the list [{', '.join([*shown, *more])}]"
     if isinstance(value, str):
         return f"the text {value!r}"
     return str(value)

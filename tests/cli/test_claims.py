@@ -44,6 +44,15 @@ def test_a_lab_can_write_its_own_claims_and_one_that_fails_is_a_result(
     assert answer["verdict"] == verdict
 
 
+def test_runs_that_are_there_twice_are_said_as_in_a_comparison(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(FASTER.replace("EXPECT", "lower"))
+    done = clipbench(tmp_path, "claims", REFERENCE, REFERENCE, "--claims", "mine.yaml", "--format", "json")
+    assert done.returncode == 0
+    assert done.stderr.startswith("caveat: code_lm/")
+    assert "is there twice (key " in done.stderr
+    assert json.loads(done.stdout)[0]["verdict"] == "holds"
+
+
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("each", [(), ("--each",)])
 def test_every_format_is_written(tmp_path: Path, fmt: str, each: tuple[str, ...]) -> None:

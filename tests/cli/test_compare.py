@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 from cli.front import Answer, Ask, asking, stored
-from judging.made import quickstart
+from judging.made import quickstart, trials, tuning
 
 from clipbench import store
+from clipbench.cli.compare import SectionName
 from clipbench.measurements import Measurements
 from clipbench.questions import Question
 from clipbench.records import Record
+from clipbench.report.render import FORMATS
+from clipbench.report.sections import NAMES
 
 QUESTION = Question("quickstart", "Is it?", ("sgd", "sgd+clip", "adam"), "sgd", 3.3)
 
@@ -60,9 +63,25 @@ def test_one_section_may_be_asked_for_in_any_format(ask: Ask) -> None:
     assert len(race.out.splitlines()) == 4
     told = ask("compare", "results", "--format", "csv").err
     assert [name in told for name in ("--section race", "--section matched", "--section shared")] == [True, True, False]
+    assert [name.value for name in SectionName] == list(NAMES)
     matched = ask("compare", "results", "--section", "matched")
     assert matched.out.startswith("At the same loss\n")
     assert "minus sgd" not in matched.out
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("name", ["tuning", "sensitivity", "expected"])
+def test_how_arms_were_tuned_may_be_asked_for_alone(ask: Ask, name: str, fmt: str) -> None:
+    asked = replace(QUESTION, tuning=tuning({"adam": [0.001, 0.003]}, selected={"adam": 0.003}))
+    written([*quickstart(), *trials("adam", {0.001: 2.75, 0.003: 2.5})], "results", question=asked)
+    alone = ask("compare", "results", "--section", name, "--format", fmt)
+    assert alone.code == 0
+    assert "adam" in alone.out
+    assert "2.5" in alone.out
+    assert "sgd" not in alone.out
+    if fmt not in ("csv", "json"):
+        assert alone.out.strip() in ask("compare", "results", "--format", fmt).out
+    assert f"--section {name}" in ask("compare", "results", "--format", "csv").err
 
 
 @pytest.mark.parametrize(

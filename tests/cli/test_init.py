@@ -1,6 +1,7 @@
 """`clipbench init`: what it writes is right, and nothing that is there is touched."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,27 @@ def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "said"),
-    [("file", "file: cannot make this folder (File exists)"), ("file/x", "cannot make this folder (Not a directory)")],
+    [
+        ("file", "error: file: this is a file, and a folder is needed here\n"),
+        ("file/x", "error: file: this is a file, and a folder is needed here\n"),
+        ("taken", f"error: taken/{SPEC_NAME}: this is a folder, and a file of this name is to be written\n"),
+        ("half", "error: half/.github: this is a file, and a folder is needed here\n"),
+    ],
 )
-def test_a_place_that_cannot_be_written_is_named(ask: Ask, folder: str, said: str) -> None:
+def test_what_stands_in_the_way_is_named_with_what_to_do(ask: Ask, folder: str, said: str) -> None:
     Path("file").write_text("")
+    Path("taken", SPEC_NAME).mkdir(parents=True)
+    Path("half").mkdir()
+    Path("half/.github").write_text("")
     answer = ask("init", folder)
     assert answer.code == 2
-    assert said in answer.err
+    assert answer.err == f"{said}  rename it, or name another folder: clipbench init DIR\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc and /sys are folders that nobody may write to on Linux")
+@pytest.mark.parametrize(("folder", "above"), [("/proc/x", "/proc"), ("/sys/kernel", "/sys/kernel")])
+def test_a_folder_that_cannot_be_written_is_named(ask: Ask, folder: str, above: str) -> None:
+    answer = ask("init", folder)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {above}: cannot write ")
+    assert answer.err.endswith(")\n  make it writable, or name another folder: clipbench init DIR\n")

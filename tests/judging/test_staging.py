@@ -96,6 +96,24 @@ def test_an_arm_of_which_no_trial_finished_neither_runs_nor_waits(tmp_path: Path
     assert {run.arm.name for run in (*stage.runs, *stage.waiting)} == {"fixed", "adam"}
 
 
+def test_a_trial_that_crashed_keeps_its_place_and_is_spent(tmp_path: Path) -> None:
+    asked = inquiry(tmp_path)
+    trials = staged(asked, []).trials
+    records = made(trials, towards({"sgd": 0.3, "adam": 0.3}))
+    place = next(place for place, run in enumerate(trials) if run.trial_of == "sgd" and rate(run) == 0.3)
+    records[place] = record(trials[place], [5.0], status="failed")
+    stage = staged(asked, records)
+    assert stage.trials == trials
+    assert stage.spent == {trials[place].key}
+    assert stage.waiting == ()
+    found = {one.arm: one.selected for one in stage.question.tuning.arms if one.task == trials[place].task.name}
+    assert found == {"sgd": {"lr": 0.1}, "adam": {"lr": 0.3}}
+    assert staged(asked, made(trials, lambda _: 9.0)).spent == frozenset()  # divergence is a result
+    assert staged(asked, records[:-1]).spent == {trials[place].key}  # another arm's search goes on
+    none = [record(run, [5.0], status="failed") for run in trials]
+    assert staged(asked, none).spent == frozenset()  # nothing is selected, so nothing is reported
+
+
 def test_a_filter_leaves_the_others_out_of_the_runs_and_in_the_question(tmp_path: Path) -> None:
     stage = staged(inquiry(tmp_path, only="s*"), [])
     assert {run.trial_of for run in stage.trials} == {"sgd"}

@@ -43,6 +43,7 @@ def test_a_trial_that_diverged_or_failed_is_spent_and_ranks_last(status: str) ->
     made.append(record(trial(lr=0.3, seed=9), [5.0, 0.1], status=status))
     found = tried(tuned, {each.run.key: each for each in made}, select="eval_loss", target=None)
     assert (found[1].ended, found[1].loss) == (True, math.inf)
+    assert [each.crashed for each in found] == [False, status == "failed"]
     assert best(found) == found[0]
 
 

@@ -36,6 +36,12 @@ def test_each_arm_is_told_with_what_was_selected_and_spent() -> None:
     assert (adam.edges, adam.broken) == ({"lr": "lowest"}, 0)
 
 
+def test_trials_that_crashed_are_counted_among_the_broken_ones() -> None:
+    crashed = record(trial("sgd", lr=0.1), [5.0], status="failed")
+    sgd, _ = tunings([crashed, *TRIALS[1:]], ASKED)
+    assert (sgd.ended, sgd.broken, sgd.crashed) == (4, 2, 1)
+
+
 def test_rates_have_their_losses_in_ascending_order_and_those_that_diverged_have_none() -> None:
     sgd, _ = tunings(TRIALS, ASKED)
     assert [(each.rate, each.loss.mean) for each in sgd.rates[:3]] == [(0.1, 3.0), (0.3, 2.05), (1.0, 2.0)]

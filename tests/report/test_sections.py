@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.made import question, quickstart, record, run, with_rows
+from judging.made import question, quickstart, record, run, trials, tuning, with_rows
 from judging.test_shared_points import along
 from rich.console import Console, RenderableType
 
@@ -27,14 +27,18 @@ ARMS = ("sgd", "sgd+clip", "adam")
 
 
 def full() -> Comparison:
-    """The quickstart with a target, and two ghosts along two trajectories on two seeds."""
+    """The quickstart with a target, two ghosts along two trajectories on two seeds, and the trials of adam."""
     decrease = {LINE_BEST_DECREASE: {OWN: [3.0], "adam": [1.0], "lion": [-1.0]}, COSINE: {OWN: [0.5], "lion": [0.1]}}
     ghosts = [
         along(arm, {OWN: [8.0, 2.0], "adam": [2.0, 1.0], "lion": [1.0, -1.0]}, seed=seed, **decrease)
         for arm in ("sgd", "sgd+clip")
         for seed in (10, 11)
     ]
-    return compare([*quickstart(), *ghosts], question(*ARMS, target=3.3))
+    tried = trials("adam", {0.001: 3.0, 0.003: 2.5, 0.01: 9.0})
+    asked = replace(
+        question(*ARMS, target=3.3), tuning=tuning({"adam": [0.001, 0.003, 0.01]}, selected={"adam": 0.003})
+    )
+    return compare([*quickstart(), *ghosts, *tried], asked)
 
 
 def drawn(renderable: RenderableType, width: int) -> str:
@@ -107,11 +111,13 @@ def test_every_format_of_every_section_has_its_title_or_its_names_and_every_row(
             whole = drawn(render(of, fmt), 300) if fmt == "table" else str(render(of, fmt))
             if fmt in ("csv", "json"):
                 rows: list[Any] = json.loads(text) if fmt == "json" else list(csv.DictReader(io.StringIO(text)))
-                assert [list(row) for row in rows] == [[field.name for field in made.fields]] * len(made.rows)
+                assert [list(row) for row in rows] == [[field.name for field in made.fields]] * len(made.data)
             else:
                 assert text.strip() in whole
                 assert text.count("lion") == repr(cells(made.name, of)).count("lion")
-        assert json.loads(str(render(of, "json")))[made.name] == json.loads(str(render_section(made, "json")))
+        within, alone = json.loads(str(render(of, "json")))[made.name], json.loads(str(render_section(made, "json")))
+        assert [whole | line for whole, line in zip(within, alone, strict=True)] == within
+        assert made.name == "tuning" or within == alone  # which holds every number of its other sections as well
 
 
 @pytest.mark.parametrize("width", [300, 120, 100, 80, 40])

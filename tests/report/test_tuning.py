@@ -1,5 +1,6 @@
 """How the tuning of arms is shown: the same tables in every format."""
 
+import csv
 import io
 import json
 from dataclasses import replace
@@ -9,11 +10,10 @@ from judging.made import question, record, run, trials, tuning
 from rich.console import Console
 
 from clipbench.judging.compare import compare
-from clipbench.judging.extending import EXTENSIONS
-from clipbench.judging.tuning import tunings
-from clipbench.questions import Question, Trial
-from clipbench.report.render import render
-from clipbench.report.tuning import TuningTable, beyond_the_edge, selection_line, tables_of_tuning
+from clipbench.judging.comparison import Comparison
+from clipbench.judging.tuning import ArmTuning, tunings
+from clipbench.report.render import render, render_section
+from clipbench.report.sections import section, sections
 
 GRID = (0.1, 0.3, 1.0)
 ASKED = replace(question("sgd", "adam"), tuning=tuning({"sgd": GRID, "adam": GRID}, selected={"sgd": 0.3, "adam": 0.1}))
@@ -25,54 +25,84 @@ REPORTED = [record(run(arm, seed=seed), [5.0, 2.0]) for arm in ("sgd", "adam") f
 FOUND = tunings(TRIALS, ASKED)
 
 
-def shown() -> list[TuningTable]:
-    return list(tables_of_tuning(FOUND))
+def of(*tunings: ArmTuning) -> Comparison:
+    return replace(compare(REPORTED, question("sgd", "adam")), tunings=tunings)
+
+
+def rows(name: str, *tunings: ArmTuning) -> list[list[str]]:
+    """The cells that people read."""
+    made = section(of(*tunings), name)
+    return [[" ".join(column.cell(row)) for column in made.columns] for row in made.rows]
+
+
+def lines(name: str, *tunings: ArmTuning) -> list[dict[str, str]]:
+    """What a program reads."""
+    return list(csv.DictReader(io.StringIO(str(render_section(section(of(*tunings), name), "csv")))))
+
+
+def headings(name: str, *tunings: ArmTuning) -> list[str]:
+    return [column.heading for column in section(of(*tunings), name).columns]
 
 
 def test_what_was_selected_is_told_with_its_trials_its_loss_and_its_edges() -> None:
-    selected, _, _ = shown()
-    assert selected.rows == (
-        ("sgd", "3, 1 diverged or failed", "lr=0.3", "2 ± ?", "no"),
-        ("adam", "3", "lr=0.1", "1.25 ± ?", "lr (lowest tried)"),
-    )
+    assert rows("tuning", *FOUND) == [
+        ["sgd", "3, 1 diverged", "lr=0.3", "2 ± ?", "no"],
+        ["adam", "3", "lr=0.1", "1.25 ± ?", "lr (lowest tried)"],
+    ]
+    sgd, adam = lines("tuning", *FOUND)
+    assert (sgd["task"], sgd["arm"], sgd["trials"], sgd["broken"], sgd["crashed"]) == ("code_lm", "sgd", "3", "1", "0")
+    assert (sgd["settings"], sgd["selection_loss"], sgd["not_bracketed"]) == ("lr=0.3", "2.0", "")
+    assert (adam["not_bracketed"], adam["good_low"], adam["good_high"]) == ("lr", "0.1", "0.1")
+
+
+def test_trials_that_crashed_are_told_from_those_that_diverged_and_what_becomes_of_them() -> None:
+    sgd, adam = FOUND
+    assert rows("tuning", replace(sgd, broken=2, crashed=1))[0][1] == "3, 1 diverged, 1 failed"
+    assert "A trial that failed is spent" in section(of(replace(sgd, broken=2, crashed=1)), "tuning").legend
+    assert "spent" not in section(of(sgd, adam), "tuning").legend
 
 
 def test_rates_are_told_with_their_losses() -> None:
-    _, rates, _ = shown()
-    assert rates.rows == (
-        ("sgd", "0.1 → 3, 0.3 → 2, 1 → x", "0.3"),
-        ("adam", "0.1 → 1.25, 0.3 → 1.5, 1 → 2.5", "0.1"),
-    )
+    assert rows("sensitivity", *FOUND) == [
+        ["sgd", "0.1 → 3, 0.3 → 2, 1 → x", "0.3"],
+        ["adam", "0.1 → 1.25, 0.3 → 1.5, 1 → 2.5", "0.1"],
+    ]
+    told = [(line["arm"], line["rate"], line["rate_loss"], line["good"]) for line in lines("sensitivity", FOUND[0])]
+    assert told == [("sgd", "0.1", "3.0", "False"), ("sgd", "0.3", "2.0", "True"), ("sgd", "1.0", "nan", "False")]
     wide = tunings(trials("sgd", dict(zip(GRID, (2.05, 2.0, 2.09), strict=True))), ASKED)
-    assert list(tables_of_tuning(wide))[1].rows[0][2] == "0.1 to 1 (10×)"
+    assert rows("sensitivity", *wide)[0][2] == "0.1 to 1 (10×)"
 
 
 def test_the_expected_best_is_told_for_every_number_of_trials() -> None:
-    *_, expected = shown()
-    assert expected.headings == ("arm", "1", "2", "3")
-    assert expected.rows == (("sgd", "∞", "2.333", "2"), ("adam", "1.75", "1.333", "1.25"))
+    assert headings("expected", *FOUND) == ["arm", "1", "2", "3"]
+    assert rows("expected", *FOUND) == [["sgd", "∞", "2.333", "2"], ["adam", "1.75", "1.333", "1.25"]]
+    told = [(line["arm"], line["trials"], line["expected_loss"]) for line in lines("expected", FOUND[1])]
+    assert told == [("adam", "1", "1.75"), ("adam", "2", "1.3333333333333333"), ("adam", "3", "1.25")]
 
 
-def test_many_numbers_of_trials_are_told_by_powers_of_two() -> None:
+def test_many_numbers_of_trials_are_told_by_powers_of_two_and_to_programs_all_of_them() -> None:
     grid = [place / 10 for place in range(1, 12)]
     asked = replace(question("sgd"), tuning=tuning({"sgd": grid}))
-    *_, expected = tables_of_tuning(tunings(trials("sgd", {lr: 1 + lr for lr in grid}), asked))
-    assert expected.headings == ("arm", "1", "2", "4", "8", "11")
+    found = tunings(trials("sgd", {lr: 1 + lr for lr in grid}), asked)
+    assert headings("expected", *found) == ["arm", "1", "2", "4", "8", "11"]
+    assert [line["trials"] for line in lines("expected", *found)] == [str(k) for k in range(1, 12)]
 
 
 def test_a_search_that_goes_on_is_shown_as_far_as_it_is() -> None:
-    selected, *rest = tables_of_tuning(tunings(TRIALS[:2], replace(ASKED, tuning=tuning({"sgd": GRID, "adam": GRID}))))
-    assert selected.rows[0] == ("sgd", "3, 1 not ended", "–", "–", "–")
-    assert [section.title for section in rest] == ["Tuning: final loss by learning rate"]
+    found = tunings(TRIALS[:2], replace(ASKED, tuning=tuning({"sgd": GRID, "adam": GRID})))
+    assert rows("tuning", *found)[0] == ["sgd", "3, 1 not ended", "–", "–", "–"]
+    assert lines("tuning", *found)[0]["settings"] == ""
+    assert [made.name for made in sections(of(*found))][-2:] == ["tuning", "sensitivity"]
 
 
 def test_where_nothing_was_tuned_there_is_no_section() -> None:
-    assert list(tables_of_tuning(())) == []
+    assert {made.name for made in sections(of())} & {"tuning", "sensitivity", "expected"} == set()
+    assert all(lines(name) == [] for name in ("tuning", "sensitivity", "expected"))
 
 
 def test_arms_on_several_tasks_are_told_apart() -> None:
     twice = (*FOUND, replace(FOUND[0], task="digits"))
-    assert [row[0] for row in next(tables_of_tuning(twice)).rows] == ["code_lm/sgd", "code_lm/adam", "digits/sgd"]
+    assert [row[:2] for row in rows("tuning", *twice)] == [["code_lm", "sgd"], ["code_lm", "adam"], ["digits", "sgd"]]
 
 
 @pytest.mark.parametrize("fmt", ["table", "markdown", "latex"])
@@ -81,8 +111,8 @@ def test_every_format_for_people_has_the_tables(fmt: str) -> None:
     with console.capture() as capture:
         console.print(render(compare(TRIALS + REPORTED, ASKED), fmt), markup=False)
     text = capture.get()
-    for section in shown():
-        assert section.title in text
+    for name in ("what was selected", "final loss by learning rate", "expected best loss of k trials"):
+        assert f"Tuning: {name}" in text
     assert ("0.1 $\\to$ 1.25" if fmt == "latex" else "0.1 → 1.25") in text
     assert "1.333" in text
 
@@ -93,35 +123,5 @@ def test_json_has_every_number_and_no_infinity() -> None:
     assert (told[0]["trials"], told[0]["selected"], told[1]["edges"]) == (3, {"lr": 0.3}, {"lr": "lowest"})
     assert told[0]["rates"][1]["loss"]["mean"] == 2.0
     assert told[0]["expected"] == ["inf", pytest.approx(7 / 3), 2.0]
+    assert (told[0]["settings"], told[0]["selection_loss"]) == ("lr=0.3", 2.0)
     assert json.loads(render(compare(REPORTED, question("sgd", "adam")), "json"))["tuning"] == []
-
-
-def test_a_line_says_what_was_selected_and_whether_it_is_bracketed() -> None:
-    sgd, adam = FOUND
-    assert selection_line(sgd) == "sgd on code_lm: lr=0.3 of 3 trials, loss 2"
-    assert selection_line(adam) == (
-        "adam on code_lm: lr=0.1 of 3 trials, loss 1.25; lr is the lowest value tried: not bracketed"
-    )
-    lost = replace(sgd, selected=None)
-    assert selection_line(lost) == "sgd on code_lm: nothing selected (none of 3 trials finished)"
-    assert selection_line(replace(lost, ended=1)) == "sgd on code_lm: nothing selected (2 trials not ended)"
-
-
-def test_what_can_be_done_about_an_edge_is_said() -> None:
-    assert "--extend-grid looks beyond" in beyond_the_edge(ASKED, extended=False)
-    assert "no further trial that every arm could be given" in beyond_the_edge(ASKED, extended=True)
-    drawn = replace(ASKED, tuning=replace(ASKED.tuning, search="halton"))
-    assert "wider spaces" in beyond_the_edge(drawn, extended=False)
-    assert beyond_the_edge(question("sgd"), extended=False) == ""
-    bracketed = replace(ASKED, tuning=tuning({"sgd": GRID}, selected={"sgd": 0.3}))
-    assert beyond_the_edge(bracketed, extended=False) == ""
-
-
-def test_the_limit_of_extensions_is_named() -> None:
-    def lengthened(asked: Question) -> Question:
-        adam = asked.tuning.arms[1]
-        more = tuple(Trial({"lr": 2.0 + place}, ("x",)) for place in range(EXTENSIONS))
-        return replace(asked, tuning=replace(asked.tuning, arms=(replace(adam, trials=adam.trials + more),)))
-
-    said = beyond_the_edge(lengthened(ASKED), extended=True)
-    assert said.startswith(f"not bracketed after {EXTENSIONS} more trials an arm, the most")

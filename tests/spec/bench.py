@@ -1,5 +1,8 @@
 """Writes specs and reads them against a shelf."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +46,17 @@ class Bench:
         with pytest.raises(SpecError) as caught:
             make()
         return [f"{one.line}:{one.column}: {one.message}" for one in caught.value.faults]
+
+
+def printed_elsewhere(code: str, *words: object) -> set[str]:
+    """What a piece of Python prints in two processes, whose hashes of text are salted differently."""
+    return {
+        subprocess.run(
+            [sys.executable, "-c", code, *map(str, words)],
+            env=os.environ | {"PYTHONHASHSEED": salt},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for salt in ("1", "2")
+    }

@@ -127,6 +127,27 @@ def test_a_wrong_section_is_a_fault_at_its_place(bench: Bench, section: str, fau
     assert bench.faults(lambda: bench.load(tuned(GRID, section))) == [fault]
 
 
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ("{seeds: [9], search: halton, trials: 1000000000}", "tuning.trials: must be at most 1000, found 1000000000"),
+        (f"{{seeds: {[*range(9, 1010)]}}}", "tuning.seeds: at most 1000 are allowed, found the list [9, 10, "),
+    ],
+)
+def test_more_than_anybody_means_is_refused_before_it_fills_memory(bench: Bench, section: str, fault: str) -> None:
+    [found] = bench.faults(lambda: bench.load(tuned("{use: descent, lr: [0.1, 1]}", section)))
+    assert fault in found
+
+
+@pytest.mark.parametrize("section", ["", "tuning: {seeds: [9]}\n"])
+def test_a_grid_of_more_points_than_are_worth_making_is_refused_before_it_is_made(bench: Bench, section: str) -> None:
+    rates, momenta = [f"{place}.5" for place in range(1, 41)], [f"0.{place}" for place in range(100, 130)]
+    grid = f"{{use: descent, lr: [{', '.join(rates)}], momentum: [{', '.join(momenta)}]}}"
+    text = MINIMAL.replace("{use: descent, lr: 0.1}", grid) + section
+    [found] = bench.faults(lambda: bench.load(text))
+    assert "optimizers.slow: its lists make 1200 settings, and at most 1000 are allowed" in found
+
+
 def test_grids_of_unequal_size_are_refused_with_the_counts_of_every_arm(bench: Bench) -> None:
     [fault] = bench.faults(lambda: bench.load(tuned(GRID, fast="{use: descent, lr: [1, 2, 3]}")))
     assert fault.startswith("8:1: tuning: every arm must have the same number of trials, but slow has 2, fast has 3; ")

@@ -15,6 +15,7 @@ from clipbench.spec.wording import found, mismatch, nearest, written
         (-math.inf, "infinity"),
         ({"a": 1}, "a mapping"),
         ([0.1, None], "the list [0.1, null]"),
+        ([*range(17)], f"the list [{', '.join(map(str, range(16)))}, … 17 in all]"),
         ("a", "the text 'a'"),
     ],
 )

@@ -1,6 +1,8 @@
 """Optimizers as a user may have them lying beside a spec."""
 
+import os
 import resource
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +20,24 @@ class Raising(torch.optim.SGD):
 
     def step(self) -> None:
         raise RuntimeError("too far")
+
+
+class Fragile(torch.optim.SGD):
+    """Fails above a rate of 0.003, until there is a file called `mended`: by its setting, or by where it runs?"""
+
+    def step(self) -> None:
+        if self.param_groups[0]["lr"] > 0.003 and not Path("mended").exists():
+            raise RuntimeError("too fast")
+        super().step()
+
+
+class Stopping(torch.optim.SGD):
+    """Has its process told to stop at its first step, until there is a file called `mended`."""
+
+    def step(self) -> None:
+        super().step()
+        if not Path("mended").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Sleeping(torch.optim.SGD):

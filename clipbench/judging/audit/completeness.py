@@ -9,7 +9,9 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.chance import seeds_to_show, so_many
 from clipbench.judging.doubts import FEW_SEEDS
 from clipbench.judging.statistics import estimate
+from clipbench.judging.trials import has_crashed
 from clipbench.judging.words import count, listing, number, seeds_named
+from clipbench.records import Run
 
 
 def nothing_dropped(evidence: Evidence) -> Finding:
@@ -27,12 +29,38 @@ def nothing_dropped(evidence: Evidence) -> Finding:
     waiting = [record.run for record in evidence.records if record.outcome is None]
     if waiting:
         found.append(failed(f"{count(len(waiting), 'run')} did not end", waiting))
-    crashed = [record.run for record in evidence.records if record.outcome and record.outcome.status == "failed"]
+    crashed = [record.run for record in evidence.records if has_crashed(record)]
     if crashed:
         found.append(warned(f"{count(len(crashed), 'run')} crashed: what they would have shown is not known", crashed))
+    endless = [run for cell in evidence.cells for run in _without_end(cell)]
+    if endless:
+        what = f"{count(len(endless), 'run')} finished without a finite loss: no mean with it is a number"
+        found.append(warned(what, endless))
+    found += _trials_dropped(evidence)
     if not planned:
         found.append(warned("no plan is on record, so whether runs were left out cannot be told"))
     return gravest(found, otherwise=passed("every planned run is here and ended; divergence counts as an end"))
+
+
+def _without_end(cell: Cell) -> list[Run]:
+    """The finished runs whose last loss is no number, or that have none."""
+    return [
+        record.run
+        for record, run in zip(cell.records, cell.runs, strict=True)
+        if run.status == "finished" and not math.isfinite(run.final_loss)
+    ]
+
+
+def _trials_dropped(evidence: Evidence) -> Iterator[Finding]:
+    for effort in evidence.efforts:
+        of = f"of {effort.arm} on {effort.task}"
+        if effort.absent:
+            yield failed(
+                f"{len(effort.absent)} of {count(len(effort.keys), 'trial run')} {of} are not here", effort.absent
+            )
+        if effort.crashed:
+            what = f"{count(len(effort.crashed), 'trial run')} {of} crashed"
+            yield warned(f"{what}: the arm had fewer settings to pick from than were tried", effort.crashed)
 
 
 def same_seeds(evidence: Evidence) -> Finding:

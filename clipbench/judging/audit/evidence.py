@@ -18,6 +18,7 @@ class Effort:
     """What went into choosing the settings of one arm on one task.
 
     - `trials`: how many settings were tried, failed ones among them; `keys` are the keys of their runs.
+    - `crashed`: those of the runs that failed; `absent`: the keys of those that are not among the results.
     - `searched`: the options that were varied; `edges`: those of them whose best value is the outermost one tried.
     - `seeds`: what the trials ran on; `spent`: the budget of all trials together, by unit.
     - `declared`: the spec says that this is tuning. Otherwise it is a grid whose every point is an arm of the table,
@@ -32,6 +33,8 @@ class Effort:
     spent: Mapping[Unit, float]
     edges: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    crashed: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     declared: bool = True
 
 

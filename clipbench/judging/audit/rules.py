@@ -9,6 +9,7 @@ from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.grids import grids
 from clipbench.judging.audit.recorded import recorded
 from clipbench.judging.current import in_force
+from clipbench.judging.trials import has_crashed
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -53,7 +54,11 @@ RULES: tuple[Rule, ...] = (
     Rule("schedule complete", "No finished run ended before its budget was spent.", conditions.schedule_complete),
     Rule("same precision", "All arms are computed on one kind of device in one precision.", conditions.same_precision),
     Rule("same cadence", "All runs on a task are evaluated at the same steps.", conditions.same_cadence),
-    Rule("nothing dropped", "Every planned run is here and ended; failures are shown.", completeness.nothing_dropped),
+    Rule(
+        "nothing dropped",
+        "Every planned run and trial is here and ended; failures are shown.",
+        completeness.nothing_dropped,
+    ),
     Rule("same seeds", "All arms on a task have the same seeds.", completeness.same_seeds),
     Rule("enough seeds", "There are seeds enough to show the effect that is declared.", completeness.enough_seeds),
     Rule("one machine", "Times that are compared come from one machine and device.", timing.one_machine),
@@ -75,7 +80,9 @@ def audit(records: Sequence[Record], question: Question, *, efforts: Sequence[Ef
     reported = in_force(records, question)
     evidence = Evidence(question, tuple(record.run for record in reported), reported)
     if efforts is None and question.tuning is not None:
-        efforts = recorded(question.tuning, {record.identity: record.run for record in records})
+        runs = {record.identity: record.run for record in records}
+        crashed = {record.identity for record in records if has_crashed(record)}
+        efforts = recorded(question.tuning, runs, crashed=crashed)
     return _asked(evidence, efforts)
 
 

@@ -31,10 +31,10 @@ class Comparison:
 
     `n` seeds; `steps` is the least number of steps behind a seed's value; `used` values or pairs of them entered it and
     `excluded` could not (a ratio with a value that is not positive). `left_out` counts the seeds of which nothing is in
-    it, since a run of theirs diverged, failed or has not ended; `lost` those of them on which the first arm's run broke
-    and the second's finished, where the quantity is of a run as a whole. `against` is how often chance alone would put
-    the estimate so far on the wrong side of the margin (two-sided), 1 where it is on the right side; `verdict` is of
-    this comparison by itself.
+    it, since a run of theirs diverged, failed, has not ended or is not there; `lost` those of them on which the first
+    arm's run broke and the second's finished, where the quantity is of a run as a whole. `against` is how often chance
+    alone would put the estimate so far on the wrong side of the margin (two-sided), 1 where it is on the right side;
+    `verdict` is of this comparison by itself.
     """
 
     site: Site

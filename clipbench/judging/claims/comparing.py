@@ -85,8 +85,9 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
             tally, left_out, measured = Tally(), set(), False
             others = {record.run.seed: record for record in cells[theirs].records}
             for record in cells[ours].records:
-                other = others.get(record.run.seed)
+                other = others.pop(record.run.seed, None)
                 if other is None:
+                    left_out.add(record.run.seed)
                     continue
                 values = list(_of_seed(wanted, (record, other), quantity=quantity, target=results.question.target))
                 measured |= bool(values)
@@ -98,7 +99,7 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                 if values and quantity in OF_A_RUN and record.outcome is not None and finished(other):
                     tally.lost += 1
             if measured:
-                tally.left_out = left_out
+                tally.left_out = left_out | others.keys()
                 found[Site(results.question.spec, task, "", between)] = tally
     return found
 

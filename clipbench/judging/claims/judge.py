@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clipbench.judging.cells import cells
+from clipbench.judging.cells import cells, one_per_seed
 from clipbench.judging.chance import LEVEL, holm
 from clipbench.judging.claims.answers import Answer, Comparison, Site, Verdict
 from clipbench.judging.claims.comparing import Results, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN, finished
-from clipbench.judging.current import in_force
+from clipbench.judging.comparability import comparability
+from clipbench.judging.current import in_force, of_the_latest_plan
 from clipbench.judging.words import count, listing, number
 from clipbench.questions import Question
 from clipbench.records import Record
@@ -38,6 +39,19 @@ def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Reco
     return [_answer(claim, results) for claim in claims]
 
 
+def cautions(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[str]:
+    """What keeps runs from being compared as they are, though claims are held against them: the caveats of `compare`.
+
+    Copies of one run, runs of an earlier version of the spec, and whatever is not the same in all runs of a task.
+    """
+    said = []
+    for question, records in specs:
+        current, earlier = of_the_latest_plan(records, question)
+        kept, copies = one_per_seed(current)
+        said += [*earlier, *copies, *comparability(cells(kept, question, target=None), timed=False)]
+    return said
+
+
 def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
     if claim.unmeasured is not None:
         return Answer(claim, "not measured yet", claim.unmeasured)
@@ -50,7 +64,7 @@ def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
     lacking = sum(each.left_out > 0 for each in found)
     if lacking:
         where = _all(len(found)) if lacking == len(found) else f"{lacking} of {len(found)} comparisons"
-        why += f"; seeds whose run diverged, failed or has not ended are left out of {where}"
+        why += f"; seeds that lack a finished run are left out of {where}"
     return Answer(claim, verdict, why, tuple(found))
 
 
@@ -145,7 +159,7 @@ def _missing(claim: Claim, results: Sequence[Results]) -> str:
     if claim.compare.against is not None:
         pair += f" and {'its twin' if claim.compare.against == TWIN else _said(claim.compare.against)}"
     if claim.compare.at == "own":
-        return f"no task has ended runs of {pair}"
+        return f"no task has ended runs of {pair} with one seed"
     return f"no run has {pair} at shared points, which takes ghosts"
 
 

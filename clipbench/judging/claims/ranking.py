@@ -72,15 +72,14 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
 
 
 def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, target: float | None) -> dict[str, float]:
-    """How each arm's own run with this seed ended; one that diverged or failed stands behind all others."""
+    """How each arm's own run with this seed ended; one that did so without a finite loss stands behind all others."""
     found = {}
     for cell in cells:
         for record in cell.records:
             if record.run.seed == seed and record.outcome is not None:
                 end = of_run(record, wanted.to, target=target)
-                broken = record.outcome.status != "finished"
-                if end is not None or broken:
-                    found[cell.arm] = math.inf if end is None else end
+                if end is not None or not finished(record):
+                    found[cell.arm] = end if end is not None and math.isfinite(end) else math.inf
     return found
 
 

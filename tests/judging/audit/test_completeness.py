@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,13 @@ def test_a_crash_is_warned_of_and_a_divergence_is_a_result() -> None:
     assert (finding.verdict, finding.runs) == ("warn", ("code_lm/adam/seed 5",))
     diverged = [*fair(), record(run("adam", seed=5), [5.0], status="diverged")]
     assert found("nothing dropped", diverged).verdict == "pass"
+
+
+@pytest.mark.parametrize("losses", [[5.0, math.nan], [5.0, math.inf], []])
+def test_a_run_that_finished_without_a_finite_loss_is_warned_of(losses: list[float]) -> None:
+    finding = found("nothing dropped", [*fair(), record(run("adam", seed=5), losses)])
+    assert (finding.verdict, finding.runs) == ("warn", ("code_lm/adam/seed 5",))
+    assert finding.what.startswith("1 run finished without a finite loss")
 
 
 def test_the_gravest_of_several_verdicts_counts_and_all_are_said() -> None:

@@ -37,6 +37,18 @@ def test_trials_are_counted_with_what_they_cost() -> None:
     assert (sgd.spent, adam.spent) == ({"steps": 600.0}, {"steps": 600.0})
 
 
+def test_trials_that_crashed_and_trials_that_are_gone_are_told() -> None:
+    sgd, adam = trials("sgd"), trials("adam")
+    crashed = record(sgd[0].run, [5.0], status="failed")
+    records, question = spec([crashed, *sgd[1:]], adam)
+    finding = by_rule(records, question)["nothing dropped"]
+    assert (finding.verdict, finding.runs) == ("warn", ("code_lm/sgd/seed 1000",))
+    assert finding.what.startswith("1 trial run of sgd on code_lm crashed: the arm had fewer settings to pick from")
+    finding = by_rule([each for each in records if each is not adam[0]], question)["nothing dropped"]
+    assert (finding.verdict, finding.runs) == ("fail", (adam[0].run.key, "code_lm/sgd/seed 1000"))
+    assert finding.what.startswith("1 of 3 trial runs of adam on code_lm are not here; 1 trial run of sgd")
+
+
 def under_earlier_keys(records: list[Record]) -> list[Record]:
     """As the folders of an earlier clipbench have them, whose runs this one would give other keys."""
     return [replace(each, key=f"earlier {each.run}") for each in records]

@@ -37,8 +37,15 @@ def test_final_losses_are_paired_by_seed() -> None:
 
 
 def test_a_seed_that_only_one_arm_has_is_not_paired() -> None:
-    answer = asked(own("final_loss"), pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4])[:-1])
-    assert answer.comparisons[0].n == 2
+    """And it is counted, whichever arm lacks it."""
+    records = pair([2.0, 3.0, 4.0, 5.0], [2.2, 3.3, 4.4, 5.5])
+    [found] = asked(own("final_loss"), [*records[:4], records[4], records[7]]).comparisons
+    assert (found.n, found.left_out, found.lost) == (2, 2, 0)
+    answer = asked(own("final_loss"), [records[0], records[3]])
+    assert (answer.verdict, answer.why) == (
+        "not measured yet",
+        "no task has ended runs of sgd with a clip and its twin with one seed",
+    )
 
 
 def test_an_arm_that_diverges_where_its_twin_does_not_is_not_lower() -> None:
@@ -92,7 +99,7 @@ def test_without_a_target_nothing_is_reached() -> None:
     answer = asked(own("steps_to_target"), pair([2.0], [3.0]))
     assert (answer.verdict, answer.why) == (
         "not measured yet",
-        "no task has ended runs of sgd with a clip and its twin",
+        "no task has ended runs of sgd with a clip and its twin with one seed",
     )
 
 

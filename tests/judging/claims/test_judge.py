@@ -10,7 +10,7 @@ from judging.claims.measured import ADAM, CLIPPED, SGD, answered, asked, claim, 
 from judging.made import record, run
 from scipy import stats
 
-from clipbench.judging.claims.judge import judge
+from clipbench.judging.claims.judge import cautions, judge
 from clipbench.measurements import Measurements
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
@@ -130,9 +130,7 @@ def test_points_of_a_run_that_did_not_finish_are_in_no_number_and_its_seed_is_co
     [found] = answer.comparisons
     assert (answer.verdict, found.n, found.left_out) == ("holds", 3, 1)
     assert replace(found, left_out=0) == whole.comparisons[0]
-    assert answer.why == (
-        "in the one comparison; seeds whose run diverged, failed or has not ended are left out of the one comparison"
-    )
+    assert answer.why == ("in the one comparison; seeds that lack a finished run are left out of the one comparison")
     each_step = claim(compare={"quantity": "directional_sharpness", "of": "sgd", "against": "adam", "each_step": True})
     assert [each.left_out for each in asked(each_step, [*records, broken]).comparisons] == [1, 1]
 
@@ -142,7 +140,7 @@ def test_where_no_run_finished_nothing_holds_and_that_is_why() -> None:
     broken = [replace(each, outcome=replace(each.outcome, status="diverged")) for each in sound if each.outcome]
     answer = asked(claim(), broken)
     assert (answer.verdict, answer.comparisons[0].left_out) == ("undecided", 3)
-    assert answer.why.startswith("no seed is left to compare; seeds whose run diverged")
+    assert answer.why.startswith("no seed is left to compare; seeds that lack a finished run")
     before_the_first_probe = [replace(each, measurements=Measurements.of(each.measurements[:1])) for each in broken]
     answer = asked(claim(), before_the_first_probe)
     assert answer.verdict == "not measured yet"
@@ -157,6 +155,16 @@ def test_a_trajectory_that_broke_keeps_a_claim_about_both_from_holding() -> None
     answer = asked(claim(), [*sound, *broken])
     assert answer.verdict == "undecided"
     assert "left out of 1 of 2 comparisons" in answer.why
+
+
+def test_what_keeps_runs_from_being_compared_is_said_beside_the_claims() -> None:
+    records = runs([4.0], [4.4], [4.2])
+    assert cautions([(answered(), records)]) == []
+    changed = replace(records[0].run, task=replace(records[0].run.task, source="changed"))
+    [caution] = cautions([(answered(), [replace(records[0], run=changed), *records[1:]])])
+    assert caution.startswith("code_lm is not one task in all runs: its code changed")
+    [caution] = cautions([(answered(), [*records, replace(records[0], folder="elsewhere")])])
+    assert "is there twice" in caution
 
 
 def test_a_step_at_which_one_direction_has_no_value_is_counted_as_left_out() -> None:

@@ -71,6 +71,12 @@ def test_a_diverged_arm_stands_behind_all_others() -> None:
     assert asked(ranked(), records).comparisons[0].estimate == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("end", [math.nan, math.inf, -math.inf])
+def test_an_arm_that_finished_with_a_loss_that_is_no_number_stands_behind_all_others(end: float) -> None:
+    [found] = asked(ranked(), race([[4.0, end, 2.0, 1.0]] * 2)).comparisons
+    assert found.estimate == pytest.approx(spearman([4.0, 2.0, 1.0, 0.5], [4.0, math.inf, 2.0, 1.0]))
+
+
 def test_a_trajectory_that_broke_is_left_out_and_counted() -> None:
     records = race([[4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0], [4.0, 1.0, 2.0, 3.0]])
     broken = [
@@ -82,7 +88,7 @@ def test_a_trajectory_that_broke_is_left_out_and_counted() -> None:
     answer = asked(ranked(), broken)
     [found] = answer.comparisons
     assert (found.estimate, found.n, found.left_out) == (pytest.approx(1.0), 2, 1)
-    assert answer.why.endswith("seeds whose run diverged, failed or has not ended are left out of the one comparison")
+    assert answer.why.endswith("seeds that lack a finished run are left out of the one comparison")
 
 
 def test_too_few_arms_have_no_order() -> None:
