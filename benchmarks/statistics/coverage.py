@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from tabulate import tabulate
 
-from clipbench.judging.check_statistics import shift
+from clipbench.judging.gate.shift import shift
 from clipbench.judging.statistics import paired_difference
 
 TRUTH, SEED_NOISE, OWN_NOISE = 0.03, 0.2, 0.02

@@ -14,9 +14,9 @@ import numpy as np
 from suites import Noise, pair
 from tabulate import tabulate
 
-from clipbench.judging.check import check
-from clipbench.judging.check_report import GateReport
-from clipbench.judging.check_rules import TOLERANCES, Rules
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.report import GateReport
+from clipbench.judging.gate.rules import TOLERANCES, Rules
 
 ARMS, SEEDS = 20, 5  # three metrics each: 60 rows
 SEED_NOISE, OWN_NOISE = 0.02, 0.005

@@ -18,8 +18,8 @@ import numpy as np
 from suites import Noise, losses_alone, pair
 from tabulate import tabulate
 
-from clipbench.judging.check import check
-from clipbench.judging.check_rules import Rules
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.rules import Rules
 
 SUITES = ((7, False), (20, False), (60, True))  # arms, and whether each is a loss alone or three rows
 SEED_NOISE, WORSE = 0.02, 1.05

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clipbench.judging.check_suite import ArmResult, SeedResult, Suite
+from clipbench.judging.gate.suite import ArmResult, SeedResult, Suite
 
 Tail = Literal["normal", "t3"]
 EVERY = 10  # steps between evaluations: steps to the target are read no finer

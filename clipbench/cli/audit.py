@@ -13,7 +13,7 @@ from clipbench.cli.results import by_spec, read
 from clipbench.errors import FINDING, UndecidedError
 from clipbench.judging.audit.rules import Audit, audit_plan
 from clipbench.judging.audit.rules import audit as audit_records
-from clipbench.judging.staging import staged
+from clipbench.judging.tuning.staging import staged
 from clipbench.questions import Question
 from clipbench.records import Record
 from clipbench.report.audit import render, summary

@@ -28,7 +28,7 @@ from clipbench.cli.options import (
 from clipbench.cli.results import read
 from clipbench.errors import RUN_FAILED, ClipbenchError, StoreError
 from clipbench.judging.cost import expected_cost
-from clipbench.judging.staging import Stage, staged
+from clipbench.judging.tuning.staging import Stage, staged
 from clipbench.judging.words import count, listing
 from clipbench.records import Outcome, Run
 from clipbench.report import planned

@@ -8,7 +8,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.comparability import comparability
 from clipbench.judging.comparison import Metric, Row, Twin
 from clipbench.judging.doubts import doubts
-from clipbench.judging.tuning import tuning_caveats
+from clipbench.judging.tuning.summary import tuning_caveats
 from clipbench.judging.words import brief, listing, number
 from clipbench.questions import Question
 from clipbench.records import GHOST

@@ -28,7 +28,7 @@ from clipbench.judging.race import race
 from clipbench.judging.ranks import ranks
 from clipbench.judging.shared_points import shared_points
 from clipbench.judging.statistics import estimate, geometric_mean, paired_difference
-from clipbench.judging.tuning import tunings
+from clipbench.judging.tuning.summary import tunings
 from clipbench.judging.twins import twins
 from clipbench.judging.words import number
 from clipbench.questions import Question

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from clipbench.judging.statistics import Estimate, GeometricEstimate, PairedDifference, PairedRatio
-from clipbench.judging.tuning import ArmTuning
+from clipbench.judging.tuning.summary import ArmTuning
 
 Verdict = Literal["baseline", "better", "worse", "equal", "within", "undecided", "broken"]
 Metric = Literal["final_loss", "steps", "seconds", "sharpness"]  # what verdicts and ranks go by; lower is better

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.cells import one_per_seed
-from clipbench.judging.tuning import reported
+from clipbench.judging.tuning.summary import reported
 from clipbench.judging.words import count, listing
 from clipbench.questions import Question
 from clipbench.records import Record

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.check_report import GateReport, GateRow
-from clipbench.judging.check_rules import Verdict
+from clipbench.judging.gate.report import GateReport, GateRow
+from clipbench.judging.gate.rules import Verdict
 from clipbench.report import latex, markdown
 from clipbench.report.raw import to_csv, to_json
 

@@ -4,7 +4,7 @@ import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from clipbench.errors import UNDECIDED
-from clipbench.judging.check_report import GateReport, GateRow
+from clipbench.judging.gate.report import GateReport, GateRow
 
 # What XML 1.0 cannot hold, even escaped.
 _UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

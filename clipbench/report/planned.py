@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from clipbench.judging.staging import Stage
+from clipbench.judging.tuning.staging import Stage
 from clipbench.judging.words import count, listing, number
 from clipbench.records import Run
 from clipbench.report.listing import ListFormat, add_row, list_table

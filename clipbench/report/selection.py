@@ -1,8 +1,8 @@
 """What was selected in words: for the line after a run, the plan and the tables."""
 
-from clipbench.judging.extending import EXTENSIONS
-from clipbench.judging.trials import edges
-from clipbench.judging.tuning import ArmTuning
+from clipbench.judging.tuning.extending import EXTENSIONS
+from clipbench.judging.tuning.summary import ArmTuning
+from clipbench.judging.tuning.trials import edges
 from clipbench.judging.words import count, number
 from clipbench.questions import Question
 from clipbench.records import Options

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from clipbench.judging.comparison import Comparison
-from clipbench.judging.tuning import WITHIN, ArmTuning, RateTried
+from clipbench.judging.tuning.summary import WITHIN, ArmTuning, RateTried
 from clipbench.judging.words import number
 from clipbench.report.columns import Column
 from clipbench.report.fields import Cell, Field

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from clipbench import spec
-from clipbench.judging.check import check
-from clipbench.judging.check_rules import Rules
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.rules import Rules
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "benchmarks" / "statistics"

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import parse
 import pytest
 from cli.front import Ask, asking, stored
 from console import clipbench, workplace
-from judging.gate import ELSEWHERE, FIVE, arm, scaled
+from judging.gate.sides import ELSEWHERE, FIVE, arm, scaled
 from judging.made import HERE, question, record, run
 
 from clipbench import store

@@ -7,7 +7,7 @@ def test_judging_and_report_load_neither_torch_nor_scipy() -> None:
 import sys
 import clipbench.judging.audit.rules, clipbench.judging.claims.judge, clipbench.judging.compare
 import clipbench.report.audit, clipbench.report.claims
-import clipbench.judging.check, clipbench.judging.compare, clipbench.judging.noise
+import clipbench.judging.gate.check, clipbench.judging.compare, clipbench.judging.noise
 import clipbench.report.check, clipbench.report.junit
 import clipbench.report.listing, clipbench.report.progress, clipbench.report.readme
 import clipbench.report.render, clipbench.report.show

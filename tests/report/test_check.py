@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from judging.gate import ELSEWHERE, FIVE, arm, judged, scaled
+from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, scaled
 from rich.console import Console
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.check_report import GateReport
-from clipbench.judging.check_rules import Rules
+from clipbench.judging.gate.report import GateReport
+from clipbench.judging.gate.rules import Rules
 from clipbench.records import Record
 from clipbench.report.check import FIELDS, annotations, render
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
-from judging.gate import ELSEWHERE, FIVE, arm, judged, scaled, suite
+from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, scaled, suite
 from judging.made import record, run
 
-from clipbench.judging.check import check
-from clipbench.judging.check_report import GateReport
-from clipbench.judging.check_rules import STRICT, Rules
-from clipbench.judging.check_suite import Suite, Unread
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.report import GateReport
+from clipbench.judging.gate.rules import STRICT, Rules
+from clipbench.judging.gate.suite import Suite, Unread
 from clipbench.report.junit import as_junit
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Comparison
-from clipbench.judging.tuning import ArmTuning, tunings
+from clipbench.judging.tuning.summary import ArmTuning, tunings
 from clipbench.report.render import render, render_section
 from clipbench.report.sections import section, sections
 

@@ -9,7 +9,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.chance import seeds_to_show, so_many
 from clipbench.judging.doubts import FEW_SEEDS
 from clipbench.judging.statistics import estimate
-from clipbench.judging.trials import has_crashed
+from clipbench.judging.tuning.trials import has_crashed
 from clipbench.judging.words import count, listing, number, seeds_named
 from clipbench.records import Run
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from clipbench.budget import Unit
 from clipbench.judging.audit.evidence import Effort
-from clipbench.judging.trials import edges
+from clipbench.judging.tuning.trials import edges
 from clipbench.questions import Tuned, Tuning
 from clipbench.records import Run
 

@@ -9,7 +9,7 @@ from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.grids import grids
 from clipbench.judging.audit.recorded import recorded
 from clipbench.judging.current import in_force
-from clipbench.judging.trials import has_crashed
+from clipbench.judging.tuning.trials import has_crashed
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 

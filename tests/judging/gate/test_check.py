@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.gate import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
+from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
 from judging.made import record, run
 
 from clipbench.budget import Budget
-from clipbench.judging.check import check
-from clipbench.judging.check_rules import STRICT, Rules
-from clipbench.judging.check_suite import Suite, Unread
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.rules import STRICT, Rules
+from clipbench.judging.gate.suite import Suite, Unread
 from clipbench.records import Choice, Measure
 
 

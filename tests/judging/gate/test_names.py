@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from judging.gate import FIVE, arm, judged, suite
+from judging.gate.sides import FIVE, arm, judged, suite
 from judging.made import question
 
-from clipbench.judging.check import check
-from clipbench.judging.check_rules import Rules
-from clipbench.judging.check_suite import gathered
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.rules import Rules
+from clipbench.judging.gate.suite import gathered
 from clipbench.records import Record
 
 IF_RENAMED = "if renamed, rename it back, or keep a new baseline (clipbench check RESULTS --save-baseline FILE)."

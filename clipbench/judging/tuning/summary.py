@@ -7,7 +7,7 @@ from math import comb
 
 from clipbench.errors import UndecidedError
 from clipbench.judging.statistics import Estimate, estimate
-from clipbench.judging.trials import Edge, Tried, edges, is_number, of_trials, tried
+from clipbench.judging.tuning.trials import Edge, Tried, edges, is_number, of_trials, tried
 from clipbench.judging.words import count, listing, number, seeds_named
 from clipbench.questions import Question, Tuned
 from clipbench.records import Options, Record

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from clipbench.judging.check_arms import Matched, Pair, same_id
-from clipbench.judging.check_report import GateRow
+from clipbench.judging.gate.arms import Matched, Pair, same_id
+from clipbench.judging.gate.report import GateRow
 from clipbench.judging.words import count
 
 

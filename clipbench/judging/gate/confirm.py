@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from clipbench.judging.check_report import GateReport
-from clipbench.judging.check_suite import Suite
+from clipbench.judging.gate.report import GateReport
+from clipbench.judging.gate.suite import Suite
 
 _SEEDED = ("loss", "steps", "sharpness")  # what another seed can change the verdict of
 

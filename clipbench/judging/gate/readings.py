@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipbench.judging.check_arms import Matched, Pair, no_common_seed
-from clipbench.judging.check_report import GateRow
-from clipbench.judging.check_rules import Metric
-from clipbench.judging.check_suite import SeedResult
+from clipbench.judging.gate.arms import Matched, Pair, no_common_seed
+from clipbench.judging.gate.report import GateRow
+from clipbench.judging.gate.rules import Metric
+from clipbench.judging.gate.suite import SeedResult
 from clipbench.judging.words import number, seeds_named
 
 

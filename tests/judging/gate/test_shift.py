@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from clipbench.judging.chance import MOST_SEEDS
-from clipbench.judging.check_statistics import Shift, seeds_to_decide, shift
+from clipbench.judging.gate.shift import Shift, seeds_to_decide, shift
 
 values = st.lists(st.floats(min_value=-1.0, max_value=1.0), min_size=2, max_size=12)
 

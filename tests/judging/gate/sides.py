@@ -6,10 +6,10 @@ from typing import Any
 
 from judging.made import HERE, question, record, run
 
-from clipbench.judging.check import check
-from clipbench.judging.check_report import GateReport, GateRow
-from clipbench.judging.check_rules import Rules
-from clipbench.judging.check_suite import Suite, gathered
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.report import GateReport, GateRow
+from clipbench.judging.gate.rules import Rules
+from clipbench.judging.gate.suite import Suite, gathered
 from clipbench.records import Record
 
 ELSEWHERE = replace(HERE, numerics_id="n2")

@@ -6,7 +6,7 @@ So arms whose best is bracketed are not left with fewer trials than those that h
 import math
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.trials import Number, Tried, best, edge, is_number, numbers
+from clipbench.judging.tuning.trials import Number, Tried, best, edge, is_number, numbers
 from clipbench.records import Options
 from clipbench.spec.drawing import rounded
 

@@ -3,13 +3,13 @@ import math
 from dataclasses import replace
 
 import pytest
-from judging.gate import FIVE, arm, judged, suite
+from judging.gate.sides import FIVE, arm, judged, suite
 from judging.made import question, quickstart, record, run
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.check import check
-from clipbench.judging.check_rules import Rules
-from clipbench.judging.check_suite import Suite, Unread, counted, differences, dumped, gathered, loaded
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.rules import Rules
+from clipbench.judging.gate.suite import Suite, Unread, counted, differences, dumped, gathered, loaded
 
 
 def test_a_baseline_that_was_saved_and_loaded_gives_the_same_verdicts() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clipbench.judging.check_report import GateRow
-from clipbench.judging.check_rules import Metric, Verdict
-from clipbench.judging.check_suite import ArmResult, SeedResult, differences
+from clipbench.judging.gate.report import GateRow
+from clipbench.judging.gate.rules import Metric, Verdict
+from clipbench.judging.gate.suite import ArmResult, SeedResult, differences
 from clipbench.judging.words import listing, seeds_named
 
 Pair = tuple[SeedResult, SeedResult]  # baseline, candidate; of one seed

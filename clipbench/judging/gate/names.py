@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from clipbench.judging.check_suite import ArmResult, Suite
+from clipbench.judging.gate.suite import ArmResult, Suite
 from clipbench.judging.words import listing
 
 _KINDS = ("spec", "task", "arm")  # as they stand in a place

@@ -1,6 +1,6 @@
-from judging.gate import FIVE, arm, judged, scaled, suite
+from judging.gate.sides import FIVE, arm, judged, scaled, suite
 
-from clipbench.judging.check_confirm import Extra, extra_seeds
+from clipbench.judging.gate.confirm import Extra, extra_seeds
 
 WORSE = (1.1, 1.11, 1.09, 1.1, 1.1)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.extending import EXTENSIONS, extension
-from clipbench.judging.trials import Tried, best, has_crashed, tried
-from clipbench.judging.tuning import ArmTuning, tunings
+from clipbench.judging.tuning.extending import EXTENSIONS, extension
+from clipbench.judging.tuning.summary import ArmTuning, tunings
+from clipbench.judging.tuning.trials import Tried, best, has_crashed, tried
 from clipbench.questions import Question, Trial, Tuned, Tuning
 from clipbench.records import Choice, Options, Record, Run
 from clipbench.spec import Inquiry, Spec, plan, question, trials

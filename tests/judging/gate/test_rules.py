@@ -1,7 +1,7 @@
 import pytest
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.check_rules import TOLERANCES, WEIGHTS, rules
+from clipbench.judging.gate.rules import TOLERANCES, WEIGHTS, rules
 
 
 def test_a_regression_and_a_change_fail_unless_something_else_is_asked_for() -> None:

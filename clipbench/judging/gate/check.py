@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from clipbench.judging.chance import MOST_SEEDS, holm_levels
-from clipbench.judging.check_arms import Matched, caveats
-from clipbench.judging.check_bits import repeats, weights
-from clipbench.judging.check_exact import flops, outcome, state
-from clipbench.judging.check_names import renamed
-from clipbench.judging.check_readings import Readings, readings
-from clipbench.judging.check_report import GRAVITY, GateReport, GateRow
-from clipbench.judging.check_rules import WEIGHTS, Rules
-from clipbench.judging.check_statistics import Shift, seeds_to_decide, shift
-from clipbench.judging.check_suite import MEND, ArmResult, Suite, differences
+from clipbench.judging.gate.arms import Matched, caveats
+from clipbench.judging.gate.bits import repeats, weights
+from clipbench.judging.gate.exact import flops, outcome, state
+from clipbench.judging.gate.names import renamed
+from clipbench.judging.gate.readings import Readings, readings
+from clipbench.judging.gate.report import GRAVITY, GateReport, GateRow
+from clipbench.judging.gate.rules import WEIGHTS, Rules
+from clipbench.judging.gate.shift import Shift, seeds_to_decide, shift
+from clipbench.judging.gate.suite import MEND, ArmResult, Suite, differences
 from clipbench.judging.words import count, listing
 
 UNREAD = f"What cannot be read leaves its arm undecided: {MEND}."

@@ -7,8 +7,8 @@ import pytest
 from judging.made import record
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.extending import EXTENSIONS
-from clipbench.judging.staging import Stage, staged
+from clipbench.judging.tuning.extending import EXTENSIONS
+from clipbench.judging.tuning.staging import Stage, staged
 from clipbench.records import Record, Run
 from clipbench.spec import Asked, Inquiry, ask
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.gate import ELSEWHERE, FIVE, arm, judged, row, scaled
+from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, row, scaled
 from judging.made import HERE, run
 
-from clipbench.judging.check_rules import Rules
+from clipbench.judging.gate.rules import Rules
 from clipbench.records import Record
 
 SHIFTED = scaled(FIVE, 1.001, 1.0011, 1.0009, 1.001, 1.001)

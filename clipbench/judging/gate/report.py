@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from clipbench.errors import DONE, FINDING, UNDECIDED
-from clipbench.judging.check_rules import Metric, Rules, Verdict
+from clipbench.judging.gate.rules import Metric, Rules, Verdict
 from clipbench.judging.words import count
 
 GRAVITY: tuple[Verdict, ...] = get_args(Verdict)

@@ -7,10 +7,10 @@ second one, and what it multiplies on its own account is among its operations.
 import math
 from collections.abc import Callable, Sequence
 
-from clipbench.judging.check_arms import Matched, Pair, no_common_seed, same_id
-from clipbench.judging.check_report import GateRow
-from clipbench.judging.check_rules import Metric
-from clipbench.judging.check_suite import SeedResult
+from clipbench.judging.gate.arms import Matched, Pair, no_common_seed, same_id
+from clipbench.judging.gate.report import GateRow
+from clipbench.judging.gate.rules import Metric
+from clipbench.judging.gate.suite import SeedResult
 from clipbench.judging.words import count, listing, seeds_named
 
 

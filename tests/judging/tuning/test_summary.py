@@ -12,7 +12,7 @@ from judging.made import question, record, run, trial, trials, tuning
 
 from clipbench.errors import UndecidedError
 from clipbench.judging.compare import compare
-from clipbench.judging.tuning import expected_best, tuning_caveats, tunings
+from clipbench.judging.tuning.summary import expected_best, tuning_caveats, tunings
 from clipbench.questions import Question
 from clipbench.records import Record
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.gate import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
+from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
 from judging.made import HERE, record, run
 
-from clipbench.judging.check import check
-from clipbench.judging.check_rules import STRICT, Rules
-from clipbench.judging.check_statistics import shift
+from clipbench.judging.gate.check import check
+from clipbench.judging.gate.rules import STRICT, Rules
+from clipbench.judging.gate.shift import shift
 from clipbench.records import Measure, Record
 
 # Rule 3: what varies with the seed

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging.made import question, record, run, trial, trials, tuning
 
-from clipbench.judging.trials import Tried, best, edge, edges, of_trials, tried
+from clipbench.judging.tuning.trials import Tried, best, edge, edges, of_trials, tried
 from clipbench.questions import Space, Trial, Tuned
 from clipbench.records import Options
 
