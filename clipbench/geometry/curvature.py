@@ -21,7 +21,7 @@ from clipbench.geometry.jets.chunks import Limits
 from clipbench.geometry.jets.forward import by_jets
 from clipbench.geometry.jets.jet import MissingRuleError
 from clipbench.geometry.losses import WHERE, NonFiniteLossError
-from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory
+from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory, keep_what_is_freed
 from clipbench.geometry.precision import full_float32
 from clipbench.geometry.selfcheck import EnginesDisagreeError, require_agreement, was_checked
 from clipbench.geometry.undisturbed import undisturbed
@@ -116,6 +116,7 @@ def directional_curvature(
         _require_sense(model, parameters, batches, engine=engine, chunk=chunk, memory=memory)
         units, norms = unit_directions(directions, parameters)
         measuring = _Measuring(model, loss, batches, units, chunk, memory, check)
+        keep_what_is_freed()
         exact = torch.autocast(device.type, enabled=False)
         with undisturbed(model), math_attention(), full_float32(), torch.enable_grad(), exact:
             measured = measuring.by(engine)
@@ -140,7 +141,7 @@ def _found(
         along[name] = DirectionalCurvature(
             slope[0], curvature[0], norms[name], slopes, curvatures, slope_error=slope[1], curvature_error=curvature[1]
         )
-    return Curvatures(along, loss, weights, measured.engine, measured.missing_operation)
+    return Curvatures(along, loss, weights, measured.engine, measured.missing_operation, tuple(measured.losses))
 
 
 @dataclass(frozen=True)
