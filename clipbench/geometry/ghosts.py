@@ -44,7 +44,9 @@ class HeldPoint:
     def gradient(self) -> dict[str, Tensor]:
         """The gradient by parameter name: the copy as well, and zero for a parameter that has none."""
         held = dict(self._given())
-        return {name: self._gradients[name] if name in held else torch.zeros_like(w) for name, w in self.weights.items()}
+        return {
+            name: self._gradients[name] if name in held else torch.zeros_like(w) for name, w in self.weights.items()
+        }
 
     def _given(self) -> list[tuple[str, Tensor]]:
         return [(name, gradient) for name, gradient in self._present.items() if gradient is not None]
