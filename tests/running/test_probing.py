@@ -69,7 +69,7 @@ class Copies(TorchDispatchMode):
         super().__init__()
         self.shape, self.made = weight.shape, 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.clone.default and args[0].shape == self.shape:
             self.made += 1
         if func is torch.ops.aten._foreach_copy_.default:
