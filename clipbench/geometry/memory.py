@@ -66,11 +66,11 @@ def free_bytes(device: torch.device) -> int | None:
 
 @cache
 def keep_what_is_freed() -> None:
-    """Once for a process, and on a CPU: have the C library keep some tens of MiB of freed memory for what comes next.
+    """Have the C library keep up to 62 MiB of freed memory for what comes next; once is enough for a process.
 
-    By itself glibc gives what lies free at the end of its heap back to the system beyond a few MiB, and takes it again
-    page by page: a fifth of the time that jets take. A large block that is freed raises that limit to twice its size,
-    and block sizes are taken up to 32 MiB; nothing is written to it. Other libraries do as they always do.
+    By itself glibc gives what lies free at the end of its heap back to the system, beyond a few MiB, and takes it again
+    page by page: up to a fifth of the time that jets take on a CPU. A large block that is freed, which nobody need have
+    written to, raises that limit to twice its size, if it is below 32 MiB. Other libraries do as they always do.
 
     Source: mallopt(3), M_MMAP_THRESHOLD.
     """

@@ -39,8 +39,8 @@ def measure(
 
     Args:
         snapshot: the step.
-        batches: how many of the probe batches, the first ones; all unless given. Work is in proportion, and the error
-            about in proportion to one over the root.
+        batches: how many of the probe batches, the first ones; all unless given. Work is in proportion, or none where
+            a probe before this one had all of them measured; the error about in proportion to one over the root.
         same_batch: whether to measure on the mini-batch as well: as much work as one more probe batch.
         chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
 
