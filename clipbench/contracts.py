@@ -99,6 +99,7 @@ class Snapshot:
     - `learning_rates`: for each direction the rate of its optimizer's first group at this step, NaN where it has none.
     - `remark(text)`: a probe says by it how it measured (which engine, what was missing); the record keeps each text
       once.
+    - `measured`: what one probe has had measured here, for the others; `clipbench.geometry.shared` writes and reads it.
     """
 
     step: int
@@ -109,6 +110,7 @@ class Snapshot:
     directions: Mapping[str, Mapping[str, Tensor]]
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     remark: Callable[[str], None] = lambda _: None
+    measured: list[Any] = field(default_factory=list, repr=False, compare=False)
 
 
 class Probe(Protocol):

@@ -221,7 +221,7 @@ class Outcome:
     `step_seconds` is the median over steps; `first_step_seconds` holds warm-up and is shown apart. `effective`
     is the optimizer's configuration as observed in its parameter groups, not as the spec said it. A probe that failed
     cost its own rows and not the run: `failed_probes` says which and why. `remarks` has what a probe says of how it
-    measured, such as its engine.
+    measured, such as its engine, and says where ghosts had to be kept in the host's memory.
 
     `state_bytes` is what the optimizer keeps between steps; `peak_bytes` the most memory the run held: allocated on a
     GPU, resident in the process elsewhere. `started` is when its process began, in seconds since 1970. `step_flops` are

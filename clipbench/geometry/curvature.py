@@ -1,4 +1,13 @@
-"""Slope and curvature of a loss along given directions, exactly, by one of three engines."""
+"""Slope and curvature of a loss along given directions, exactly, by one of three engines, which give the same numbers.
+
+- Jets: one forward pass that carries first and second derivatives along several directions, without a graph.
+- Adjoint: one backward pass, and a forward pass that carries first derivatives alone; the fastest for four directions
+  or more where tensors are large, with the memory of a training step.
+- Double backward: one gradient with its graph, differentiated once more for each direction.
+
+The first time that jets or adjoints measure a model object with a loss, they are checked against ordinary
+differentiation.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +30,7 @@ from clipbench.geometry.jets.chunks import Limits
 from clipbench.geometry.jets.forward import by_jets
 from clipbench.geometry.jets.jet import MissingRuleError
 from clipbench.geometry.losses import WHERE, NonFiniteLossError
-from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory
+from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory, keep_what_is_freed
 from clipbench.geometry.precision import full_float32
 from clipbench.geometry.selfcheck import EnginesDisagreeError, require_agreement, was_checked
 from clipbench.geometry.undisturbed import undisturbed
@@ -65,13 +74,9 @@ def directional_curvature(
 
         slope = ∇L(θ)ᵀv,    curvature = vᵀ∇²L(θ)v = the directional sharpness uᵀHu/‖u‖²
 
-    Three engines give the same numbers. Jets: one forward pass that carries first and second derivatives along several
-    directions, without a graph. Adjoint: one backward pass, and a forward pass that carries first derivatives alone;
-    the fastest for four directions or more where tensors are large, with the memory of a training step. Double
-    backward: one gradient with its graph, differentiated once more for each direction. All work in evaluation mode,
-    without autocast or TF32, with the MATH attention kernel, in the parameters' own dtype; sums over batches are in
-    float64. The model is left bit for bit as it was. The first time that jets or adjoints measure a model object with
-    a loss, they are checked against ordinary differentiation.
+    All in evaluation mode, without autocast or TF32, with the MATH attention kernel, in the parameters' own dtype; sums
+    over batches are in float64. The model is left bit for bit as it was. Probes of a snapshot go by
+    `clipbench.geometry.shared`, which measures once for all of them.
 
     Args:
         model: its weights are the point θ. A tied weight counts once, under its first name.
@@ -84,8 +89,8 @@ def directional_curvature(
             copies in the parameters' dtype: jets and adjoint of a `chunk` of directions, double backward of one.
         engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule, else double
             backward.
-        chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is
-            faster where the model is so small that the number of operations counts, not their size.
+        chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is faster where the
+            model is so small that the number of operations counts, not their size.
         memory: bytes that jets may hold beside weights and batches (adjoint: in its forward pass). The first direction
             goes alone and is counted, then as many as fit, at most `chunk` if that is given.
         check: whether jets and adjoints check themselves. It costs a gradient and a product of double backward on the
@@ -116,6 +121,7 @@ def directional_curvature(
         _require_sense(model, parameters, batches, engine=engine, chunk=chunk, memory=memory)
         units, norms = unit_directions(directions, parameters)
         measuring = _Measuring(model, loss, batches, units, chunk, memory, check)
+        keep_what_is_freed()
         exact = torch.autocast(device.type, enabled=False)
         with undisturbed(model), math_attention(), full_float32(), torch.enable_grad(), exact:
             measured = measuring.by(engine)
@@ -140,7 +146,7 @@ def _found(
         along[name] = DirectionalCurvature(
             slope[0], curvature[0], norms[name], slopes, curvatures, slope_error=slope[1], curvature_error=curvature[1]
         )
-    return Curvatures(along, loss, weights, measured.engine, measured.missing_operation)
+    return Curvatures(along, loss, weights, measured.engine, measured.missing_operation, tuple(measured.losses))
 
 
 @dataclass(frozen=True)

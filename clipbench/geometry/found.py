@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import ItemsView, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from clipbench.geometry.averages import averaged
 
 RunEngine = Literal["jets", "adjoint", "double_backward"]
 
@@ -37,6 +39,7 @@ class Curvatures:
     - `loss`: the weighted mean over all batches at the point; NaN where there was no direction to measure along.
     - `weights`: of the batches in the means; of several processes, of the batches of this one.
     - `engine`: the one that ran, and `missing_operation`: for double backward in place of jets, what had no rule.
+    - `losses`: of the batches that `weights` is of; none where there was no direction to measure along.
     """
 
     along: Mapping[str, DirectionalCurvature]
@@ -44,12 +47,34 @@ class Curvatures:
     weights: tuple[int, ...]
     engine: RunEngine
     missing_operation: str | None = None
+    losses: tuple[float, ...] = ()
 
     def __getitem__(self, direction: str) -> DirectionalCurvature:
         return self.along[direction]
 
     def items(self) -> ItemsView[str, DirectionalCurvature]:
         return self.along.items()
+
+    def of_first(self, count: int) -> "Curvatures":
+        """The same of the first batches alone, bit for bit as if this process had measured no others."""
+        weights, losses = self.weights[:count], self.losses[:count]
+        along = {name: _of_first(found, weights) if found.slopes else found for name, found in self.items()}
+        [(loss, _)] = averaged([losses], weights) if losses else [(math.nan, math.nan)]
+        return replace(self, along=along, loss=loss, weights=weights, losses=losses)
+
+
+def _of_first(found: DirectionalCurvature, weights: tuple[int, ...]) -> DirectionalCurvature:
+    slopes, curvatures = found.slopes[: len(weights)], found.curvatures[: len(weights)]
+    (slope, slope_error), (curvature, curvature_error) = averaged([slopes, curvatures], weights)
+    return DirectionalCurvature(
+        slope,
+        curvature,
+        found.norm,
+        slopes,
+        curvatures,
+        slope_error=slope_error,
+        curvature_error=curvature_error,
+    )
 
 
 @dataclass(frozen=True)

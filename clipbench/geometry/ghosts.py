@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class HeldPoint:
         self._gradients: dict[str, Tensor] = {}  # copies, kept for the next point
         self._present: dict[str, Tensor | None] = {}  # the parameters' own
 
-    def hold(self) -> None:
+    def hold(self) -> Self:
         """Take the point where the parameters are now, with the gradients that they have."""
         self._present = {name: parameter.grad for name, parameter in self._parameters.items()}
         with torch.no_grad():
@@ -32,6 +33,20 @@ class HeldPoint:
                 self._gradients.setdefault(name, torch.empty_like(gradient))
             torch._foreach_copy_(self._weights, list(self._parameters.values()))
             _copy([self._gradients[name] for name, _ in self._given()], [gradient for _, gradient in self._given()])
+        return self
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """θ by parameter name: the copy itself, which the next `hold` writes over."""
+        return dict(zip(self._parameters, self._weights, strict=True))
+
+    @property
+    def gradient(self) -> dict[str, Tensor]:
+        """The gradient by parameter name: the copy as well, and zero for a parameter that has none."""
+        held = dict(self._given())
+        return {
+            name: self._gradients[name] if name in held else torch.zeros_like(w) for name, w in self.weights.items()
+        }
 
     def _given(self) -> list[tuple[str, Tensor]]:
         return [(name, gradient) for name, gradient in self._present.items() if gradient is not None]

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 
 from clipbench.contracts import Snapshot
-from clipbench.geometry import said
-from clipbench.geometry.curvature import NonFiniteLossError, directional_curvature
+from clipbench.geometry import said, shared
+from clipbench.geometry.curvature import NonFiniteLossError
 from clipbench.geometry.finite_difference import finite_difference_curvature
 
 SEEN = "finite_difference_sharpness"
@@ -23,17 +23,18 @@ def measure(snapshot: Snapshot, *, chunk: int | None = None) -> Iterator[tuple[s
     such a step, which no derivative at the point sees, or the model cuts its gradient somewhere. A remark says which
     updates these are. An update without a length is left out, and so is a loss that is not finite.
 
-    It costs a directional curvature and about 20 evaluations of the probe batches for each update.
+    It costs a directional curvature, if no other probe has asked for it, and about 20 evaluations of the probe batches
+    for each update.
 
     Args:
         snapshot: the step.
         chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
     """
     problem = snapshot.problem
-    given = problem.model, problem.loss, problem.probe_batches, snapshot.directions
+    batches = problem.probe_batches
     try:
-        exact = directional_curvature(*given, chunk=chunk)
-        seen = finite_difference_curvature(*given)
+        exact = shared.curvatures(snapshot, batches, chunk=chunk)
+        seen = finite_difference_curvature(problem.model, problem.loss, batches, snapshot.directions)
     except NonFiniteLossError:  # a run that diverges is a result: it is for the loop to say so, not for a probe
         snapshot.remark("left out where the loss is not finite")
         return

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from clipbench.contracts import Batch, Snapshot
 from clipbench.errors import ClipbenchError
-from clipbench.geometry import said
-from clipbench.geometry.curvature import DirectionalCurvature, NonFiniteLossError, directional_curvature
+from clipbench.geometry import said, shared
+from clipbench.geometry.curvature import DirectionalCurvature, NonFiniteLossError
 from clipbench.records import (
     DIRECTIONAL_SHARPNESS,
     DIRECTIONAL_SHARPNESS_ERROR,
@@ -39,8 +39,8 @@ def measure(
 
     Args:
         snapshot: the step.
-        batches: how many of the probe batches, the first ones; all unless given. Work is in proportion, and the error
-            about in proportion to one over the root.
+        batches: how many of the probe batches, the first ones; all unless given. Work is in proportion, or none where
+            a probe before this one had all of them measured; the error about in proportion to one over the root.
         same_batch: whether to measure on the mini-batch as well: as much work as one more probe batch.
         chunk: updates carried through the model at once; more takes memory, and is faster where the model is tiny.
 
@@ -62,9 +62,8 @@ def measure(
 
 
 def _measured(snapshot: Snapshot, batches: Sequence[Batch], *, chunk: int | None) -> Mapping[str, DirectionalCurvature]:
-    problem = snapshot.problem
     try:
-        found = directional_curvature(problem.model, problem.loss, batches, snapshot.directions, chunk=chunk)
+        found = shared.curvatures(snapshot, batches, chunk=chunk)
     except NonFiniteLossError:  # a run that diverges is a result: it is for the loop to say so, not for a probe
         return dict.fromkeys(snapshot.directions, UNDEFINED)
     snapshot.remark(said.engine(found))

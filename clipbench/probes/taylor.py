@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from clipbench.contracts import Batch, Snapshot
-from clipbench.geometry import said
-from clipbench.geometry.curvature import NonFiniteLossError, directional_curvature
+from clipbench.geometry import said, shared
+from clipbench.geometry.curvature import NonFiniteLossError
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.taylor import TaylorLedger, taylor_ledgers
 from clipbench.records import COSINE, LAMBDA_DIR, RATE_SHARPNESS, TAYLOR_BEST_DECREASE, TAYLOR_BEST_STEP
@@ -61,7 +61,7 @@ def _ledgers(snapshot: Snapshot, batches: Sequence[Batch], *, chunk: int | None)
     """Of the directions that have a length; a remark for each that has none."""
     problem, directions = snapshot.problem, snapshot.directions
     try:
-        found = directional_curvature(problem.model, problem.loss, batches, directions, chunk=chunk)
+        found = shared.curvatures(snapshot, batches, chunk=chunk)
         real = {name: u for name, u in directions.items() if math.isfinite(found[name].curvature)}
         ledgers = taylor_ledgers(Objective(problem.model, problem.loss, batches), real, found)
     except NonFiniteLossError:  # a run that diverges is a result: it is for the loop to say so, not for a probe

@@ -91,6 +91,11 @@ class Ghosts:
     def clips(self) -> dict[str, Clip]:
         return {name: ghost.clip for name, ghost in self._ghosts.items() if ghost.clip is not None}
 
+    @property
+    def point(self) -> HeldPoint:
+        """Where all of them stepped from last."""
+        return self._point
+
     def step(self, *, read: bool) -> dict[str, Update]:
         """Let every ghost step from here, with the gradients as they are; their updates by name if they are read."""
         self._point.hold()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
-from clipbench.geometry.ghosts import Update
+from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.measurements import Measurement
 from clipbench.records import OWN
 from clipbench.running import probing
@@ -114,6 +114,8 @@ def _let_ghosts_step(training: Training, *, read: bool) -> dict[str, Update]:
         return {}
     with training.ledger.row("ghosts"):
         updates = ghosts.step(read=read)
+    if ghosts.offloaded:
+        state.remark("ghosts", "states and updates are kept in the host's memory, as they would fill the device's")
     for name, reason in ghosts.failed.items():
         state.failed_probes.setdefault(f"{records.GHOST}{name}", f"at step {state.spent.steps}: {reason}")
     return updates
@@ -121,26 +123,28 @@ def _let_ghosts_step(training: Training, *, read: bool) -> dict[str, Update]:
 
 def _probed_step(training: Training, batch: Batch) -> float:
     """One training step, and what the probes see of it; the weights end where the step left them, bit for bit."""
-    parameters = trainable(training.problem.model)
+    parameters, ghosts = trainable(training.problem.model), training.ghosts
     step, seconds = training.state.spent.steps, training.state.spent.seconds
-    with training.ledger.row("probes"):
-        before = _copies(parameters)
-    seen: list[tuple[Batch, Mapping[str, Tensor], Mapping[str, Update]]] = []
-    loss = _step(training, batch, look=lambda moved, updates: seen.append((moved, _gradients(parameters), updates)))
+    seen: list[tuple[Batch, HeldPoint, Mapping[str, Update]]] = []
+
+    def look(moved: Batch, updates: Mapping[str, Update]) -> None:
+        seen.append((moved, ghosts.point if ghosts else HeldPoint(parameters).hold(), updates))
+
+    loss = _step(training, batch, look=look)
     if not math.isfinite(loss):
         return loss
     with training.ledger.row("probes"), torch.no_grad():
-        after = _copies(parameters)
-        own = {name: after[name] - before[name] for name in parameters}
-        moved, gradient, updates = seen[0]
-        rates = training.ghosts.learning_rates if training.ghosts else {}
+        [(moved, point, updates)] = seen
+        before = point.weights
+        after = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        rates = ghosts.learning_rates if ghosts else {}
         snapshot = Snapshot(
             step=step,
             problem=training.problem,
             batch=moved,
             parameters=parameters,
-            gradient=gradient,
-            directions={OWN: own, **updates},
+            gradient=point.gradient,
+            directions={OWN: {name: after[name] - before[name] for name in parameters}, **updates},
             learning_rates={OWN: training.rates.current(), **rates},
         )
         _put(parameters, before)
@@ -150,17 +154,6 @@ def _probed_step(training: Training, batch: Batch) -> float:
         finally:
             _put(parameters, after)
     return loss
-
-
-def _copies(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
-
-
-def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {
-        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.detach().clone()
-        for name, parameter in parameters.items()
-    }
 
 
 def _put(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:

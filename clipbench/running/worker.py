@@ -31,6 +31,7 @@ from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.train import Ending, train
 from clipbench.running.training import State, Training
+from clipbench.running.trial import first_gradients
 
 CHECKPOINT_SECONDS = 60.0
 HEARTBEAT_SECONDS = 0.25
@@ -103,9 +104,10 @@ def _ghosts_alive(run: Run, problem: Problem) -> tuple[list[Arm], dict[str, str]
     """The ghosts that are what they say, and why the others are not: those cost their own rows and not the run."""
     alive: list[Arm] = []
     failed: dict[str, str] = {}
+    gradients = first_gradients(problem) if run.measure.ghosts else []
     for ghost in run.measure.ghosts:
         try:
-            liveness.check(ghost, problem)
+            liveness.check_ghost(ghost, problem, gradients)
         except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
             traceback.print_exc()
             failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"

@@ -25,6 +25,17 @@ class Meddler(torch.optim.SGD):
                 parameter.grad = torch.ones_like(parameter)
 
 
+class Secretive(torch.optim.SGD):
+    """Changes its gradients through `.data`, as older optimizers add weight decay: their versions do not tell."""
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.data.add_(parameter.data, alpha=0.1)
+        super().step(closure)
+
+
 class Breaking(torch.optim.SGD):
     """Moves the weights and then fails."""
 
@@ -38,6 +49,7 @@ MAKES: dict[str, Make] = {
     "adam, fused": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, fused=True),
     "adam, one by one": lambda parameters: torch.optim.Adam(parameters, lr=0.1, foreach=False),
     "a meddler": lambda parameters: Meddler(parameters, lr=0.1),
+    "a secret one": lambda parameters: Secretive(parameters, lr=0.1),
 }
 
 
@@ -124,6 +136,22 @@ def test_a_parameter_without_a_gradient_stays_without_one() -> None:
     update = held(model).tried(torch.optim.SGD(model.parameters(), lr=0.1))
     before.assert_unchanged(model)
     assert not update[next(name for name, p in model.named_parameters() if p is first)].any()
+
+
+def test_a_point_tells_the_weights_and_the_raw_gradient_whatever_was_tried() -> None:
+    model = with_gradients()
+    first, *_ = model.parameters()
+    first.grad = None
+    before = {
+        name: (p.detach().clone(), None if p.grad is None else p.grad.clone()) for name, p in model.named_parameters()
+    }
+    point = held(model)
+    point.tried(MAKES["a secret one"](list(model.parameters())))
+    MAKES["a secret one"](list(model.parameters())).step()
+    model.zero_grad()
+    for name, (weight, gradient) in before.items():
+        assert torch.equal(point.weights[name], weight)
+        assert torch.equal(point.gradient[name], torch.zeros_like(weight) if gradient is None else gradient)
 
 
 def test_an_update_can_be_kept_elsewhere() -> None:

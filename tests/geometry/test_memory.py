@@ -1,5 +1,8 @@
 """As many directions at once as fit: counted, kept to, and said where they do not."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -145,3 +148,28 @@ def test_growing_passes_never_exceed_a_limit_that_the_directions_share_in_part()
     assert all(before <= after for before, after in pairwise(sizes[:-1]))
     assert max(sizes) * 50 + 100 <= 700
     assert max(sizes) >= 11  # of 12 that are possible
+
+
+PLACES = """
+import torch
+from clipbench.geometry.memory import keep_what_is_freed
+
+def in_the_heap():
+    [heap] = [line.split()[0] for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")]
+    first, end = (int(place, 16) for place in heap.split("-"))
+    return first <= tensor.data_ptr() < end
+
+tensor = torch.empty(30 * 2**20, dtype=torch.uint8)
+before = in_the_heap()
+del tensor
+keep_what_is_freed()
+tensor = torch.empty(30 * 2**20, dtype=torch.uint8)
+print(before, in_the_heap())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the memory that is kept is glibc's")
+def test_large_tensors_come_from_memory_that_the_process_keeps() -> None:
+    """By itself glibc asks the system for each large one, and gives it back: it lies outside of the heap."""
+    done = subprocess.run([sys.executable, "-c", PLACES], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["False", "True"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_it_leaves_everything_bit_for_bit(name: str, kind: str) -> None:
 
 def test_it_says_the_same_twice(name: str, kind: str) -> None:
     held = snapshot(problem(kind))
-    assert list(probe(name)(held)) == list(probe(name)(held))
+    assert list(probe(name)(held)) == list(probe(name)(replace(held, measured=[])))
 
 
 def test_no_other_probe_says_the_same(name: str, kind: str) -> None:

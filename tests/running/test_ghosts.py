@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from clipbench import store
 from clipbench.errors import ClipbenchError
 from clipbench.measurements import Measurement
 from clipbench.records import OWN, Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
-from clipbench.running import ghosts
+from clipbench.running import ghosts, worker
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.worker import work
 
@@ -204,3 +205,20 @@ def test_states_that_would_fill_the_device_are_kept_in_the_hosts_memory(monkeypa
     assert not roomy.offloaded
     away = [ghost.away for ghost in narrow._ghosts.values()]
     assert all(len(each) >= 4 for each in away)  # two moments of two parameters
+
+
+def test_the_record_says_whether_ghosts_were_kept_in_the_hosts_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(steps=6, measure=replace(MEASURE, ghosts=(ADAM,)))
+    roomy = make(run, tmp_path / "roomy")
+    monkeypatch.setattr(ghosts, "HOST", torch.device("cpu", 0))
+    monkeypatch.setattr(worker, "Ghosts", partial(Ghosts, free=lambda device: 0 if device.index is None else 2**30))
+    narrow = make(run, tmp_path / "narrow")
+    assert roomy.outcome is not None
+    assert narrow.outcome is not None
+    assert "ghosts" not in roomy.outcome.remarks
+    assert narrow.outcome.remarks["ghosts"] == (
+        "states and updates are kept in the host's memory, as they would fill the device's",
+    )
+    assert rows(narrow, "adam") == rows(roomy, "adam")

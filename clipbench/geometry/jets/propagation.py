@@ -39,7 +39,7 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not tree_any(is_jet, (args, kwargs)):
+        if not any(map(is_jet, args)) and not tree_any(is_jet, (args, kwargs)):  # which takes long
             return func(*args, **kwargs)
         if func._schema.is_mutable and func not in RULES:
             return self._in_place(func, args, kwargs)
@@ -47,7 +47,7 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*tree_map(value, args), **tree_map(value, kwargs))
         result = self.by(func, args, kwargs)
         if func.is_view:
-            for thing in tree_leaves((args, result)):
+            for thing in tree_leaves((args[0], result)):
                 if is_jet(thing):
                     thing.shared = True
         return result

@@ -10,46 +10,45 @@ from clipbench.geometry.jets.jet import Rule, Tangent, filled, jet, linear, nega
 aten = torch.ops.aten
 
 
-def _log_partition(p: Tensor, x: Tensor, dim: int) -> tuple[Tangent, Tangent]:
-    """Derivatives of l = log Σ exp(x), with p = softmax(x): l1 = Σ p·x1,  l2 = Σ p·(x2 + (x1 − l1)²)."""
+def _log_partition(p: Tensor, x: Tensor, dim: int) -> tuple[Tangent, Tangent, Tangent]:
+    """Derivatives of l = log Σ exp(x), with p = softmax(x): l1 = Σ p·x1,  l2 = Σ p·(x2 + (x1 − l1)²); and x1 − l1."""
     _, x1, x2 = parts(x)
     l2 = None if x2 is None else (p * x2).sum(dim, keepdim=True)
     if x1 is None:
-        return None, l2
+        return None, l2, None
     l1 = (p * x1).sum(dim, keepdim=True)
-    spread = (x1 - l1).square_().mul_(p).sum(dim, keepdim=True)
-    return l1, spread if l2 is None else l2.add_(spread)
+    slope = x1 - l1
+    spread = slope.square().mul_(p).sum(dim, keepdim=True)
+    return l1, spread if l2 is None else l2.add_(spread), slope
 
 
 def _softmax(func: Any, x: Tensor, dim: int, *args: Any, **kwargs: Any) -> Tensor:
     """With y1 and y2 the derivatives of log p: p1 = p·y1,  p2 = p·(y1² + y2)."""
     dim = negative(dim, x.dim())
     p: Tensor = func(value(x), dim, *args, **kwargs)
-    _, x1, x2 = parts(x)
-    l1, l2 = _log_partition(p, x, dim)
+    _, _, x2 = parts(x)
+    _, l2, slope = _log_partition(p, x, dim)
     if l2 is None:
         return p
     bend = -l2 if x2 is None else x2 - l2
-    if x1 is None or l1 is None:
+    if slope is None:
         return jet(p, None, bend.mul_(p))
-    slope = x1 - l1
-    bend = torch.addcmul(bend, slope, slope)
+    bend = torch.addcmul(bend, slope, slope) if x2 is None else bend.addcmul_(slope, slope)
     return jet(p, slope.mul_(p), bend.mul_(p))
 
 
 def _log_softmax(func: Any, x: Tensor, dim: int, *args: Any) -> Tensor:
     dim = negative(dim, x.dim())
     y0: Tensor = func(value(x), dim, *args)
-    _, x1, x2 = parts(x)
-    l1, l2 = _log_partition(y0.exp(), x, dim)
-    y1, y2 = (filled(plus(t, total, alpha=-1), y0.shape) for t, total in ((x1, l1), (x2, l2)))
-    return jet(y0, y1, y2)
+    _, _, x2 = parts(x)
+    _, l2, slope = _log_partition(y0.exp(), x, dim)
+    return jet(y0, slope, filled(plus(x2, l2, alpha=-1), y0.shape))
 
 
 def _logsumexp(func: Any, x: Tensor, dim: list[int], keepdim: bool = False) -> Tensor:
     dims = tuple(negative(d, x.dim()) for d in dim)
     l0: Tensor = func(value(x), dims, True)
-    l1, l2 = _log_partition((value(x) - l0).exp_(), x, dims)  # type: ignore[arg-type]
+    l1, l2, _ = _log_partition((value(x) - l0).exp_(), x, dims)  # type: ignore[arg-type]
     full = jet(l0, l1, l2)
     return full if keepdim else linear(l0.squeeze(dims), full, lambda t: t.squeeze(dims))
 

@@ -1,0 +1,175 @@
+"""A few steps of an arm on its problem, which is put back: what a check of life looks at."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from clipbench.clipping.hook import CoordinateClip
+from clipbench.clipping.report import Clipped
+from clipbench.contracts import Batch, Problem
+from clipbench.errors import ClipbenchError
+from clipbench.records import Arm, ClipSettings, Options
+from clipbench.running.equipment import Clip, build_optimizer, effective_options, trainable
+from clipbench.running.evaluation import device_of
+
+# Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
+STEPS = 3
+
+Gradient = dict[str, Tensor]  # by parameter name, without those that have none
+Source = Callable[[], None]  # of a step's gradient, which it leaves on the parameters
+
+
+class NotLiveError(ClipbenchError):
+    """An arm that does not do what its spec says."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the clip did at a step: whether it erased what it looked at, how many coordinates it clipped of how many.
+
+    `asked` is how many it should have clipped, for a clip by fraction.
+    """
+
+    erased: bool
+    clipped: int
+    n: int
+    asked: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm after a few steps: its weights, what it was configured with, and what its clip did at each step.
+
+    `largest` and `length` are of the first raw gradient, for an arm with a clip: its largest magnitude and its ℓ2 norm.
+    """
+
+    weights: dict[str, Tensor]
+    effective: Options
+    attributes: dict[str, object]
+    clips: list[Step]
+    largest: float
+    length: float
+
+
+def sources(problem: Problem) -> list[Source]:
+    """The gradients of the first batches, each of the weights that are there when it is its turn."""
+    stream = problem.train_batches(0)
+    batches = [next(stream).to(device_of(problem.model)) for _ in range(STEPS)]
+    return [partial(_backward, problem, batch) for batch in batches]
+
+
+def _backward(problem: Problem, batch: Batch) -> None:
+    problem.loss(problem.model, batch).backward()  # type: ignore[no-untyped-call]
+
+
+def given(problem: Problem, gradient: Gradient) -> Source:
+    """A gradient that is there already, whatever the weights are."""
+
+    def give() -> None:
+        for name, parameter in trainable(problem.model).items():
+            parameter.grad = gradient[name].clone() if name in gradient else None
+
+    return give
+
+
+def first_gradients(problem: Problem) -> list[Gradient]:
+    """The gradients of the first batches, all of the problem's weights; everything is left as it was."""
+    found: list[Gradient] = []
+    with _put_back(problem):
+        for source in sources(problem):
+            problem.model.zero_grad()
+            source()
+            held = ((name, parameter.grad) for name, parameter in trainable(problem.model).items())
+            found.append({name: gradient for name, gradient in held if gradient is not None})
+    return found
+
+
+@contextmanager
+def _put_back(problem: Problem) -> Iterator[None]:
+    """Training mode inside; afterwards weights, buffers, mode and random state are as they were, without gradients."""
+    model = problem.model
+    saved, mode = copy.deepcopy(model.state_dict()), model.training
+    devices = [device_of(model)] if device_of(model).type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            model.train()
+            yield
+        finally:
+            model.load_state_dict(saved)
+            model.zero_grad()
+            model.train(mode)
+
+
+def take_steps(arm: Arm, problem: Problem, steps: Sequence[Source]) -> Trial:
+    """Take the arm's steps from the problem's weights, and put everything back."""
+    clips: list[Step] = []
+    largest = length = 0.0
+    with _put_back(problem):
+        optimizer, clip = build_optimizer(arm, problem.model)
+        for number, source in enumerate(steps):
+            optimizer.zero_grad()
+            source()
+            if number == 0 and clip is not None:
+                largest, length = _sizes(optimizer)
+            asked = _asked(optimizer, arm.clip)
+            _take_step(arm, optimizer)
+            if clip is not None and (last := clip.last) is not None:
+                if isinstance(last, Clipped) and arm.clip and arm.clip.ignore_zeros and arm.clip.of == "update":
+                    asked = last.asked  # which coordinates of an update are zero, a gradient does not tell
+                clips.append(Step(_erased(clip), int(last.clipped), last.n, asked))
+        weights = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
+        return Trial(weights, effective_options(optimizer), vars(optimizer), clips, largest, length)
+
+
+def _sizes(optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+    """The largest magnitude of the gradient, and its ℓ2 norm."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norms = [[float(torch.linalg.vector_norm(g, ord=order)) for g in gradients] for order in (math.inf, 2)]
+    return max(norms[0], default=0.0), math.hypot(*norms[1])
+
+
+def _asked(optimizer: torch.optim.Optimizer, clip: ClipSettings | None) -> int:
+    """How many coordinates the coming step should clip; the clip's own word is not taken for it."""
+    if clip is None or clip.rule != "fraction":
+        return 0
+    by_group = [[p.grad for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
+    lists = {
+        "global": [[gradient for gradients in by_group for gradient in gradients]],
+        "group": by_group,
+        "tensor": [[gradient] for gradients in by_group for gradient in gradients],
+    }[clip.scope]
+    alive = [gradients for gradients in lists if any(bool(gradient.any()) for gradient in gradients)]
+    counts = [sum(_counted(gradient, clip) for gradient in gradients) for gradients in alive]
+    return sum(int(clip.amount * count) for count in counts)
+
+
+def _counted(gradient: Tensor, clip: ClipSettings) -> int:
+    return int(torch.count_nonzero(gradient)) if clip.ignore_zeros else gradient.numel()
+
+
+def _erased(clip: Clip) -> bool:
+    """Whether a threshold of zero took all there was to take."""
+    return isinstance(clip, CoordinateClip) and clip.zero_thresholds > 0
+
+
+def _take_step(arm: Arm, optimizer: torch.optim.Optimizer) -> None:
+    try:
+        optimizer.step()
+    except TypeError as error:
+        if "closure" in str(error):
+            found = f"'{arm.optimizer.use}' needs a closure, and clipbench steps without one"
+            raise NotLiveError(
+                found, where=place(arm), remedy="use an optimizer whose step() takes no argument"
+            ) from error
+        raise
+
+
+def place(arm: Arm) -> str:
+    """How an error calls an arm."""
+    return f"arm '{arm.name}'"
