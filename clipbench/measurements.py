@@ -41,11 +41,16 @@ class Layout:
 
     @cached_property
     def picks(self) -> Mapping[Place, _Pick]:
-        """By direction and quantity, what picks its rows out of a column."""
+        """By direction and quantity, what picks its rows out of a column, in the order of their steps."""
         found: dict[Place, list[int]] = {}
         for row, place in enumerate(zip(self.directions, self.quantities, strict=True)):
             found.setdefault(place, []).append(row)
-        return {place: _pick(rows) for place, rows in found.items()}
+        return {place: _pick(sorted(rows, key=self.steps.__getitem__)) for place, rows in found.items()}
+
+    @cached_property
+    def along(self) -> frozenset[str]:
+        """The directions."""
+        return frozenset(self.directions)
 
 
 def _pick(rows: Sequence[int]) -> _Pick:
@@ -83,8 +88,13 @@ class Measurements(Sequence[Measurement]):
         """The directions and quantities, in the order in which each was first written."""
         return self.layout.picks
 
+    @property
+    def along(self) -> frozenset[str]:
+        """The directions, the empty one among them."""
+        return self.layout.along
+
     def series(self, direction: str, quantity: str) -> Sequence[Measurement]:
-        """The rows of a quantity along a direction, in the order written; none where it was not measured."""
+        """The rows of a quantity along a direction, in the order of their steps; none where it was not measured."""
         place = direction, quantity
         made = self._series.get(place)
         if made is None:

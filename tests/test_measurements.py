@@ -32,9 +32,11 @@ def test_measurements_give_back_their_rows_in_order_one_by_one_and_together(rows
 @given(ROWS)
 def test_a_series_has_the_rows_of_its_direction_and_quantity_alone(rows: list[Measurement]) -> None:
     kept = Measurements.of(rows)
+    assert kept.along == {row.direction for row in rows}
     assert list(kept.places) == list(dict.fromkeys((row.direction, row.quantity) for row in rows))
     for direction, quantity in kept.places:
         naive = [row for row in rows if (row.direction, row.quantity) == (direction, quantity)]
+        naive.sort(key=lambda row: row.step)
         assert kept.series(direction, quantity) == naive
         assert kept.series(direction, quantity) is kept.series(direction, quantity)
     assert kept.series("muon", "slope") == ()

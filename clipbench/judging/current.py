@@ -24,13 +24,16 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     """
     records = reported(records, question)
     keys = set(question.keys)
-    planned = [record.identity in keys for record in records]
-    in_plan = {_place(record) for record, is_planned in zip(records, planned, strict=True) if is_planned}
-    beside = {_place(record) for record, is_planned in zip(records, planned, strict=True) if not is_planned}
+    in_plan: set[tuple[str, str]] = set()
+    beside: set[tuple[str, str]] = set()
+    for record in records:
+        (in_plan if record.identity in keys else beside).add(_place(record))
     mixed = in_plan & beside  # only there does it matter how a run is described, which is slow to tell
+    if not mixed:
+        return list(records), []
     meant: dict[tuple[str, str], set[str]] = {place: set() for place in mixed}
-    for record, is_planned in zip(records, planned, strict=True):
-        if is_planned and _place(record) in mixed:
+    for record in records:
+        if record.identity in keys and _place(record) in mixed:
             meant[_place(record)].add(_description(record))
     kept = [
         record for record in records if _place(record) not in mixed or _description(record) in meant[_place(record)]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Literal
 
 from clipbench.judging.statistics import logs_of_positive
@@ -54,8 +53,8 @@ class RunMetrics:
 def metrics(record: Record, *, target: float | None, consecutive: int = 1) -> RunMetrics:
     """The numbers of one run; they are defined for every run, but only those of finished runs are averaged."""
     found = record.measurements
-    curve = _in_order(found, "", EVAL_LOSS)
-    sharpness_curve = _in_order(found, OWN, DIRECTIONAL_SHARPNESS)
+    curve = found.series("", EVAL_LOSS)
+    sharpness_curve = found.series(OWN, DIRECTIONAL_SHARPNESS)
     reached = None if target is None else _reached(record, curve, target=target, consecutive=consecutive)
     rates = _values(found.series(OWN, RATE_SHARPNESS))
     return RunMetrics(
@@ -70,7 +69,7 @@ def metrics(record: Record, *, target: float | None, consecutive: int = 1) -> Ru
         rate_sharpness=sum(rates) / len(rates) if rates else None,
         curve=tuple(curve),
         sharpness_curve=tuple(sharpness_curve),
-        ghosts=found if any(direction not in ("", OWN) for direction, _ in found.places) else None,
+        ghosts=found if found.along - {"", OWN} else None,
     )
 
 
@@ -81,13 +80,13 @@ def status(record: Record) -> Status:
 
 def losses(record: Record) -> list[tuple[int, float]]:
     """The evaluation losses as (step, loss) in the order of steps, whatever the order they were written in."""
-    return [(measured.step, measured.value) for measured in _in_order(record.measurements, "", EVAL_LOSS)]
+    return [(measured.step, measured.value) for measured in record.measurements.series("", EVAL_LOSS)]
 
 
 def final_loss(record: Record) -> float:
     """The last evaluation loss (not the least: a run is judged by where it ends); NaN where there is none."""
-    curve = losses(record)
-    return curve[-1][1] if curve else math.nan
+    curve = record.measurements.series("", EVAL_LOSS)
+    return curve[-1].value if curve else math.nan
 
 
 def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> float | None:
@@ -96,7 +95,7 @@ def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> f
     NaN and infinity never hit. A run that never hits needs ∞ steps, and so does one that diverged or failed,
     whatever it touched on the way: what it reached, its user cannot have. An unfinished run is undecided: None.
     """
-    curve = _in_order(record.measurements, "", EVAL_LOSS)
+    curve = record.measurements.series("", EVAL_LOSS)
     reached = _reached(record, curve, target=target, consecutive=consecutive)
     return None if reached is None else reached[0]
 
@@ -113,7 +112,7 @@ def first_at(curve: Sequence[Measurement], target: float, *, consecutive: int = 
 
 def sharpness(record: Record) -> Sharpness:
     """The run's directional sharpness along the updates it took itself, each at its own point."""
-    return _in_logs(_values(_in_order(record.measurements, OWN, DIRECTIONAL_SHARPNESS)))
+    return _in_logs(_values(record.measurements.series(OWN, DIRECTIONAL_SHARPNESS)))
 
 
 def clipped_fraction(record: Record) -> float | None:
@@ -122,10 +121,6 @@ def clipped_fraction(record: Record) -> float | None:
         return None
     values = _values(record.measurements.series("", CLIPPED_FRACTION))
     return sum(values) / len(values) if values else math.nan
-
-
-def _in_order(found: Measurements, direction: str, quantity: str) -> list[Measurement]:
-    return sorted(found.series(direction, quantity), key=attrgetter("step"))
 
 
 def _values(measured: Sequence[Measurement]) -> list[float]:

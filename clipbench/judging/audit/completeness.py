@@ -8,10 +8,10 @@ from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, grave
 from clipbench.judging.cells import Cell
 from clipbench.judging.chance import seeds_to_show, so_many
 from clipbench.judging.doubts import FEW_SEEDS
+from clipbench.judging.metrics import final_loss, status
 from clipbench.judging.statistics import estimate
 from clipbench.judging.tuning.trials import has_crashed
 from clipbench.judging.words import count, listing, number, seeds_named
-from clipbench.records import Run
 
 
 def nothing_dropped(evidence: Evidence) -> Finding:
@@ -32,7 +32,8 @@ def nothing_dropped(evidence: Evidence) -> Finding:
     crashed = [record.run for record in evidence.records if has_crashed(record)]
     if crashed:
         found.append(warned(f"{count(len(crashed), 'run')} crashed: what they would have shown is not known", crashed))
-    endless = [run for cell in evidence.cells for run in _without_end(cell)]
+    ended = [record for record in evidence.records if status(record) == "finished"]
+    endless = [record.run for record in ended if not math.isfinite(final_loss(record))]
     if endless:
         what = f"{count(len(endless), 'run')} finished without a finite loss: no mean with it is a number"
         found.append(warned(what, endless))
@@ -40,15 +41,6 @@ def nothing_dropped(evidence: Evidence) -> Finding:
     if not planned:
         found.append(warned("no plan is on record, so whether runs were left out cannot be told"))
     return gravest(found, otherwise=passed("every planned run is here and ended; divergence counts as an end"))
-
-
-def _without_end(cell: Cell) -> list[Run]:
-    """The finished runs whose last loss is no number, or that have none."""
-    return [
-        record.run
-        for record, run in zip(cell.records, cell.runs, strict=True)
-        if run.status == "finished" and not math.isfinite(run.final_loss)
-    ]
 
 
 def _trials_dropped(evidence: Evidence) -> Iterator[Finding]:
