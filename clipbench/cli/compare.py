@@ -1,6 +1,7 @@
 """`clipbench compare`: the table."""
 
 import re
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,8 @@ import typer
 from clipbench import console
 from clipbench.cli.audit import put_verdict
 from clipbench.cli.options import TableFormat
-from clipbench.cli.results import by_spec, read
-from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.cli.results import by_spec, read_with_errors, unread_of
+from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
 from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.moments import Moment
 from clipbench.report.grouping import arranged
@@ -55,9 +56,13 @@ def compare(
     reference: Annotated[str | None, typer.Option(help="The direction others are over at shared points.")] = None,
     section: Annotated[SectionName | None, typer.Option(help="Only this table.")] = None,
 ) -> None:
-    """The table: each arm against the baseline, paired by seed, with its caveats."""
+    """The table: each arm against the baseline, paired by seed, with its caveats.
+
+    Exit code 3 where no run has ended.
+    """
     moment = None if at is None else moment_of(at)
-    groups = by_spec(read(results))
+    read, errors = read_with_errors(results)
+    groups = by_spec(read)
     if not groups:
         raise UndecidedError(
             f"no runs to compare in {', '.join(map(str, results))}", remedy="runs are made by `clipbench run`"
@@ -78,6 +83,7 @@ def compare(
             threshold=threshold,
             reference=reference,
         )
+        comparison = replace(comparison, caveats=(*unread_of(question.spec, errors), *comparison.caveats))
         comparison = arranged(comparison, by=by.value, sort=sort)
         if section is not None:
             console.put(render_section(section_of(comparison, section), fmt))
@@ -89,6 +95,9 @@ def compare(
             for other in sections(comparison):
                 console.say(f"another table: --section {other.name}")
         put_verdict(records, question, fmt=fmt, results=results)
+    if all(record.outcome is None for record in read):
+        console.say("no run has ended: there is nothing to compare yet")
+        raise typer.Exit(UNDECIDED)
 
 
 def moment_of(text: str) -> Moment:

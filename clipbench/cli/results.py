@@ -5,19 +5,37 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipbench import console, store
+from clipbench.errors import StoreError
+from clipbench.judging.words import count, listing
 from clipbench.questions import Question
 from clipbench.records import Record
 
 
 def read(paths: Sequence[Path]) -> list[Record]:
     """All runs below some folders; those that cannot be read are named on stderr, and the rest still reads."""
+    return read_with_errors(paths)[0]
+
+
+def read_with_errors(paths: Sequence[Path]) -> tuple[list[Record], list[StoreError]]:
+    """The same, with what was said on stderr."""
     records: list[Record] = []
+    errors: list[StoreError] = []
     for path in paths:
-        found, errors = store.read_all(path)
+        found, unread = store.read_all(path)
         records += found
-        for error in errors:
-            console.say(f"not read: {error}", style="yellow")
-    return records
+        errors += unread
+    for error in errors:
+        console.say(f"not read: {error}", style="yellow")
+    return records, errors
+
+
+def unread_of(spec: str, errors: Sequence[StoreError]) -> tuple[str, ...]:
+    """What a table of this spec is to say of its runs that cannot be read."""
+    folders = [Path(error.where).parent for error in errors]
+    of_spec = [folder for folder in folders if store.place_of(folder)[0] == spec]
+    verb = "is" if len(of_spec) == 1 else "are"
+    said = f"{count(len(of_spec), 'run')} cannot be read and {verb} in no row: {listing(of_spec, 3)}."
+    return (said,) if of_spec else ()
 
 
 def by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record]]]:

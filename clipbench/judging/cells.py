@@ -1,13 +1,13 @@
 """Records sorted into cells, one per task and arm, with one run per seed in each."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.metrics import RunMetrics, metrics, status
-from clipbench.judging.words import listing
+from clipbench.judging.metrics import RunMetrics, final_loss, metrics, status
+from clipbench.judging.words import count, listing
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record, Run
 
@@ -53,13 +53,13 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     tell which one is meant.
 
     Returns:
-        the records, and a caveat for each copy left out.
+        the records, and what to say of the copies that were left out.
 
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed.
     """
     kept: dict[tuple[str, str, int], Record] = {}
-    caveats = []
+    copies: list[tuple[Record, Record]] = []
     for record in records:
         place = record.run.task.name, record.run.arm.name, record.run.seed
         other = kept.setdefault(place, record)
@@ -69,12 +69,25 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
             raise _two_runs(other, record)
         better = record if other.outcome is None and record.outcome is not None else other
         kept[place] = better
-        left_out = other if better is record else record
-        caveats.append(
-            f"{record.run} is there twice (key {record.identity}): the copy in {_folder(better)} is used, "
-            f"the one in {_folder(left_out)} is not."
-        )
-    return list(kept.values()), caveats
+        copies.append((better, other if better is record else record))
+    return list(kept.values()), list(_said_of_copies(copies))
+
+
+def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
+    """Of pairs of copies, the used one first."""
+    if not copies:
+        return
+    used, other = copies[0]
+    place = f"the copy in {_folder(used)} is used, the one in {_folder(other)} is not"
+    more = f"; likewise {count(len(copies) - 1, 'other run')}" if len(copies) > 1 else ""
+    yield f"{used.run} is there twice (key {used.identity}): {place}{more}."
+    odd = [used.run for used, other in copies if used.outcome and other.outcome and _ends(used) != _ends(other)]
+    if odd:
+        yield f"Copies of {listing(odd, 3)} end with other weights or losses than those used: were they made alike?"
+
+
+def _ends(record: Record) -> tuple[str, str]:
+    return record.outcome.weights_sha256 if record.outcome else "", str(final_loss(record))
 
 
 def cells(records: Sequence[Record], question: Question, *, target: float | None, consecutive: int = 1) -> list[Cell]:

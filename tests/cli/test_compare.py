@@ -184,3 +184,12 @@ def test_runs_of_another_format_are_named_and_the_rest_is_compared(ask: Ask) -> 
     answer = ask("compare", "a", "--format", "json")
     assert f"not read: {odd}: this run has format 99; this clipbench reads format 1" in answer.err
     assert [row["seeds_finished"] for row in rows(answer)] == [2, 3, 2]
+    assert json.loads(answer.out)["caveats"][0] == f"1 run cannot be read and is in no row: {odd.parent}."
+
+
+def test_where_no_run_has_ended_nothing_is_decided(ask: Ask) -> None:
+    waiting = [replace(each, outcome=None) for each in quickstart()]
+    written(waiting, "a")
+    answer = ask("compare", "a")
+    assert (answer.code, "no run has ended: there is nothing to compare yet" in answer.err) == (3, True)
+    assert "Not finished, and in no number" in answer.out

@@ -261,6 +261,16 @@ def test_a_copy_of_a_run_is_used_once_and_said() -> None:
     assert any("is there twice" in caveat and "results/copy is not" in caveat for caveat in of.caveats)
 
 
+def test_many_copies_are_said_in_one_caveat_and_those_with_other_numbers_in_another() -> None:
+    first = [record(run(seed=seed), [5.0, 3.0]) for seed in range(4)]
+    second = [replace(record(run(seed=seed), [5.0, 3.0 + (seed == 2)]), folder="results/copy") for seed in range(4)]
+    said, odd = [
+        caveat for caveat in compare([*first, *second], question()).caveats if "opies" in caveat or "twice" in caveat
+    ]
+    assert said.endswith("the one in results/copy is not; likewise 3 other runs.")
+    assert odd.startswith("Copies of code_lm/sgd/seed 2 end with other weights or losses")
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_two_copies_the_one_that_ended_is_used(turned: bool) -> None:
     ended = replace(record(run(), [5.0, 3.0]), folder="results/ended")
