@@ -119,6 +119,13 @@ def test_three_seeds_that_are_all_read_one_evaluation_sooner_are_no_proof(metric
     assert row.contrast.p == pytest.approx(2 * stats.t.sf(math.log(200 / 150) / error, 2))
 
 
+def test_how_finely_a_target_is_seen_is_said_where_it_decides() -> None:
+    records = arms(sgd=[4.0, 4.1], adam=[2.0, 2.1])
+    for metric, said in (("steps", 1), ("seconds", 1), ("final_loss", 0)):
+        found = compare(records, question("sgd", "adam"), metric=metric, target=4.5)  # type: ignore[arg-type]
+        assert sum("seen only at an evaluation" in caveat for caveat in found.caveats) == said
+
+
 def test_tables_of_steps_in_which_nothing_differs_err_as_seldom_as_they_say() -> None:
     """400 tables of 3 seeds, read every 10 steps; by the spread of the readings alone 15 % of them would err."""
     generator, wrong, names = random.Random(0), 0, ("sgd", "adam", "lion", "signsgd")
