@@ -19,7 +19,7 @@ from clipbench.judging.comparison import (
     TaskHead,
     Verdict,
 )
-from clipbench.judging.contrasts import contrast, judged, values
+from clipbench.judging.contrasts import contrast, judged, rounding, values
 from clipbench.judging.current import of_the_latest_plan
 from clipbench.judging.matched import matched
 from clipbench.judging.metrics import Status
@@ -138,8 +138,14 @@ def _rows(
     by_arm = {cell.arm: values(cell, metric) for cell in of_task}
     theirs = by_arm.get(baseline, {})
     sound = {cell.arm for cell in of_task if not _broken(cell)}
-    places = ranks({arm: by_arm[arm] for arm in by_arm if arm in sound}, metric)
-    contrasts = [None if cell.arm == baseline else contrast(by_arm[cell.arm], theirs, metric) for cell in of_task]
+    off = {cell.arm: rounding(cell, metric) for cell in of_task}
+    places = ranks({arm: by_arm[arm] for arm in by_arm if arm in sound}, metric, roundings=off)
+    contrasts = [
+        None
+        if cell.arm == baseline
+        else contrast(by_arm[cell.arm], theirs, metric, rounding=math.hypot(off[cell.arm], off.get(baseline, 0.0)))
+        for cell in of_task
+    ]
     # A broken arm has its verdict, and takes no part in the correction.
     tested = [one if cell.arm in sound else None for cell, one in zip(of_task, contrasts, strict=True)]
     margins = [_margin(cell, theirs, metric, threshold) for cell in of_task]

@@ -23,12 +23,21 @@ def values(cell: Cell, metric: Metric) -> dict[int, float]:
     return {seed: math.log(cost) for seed, cost in costs.items() if cost is not None and cost > 0}
 
 
-def contrast(ours: Mapping[int, float], theirs: Mapping[int, float], metric: Metric) -> Contrast:
+def rounding(cell: Cell, metric: Metric) -> float:
+    """The standard deviation that the steps make in which `values` are read; 0 for what is not read in steps."""
+    read = [run.target_rounding for run in cell.runs if run.target_rounding] if metric in ("steps", "seconds") else []
+    return sum(read) / len(read) if read else 0.0
+
+
+def contrast(
+    ours: Mapping[int, float], theirs: Mapping[int, float], metric: Metric, *, rounding: float = 0.0
+) -> Contrast:
     """One arm against another; p is not corrected yet.
 
     Args:
         ours, theirs: what `values` says of the two arms.
         metric: of what.
+        rounding: the standard deviation that the steps in which both were read make in a difference.
     """
     in_logs = metric != "final_loss"
     pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
@@ -37,7 +46,7 @@ def contrast(ours: Mapping[int, float], theirs: Mapping[int, float], metric: Met
         ahead = sum(other == math.inf != one for one, other in pairs)
         behind = sum(one == math.inf != other for one, other in pairs)
     differences = [one - other for one, other in pairs if not (in_logs and math.inf in (one, other))]
-    centre = mean_difference(differences)
+    centre = mean_difference(differences, rounding=rounding)
     lower = ahead + sum(difference < 0 for difference in differences)
     higher = behind + sum(difference > 0 for difference in differences)
     tested = (
@@ -88,7 +97,7 @@ def judged(
 
 
 def _verdict(one: Contrast, corrected: float, beyond: float) -> Verdict:
-    if one.pairs > 1 and one.mean == one.low == one.high == 0:
+    if one.pairs > 1 and one.mean == one.lower == one.higher == 0:
         return "equal"
     if beyond <= LEVEL:
         return "within"

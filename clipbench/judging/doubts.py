@@ -24,6 +24,11 @@ def doubts(cells: Sequence[Cell], rows: Sequence[Row], *, metric: Metric, thresh
             f"A difference of less than {number(100 * threshold)} % of the baseline is taken as too small to "
             "matter: = where the whole difference is shown to be within (two one-sided tests)."
         )
+    if metric in ("steps", "seconds"):
+        yield (
+            "A target is seen only at an evaluation: differences in reaching it are taken to be no surer than the "
+            "steps between two of them allow."
+        )
     if metric == "sharpness":
         yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
 

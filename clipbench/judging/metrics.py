@@ -31,9 +31,10 @@ class RunMetrics:
     """What a comparison needs to know of one run.
 
     `steps_to_target` and `seconds_to_target` are infinite for a miss, and None for an unfinished run or where no
-    target is set. `clipped_fraction` is None where the arm has no clip, `rate_sharpness` (the mean of η·sharpness
-    along the run's own updates) where it was not measured. `curve` has the evaluation losses and `sharpness_curve`
-    the sharpness along own updates, in the order of steps; `ghosts` what was measured along other arms' steps.
+    target is set; `target_rounding` is how far their logarithms may be off. `clipped_fraction` is None where the arm
+    has no clip, `rate_sharpness` (the mean of η·sharpness along the run's own updates) where it was not measured.
+    `curve` has the evaluation losses and `sharpness_curve` the sharpness along own updates, in the order of steps;
+    `ghosts` what was measured along other arms' steps.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class RunMetrics:
     sharpness: Sharpness
     clipped_fraction: float | None
     seconds_to_target: float | None = None
+    target_rounding: float = 0.0
     rate_sharpness: float | None = None
     curve: tuple[Measurement, ...] = ()
     sharpness_curve: tuple[Measurement, ...] = ()
@@ -66,6 +68,7 @@ def metrics(record: Record, *, target: float | None, consecutive: int = 1) -> Ru
         step_milliseconds=record.outcome.step_seconds * 1000 if record.outcome else math.nan,
         sharpness=_in_logs(_values(sharpness_curve)),
         clipped_fraction=clipped_fraction(record),
+        target_rounding=0.0 if reached is None else target_rounding(record, reached[0]),
         rate_sharpness=sum(rates) / len(rates) if rates else None,
         curve=tuple(curve),
         sharpness_curve=tuple(sharpness_curve),
@@ -98,6 +101,17 @@ def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> f
     curve = record.measurements.series("", EVAL_LOSS)
     reached = _reached(record, curve, target=target, consecutive=consecutive)
     return None if reached is None else reached[0]
+
+
+def target_rounding(record: Record, steps: float) -> float:
+    """How far ln(steps) may be off, as a standard deviation, since a target is seen only at an evaluation.
+
+    It was met anywhere in the steps before: uniform over the cadence c, so c/√12 of the steps. 0 for a miss, which is
+    not read but counted, and for a target that was met before the first step.
+    """
+    if not 0 < steps < math.inf:
+        return 0.0
+    return record.run.measure.evaluate_every / (steps * math.sqrt(12))
 
 
 def first_at(curve: Sequence[Measurement], target: float, *, consecutive: int = 1) -> Measurement | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from clipbench.judging import student
@@ -98,9 +98,9 @@ def paired_difference(candidate: Mapping[int, float], baseline: Mapping[int, flo
     return mean_difference([candidate[seed] - baseline[seed] for seed in sorted(candidate.keys() & baseline.keys())])
 
 
-def mean_difference(differences: Sequence[float]) -> PairedDifference:
-    """What differences that were taken in pairs, one a seed, say together."""
-    centre = estimate(differences)
+def mean_difference(differences: Sequence[float], *, rounding: float = 0.0) -> PairedDifference:
+    """What differences that were taken in pairs, one a seed, say together; `rounding` as in `not_surer_than`."""
+    centre = not_surer_than(rounding, estimate(differences))
     half = half_width(centre.n) * centre.standard_error if centre.n > 1 else math.nan
     return PairedDifference(centre.mean, centre.standard_error, centre.mean - half, centre.mean + half, centre.n)
 
@@ -114,9 +114,24 @@ def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) 
     return _as_ratio(paired_difference(candidate, baseline))
 
 
-def mean_ratio(logs: Sequence[float]) -> PairedRatio:
+def not_surer_than(rounding: float, of: Estimate) -> Estimate:
+    """The estimate with an error no smaller than values allow that were read in steps.
+
+    Readings that agree to the step say nothing of what lies inside it: without this, three seeds that are all read
+    10 steps apart would have no error at all, and pass for proof.
+
+    Args:
+        rounding: the standard deviation of one value that the steps alone make.
+        of: several such values.
+    """
+    if of.n < 2 or not rounding:
+        return of
+    return replace(of, standard_error=max(of.standard_error, rounding / math.sqrt(of.n)))
+
+
+def mean_ratio(logs: Sequence[float], *, rounding: float = 0.0) -> PairedRatio:
     """What ratios that were taken in pairs, one natural logarithm a seed, say together."""
-    return _as_ratio(mean_difference(logs))
+    return _as_ratio(mean_difference(logs, rounding=rounding))
 
 
 def half_width(n: int) -> float:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 
 
 def number(value: float, digits: int = 3) -> str:
-    """`digits` significant digits; ∞ and nan are written out."""
+    """`digits` significant digits; ∞ and nan are written out. Powers of ten from a million on: 170, not 1.7e+02."""
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    return f"{value:.{digits}g}"
+    short = f"{value:.{digits}g}"
+    return f"{float(short):.0f}" if "e+" in short and abs(float(short)) < 1e6 else short
 
 
 def fold(low: float, high: float) -> str:

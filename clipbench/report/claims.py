@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +17,8 @@ from clipbench.report import latex, markdown
 from clipbench.report.numbers import NONE
 from clipbench.report.raw import to_csv, to_json
 
+Row = tuple[str, str, str, str, str, str, str]  # as _HEADINGS
+
 MARKS: dict[Verdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
 LEGEND = (
     "Of the comparisons of a claim the one that speaks most against it is shown, with its 95 % interval over n seeds; "
@@ -22,6 +27,7 @@ LEGEND = (
 )
 _STYLES: dict[Verdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
 _HEADINGS = ("", "claim", "verdict", "what it says", "estimate", "95 % interval", "n")
+_WIDE = 120  # columns; in fewer a sentence would stand one word beneath the other
 _RIGHT = ("estimate", "95 % interval", "n")
 _COLUMNS = (
     "claim",
@@ -67,7 +73,7 @@ def render(answers: Sequence[Answer], fmt: str, *, each: bool = False) -> Render
         return as_markdown(answers, each=each)
     rows = [row for answer in answers for row in _rows(answer, each=each)]
     if fmt == "table":
-        return _as_table(answers, rows)
+        return _Table(rows, f"{LEGEND}\n\n{tally(answers)}")
     cells = [row for _, row in rows]
     layout = r"lllp{0.4\textwidth}rrr"  # sentences are longer than a line
     return latex.table(_HEADINGS, cells, caption=f"{tally(answers)}. {LEGEND}", right=_RIGHT, layout=layout)
@@ -79,31 +85,49 @@ def as_markdown(answers: Sequence[Answer], *, each: bool = False) -> str:
     return "\n\n".join((table, markdown.escaped(LEGEND), markdown.escaped(f"{tally(answers)}.")))
 
 
-def _as_table(answers: Sequence[Answer], rows: Sequence[tuple[Verdict, tuple[str, ...]]]) -> RenderableType:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-        show_edge=False,
-        caption=Text(f"{LEGEND}\n\n{tally(answers)}"),
-        caption_justify="left",
-    )
-    for heading in _HEADINGS:
-        folded = heading in ("what it says", "claim")
-        table.add_column(heading, justify="right" if heading in _RIGHT else "left", no_wrap=not folded, overflow="fold")
-    for verdict, row in rows:
-        table.add_row(*map(Text, row), style=_STYLES[verdict])
-    return table
+@dataclass(frozen=True)
+class _Table:
+    """A table where sentences find room in it; else a line for each row, and its sentence beneath."""
+
+    rows: Sequence[tuple[Verdict, Row]]
+    caption: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.max_width >= _WIDE:
+            yield self._columns()
+            return
+        for verdict, (mark, claim, said, sentence, estimate, interval, n) in self.rows:
+            numbers = "" if estimate == NONE else f"  {estimate}, {interval} (n {n})"
+            name = f"{claim}  " if claim else "  "
+            yield Text(f"{mark or ' '} {name}{said}{numbers}", style=_STYLES[verdict])
+            yield Padding(Text(sentence, style="" if claim else "dim"), (0, 0, 0, 4))
+        yield Text(f"\n{self.caption}", style="italic dim")
+
+    def _columns(self) -> Table:
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            collapse_padding=True,
+            pad_edge=False,
+            show_edge=False,
+            caption=Text(self.caption),
+            caption_justify="left",
+        )
+        for heading in _HEADINGS:
+            side: Literal["left", "right"] = "right" if heading in _RIGHT else "left"
+            table.add_column(heading, justify=side, no_wrap=heading not in ("what it says", "claim"), overflow="fold")
+        for verdict, row in self.rows:
+            table.add_row(*map(Text, row), style=_STYLES[verdict])
+        return table
 
 
-def _rows(answer: Answer, *, each: bool) -> list[tuple[Verdict, tuple[str, ...]]]:
+def _rows(answer: Answer, *, each: bool) -> list[tuple[Verdict, Row]]:
     """One row for a claim and, if asked for, one beneath it for each comparison."""
     shown = answer.decisive
     said = f"{answer.claim.statement} {answer.why[0].upper()}{answer.why[1:]}."
     if shown is not None and not (each and len(answer.comparisons) > 1):
         said += f" Shown: {_where(shown)}."
     head = (MARKS[answer.verdict], answer.claim.name, answer.verdict, said, *_numbers(answer, shown))
-    rows: list[tuple[Verdict, tuple[str, ...]]] = [(answer.verdict, head)]
+    rows: list[tuple[Verdict, Row]] = [(answer.verdict, head)]
     if each and len(answer.comparisons) > 1:
         for one in answer.comparisons:
             row = (MARKS[one.verdict], "", one.verdict, _where(one), *_numbers(answer, one))

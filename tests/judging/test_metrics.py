@@ -69,6 +69,15 @@ def test_a_run_that_diverged_or_failed_misses_the_target_it_touched(ended: str) 
     assert steps_to_target(record(run(), [5.0, 1.0, 9.0], status=ended), 3.0) == math.inf  # type: ignore[arg-type]
 
 
+def test_steps_to_a_target_are_known_to_the_cadence_and_a_miss_is_not_read_at_all() -> None:
+    """Evaluated every 50 steps: 100 may be anything above 50, uniformly."""
+    curve = [5.0, 4.0, 2.0]
+    found = metrics(record(run(), curve), target=2.5)
+    assert found.target_rounding == pytest.approx(50 / 100 / math.sqrt(12))
+    for target in (1.0, 9.0, None):
+        assert metrics(record(run(), curve), target=target).target_rounding == 0.0
+
+
 def test_an_unfinished_run_has_neither_hit_nor_missed() -> None:
     unfinished = record(run(), [5.0, 1.0], status="unfinished")
     assert steps_to_target(unfinished, 3.0) is None

@@ -10,6 +10,7 @@ from clipbench.judging.statistics import (
     geometric_mean,
     half_width,
     logs_of_positive,
+    not_surer_than,
     paired_difference,
     paired_ratio,
 )
@@ -29,6 +30,14 @@ def test_one_seed_has_a_mean_and_no_error() -> None:
     of = estimate([3.0])
     assert (of.mean, of.n) == (3.0, 1)
     assert math.isnan(of.standard_error)
+
+
+def test_values_that_were_read_in_steps_are_no_surer_than_the_steps() -> None:
+    alike, apart = estimate([0.1, 0.1, 0.1, 0.1]), estimate([0.0, 4.0])
+    assert not_surer_than(0.5, alike).standard_error == pytest.approx(0.25)
+    assert not_surer_than(0.5, apart) == apart
+    assert not_surer_than(0.0, alike) == alike
+    assert math.isnan(not_surer_than(0.5, estimate([3.0])).standard_error)
 
 
 def test_no_seed_has_neither_mean_nor_error() -> None:

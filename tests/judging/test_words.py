@@ -4,9 +4,10 @@ from clipbench.judging.words import brief, count, listing, number
 
 
 def test_numbers_have_significant_digits_and_infinity_its_sign() -> None:
-    assert [number(x) for x in (0.012345, 1234.0, math.inf, -math.inf, math.nan)] == [
+    assert [number(x) for x in (0.012345, 1234.0, -1e6, math.inf, -math.inf, math.nan)] == [
         "0.0123",
-        "1.23e+03",
+        "1230",
+        "-1e+06",
         "∞",
         "-∞",
         "nan",

@@ -53,6 +53,16 @@ def test_a_row_shows_the_comparison_that_counts_most_against_the_claim(answers: 
     assert LEGEND.split(";")[0] in text
 
 
+def test_a_narrow_terminal_has_the_sentences_beneath_and_cuts_no_word(answers: list[Answer]) -> None:
+    lines = [line.rstrip() for line in drawn(render(answers, "table", each=True), width=80).splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "+ A  holds  2.1×, 1.86 to 2.36 (n 3)"  # 2.098 ×/÷ exp(t(0.975, 2) · s/√3)
+    assert lines[1].startswith("    It is so. In all 2 comparisons.")
+    assert "D  not measured yet" in " ".join(lines)
+    assert lines[-1] == tally(answers)
+    assert any(line.startswith("    directional_sharpness: sgd against adam, code_lm of quickstart") for line in lines)
+
+
 def test_every_comparison_is_shown_where_it_is_asked_for(answers: list[Answer]) -> None:
     whole = drawn(render(answers, "table", each=True))
     assert all(f"step {step}" in whole for step in (50, 100))

@@ -162,7 +162,7 @@ def test_a_ratio_as_the_metric_is_shown_as_a_factor_with_its_misses() -> None:
     of = compare(quickstart(), question(*ARMS, target=3.3), metric="steps")
     place = [column.heading for column in columns(of)].index("steps to target over sgd's")
     shown = [" ".join(columns(of)[place].cell(row)) for row in of.rows]
-    assert shown == ["baseline", "0.667 ×/÷ 1 (3)", "0.333 ×/÷ 1 (2) 1 behind"]
+    assert shown == ["baseline", "0.667 ×/÷ 1.11 (3)", "0.333 ×/÷ 1.24 (2) 1 behind"]
     never = compare(quickstart(), question(*ARMS, target=3.05), metric="steps")
     assert " ".join(columns(never)[place].cell(never.rows[1])).endswith("2 ahead")
 

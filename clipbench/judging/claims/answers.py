@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from clipbench.judging.chance import p_value
-from clipbench.judging.statistics import Estimate, estimate, mean_difference, mean_ratio
+from clipbench.judging.statistics import Estimate, estimate, mean_difference, mean_ratio, not_surer_than
 from clipbench.spec.claims import Claim, Scale
 
 Verdict = Literal["holds", "fails", "undecided", "not measured yet"]
@@ -80,6 +80,7 @@ class Tally:
     excluded: int = 0
     lost: int = 0
     left_out: Collection[int] = ()
+    roundings: list[float] = field(default_factory=list)  # what steps to a target are off by, since read in steps
 
     def add(self, seed: int, value: float | None) -> None:
         """None is a value that cannot be used; it is counted."""
@@ -92,9 +93,10 @@ class Tally:
 def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: Scale) -> Comparison:
     """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
     means = {seed: sum(values) / len(values) for seed, values in tally.by_seed.items()}
-    centre, low, high = _interval(means, scale)
+    rounding = sum(tally.roundings) / len(tally.roundings) if tally.roundings else 0.0
+    centre, low, high = _interval(means, scale, rounding=rounding)
     verdict = _verdict(low, high, claim=claim)
-    against = _against(means, claim, scale)
+    against = _against(not_surer_than(rounding, estimate(list(means.values()))), claim, scale)
     if tally.lost and claim.expect == "lower":
         verdict, against = "fails", 0.0  # a run that never ends well has no loss that is lower
         centre, high = math.inf, math.inf
@@ -115,16 +117,15 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
     )
 
 
-def _interval(means: Mapping[int, float], scale: Scale) -> tuple[float, float, float]:
+def _interval(means: Mapping[int, float], scale: Scale, *, rounding: float) -> tuple[float, float, float]:
     if scale == "ratio":
-        ratio = mean_ratio(list(means.values()))
+        ratio = mean_ratio(list(means.values()), rounding=rounding)
         return ratio.ratio, ratio.low, ratio.high
-    difference = mean_difference(list(means.values()))
+    difference = mean_difference(list(means.values()), rounding=rounding)
     return difference.mean, difference.low, difference.high
 
 
-def _against(means: Mapping[int, float], claim: Claim, scale: Scale) -> float:
-    centre = estimate(list(means.values()))
+def _against(centre: Estimate, claim: Claim, scale: Scale) -> float:
     margin = math.log(claim.beyond) if scale == "ratio" else claim.beyond
     off = margin - centre.mean if claim.expect == "higher" else centre.mean - margin
     if centre.n < 2 or not off >= 0:

@@ -13,6 +13,7 @@ from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
 from clipbench.judging.claims.selecting import (
     FINAL_LOSS,
     OF_A_RUN,
+    STEPS_TO_TARGET,
     Measured,
     finished,
     fits,
@@ -20,6 +21,7 @@ from clipbench.judging.claims.selecting import (
     named,
     of_run,
 )
+from clipbench.judging.metrics import target_rounding
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, Compare, Scale
@@ -94,6 +96,8 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                 if finished(record) and finished(other):
                     for value in values:
                         tally.add(record.run.seed, value)
+                    if quantity == STEPS_TO_TARGET and results.question.target is not None:
+                        tally.roundings.append(_rounding((record, other), wanted.how, results.question.target))
                     continue
                 left_out.add(record.run.seed)
                 if values and quantity in OF_A_RUN and record.outcome is not None and finished(other):
@@ -156,6 +160,16 @@ def _censored(steps: Sequence[float | None], records: Sequence[Record]) -> list[
         float(record.outcome.steps) if each is not None and math.isinf(each) and record.outcome else each
         for each, record in zip(steps, records, strict=True)
     ]
+
+
+def _rounding(pair: tuple[Record, Record], scale: Scale, target: float) -> float:
+    """How far a pair's steps to the target are off, as a standard deviation, since they are read at evaluations."""
+    reached = [of_run(record, STEPS_TO_TARGET, target=target) or 0.0 for record in pair]
+    logs = [target_rounding(record, steps) for record, steps in zip(pair, reached, strict=True)]
+    if scale == "ratio":
+        return math.hypot(*logs)
+    off = [log * steps for log, steps in zip(logs, reached, strict=True) if log]
+    return off[0] if scale == "value" and off else math.hypot(*off)
 
 
 def _compared(ours: float, theirs: float, scale: Scale) -> float | None:

@@ -49,6 +49,11 @@ def caveats(arm: Matched) -> Iterator[str]:
     for seeds, where in ((theirs - ours, "in the baseline alone"), (ours - theirs, "here alone")):
         if seeds:
             yield f"{name}: {seeds_named(sorted(seeds))} {'is' if len(seeds) == 1 else 'are'} {where}, and in no row."
+    if lost := [theirs.seed for theirs, ours in arm.pairs if ours.sound and not theirs.sound]:
+        yield (
+            f"{name}: {seeds_named(lost)} had no result in the baseline, so that only the outcome "
+            f"looks at {'it' if len(lost) == 1 else 'them'}."
+        )
     if any(
         theirs.sound and ours.sound and not same_id(theirs.numerics_id, ours.numerics_id) for theirs, ours in arm.pairs
     ):

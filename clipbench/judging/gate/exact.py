@@ -19,9 +19,13 @@ def outcome(arm: Matched) -> GateRow:
     if not arm.pairs:
         return arm.row("outcome", "inconclusive", no_common_seed(arm))
     n = len(arm.pairs)
-    broken = [_ending(ours) for theirs, ours in arm.pairs if theirs.sound and _broke(ours)]
+    broken: dict[str, list[int]] = {}
+    for theirs, ours in arm.pairs:
+        if theirs.sound and _broke(ours):
+            broken.setdefault(_ending(ours), []).append(ours.seed)
     if broken:
-        return arm.row("outcome", "regressed", f"the baseline finished, here {listing(broken, 4)}", seeds=n)
+        said = listing((f"{seeds_named(seeds)} {ending}" for ending, seeds in broken.items()), 4)
+        return arm.row("outcome", "regressed", f"the baseline finished, here {said}", seeds=n)
     waiting = [ours.seed for _, ours in arm.pairs if ours.status == "unfinished"]
     crashed = [ours.seed for _, ours in arm.pairs if ours.status == "failed"]
     if waiting or crashed:
@@ -63,4 +67,4 @@ def _broke(run: SeedResult) -> bool:
 
 def _ending(run: SeedResult) -> str:
     how = f"ended with a loss of {run.final_loss}" if run.status == "finished" else run.status
-    return f"seed {run.seed} {how}" + (f" ({run.reason})" if run.reason else "")
+    return how + (f" ({run.reason})" if run.reason else "")

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -156,13 +157,21 @@ def loaded(content: bytes, *, where: str) -> Suite:
         if isinstance(raw, dict) and raw.get("format", FORMAT) != FORMAT:
             found = f"this baseline has format {raw['format']!r}; this clipbench reads format {FORMAT}"
             raise ClipbenchError(found, where=where, remedy=anew)
-        return _SUITE.validate_python(raw)
+        suite = _SUITE.validate_python(raw)
     except ValidationError as error:
         fault = error.errors()[0]
         reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
         raise ClipbenchError(f"this is not a baseline file ({reason})", where=where, remedy=anew) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClipbenchError(f"this is not a baseline file ({error})", where=where, remedy=anew) from error
+    # Of two arms one would be dropped in silence, and a seed that counts double would feign certainty.
+    arms = Counter(f"{arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms)
+    seeds = Counter(
+        f"seed {run.seed} of {arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms for run in arm.seeds
+    )
+    if twice := [name for name, times in [*arms.items(), *seeds.items()] if times > 1]:
+        raise ClipbenchError(f"this baseline has {twice[0]} twice", where=where, remedy=anew)
+    return suite
 
 
 def _arm(records: Sequence[Record], *, target: float | None) -> ArmResult:

@@ -8,6 +8,7 @@ import pytest
 from judging.claims.measured import asked, claim, measured
 from judging.made import record, run
 
+from clipbench.judging.statistics import half_width
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim
 
@@ -93,6 +94,22 @@ def test_a_miss_of_the_target_counts_as_the_steps_there_were_and_two_misses_say_
     [found] = asked(own("steps_to_target"), records, target=2.5).comparisons
     assert (found.n, found.excluded) == (2, 1)
     assert found.estimate == pytest.approx(math.sqrt(0.25))
+
+
+@pytest.mark.parametrize("scale", ["ratio", "difference"])
+def test_steps_to_the_target_are_no_surer_than_the_evaluations_they_are_read_at(scale: str) -> None:
+    """50 steps against 100 with every seed, evaluated every 50."""
+    records = [
+        record(each.run, {0: 5.0, 50: 2.0 if each.run.arm.clip else 4.0, 100: 2.0})
+        for each in pair([2.0] * 3, [2.0] * 3)
+    ]
+    answer = asked(own("steps_to_target", compare={"scale": scale}), records, target=2.5)
+    [found] = answer.comparisons
+    error = (math.hypot(50 / 50, 50 / 100) if scale == "ratio" else math.hypot(50, 50)) / math.sqrt(12) / math.sqrt(3)
+    middle = math.log(0.5) if scale == "ratio" else -50
+    high = middle + half_width(3) * error
+    assert found.high == pytest.approx(math.exp(high) if scale == "ratio" else high)
+    assert answer.verdict == "undecided"
 
 
 def test_without_a_target_nothing_is_reached() -> None:

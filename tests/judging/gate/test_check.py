@@ -104,6 +104,24 @@ def test_a_seed_that_the_baseline_finished_must_not_break(status: Any) -> None:
     assert report.exit_code == 1
 
 
+def test_seeds_that_broke_alike_share_a_sentence() -> None:
+    crashed = [record(run(seed=seed), [5.0], status="failed", reason="no memory") for seed in (0, 1, 3)]
+    wild = record(run(seed=2), [5.0], status="diverged", reason="loss nan at step 3")
+    report = judged([*crashed, wild], arm({0: 3.0, 1: 3.2, 2: 3.1, 3: 3.0}))
+    said = "the baseline finished, here seeds 0, 1 and 3 failed (no memory) and seed 2 diverged (loss nan at step 3)"
+    assert row(report, "outcome").detail == said
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
+def test_a_seed_without_a_result_in_the_baseline_is_named_and_in_no_loss(status: Any) -> None:
+    broken = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status=status)]
+    report = judged(arm({0: 3.0, 1: 3.2, 2: 3.1}), broken)
+    assert row(report, "loss").seeds == 2
+    said = "sgd on code_lm: seed 2 had no result in the baseline, so that only the outcome looks at it."
+    assert said in report.caveats
+    assert not any("had no result" in caveat for caveat in judged(broken, broken).caveats)
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_counts_as_broken_though_the_run_finished(loss: float) -> None:
     report = judged(arm({0: 3.0, 1: loss}), arm({0: 3.0, 1: 3.2}))

@@ -63,6 +63,7 @@ def test_a_baseline_file_from_before_devices_were_kept_still_loads() -> None:
         (b'{"arms": [{}]}', "this is not a baseline file (arms.0.spec: Field required)"),
         (b'{"arms": [], "more": 1}', "this is not a baseline file (more: "),
         (b"\xff\xfe\x00", "this is not a baseline file ("),
+        (b"[" * 100_000, "this is not a baseline file ("),
     ],
 )
 def test_a_file_that_is_no_baseline_is_named_with_its_fault(content: bytes, said: str) -> None:
@@ -76,6 +77,17 @@ def test_a_truncated_baseline_is_refused() -> None:
     content = dumped(suite(arm(FIVE)))
     with pytest.raises(ClipbenchError, match="not a baseline file"):
         loaded(content[: len(content) // 2], where="b.json")
+
+
+def test_a_baseline_with_an_arm_or_a_seed_twice_is_refused() -> None:
+    """A seed that counts double would feign certainty; of two arms one would be dropped in silence."""
+    content = json.loads(dumped(suite(arm(FIVE))))
+    doubled = {**content, "arms": content["arms"] * 2}
+    with pytest.raises(ClipbenchError, match=r"b.json: this baseline has sgd on code_lm of quickstart twice"):
+        loaded(json.dumps(doubled).encode(), where="b.json")
+    content["arms"][0]["seeds"] += content["arms"][0]["seeds"][3:4]
+    with pytest.raises(ClipbenchError, match="this baseline has seed 3 of sgd on code_lm of quickstart twice"):
+        loaded(json.dumps(content).encode(), where="b.json")
 
 
 def test_an_arm_whose_seeds_are_described_differently_is_refused() -> None:
