@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -53,7 +53,6 @@ def examples(count: int) -> dict[str, torch.Tensor]:
     return {"x": torch.arange(count), "y": -torch.arange(count)}
 
 
-@settings(deadline=None)
 @given(count=st.integers(1, 40), data=st.data())
 def test_a_pass_uses_no_example_twice_and_leaves_out_less_than_a_batch(count: int, data: st.DataObject) -> None:
     size = data.draw(st.integers(1, count))

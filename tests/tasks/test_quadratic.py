@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -51,7 +51,6 @@ def test_a_spectrum_rises_from_one_to_the_condition_number(
     assert values[-1].item() == pytest.approx(condition)
 
 
-@settings(deadline=None)
 @given(
     spectrum=st.sampled_from(SPECTRA),
     correlation=st.sampled_from(CORRELATIONS),
