@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from clipbench.judging.statistics import Estimate, GeometricEstimate, PairedDifference, PairedRatio
 from clipbench.judging.tuning.summary import ArmTuning
 
 Verdict = Literal["baseline", "better", "worse", "equal", "within", "undecided", "broken"]
 Metric = Literal["final_loss", "steps", "seconds", "sharpness"]  # what verdicts and ranks go by; lower is better
-METRICS: tuple[Metric, ...] = get_args(Metric)
 By = Literal["task", "arm"]  # what the rows of one table have in common
 
 
@@ -259,6 +258,3 @@ class Comparison:
     matched: tuple[MatchedRow, ...] = ()
     shared: tuple[SharedRow, ...] = ()
     tunings: tuple[ArmTuning, ...] = ()
-
-    def of_task(self, name: str) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.task == name)
