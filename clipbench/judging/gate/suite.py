@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.cells import cells, one_per_seed
-from clipbench.judging.current import of_the_latest_plan
+from clipbench.judging.cells import cells
+from clipbench.judging.current import in_force
 from clipbench.judging.metrics import Status, final_loss, losses, metrics
 from clipbench.judging.words import brief, count, listing, number
 from clipbench.questions import Question
@@ -124,9 +124,8 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
     arms: list[ArmResult] = []
     caveats: list[str] = []
     for question, records in groups:
-        current, earlier = of_the_latest_plan(records, question)
-        kept, copies = one_per_seed(current)
-        caveats += [*earlier, *copies]
+        kept, left_out = in_force(records, question)
+        caveats += left_out
         arms += [_arm(cell.records, target=question.target) for cell in cells(kept, question, target=question.target)]
     return Suite(tuple(arms), tuple(caveats))
 
