@@ -89,7 +89,7 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                 if other is None:
                     left_out.add(record.run.seed)
                     continue
-                values = list(_of_seed(wanted, (record, other), quantity=quantity, target=results.question.target))
+                values = list(_of_seed(wanted, (record, other), quantity=quantity, question=results.question))
                 measured |= bool(values)
                 if finished(record) and finished(other):
                     for value in values:
@@ -121,17 +121,16 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
 
 
 def _of_seed(
-    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, target: float | None
+    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, question: Question
 ) -> Iterator[float | None]:
     """One seed's values: of the runs as a whole, or of each step of what was measured along their own paths."""
     ours, theirs = pair
     if quantity in OF_A_RUN:
-        if quantity == FINAL_LOSS:
-            ends = [of_run(record, quantity, target=target) for record in pair]
-        elif target is None:
+        if quantity != FINAL_LOSS and question.target is None:
             return
-        else:
-            ends = _censored([of_run(record, quantity, target=target) for record in pair], pair)
+        ends = [of_run(record, quantity, question=question) for record in pair]
+        if quantity != FINAL_LOSS:
+            ends = _censored(ends, pair)
         yield None if ends[0] is None or ends[1] is None else _compared(ends[0], ends[1], wanted.how)
         return
     first = Measured(ours).values(OWN, quantity)

@@ -8,6 +8,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
 from clipbench.judging.claims.comparing import Results
 from clipbench.judging.claims.selecting import Measured, finished, fits, named, of_run
+from clipbench.questions import Question
 from clipbench.records import OWN
 from clipbench.spec.claims import Claim, Rank
 
@@ -31,7 +32,7 @@ def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Compariso
         for task in dict.fromkeys(cell.task for cell in each.cells if named(cell.task, wanted.tasks)):
             cells = [cell for cell in each.cells if cell.task == task]
             for trajectory, seed, steps, ended in _steps(wanted, cells):
-                ends = _ends(wanted, cells, seed, target=each.question.target)
+                ends = _ends(wanted, cells, seed, question=each.question)
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
                 table = _table(steps, by, ends)
                 site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
@@ -71,13 +72,13 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
             yield cell.arm, record.run.seed, steps, finished(record)
 
 
-def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, target: float | None) -> dict[str, float]:
+def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question) -> dict[str, float]:
     """How each arm's own run with this seed ended; one that did so without a finite loss stands behind all others."""
     found = {}
     for cell in cells:
         for record in cell.records:
             if record.run.seed == seed and record.outcome is not None:
-                end = of_run(record, wanted.to, target=target)
+                end = of_run(record, wanted.to, question=question)
                 if end is not None or not finished(record):
                     found[cell.arm] = end if end is not None and math.isfinite(end) else math.inf
     return found

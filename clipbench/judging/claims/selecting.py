@@ -7,6 +7,7 @@ from functools import cached_property
 
 from clipbench.judging.metrics import final_loss, status, steps_to_target
 from clipbench.judging.twins import is_twin
+from clipbench.questions import Question
 from clipbench.records import OWN, Arm, ClipSettings, Record
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
 
@@ -71,8 +72,8 @@ def named(name: str, wanted: Names) -> bool:
     return any(_like(name, pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted))
 
 
-def of_run(record: Record, quantity: str, *, target: float | None) -> float | None:
-    """A number of a whole run; None where the run did not finish, or no target says what to reach.
+def of_run(record: Record, quantity: str, *, question: Question) -> float | None:
+    """A number of a whole run; None where the run did not finish, or the question has no target to reach.
 
     A target that is missed is infinite.
     """
@@ -80,7 +81,8 @@ def of_run(record: Record, quantity: str, *, target: float | None) -> float | No
         return None
     if quantity == FINAL_LOSS:
         return final_loss(record)
-    return None if target is None else steps_to_target(record, target)
+    target = question.target
+    return None if target is None else steps_to_target(record, target, consecutive=question.consecutive)
 
 
 def _like(name: str, pattern: str) -> bool:

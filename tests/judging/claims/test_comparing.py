@@ -95,6 +95,19 @@ def test_a_miss_of_the_target_counts_as_the_steps_there_were_and_two_misses_say_
     assert found.estimate == pytest.approx(math.sqrt(0.25))
 
 
+def test_a_target_has_to_hold_for_as_long_as_the_spec_says() -> None:
+    """At or below 2 at step 50 and again from 150 on, against from 100 on: 50/100, and where it has to hold 150/100."""
+    curves = {"sgd+clip": [5.0, 1.0, 4.0, 1.0, 1.0], "sgd": [5.0, 4.0, 1.0, 1.0, 1.0]}
+    clips = {"sgd+clip": 0.1, "sgd": None}
+    records = [
+        record(run(name, use="sgd", clip=clips[name], seed=seed), curve)
+        for seed in range(2)
+        for name, curve in curves.items()
+    ]
+    found = [asked(own("steps_to_target"), records, target=2.0, consecutive=held) for held in (1, 2)]
+    assert [answer.comparisons[0].estimate for answer in found] == [pytest.approx(0.5), pytest.approx(1.5)]
+
+
 def test_without_a_target_nothing_is_reached() -> None:
     answer = asked(own("steps_to_target"), pair([2.0], [3.0]))
     assert (answer.verdict, answer.why) == (

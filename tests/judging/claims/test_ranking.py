@@ -136,6 +136,13 @@ def test_steps_to_a_target_are_ranked_with_misses_last() -> None:
     assert found.estimate == pytest.approx(expected)
 
 
+def test_a_target_that_has_to_hold_is_not_reached_by_one_evaluation() -> None:
+    """Three arms are there at their last evaluation; two in a row nobody has, and where all miss there is no order."""
+    records = race([[4.0, 1.0, 1.0, 1.0]] * 3)
+    found = [asked(ranked(to="steps_to_target"), records, target=2.0, consecutive=held) for held in (1, 2)]
+    assert [answer.comparisons[0].n for answer in found] == [3, 0]
+
+
 NUMBERS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=9)
 
 

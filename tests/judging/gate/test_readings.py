@@ -140,11 +140,14 @@ def test_a_target_that_neither_reached_is_a_caveat() -> None:
 
 
 def test_steps_to_another_target_are_not_comparable() -> None:
-    report = check(suite(curves(100, 110), target=1.0), suite(curves(100, 110), target=1.5), Rules())
+    suite_of = suite(curves(100, 110), target=1.0)
+    report = check(suite_of, suite(curves(100, 110), target=1.5), Rules())
     assert (row(report, "steps").verdict, row(report, "steps").detail) == (
         "not comparable",
         "the target was 1.5 and is 1",
     )
+    held, once = (replace(suite_of, arms=(replace(suite_of.arms[0], consecutive=k),)) for k in (3, 1))
+    assert row(check(held, once, Rules()), "steps").detail == "the target was 1 and is 1 in 3 evaluations in a row"
     none = check(suite(curves(100, 110)), suite(curves(100, 110), target=1.5), Rules())
     assert row(none, "steps").detail == "the target was 1.5 and is none"
 
