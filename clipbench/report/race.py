@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 
-from clipbench.judging.comparison import RACE_FACTORS, Comparison, RaceRow, SpeedUp
+from clipbench.judging.comparison import Comparison
+from clipbench.judging.race import RACE_FACTORS, RaceRow, SpeedUp
 from clipbench.judging.words import number
 from clipbench.report.columns import Column
 from clipbench.report.fields import Cell, Field
