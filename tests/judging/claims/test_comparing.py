@@ -56,6 +56,14 @@ def test_an_arm_that_diverges_where_its_twin_does_not_is_not_lower() -> None:
     assert (answer.verdict, found.lost, found.left_out, found.estimate) == ("fails", 1, 1, math.inf)
 
 
+def test_an_arm_that_diverges_does_not_refute_that_it_ends_higher() -> None:
+    higher = own("final_loss", margin=0.5).model_copy(update={"expect": "higher"})
+    records = pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4])
+    broken = record(records[4].run, [5.0, 9.0], status="diverged")
+    answer = asked(higher, [*records[:4], broken, records[5]])
+    assert (answer.verdict, answer.comparisons[0].lost) == ("holds", 1)
+
+
 def test_a_twin_that_diverges_proves_nothing_and_is_left_out() -> None:
     records = pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4])
     broken = record(records[5].run, [5.0, 9.0], status="diverged")

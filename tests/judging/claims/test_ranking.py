@@ -11,7 +11,7 @@ from judging.made import record, run, with_rows
 from scipy.stats import spearmanr
 
 from clipbench.judging.claims.ranking import spearman
-from clipbench.records import COSINE, OWN, Record
+from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, OWN, Record
 from clipbench.spec.claims import Claim
 
 NAMES = ("sgd", "adam", "lion", "signsgd")
@@ -100,6 +100,16 @@ def test_too_few_arms_have_no_order() -> None:
 
 def test_all_equal_is_no_order_and_is_counted() -> None:
     [found] = asked(ranked(), race([[1.0] * 4, [1.0] * 4])).comparisons
+    assert (found.excluded, found.n) == (2, 0)
+
+
+@pytest.mark.parametrize(("by", "rather_than"), [(DIRECTIONAL_SHARPNESS, COSINE), (COSINE, DIRECTIONAL_SHARPNESS)])
+def test_what_gives_no_order_foretells_neither_better_nor_worse(by: str, rather_than: str) -> None:
+    records = [
+        measured(each, {name: [0.5] for name in (OWN, *NAMES[1:])}, COSINE) if each.run.arm.name == "sgd" else each
+        for each in race([[4.0, 3.0, 2.0, 1.0]] * 2)
+    ]
+    [found] = asked(ranked(by=by, rather_than=rather_than), records).comparisons
     assert (found.excluded, found.n) == (2, 0)
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from judging.gate.sides import arm, judged, suite
-from judging.made import question, record, run
+from judging.made import HERE, question, record, run
 
 from clipbench.errors import UndecidedError
 from clipbench.judging.gate.check import check
@@ -13,6 +13,18 @@ from clipbench.judging.gate.rules import Rules
 def test_an_arm_whose_seeds_are_described_differently_is_refused() -> None:
     with pytest.raises(UndecidedError, match="sgd on code_lm is not one arm in all its runs: seeds 0 and 1 differ"):
         suite([*arm({0: 3.0}), *arm({1: 3.0}, of={"lr": 0.2})])
+
+
+def test_an_arm_whose_code_changed_between_its_seeds_is_refused() -> None:
+    first, second = arm({0: 3.0, 1: 3.0})
+    other = replace(second.run.arm, optimizer=replace(second.run.arm.optimizer, source="another"))
+    with pytest.raises(UndecidedError, match="is not one arm in all its runs"):
+        suite([first, replace(second, run=replace(second.run, arm=other))])
+
+
+def test_which_of_several_gpus_a_run_was_on_does_not_matter() -> None:
+    [of] = suite(arm({0: 3.0}, environment=replace(HERE, device="cuda:1"))).arms
+    assert of.seeds[0].device == "cuda"
 
 
 def test_two_runs_of_one_seed_that_differ_are_refused() -> None:
