@@ -13,12 +13,13 @@ from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
 from clipbench.judging.claims.selecting import (
     FINAL_LOSS,
     OF_A_RUN,
-    Measured,
+    directions,
     finished,
     fits,
     fits_against,
     named,
     of_run,
+    values,
 )
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record
@@ -60,14 +61,13 @@ def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, T
         if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
             continue
         for record in cell.records:
-            run = Measured(record)
-            for ours, theirs, between in _pairs(wanted, run.directions):
+            for ours, theirs, between in _pairs(wanted, directions(record.run)):
                 site = Site(results.question.spec, cell.task, cell.arm, between)
                 if not finished(record):
                     left_out.setdefault(site, set()).add(record.run.seed)
-                values = run.values(ours, quantity)
-                others = run.values(theirs, wanted.against_quantity or quantity)
-                for step, value in _step_by_step(values, others, wanted.how):
+                one = values(record, ours, quantity)
+                other = values(record, theirs, wanted.against_quantity or quantity)
+                for step, value in _step_by_step(one, other, wanted.how):
                     tally = found.setdefault(replace(site, step=step) if wanted.each_step else site, Tally())
                     if finished(record):
                         tally.add(record.run.seed, value)
@@ -89,14 +89,14 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                 if other is None:
                     left_out.add(record.run.seed)
                     continue
-                values = list(_of_seed(wanted, (record, other), quantity=quantity, question=results.question))
-                measured |= bool(values)
+                of_seed = list(_of_seed(wanted, (record, other), quantity=quantity, question=results.question))
+                measured |= bool(of_seed)
                 if finished(record) and finished(other):
-                    for value in values:
+                    for value in of_seed:
                         tally.add(record.run.seed, value)
                     continue
                 left_out.add(record.run.seed)
-                if values and quantity in OF_A_RUN and record.outcome is not None and finished(other):
+                if of_seed and quantity in OF_A_RUN and record.outcome is not None and finished(other):
                     tally.lost += 1
             if measured:
                 tally.left_out = left_out | others.keys()
@@ -133,8 +133,8 @@ def _of_seed(
             ends = _censored(ends, pair)
         yield None if ends[0] is None or ends[1] is None else _compared(ends[0], ends[1], wanted.how)
         return
-    first = Measured(ours).values(OWN, quantity)
-    second = Measured(theirs).values(OWN, wanted.against_quantity or quantity)
+    first = values(ours, OWN, quantity)
+    second = values(theirs, OWN, wanted.against_quantity or quantity)
     yield from (value for _, value in _step_by_step(first, second, wanted.how))
 
 

@@ -141,11 +141,11 @@ def _lacking(claim: Claim, found: Sequence[Comparison]) -> str:
 def _missing(claim: Claim, results: Sequence[Results]) -> str:
     """Why there is nothing to compare: the quantity was not measured, or not for what is compared."""
     measured = {
-        row.quantity
+        quantity
         for each in results
         for cell in each.cells
         for record in cell.records
-        for row in record.measurements
+        for _, quantity in record.measurements.places
     }
     absent = [name for name in _quantities(claim) if name not in measured and name not in OF_A_RUN]
     if absent:

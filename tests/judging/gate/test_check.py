@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
-from judging.made import record, run
+from judging.made import question, record, run
 
 from clipbench.budget import Budget
 from clipbench.judging.gate.check import check
+from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.rules import STRICT, Rules
 from clipbench.judging.gate.suite import Suite, Unread
 from clipbench.records import Choice, Measure
@@ -213,7 +214,9 @@ def test_the_gravest_rows_come_first() -> None:
 
 
 def test_rows_of_one_gravity_stand_in_the_order_of_the_baseline() -> None:
-    report = judged(arm(FIVE, name="lion") + arm(FIVE), arm(FIVE) + arm(FIVE, name="lion"))
+    both = arm(FIVE) + arm(FIVE, name="lion")
+    here, there = (gathered([(question(*names), both)]) for names in (("lion", "sgd"), ("sgd", "lion")))
+    report = check(here, there, Rules())
     ok = [each.arm for each in report.rows if each.verdict == "ok"]
     assert list(dict.fromkeys(ok)) == ["sgd", "lion"]
 
