@@ -311,15 +311,15 @@ def test_a_quantity_may_be_a_quotient_and_have_a_stand_in() -> None:
     assert asked(quotient, base).why == "these runs have no absent"
 
 
-def test_a_quotient_by_zero_is_no_value() -> None:
+def test_a_quotient_by_zero_or_by_nothing_is_no_value() -> None:
     base = [record(haunted({}, seed=seed).run, [5.0, 3.0]) for seed in range(3)]
     both = [
-        measured(measured(each, {OWN: [6.0, 6.0], "adam": [1.0, 1.0]}, "a"), {OWN: [2.0, 0.0], "adam": [1.0, 1.0]}, "b")
+        measured(measured(each, {OWN: [6.0] * 3, "adam": [1.0] * 3}, "a"), {OWN: [2.0, 0.0], "adam": [1.0] * 3}, "b")
         for each in base
     ]
     quotient = claim(compare={"quantity": "a / b", "of": "sgd", "against": "adam"})
     [found] = asked(quotient, both).comparisons
-    assert (found.estimate, found.used, found.excluded) == (pytest.approx(3.0), 3, 3)
+    assert (found.estimate, found.used, found.excluded) == (pytest.approx(3.0), 3, 6)
 
 
 def test_a_value_stands_against_its_margin_and_a_difference_against_another_quantity() -> None:
