@@ -154,11 +154,12 @@ def test_a_reader_of_events_that_leaves_ends_the_command_as_it_ends_others(tmp_p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is a device of Linux")
-def test_a_full_disk_under_the_events_is_said_plainly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("run", "good.yaml", "--format", "jsonl"), ("list", "tasks")])
+def test_a_full_disk_under_the_events_or_the_product_is_said_plainly(tmp_path: Path, words: tuple[str, ...]) -> None:
     workplace(tmp_path)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*CLIPBENCH, "run", "good.yaml", "--format", "jsonl"],
+            [*CLIPBENCH, *words],
             cwd=tmp_path,
             env=environment(),
             stdout=full,
@@ -168,22 +169,6 @@ def test_a_full_disk_under_the_events_is_said_plainly(tmp_path: Path) -> None:
         )
     assert done.returncode == 2
     assert "error: cannot write to stdout (No space left on device)" in done.stderr
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is a device of Linux")
-def test_a_full_disk_under_the_product_is_said_plainly(tmp_path: Path) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [*CLIPBENCH, "list", "tasks"],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: cannot write to stdout (No space left on device)")
 
 
 def test_a_folder_that_cannot_be_written_is_that_runs_failure_and_not_the_suites(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from clipbench.cli.results import by_spec
 from clipbench.errors import DONE, ClipbenchError, UndecidedError
 from clipbench.judging.gate.check import check as judge
 from clipbench.judging.gate.confirm import Extra, extra_seeds
+from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import rules
-from clipbench.judging.gate.suite import Suite, Unread, counted, dumped, gathered, loaded
+from clipbench.judging.gate.suite import Suite, Unread, counted, dumped, loaded
 from clipbench.report.check import annotations, as_markdown, render
 from clipbench.report.junit import as_junit
 

@@ -117,6 +117,11 @@ def _different(places: Sequence[Environment], of: Callable[[Environment], str]) 
 
 
 def _what(places: Sequence[Environment]) -> str:
-    names = dict.fromkeys(name for place in places for name in place.numerics)
-    changed = [name for name in names if len({str(place.numerics.get(name)) for place in places}) > 1]
+    changed = numerics_apart(places)
     return f"they differ in {listing(changed)}" if changed else "their ids differ"
+
+
+def numerics_apart(places: Sequence[Environment]) -> list[str]:
+    """The facts of the numerical set-up that are not the same everywhere."""
+    names = dict.fromkeys(name for place in places for name in place.numerics)
+    return [name for name in names if len({str(place.numerics.get(name)) for place in places}) > 1]

@@ -6,7 +6,7 @@ from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.caveats import caveats
-from clipbench.judging.cells import Cell, cells, known_arm, known_direction, one_per_seed
+from clipbench.judging.cells import Cell, cells, known_arm, known_direction
 from clipbench.judging.comparison import (
     Comparison,
     Contrast,
@@ -20,7 +20,7 @@ from clipbench.judging.comparison import (
     Verdict,
 )
 from clipbench.judging.contrasts import contrast, judged, rounding, values
-from clipbench.judging.current import of_the_latest_plan
+from clipbench.judging.current import in_force
 from clipbench.judging.matched import matched
 from clipbench.judging.metrics import Status
 from clipbench.judging.moments import Moment, as_of
@@ -80,11 +80,10 @@ def compare(
     name = known_arm(question.baseline if baseline is None else baseline, question, records=records)
     if reference is not None:
         known_direction(reference, records)
-    current, earlier = of_the_latest_plan(records, question)
-    kept, copies = one_per_seed(current)
+    kept, left_out = in_force(records, question)
     if at is not None:
         kept, said = as_of(kept, at)
-        copies.append(said)
+        left_out.append(said)
     found = cells(kept, question, target=goal, consecutive=in_a_row)
     tasks = tuple(dict.fromkeys(cell.task for cell in found))
     rows = tuple(
@@ -108,7 +107,7 @@ def compare(
         tasks=tuple(_head(task, found) for task in tasks),
         rows=rows,
         twins=pairs,
-        caveats=(*earlier, *copies, *warned),
+        caveats=(*left_out, *warned),
         metric=metric,
         threshold=threshold,
         race=() if goal is None else tuple(race(found, baseline=name, by_seconds=metric == "seconds")),

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from clipbench.judging.matched import MatchedRow
+from clipbench.judging.race import RaceRow
+from clipbench.judging.shared_points import SharedRow
 from clipbench.judging.statistics import Estimate, GeometricEstimate, PairedDifference, PairedRatio
 from clipbench.judging.tuning.summary import ArmTuning
 
 Verdict = Literal["baseline", "better", "worse", "equal", "within", "undecided", "broken"]
 Metric = Literal["final_loss", "steps", "seconds", "sharpness"]  # what verdicts and ranks go by; lower is better
-METRICS: tuple[Metric, ...] = get_args(Metric)
 By = Literal["task", "arm"]  # what the rows of one table have in common
 
 
@@ -123,88 +125,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class SpeedUp:
-    """By what factor an arm is sooner at the target than the baseline: baseline/arm, a geometric mean.
-
-    Over tasks, with a 95 % t interval over tasks; over the seeds of a single task, with one over seeds. `n` counts
-    those tasks, or seeds. Only pairs in which both reached the target are in it.
-    """
-
-    factor: PairedRatio
-    over: Literal["tasks", "seeds"]
-
-
-@dataclass(frozen=True)
-class RaceRow:
-    """An arm in the race to the target over all tasks and seeds.
-
-    `within` has, for each factor of `RACE_FACTORS`, the share of its `instances` (a task with a seed) in which the arm
-    reached the target within that factor of the first arm there: a performance profile (Dolan & Moré 2002). A miss is
-    ∞ times the first. `both`, `only_arm`, `only_baseline` and `neither` count pairs with the baseline.
-    """
-
-    arm: str
-    steps: SpeedUp | None
-    seconds: SpeedUp | None
-    both: int
-    only_arm: int
-    only_baseline: int
-    neither: int
-    instances: int
-    reached: int
-    within: tuple[float, ...]
-
-
-RACE_FACTORS = (1.0, 1.5, 2.0, 4.0)
-
-
-@dataclass(frozen=True)
-class MatchedRow:
-    """An arm where its loss first is at or below what all arms of the task reach, seed by seed.
-
-    `loss` is that common loss, the highest of the finished arms' final losses on a seed; `steps` where the arm is
-    there; `sharpness` its directional sharpness there, over the seeds where that is positive; `no_sharpness` counts
-    the others. Ratios are to the baseline, paired by seed; None for the baseline.
-    """
-
-    task: str
-    arm: str
-    loss: Estimate
-    steps: Estimate
-    steps_ratio: PairedRatio | None
-    sharpness: GeometricEstimate
-    sharpness_ratio: PairedRatio | None
-    no_sharpness: int
-
-
-@dataclass(frozen=True)
-class SharedRow:
-    """A direction tried at the points of another arm's trajectory, or of its own: same weights, same batches.
-
-    `ratio` is its directional sharpness over that of the `reference` direction at the same point: the mean logarithm
-    over a run's steps, then over seeds. `low` and `high` are the least and greatest ratio of the `cells` (a seed with a
-    step) where both are positive; `excluded` counts the other cells. `decrease` is the same for the best decrease
-    along the direction, None where none was measured. Both ratios are None for the reference itself. `left_out` counts
-    the trajectory's runs that diverged, failed or have not ended: no point of theirs is in it.
-    """
-
-    task: str
-    trajectory: str
-    direction: str
-    reference: str
-    ratio: PairedRatio | None
-    low: float
-    high: float
-    cells: int
-    excluded: int
-    cosine: Estimate
-    decrease: PairedRatio | None
-    decrease_of: Literal["line", "taylor"] | None
-    decrease_excluded: int
-    left_out: int
-
-
-@dataclass(frozen=True)
 class Twin:
     """A clipped arm against its twin, the same arm without its clip (the learning rate may differ).
 
@@ -259,6 +179,3 @@ class Comparison:
     matched: tuple[MatchedRow, ...] = ()
     shared: tuple[SharedRow, ...] = ()
     tunings: tuple[ArmTuning, ...] = ()
-
-    def of_task(self, name: str) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.task == name)

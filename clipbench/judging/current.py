@@ -47,15 +47,18 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     return kept, [f"Left out: {count(left_out, 'run')} of an earlier {version} ({listing(arms)})."]
 
 
-def in_force(records: Sequence[Record], question: Question) -> tuple[Record, ...]:
-    """The records that a comparison would use: those of the latest plan, one for each task, arm and seed.
+def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:
+    """The records that verdicts are made from: those of the latest plan, one for each task, arm and seed.
+
+    Returns:
+        the records, and a caveat for each run, or group of runs, that is left out.
 
     Raises:
-        UndecidedError: two different runs claim the same task, arm and seed.
+        UndecidedError: all of them are trials, or two different runs claim the same task, arm and seed.
     """
-    current, _ = of_the_latest_plan(records, question)
-    kept, _ = one_per_seed(current)
-    return tuple(kept)
+    current, earlier = of_the_latest_plan(records, question)
+    kept, copies = one_per_seed(current)
+    return kept, [*earlier, *copies]
 
 
 def _place(record: Record) -> tuple[str, str]:

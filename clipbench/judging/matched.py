@@ -5,10 +5,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.comparison import MatchedRow
 from clipbench.judging.metrics import RunMetrics, first_at
-from clipbench.judging.statistics import estimate, geometric_mean, paired_ratio
+from clipbench.judging.statistics import (
+    Estimate,
+    GeometricEstimate,
+    PairedRatio,
+    estimate,
+    geometric_mean,
+    paired_ratio,
+)
 from clipbench.measurements import Measurement
+
+
+@dataclass(frozen=True)
+class MatchedRow:
+    """An arm where its loss first is at or below what all arms of the task reach, seed by seed.
+
+    `loss` is that common loss, the highest of the finished arms' final losses on a seed; `steps` where the arm is
+    there; `sharpness` its directional sharpness there, over the seeds where that is positive; `no_sharpness` counts
+    the others. Ratios are to the baseline, paired by seed; None for the baseline.
+    """
+
+    task: str
+    arm: str
+    loss: Estimate
+    steps: Estimate
+    steps_ratio: PairedRatio | None
+    sharpness: GeometricEstimate
+    sharpness_ratio: PairedRatio | None
+    no_sharpness: int
 
 
 @dataclass(frozen=True)

@@ -124,11 +124,6 @@ def first_at(curve: Sequence[Measurement], target: float, *, consecutive: int = 
     return None
 
 
-def sharpness(record: Record) -> Sharpness:
-    """The run's directional sharpness along the updates it took itself, each at its own point."""
-    return _in_logs(_values(record.measurements.series(OWN, DIRECTIONAL_SHARPNESS)))
-
-
 def clipped_fraction(record: Record) -> float | None:
     """The mean of the fractions of coordinates that the clip really changed; None where the arm has no clip."""
     if record.run.arm.clip is None:

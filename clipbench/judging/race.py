@@ -2,14 +2,50 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.comparison import RACE_FACTORS, RaceRow, SpeedUp
 from clipbench.judging.metrics import RunMetrics
 from clipbench.judging.statistics import PairedRatio, mean_ratio
 
+RACE_FACTORS = (1.0, 1.5, 2.0, 4.0)
+
 Instance = tuple[str, int]  # a task and a seed
 Costs = Mapping[Instance, float]  # an arm's steps or seconds to the target; ∞ for a miss
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """By what factor an arm is sooner at the target than the baseline: baseline/arm, a geometric mean.
+
+    Over tasks, with a 95 % t interval over tasks; over the seeds of a single task, with one over seeds. `n` counts
+    those tasks, or seeds. Only pairs in which both reached the target are in it.
+    """
+
+    factor: PairedRatio
+    over: Literal["tasks", "seeds"]
+
+
+@dataclass(frozen=True)
+class RaceRow:
+    """An arm in the race to the target over all tasks and seeds.
+
+    `within` has, for each factor of `RACE_FACTORS`, the share of its `instances` (a task with a seed) in which the arm
+    reached the target within that factor of the first arm there: a performance profile (Dolan & Moré 2002). A miss is
+    ∞ times the first. `both`, `only_arm`, `only_baseline` and `neither` count pairs with the baseline.
+    """
+
+    arm: str
+    steps: SpeedUp | None
+    seconds: SpeedUp | None
+    both: int
+    only_arm: int
+    only_baseline: int
+    neither: int
+    instances: int
+    reached: int
+    within: tuple[float, ...]
 
 
 def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> list[RaceRow]:

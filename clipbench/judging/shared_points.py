@@ -22,14 +22,40 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.comparison import SharedRow
-from clipbench.judging.statistics import PairedRatio, estimate, mean_ratio
+from clipbench.judging.statistics import Estimate, PairedRatio, estimate, mean_ratio
 from clipbench.measurements import Measurement, Measurements
 from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE
 
 _ADAM = ("adam", "torch.optim:Adam")
 
 Seeds = Mapping[int, Mapping[tuple[str, str], Mapping[int, float]]]  # seed → direction and quantity → step → value
+
+
+@dataclass(frozen=True)
+class SharedRow:
+    """A direction tried at the points of another arm's trajectory, or of its own: same weights, same batches.
+
+    `ratio` is its directional sharpness over that of the `reference` direction at the same point: the mean logarithm
+    over a run's steps, then over seeds. `low` and `high` are the least and greatest ratio of the `cells` (a seed with a
+    step) where both are positive; `excluded` counts the other cells. `decrease` is the same for the best decrease
+    along the direction, None where none was measured. Both ratios are None for the reference itself. `left_out` counts
+    the trajectory's runs that diverged, failed or have not ended: no point of theirs is in it.
+    """
+
+    task: str
+    trajectory: str
+    direction: str
+    reference: str
+    ratio: PairedRatio | None
+    low: float
+    high: float
+    cells: int
+    excluded: int
+    cosine: Estimate
+    decrease: PairedRatio | None
+    decrease_of: Literal["line", "taylor"] | None
+    decrease_excluded: int
+    left_out: int
 
 
 @dataclass(frozen=True)

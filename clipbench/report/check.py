@@ -1,10 +1,9 @@
 """The gate's verdicts as a table in every format, as a Markdown summary, and as annotations for GitHub."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +11,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.judging.gate.report import GateReport, GateRow
 from clipbench.judging.gate.rules import Verdict
 from clipbench.report import latex, markdown
+from clipbench.report.layout import Bullets
 from clipbench.report.raw import to_csv, to_json
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
@@ -103,17 +103,8 @@ def _table(report: GateReport) -> RenderableType:
         table.add_row(*map(Text, cells), style=_STYLES.get(verdict, ""))
     parts: list[RenderableType] = [table, Text(), Text(report.sentence, style="bold")]
     if report.caveats:
-        parts += [Text(), Text("Caveats", style="bold"), _bullets(report.caveats)]
+        parts += [Text(), Text("Caveats", style="bold"), Bullets(report.caveats)]
     return Group(*parts)
-
-
-def _bullets(sentences: Sequence[str]) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column()
-    grid.add_column(overflow="fold")
-    for sentence in sentences:
-        grid.add_row("-", Text(sentence))
-    return Padding(grid, (0, 0, 0, 2))
 
 
 def _latex(report: GateReport) -> str:

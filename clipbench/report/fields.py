@@ -18,8 +18,14 @@ class Field:
     value: Callable[[Any], Cell]
 
 
-def _contrast(name: str) -> Callable[[Row], Cell]:
-    return lambda row: getattr(row.contrast, name) if row.contrast else None
+def _of(part: str, name: str) -> Callable[[Row], Cell]:
+    """A number of a part that a row may lack."""
+
+    def value(row: Row) -> Cell:
+        found = getattr(row, part)
+        return None if found is None else getattr(found, name)
+
+    return value
 
 
 FIELDS: tuple[Field, ...] = (
@@ -31,38 +37,24 @@ FIELDS: tuple[Field, ...] = (
     Field("seeds_failed", "how many crashed", lambda row: len(row.seeds.failed)),
     Field("seeds_unfinished", "how many have not ended", lambda row: len(row.seeds.unfinished)),
     Field("verdict", "baseline, better, worse, equal, within, undecided or broken", lambda row: row.verdict),
-    Field("rank_low", "the best place it may have among the arms", lambda row: row.ranks.low if row.ranks else None),
-    Field("rank_high", "the worst place it may have", lambda row: row.ranks.high if row.ranks else None),
+    Field("rank_low", "the best place it may have among the arms", _of("ranks", "low")),
+    Field("rank_high", "the worst place it may have", _of("ranks", "high")),
     Field("final_loss", "mean last evaluation loss of finished seeds", lambda row: row.final_loss.mean),
     Field("final_loss_se", "its standard error", lambda row: row.final_loss.standard_error),
     Field(
         "difference",
         "mean final loss minus the baseline's, paired by seed; empty for the baseline",
-        lambda row: row.difference.mean if row.difference else None,
+        _of("difference", "mean"),
     ),
+    Field("difference_se", "its standard error", _of("difference", "standard_error")),
+    Field("difference_low", "lower end of its 95 % interval", _of("difference", "low")),
+    Field("difference_high", "upper end of its 95 % interval", _of("difference", "high")),
+    Field("difference_seeds", "how many seeds are paired", _of("difference", "n")),
     Field(
-        "difference_se",
-        "its standard error",
-        lambda row: row.difference.standard_error if row.difference else None,
+        "steps_to_target", "median over ended seeds, a miss being inf; empty without a target", _of("steps", "median")
     ),
-    Field(
-        "difference_low",
-        "lower end of its 95 % interval",
-        lambda row: row.difference.low if row.difference else None,
-    ),
-    Field(
-        "difference_high",
-        "upper end of its 95 % interval",
-        lambda row: row.difference.high if row.difference else None,
-    ),
-    Field("difference_seeds", "how many seeds are paired", lambda row: row.difference.n if row.difference else None),
-    Field(
-        "steps_to_target",
-        "median over ended seeds, a miss being inf; empty without a target",
-        lambda row: row.steps.median if row.steps else None,
-    ),
-    Field("target_hits", "how many seeds reached the target", lambda row: row.steps.hits if row.steps else None),
-    Field("target_seeds", "of how many ended seeds", lambda row: row.steps.seeds if row.steps else None),
+    Field("target_hits", "how many seeds reached the target", _of("steps", "hits")),
+    Field("target_seeds", "of how many ended seeds", _of("steps", "seeds")),
     Field("step_ms", "mean milliseconds a step", lambda row: row.step_milliseconds.mean),
     Field("step_ms_se", "its standard error", lambda row: row.step_milliseconds.standard_error),
     Field("sharpness", "geometric mean directional sharpness, own path", lambda row: row.sharpness.mean.mean),
@@ -71,42 +63,30 @@ FIELDS: tuple[Field, ...] = (
     Field("sharpness_positive", "how many values are positive", lambda row: row.sharpness.positive),
     Field("sharpness_non_positive", "how many are zero or negative", lambda row: row.sharpness.non_positive),
     Field("sharpness_undefined", "how many are NaN or infinite", lambda row: row.sharpness.undefined),
-    Field(
-        "clipped_fraction",
-        "mean fraction of coordinates clipped; empty without a clip",
-        lambda row: row.clipped.mean if row.clipped else None,
-    ),
-    Field(
-        "clipped_fraction_se",
-        "its standard error",
-        lambda row: row.clipped.standard_error if row.clipped else None,
-    ),
+    Field("clipped_fraction", "mean fraction of coordinates clipped; empty without a clip", _of("clipped", "mean")),
+    Field("clipped_fraction_se", "its standard error", _of("clipped", "standard_error")),
     Field(
         "rate_times_sharpness",
         "mean of learning rate × sharpness along own updates; empty where not measured",
-        lambda row: row.rate_sharpness.mean if row.rate_sharpness else None,
+        _of("rate_sharpness", "mean"),
     ),
-    Field(
-        "rate_times_sharpness_se",
-        "its standard error",
-        lambda row: row.rate_sharpness.standard_error if row.rate_sharpness else None,
-    ),
+    Field("rate_times_sharpness_se", "its standard error", _of("rate_sharpness", "standard_error")),
     Field(
         "seconds_to_target",
         "median over ended seeds of training seconds, a miss being inf; empty without a target",
-        lambda row: row.seconds.median if row.seconds else None,
+        _of("seconds", "median"),
     ),
     Field(
         "contrast",
         "mean over pairs of arm minus baseline in the metric that decides; in natural logarithms unless it is the loss",
-        _contrast("mean"),
+        _of("contrast", "mean"),
     ),
-    Field("contrast_low", "lower end of its 95 % interval", _contrast("low")),
-    Field("contrast_high", "upper end of its 95 % interval", _contrast("high")),
-    Field("contrast_pairs", "how many pairs it is over", _contrast("n")),
-    Field("contrast_ahead", "pairs in which only this arm reached the target", _contrast("ahead")),
-    Field("contrast_behind", "pairs in which only the baseline did", _contrast("behind")),
-    Field("p", "how often chance alone would go so far", _contrast("p")),
-    Field("p_corrected", "p after Holm's correction for the rows of the task", _contrast("corrected")),
-    Field("seeds_needed", "seeds that an undecided difference would need; else nan", _contrast("seeds_needed")),
+    Field("contrast_low", "lower end of its 95 % interval", _of("contrast", "low")),
+    Field("contrast_high", "upper end of its 95 % interval", _of("contrast", "high")),
+    Field("contrast_pairs", "how many pairs it is over", _of("contrast", "n")),
+    Field("contrast_ahead", "pairs in which only this arm reached the target", _of("contrast", "ahead")),
+    Field("contrast_behind", "pairs in which only the baseline did", _of("contrast", "behind")),
+    Field("p", "how often chance alone would go so far", _of("contrast", "p")),
+    Field("p_corrected", "p after Holm's correction for the rows of the task", _of("contrast", "corrected")),
+    Field("seeds_needed", "seeds that an undecided difference would need; else nan", _of("contrast", "seeds_needed")),
 )

@@ -1,6 +1,7 @@
 """Arms at the same loss."""
 
-from clipbench.judging.comparison import Comparison, MatchedRow
+from clipbench.judging.comparison import Comparison
+from clipbench.judging.matched import MatchedRow
 from clipbench.report.columns import Column
 from clipbench.report.fields import Field
 from clipbench.report.numbers import NONE, Parts, with_error, with_factor

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 
-from clipbench.judging.comparison import RACE_FACTORS, Comparison, RaceRow, SpeedUp
+from clipbench.judging.comparison import Comparison
+from clipbench.judging.race import RACE_FACTORS, RaceRow, SpeedUp
+from clipbench.judging.statistics import PairedRatio
 from clipbench.judging.words import number
 from clipbench.report.columns import Column
-from clipbench.report.fields import Cell, Field
+from clipbench.report.fields import Field
 from clipbench.report.numbers import NONE, Parts
-from clipbench.report.section import Section, arm_column, ratio_cell
+from clipbench.report.section import Section, arm_column, ratio_cell, ratio_fields
 
 
 def section(comparison: Comparison) -> Section:
@@ -68,23 +70,18 @@ def _speed_up(of: SpeedUp | None) -> Parts:
 
 
 def _speed_fields(name: str, of: Callable[[RaceRow], SpeedUp | None]) -> tuple[Field, ...]:
-    def value(get: Callable[[SpeedUp], Cell]) -> Callable[[RaceRow], Cell]:
-        def cell(row: RaceRow) -> Cell:
-            found = of(row)
-            return None if found is None else get(found)
+    def factor(row: RaceRow) -> PairedRatio | None:
+        found = of(row)
+        return found.factor if found else None
 
-        return cell
+    def over(row: RaceRow) -> str | None:
+        found = of(row)
+        return found.over if found else None
 
+    meaning = f"the baseline's {name} over the arm's"
     return (
-        Field(
-            f"speed_up_{name}",
-            f"geometric mean of the baseline's {name} over the arm's",
-            value(lambda s: s.factor.ratio),
-        ),
-        Field(f"speed_up_{name}_low", "lower end of its 95 % interval", value(lambda s: s.factor.low)),
-        Field(f"speed_up_{name}_high", "upper end", value(lambda s: s.factor.high)),
-        Field(f"speed_up_{name}_n", "how many tasks, or seeds of one task, it is over", value(lambda s: s.factor.n)),
-        Field(f"speed_up_{name}_over", "tasks or seeds", value(lambda s: s.over)),
+        *ratio_fields(f"speed_up_{name}", meaning, factor, over="tasks, or seeds of one task,"),
+        Field(f"speed_up_{name}_over", "tasks or seeds", over),
     )
 
 

@@ -55,7 +55,11 @@ def ratio_cell(ratio: PairedRatio | None) -> Parts:
     return (size, f"({ratio.n})") if ratio.n == 1 else (size, fold(ratio.low, ratio.high), f"({ratio.n})")
 
 
-def ratio_fields(name: str, meaning: str, of: Callable[[Any], PairedRatio | None]) -> tuple[Field, ...]:
+def ratio_fields(
+    name: str, meaning: str, of: Callable[[Any], PairedRatio | None], *, over: str = "seeds"
+) -> tuple[Field, ...]:
+    """A ratio with its interval and how many it is over."""
+
     def value(get: Callable[[PairedRatio], Cell]) -> Callable[[Any], Cell]:
         def cell(row: object) -> Cell:
             found = of(row)
@@ -67,5 +71,5 @@ def ratio_fields(name: str, meaning: str, of: Callable[[Any], PairedRatio | None
         Field(name, f"geometric mean of {meaning}", value(lambda ratio: ratio.ratio)),
         Field(f"{name}_low", "lower end of its 95 % interval", value(lambda ratio: ratio.low)),
         Field(f"{name}_high", "upper end", value(lambda ratio: ratio.high)),
-        Field(f"{name}_n", "how many seeds it is over", value(lambda ratio: ratio.n)),
+        Field(f"{name}_n", f"how many {over} it is over", value(lambda ratio: ratio.n)),
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from clipbench.judging.comparison import Comparison, SharedRow
+from clipbench.judging.comparison import Comparison
+from clipbench.judging.shared_points import SharedRow
 from clipbench.judging.statistics import PairedRatio
 from clipbench.judging.words import count, fold, listing
 from clipbench.report.columns import Column

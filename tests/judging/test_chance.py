@@ -110,7 +110,8 @@ def test_weighted_levels_reject_what_closed_testing_rejects(family: list[tuple[f
     assert [p <= level for (p, _), level in zip(family, levels, strict=True)] == expected
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.sampled_from([1.0, 3.0]))
+# By a power of two, and not towards 0, every p divides exactly: rounding could make two that differ a tie.
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.sampled_from([1.0, 0.125]))
 def test_equal_weights_are_no_weights(probabilities: list[float], weight: float) -> None:
     assert holm_levels(probabilities, [weight] * len(probabilities)) == pytest.approx(holm_levels(probabilities))
 

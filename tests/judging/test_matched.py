@@ -4,8 +4,7 @@ import pytest
 from judging.made import question, record, run
 
 from clipbench.judging.compare import compare
-from clipbench.judging.comparison import MatchedRow
-from clipbench.judging.matched import sharpness_at
+from clipbench.judging.matched import MatchedRow, sharpness_at
 from clipbench.measurements import Measurement
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 

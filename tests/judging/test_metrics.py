@@ -6,16 +6,20 @@ from hypothesis import strategies as st
 from judging.made import record, run, with_rows
 
 from clipbench.judging.metrics import (
+    Sharpness,
     clipped_fraction,
     final_loss,
     losses,
     metrics,
-    sharpness,
     status,
     steps_to_target,
 )
 from clipbench.measurements import Measurement
-from clipbench.records import DIRECTIONAL_SHARPNESS
+from clipbench.records import DIRECTIONAL_SHARPNESS, Record
+
+
+def _sharpness(made: Record) -> Sharpness:
+    return metrics(made, target=None).sharpness
 
 
 def test_the_final_loss_is_the_last_and_not_the_least() -> None:
@@ -94,13 +98,13 @@ def test_a_harder_target_never_takes_fewer_steps(curve: list[float], one: float,
 
 
 def test_sharpness_is_the_mean_log_of_positive_values_and_counts_the_rest() -> None:
-    of = sharpness(record(run(), [5.0], sharpness=[4.0, 1.0, -2.0, 0.0, math.nan, math.inf]))
+    of = _sharpness(record(run(), [5.0], sharpness=[4.0, 1.0, -2.0, 0.0, math.nan, math.inf]))
     assert of.mean_log == pytest.approx(math.log(2.0))
     assert (of.positive, of.non_positive, of.undefined) == (2, 2, 2)
 
 
 def test_sharpness_without_a_positive_value_has_no_mean() -> None:
-    of = sharpness(record(run(), [5.0], sharpness=[-1.0]))
+    of = _sharpness(record(run(), [5.0], sharpness=[-1.0]))
     assert math.isnan(of.mean_log)
     assert (of.positive, of.non_positive) == (0, 1)
 
@@ -108,7 +112,7 @@ def test_sharpness_without_a_positive_value_has_no_mean() -> None:
 def test_sharpness_along_another_direction_is_another_quantity() -> None:
     made = record(run(), [5.0], sharpness=[4.0])
     ghost = Measurement(50, 0.0, "adam", DIRECTIONAL_SHARPNESS, 1e6)
-    assert sharpness(made) == sharpness(with_rows(made, [ghost]))
+    assert _sharpness(made) == _sharpness(with_rows(made, [ghost]))
 
 
 def test_the_clipped_fraction_is_the_mean_of_what_was_measured() -> None:

@@ -4,7 +4,7 @@ import pytest
 from judging.made import question, record, run
 
 from clipbench.judging.compare import compare
-from clipbench.judging.comparison import RACE_FACTORS, RaceRow
+from clipbench.judging.race import RACE_FACTORS, RaceRow
 from clipbench.records import Record
 
 NEVER = [9.0, 9.0, 9.0, 9.0, 9.0]

@@ -9,7 +9,7 @@ from judging.made import question, record, run, with_rows
 from scipy import stats
 
 from clipbench.judging.compare import compare
-from clipbench.judging.comparison import SharedRow
+from clipbench.judging.shared_points import SharedRow
 from clipbench.measurements import Measurement
 from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE, Arm, Record
 

@@ -55,62 +55,35 @@ from clipbench.spec.models import BudgetSettings
             "[99999999999999999999]",
             "7:9: seeds.0: must be at most 9223372036854775807, found 99999999999999999999",
         ),
-        ("seeds: [0, 1]", "seeds: [0]\nthreads: 0", "8:10: threads: must be at least 1, found 0"),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\nthreads: [1, 2]",
-            "8:10: threads: expected a whole number, found the list [1, 2]",
-        ),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\ndevice: gpu",
-            "8:9: device: expected auto, cpu, mps, cuda or cuda:N, found the text 'gpu'",
-        ),
-        ("seeds: [0, 1]", "seeds: [0]\nevaluate: {every: 0}", "8:19: evaluate.every: must be at least 1, found 0"),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\nmeasure: {probes: x}",
-            "8:19: measure.probes: expected a list, found the text 'x'",
-        ),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\nmeasure: {evry: 1}",
-            "8:11: measure.evry: there is no such key; did you mean 'every'?",
-        ),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\ntarget: {loss: low}",
-            "8:16: target.loss: expected a number, found the text 'low'",
-        ),
-        ("seeds: [0, 1]", "seeds: [0]\ntarget: {}", "8:1: target: the key 'loss' is missing"),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\ntarget: {loss: 1, consecutive: 0}",
-            "8:32: target.consecutive: must be at least 1, found 0",
-        ),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\nschedule: {use: linear, warmup: 1.0}",
-            "8:33: schedule.warmup: must be below 1, found 1.0",
-        ),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\nschedule: {use: linear, final: 1.5}",
-            "8:32: schedule.final: must be at most 1, found 1.5",
-        ),
-        (
-            "seeds: [0, 1]",
-            "seeds: [0]\nschedule: cosin",
-            "8:11: schedule: expected 'constant', 'linear' or 'cosine', found the text 'cosin'",
-        ),
-        ("seeds: [0, 1]", "seeds: [0]\nbaseline: 3", "8:11: baseline: expected text, found 3"),
-        ("seeds: [0, 1]", "seeds: [0]\neffect: 0.0", "8:9: effect: must be above 0, found 0.0"),
-        ("seeds: [0, 1]", "seeds: [0]\neffect: 5", "8:9: effect: must be at most 1, found 5"),
-        ("seeds: [0, 1]", "seeds: [0]\neffect: small", "8:9: effect: expected a number, found the text 'small'"),
     ],
 )
 def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, new: str, fault: str) -> None:
     assert bench.faults(lambda: bench.replaced(old, new)) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ("threads: 0", "8:10: threads: must be at least 1, found 0"),
+        ("threads: [1, 2]", "8:10: threads: expected a whole number, found the list [1, 2]"),
+        ("device: gpu", "8:9: device: expected auto, cpu, mps, cuda or cuda:N, found the text 'gpu'"),
+        ("evaluate: {every: 0}", "8:19: evaluate.every: must be at least 1, found 0"),
+        ("measure: {probes: x}", "8:19: measure.probes: expected a list, found the text 'x'"),
+        ("measure: {evry: 1}", "8:11: measure.evry: there is no such key; did you mean 'every'?"),
+        ("target: {loss: low}", "8:16: target.loss: expected a number, found the text 'low'"),
+        ("target: {}", "8:1: target: the key 'loss' is missing"),
+        ("target: {loss: 1, consecutive: 0}", "8:32: target.consecutive: must be at least 1, found 0"),
+        ("schedule: {use: linear, warmup: 1.0}", "8:33: schedule.warmup: must be below 1, found 1.0"),
+        ("schedule: {use: linear, final: 1.5}", "8:32: schedule.final: must be at most 1, found 1.5"),
+        ("schedule: cosin", "8:11: schedule: expected 'constant', 'linear' or 'cosine', found the text 'cosin'"),
+        ("baseline: 3", "8:11: baseline: expected text, found 3"),
+        ("effect: 0.0", "8:9: effect: must be above 0, found 0.0"),
+        ("effect: 5", "8:9: effect: must be at most 1, found 5"),
+        ("effect: small", "8:9: effect: expected a number, found the text 'small'"),
+    ],
+)
+def test_a_wrong_section_is_a_fault_at_its_place(bench: Bench, section: str, fault: str) -> None:
+    assert bench.faults(lambda: bench.replaced("seeds: [0, 1]", f"seeds: [0]\n{section}")) == [fault]
 
 
 @pytest.mark.parametrize(
@@ -120,87 +93,66 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
         ("{lr: 0.1}", "4:3: optimizers.slow: the key 'use' is missing"),
         ("{use: 3, lr: 0.1}", "4:15: optimizers.slow.use: expected text, found 3"),
         (
-            "{use: descent, lr: 0.1, clip: 0.1}",
-            "4:39: optimizers.slow.clip: expected a mapping, found 0.1",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {}}",
-            "4:39: optimizers.slow.clip: a clip has exactly one of fraction, threshold, norm; this one has none",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {of: update}}",
-            "4:39: optimizers.slow.clip: a clip has exactly one of fraction, threshold, norm; this one has none",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {norm: 1, fraction: [0.1, 0.2]}}",
-            "4:39: optimizers.slow.clip: a clip has exactly one of fraction, threshold, norm; "
-            "this one has fraction and norm",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {norm: 1, of: gradient}}",
-            "4:39: optimizers.slow.clip: 'of' can only stand beside a fraction: a clip by norm is of the whole "
-            "gradient",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {threshold: 1, scope: tensor, of: update}}",
-            "4:39: optimizers.slow.clip: 'of' and 'scope' can only stand beside a fraction: a clip by threshold is of "
-            "the whole gradient",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {norm: 1, scale: norm, ignore_zeros: true}}",
-            "4:39: optimizers.slow.clip: 'scale' and 'ignore_zeros' can only stand beside a fraction: a clip by norm "
-            "is of the whole gradient",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: 0.1, of: numerator, scale: norm}}",
-            "4:39: optimizers.slow.clip: 'scale: norm' cannot go with 'of: numerator', whose second moment sets the "
-            "step's length as well; use gradient or update",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: 0.1, scale: length}}",
-            "4:62: optimizers.slow.clip.scale: expected 'none' or 'norm', found the text 'length'",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: 0.1, ignore_zeros: 1}}",
-            "4:69: optimizers.slow.clip.ignore_zeros: expected true or false, found 1",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: 0.1, scope: layer}}",
-            "4:62: optimizers.slow.clip.scope: expected 'global', 'group' or 'tensor', found the text 'layer'",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {treshold: 0.1}}",
-            "4:40: optimizers.slow.clip.treshold: there is no such key; did you mean 'threshold'?",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {norm: [1, 1.0]}}",
-            "4:46: optimizers.slow.clip.norm: 1.0 is here twice; two runs that differ in nothing are one run",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: 0.1, off: update}}",
-            "4:55: optimizers.slow.clip.off: there is no such key; did you mean 'of'?",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: 0.1, of: gradients}}",
-            "4:59: optimizers.slow.clip.of: expected 'gradient', 'numerator' or 'update', found the text 'gradients'",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: []}}",
-            "4:50: optimizers.slow.clip.fraction: at least one is needed, found the list []",
-        ),
-        (
-            "{use: descent, lr: 0.1, clip: {fraction: [0.1, 0.1]}}",
-            "4:50: optimizers.slow.clip.fraction: 0.1 is here twice; two runs that differ in nothing are one run",
-        ),
-        (
             "{use: descent, lr: 0.1, schedule: {use: constant, final: 0.1}}",
-            "4:43: optimizers.slow.schedule: a constant schedule does not fall, so it has no `final`; "
-            "use linear or cosine",
+            "4:43: optimizers.slow.schedule: a constant schedule does not fall, so it has no `final`; use linear "
+            "or cosine",
         ),
     ],
 )
 def test_a_wrong_arm_is_a_fault_at_its_place(bench: Bench, settings: str, fault: str) -> None:
     assert bench.faults(lambda: bench.arm(settings)) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("clip", "column", "fault"),
+    [
+        ("0.1", 39, ": expected a mapping, found 0.1"),
+        ("{}", 39, ": a clip has exactly one of fraction, threshold, norm; this one has none"),
+        ("{of: update}", 39, ": a clip has exactly one of fraction, threshold, norm; this one has none"),
+        (
+            "{norm: 1, fraction: [0.1, 0.2]}",
+            39,
+            ": a clip has exactly one of fraction, threshold, norm; this one has fraction and norm",
+        ),
+        (
+            "{norm: 1, of: gradient}",
+            39,
+            ": 'of' can only stand beside a fraction: a clip by norm is of the whole gradient",
+        ),
+        (
+            "{threshold: 1, scope: tensor, of: update}",
+            39,
+            ": 'of' and 'scope' can only stand beside a fraction: a clip by threshold is of the whole gradient",
+        ),
+        (
+            "{norm: 1, scale: norm, ignore_zeros: true}",
+            39,
+            ": 'scale' and 'ignore_zeros' can only stand beside a fraction: a clip by norm is of the whole gradient",
+        ),
+        (
+            "{fraction: 0.1, of: numerator, scale: norm}",
+            39,
+            ": 'scale: norm' cannot go with 'of: numerator', whose second moment sets the step's length as well; "
+            "use gradient or update",
+        ),
+        ("{fraction: 0.1, scale: length}", 62, ".scale: expected 'none' or 'norm', found the text 'length'"),
+        ("{fraction: 0.1, ignore_zeros: 1}", 69, ".ignore_zeros: expected true or false, found 1"),
+        ("{fraction: 0.1, scope: layer}", 62, ".scope: expected 'global', 'group' or 'tensor', found the text 'layer'"),
+        ("{treshold: 0.1}", 40, ".treshold: there is no such key; did you mean 'threshold'?"),
+        ("{norm: [1, 1.0]}", 46, ".norm: 1.0 is here twice; two runs that differ in nothing are one run"),
+        ("{fraction: 0.1, off: update}", 55, ".off: there is no such key; did you mean 'of'?"),
+        (
+            "{fraction: 0.1, of: gradients}",
+            59,
+            ".of: expected 'gradient', 'numerator' or 'update', found the text 'gradients'",
+        ),
+        ("{fraction: []}", 50, ".fraction: at least one is needed, found the list []"),
+        ("{fraction: [0.1, 0.1]}", 50, ".fraction: 0.1 is here twice; two runs that differ in nothing are one run"),
+    ],
+)
+def test_a_wrong_clip_is_a_fault_at_its_place(bench: Bench, clip: str, column: int, fault: str) -> None:
+    settings = f"{{use: descent, lr: 0.1, clip: {clip}}}"
+    assert bench.faults(lambda: bench.arm(settings)) == [f"4:{column}: optimizers.slow.clip{fault}"]
 
 
 @pytest.mark.parametrize(

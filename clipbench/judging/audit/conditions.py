@@ -1,11 +1,12 @@
 """Rules on what every arm of a task should have in common: budget, schedule, batches, precision, cadence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from clipbench.budget import Spent
 from clipbench.judging.audit.evidence import Evidence, grouped, odd_ones
 from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
 from clipbench.judging.cells import differing
+from clipbench.judging.comparability import numerics_apart
 from clipbench.judging.words import count, listing, number
 from clipbench.records import Record, Run, Schedule
 
@@ -80,7 +81,8 @@ def same_precision(evidence: Evidence) -> Finding:
     for block, records in grouped(placed, lambda record: f"{record.run.task.name}, seed {record.run.seed}").items():
         values, others = odd_ones(records, lambda record: record.environment and record.environment.numerics_id)
         if len(values) > 1:
-            changed = _changed(records)
+            places = [record.environment for record in records if record.environment]
+            changed = numerics_apart(places) or ["their ids"]
             verdict = failed if set(changed) & set(_PRECISION) else warned
             found.append(verdict(f"arms of {block} differ in {listing(changed)}", [other.run for other in others]))
     if not found and len({record.environment.numerics_id for record in placed if record.environment}) > 1:
@@ -106,12 +108,6 @@ def _progress(record: Record) -> float:
     if ended is None:
         return 0.0
     return record.run.budget.progress(Spent(ended.steps, ended.samples, ended.tokens, ended.train_seconds))
-
-
-def _changed(records: Sequence[Record]) -> list[str]:
-    places = [record.environment.numerics for record in records if record.environment]
-    names = dict.fromkeys(name for numerics in places for name in numerics)
-    return [name for name in names if len({str(numerics.get(name)) for numerics in places}) > 1] or ["their ids"]
 
 
 def _schedule(schedule: Schedule) -> str:

@@ -77,8 +77,8 @@ def audit(records: Sequence[Record], question: Question, *, efforts: Sequence[Ef
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed.
     """
-    reported = in_force(records, question)
-    evidence = Evidence(question, tuple(record.run for record in reported), reported)
+    reported, _ = in_force(records, question)
+    evidence = Evidence(question, tuple(record.run for record in reported), tuple(reported))
     if efforts is None and question.tuning is not None:
         runs = {record.identity: record.run for record in records}
         crashed = {record.identity for record in records if has_crashed(record)}

@@ -14,12 +14,13 @@ from clipbench.judging.claims.selecting import (
     FINAL_LOSS,
     OF_A_RUN,
     STEPS_TO_TARGET,
-    Measured,
+    directions,
     finished,
     fits,
     fits_against,
     named,
     of_run,
+    values,
 )
 from clipbench.judging.metrics import target_rounding
 from clipbench.questions import Question
@@ -62,14 +63,13 @@ def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, T
         if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
             continue
         for record in cell.records:
-            run = Measured(record)
-            for ours, theirs, between in _pairs(wanted, run.directions):
+            for ours, theirs, between in _pairs(wanted, directions(record.run)):
                 site = Site(results.question.spec, cell.task, cell.arm, between)
                 if not finished(record):
                     left_out.setdefault(site, set()).add(record.run.seed)
-                values = run.values(ours, quantity)
-                others = run.values(theirs, wanted.against_quantity or quantity)
-                for step, value in _step_by_step(values, others, wanted.how):
+                one = values(record, ours, quantity)
+                other = values(record, theirs, wanted.against_quantity or quantity)
+                for step, value in _step_by_step(one, other, wanted.how):
                     tally = found.setdefault(replace(site, step=step) if wanted.each_step else site, Tally())
                     if finished(record):
                         tally.add(record.run.seed, value)
@@ -91,16 +91,16 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                 if other is None:
                     left_out.add(record.run.seed)
                     continue
-                values = list(_of_seed(wanted, (record, other), quantity=quantity, target=results.question.target))
-                measured |= bool(values)
+                of_seed = list(_of_seed(wanted, (record, other), quantity=quantity, question=results.question))
+                measured |= bool(of_seed)
                 if finished(record) and finished(other):
-                    for value in values:
+                    for value in of_seed:
                         tally.add(record.run.seed, value)
                     if quantity == STEPS_TO_TARGET and results.question.target is not None:
-                        tally.roundings.append(_rounding((record, other), wanted.how, results.question.target))
+                        tally.roundings.append(_rounding((record, other), wanted.how, results.question))
                     continue
                 left_out.add(record.run.seed)
-                if values and quantity in OF_A_RUN and record.outcome is not None and finished(other):
+                if of_seed and quantity in OF_A_RUN and record.outcome is not None and finished(other):
                     tally.lost += 1
             if measured:
                 tally.left_out = left_out | others.keys()
@@ -125,21 +125,20 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
 
 
 def _of_seed(
-    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, target: float | None
+    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, question: Question
 ) -> Iterator[float | None]:
     """One seed's values: of the runs as a whole, or of each step of what was measured along their own paths."""
     ours, theirs = pair
     if quantity in OF_A_RUN:
-        if quantity == FINAL_LOSS:
-            ends = [of_run(record, quantity, target=target) for record in pair]
-        elif target is None:
+        if quantity != FINAL_LOSS and question.target is None:
             return
-        else:
-            ends = _censored([of_run(record, quantity, target=target) for record in pair], pair)
+        ends = [of_run(record, quantity, question=question) for record in pair]
+        if quantity != FINAL_LOSS:
+            ends = _censored(ends, pair)
         yield None if ends[0] is None or ends[1] is None else _compared(ends[0], ends[1], wanted.how)
         return
-    first = Measured(ours).values(OWN, quantity)
-    second = Measured(theirs).values(OWN, wanted.against_quantity or quantity)
+    first = values(ours, OWN, quantity)
+    second = values(theirs, OWN, wanted.against_quantity or quantity)
     yield from (value for _, value in _step_by_step(first, second, wanted.how))
 
 
@@ -162,9 +161,9 @@ def _censored(steps: Sequence[float | None], records: Sequence[Record]) -> list[
     ]
 
 
-def _rounding(pair: tuple[Record, Record], scale: Scale, target: float) -> float:
+def _rounding(pair: tuple[Record, Record], scale: Scale, question: Question) -> float:
     """How far a pair's steps to the target are off, as a standard deviation, since they are read at evaluations."""
-    reached = [of_run(record, STEPS_TO_TARGET, target=target) or 0.0 for record in pair]
+    reached = [of_run(record, STEPS_TO_TARGET, question=question) or 0.0 for record in pair]
     logs = [target_rounding(record, steps) for record, steps in zip(pair, reached, strict=True)]
     if scale == "ratio":
         return math.hypot(*logs)

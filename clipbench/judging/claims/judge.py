@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clipbench.judging.cells import cells, one_per_seed
+from clipbench.judging.cells import cells
 from clipbench.judging.chance import LEVEL, holm
 from clipbench.judging.claims.answers import Answer, Comparison, Site, Verdict
 from clipbench.judging.claims.comparing import Results, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN, finished
 from clipbench.judging.comparability import comparability
-from clipbench.judging.current import in_force, of_the_latest_plan
+from clipbench.judging.current import in_force
 from clipbench.judging.words import count, listing, number
 from clipbench.questions import Question
 from clipbench.records import Record
@@ -34,8 +34,8 @@ def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Reco
     """
     results = []
     for question, records in specs:
-        found = cells(in_force(records, question), question, target=question.target)
-        results.append(Results(question, tuple(found)))
+        kept, _ = in_force(records, question)
+        results.append(Results(question, tuple(cells(kept, question, target=question.target))))
     return [_answer(claim, results) for claim in claims]
 
 
@@ -46,9 +46,8 @@ def cautions(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[str]:
     """
     said = []
     for question, records in specs:
-        current, earlier = of_the_latest_plan(records, question)
-        kept, copies = one_per_seed(current)
-        said += [*earlier, *copies, *comparability(cells(kept, question, target=None), timed=False)]
+        kept, left_out = in_force(records, question)
+        said += [*left_out, *comparability(cells(kept, question, target=None), timed=False)]
     return said
 
 
@@ -142,11 +141,11 @@ def _lacking(claim: Claim, found: Sequence[Comparison]) -> str:
 def _missing(claim: Claim, results: Sequence[Results]) -> str:
     """Why there is nothing to compare: the quantity was not measured, or not for what is compared."""
     measured = {
-        row.quantity
+        quantity
         for each in results
         for cell in each.cells
         for record in cell.records
-        for row in record.measurements
+        for _, quantity in record.measurements.places
     }
     absent = [name for name in _quantities(claim) if name not in measured and name not in OF_A_RUN]
     if absent:

@@ -7,11 +7,12 @@ from statistics import StatisticsError, correlation, median
 from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
 from clipbench.judging.claims.comparing import Results
-from clipbench.judging.claims.selecting import Measured, finished, fits, named, of_run
-from clipbench.records import OWN
+from clipbench.judging.claims.selecting import directions, finished, fits, named, of_run, values
+from clipbench.questions import Question
+from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
 
-Steps = Mapping[str, tuple[Measured, str]]  # by arm: the run that a step of it was measured on, and its direction there
+Steps = Mapping[str, tuple[Record, str]]  # by arm: the run that a step of it was measured on, and its direction there
 
 
 def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
@@ -31,7 +32,7 @@ def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Compariso
         for task in dict.fromkeys(cell.task for cell in each.cells if named(cell.task, wanted.tasks)):
             cells = [cell for cell in each.cells if cell.task == task]
             for trajectory, seed, steps, ended in _steps(wanted, cells):
-                ends = _ends(wanted, cells, seed, target=each.question.target)
+                ends = _ends(wanted, cells, seed, question=each.question)
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
                 table = _table(steps, by, ends)
                 site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
@@ -61,23 +62,22 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
         chosen = [cell for cell in cells if fits(cell.described, wanted.of)]
         for seed in sorted({record.run.seed for cell in chosen for record in cell.records}):
             of_seed = ((cell.arm, record) for cell in chosen for record in cell.records if record.run.seed == seed)
-            yield "", seed, {arm: (Measured(record), OWN) for arm, record in of_seed}, True
+            yield "", seed, {arm: (record, OWN) for arm, record in of_seed}, True
         return
     for cell in cells:
         for record in cell.records if fits(cell.described, wanted.on) else ():
-            run = Measured(record)
-            arms = ((direction, arm) for direction, arm in run.directions.items() if fits(arm, wanted.of))
-            steps = {arm.name: (run, direction) for direction, arm in arms}
+            arms = ((direction, arm) for direction, arm in directions(record.run).items() if fits(arm, wanted.of))
+            steps = {arm.name: (record, direction) for direction, arm in arms}
             yield cell.arm, record.run.seed, steps, finished(record)
 
 
-def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, target: float | None) -> dict[str, float]:
+def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question) -> dict[str, float]:
     """How each arm's own run with this seed ended; one that did so without a finite loss stands behind all others."""
     found = {}
     for cell in cells:
         for record in cell.records:
             if record.run.seed == seed and record.outcome is not None:
-                end = of_run(record, wanted.to, target=target)
+                end = of_run(record, wanted.to, question=question)
                 if end is not None or not finished(record):
                     found[cell.arm] = end if end is not None and math.isfinite(end) else math.inf
     return found
@@ -86,9 +86,9 @@ def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, target: float | Non
 def _table(steps: Steps, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:
     """A row for each arm that has all of it: the typical values of each quantity, and how its run ended."""
     rows = []
-    for arm, (run, direction) in steps.items():
-        values = [_typical(run, direction, quantity) for quantity in by]
-        whole = [value for value in values if value is not None]
+    for arm, (record, direction) in steps.items():
+        typical = [_typical(record, direction, quantity) for quantity in by]
+        whole = [value for value in typical if value is not None]
         if arm in ends and len(whole) == len(by):
             rows.append((*whole, ends[arm]))
     return rows
@@ -96,22 +96,22 @@ def _table(steps: Steps, by: Sequence[str], ends: Mapping[str, float]) -> list[t
 
 def _correlation(table: Sequence[tuple[float, ...]]) -> float | None:
     *quantities, ends = zip(*table, strict=True)
-    found = [spearman(values, ends) for values in quantities]
+    found = [spearman(of_one, ends) for of_one in quantities]
     if found[0] is None or found[-1] is None:
         return None
     return found[0] if len(found) == 1 else found[0] - found[-1]
 
 
-def _typical(run: Measured, direction: str, quantity: str) -> float | None:
+def _typical(record: Record, direction: str, quantity: str) -> float | None:
     """The median over steps, which a negative value or a wild one does not spoil; `-x` has its sign turned."""
     name = quantity.removeprefix("-")
-    values = [value for value in run.values(direction, name).values() if math.isfinite(value)]
-    if not values:
+    found = [value for value in values(record, direction, name).values() if math.isfinite(value)]
+    if not found:
         return None
-    return -median(values) if quantity.startswith("-") else median(values)
+    return -median(found) if quantity.startswith("-") else median(found)
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
+def _ranks(of: Sequence[float]) -> list[float]:
     """1 for the least; equal values share the mean of their ranks."""
-    order = sorted(values)
-    return [order.index(value) + (order.count(value) + 1) / 2 for value in values]
+    order = sorted(of)
+    return [order.index(value) + (order.count(value) + 1) / 2 for value in of]

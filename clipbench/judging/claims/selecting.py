@@ -1,13 +1,11 @@
 """Which arms, directions and quantities of a run a claim speaks of."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
 
 from clipbench.judging.metrics import final_loss, status, steps_to_target
 from clipbench.judging.twins import is_twin
-from clipbench.records import OWN, Arm, ClipSettings, Record
+from clipbench.questions import Question
+from clipbench.records import OWN, Arm, ClipSettings, Record, Run
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
 
 FINAL_LOSS = "final_loss"
@@ -15,34 +13,22 @@ STEPS_TO_TARGET = "steps_to_target"
 OF_A_RUN = (FINAL_LOSS, STEPS_TO_TARGET)  # they belong to a run as a whole, and to no direction
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A run with what was measured along each direction: `along[direction][quantity][step]`."""
+def directions(run: Run) -> dict[str, Arm]:
+    """The arms whose steps are known at a run's points: its own, and its ghosts under their names."""
+    return {OWN: run.arm} | {ghost.name: ghost for ghost in run.measure.ghosts if ghost.name != run.arm.name}
 
-    record: Record
 
-    @cached_property
-    def along(self) -> Mapping[str, Mapping[str, Mapping[int, float]]]:
-        found: dict[str, dict[str, dict[int, float]]] = {}
-        for row in self.record.measurements:
-            if row.direction:
-                found.setdefault(row.direction, {}).setdefault(row.quantity, {})[row.step] = row.value
-        return found
+def values(record: Record, direction: str, quantity: str) -> dict[int, float]:
+    """A quantity along a direction by step; `a / b` is the quotient where both are there."""
 
-    @cached_property
-    def directions(self) -> Mapping[str, Arm]:
-        """The arms whose steps are known at this run's points: its own, and its ghosts under their names."""
-        own = self.record.run.arm
-        return {OWN: own} | {ghost.name: ghost for ghost in self.record.run.measure.ghosts if ghost.name != own.name}
+    def of(name: str) -> dict[int, float]:
+        return {each.step: each.value for each in record.measurements.series(direction, name)}
 
-    def values(self, direction: str, quantity: str) -> dict[int, float]:
-        """A quantity along a direction by step; `a / b` is the quotient where both are there."""
-        of_direction = self.along.get(direction, {})
-        above, sign, below = (part.strip() for part in quantity.partition("/"))
-        if not sign:
-            return dict(of_direction.get(above, {}))
-        tops, bottoms = of_direction.get(above, {}), of_direction.get(below, {})
-        return {step: tops[step] / bottoms[step] for step in tops.keys() & bottoms.keys() if bottoms[step] != 0}
+    above, sign, below = (part.strip() for part in quantity.partition("/"))
+    if not sign:
+        return of(above)
+    tops, bottoms = of(above), of(below)
+    return {step: tops[step] / bottoms[step] for step in tops.keys() & bottoms.keys() if bottoms[step] != 0}
 
 
 def finished(record: Record) -> bool:
@@ -71,8 +57,8 @@ def named(name: str, wanted: Names) -> bool:
     return any(_like(name, pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted))
 
 
-def of_run(record: Record, quantity: str, *, target: float | None) -> float | None:
-    """A number of a whole run; None where the run did not finish, or no target says what to reach.
+def of_run(record: Record, quantity: str, *, question: Question) -> float | None:
+    """A number of a whole run; None where the run did not finish, or the question has no target to reach.
 
     A target that is missed is infinite.
     """
@@ -80,7 +66,8 @@ def of_run(record: Record, quantity: str, *, target: float | None) -> float | No
         return None
     if quantity == FINAL_LOSS:
         return final_loss(record)
-    return None if target is None else steps_to_target(record, target)
+    target = question.target
+    return None if target is None else steps_to_target(record, target, consecutive=question.consecutive)
 
 
 def _like(name: str, pattern: str) -> bool:

@@ -58,7 +58,8 @@ def caveats(arm: Matched) -> Iterator[str]:
         theirs.sound and ours.sound and not same_id(theirs.numerics_id, ours.numerics_id) for theirs, ours in arm.pairs
     ):
         yield f"{name} was made under another numerical set-up than the baseline: its bits are not compared."
-    if arm.baseline.target == arm.candidate.target is not None and arm.sound and not arm.reached:
+    alike = arm.baseline.goal == arm.candidate.goal
+    if alike and arm.candidate.target is not None and arm.sound and not arm.reached:
         yield f"{name} reaches the target on neither side: its steps are in no row."
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from clipbench.judging.gate.arms import Matched, Pair, no_common_seed
 from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import Metric
-from clipbench.judging.gate.suite import SeedResult
+from clipbench.judging.gate.suite import ArmResult, SeedResult
 from clipbench.judging.words import number, seeds_named
 
 
@@ -60,8 +60,8 @@ def _loss(arm: Matched) -> Readings | GateRow:
 
 def _steps(arm: Matched) -> Iterator[Readings | GateRow]:
     """Steps to the target; a miss counts as one evaluation past the end, which is the least it can be."""
-    if arm.baseline.target != arm.candidate.target:
-        goals = [_goal(side.target) for side in (arm.baseline, arm.candidate)]
+    if arm.baseline.goal != arm.candidate.goal:
+        goals = [_goal(side) for side in (arm.baseline, arm.candidate)]
         yield arm.row("steps", "not comparable", f"the target was {goals[0]} and is {goals[1]}")
         return
     if not arm.reached:
@@ -136,5 +136,8 @@ def _at_least(run: SeedResult, every: int) -> float:
     return max(beyond, 1.0)  # reached before the first step: no ratio has a zero in it
 
 
-def _goal(target: float | None) -> str:
-    return "none" if target is None else number(target, 6)
+def _goal(side: ArmResult) -> str:
+    if side.target is None:
+        return "none"
+    in_a_row = f" in {side.consecutive} evaluations in a row" if side.consecutive > 1 else ""
+    return f"{number(side.target, 6)}{in_a_row}"

@@ -4,19 +4,16 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.cells import cells, one_per_seed
-from clipbench.judging.current import of_the_latest_plan
-from clipbench.judging.metrics import Status, final_loss, losses, metrics
-from clipbench.judging.words import brief, count, listing, number
-from clipbench.questions import Question
-from clipbench.records import Record, Run, Scalar
+from clipbench.judging.metrics import Status
+from clipbench.judging.words import count, listing
+from clipbench.records import Scalar
 
 FORMAT = 1
 MEND = "restore the run's folder, or delete it and run the spec again"
@@ -70,6 +67,7 @@ class ArmResult:
     - `problem`: what must be the same on both sides for a loss to mean the same: the task with its options and
       its code, the data, the budget, when it was evaluated.
     - `described`: what the spec says of the arm. `code` identifies the optimizer's code, which may change.
+    - `target`: reached where so many `consecutive` evaluations are at or below it.
     """
 
     spec: str
@@ -81,10 +79,16 @@ class ArmResult:
     code: str
     evaluate_every: int
     seeds: tuple[SeedResult, ...]
+    consecutive: int = 1
 
     @property
     def place(self) -> tuple[str, str, str]:
         return self.spec, self.task, self.arm
+
+    @property
+    def goal(self) -> tuple[float | None, int]:
+        """What steps are counted to."""
+        return self.target, self.consecutive
 
 
 @with_config(_CLOSED)
@@ -111,25 +115,6 @@ class Suite:
 
 
 _SUITE = TypeAdapter(Suite)
-
-
-def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
-    """The suite that some records make up.
-
-    Args:
-        groups: for each spec what it asks, and its records.
-
-    Raises:
-        UndecidedError: two different runs claim one place, or the runs of one arm differ in more than their seed.
-    """
-    arms: list[ArmResult] = []
-    caveats: list[str] = []
-    for question, records in groups:
-        current, earlier = of_the_latest_plan(records, question)
-        kept, copies = one_per_seed(current)
-        caveats += [*earlier, *copies]
-        arms += [_arm(cell.records, target=question.target) for cell in cells(kept, question, target=question.target)]
-    return Suite(tuple(arms), tuple(caveats))
 
 
 def dumped(suite: Suite) -> bytes:
@@ -172,79 +157,6 @@ def loaded(content: bytes, *, where: str) -> Suite:
     if twice := [name for name, times in [*arms.items(), *seeds.items()] if times > 1]:
         raise ClipbenchError(f"this baseline has {twice[0]} twice", where=where, remedy=anew)
     return suite
-
-
-def _arm(records: Sequence[Record], *, target: float | None) -> ArmResult:
-    first = records[0].run
-    problem, described, code = _problem(first), _described(first), first.arm.optimizer.source
-    for other in records[1:]:
-        run = other.run
-        if (_problem(run), _described(run), run.arm.optimizer.source) != (problem, described, code):
-            raise UndecidedError(
-                f"{first.arm.name} on {first.task.name} is not one arm in all its runs: seeds {first.seed} and "
-                f"{run.seed} differ in more than their seed",
-                remedy="run the spec again, and all of its seeds are made alike",
-            )
-    return ArmResult(
-        spec=first.spec,
-        task=first.task.name,
-        arm=first.arm.name,
-        target=target,
-        problem=problem,
-        described=described,
-        code=code,
-        evaluate_every=first.measure.evaluate_every,
-        seeds=tuple(_seed(record, target) for record in records),
-    )
-
-
-def _seed(record: Record, target: float | None) -> SeedResult:
-    found, ended, place = metrics(record, target=target), record.outcome, record.environment
-    curve = losses(record)
-    return SeedResult(
-        seed=found.seed,
-        status=found.status,
-        reason=brief(ended.reason) if ended else "",
-        first_loss=curve[0][1] if curve else math.nan,
-        final_loss=final_loss(record),
-        steps=ended.steps if ended else 0,
-        steps_to_target=found.steps_to_target,
-        log_sharpness=found.sharpness.mean_log,
-        weights=ended.weights_sha256 if ended else "",
-        step_seconds=ended.step_seconds if ended else 0.0,
-        state_bytes=ended.state_bytes if ended else None,
-        peak_bytes=ended.peak_bytes if ended else None,
-        numerics_id=place.numerics_id if place else "",
-        machine_id=place.machine_id if place else "",
-        side_by_side=place.side_by_side if place else 0,
-        started=ended.started if ended else 0.0,
-        step_flops=ended.step_flops if ended else None,
-        device=place.device.partition(":")[0] if place else "",
-    )
-
-
-def _problem(run: Run) -> dict[str, Scalar]:
-    options = {name: _scalar(value) for name, value in run.task.options.items()}
-    return {
-        "task": run.task.target,
-        **options,
-        "the task's code": run.task.source,
-        "data": run.data,
-        "budget": f"{number(run.budget.amount, 12)} {run.budget.unit}",
-        "evaluation": f"every {run.measure.evaluate_every} steps",
-    }
-
-
-def _described(run: Run) -> dict[str, Scalar]:
-    arm = run.arm
-    options = {name: _scalar(value) for name, value in arm.optimizer.options.items()}
-    clip = {f"clip.{name}": value for name, value in asdict(arm.clip).items()} if arm.clip else {}
-    schedule = {f"schedule.{name}": value for name, value in asdict(arm.schedule).items()}
-    return {"optimizer": arm.optimizer.target, **options, **clip, **schedule}
-
-
-def _scalar(value: object) -> Scalar:
-    return value if isinstance(value, bool | int | float | str | None) else json.dumps(value)
 
 
 def differences(before: Mapping[str, Scalar], after: Mapping[str, Scalar]) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import comb
 
 from clipbench.errors import UndecidedError
@@ -57,10 +58,10 @@ def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, .
     if question.tuning is None:
         return ()
     made = {record.identity: record for record in records}
-    select = question.tuning.select
-    return tuple(
-        _arm(tuned, tried(tuned, made, select=select, target=question.target)) for tuned in question.tuning.arms
+    found = partial(
+        tried, made=made, select=question.tuning.select, target=question.target, consecutive=question.consecutive
     )
+    return tuple(_arm(tuned, found(tuned)) for tuned in question.tuning.arms)
 
 
 def reported(records: Sequence[Record], question: Question) -> list[Record]:

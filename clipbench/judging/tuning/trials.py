@@ -1,8 +1,9 @@
 """Trials of an arm: what came of each, which is the best, and whether better ones may lie beyond those tried."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeGuard
 
 from clipbench.judging.metrics import final_loss, steps_to_target
@@ -41,7 +42,9 @@ class Tried:
         return self.score, self.loss
 
 
-def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: float | None) -> list[Tried]:
+def tried(
+    tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: float | None, consecutive: int = 1
+) -> list[Tried]:
     """What came of the trials of an arm, in their order.
 
     Args:
@@ -49,8 +52,10 @@ def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: f
         made: the runs there are, by their keys.
         select: what the best trial has the least of.
         target: the evaluation loss to reach, where steps to it are counted.
+        consecutive: for how many evaluations in a row.
     """
-    return [_tried(trial, [made.get(key) for key in trial.keys], select, target) for trial in tuned.trials]
+    steps = None if select == "eval_loss" or target is None else partial(_steps, target=target, consecutive=consecutive)
+    return [_tried(trial, [made.get(key) for key in trial.keys], steps) for trial in tuned.trials]
 
 
 def best(trials: Sequence[Tried]) -> Tried | None:
@@ -108,7 +113,8 @@ def of_trials(question: Question) -> frozenset[str]:
     return frozenset(key for tuned in arms for trial in tuned.trials for key in trial.keys)
 
 
-def _tried(trial: Trial, runs: Sequence[Record | None], select: Select, target: float | None) -> Tried:
+def _tried(trial: Trial, runs: Sequence[Record | None], steps: Callable[[Record], float] | None) -> Tried:
+    """`steps`: of a finished run, to the target; None where the loss is what is selected by."""
     ended = [run for run in runs if run is not None and run.outcome is not None]
     finished = [run for run in ended if run.outcome and run.outcome.status == "finished"]
     losses = tuple(final_loss(run) for run in finished)
@@ -117,7 +123,9 @@ def _tried(trial: Trial, runs: Sequence[Record | None], select: Select, target: 
     if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
         return Tried(trial.settings, losses, math.inf, math.inf, crashed=any(map(has_crashed, ended)))
     loss = sum(losses) / len(losses)
-    if select == "eval_loss" or target is None:
-        return Tried(trial.settings, losses, loss, loss)
-    steps = [steps_to_target(run, target) for run in finished]
-    return Tried(trial.settings, losses, loss, sum(math.inf if each is None else each for each in steps) / len(steps))
+    return Tried(trial.settings, losses, loss, loss if steps is None else sum(map(steps, finished)) / len(finished))
+
+
+def _steps(run: Record, *, target: float, consecutive: int) -> float:
+    found = steps_to_target(run, target, consecutive=consecutive)
+    return math.inf if found is None else found

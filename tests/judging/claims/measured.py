@@ -47,9 +47,9 @@ def claim(**changes: Any) -> Claim:
     return Claim.model_validate({key: value for key, value in {**whole, **changes}.items() if value is not None})
 
 
-def asked(of: Claim, records: Sequence[Record], *, target: float | None = None) -> Answer:
-    """The answer to one claim."""
-    [answer] = judge([of], [(answered(target=target), records)])
+def asked(of: Claim, records: Sequence[Record], **changes: Any) -> Answer:
+    """The answer to one claim, of runs that answer a question with these changes."""
+    [answer] = judge([of], [(answered(**changes), records)])
     return answer
 
 

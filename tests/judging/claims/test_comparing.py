@@ -57,6 +57,14 @@ def test_an_arm_that_diverges_where_its_twin_does_not_is_not_lower() -> None:
     assert (answer.verdict, found.lost, found.left_out, found.estimate) == ("fails", 1, 1, math.inf)
 
 
+def test_an_arm_that_diverges_does_not_refute_that_it_ends_higher() -> None:
+    higher = own("final_loss", margin=0.5).model_copy(update={"expect": "higher"})
+    records = pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4])
+    broken = record(records[4].run, [5.0, 9.0], status="diverged")
+    answer = asked(higher, [*records[:4], broken, records[5]])
+    assert (answer.verdict, answer.comparisons[0].lost) == ("holds", 1)
+
+
 def test_a_twin_that_diverges_proves_nothing_and_is_left_out() -> None:
     records = pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4])
     broken = record(records[5].run, [5.0, 9.0], status="diverged")
@@ -110,6 +118,19 @@ def test_steps_to_the_target_are_no_surer_than_the_evaluations_they_are_read_at(
     high = middle + half_width(3) * error
     assert found.high == pytest.approx(math.exp(high) if scale == "ratio" else high)
     assert answer.verdict == "undecided"
+
+
+def test_a_target_has_to_hold_for_as_long_as_the_spec_says() -> None:
+    """At or below 2 at step 50 and again from 150 on, against from 100 on: 50/100, and where it has to hold 150/100."""
+    curves = {"sgd+clip": [5.0, 1.0, 4.0, 1.0, 1.0], "sgd": [5.0, 4.0, 1.0, 1.0, 1.0]}
+    clips = {"sgd+clip": 0.1, "sgd": None}
+    records = [
+        record(run(name, use="sgd", clip=clips[name], seed=seed), curve)
+        for seed in range(2)
+        for name, curve in curves.items()
+    ]
+    found = [asked(own("steps_to_target"), records, target=2.0, consecutive=held) for held in (1, 2)]
+    assert [answer.comparisons[0].estimate for answer in found] == [pytest.approx(0.5), pytest.approx(1.5)]
 
 
 def test_without_a_target_nothing_is_reached() -> None:

@@ -206,6 +206,13 @@ def test_the_comparison_that_is_shown_is_the_one_that_counts_most_against_the_cl
     assert down.decisive.site.task == "code_lm"
 
 
+def test_a_comparison_of_one_seed_is_not_shown_beside_one_with_an_interval() -> None:
+    lone = [replace(each, run=replace(each.run, task=run(task="digits").task)) for each in runs([0.5])]
+    answer = asked(claim(), [*lone, *runs([4.0], [4.4], [4.2])])
+    assert answer.decisive is not None
+    assert (answer.decisive.site.task, answer.decisive.n) == ("code_lm", 3)
+
+
 @pytest.mark.parametrize(
     ("needs", "why"),
     [
@@ -220,6 +227,22 @@ def test_a_claim_about_more_than_was_measured_is_not_measured_yet(needs: dict[st
     assert asked(claim(), records).verdict == "holds"
     answer = asked(claim(needs=needs), records)
     assert (answer.verdict, answer.why) == ("not measured yet", why)
+
+
+def test_steps_that_are_needed_are_needed_of_every_seed_and_on_every_task() -> None:
+    few, many = runs([4.0], [4.4], [4.2]), runs([4.0, 4.1], [4.4, 4.3], [4.2, 4.2])
+    mixed = asked(claim(needs={"steps": 2}), [*many[:2], few[2]])
+    assert (mixed.comparisons[0].steps, mixed.why) == (1, "it needs 2 steps, and here is 1")
+    elsewhere = [replace(each, run=replace(each.run, task=run(task="digits").task)) for each in few]
+    assert asked(claim(needs={"steps": 2}), [*many, *elsewhere]).why == "it needs 2 steps, and here is 1"
+    assert asked(claim(needs={"steps": 2}), many).verdict == "holds"
+
+
+def test_tasks_can_be_left_out_at_shared_points_too() -> None:
+    wanted = {"quantity": DIRECTIONAL_SHARPNESS, "of": "sgd", "against": "adam"}
+    records = runs([4.0], [4.4], [4.2])
+    assert asked(claim(compare={**wanted, "tasks": "code_*"}), records).verdict == "holds"
+    assert asked(claim(compare={**wanted, "tasks": "digits"}), records).comparisons == ()
 
 
 def test_a_claim_about_several_arms_needs_each_of_them() -> None:
@@ -286,6 +309,17 @@ def test_a_quantity_may_be_a_quotient_and_have_a_stand_in() -> None:
     [found] = asked(quotient, both).comparisons
     assert (found.quantity, found.estimate) == ("a / b", pytest.approx((3.0 * 3.5 * 4.0) ** (1 / 3)))
     assert asked(quotient, base).why == "these runs have no absent"
+
+
+def test_a_quotient_by_zero_or_by_nothing_is_no_value() -> None:
+    base = [record(haunted({}, seed=seed).run, [5.0, 3.0]) for seed in range(3)]
+    both = [
+        measured(measured(each, {OWN: [6.0] * 3, "adam": [1.0] * 3}, "a"), {OWN: [2.0, 0.0], "adam": [1.0] * 3}, "b")
+        for each in base
+    ]
+    quotient = claim(compare={"quantity": "a / b", "of": "sgd", "against": "adam"})
+    [found] = asked(quotient, both).comparisons
+    assert (found.estimate, found.used, found.excluded) == (pytest.approx(3.0), 3, 6)
 
 
 def test_a_value_stands_against_its_margin_and_a_difference_against_another_quantity() -> None:

@@ -11,7 +11,7 @@ from judging.made import record, run, with_rows
 from scipy.stats import spearmanr
 
 from clipbench.judging.claims.ranking import spearman
-from clipbench.records import COSINE, OWN, Record
+from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, OWN, Record
 from clipbench.spec.claims import Claim
 
 NAMES = ("sgd", "adam", "lion", "signsgd")
@@ -103,6 +103,16 @@ def test_all_equal_is_no_order_and_is_counted() -> None:
     assert (found.excluded, found.n) == (2, 0)
 
 
+@pytest.mark.parametrize(("by", "rather_than"), [(DIRECTIONAL_SHARPNESS, COSINE), (COSINE, DIRECTIONAL_SHARPNESS)])
+def test_what_gives_no_order_foretells_neither_better_nor_worse(by: str, rather_than: str) -> None:
+    records = [
+        measured(each, {name: [0.5] for name in (OWN, *NAMES[1:])}, COSINE) if each.run.arm.name == "sgd" else each
+        for each in race([[4.0, 3.0, 2.0, 1.0]] * 2)
+    ]
+    [found] = asked(ranked(by=by, rather_than=rather_than), records).comparisons
+    assert (found.excluded, found.n) == (2, 0)
+
+
 def test_one_quantity_may_foretell_better_than_another() -> None:
     """Sharpness has the order of the losses, −cosine the opposite: 1 − (−1)."""
     records = [
@@ -134,6 +144,13 @@ def test_steps_to_a_target_are_ranked_with_misses_last() -> None:
     missed = 200.0  # SGD never gets there; the others do at step 50
     expected = spearmanr([4.0, 2.0, 1.0, 0.5], [missed, 50.0, 50.0, 50.0]).statistic
     assert found.estimate == pytest.approx(expected)
+
+
+def test_a_target_that_has_to_hold_is_not_reached_by_one_evaluation() -> None:
+    """Three arms are there at their last evaluation; two in a row nobody has, and where all miss there is no order."""
+    records = race([[4.0, 1.0, 1.0, 1.0]] * 3)
+    found = [asked(ranked(to="steps_to_target"), records, target=2.0, consecutive=held) for held in (1, 2)]
+    assert [answer.comparisons[0].n for answer in found] == [3, 0]
 
 
 NUMBERS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=9)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
-from judging.made import record, run
+from judging.made import question, record, run
 
 from clipbench.budget import Budget
 from clipbench.judging.gate.check import check
+from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.rules import STRICT, Rules
 from clipbench.judging.gate.suite import Suite, Unread
 from clipbench.records import Choice, Measure
@@ -192,6 +193,13 @@ def test_an_optimizer_must_not_keep_more_than_it_did(before: int, after: int, ve
     assert report.exit_code == (verdict == "regressed")
 
 
+def test_a_seed_on_which_less_is_kept_does_not_make_up_for_one_on_which_more_is() -> None:
+    theirs = arm({0: 3.0, 1: 3.2}, outcome={"state_bytes": 800})
+    ours = arm({0: 3.0}, outcome={"state_bytes": 100}) + arm({1: 3.2}, outcome={"state_bytes": 900})
+    found = row(judged(ours, theirs), "state")
+    assert (found.verdict, found.detail) == ("regressed", "800 bytes became 900")
+
+
 def test_state_that_one_side_did_not_record_is_in_no_row() -> None:
     report = judged(arm(FIVE, outcome={"state_bytes": 9}), arm(FIVE))
     assert not [each for each in report.rows if each.metric == "state"]
@@ -221,6 +229,29 @@ def test_the_gravest_rows_come_first() -> None:
     verdicts = [each.verdict for each in report.rows]
     assert verdicts[:2] == ["regressed", "changed"]
     assert verdicts.index("missing") < verdicts.index("new") < verdicts.index("advice") < verdicts.index("ok")
+
+
+def test_rows_of_one_gravity_stand_in_the_order_of_the_baseline() -> None:
+    both = arm(FIVE) + arm(FIVE, name="lion")
+    here, there = (gathered([(question(*names), both)]) for names in (("lion", "sgd"), ("sgd", "lion")))
+    report = check(here, there, Rules())
+    ok = [each.arm for each in report.rows if each.verdict == "ok"]
+    assert list(dict.fromkeys(ok)) == ["sgd", "lion"]
+
+
+def test_an_arm_of_which_a_seed_broke_is_decided_though_its_loss_is_not() -> None:
+    broken = [*arm({0: 3.1}, environment=ELSEWHERE), record(run(seed=1), [5.0], status="diverged")]
+    report = judged(broken, arm({0: 3.0, 1: 3.2}))
+    assert (row(report, "outcome").verdict, row(report, "loss").verdict) == ("regressed", "inconclusive")
+    assert report.undecided == ()
+
+
+def test_a_run_that_has_not_ended_says_nothing_of_its_numerical_set_up() -> None:
+    waiting = record(run(seed=2), [5.0], status="unfinished", environment=ELSEWHERE)
+    theirs = arm({0: 3.0, 1: 3.2, 2: 3.1})
+    assert not [said for said in judged([*theirs[:2], waiting], theirs).caveats if "numerical set-up" in said]
+    moved = arm({0: 3.0, 1: 3.2, 2: 3.1}, environment=ELSEWHERE)
+    assert [said for said in judged(moved, theirs).caveats if "numerical set-up" in said]
 
 
 def test_a_verdict_may_fail_for_one_metric_alone() -> None:

@@ -7,8 +7,8 @@ from judging.gate.sides import FIVE, arm, judged, suite
 from judging.made import question
 
 from clipbench.judging.gate.check import check
+from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.rules import Rules
-from clipbench.judging.gate.suite import gathered
 from clipbench.records import Record
 
 IF_RENAMED = "if renamed, rename it back, or keep a new baseline (clipbench check RESULTS --save-baseline FILE)."

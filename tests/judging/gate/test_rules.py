@@ -25,6 +25,7 @@ def test_strict_adds_all_that_is_not_decided() -> None:
         assert strict.fail(verdict, "loss")
     for verdict in ("new", "advice", "ok"):
         assert not strict.fail(verdict, "loss")
+    assert rules(["new"], [], strict=True).fail("new", "loss")
 
 
 def test_a_verdict_may_be_asked_of_one_metric() -> None:

@@ -3,13 +3,13 @@ import math
 from dataclasses import replace
 
 import pytest
-from judging.gate.sides import FIVE, arm, judged, suite
-from judging.made import question, quickstart, record, run
+from judging.gate.sides import FIVE, arm, suite
+from judging.made import quickstart, record, run
 
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.gate.check import check
 from clipbench.judging.gate.rules import Rules
-from clipbench.judging.gate.suite import Suite, Unread, counted, differences, dumped, gathered, loaded
+from clipbench.judging.gate.suite import Suite, Unread, counted, differences, dumped, loaded
 
 
 def test_a_baseline_that_was_saved_and_loaded_gives_the_same_verdicts() -> None:
@@ -88,38 +88,6 @@ def test_a_baseline_with_an_arm_or_a_seed_twice_is_refused() -> None:
     content["arms"][0]["seeds"] += content["arms"][0]["seeds"][3:4]
     with pytest.raises(ClipbenchError, match="this baseline has seed 3 of sgd on code_lm of quickstart twice"):
         loaded(json.dumps(content).encode(), where="b.json")
-
-
-def test_an_arm_whose_seeds_are_described_differently_is_refused() -> None:
-    with pytest.raises(UndecidedError, match="sgd on code_lm is not one arm in all its runs: seeds 0 and 1 differ"):
-        suite([*arm({0: 3.0}), *arm({1: 3.0}, of={"lr": 0.2})])
-
-
-def test_two_runs_of_one_seed_that_differ_are_refused() -> None:
-    with pytest.raises(UndecidedError, match="is there twice"):
-        suite([*arm({0: 3.0}), *arm({0: 3.0}, of={"lr": 0.2})])
-
-
-def test_runs_of_an_earlier_version_of_the_spec_are_left_out_and_counted() -> None:
-    old, new = arm({0: 3.0}), arm({0: 2.0}, of={"lr": 0.2})
-    asked = replace(question(), keys=(new[0].run.key,))
-    of = gathered([(asked, [*old, *new])])
-    assert [result.final_loss for result in of.arms[0].seeds] == [2.0]
-    assert of.caveats == ("Left out: 1 run of an earlier version of the spec (sgd).",)
-
-
-def test_two_specs_with_an_arm_of_one_name_stay_apart() -> None:
-    other = [replace(each, run=replace(each.run, spec="other")) for each in arm({0: 9.0, 1: 9.0})]
-    both = gathered([(question(), arm({0: 3.0, 1: 3.1})), (replace(question(), spec="other"), other)])
-    assert [result.place for result in both.arms] == [("quickstart", "code_lm", "sgd"), ("other", "code_lm", "sgd")]
-    assert check(both, both, Rules()).exit_code == 0
-
-
-def test_a_run_that_left_no_environment_has_no_identity_to_compare() -> None:
-    bare = arm({0: 3.0, 1: 3.1}, environment=None)
-    report = judged(bare, bare)
-    assert not [row for row in report.rows if row.metric == "weights"]
-    assert [row.detail for row in report.rows if row.metric == "time"] == ["+0 % (other machine)"]
 
 
 def test_differences_are_told_in_words() -> None:

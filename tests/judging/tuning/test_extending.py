@@ -49,6 +49,7 @@ def test_a_rate_that_diverged_brackets_the_one_below() -> None:
 
 def test_what_cannot_be_exceeded_is_not_widened() -> None:
     assert widened(tries({0.25: 3, 0.75: 1}, "clip.fraction")) is None
+    assert widened(tries({0.25: 3, 0.5: 1}, "clip.fraction")) is None  # all of them is no fraction either
     assert widened(tries({0.0: 1, 0.5: 2}, "clip.fraction")) is None
     assert widened(tries({0.5: 1})) is None  # one value has no ratio
     assert widened(tries({1: 1, 3: 2}, "every")) is None  # a whole number below 1 would be 0

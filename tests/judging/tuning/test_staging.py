@@ -185,3 +185,13 @@ def test_what_cannot_be_extended_alike_for_all_is_refused(
 ) -> None:
     with pytest.raises(ClipbenchError, match=said):
         staged(inquiry(tmp_path, SPEC.replace(old, new), only=only), [], extend=True)
+
+
+def test_trials_are_selected_by_the_steps_to_a_target_that_holds_as_long_as_the_spec_says(tmp_path: Path) -> None:
+    curves = {0.1: [5.0, 1.0, 4.0, 1.0], 0.3: [5.0, 4.0, 1.0, 1.0], 1.0: [5.0, 4.0, 4.0, 4.0]}
+    for consecutive, rate_selected in ((1, 0.1), (2, 0.3)):
+        target = f"target: {{loss: 2, consecutive: {consecutive}}}\n"
+        text = SPEC.replace("tuning: {seeds: [8, 9]}", f"tuning: {{seeds: [8, 9], select: steps_to_target}}\n{target}")
+        asked = inquiry(tmp_path, text)
+        stage = staged(asked, [record(run, curves[rate(run)]) for run in staged(asked, []).trials])
+        assert {rate(run) for run in stage.runs if run.arm.name != "fixed"} == {rate_selected}

@@ -67,6 +67,11 @@ def test_a_rate_counts_with_the_best_of_what_was_tried_with_it() -> None:
     assert [(each.rate, each.loss.mean) for each in found.rates] == [(0.1, 2.0)]
 
 
+def test_of_losses_below_zero_a_twentieth_is_of_their_size() -> None:
+    found = tunings(trials("sgd", {0.1: -3.0, 0.3: -2.9, 1.0: -2.0, 3.0: -1.0}), ASKED)[0]
+    assert found.good == (0.1, 0.3)
+
+
 def test_an_arm_of_which_nothing_finished_has_no_good_rates() -> None:
     [found, _] = tunings(trials("sgd", dict.fromkeys(GRID, 9.0)), ASKED)
     assert (found.good, found.broken, found.expected) == (None, 4, (math.inf,) * 4)

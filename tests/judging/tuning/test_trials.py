@@ -75,6 +75,16 @@ def test_steps_to_the_target_are_selected_by_if_asked_for_and_the_loss_among_tho
     assert best(missed).settings == {"lr": 0.3}
 
 
+def test_a_target_that_has_to_hold_is_selected_by_as_compare_counts_it() -> None:
+    """The first rate is at the target sooner, and does not stay there."""
+    [tuned] = tuning({"sgd": [0.1, 0.3]}).arms
+    curves = {0.1: [5.0, 2.9, 4.0, 2.9], 0.3: [5.0, 4.0, 2.9, 2.9]}
+    made = {(of := record(trial(lr=lr), curve)).run.key: of for lr, curve in curves.items()}
+    found = tried(tuned, made, select="steps_to_target", target=2.95, consecutive=2)
+    assert [each.score for each in found] == [math.inf, 100]
+    assert best(found).settings == {"lr": 0.3}
+
+
 RATES: list[Options] = [{"lr": lr} for lr in (1.0, 0.1, 0.3)]
 
 
