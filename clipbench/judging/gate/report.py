@@ -57,8 +57,8 @@ class GateReport:
 
     @property
     def open_rows(self) -> tuple[GateRow, ...]:
-        """The rows that leave their arm undecided: it is not comparable, some of its runs cannot be read or have no
-        result, or neither weights nor loss decide it, and none of its seeds broke.
+        """The rows that leave their arm undecided: it is not here or not comparable, some of its runs cannot be read or
+        have no result, or neither weights nor loss decide it, and none of its seeds broke.
 
         That bits have changed does not say whether the loss has.
         """
@@ -66,7 +66,7 @@ class GateReport:
         return tuple(
             row
             for row in self.rows
-            if row.verdict in ("inconclusive", "not comparable")
+            if row.verdict in ("inconclusive", "not comparable", "missing")
             and (row.metric in ("arm", "outcome") or (row.metric == "loss" and row.place not in decided))
         )
 

@@ -58,12 +58,15 @@ def test_arms_on_one_side_alone_are_missing_and_new_and_say_nothing() -> None:
     report = judged(arm(FIVE, name="lion"), arm(FIVE, name="sgd"))
     assert [(each.arm, each.verdict) for each in report.rows] == [("sgd", "missing"), ("lion", "new")]
     assert report.exit_code == 3
-    assert "nothing is on both sides" in report.sentence
+    assert "not decided (sgd on code_lm)" in report.sentence
 
 
-def test_a_missing_arm_fails_only_where_it_is_asked_to() -> None:
+def test_an_arm_that_is_not_here_is_undecided_and_fails_where_it_is_asked_to() -> None:
+    """Who leaves an arm out could hide by it that it got worse."""
     both = arm(FIVE) + arm(FIVE, name="lion")
-    assert judged(arm(FIVE), both).exit_code == 0
+    partial = judged(arm(FIVE), both)
+    assert (partial.exit_code, partial.undecided) == (3, (("quickstart", "code_lm", "lion"),))
+    assert "not decided (lion on code_lm)" in partial.sentence
     strict = Rules(tuple((verdict, None) for verdict in STRICT))
     assert judged(arm(FIVE), both, rules=strict).exit_code == 1
     assert judged(both, arm(FIVE), rules=strict).exit_code == 0  # a new arm is no fault
