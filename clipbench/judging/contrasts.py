@@ -7,6 +7,7 @@ from dataclasses import replace
 from clipbench.judging.cells import Cell
 from clipbench.judging.chance import LEVEL, holm, p_beyond, p_value, seeds_needed, sign_test
 from clipbench.judging.comparison import Contrast, Metric, Verdict
+from clipbench.judging.metrics import typical
 from clipbench.judging.statistics import Estimate, mean_difference
 
 
@@ -25,8 +26,7 @@ def values(cell: Cell, metric: Metric) -> dict[int, float]:
 
 def rounding(cell: Cell, metric: Metric) -> float:
     """The standard deviation that the steps make in which `values` are read; 0 for what is not read in steps."""
-    read = [run.target_rounding for run in cell.runs if run.target_rounding] if metric in ("steps", "seconds") else []
-    return sum(read) / len(read) if read else 0.0
+    return typical(run.target_rounding for run in cell.runs) if metric in ("steps", "seconds") else 0.0
 
 
 def contrast(

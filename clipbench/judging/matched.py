@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.metrics import RunMetrics, first_at
+from clipbench.judging.metrics import RunMetrics, first_at, target_rounding, typical
 from clipbench.judging.statistics import (
     Estimate,
     GeometricEstimate,
@@ -43,6 +43,7 @@ class _There:
     loss: float
     step: int
     log_sharpness: float
+    rounding: float  # of the logarithm of its step, which is one at which it was evaluated
 
 
 def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
@@ -94,24 +95,27 @@ def _common_losses(cells: Sequence[Cell]) -> dict[int, float]:
 
 
 def _there(cell: Cell, common: Mapping[int, float]) -> dict[int, _There]:
+    records = {record.run.seed: record for record in cell.records}
     found = {}
     for run in _usable(cell):
         if run.seed in common and (point := first_at(run.curve, common[run.seed])) is not None:
             log_sharpness = sharpness_at(point.step, run.sharpness_curve)
-            found[run.seed] = _There(common[run.seed], point.step, log_sharpness)
+            rounding = target_rounding(records[run.seed], point.step)
+            found[run.seed] = _There(common[run.seed], point.step, log_sharpness, rounding)
     return found
 
 
 def _row(task: str, arm: str, there: Mapping[str, Mapping[int, _There]], *, baseline: str) -> MatchedRow:
     ours, theirs = there[arm], there.get(baseline, {})
     sharp = _log_sharpness(ours)
+    rounding = math.hypot(*(typical(each.rounding for each in side.values()) for side in (ours, theirs)))
     is_baseline = arm == baseline
     return MatchedRow(
         task=task,
         arm=arm,
         loss=estimate([each.loss for each in ours.values()]),
         steps=estimate([each.step for each in ours.values()]),
-        steps_ratio=None if is_baseline else paired_ratio(_log_steps(ours), _log_steps(theirs)),
+        steps_ratio=None if is_baseline else paired_ratio(_log_steps(ours), _log_steps(theirs), rounding=rounding),
         sharpness=geometric_mean(list(sharp.values())),
         sharpness_ratio=None if is_baseline else paired_ratio(sharp, _log_sharpness(theirs)),
         no_sharpness=len(ours) - len(sharp),

@@ -1,7 +1,7 @@
 """One run → its numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -112,6 +112,12 @@ def target_rounding(record: Record, steps: float) -> float:
     if not 0 < steps < math.inf:
         return 0.0
     return record.run.measure.evaluate_every / (steps * math.sqrt(12))
+
+
+def typical(roundings: Iterable[float]) -> float:
+    """The mean of those that are not 0; 0 where none is."""
+    read = [rounding for rounding in roundings if rounding]
+    return sum(read) / len(read) if read else 0.0
 
 
 def first_at(curve: Sequence[Measurement], target: float, *, consecutive: int = 1) -> Measurement | None:

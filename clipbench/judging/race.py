@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.metrics import RunMetrics
+from clipbench.judging.metrics import RunMetrics, typical
 from clipbench.judging.statistics import PairedRatio, mean_ratio
 
 RACE_FACTORS = (1.0, 1.5, 2.0, 4.0)
@@ -66,7 +66,19 @@ def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> l
     for of_arm in costs.values():
         for instance, cost in of_arm.items():
             first[instance] = min(cost, first.get(instance, math.inf))
-    return [_row(arm, baseline, steps=steps, seconds=seconds, costs=costs, first=first) for arm in by_arm]
+    off = {arm: typical(run.target_rounding for cell in found for run in cell.runs) for arm, found in by_arm.items()}
+    return [
+        _row(
+            arm,
+            baseline,
+            steps=steps,
+            seconds=seconds,
+            costs=costs,
+            first=first,
+            rounding=math.hypot(off[arm], off.get(baseline, 0.0)),
+        )
+        for arm in by_arm
+    ]
 
 
 def _row(
@@ -77,6 +89,7 @@ def _row(
     seconds: Mapping[str, Costs],
     costs: Mapping[str, Costs],
     first: Costs,
+    rounding: float,
 ) -> RaceRow:
     ours, theirs = steps[arm], steps.get(baseline, {})
     pairs = [(math.isfinite(ours[one]), math.isfinite(theirs[one])) for one in ours if one in theirs]
@@ -84,8 +97,8 @@ def _row(
     is_baseline = arm == baseline
     return RaceRow(
         arm=arm,
-        steps=None if is_baseline else speed_up(ours, theirs),
-        seconds=None if is_baseline else speed_up(seconds[arm], seconds.get(baseline, {})),
+        steps=None if is_baseline else speed_up(ours, theirs, rounding=rounding),
+        seconds=None if is_baseline else speed_up(seconds[arm], seconds.get(baseline, {}), rounding=rounding),
         both=pairs.count((True, True)),
         only_arm=pairs.count((True, False)),
         only_baseline=pairs.count((False, True)),
@@ -98,8 +111,11 @@ def _row(
     )
 
 
-def speed_up(ours: Costs, theirs: Costs) -> SpeedUp:
-    """Over tasks where the arm has several, each by its mean logarithm over seeds; else over the seeds of the one."""
+def speed_up(ours: Costs, theirs: Costs, *, rounding: float) -> SpeedUp:
+    """Over tasks where the arm has several, each by its mean logarithm over seeds; else over the seeds of the one.
+
+    `rounding` is of one pair's ratio, in the logarithm: targets are seen at evaluations alone (`not_surer_than`).
+    """
     by_task: dict[str, dict[int, tuple[float, float]]] = {}
     for task, seed in sorted(ours.keys() & theirs.keys()):
         one, other = ours[task, seed], theirs[task, seed]
@@ -107,12 +123,15 @@ def speed_up(ours: Costs, theirs: Costs) -> SpeedUp:
             by_task.setdefault(task, {})[seed] = math.log(one), math.log(other)
     if len({task for task, _ in ours}) == 1:
         pairs = [pair for of_task in by_task.values() for pair in of_task.values()]
-        return SpeedUp(_ratio(pairs), "seeds")
-    return SpeedUp(_ratio([_mean(list(pairs.values())) for _, pairs in sorted(by_task.items())]), "tasks")
+        return SpeedUp(_ratio(pairs, rounding), "seeds")
+    seeds = sum(map(len, by_task.values())) / len(by_task) if by_task else 1.0
+    means = [_mean(list(pairs.values())) for _, pairs in sorted(by_task.items())]
+    return SpeedUp(_ratio(means, rounding / math.sqrt(seeds)), "tasks")
 
 
-def _ratio(pairs: Sequence[tuple[float, float]]) -> PairedRatio:
-    return mean_ratio([other - one for one, other in pairs])  # the slower's cost above: a factor of 2 is twice as soon
+def _ratio(pairs: Sequence[tuple[float, float]], rounding: float) -> PairedRatio:
+    """The slower's cost above: a factor of 2 is twice as soon."""
+    return mean_ratio([other - one for one, other in pairs], rounding=rounding)
 
 
 def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -87,15 +87,19 @@ def geometric_mean(logs: Sequence[float]) -> GeometricEstimate:
     return GeometricEstimate(exp(in_logs.mean), exp(in_logs.standard_error), in_logs.n)
 
 
-def paired_difference(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference:
+def paired_difference(
+    candidate: Mapping[int, float], baseline: Mapping[int, float], *, rounding: float = 0.0
+) -> PairedDifference:
     """How much higher the candidate is than the baseline, seed by seed.
 
     d_s = candidate_s − baseline_s over the seeds s that both have; mean(d) ± t(0.975, n − 1) · s_d/√n.
 
     Args:
         candidate, baseline: one value a seed, by seed.
+        rounding: of a difference, as in `not_surer_than`.
     """
-    return mean_difference([candidate[seed] - baseline[seed] for seed in sorted(candidate.keys() & baseline.keys())])
+    common = sorted(candidate.keys() & baseline.keys())
+    return mean_difference([candidate[seed] - baseline[seed] for seed in common], rounding=rounding)
 
 
 def mean_difference(differences: Sequence[float], *, rounding: float = 0.0) -> PairedDifference:
@@ -105,13 +109,16 @@ def mean_difference(differences: Sequence[float], *, rounding: float = 0.0) -> P
     return PairedDifference(centre.mean, centre.standard_error, centre.mean - half, centre.mean + half, centre.n)
 
 
-def paired_ratio(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> PairedRatio:
+def paired_ratio(
+    candidate: Mapping[int, float], baseline: Mapping[int, float], *, rounding: float = 0.0
+) -> PairedRatio:
     """By what factor the candidate exceeds the baseline: the exponential of the paired difference of logarithms.
 
     Args:
         candidate, baseline: one natural logarithm a seed, by seed.
+        rounding: of a difference of logarithms, as in `not_surer_than`.
     """
-    return _as_ratio(paired_difference(candidate, baseline))
+    return _as_ratio(paired_difference(candidate, baseline, rounding=rounding))
 
 
 def not_surer_than(rounding: float, of: Estimate) -> Estimate:

@@ -5,6 +5,7 @@ from judging.made import question, record, run
 
 from clipbench.judging.compare import compare
 from clipbench.judging.matched import MatchedRow, sharpness_at
+from clipbench.judging.statistics import half_width
 from clipbench.measurements import Measurement
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
@@ -34,6 +35,15 @@ def test_arms_meet_at_the_highest_of_their_final_losses() -> None:
     assert rows["adam"].steps_ratio is not None
     assert rows["adam"].steps_ratio.ratio == pytest.approx(1 / 3)
     assert rows["sgd"].steps_ratio is rows["sgd"].sharpness_ratio is None
+
+
+def test_steps_at_the_common_loss_are_no_surer_than_the_evaluations_they_are_read_at() -> None:
+    """150 against 50 with both seeds, read at each 50th step."""
+    rows = matched([each for seed in (0, 1) for each in pair([5, 4, 3.5, 3], [5, 2.9, 2.5, 2], seed=seed)])
+    off = 50 / math.sqrt(12) * math.hypot(1 / 150, 1 / 50)
+    found = rows["adam"].steps_ratio
+    assert found is not None
+    assert math.log(found.low) == pytest.approx(math.log(1 / 3) - half_width(2) * off / math.sqrt(2))
 
 
 def test_each_seed_has_its_own_common_loss() -> None:

@@ -5,6 +5,7 @@ from judging.made import question, record, run
 
 from clipbench.judging.compare import compare
 from clipbench.judging.race import RACE_FACTORS, RaceRow
+from clipbench.judging.statistics import half_width
 from clipbench.records import Record
 
 NEVER = [9.0, 9.0, 9.0, 9.0, 9.0]
@@ -36,6 +37,19 @@ def test_a_speed_up_is_a_geometric_mean_over_the_seeds_of_one_task() -> None:
     assert speed_up.factor.ratio == pytest.approx(math.sqrt(8))
     assert (speed_up.factor.n, speed_up.over) == (2, "seeds")
     assert rows["sgd"].steps is rows["sgd"].seconds is None
+
+
+def test_speed_ups_are_no_surer_than_the_evaluations_that_steps_are_read_at() -> None:
+    """Twice as soon with every seed, read at each 50th step: ln 2 ± t·50/√12·√(1/200² + 1/100²)/√3 over three seeds."""
+    off = 50 / math.sqrt(12) * math.hypot(1 / 200, 1 / 100)
+    row = raced(one_task({"sgd": [200] * 3, "adam": [100] * 3}))["adam"]
+    for speed_up in (row.steps, row.seconds):
+        assert speed_up is not None
+        assert math.log(speed_up.factor.high) == pytest.approx(math.log(2) + half_width(3) * off / math.sqrt(3))
+    tasks = [one_task({"sgd": [200] * 3, "adam": [100] * 3}, task=task) for task in ("one", "another")]
+    over_tasks = raced([record for of_task in tasks for record in of_task])["adam"].steps
+    assert over_tasks is not None
+    assert math.log(over_tasks.factor.high) == pytest.approx(math.log(2) + half_width(2) * off / math.sqrt(3 * 2))
 
 
 def test_over_tasks_each_task_counts_once_however_many_seeds_it_has() -> None:
