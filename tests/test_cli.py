@@ -29,6 +29,7 @@ READING = (
     ["show", "results/good/quadratic/sgd"],
     ["list", "tasks"],
     ["list", "runs"],
+    ["list", "columns"],
     ["schema"],
     ["run", "good.yaml"],
 )

@@ -11,6 +11,7 @@ from clipbench.cli.options import Json, Results
 from clipbench.cli.results import read
 from clipbench.report import listing
 from clipbench.report.raw import to_json
+from clipbench.report.sections import all_fields
 from clipbench.report.show import show as show_record
 from clipbench.spec import catalogue
 
@@ -20,6 +21,7 @@ class Listable(StrEnum):
     optimizers = "optimizers"
     probes = "probes"
     runs = "runs"
+    columns = "columns"
 
 
 def show(
@@ -36,10 +38,13 @@ def list_(
     results: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("results"),
     json: Json = False,
 ) -> None:
-    """The tasks, optimizers or probes there are, with their options; or the runs that were made."""
+    """The tasks, optimizers or probes there are, with their options; the runs that were made; what the columns of
+    `compare --format csv` mean."""
     fmt: listing.ListFormat = "json" if json else "table"
     if what is Listable.runs:
         console.put(listing.runs(read([results]), fmt=fmt))
+    if what is Listable.columns:
+        console.put(listing.columns(all_fields(), fmt=fmt))
     for kind in catalogue.KINDS:
         if what == kind:
             console.put(listing.shelf(catalogue.shelf(kind), fmt=fmt))

@@ -1,7 +1,7 @@
-"""Lists: the entries of a shelf, the runs of a results folder. As tables and as JSON."""
+"""Lists: the entries of a shelf, the runs of a results folder, what columns mean. As tables and as JSON."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from rich import box
@@ -12,6 +12,7 @@ from rich.text import Text
 from clipbench.judging.metrics import final_loss, status
 from clipbench.judging.words import number
 from clipbench.records import Record, Value
+from clipbench.report.fields import Field
 from clipbench.report.numbers import NONE, seconds
 from clipbench.report.raw import to_json
 
@@ -71,6 +72,17 @@ def runs(records: Sequence[Record], *, fmt: ListFormat = "table") -> RenderableT
             str(ended.steps) if ended else NONE,
             seconds(ended.train_seconds) if ended else NONE,
         )
+    return table
+
+
+def columns(tables: Mapping[str, Sequence[Field]], *, fmt: ListFormat = "table") -> RenderableType:
+    """What the columns of each table mean, under their names in CSV and JSON."""
+    found = [(name, field) for name, fields in tables.items() for field in fields]
+    if fmt == "json":
+        return to_json([{"table": name, "column": field.name, "meaning": field.meaning} for name, field in found])
+    table = list_table(["table", "column", "meaning"], numbers=[])
+    for name, field in found:
+        add_row(table, name, field.name, field.meaning)
     return table
 
 

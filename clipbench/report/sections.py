@@ -3,6 +3,7 @@
 from clipbench.errors import ClipbenchError
 from clipbench.judging.comparison import Comparison
 from clipbench.report import matched, race, shared_points, tuning
+from clipbench.report.fields import FIELDS, Field
 from clipbench.report.section import Section as Section
 
 _MAKERS = {
@@ -19,6 +20,12 @@ NAMES = tuple(_MAKERS)
 def sections(comparison: Comparison) -> list[Section]:
     """The sections that have rows."""
     return [made for made in (make(comparison) for make in _MAKERS.values()) if made.rows]
+
+
+def all_fields() -> dict[str, tuple[Field, ...]]:
+    """The columns of every CSV that `compare` writes, by the name of its table."""
+    nothing = Comparison("", "", baseline="", target=None, tasks=(), rows=(), twins=(), caveats=())
+    return {"compare": FIELDS} | {name: make(nothing).fields for name, make in _MAKERS.items()}
 
 
 def section(comparison: Comparison, name: str) -> Section:

@@ -20,8 +20,9 @@ from clipbench.records import COSINE, LINE_BEST_DECREASE, OWN, RATE_SHARPNESS
 from clipbench.report.columns import columns
 from clipbench.report.fields import FIELDS
 from clipbench.report.grouping import arranged, groups
+from clipbench.report.listing import columns as columns_listed
 from clipbench.report.render import FORMATS, render, render_section
-from clipbench.report.sections import NAMES, section, sections
+from clipbench.report.sections import NAMES, all_fields, section, sections
 
 ARMS = ("sgd", "sgd+clip", "adam")
 
@@ -233,3 +234,16 @@ def test_what_was_asked_for_is_in_the_json() -> None:
     assert (parsed["metric"], parsed["threshold"]) == ("sharpness", 0.1)
     assert parsed["rows"][1]["contrast"] == pytest.approx(math.log(0.1))
     assert (parsed["rows"][1]["rank_low"], parsed["rows"][1]["rank_high"]) == (1, 1)
+
+
+def test_every_column_of_every_csv_is_listed_with_what_it_means() -> None:
+    whole = full()
+    listed = {name: [field.name for field in fields] for name, fields in all_fields().items()}
+    headings = {"compare": next(csv.reader(io.StringIO(str(render(whole, "csv")))))}
+    for name in NAMES:
+        headings[name] = next(csv.reader(io.StringIO(str(render_section(section(whole, name), "csv")))))
+    assert listed == headings
+    shown = drawn(columns_listed(all_fields()), 160)
+    rows = json.loads(str(columns_listed(all_fields(), fmt="json")))
+    assert len(rows) == sum(map(len, listed.values()))
+    assert all(row["meaning"] and row["column"] in shown for row in rows)
