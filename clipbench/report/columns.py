@@ -19,12 +19,12 @@ MARKS: dict[Verdict, str] = {
     "undecided": "~",
     "broken": "x",
 }
-LEGEND = (
+_LEGEND = (
     "Against the baseline: + lower, - higher, ~ undecided, = identical or within what matters; x a seed diverged or "
     "failed. ± is a standard error over seeds, ×/÷ a multiplicative one; in brackets, seeds. Rank: the places an arm "
-    "may have; what is not decided is a tie. Directional sharpness is the geometric mean of its positive values; the "
-    "column ≤ 0 counts the others."
+    "may have; what is not decided is a tie."
 )
+_OF_SHARPNESS = " Directional sharpness is the geometric mean of its positive values; the column ≤ 0 counts the others."
 _RATIO_HEADINGS: dict[Metric, str] = {
     "steps": "steps to target",
     "seconds": "seconds to target",
@@ -61,7 +61,7 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
         wanted.append(Column(f"steps to {target}", ("steps", "to", target), _steps))
         wanted.append(Column(f"s to {target}", ("s", "to", target), _seconds))
     wanted.append(Column("ms/step", ("ms/", "step"), lambda row: _estimate(row.step_milliseconds)))
-    if any(row.sharpness.total for row in rows):
+    if _with_sharpness(comparison):
         wanted.append(Column("directional sharpness", ("directional", "sharpness"), _sharpness))
         wanted.append(Column("≤ 0", ("≤ 0",), _non_positive))
     if any(row.rate_sharpness is not None for row in rows):
@@ -69,6 +69,15 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
     if any(row.clipped is not None for row in rows):
         wanted.append(Column("clipped", ("clipped",), _clipped))
     return tuple(wanted)
+
+
+def legend(comparison: Comparison) -> str:
+    """What the marks and numbers of the columns mean."""
+    return _LEGEND + (_OF_SHARPNESS if _with_sharpness(comparison) else "")
+
+
+def _with_sharpness(comparison: Comparison) -> bool:
+    return any(row.sharpness.total for row in comparison.rows)
 
 
 def task_line(head: TaskHead, comparison: Comparison) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from tabulate import tabulate
 
 from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import LEGEND, Column, columns, twin_line
+from clipbench.report.columns import Column, columns, legend, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.sections import Section, sections
 
@@ -41,7 +41,7 @@ def as_latex(comparison: Comparison) -> str:
     """Plain LaTeX without packages; the question and each task's line are the captions."""
     shown = columns(comparison)
     parts = [
-        _table(shown, group.rows, caption=f"{comparison.question} {group.line}. {LEGEND}")
+        _table(shown, group.rows, caption=f"{comparison.question} {group.line}. {legend(comparison)}")
         for group in groups(comparison)
     ]
     parts += [section_as_latex(section) for section in sections(comparison)]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from tabulate import tabulate
 
 from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import LEGEND, Column, columns, twin_line
+from clipbench.report.columns import Column, columns, legend, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.sections import Section, sections
 
@@ -17,7 +17,7 @@ def as_markdown(comparison: Comparison) -> str:
     shown = columns(comparison)
     for group in groups(comparison):
         parts += [escaped(group.line), _table(shown, group.rows)]
-    parts.append(escaped(LEGEND))
+    parts.append(escaped(legend(comparison)))
     parts += [section_as_markdown(section) for section in sections(comparison)]
     for twin in comparison.twins:
         answers = "\n".join(f"- {escaped(answer)}" for answer in twin.answers)

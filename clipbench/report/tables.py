@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from clipbench.judging.comparison import Comparison, Row, Verdict
-from clipbench.report.columns import LEGEND, columns, twin_line
+from clipbench.report.columns import columns, legend, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.layout import Bullets, Fitted
 from clipbench.report.sections import Section, sections
@@ -27,7 +27,7 @@ def as_table(comparison: Comparison) -> RenderableType:
     for group in groups(comparison):
         parts += [Text(), Text(group.line, style="italic")]
         parts.append(Fitted(shown, group.rows, _style))
-    parts.append(Text(LEGEND, style="dim"))
+    parts.append(Text(legend(comparison), style="dim"))
     for section in sections(comparison):
         parts += [Text(), section_as_table(section)]
     if comparison.twins:

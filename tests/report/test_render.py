@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import LEGEND, columns
+from clipbench.report.columns import columns, legend
 from clipbench.report.fields import FIELDS
 from clipbench.report.markdown import escaped
 from clipbench.report.render import FORMATS, render
@@ -111,9 +111,16 @@ def test_at_120_columns_each_arm_has_one_line(comparison: Comparison) -> None:
     assert any("sgd+clip" in line and "2.97 ± 0.03" in line and "10 ± 0 %" in line for line in lines)
 
 
+def test_the_legend_explains_sharpness_where_it_is_shown_alone(comparison: Comparison) -> None:
+    bare = compare([record(run(), [5.0, 3.0]), record(run("adam"), [5.0, 2.0])], question("sgd", "adam"))
+    assert "Directional sharpness" in legend(comparison)
+    assert "sharpness" not in legend(bare)
+    assert "sharpness" not in " ".join(column.heading for column in columns(bare))
+
+
 def test_markdown_shows_the_same_cells(comparison: Comparison) -> None:
     lines = render(comparison, "markdown").splitlines()
-    table = [line for line in lines[: lines.index(escaped(LEGEND))] if line.startswith("|")]
+    table = [line for line in lines[: lines.index(escaped(legend(comparison)))] if line.startswith("|")]
     parsed = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     assert parsed[0] == [column.heading for column in columns(comparison)]
     assert parsed[2:] == cells_of(comparison)
