@@ -4,6 +4,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -83,9 +84,19 @@ def test_a_row_that_is_odd_in_any_way_is_named(tmp_path: Path, row: str) -> None
         store.read(folder)
 
 
-def test_a_direction_with_a_comma_is_read_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cut", "text"), [("", "s"), ("value", "val"), (",value", "")])
+def test_another_heading_is_named(tmp_path: Path, cut: str, text: str) -> None:
+    path = write(RUN, tmp_path) / store.MEASUREMENTS
+    heading, rows = path.read_text().split("\n", 1)
+    path.write_text(f"{heading.removesuffix(cut)}{text}\n{rows}")
+    with pytest.raises(StoreError, match=r"measurements\.csv:1: this is not a measurement"):
+        store.read(path.parent)
+
+
+@pytest.mark.parametrize("direction", ['adam[lr=0.1,"x"]', "adam[lr=0.1,eps=1e-8]", 'the "other" adam'])
+def test_a_direction_with_a_comma_or_quotes_is_read_back(tmp_path: Path, direction: str) -> None:
     """The arms of a grid, adam[lr=0.1,eps=1e-8], are directions too."""
-    row = Measurement(4, 0.5, 'adam[lr=0.1,"x"]', "slope", 2.0)
+    row = Measurement(4, 0.5, direction, "slope", 2.0)
     folder = store.folder_of(RUN, tmp_path)
     store.describe(RUN, folder)
     writer = store.Writer(folder)
@@ -128,6 +139,16 @@ def test_finished_and_diverged_runs_are_done_and_the_rest_is_missing(tmp_path: P
     write(runs[2], tmp_path, outcome=Outcome("failed"))
     write(runs[3], tmp_path, outcome=None)
     assert store.missing(runs, tmp_path) == runs[2:]
+
+
+def test_a_run_is_found_by_its_folder_or_by_the_beginning_of_its_name_or_key(tmp_path: Path) -> None:
+    first, second = (write(make_run(seed=seed), tmp_path) for seed in (0, 1))
+    key = make_run(seed=1).key
+    for name in (str(second), second.name, f"1-{key[:6]}", key, key[:6]):
+        assert store.find(name, tmp_path) == second
+    for name, said in (("", f"fits 2 runs: {first}, {second}"), ("no-such-run", "'no-such-run' fits 0 runs")):
+        with pytest.raises(StoreError, match=re.escape(said)):
+            store.find(name, tmp_path)
 
 
 def test_another_seed_is_another_folder(tmp_path: Path) -> None:

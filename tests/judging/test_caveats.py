@@ -70,6 +70,12 @@ def test_few_seeds_say_what_they_can_resolve() -> None:
     assert "finished seeds a difference" not in said(fair(5))
 
 
+def test_of_arms_with_few_seeds_the_many_are_told_first() -> None:
+    records = [*fair(2), *(record(run("lion", seed=seed), [5.0, 3.0]) for seed in range(4))]
+    told = re.findall(r"With (\d) finished seeds", said(records, "sgd", "adam", "lion"))
+    assert told == ["4", "2"]
+
+
 def test_one_seed_says_that_nothing_is_decided() -> None:
     assert "An arm with 1 finished seed has no error" in said(fair(1))
 
@@ -175,6 +181,14 @@ def test_arms_with_different_seeds_are_named() -> None:
     caveats = said(fair()[:-1], "sgd", "adam")
     assert "Arms on code_lm have different seeds (of 0, 1, 2, 3 and 4: adam has 0, 1, 2 and 3)" in caveats
     assert "different seeds" not in said(fair())
+
+
+def test_arms_and_seeds_that_are_missing_are_missing_on_their_task_alone() -> None:
+    there = [record(run("sgd", seed=seed, task="digits"), [5.0, 3.0]) for seed in range(2)]
+    caveats = said([*fair(3), *there], "sgd", "adam")
+    assert "No runs of adam on digits." in caveats
+    assert "on code_lm." not in caveats
+    assert "different seeds" not in caveats
 
 
 def test_a_finished_run_whose_loss_is_no_number_is_named() -> None:

@@ -31,6 +31,14 @@ def test_where_nothing_can_be_said_p_is_one() -> None:
     assert [p_beyond(estimate(values), 0.1) for values in ([], [1.0], [math.nan, 1.0])] == [1.0] * 3
 
 
+@pytest.mark.parametrize(
+    "of", [Estimate(0.1, 0.01, 1), Estimate(math.inf, 0.01, 3), Estimate(0.1, math.inf, 3), Estimate(0.1, math.nan, 3)]
+)
+def test_of_one_value_or_one_that_is_not_finite_nothing_can_be_said_whatever_the_rest(of: Estimate) -> None:
+    assert (p_value(of), p_beyond(of, 1.0)) == (1.0, 1.0)
+    assert math.isnan(seeds_needed(of))
+
+
 def test_equal_values_leave_no_doubt() -> None:
     assert p_value(estimate([2.0, 2.0])) == 0.0
     assert p_beyond(estimate([0.5, 0.5]), 1.0) == 0.0
@@ -117,7 +125,9 @@ def test_equal_weights_are_no_weights(probabilities: list[float], weight: float)
 
 
 @pytest.mark.parametrize("tests", [1, 6])
-@pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (0.1, 0.2), (-0.5, 2.0), (1.0, 0.01)])
+@pytest.mark.parametrize(
+    ("mean", "spread"), [(1.0, 1.0), (0.1, 0.2), (-0.5, 2.0), (1.0, 0.01), (1.0, 0.33), (1.0, 1.14)]
+)
 def test_the_seeds_needed_are_the_first_that_suffice(mean: float, spread: float, tests: int) -> None:
     def suffice(n: int) -> bool:
         needed = stats.t.ppf(1 - 0.025 / tests, n - 1) + stats.t.ppf(0.8, n - 1)

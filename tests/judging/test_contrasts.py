@@ -188,3 +188,42 @@ def test_one_seed_decides_nothing_in_any_metric() -> None:
 def test_what_makes_no_sense_is_an_error(asked: dict[str, object], message: str) -> None:
     with pytest.raises(ClipbenchError, match=message):
         compare(quickstart(), question("sgd", "sgd+clip", "adam"), **asked)  # type: ignore[arg-type]
+
+
+def test_a_row_with_a_single_pair_takes_no_part_in_the_correction() -> None:
+    decided = contrast({0: 2.5, 1: 2.7, 2: 2.6}, {0: 3.0, 1: 3.1, 2: 3.2}, "final_loss")
+    single = contrast({0: 1.0}, {0: 2.0}, "final_loss")
+    (first, verdict), (second, of_single) = judged([decided, single, None], [None] * 3)[:2]
+    assert first is not None
+    assert second is not None
+    assert (first.corrected, verdict) == (decided.p, "better")
+    assert (second.corrected, of_single) == (1.0, "undecided")
+
+
+def test_seeds_are_asked_for_where_a_mean_is_undecided_and_at_the_level_of_the_whole_table() -> None:
+    """The definition, by search: t tests at 0.05/2, since two are judged; the third pair of arms is settled."""
+    differences = [0.1, 0.4, -0.1]
+    open_one = contrast(dict(enumerate(differences)), dict.fromkeys(range(3), 0.0), "final_loss")
+    settled = contrast({0: 2.001, 1: 2.0, 2: 1.999}, dict.fromkeys(range(3), 3.0), "final_loss")
+    (undecided, _), (better, verdict) = judged([open_one, settled], [None, None])
+    size = stats.tstd(differences) / 0.4 * 3
+    least = next(
+        n for n in range(2, 1000) if (stats.t.ppf(1 - 0.0125, n - 1) + stats.t.ppf(0.8, n - 1)) * size <= math.sqrt(n)
+    )
+    assert undecided is not None
+    assert better is not None
+    assert undecided.seeds_needed == least
+    assert verdict == "better"
+    assert math.isnan(better.seeds_needed)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_where_misses_are_counted_no_margin_and_no_number_of_seeds_is_spoken_of(turned: bool) -> None:
+    """One missed what the other reached: the two finite pairs alone would lie well within so wide a margin."""
+    sides = ({0: 1.0, 1: 2.0, 2: 2.5}, {0: math.inf, 1: 1.0, 2: 1.1})
+    ours, theirs = reversed(sides) if turned else sides
+    [(found, verdict)] = judged([contrast(ours, theirs, "steps")], [100.0])
+    assert found is not None
+    assert (found.ahead, found.behind) == ((0, 1) if turned else (1, 0))
+    assert verdict == "undecided"
+    assert math.isnan(found.seeds_needed)

@@ -76,6 +76,9 @@ def test_where_a_neighbour_is_not_positive_there_is_no_sharpness() -> None:
     assert math.isnan(sharpness_at(100, curve))
     assert sharpness_at(20, curve) == 0.0
     assert math.isnan(sharpness_at(5, []))
+    assert math.isnan(sharpness_at(80, probed({60: math.inf, 100: 4.0})))
+    flat = probed({20: 1.0, 60: 0.0, 100: 4.0})
+    assert all(math.isnan(sharpness_at(step, flat)) for step in (30, 60, 70))
 
 
 def test_seeds_without_a_sharpness_there_are_counted() -> None:
@@ -105,3 +108,10 @@ def test_a_seed_that_one_arm_alone_finished_is_not_matched() -> None:
 
 def test_a_single_arm_has_nothing_to_match() -> None:
     assert compare([record(run(), [5, 3])], question("sgd")).matched == ()
+
+
+def test_an_arm_that_starts_at_the_common_loss_is_in_no_ratio_of_steps() -> None:
+    rows = matched(pair([2, 2], [5, 2]))
+    assert (rows["sgd"].steps.mean, rows["adam"].steps.mean) == (0, 50)
+    assert rows["adam"].steps_ratio is not None
+    assert rows["adam"].steps_ratio.n == 0

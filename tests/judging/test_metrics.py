@@ -80,6 +80,8 @@ def test_steps_to_a_target_are_known_to_the_cadence_and_a_miss_is_not_read_at_al
     assert found.target_rounding == pytest.approx(50 / 100 / math.sqrt(12))
     for target in (1.0, 9.0, None):
         assert metrics(record(run(), curve), target=target).target_rounding == 0.0
+    at_once = metrics(record(run(), {0: 5.0, 1: 2.0}), target=2.5)
+    assert at_once.target_rounding == pytest.approx(50 / math.sqrt(12))
 
 
 def test_an_unfinished_run_has_neither_hit_nor_missed() -> None:

@@ -47,8 +47,8 @@ def test_an_unfinished_run_of_samples_is_left_as_it_is() -> None:
 
 
 def test_runs_whose_last_evaluations_differ_are_said() -> None:
-    uneven = [record(run(), {0: 5.0, 90: 3.0, 200: 2.0}), record(run("adam"), {0: 5.0, 100: 3.0, 200: 2.0})]
-    assert "(the runs' last are at steps 90 and 100)" in as_of(uneven, STEP_100)[1]
+    uneven = [record(run(), {0: 5.0, 90: 3.0, 200: 2.0}), record(run("adam"), {0: 5.0, 96: 3.0, 200: 2.0})]
+    assert "(the runs' last are at steps 90 and 96)" in as_of(uneven, STEP_100)[1]
     assert "the runs' last" not in as_of([uneven[1], replace(uneven[1], run=run())], STEP_100)[1]
 
 
@@ -63,3 +63,12 @@ def test_runs_whose_last_evaluations_differ_are_said() -> None:
 def test_a_moment_outside_of_every_run_is_an_error(moment: Moment, message: str) -> None:
     with pytest.raises(ClipbenchError, match=message):
         as_of(quickstart(), moment)
+
+
+def test_the_very_start_is_a_moment() -> None:
+    assert last_steps(quickstart()[:1], Moment(0, "step")) == [0]
+
+
+def test_a_share_of_the_budget_of_runs_that_got_no_further_than_their_start_is_that_start() -> None:
+    waiting = [record(run(), [5.0], status="unfinished")]
+    assert last_steps(waiting, Moment(0.5, "fraction")) == [0]

@@ -62,6 +62,17 @@ def test_memory_has_a_line_where_it_is_on_record() -> None:
     assert memory.deviation == pytest.approx(math.sqrt(2) * math.log(1.1))
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_memory_that_is_on_record_for_one_of_a_pair_has_no_line(side: int) -> None:
+    pairs = []
+    for seed in (0, 1):
+        pair = list(twice(seed, seconds=(1, 1)))
+        assert pair[side].outcome
+        pair[side] = replace(pair[side], outcome=replace(pair[side].outcome, peak_bytes=100 + seed))
+        pairs.append((pair[0], pair[1]))
+    assert "peak memory" not in {each.quantity for each in noise(pairs).quantities}
+
+
 @pytest.mark.parametrize("n", [3, 5, 20])
 def test_the_detectable_effect_is_found_in_four_of_five_simulated_tries(n: int) -> None:
     random = np.random.default_rng(n)

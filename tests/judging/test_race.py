@@ -128,3 +128,11 @@ def test_diverged_runs_miss_and_unfinished_ones_are_not_in_the_race() -> None:
 
 def test_without_a_target_there_is_no_race() -> None:
     assert compare(one_task({"sgd": [100]}), question("sgd")).race == ()
+
+
+def test_a_seed_that_the_baseline_does_not_have_is_in_the_race_and_in_no_pair() -> None:
+    row = raced(one_task({"sgd": [200], "adam": [100, 50]}))["adam"]
+    assert (row.both, row.only_arm, row.only_baseline, row.neither) == (1, 0, 0, 0)
+    assert (row.instances, row.reached) == (2, 2)
+    assert row.steps is not None
+    assert (row.steps.factor.ratio, row.steps.factor.n) == (pytest.approx(2.0), 1)

@@ -64,3 +64,10 @@ def test_ranks_are_of_a_task_and_by_the_metric_that_was_asked_for() -> None:
     assert by_loss["one", "adam"] == by_loss["two", "sgd"] == Ranks(1, 1)
     by_sharpness = compare(records, question("sgd", "adam"), metric="sharpness").rows
     assert {(row.task, row.arm): row.ranks for row in by_sharpness}["one", "adam"] == Ranks(2, 2)
+
+
+def test_arms_are_ranked_by_the_seeds_that_both_have() -> None:
+    """By all of its own seeds the first would be the worse."""
+    few, many = {0: 2.0, 1: 2.1}, {0: 1.0, 1: 1.1, 2: 50.0}
+    for values in ({"many": many, "few": few}, {"few": few, "many": many}):
+        assert ranks(values, "final_loss") == {"many": Ranks(1, 1), "few": Ranks(2, 2)}

@@ -121,6 +121,14 @@ def test_the_decrease_found_along_the_line_goes_before_the_modelled_one() -> Non
 def test_without_a_decrease_there_is_none() -> None:
     row = shared([along("sgd", {OWN: [1.0], "adam": [1.0]})])["sgd", "sgd"]
     assert row.decrease is row.decrease_of is None
+    assert row.decrease_excluded == 0
+
+
+def test_the_reference_has_no_ratio_to_itself() -> None:
+    decreases = {LINE_BEST_DECREASE: {OWN: [3.0], "adam": [1.0]}}
+    row = shared([along("sgd", {OWN: [1.0], "adam": [1.0]}, **decreases)])["sgd", "adam"]
+    assert (row.reference, row.decrease_of) == ("adam", "line")
+    assert row.ratio is row.decrease is None
 
 
 def test_the_reference_may_be_chosen() -> None:

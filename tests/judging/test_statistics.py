@@ -37,6 +37,7 @@ def test_values_that_were_read_in_steps_are_no_surer_than_the_steps() -> None:
     assert not_surer_than(0.5, alike).standard_error == pytest.approx(0.25)
     assert not_surer_than(0.5, apart) == apart
     assert not_surer_than(0.0, alike) == alike
+    assert not_surer_than(0.5, estimate([3.0, 3.0])).standard_error == pytest.approx(0.5 / math.sqrt(2))
     assert math.isnan(not_surer_than(0.5, estimate([3.0])).standard_error)
 
 

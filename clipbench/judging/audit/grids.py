@@ -52,14 +52,14 @@ def _effort(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, floa
 def _at_edge(option: str, best: str, settings: Mapping[str, Mapping[str, Value]]) -> bool:
     """Whether the best value is the least or the greatest one tried; a value that is no number has no neighbours.
 
-    A clip's fraction of 0 is no edge: it clips nothing, and there is nothing beyond it.
+    Zero has no edge below it, as in `trials.edge`: what it switches off cannot be less than off.
     """
     values = [values.get(option) for values in settings.values()]
     numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     chosen = settings[best].get(option)
     if len(numbers) < len(values) or not isinstance(chosen, int | float):
         return False
-    return chosen == max(numbers) or (chosen == min(numbers) and not (option == _CLIP and chosen == 0.0))
+    return chosen == max(numbers) or (chosen == min(numbers) and chosen != 0)
 
 
 _CLIP = "clip"

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from judging.audit.unfair import asked, fair, names, tuned
-from judging.made import question, record, run
+from judging.made import question, record, run, tuning
 
 from clipbench.errors import UndecidedError
 from clipbench.judging.audit.rules import RULES, audit, audit_plan
@@ -24,6 +24,16 @@ def test_runs_of_an_earlier_version_of_the_spec_are_not_judged() -> None:
     """They have other rates and were cut short; the comparison leaves them out, and so does the audit."""
     earlier = [record(run("adam", seed=9, lr=7.0), [5.0, 3.0], environment=None)]
     assert audit([*earlier, *fair()], asked(fair())).findings == audit(fair(), asked(fair())).findings
+
+
+def test_efforts_that_are_given_are_judged_and_not_those_on_record() -> None:
+    of = replace(asked(fair()), tuning=tuning({"sgd": [0.1, 0.3], "adam": [0.1, 0.3]}))
+    runs = [each.run for each in fair()]
+    for judged in (audit(fair(), of), audit_plan(runs, of)):
+        assert "equal trials" in judged.of("pass")
+    unequal = (tuned("sgd"), tuned("adam", trials=9))
+    for judged in (audit(fair(), of, efforts=unequal), audit_plan(runs, of, efforts=unequal)):
+        assert "equal trials" in judged.of("fail")
 
 
 def test_two_runs_for_one_place_are_not_judged() -> None:

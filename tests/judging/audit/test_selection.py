@@ -94,6 +94,13 @@ def test_a_grid_has_its_trials_in_the_table_and_picking_from_it_is_warned_of() -
     }
 
 
+def test_an_arm_of_a_single_setting_is_no_grid_to_pick_from() -> None:
+    records = [*grid({"sgd": [0.03, 0.1, 0.3]}), record(run("adam"), [5.0, 3.0])]
+    finding = found("selection apart", records, asked(records, "sgd[lr=0.1]", "adam", baseline="adam"))
+    assert (finding.verdict, finding.runs) == ("warn", ("sgd",))
+    assert finding.what.startswith("every point of 1 grid is reported")
+
+
 def test_grids_of_unequal_size_are_warned_of() -> None:
     assert of_grid(grid({"sgd": [0.03, 0.1, 0.3], "adam": [0.1, 0.3]}))["equal trials"] == "warn"
     assert of_grid([*grid({"adam": [0.03, 0.1, 0.3]}), record(run(), [5.0, 3.0])])["equal trials"] == "warn"
@@ -121,6 +128,25 @@ def test_no_clip_at_all_is_the_end_of_a_clips_grid_and_not_its_edge() -> None:
     assert of_grid(records)["bracketed"] == "pass"
     worse = [record(each.run, [5.0, 3.0 - (each.run.arm.clip.amount if each.run.arm.clip else 0)]) for each in records]
     assert of_grid(worse)["bracketed"] == "warn"
+
+
+def test_the_least_fraction_of_a_clips_grid_is_an_edge_where_it_clips() -> None:
+    records = [
+        record(run(f"sgd[clip.fraction={clip}]", use="sgd", clip=clip), [5.0, 3.0 + clip]) for clip in (0.1, 0.2, 0.5)
+    ]
+    assert of_grid(records)["bracketed"] == "warn"
+
+
+@pytest.mark.parametrize(("losses", "verdict"), [((2.0, 3.0, 4.0), "pass"), ((4.0, 3.0, 2.0), "warn")])
+def test_of_any_option_zero_is_no_edge_for_what_it_switches_off_cannot_be_less(
+    losses: tuple[float, ...], verdict: str
+) -> None:
+    """As it is where the grid is declared as tuning: `trials.edge`."""
+    records = [
+        record(run(f"sgd[momentum={value}]", use="sgd", options={"momentum": value}), [5.0, loss])
+        for value, loss in zip((0.0, 0.5, 0.9), losses, strict=True)
+    ]
+    assert of_grid(records)["bracketed"] == verdict
 
 
 def test_an_option_without_an_order_has_no_edge() -> None:
@@ -155,6 +181,14 @@ def test_twins_that_were_tuned_otherwise_fail(unfair: Effort, what: str) -> None
     finding = found("twins tuned alike", clipped(), asked(clipped(), "sgd", "sgd+clip"), efforts=(tuned("sgd"), unfair))
     assert finding.verdict == "fail"
     assert what in finding.what
+
+
+def test_a_clipped_arm_without_trials_is_unlike_no_twin() -> None:
+    """That it had none is said by another rule."""
+    of = asked(clipped(), "sgd", "sgd+clip")
+    for one in ("sgd", "sgd+clip"):
+        assert found("twins tuned alike", clipped(), of, efforts=(tuned(one),)).verdict == "pass"
+        assert found("equal trials", clipped(), of, efforts=(tuned(one),)).verdict == "fail"
 
 
 def test_twins_at_different_rates_without_a_history_are_warned_of() -> None:

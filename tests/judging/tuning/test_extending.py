@@ -30,6 +30,8 @@ def many(*tried: tuple[Options, float]) -> list[Tried]:
         ({1.0: 1, 0.1: 3, 0.3: 2}, 3.333),  # whatever the order in the spec
         ({2: 3, 4: 1}, 8),
         ({-2.0: 3, -1.0: 1}, -0.5),
+        ({0.0: 3, 0.5: 1}, 1.0),  # from zero there is no ratio, and it is the step: 0.5 + 0.5
+        ({-1.0: 3, 0.5: 1}, 2.0),
     ],
 )
 def test_a_value_is_added_beyond_the_edge_by_the_ratio_of_the_last_two(
@@ -70,6 +72,12 @@ def test_a_refinement_lies_halfway_to_the_better_neighbour_in_the_logarithm() ->
 def test_a_refinement_crosses_the_wider_gap() -> None:
     assert narrowed(tries({0.1: 3, 1.0: 1, 3.0: 2})) == {"lr": 0.3162}
     assert narrowed(tries({0.1: 3, 0.3: 1, 1.0: 2})) == {"lr": 0.5477}  # 3 and 3.33 are one ratio
+
+
+def test_where_not_all_values_are_positive_gaps_are_as_wide_to_a_tenth_of_all_that_was_tried() -> None:
+    assert narrowed(tries({-1.0: 3, 0.0: 1, 1.0: 2}, "momentum")) == {"momentum": 0.5}
+    assert narrowed(tries({0.0: 2, 50.0: 1, 104.0: 3}, "warmup")) == {"warmup": 25.0}  # 48 % and 52 % are both a half
+    assert narrowed(tries({0.0: 2, 50.0: 1, 150.0: 3}, "warmup")) == {"warmup": 100.0}
 
 
 def test_a_best_at_an_edge_that_cannot_be_widened_is_refined_inwards() -> None:

@@ -55,6 +55,10 @@ def test_good_rates_are_the_stretch_around_the_best_that_is_within_a_twentieth()
     # a good rate beyond a bad one is no part of it
     gap = trials("sgd", dict(zip(GRID, (2.0, 3.0, 2.0, 2.01), strict=True)))
     assert tunings(gap, ASKED)[0].good == (0.1, 0.1)
+    # and it may reach to the least rate that was tried, as to the greatest
+    for losses, good in (((2.05, 2.0, 3.0, 9.0), (0.1, 0.3)), ((9.0, 3.0, 2.0, 2.05), (1.0, 3.0))):
+        flat = trials("sgd", dict(zip(GRID, losses, strict=True)))
+        assert tunings(flat, ASKED)[0].good == good
 
 
 def test_a_rate_counts_with_the_best_of_what_was_tried_with_it() -> None:
