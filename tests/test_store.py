@@ -72,6 +72,7 @@ def test_every_column_of_floats_survives_bit_for_bit(pairs: list[tuple[float, fl
         "4,0.5,own,slope",
         "4,0.5,own,slope,1.0,2.0",
         "4.0,0.5,own,slope,1.0",
+        "step,seconds,direction,quantity,value",  # a heading is the first row alone
         "4,,own,slope,1.0",
         "4,0.5\n0.5,own,slope,1.0,4,0.5,own,slope,1.0",  # too few and too many, ten fields in all
     ],
@@ -149,6 +150,28 @@ def test_a_run_is_found_by_its_folder_or_by_the_beginning_of_its_name_or_key(tmp
     for name, said in (("", f"fits 2 runs: {first}, {second}"), ("no-such-run", "'no-such-run' fits 0 runs")):
         with pytest.raises(StoreError, match=re.escape(said)):
             store.find(name, tmp_path)
+
+
+def test_runs_are_read_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    for seed in (3, 1, 2, 0):
+        write(make_run(seed=seed), tmp_path)
+    assert [record.run.seed for record in store.read_all(tmp_path)[0]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("text", "stays"), [("", False), ("a warning", True)])
+def test_a_log_in_which_nothing_was_said_goes_when_the_run_ends(tmp_path: Path, text: str, stays: bool) -> None:
+    folder = write(RUN, tmp_path, outcome=None)
+    (folder / store.LOG).write_text(text)
+    store.finish(folder, DONE, ENVIRONMENT)
+    assert (folder / store.LOG).exists() == stays
+
+
+def test_measurements_that_cannot_be_read_are_named_though_the_run_goes_on(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path, outcome=None)
+    (folder / store.MEASUREMENTS).unlink()
+    (folder / store.MEASUREMENTS).mkdir()
+    with pytest.raises(StoreError, match=r"cannot read this file \(Is a directory\)"):
+        store.read(folder)
 
 
 def test_another_seed_is_another_folder(tmp_path: Path) -> None:

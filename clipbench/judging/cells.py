@@ -59,7 +59,7 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         UndecidedError: two different runs claim the same task, arm and seed.
     """
     kept: dict[tuple[str, str, int], Record] = {}
-    copies: list[tuple[Record, Record]] = []
+    left_out: list[tuple[tuple[str, str, int], Record]] = []
     for record in records:
         place = record.run.task.name, record.run.arm.name, record.run.seed
         other = kept.setdefault(place, record)
@@ -69,7 +69,8 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
             raise _two_runs(other, record)
         better = record if other.outcome is None and record.outcome is not None else other
         kept[place] = better
-        copies.append((better, other if better is record else record))
+        left_out.append((place, other if better is record else record))
+    copies = [(kept[place], other) for place, other in left_out]  # at the end: a third copy may be the one to keep
     return list(kept.values()), list(_said_of_copies(copies))
 
 

@@ -84,6 +84,20 @@ def test_several_differences_are_said_to_be_corrected_for() -> None:
     three = [*fair(), *(record(run("lion", seed=seed), [5.0, 3.0]) for seed in range(5))]
     assert "Verdicts are corrected (Holm) for the 2 differences of a table" in said(three, "sgd", "adam", "lion")
     assert "Holm" not in said(fair())
+    assert "Holm" not in said([*fair(1), record(run("lion"), [5.0, 3.0])], "sgd", "adam", "lion")  # nothing is judged
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(9.0, 1.0), (1.0, 9.0)])
+def test_a_miss_on_either_side_is_said_to_be_counted(ours: float, theirs: float) -> None:
+    records = [record(run("adam"), [9.0, ours]), record(run("sgd"), [9.0, theirs])]
+    records += [record(run(arm, seed=1), [9.0, 1.0]) for arm in ("adam", "sgd")]
+    caveats = compare(records, question("sgd", "adam"), metric="steps", target=2.0).caveats
+    assert sum("missed the target (adam), its ∞ is counted" in caveat for caveat in caveats) == 1
+
+
+def test_a_threshold_is_told_in_percent_of_the_baseline() -> None:
+    caveats = compare(fair(), question("sgd", "adam"), threshold=0.05).caveats
+    assert sum(caveat.startswith("A difference of less than 5 % of the baseline is taken") for caveat in caveats) == 1
 
 
 def test_an_undecided_difference_says_how_many_seeds_it_would_need() -> None:
@@ -266,13 +280,16 @@ def test_one_task_name_for_two_tasks_is_exposed() -> None:
     records = with_last_run(fair(), task=replace(task, options={"width": 128}, source="new"))
     assert "code_lm is not one task in all runs: " in said(records)
     assert "options.width is none and 128" in said(records)
+    [sentence] = [each for each in said(records).splitlines() if "is not one task" in each]
+    assert "seed" not in sentence  # that differs as well, and is no part of the task
+    assert "arm" not in sentence
     assert "its code changed" in said(records)
 
 
 def test_one_arm_name_for_two_arms_is_exposed() -> None:
     records = with_last_run(fair(), arm=run("adam", lr=0.5).arm)
     caveats = said(records)
-    assert re.search(r"adam on code_lm is not one arm in all its runs: optimizer.options.lr is 0.1 and 0.5", caveats)
+    assert re.search(r"adam on code_lm is not one arm in all its runs: optimizer.options.lr is 0.1 and 0.5\.", caveats)
     assert "is not one arm" not in said(fair())
 
 

@@ -80,6 +80,7 @@ def test_holm_rejects_what_its_steps_down_reject(probabilities: list[float]) -> 
 def test_the_levels_of_holm_are_worked_out_by_hand() -> None:
     """0.001 ≤ 0.05/4 and 0.01 ≤ 0.05/3; 0.03 > 0.05/2, and there the level stays."""
     assert holm_levels([0.03, 0.001, 0.04, 0.01]) == [0.05 / 2, 0.05 / 4, 0.05 / 2, 0.05 / 3]
+    assert holm_levels([0.025, 0.9]) == [0.025, 0.05]  # what is at its level is rejected
     assert holm_levels([]) == []
     assert holm_levels([0.2]) == [0.05]
 

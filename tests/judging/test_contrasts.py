@@ -183,6 +183,7 @@ def test_one_seed_decides_nothing_in_any_metric() -> None:
         ({"threshold": math.nan}, "the threshold is nan"),
         ({"consecutive": 0}, "0 evaluations in a row"),
         ({"reference": "adma"}, "no arm or ghost is called 'adma'"),
+        ({"reference": "own"}, "no arm or ghost is called 'own'"),
     ],
 )
 def test_what_makes_no_sense_is_an_error(asked: dict[str, object], message: str) -> None:

@@ -13,6 +13,7 @@ from clipbench.judging.metrics import (
     metrics,
     status,
     steps_to_target,
+    typical,
 )
 from clipbench.measurements import Measurement
 from clipbench.records import DIRECTIONAL_SHARPNESS, Record
@@ -82,6 +83,17 @@ def test_steps_to_a_target_are_known_to_the_cadence_and_a_miss_is_not_read_at_al
         assert metrics(record(run(), curve), target=target).target_rounding == 0.0
     at_once = metrics(record(run(), {0: 5.0, 1: 2.0}), target=2.5)
     assert at_once.target_rounding == pytest.approx(50 / math.sqrt(12))
+
+
+def test_seconds_to_a_target_are_those_at_which_it_was_seen() -> None:
+    made = record(run(), [5.0, 4.0, 2.0], step_seconds=0.01)
+    found = {target: metrics(made, target=target).seconds_to_target for target in (2.5, 1.0, None)}
+    assert found == {2.5: pytest.approx(1.0), 1.0: math.inf, None: None}
+
+
+def test_the_typical_rounding_is_of_what_was_read() -> None:
+    assert typical([0.0, 0.2, 0.4]) == pytest.approx(0.3)
+    assert typical([0.0]) == typical([]) == 0.0
 
 
 def test_an_unfinished_run_has_neither_hit_nor_missed() -> None:

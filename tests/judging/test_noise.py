@@ -62,6 +62,11 @@ def test_memory_has_a_line_where_it_is_on_record() -> None:
     assert memory.deviation == pytest.approx(math.sqrt(2) * math.log(1.1))
 
 
+def test_a_loss_of_zero_has_no_logarithm_and_is_left_out() -> None:
+    pairs = [twice(seed, seconds=(1, 1), losses=(loss, loss)) for seed, loss in enumerate((3.0, 3.3, 0.0))]
+    assert noise(pairs).quantities[1:] == noise(pairs[:2]).quantities[1:]
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_memory_that_is_on_record_for_one_of_a_pair_has_no_line(side: int) -> None:
     pairs = []

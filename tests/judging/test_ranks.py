@@ -71,3 +71,9 @@ def test_arms_are_ranked_by_the_seeds_that_both_have() -> None:
     few, many = {0: 2.0, 1: 2.1}, {0: 1.0, 1: 1.1, 2: 50.0}
     for values in ({"many": many, "few": few}, {"few": few, "many": many}):
         assert ranks(values, "final_loss") == {"many": Ranks(1, 1), "few": Ranks(2, 2)}
+
+
+def test_a_miss_of_the_target_places_an_arm_by_the_sign_of_its_pairs() -> None:
+    """Six pairs on one side: 2/2⁶ = 0.03; as a mean, ∞ would say nothing."""
+    missed = dict.fromkeys(range(5), math.inf) | {5: 1.5}
+    assert ranks({"a": dict.fromkeys(range(6), 1.0), "b": missed}, "steps") == {"a": Ranks(1, 1), "b": Ranks(2, 2)}

@@ -155,6 +155,20 @@ def test_an_option_without_an_order_has_no_edge() -> None:
         for value in (False, True)
     ]
     assert of_grid(records)["bracketed"] == "pass"
+    words = [
+        record(run(f"sgd[form={form}]", use="sgd", options={"form": form}), [5.0, loss])
+        for form, loss in (("a", 2.0), ("b", 3.0))
+    ]
+    assert of_grid(words)["bracketed"] == "pass"
+
+
+def test_a_point_is_of_the_tuned_arm_of_its_name_unless_it_was_tuned_itself() -> None:
+    records = [record(run(arm, seed=seed, use="sgd"), [5.0, 3.0]) for arm in ("sgd[x]", "lion[x]") for seed in (0, 1)]
+    of = asked(records, "sgd[x]", "lion[x]", baseline="sgd[x]")
+    finding = found("equal trials", records, of, efforts=(tuned("sgd"),))
+    assert "(sgd 4 and lion[x] 0)" in finding.what
+    finding = found("equal trials", records, of, efforts=(tuned("sgd"), tuned("sgd[x]", trials=1)))
+    assert "(sgd 4, sgd[x] 1 and lion[x] 0)" in finding.what
 
 
 def clipped(**changes: object) -> list[Record]:
@@ -175,6 +189,7 @@ def test_a_clips_own_fraction_may_be_searched_beside_what_its_twin_searched() ->
     [
         (tuned("sgd+clip", trials=9), "sgd+clip and its twin sgd had 9 and 4 trials on code_lm"),
         (tuned("sgd+clip", searched=("lr", "momentum")), "searched different options on code_lm: lr and momentum and"),
+        (tuned("sgd+clip", searched=("clip.fraction",)), "searched different options on code_lm: nothing and lr"),
     ],
 )
 def test_twins_that_were_tuned_otherwise_fail(unfair: Effort, what: str) -> None:

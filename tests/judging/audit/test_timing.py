@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.audit.unfair import fair, found, last_elsewhere, planned
+from judging.audit.unfair import fair, found, last_elsewhere, last_ended, planned
 from judging.made import HERE, question
 
 from clipbench.budget import Budget
@@ -70,3 +70,8 @@ def test_arms_that_had_more_company_than_others_fail() -> None:
 def test_without_a_place_or_a_run_there_is_no_time_to_judge(rule: str) -> None:
     assert found(rule, [replace(each, environment=None) for each in fair()]).verdict == "not applicable"
     assert planned(rule, [each.run for each in fair()], question("sgd", "adam")).what == "nothing was run yet"
+
+
+def test_a_run_that_did_not_finish_has_no_time_in_the_table_wherever_it_was_made() -> None:
+    records = last_ended(last_elsewhere(fair(), machine_id="m2", side_by_side=4), status="diverged")
+    assert {found(rule, records).verdict for rule in ("one machine", "uncontended timing")} == {"pass"}
