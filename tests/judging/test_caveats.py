@@ -303,3 +303,19 @@ def test_nothing_timed_needs_no_clock_and_no_machine() -> None:
 def test_records_without_an_environment_are_compared_all_the_same() -> None:
     bare = [replace(r, environment=None) for r in fair()]
     assert compare(bare, question("sgd", "adam")).caveats == (RATES, CLOCK)
+
+
+def test_of_a_target_nothing_is_said_while_no_run_has_ended() -> None:
+    waiting = [record(run(arm), [5.0], status="unfinished") for arm in ("sgd", "adam")]
+    assert "target" not in said(waiting, "sgd", "adam", target=1.0)
+
+
+def test_what_is_undecided_is_told_task_by_task() -> None:
+    records = [
+        record(run(arm, seed=seed, task=task), [5.0, 3.0 + (arm != "sgd") * (-1) ** seed * 0.1 + 0.01 * seed])
+        for task, arms in (("one", ("sgd", "adam")), ("two", ("sgd", "lion")))
+        for arm in arms
+        for seed in range(3)
+    ]
+    told = re.findall(r"Undecided on (\w+);.*: (\w+) [^:]*$", said(records, "sgd", "adam", "lion"), re.MULTILINE)
+    assert told == [("one", "adam"), ("two", "lion")]

@@ -228,3 +228,16 @@ def test_where_misses_are_counted_no_margin_and_no_number_of_seeds_is_spoken_of(
     assert (found.ahead, found.behind) == ((0, 1) if turned else (1, 0))
     assert verdict == "undecided"
     assert math.isnan(found.seeds_needed)
+
+
+def test_sooner_in_steps_may_be_later_in_seconds() -> None:
+    """At half the steps, each of which takes three times as long."""
+    records = [
+        record(run(arm, seed=seed), {0: 9.0, at: 2.0}, step_seconds=seconds * (1 + 0.001 * seed))
+        for arm, at, seconds in (("sgd", 100, 0.01), ("adam", 50, 0.03))
+        for seed in range(4)
+    ]
+    for metric, factor in (("steps", 0.5), ("seconds", 1.5)):
+        row = compare(records, question("sgd", "adam"), metric=metric, target=2.5).rows[1]  # type: ignore[arg-type]
+        assert row.contrast is not None
+        assert math.exp(row.contrast.mean) == pytest.approx(factor)

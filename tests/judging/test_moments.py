@@ -72,3 +72,7 @@ def test_the_very_start_is_a_moment() -> None:
 def test_a_share_of_the_budget_of_runs_that_got_no_further_than_their_start_is_that_start() -> None:
     waiting = [record(run(), [5.0], status="unfinished")]
     assert last_steps(waiting, Moment(0.5, "fraction")) == [0]
+
+
+def test_the_last_step_is_a_moment() -> None:
+    assert last_steps([record(run(), [5.0, 4.0, 3.0])], STEP_100) == [100]

@@ -136,3 +136,10 @@ def test_a_seed_that_the_baseline_does_not_have_is_in_the_race_and_in_no_pair() 
     assert (row.instances, row.reached) == (2, 2)
     assert row.steps is not None
     assert (row.steps.factor.ratio, row.steps.factor.n) == (pytest.approx(2.0), 1)
+
+
+def test_one_side_that_starts_at_the_target_is_in_no_speed_up() -> None:
+    for steps in ({"sgd": [100], "adam": [0]}, {"sgd": [0], "adam": [100]}):
+        row = raced(one_task(steps))["adam"]  # type: ignore[arg-type]
+        assert row.steps is not None
+        assert (row.steps.factor.n, row.both) == (0, 1)

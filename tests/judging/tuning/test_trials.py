@@ -128,3 +128,11 @@ def test_the_trials_of_a_question_are_known_by_their_keys() -> None:
     assert of_trials(asked) == {trial(lr=0.1).key, trial(lr=0.3).key}
     assert of_trials(question("sgd")) == frozenset()
     assert run().key not in of_trials(asked)
+
+
+def test_a_trial_that_finished_without_a_finite_loss_ranks_last() -> None:
+    made = {each.run.key: each for each in (record(trial(lr=0.1), [5.0, math.nan]), record(trial(lr=0.3), [5.0, 4.0]))}
+    [tuned] = tuning({"sgd": [0.1, 0.3]}).arms
+    found = tried(tuned, made, select="eval_loss", target=None)
+    assert (found[0].loss, found[0].rank, found[0].crashed) == (math.inf, (math.inf, math.inf), False)
+    assert best(found) == found[1]
