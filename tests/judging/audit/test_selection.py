@@ -169,6 +169,8 @@ def test_a_point_is_of_the_tuned_arm_of_its_name_unless_it_was_tuned_itself() ->
     assert "(sgd 4 and lion[x] 0)" in finding.what
     finding = found("equal trials", records, of, efforts=(tuned("sgd"), tuned("sgd[x]", trials=1)))
     assert "(sgd 4, sgd[x] 1 and lion[x] 0)" in finding.what
+    for efforts, verdict in (((tuned("sgd"),), "pass"), ((tuned("sgd"), tuned("sgd[x]", trials=1)), "fail")):
+        assert found("baseline tuned", records, of, efforts=efforts).verdict == verdict
 
 
 def clipped(**changes: object) -> list[Record]:
