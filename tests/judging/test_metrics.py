@@ -89,6 +89,7 @@ def test_seconds_to_a_target_are_those_at_which_it_was_seen() -> None:
     made = record(run(), [5.0, 4.0, 2.0], step_seconds=0.01)
     found = {target: metrics(made, target=target).seconds_to_target for target in (2.5, 1.0, None)}
     assert found == {2.5: pytest.approx(1.0), 1.0: math.inf, None: None}
+    assert (metrics(made, target=2.5).steps_to_target, metrics(made, target=2.5).final_loss) == (100, 2.0)
 
 
 def test_the_typical_rounding_is_of_what_was_read() -> None:
