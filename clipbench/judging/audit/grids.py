@@ -62,11 +62,8 @@ def _at_edge(option: str, best: str, settings: Mapping[str, Mapping[str, Value]]
     return chosen == max(numbers) or (chosen == min(numbers) and chosen != 0)
 
 
-_CLIP = "clip"
-
-
 def _settings(arm: Arm) -> dict[str, Value]:
-    return {**arm.optimizer.options, _CLIP: 0.0 if arm.clip is None else arm.clip.amount}
+    return {**arm.optimizer.options, "clip": 0.0 if arm.clip is None else arm.clip.amount}
 
 
 def _is_point(arm: Arm) -> bool:
