@@ -10,7 +10,7 @@ from clipbench import console
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
 from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
-from clipbench.judging.claims.judge import cautions, judge
+from clipbench.judging.claims.judge import cautions, judge, results_of
 from clipbench.report.claims import render
 from clipbench.spec.claims import load
 
@@ -40,9 +40,10 @@ def claims(
             f"no runs to hold claims against in {', '.join(map(str, results))}",
             remedy="runs are made by `clipbench run`",
         )
-    answers = judge(asked, list(groups.values()))
+    held_against = results_of(list(groups.values()))
+    answers = judge(asked, held_against)
     console.put(render(answers, fmt, each=each))
-    for caution in cautions(list(groups.values())):
+    for caution in cautions(held_against):
         console.say(f"caveat: {caution}")
     if not any(answer.verdict in ("holds", "fails") for answer in answers):
         console.say("no claim could be decided")

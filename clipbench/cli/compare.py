@@ -14,6 +14,7 @@ from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read_with_errors, unread_of
 from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
 from clipbench.judging.compare import compare as compare_records
+from clipbench.judging.comparison import Comparison
 from clipbench.judging.moments import Moment
 from clipbench.report.grouping import arranged
 from clipbench.report.render import render, render_section
@@ -88,16 +89,20 @@ def compare(
         if section is not None:
             console.put(render_section(section_of(comparison, section), fmt))
             continue
-        console.put(render(comparison, fmt))
-        if fmt is TableFormat.csv:  # a CSV file has no place for them
-            for caveat in comparison.caveats:
-                console.say(f"caveat: {caveat}")
-            for other in sections(comparison):
-                console.say(f"another table: --section {other.name}")
+        _put(comparison, fmt)
         put_verdict(records, question, fmt=fmt, results=results)
     if all(record.outcome is None for record in read):
         console.say("no run has ended: there is nothing to compare yet")
         raise typer.Exit(UNDECIDED)
+
+
+def _put(comparison: Comparison, fmt: TableFormat) -> None:
+    console.put(render(comparison, fmt))
+    if fmt is TableFormat.csv:  # a CSV file has no place for them
+        for caveat in comparison.caveats:
+            console.say(f"caveat: {caveat}")
+        for other in sections(comparison):
+            console.say(f"another table: --section {other.name}")
 
 
 def moment_of(text: str) -> Moment:

@@ -44,7 +44,7 @@ def as_markdown(report: GateReport) -> str:
     if cells:
         parts.append(markdown.table(HEADINGS, cells))
     if report.caveats:
-        parts.append("Caveats:\n\n" + "\n".join(f"- {markdown.escaped(caveat)}" for caveat in report.caveats))
+        parts.append(f"Caveats:\n\n{markdown.bullets(report.caveats)}")
     return "\n\n".join(parts)
 
 

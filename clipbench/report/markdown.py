@@ -20,10 +20,9 @@ def as_markdown(comparison: Comparison) -> str:
     parts.append(escaped(legend(comparison)))
     parts += [section_as_markdown(section) for section in sections(comparison)]
     for twin in comparison.twins:
-        answers = "\n".join(f"- {escaped(answer)}" for answer in twin.answers)
-        parts.append(f"{escaped(twin_line(twin))}:\n\n{answers}")
+        parts.append(f"{escaped(twin_line(twin))}:\n\n{bullets(twin.answers)}")
     if comparison.caveats:
-        parts.append("Caveats:\n\n" + "\n".join(f"- {escaped(caveat)}" for caveat in comparison.caveats))
+        parts.append(f"Caveats:\n\n{bullets(comparison.caveats)}")
     return "\n\n".join(parts)
 
 
@@ -48,6 +47,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Coll
         disable_numparse=True,
         colalign=["right" if heading in right else "left" for heading in headings] if rows else None,
     )
+
+
+def bullets(sentences: Sequence[str]) -> str:
+    """A list of sentences."""
+    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
 
 
 def escaped(text: str) -> str:

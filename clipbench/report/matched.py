@@ -20,7 +20,7 @@ def section(comparison: Comparison) -> Section:
             f"Ratios are to {base}, paired by seed, with 95 % intervals; in brackets, seeds."
         ),
         columns=(
-            *task_column(comparison),
+            *task_column(head.name for head in comparison.tasks),
             arm_column(),
             Column("common loss", ("common", "loss"), lambda row: with_error(row.loss.mean, row.loss.standard_error)),
             Column("steps", ("steps",), lambda row: with_error(row.steps.mean, row.steps.standard_error)),

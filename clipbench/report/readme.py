@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from clipbench import store
 from clipbench.errors import ClipbenchError
-from clipbench.judging.claims.judge import judge
+from clipbench.judging.claims.judge import judge, results_of
 from clipbench.judging.compare import compare
 from clipbench.questions import Question
 from clipbench.records import Record
@@ -72,7 +72,7 @@ def _runs(folder: Path) -> tuple[Question, list[Record]]:
 def _claims(folder: Path, claims: Path) -> str:
     if not folder.is_dir():
         raise ClipbenchError("there are no runs to hold claims against", where=str(folder))
-    return claims_as_markdown(judge(load(claims), [_runs(spec) for spec in sorted(folder.iterdir())]))
+    return claims_as_markdown(judge(load(claims), results_of([_runs(spec) for spec in sorted(folder.iterdir())])))
 
 
 def _shelf(name: str) -> str:

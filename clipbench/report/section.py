@@ -1,10 +1,9 @@
 """What the sections have in common: their shape, and how they say a ratio."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from clipbench.judging.comparison import Comparison
 from clipbench.judging.statistics import PairedRatio
 from clipbench.judging.words import fold, number
 from clipbench.report.columns import Column
@@ -38,9 +37,9 @@ def arm_column() -> Column:
     return Column("arm", ("arm",), lambda row: (row.arm,), right=False)
 
 
-def task_column(comparison: Comparison) -> tuple[Column, ...]:
+def task_column(tasks: Iterable[str]) -> tuple[Column, ...]:
     """A column for the task, where there are several."""
-    if len(comparison.tasks) < 2:
+    if len(set(tasks)) < 2:
         return ()
     return (Column("task", ("task",), lambda row: (row.task,), right=False),)
 

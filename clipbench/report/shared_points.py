@@ -26,7 +26,7 @@ def section(comparison: Comparison) -> Section:
             f"{_left_out(comparison.shared)}"
         ),
         columns=(
-            *task_column(comparison),
+            *task_column(head.name for head in comparison.tasks),
             Column("trajectory", ("trajectory",), lambda row: (row.trajectory,), right=False),
             Column("direction", ("direction",), lambda row: (row.direction,), right=False),
             Column("sharpness ratio", ("sharpness", "ratio"), lambda row: _or_reference(row.ratio)),

@@ -8,7 +8,7 @@ from clipbench.judging.words import number
 from clipbench.report.columns import Column
 from clipbench.report.fields import Cell, Field
 from clipbench.report.numbers import NONE, Parts, with_error
-from clipbench.report.section import Section, arm_column
+from clipbench.report.section import Section, arm_column, task_column
 from clipbench.report.selection import settings_text
 
 _SPENT = (
@@ -103,9 +103,7 @@ def expected(comparison: Comparison) -> Section:
 
 
 def _names(tunings: Sequence[ArmTuning]) -> tuple[Column, ...]:
-    several = len({tuning.task for tuning in tunings}) > 1
-    task = Column("task", ("task",), lambda row: (row.task,), right=False)
-    return (task, arm_column()) if several else (arm_column(),)
+    return *task_column(tuning.task for tuning in tunings), arm_column()
 
 
 def _of_arm(tuning: Callable[..., ArmTuning]) -> tuple[Field, Field]:

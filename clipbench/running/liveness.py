@@ -16,8 +16,6 @@ from clipbench.records import Arm, ClipSettings, Value
 from clipbench.running.equipment import trainable
 from clipbench.running.trial import STEPS, Gradient, NotLiveError, Source, Trial, given, place, sources, take_steps
 
-__all__ = ["NotLiveError", "check", "check_ghost", "step_flops"]
-
 # Where a clip that was idle is made to act, as a share of the first gradient's size.
 _TIGHT = 0.01
 

@@ -52,7 +52,7 @@ class Clip(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one_rule(self) -> "Clip":
-        rule = one_of(self, CLIP_RULES, what="a clip has")
+        rule = self.rule
         aside = [key for key in ("of", "scope", "scale", "ignore_zeros") if key in self.model_fields_set]
         if aside and self.fraction is None:
             raise ValueError(
@@ -69,8 +69,7 @@ class Clip(BaseModel):
     @property
     def rule(self) -> ClipRule:
         """Which of the three it is."""
-        [rule] = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
-        return rule
+        return one_of(self, CLIP_RULES, what="a clip has")
 
     @property
     def written(self) -> float | list[float] | SpaceSettings:

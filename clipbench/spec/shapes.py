@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator
 
 # Built when the first file is read: every command imports the models, and few of them read one.
 CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+
+
+Key = TypeVar("Key", bound=str)
 
 
 def _shape(value: Any) -> str:
@@ -30,7 +33,7 @@ def each_once(values: Sequence[Any], *, why: str = "") -> Sequence[Any]:
     return values
 
 
-def one_of(model: BaseModel, keys: Sequence[str], *, what: str) -> str:
+def one_of(model: BaseModel, keys: Sequence[Key], *, what: str) -> Key:
     """The only one of some keys that a model has.
 
     Args:

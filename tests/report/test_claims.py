@@ -8,7 +8,7 @@ from judging.claims.measured import answered, claim, haunted
 from report.test_render import drawn
 
 from clipbench.judging.claims.answers import Answer
-from clipbench.judging.claims.judge import judge
+from clipbench.judging.claims.judge import judge, results_of
 from clipbench.records import OWN, Record
 from clipbench.report.claims import LEGEND, render, tally
 
@@ -28,7 +28,7 @@ def answers() -> list[Answer]:
         claim(name="C", margin=2.5, statement="It lies between."),
         claim(name="D", compare=None, expect=None, unmeasured="it takes interventions"),
     ]
-    return judge(claims, [(answered(), records)])
+    return judge(claims, results_of([(answered(), records)]))
 
 
 def test_the_answers_are_counted_in_one_line(answers: list[Answer]) -> None:
@@ -107,7 +107,7 @@ def test_json_has_the_same_numbers(answers: list[Answer]) -> None:
 
 
 def test_a_single_seed_has_no_interval_to_show() -> None:
-    of = judge([claim()], [(answered(), [haunted({OWN: [4.0], "adam": [1.0]})])])
+    of = judge([claim()], results_of([(answered(), [haunted({OWN: [4.0], "adam": [1.0]})])]))
     text = str(render(of, "markdown"))
     assert "4×" in text
     assert "nan" not in text
@@ -116,9 +116,9 @@ def test_a_single_seed_has_no_interval_to_show() -> None:
 
 def test_what_was_left_out_is_said() -> None:
     records = [haunted({OWN: [4.0 + seed, -1.0], "adam": [1.0, 1.0]}, seed=seed) for seed in range(3)]
-    assert "(3 of 6 left out)" in str(render(judge([claim()], [(answered(), records)]), "markdown"))
+    assert "(3 of 6 left out)" in str(render(judge([claim()], results_of([(answered(), records)])), "markdown"))
     diverged = replace(records[2], outcome=replace(records[2].outcome, status="diverged"))
-    answers = judge([claim()], [(answered(), [*records[:2], diverged])])
+    answers = judge([claim()], results_of([(answered(), [*records[:2], diverged])]))
     assert "(2 of 4 left out, 1 seed left out)" in str(render(answers, "markdown"))
     [row] = csv.DictReader(io.StringIO(str(render(answers, "csv"))))
     assert (row["n"], row["excluded"], row["left_out"]) == ("2", "2", "1")

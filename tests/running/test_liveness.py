@@ -1,6 +1,7 @@
 """An arm that is not what it says is found out before it is measured, and the problem is left as it was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,8 @@ from clipbench.clipping.hook import CoordinateClip
 from clipbench.contracts import Batch, Problem
 from clipbench.records import Arm, Choice, ClipSettings
 from clipbench.running import liveness
-from clipbench.running.liveness import NotLiveError, step_flops
-from clipbench.running.trial import first_gradients
+from clipbench.running.liveness import step_flops
+from clipbench.running.trial import NotLiveError, first_gradients
 from clipbench.tasks.quadratic import build as quadratic
 
 CPU = torch.device("cpu")
@@ -55,17 +56,24 @@ LIVE = [
 ]
 
 
-@pytest.mark.parametrize("live", [replace(SGD, clip=clip) for clip in LIVE], ids=lambda arm: str(arm.clip))
-def test_a_live_arm_passes_and_leaves_no_trace(check: Check, live: Arm) -> None:
-    problem = noisy(3, CPU)
+@contextmanager
+def no_trace(problem: Problem) -> Iterator[None]:
+    """The model is as it was before, in evaluation mode and without gradients, and so is the random state."""
     problem.model.eval()
     before = {name: tensor.clone() for name, tensor in problem.model.state_dict().items()}
     random = torch.get_rng_state()
-    check(live, problem)
+    yield
     assert all(torch.equal(before[name], tensor) for name, tensor in problem.model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert not problem.model.training
     assert all(parameter.grad is None for parameter in problem.model.parameters())
+
+
+@pytest.mark.parametrize("live", [replace(SGD, clip=clip) for clip in LIVE], ids=lambda arm: str(arm.clip))
+def test_a_live_arm_passes_and_leaves_no_trace(check: Check, live: Arm) -> None:
+    problem = noisy(3, CPU)
+    with no_trace(problem):
+        check(live, problem)
 
 
 def test_ties_at_adams_first_step_are_no_fault(check: Check) -> None:
@@ -203,14 +211,8 @@ def test_the_products_of_the_optimizer_count_as_well() -> None:
 
 def test_counting_operations_leaves_no_trace() -> None:
     problem = noisy(3, CPU)
-    problem.model.eval()
-    before = {name: tensor.clone() for name, tensor in problem.model.state_dict().items()}
-    random = torch.get_rng_state()
-    step_flops(CLIPPED, problem)
-    assert all(torch.equal(before[name], tensor) for name, tensor in problem.model.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), random)
-    assert not problem.model.training
-    assert all(parameter.grad is None for parameter in problem.model.parameters())
+    with no_trace(problem):
+        step_flops(CLIPPED, problem)
 
 
 def test_a_step_that_cannot_be_counted_has_no_count() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from clipbench.budget import Unit
 from clipbench.judging.audit.evidence import Effort, Evidence, grouped
 from clipbench.judging.cells import Cell
+from clipbench.judging.tuning.trials import edge, is_number
 from clipbench.records import Arm, Run, Value
 
 
@@ -50,16 +51,11 @@ def _effort(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, floa
 
 
 def _at_edge(option: str, best: str, settings: Mapping[str, Mapping[str, Value]]) -> bool:
-    """Whether the best value is the least or the greatest one tried; a value that is no number has no neighbours.
-
-    Zero has no edge below it, as in `trials.edge`: what it switches off cannot be less than off.
-    """
-    values = [values.get(option) for values in settings.values()]
-    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    chosen = settings[best].get(option)
-    if len(numbers) < len(values) or not isinstance(chosen, int | float):
+    """Whether the best value lies at the edge of those tried; among values that are no numbers there is none."""
+    among = list(settings.values())
+    if not all(is_number(values.get(option)) for values in among):
         return False
-    return chosen == max(numbers) or (chosen == min(numbers) and chosen != 0)
+    return edge(option, at=settings[best], among=among) is not None
 
 
 def _settings(arm: Arm) -> dict[str, Value]:

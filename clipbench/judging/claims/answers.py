@@ -1,12 +1,12 @@
 """What the runs say of a claim: its comparisons with their intervals, and the verdict that follows from all of them."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from clipbench.judging.chance import p_value
-from clipbench.judging.statistics import Estimate, estimate, mean_difference, mean_ratio, not_surer_than
+from clipbench.judging.statistics import Estimate, PairedDifference, exp, mean_difference
 from clipbench.spec.claims import Claim, Scale
 
 Verdict = Literal["holds", "fails", "undecided", "not measured yet"]
@@ -94,9 +94,10 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
     """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
     means = {seed: sum(values) / len(values) for seed, values in tally.by_seed.items()}
     rounding = sum(tally.roundings) / len(tally.roundings) if tally.roundings else 0.0
-    centre, low, high = _interval(means, scale, rounding=rounding)
+    found = mean_difference(list(means.values()), rounding=rounding)
+    centre, low, high = (exp(x) if scale == "ratio" else x for x in (found.mean, found.low, found.high))
     verdict = _verdict(low, high, claim=claim)
-    against = _against(not_surer_than(rounding, estimate(list(means.values()))), claim, scale)
+    against = _against(found, claim, scale)
     if tally.lost and claim.expect == "lower":
         verdict, against = "fails", 0.0  # a run that never ends well has no loss that is lower
         centre, high = math.inf, math.inf
@@ -117,15 +118,7 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
     )
 
 
-def _interval(means: Mapping[int, float], scale: Scale, *, rounding: float) -> tuple[float, float, float]:
-    if scale == "ratio":
-        ratio = mean_ratio(list(means.values()), rounding=rounding)
-        return ratio.ratio, ratio.low, ratio.high
-    difference = mean_difference(list(means.values()), rounding=rounding)
-    return difference.mean, difference.low, difference.high
-
-
-def _against(centre: Estimate, claim: Claim, scale: Scale) -> float:
+def _against(centre: PairedDifference, claim: Claim, scale: Scale) -> float:
     margin = math.log(claim.beyond) if scale == "ratio" else claim.beyond
     off = margin - centre.mean if claim.expect == "higher" else centre.mean - margin
     if centre.n < 2 or not off >= 0:

@@ -30,10 +30,11 @@ from clipbench.spec.claims import Claim, Compare, Scale
 
 @dataclass(frozen=True)
 class Results:
-    """The runs of one spec, in cells, with the question they answer."""
+    """The runs of one spec, in cells, with the question they answer, and what to say of those that were left out."""
 
     question: Question
     cells: tuple[Cell, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:

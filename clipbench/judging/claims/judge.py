@@ -17,7 +17,20 @@ from clipbench.records import Record
 from clipbench.spec.claims import TWIN, Arms, Claim
 
 
-def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Answer]:
+def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Results]:
+    """The runs of each spec that claims are held against, and what was left out of them.
+
+    Raises:
+        UndecidedError: two different runs claim the same task, arm and seed of one spec.
+    """
+    found = []
+    for question, records in specs:
+        kept, left_out = in_force(records, question)
+        found.append(Results(question, tuple(cells(kept, question, target=question.target)), tuple(left_out)))
+    return found
+
+
+def judge(claims: Sequence[Claim], results: Sequence[Results]) -> list[Answer]:
     """What the runs of some specs say of each claim.
 
     A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
@@ -27,28 +40,17 @@ def judge(claims: Sequence[Claim], specs: Sequence[tuple[Question, Sequence[Reco
 
     Args:
         claims: in the order of the answers.
-        specs: the runs of each spec with its question; runs of different specs are never compared with each other.
-
-    Raises:
-        UndecidedError: two different runs claim the same task, arm and seed of one spec.
+        results: the runs of each spec; those of different specs are never compared with each other.
     """
-    results = []
-    for question, records in specs:
-        kept, _ = in_force(records, question)
-        results.append(Results(question, tuple(cells(kept, question, target=question.target))))
     return [_answer(claim, results) for claim in claims]
 
 
-def cautions(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[str]:
+def cautions(results: Sequence[Results]) -> list[str]:
     """What keeps runs from being compared as they are, though claims are held against them: the caveats of `compare`.
 
     Copies of one run, runs of an earlier version of the spec, and whatever is not the same in all runs of a task.
     """
-    said = []
-    for question, records in specs:
-        kept, left_out = in_force(records, question)
-        said += [*left_out, *comparability(cells(kept, question, target=None), timed=False)]
-    return said
+    return [said for each in results for said in (*each.left_out, *comparability(each.cells, timed=False))]
 
 
 def _answer(claim: Claim, results: Sequence[Results]) -> Answer:

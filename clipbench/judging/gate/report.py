@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import get_args
 
 from clipbench.errors import DONE, FINDING, UNDECIDED
@@ -55,7 +56,7 @@ class GateReport:
     def failing(self) -> tuple[GateRow, ...]:
         return tuple(filter(self.fails, self.rows))
 
-    @property
+    @cached_property  # each row of a JUnit file asks for them
     def open_rows(self) -> tuple[GateRow, ...]:
         """The rows that leave their arm undecided: it is not here or not comparable, some of its runs cannot be read or
         have no result, or neither weights nor loss decide it, and none of its seeds broke.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipbench.judging import student
 from clipbench.judging.chance import LEVEL, MOST_SEEDS
-from clipbench.judging.statistics import estimate
+from clipbench.judging.statistics import estimate, not_surer_than
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,11 @@ def shift(differences: Sequence[float], *, resolution: float = 0.0) -> Shift:
 
     Args:
         differences: one a seed, above 0 where the candidate is worse.
-        resolution: the step in which both sides were read, in the differences' unit. Readings that agree to the
-            step say nothing of what lies inside it: two rounding errors, each uniform over the step, have a
-            standard deviation of resolution/√6 together, and the deviation is never taken to be smaller.
+        resolution: the step in which both sides were read, in the differences' unit. Two rounding errors, each
+            uniform over the step, have a standard deviation of resolution/√6 together (`not_surer_than`).
     """
-    of = estimate(differences)
-    deviation = of.standard_error * math.sqrt(of.n)
-    return Shift(of.mean, max(deviation, resolution / math.sqrt(6)), of.n)
+    of = not_surer_than(resolution / math.sqrt(6), estimate(differences))
+    return Shift(of.mean, of.standard_error * math.sqrt(of.n), of.n)
 
 
 def seeds_to_decide(of: Shift, tolerance: float, *, level: float) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 from judging.made import question, record, run, with_rows
 
 from clipbench.judging.claims.answers import Answer
-from clipbench.judging.claims.judge import judge
+from clipbench.judging.claims.judge import judge, results_of
 from clipbench.measurements import Measurement
 from clipbench.questions import Question
 from clipbench.records import DIRECTIONAL_SHARPNESS, Arm, Record
@@ -49,7 +49,7 @@ def claim(**changes: Any) -> Claim:
 
 def asked(of: Claim, records: Sequence[Record], **changes: Any) -> Answer:
     """The answer to one claim, of runs that answer a question with these changes."""
-    [answer] = judge([of], [(answered(**changes), records)])
+    [answer] = judge([of], results_of([(answered(**changes), records)]))
     return answer
 
 

@@ -10,7 +10,7 @@ from judging.claims.measured import ADAM, CLIPPED, SGD, answered, asked, claim, 
 from judging.made import record, run
 from scipy import stats
 
-from clipbench.judging.claims.judge import cautions, judge
+from clipbench.judging.claims.judge import cautions, judge, results_of
 from clipbench.measurements import Measurements
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
@@ -159,11 +159,11 @@ def test_a_trajectory_that_broke_keeps_a_claim_about_both_from_holding() -> None
 
 def test_what_keeps_runs_from_being_compared_is_said_beside_the_claims() -> None:
     records = runs([4.0], [4.4], [4.2])
-    assert cautions([(answered(), records)]) == []
+    assert cautions(results_of([(answered(), records)])) == []
     changed = replace(records[0].run, task=replace(records[0].run.task, source="changed"))
-    [caution] = cautions([(answered(), [replace(records[0], run=changed), *records[1:]])])
+    [caution] = cautions(results_of([(answered(), [replace(records[0], run=changed), *records[1:]])]))
     assert caution.startswith("code_lm is not one task in all runs: its code changed")
-    [caution] = cautions([(answered(), [*records, replace(records[0], folder="elsewhere")])])
+    [caution] = cautions(results_of([(answered(), [*records, replace(records[0], folder="elsewhere")])]))
     assert "is there twice" in caution
 
 
@@ -342,11 +342,11 @@ def test_runs_of_two_specs_are_two_comparisons_of_one_task() -> None:
     records = runs([4.0], [4.4], [4.2])
     other = [replace(each, run=replace(each.run, spec="again")) for each in records]
     specs = [(answered(), records), (answered(spec="again"), other)]
-    [answer] = judge([claim(needs={"comparisons": 2})], specs)
+    [answer] = judge([claim(needs={"comparisons": 2})], results_of(specs))
     assert [(each.site.spec, each.site.task) for each in answer.comparisons] == [
         ("quickstart", "code_lm"),
         ("again", "code_lm"),
     ]
     assert answer.verdict == "holds"
-    [answer] = judge([claim(needs={"tasks": 2})], specs)
+    [answer] = judge([claim(needs={"tasks": 2})], results_of(specs))
     assert answer.why == "it needs 2 tasks, and here is 1"
