@@ -57,6 +57,8 @@ class Problem:
     - `eval_batches`: held-out batches for the reported loss, or the objective itself where nothing is generalised.
     - `probe_batches`: fixed batches for curvature, together at least four times a training batch, and not used for
       training steps. These and the former are on the CPU.
+    - `loaded`: what a name from a hub stood for when it was loaded, by "repository@revision" as the spec says it: the
+      commit. It goes into the record.
     """
 
     model: nn.Module
@@ -64,6 +66,7 @@ class Problem:
     train_batches: Callable[[int], Iterator[Batch]]
     eval_batches: Sequence[Batch]
     probe_batches: Sequence[Batch]
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
 
 class Task(Protocol):

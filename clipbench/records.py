@@ -32,7 +32,8 @@ GHOST = "the ghost "  # before an arm's name, where a run says of its ghost what
 
 # The quantities clipbench itself records; a probe adds names of its own.
 TRAIN_LOSS = "train_loss"  # mean mini-batch loss since the last evaluation
-EVAL_LOSS = "eval_loss"  # weighted mean over the evaluation batches, eval mode
+EVAL_LOSS = "eval_loss"  # weighted mean over the evaluation batches, eval mode, at the weights of optimizer.eval()
+TRAINING_POINT_LOSS = "eval_loss_at_training_point"  # the same where gradients are taken; of optimizers with two states
 LEARNING_RATE = "learning_rate"  # the first parameter group's, as used at that step
 CLIPPED_FRACTION = "clipped_fraction"  # coordinates that the clip changed, over all: found, not asked for
 CLIP_THRESHOLD = (
@@ -120,14 +121,21 @@ class Schedule:
     final: float = 0.0
 
 
+Liveness = Literal["refuse", "warn", "off"]  # what becomes of an arm that does not do what its spec says
+
+
 @dataclass(frozen=True)
 class Arm:
-    """An optimizer with its options, as compared; its twin is the same arm without its clip."""
+    """An optimizer with its options, as compared; its twin is the same arm without its clip.
+
+    `liveness` says what becomes of an arm that fails its check of life; it decides no number.
+    """
 
     name: str
     optimizer: Choice
     clip: ClipSettings | None = None
     schedule: Schedule = Schedule()
+    liveness: Liveness = "refuse"
 
     def twin(self) -> "Arm":
         return replace(self, clip=None)
@@ -177,6 +185,8 @@ class Run:
         described = asdict(self)
         del described["spec"], described["trial_of"], described["task"]["name"], described["arm"]["name"]
         arms = [described["arm"], *described["measure"]["ghosts"]]
+        for arm in arms:
+            del arm["liveness"]
         for choice in (*(arm["optimizer"] for arm in arms), *described["measure"]["probes"]):
             del choice["name"]
         for added in ("probe_at", "ghosts"):  # what a later clipbench can be asked does not rename earlier runs
@@ -214,9 +224,37 @@ class Environment:
     machine_id: str
 
 
+# What a record has fingerprints of, by these names: hex SHA-256 over dtypes, shapes and bytes. Under one numerics_id
+# they are equal for all arms of a task and seed, or the comparison is not one.
+INITIAL_WEIGHTS, FIRST_BATCHES = "initial weights", "first batches"
+EVALUATION_BATCHES, PROBE_BATCHES = "evaluation batches", "probe batches"
+
+# Whose remarks a record may have beside those of its probes.
+CODE = "code"  # files of the user's that ran and are not in the key: "code unknown: x.py"
+DATA = "data"  # files that the task opened and no fingerprint covers: "data unknown: x.csv"
+RESUME = "resume"  # what an interruption would cost
+LIFE = "life"  # an arm that may not do what its spec says, or went dead or foreign on the way
+
+
+@dataclass(frozen=True)
+class Change:
+    """The evaluation loss at step 0 and at the end, with the standard error of their difference.
+
+    The error is over the evaluation batches, paired and weighted as the losses are; NaN where there is one batch.
+    """
+
+    first: float
+    last: float
+    error: float
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. Diverged is a result (non-finite at a step, or an end above the start); failed is a crash.
+    """How a run ended, as facts. Diverged: a loss was not finite, at `non_finite_step`; failed: a crash.
+
+    Whether a run that ended above its start counts as diverged is for its reader to say, by `change`. `fingerprints` are
+    of the weights and batches that the run began with; `loaded` says what a name from a hub stood for (a repository's
+    commit). Runs made before these were recorded have neither.
 
     `step_seconds` is the median over steps; `first_step_seconds` holds warm-up and is shown apart. `effective`
     is the optimizer's configuration as observed in its parameter groups, not as the spec said it. A probe that failed
@@ -247,6 +285,10 @@ class Outcome:
     peak_bytes: int | None = None
     started: float = 0.0
     step_flops: int | None = None
+    non_finite_step: int | None = None
+    change: Change | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
