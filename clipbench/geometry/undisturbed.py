@@ -1,66 +1,78 @@
 """Looking at a model without leaving a trace."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from clipbench.geometry import keeping
+
+_HOLDERS = (dict, OrderedDict, set, list)
+"""Of what a module keeps in these it is put back which objects they are, of whatever kind."""
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Inside, the model is in evaluation mode and has no gradients; afterwards all is as it was, bit for bit.
 
-    What is put back, also when the body raises: the training flag of every module by itself, gradients (the same
-    tensor objects), buffers (the same objects with the same contents: batch statistics, caches), and the random
-    state of the CPU and of the model's devices. Weights are not copied: whoever moves them puts them back. Nor does it
-    turn differentiation on or off: that is the body's choice.
+    What is put back, also when the body raises: the training flag of every module by itself; gradients (the same
+    tensor objects); weights and buffers (the same objects with the same contents, for an embedding with a `max_norm`
+    changes its weight in every forward pass); which attributes every module has, and the contents of those that are
+    plain (counters, lists, tensors, generators); the global random states of torch on the CPU and on the model's
+    devices, of Python and of NumPy. It takes a copy of the weights. It does not turn differentiation on or off: that is
+    the body's choice.
 
     Args:
         model: on any devices, in any mode.
     """
-    modules = list(model.modules())
-    parameters = list(model.parameters())
-    modes = [module.training for module in modules]
-    gradients = [parameter.grad for parameter in parameters]
-    buffers = [dict(module._buffers) for module in modules]  # by module, to see those that are None as well
-    contents = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    devices = {tensor.device for tensor in (*parameters, *model.buffers())} | {torch.device("cpu")}
-    random_states = {device: _random_state(device) for device in devices}
+    put_back = _taken(model)
     try:
         model.eval()
-        for parameter in parameters:
+        for parameter in model.parameters():
             parameter.grad = None
         yield
     finally:
-        for module, mode, own in zip(modules, modes, buffers, strict=True):
-            module.training = mode
-            module._buffers.clear()
-            module._buffers.update(own)
-        with torch.no_grad():
-            for buffer, content in contents:
-                buffer.copy_(content)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        for device, state in random_states.items():
-            _restore(device, state)
+        put_back()
 
 
-def _random_state(device: torch.device) -> Tensor:
-    if device.type == "cpu":
-        return torch.get_rng_state()
-    generator: Any = getattr(torch, device.type)
-    state: Tensor = generator.get_rng_state() if device.type == "mps" else generator.get_rng_state(device)
-    return state
+def _taken(model: nn.Module) -> Callable[[], None]:
+    """What puts back all that is there now."""
+    modules = [_references(module) for module in model.modules()]
+    plain = [(module, keeping.attributes(module)) for module in model.modules()]
+    contents = [(tensor, keeping.clone(tensor)) for tensor in (*model.parameters(), *model.buffers())]
+    gradients = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
+    generators = keeping.generators({tensor.device for tensor, _ in contents})
+
+    def put_back() -> None:
+        for put_references_back in modules:
+            put_references_back()
+        for module, kept in plain:
+            keeping.put_back(module, kept)
+        for tensor, content in contents:
+            keeping.overwrite(tensor, content)
+        for parameter, gradient, requires in gradients:
+            parameter.requires_grad_(requires).grad = gradient
+        keeping.put_generators_back(generators)
+
+    return put_back
 
 
-def _restore(device: torch.device, state: Tensor) -> None:
-    if device.type == "cpu":
-        torch.set_rng_state(state)
-        return
-    generator: Any = getattr(torch, device.type)
-    if device.type == "mps":  # one device, and no argument for it
-        generator.set_rng_state(state)
-    else:
-        generator.set_rng_state(state, device)
+def _references(module: nn.Module) -> Callable[[], None]:
+    """What puts back which objects a module has: its attributes, parameters, buffers, modules and hooks."""
+    have = vars(module)
+    attributes = dict(have)
+    inside = [(value, value.copy()) for value in have.values() if type(value) in _HOLDERS]
+
+    def put_back() -> None:
+        for name in have.keys() - attributes.keys():
+            del have[name]
+        have.update(attributes)
+        for holder, content in inside:
+            holder.clear()
+            if isinstance(holder, list):
+                holder += content
+            else:
+                holder.update(content)
+
+    return put_back

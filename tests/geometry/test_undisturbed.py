@@ -1,5 +1,9 @@
 """Looking at a model leaves no trace: weights, buffers, gradients, modes and random state, bit for bit."""
 
+import random
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from oracles import Trace
@@ -105,6 +109,114 @@ def test_a_model_without_parameters_will_do() -> None:
     with undisturbed(model):
         assert not model.training
     assert model.training
+
+
+class Changing(nn.Module):
+    """What a forward pass changes and no state_dict holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(4, 3, max_norm=0.5)
+        self.register_buffer("held", torch.ones(1), persistent=False)
+        self.calls, self.scale = 0, torch.ones(2)
+        self.seen: list[object] = [object()]
+        self.sizes: list[int] = []
+        self.by_name = {"mean": torch.zeros(1)}
+        self.own, self.plain, self.modern = torch.Generator(), random.Random(3), np.random.default_rng(3)
+        self.frozen: nn.Module | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.scale.mul_(2)
+        self.scale = self.scale + 1
+        self.seen.append(object())
+        self.sizes.append(len(x))
+        self.by_name["mean"] += 1
+        self.by_name["new"] = x
+        self.held.add_(1)
+        self.last = x
+        self.head = nn.Linear(2, 2)
+        self.table.register_forward_hook(lambda *_: None)
+        torch.rand(1, generator=self.own)
+        noise = self.plain.random() + self.modern.random() + random.random() + np.random.random()
+        return self.table(x).sum() * noise  # type: ignore[no-any-return]
+
+
+LOOKS: dict[str, Callable[[Changing], object]] = {
+    "weights": lambda m: m.table.weight.tolist(),
+    "the weights' objects": lambda m: id(m.table.weight),
+    "what requires a gradient": lambda m: m.table.weight.requires_grad,
+    "counters": lambda m: m.calls,
+    "tensors": lambda m: m.scale.tolist(),
+    "the tensors' objects": lambda m: id(m.scale),
+    "lists of anything": lambda m: list(map(id, m.seen)),
+    "lists": lambda m: list(m.sizes),
+    "dicts": lambda m: {name: t.tolist() for name, t in m.by_name.items()},
+    "buffers outside the state_dict": lambda m: m.held.tolist(),
+    "which attributes there are": lambda m: sorted(vars(m)),
+    "which modules there are": lambda m: [name for name, _ in m.named_modules()],
+    "hooks": lambda m: len(m.table._forward_hooks),
+    "a generator of torch": lambda m: m.own.get_state().tolist(),
+    "a generator of Python": lambda m: m.plain.getstate(),
+    "a generator of NumPy": lambda m: m.modern.bit_generator.state,
+    "Python's global generator": lambda _: random.getstate(),
+    "NumPy's global generator": lambda _: str(np.random.get_state(legacy=False)),
+}
+
+
+@pytest.mark.parametrize("what", LOOKS)
+def test_what_a_forward_pass_changes_is_put_back(what: str) -> None:
+    model, x = Changing(), torch.tensor([0, 3])
+    look = LOOKS[what]
+    with torch.no_grad():
+        model.table.weight.mul_(5)
+        before = look(model)
+        with undisturbed(model):
+            model.table.requires_grad_(False)
+            model(x)
+            inside = look(model)
+            with undisturbed(model):
+                model(x)
+            assert look(model) == inside
+        assert look(model) == before
+        if "objects" not in what:
+            model.table.requires_grad_(False)
+            model(x)
+            assert look(model) != before
+
+
+def test_a_layer_that_folds_its_weights_together_to_be_evaluated_is_as_it_was() -> None:
+    class Folding(nn.Linear):
+        folded = False
+
+        def train(self, mode: bool = True) -> "Folding":
+            if mode == self.folded:
+                self.weight.data.add_(0.1 if self.folded else -0.1)
+                self.folded = not mode
+            return super().train(mode)
+
+    model = Folding(3, 3)
+    before = model.weight.tolist()
+    with undisturbed(model):
+        assert model.weight.tolist() != before
+    assert (model.weight.tolist(), model.folded) == (before, False)
+
+
+def test_a_loss_from_before_can_go_backward_afterwards() -> None:
+    model = trained_model()
+    loss = model(torch.randn(4, 25)).square().mean()
+    with undisturbed(model), torch.no_grad():
+        model(torch.randn(4, 25))
+    loss.backward()
+
+
+def test_buffers_that_are_expanded_and_sparse_ones_will_do() -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer("wide", torch.ones(1, 1).expand(3, 4))
+    model.register_buffer("few", torch.eye(3).to_sparse())
+    with undisturbed(model):
+        model.get_buffer("few").mul_(2)
+    assert model.get_buffer("few").to_dense().equal(torch.eye(3))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
