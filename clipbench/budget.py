@@ -9,7 +9,9 @@ from typing import Literal, get_args
 Unit = Literal["steps", "samples", "tokens", "seconds"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
-LedgerRow = Literal["data", "train", "evaluation", "probes", "ghosts", "checkpoint", "other"]
+LedgerRow = Literal[
+    "data", "life", "proof", "fingerprints", "train", "evaluation", "probes", "ghosts", "checkpoint", "other"
+]
 LEDGER_ROWS: tuple[LedgerRow, ...] = get_args(LedgerRow)
 
 Clock = Callable[[], float]

@@ -22,7 +22,7 @@ class ClipbenchError(Exception):
         return f"{head}\n  {self.remedy}" if self.remedy else head
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """An error's kind and what was found, for a row of a table: the remedy stands in the log."""
     found = error.found if isinstance(error, ClipbenchError) else str(error)
     return f"{type(error).__name__}: {' '.join(found.split())}"

@@ -1,63 +1,124 @@
-"""An unfinished run, put by so that it ends as if it had never been interrupted: bit for bit on the same machine."""
+"""An unfinished run, put by so that it ends as if it had never been interrupted: bit for bit on the same machine.
 
-import traceback
+What no state_dict holds is kept as well, as far as it is plain: attributes of modules and of optimizers, buffers that are
+not persistent, generators, and state in another dtype than its parameter's, which torch would cast.
+`clipbench.running.proof` tries whether that is all.
+"""
+
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
+from torch import Tensor
 
 from clipbench import store
-from clipbench.budget import Spent
+from clipbench.errors import StoreError
+from clipbench.geometry import keeping
+from clipbench.records import RESUME
+from clipbench.running.evaluation import device_of
 from clipbench.running.training import State, Training
 
+Content = dict[str, Any]
+_STATE = TypeAdapter(State)
 
-def save(training: Training, folder: Path, *, recorded: int) -> None:
-    """Write the checkpoint; it vouches for the first `recorded` bytes of the measurements."""
-    state = training.state
-    content = {
-        "recorded": recorded,
-        "model": training.problem.model.state_dict(),
-        "optimizer": training.optimizer.state_dict(),
-        "ghosts": training.ghosts.state_dict() if training.ghosts else {},
-        "state": asdict(state),
-        "ledger": training.ledger.close(),
-        "random": torch.get_rng_state(),
-        "random_cuda": _random_cuda(),
+
+def content(training: Training) -> Content:
+    """All that decides how training goes on, by reference: whoever keeps it past the next step makes a copy."""
+    model = training.problem.model
+    return {
+        "model": model.state_dict(),
+        "buffers": dict(model.named_buffers()),
+        "attributes": {name: kept for name, module in model.named_modules() if (kept := keeping.attributes(module))},
+        "optimizer": _optimizer(training.optimizer),
+        "ghosts": {name: _optimizer(each) for name, each in _ghosts(training).items()},
+        "random": keeping.generators([device_of(model)]),
+        "state": asdict(training.state),
     }
+
+
+def put_back(training: Training, saved: Content) -> None:
+    """Bring freshly built parts to where `saved` was taken. Where it does not fit: any error, and spoilt parts."""
+    model = training.problem.model
+    model.load_state_dict(saved["model"])
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(saved["buffers"][name])
+    for name, module in model.named_modules():
+        if name in saved["attributes"]:
+            keeping.put_back(module, saved["attributes"][name])
+    _load(training.optimizer, saved["optimizer"])
+    if training.ghosts:
+        training.ghosts.keep_only(saved["ghosts"])
+    for name, optimizer in _ghosts(training).items():
+        _load(optimizer, saved["ghosts"][name])
+    training.state = _STATE.validate_python(saved["state"])
+    training.watch.seconds = training.state.spent.seconds
+    keeping.put_generators_back(saved["random"])
+
+
+def save(training: Training, folder: Path, *, key: str, numerics: str, recorded: int) -> None:
+    """Write the checkpoint of the run with this key; it vouches for the first `recorded` bytes of the measurements."""
+    written = {"key": key, "numerics": numerics, "recorded": recorded, "ledger": training.ledger.close()}
     with store.replacing(folder / store.CHECKPOINT) as draft:
-        torch.save(content, draft)
+        torch.save(written | {"content": content(training)}, draft)
 
 
-def restore(training: Training, folder: Path) -> int:
-    """Put a run back where its checkpoint was taken; how many bytes of measurements stand, 0 for a fresh start.
+def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int:
+    """Bring a run back to where its checkpoint was taken; how many bytes of measurements stand, 0 for a fresh start.
 
-    A checkpoint that cannot be read or does not fit is named in the log and the run starts again from step 0.
+    Raises:
+        StoreError: the checkpoint cannot be read, is another run's, or does not fit. The parts may be spoilt then.
     """
     path = folder / store.CHECKPOINT
     if not path.exists():
         return 0
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises many kinds for a damaged file
-        traceback.print_exc()
-        print(f"{path} cannot be read: the run starts again from step 0", flush=True)  # noqa: T201
-        return 0
-    training.problem.model.load_state_dict(content["model"])
-    training.optimizer.load_state_dict(content["optimizer"])
-    if training.ghosts:
-        training.ghosts.load_state_dict(content["ghosts"])
-    saved = content["state"]
-    training.state = State(**saved | {"spent": Spent(**saved["spent"])})
-    training.watch.seconds = training.state.spent.seconds
-    for row, seconds in content["ledger"].items():
-        training.ledger.seconds[row] += seconds
-    torch.set_rng_state(content["random"])
-    if content["random_cuda"]:
-        torch.cuda.set_rng_state_all(content["random_cuda"])
-    recorded: int = content["recorded"]
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        recorded = int(saved["recorded"])
+        if saved["key"] != key:
+            raise ValueError(f"it is of the run {saved['key']}, not {key}")
+        if not 0 < recorded <= (folder / store.MEASUREMENTS).stat().st_size:
+            raise ValueError(f"it vouches for {recorded} bytes of measurements, which are not there")
+        put_back(training, saved["content"])
+        state = training.state
+        if state.spent.steps != len(state.step_seconds):
+            raise ValueError(f"it has {state.spent.steps} steps and the times of {len(state.step_seconds)}")
+        for row in training.ledger.seconds:
+            training.ledger.seconds[row] += float(saved["ledger"][row])
+    except Exception as error:  # torch raises many kinds for a damaged file, and a file of a stranger may hold anything
+        raise StoreError(f"this checkpoint does not fit ({type(error).__name__}: {error})", where=str(path)) from error
+    if saved["numerics"] != numerics:
+        training.state.remark(RESUME, f"went on at step {state.spent.steps} under another numerical set-up")
     return recorded
 
 
-def _random_cuda() -> list[torch.Tensor]:
-    initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return torch.cuda.get_rng_state_all() if initialized else []
+def _ghosts(training: Training) -> Mapping[str, torch.optim.Optimizer]:
+    return training.ghosts.optimizers if training.ghosts else {}
+
+
+def _optimizer(optimizer: torch.optim.Optimizer) -> Content:
+    return {"state_dict": optimizer.state_dict(), "attributes": keeping.attributes(optimizer)}
+
+
+def _load(optimizer: torch.optim.Optimizer, saved: Content) -> None:
+    optimizer.load_state_dict(saved["state_dict"])
+    present = optimizer.state_dict().get("state", {})  # the optimizer's own dicts, not copies
+    for key, state in saved["state_dict"].get("state", {}).items():
+        if isinstance(state, dict):
+            for name, value in state.items():
+                present[key][name] = _in_dtype(value, present[key][name])
+    keeping.put_back(optimizer, saved["attributes"])
+
+
+def _in_dtype(saved: Any, loaded: Any) -> Any:
+    """What torch has loaded, but in the dtype that was saved: it casts floating-point state to its parameter's."""
+    if isinstance(saved, Tensor) and isinstance(loaded, Tensor):
+        return saved.to(loaded.device) if saved.dtype != loaded.dtype else loaded
+    if isinstance(saved, dict) and isinstance(loaded, dict):
+        return {name: _in_dtype(value, loaded[name]) for name, value in saved.items()}
+    if isinstance(saved, list | tuple) and isinstance(loaded, list | tuple) and type(saved) in (list, tuple):
+        return type(saved)(_in_dtype(a, b) for a, b in zip(saved, loaded, strict=True))
+    return loaded

@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import platform
+import random
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
 
@@ -28,6 +30,24 @@ def settle(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+def seed_generators(seed: int) -> None:
+    """Seed every global generator: torch's, Python's and NumPy's, which takes 32 bits."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # the legacy one: what code that asks for no generator draws from
+
+
+@contextlib.contextmanager
+def this_process_alone() -> Iterator[None]:
+    """A process that the body forks, and that comes out of it by an exception or its end, ends there."""
+    here = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != here:
+            os._exit(1)
 
 
 def synchronize(device: torch.device) -> None:

@@ -12,6 +12,7 @@ from clipbench.clipping.hook import CoordinateClip
 from clipbench.contracts import Problem, Snapshot
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, Value
+from clipbench.running.evaluation import has_two_states
 
 Measure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
 Clip = CoordinateClip | FixedClip
@@ -31,7 +32,18 @@ def build_problem(run: Run, device: torch.device) -> Problem:
     if not isinstance(problem, Problem):
         found = f"the task '{run.task.use}' built a {type(problem).__name__}, not a clipbench.contracts.Problem"
         raise ClipbenchError(found, where=run.task.target)
+    if lacking := _lacking(problem):
+        raise ClipbenchError(f"the task '{run.task.use}' built a problem with {lacking}", where=run.task.target)
     return problem
+
+
+def _lacking(problem: Problem) -> str:
+    """What a problem must have and has not; empty where nothing is missing."""
+    if not trainable(problem.model):
+        return "no trainable parameter"
+    if not sum(batch.weight for batch in problem.eval_batches) > 0:
+        return "no evaluation batches, or none with a term in its loss"
+    return ""
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
@@ -42,7 +54,8 @@ def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Clip | None]:
     """The arm's optimizer over the model's trainable parameters, with its clip attached where it has one.
 
-    A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do.
+    A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do. One with a
+    train() of its own is in training mode.
     """
     parameters = trainable(model)
     factory = load(arm.optimizer)
@@ -51,6 +64,8 @@ def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optim
     if not isinstance(optimizer, torch.optim.Optimizer):
         found = f"'{arm.optimizer.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
         raise ClipbenchError(found, where=f"optimizer of the arm '{arm.name}'")
+    if has_two_states(optimizer):  # torch's own have no such method
+        optimizer.train()  # type: ignore[attr-defined]
     return optimizer, attach(arm.clip, optimizer) if arm.clip else None
 
 

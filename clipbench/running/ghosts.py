@@ -1,9 +1,8 @@
 """The ghosts of a run: other arms that see its gradients at every step, and whose own steps are undone."""
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import psutil
 import torch
@@ -78,6 +77,8 @@ class Ghosts:
         self._measured_room = False
         self.offloaded = False
         self.failed: dict[str, str] = {}
+        self.keeping = False  # whether the updates of the latest step are read and stay in `latest`
+        self.latest: dict[str, Update] = {}
 
     def set_rates(self, progress: float) -> None:
         for ghost in self._ghosts.values():
@@ -99,6 +100,7 @@ class Ghosts:
     def step(self, *, read: bool) -> dict[str, Update]:
         """Let every ghost step from here, with the gradients as they are; their updates by name if they are read."""
         self._point.hold()
+        read = read or self.keeping
         updates: dict[str, Update] = {}
         for name, ghost in list(self._ghosts.items()):
             try:
@@ -117,6 +119,7 @@ class Ghosts:
             if not self._measured_room:
                 self._find_room(name)
         self._measured_room = True
+        self.latest = updates if self.keeping else {}
         return updates
 
     def _find_room(self, latest: str) -> None:
@@ -147,11 +150,11 @@ class Ghosts:
             remedy="name fewer under `of`",
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: ghost.optimizer.state_dict() for name, ghost in self._ghosts.items()}
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimizers of those that step, by name."""
+        return {name: ghost.optimizer for name, ghost in self._ghosts.items()}
 
-    def load_state_dict(self, states: Mapping[str, Any]) -> None:
-        """A ghost without a state had failed before it was saved, and is left out again."""
-        self._ghosts = {name: ghost for name, ghost in self._ghosts.items() if name in states}
-        for name, ghost in self._ghosts.items():
-            ghost.optimizer.load_state_dict(states[name])
+    def keep_only(self, names: Collection[str]) -> None:
+        """Leave out all others, which had failed before a checkpoint was taken."""
+        self._ghosts = {name: ghost for name, ghost in self._ghosts.items() if name in names}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ POLL_SECONDS = 0.05
 # Well below what any watcher keeps silent for: how seldom to speak is the watcher's affair, and two clocks of a
 # minute, one behind the other, would leave up to two minutes of silence.
 HEARTBEAT_SECONDS = 1.0
+FULL = 1 << 20  # bytes: with fewer left no record can be written
 STOP_SECONDS = 20.0  # how long a worker may take to checkpoint before it is killed
 
 
@@ -120,7 +122,7 @@ class _Supervision:
         if outcome.status == "failed" and job.attempt <= self._policy.retries:
             self._waiting.appendleft((job.run, job.attempt + 1))
             return
-        if written is None and code != STOPPED:
+        if written is None and not (code == STOPPED and _was_stopping(job)):
             # A disk that is full must not take the other runs along: this one then stays unfinished on disk.
             with contextlib.suppress(StoreError):
                 store.finish(job.folder, outcome, None)
@@ -144,13 +146,29 @@ class _Supervision:
             time.sleep(POLL_SECONDS)
 
 
+def _was_stopping(job: _Job) -> bool:
+    """Whether a worker that says by its exit code that it was asked to stop really was: any code may end so."""
+    beat = store.read_heartbeat(job.folder)
+    return beat is not None and bool(beat.get("stopping"))
+
+
+def _why_not(folder: Path) -> str:
+    if not folder.is_dir():
+        return "the folder was removed while it was at work"
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return f"the disk cannot be asked ({error.strerror})"
+    return "the disk is full" if free < FULL else f"its log says why ({folder / store.LOG})"
+
+
 def _sentence(job: _Job, code: int, policy: Policy) -> str:
     if job.timed_out:
         return f"timed out after {policy.timeout:g} s"
-    if code == STOPPED:
-        return "the worker was told to stop from outside; run the spec again and it goes on from its checkpoint"
+    if code == STOPPED and _was_stopping(job):
+        return "the worker was told to stop from outside; run the spec again to make it"
     if code == os.EX_IOERR:
-        return f"the worker could not write its result into {job.folder}: is the disk full?"
+        return f"the worker could not write its result into {job.folder}: {_why_not(job.folder)}"
     if code < 0:
         return f"the worker was killed by signal {-code}"
     return f"the worker ended with exit code {code}; its log is {job.folder / store.LOG}"

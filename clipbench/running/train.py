@@ -5,7 +5,7 @@ update that a probe sees at step s is the one taken from there.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,27 +14,39 @@ from torch import Tensor, nn
 
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
+from clipbench.errors import ClipbenchError
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.measurements import Measurement
 from clipbench.records import OWN
 from clipbench.running import probing
+from clipbench.running.environment import this_process_alone
 from clipbench.running.equipment import trainable
-from clipbench.running.evaluation import device_of, evaluate
-from clipbench.running.training import State, Training
+from clipbench.running.evaluation import at_evaluation_weights, device_of, evaluate, has_two_states
+from clipbench.running.fingerprints import FIRST, followed_by
+from clipbench.running.training import Training
 
 Look = Callable[[Batch, Mapping[str, Update]], None]
 
 
 @dataclass(frozen=True)
 class Ending:
-    status: Literal["finished", "diverged"]
+    """How training ended: its budget is spent or, at `non_finite_step`, a loss was not finite."""
+
     reason: str = ""
+    non_finite_step: int | None = None
+
+    @property
+    def status(self) -> Literal["finished", "diverged"]:
+        return "finished" if self.non_finite_step is None else "diverged"
 
 
 def train(training: Training, between: Callable[[Training], bool]) -> Ending | None:
-    """Train until the budget is spent or the run diverges; None if `between` asked to stop.
+    """Train until the budget is spent or a loss is not finite; None if `between` asked to stop.
 
     `between` is called before each step with everything at rest: the place for checkpoints and signs of life.
+
+    Raises:
+        ClipbenchError: the task's training batches end.
     """
     problem, state = training.problem, training.state
     problem.model.train()
@@ -43,25 +55,33 @@ def train(training: Training, between: Callable[[Training], bool]) -> Ending | N
         over = training.progress >= 1.0
         if over or state.spent.steps % training.measure.evaluate_every == 0:
             _evaluate(training)
-        if over or not math.isfinite(state.last_eval_loss):
-            return _verdict(state)
-        with training.ledger.row("data"):
-            batch = next(batches)
-        _set_rates(training, batch)
-        loss = _probed_step(training, batch) if probing.are_due(training, batch) else _step(training, batch)
+        if not math.isfinite(state.last_eval_loss):
+            step = state.spent.steps
+            return Ending(f"the evaluation loss was {state.last_eval_loss} at step {step}", non_finite_step=step)
+        if over:
+            return Ending()
+        batch = _next_batch(training, batches)
+        loss = _probed_step(training, batch) if probing.are_due(training, batch) else take_step(training, batch)
         if not math.isfinite(loss):
-            return Ending("diverged", f"the loss was {loss} at step {state.spent.steps - 1}")
+            step = state.spent.steps - 1
+            return Ending(f"the loss was {loss} at step {step}", non_finite_step=step)
         state.loss_sum += loss
         state.loss_count += 1
     return None
 
 
 def _evaluate(training: Training) -> None:
-    state = training.state
+    state, problem = training.state, training.problem
     with training.ledger.row("evaluation"):
-        state.last_eval_loss = evaluate(training.problem)
+        if has_two_states(training.optimizer):
+            training.note(records.TRAINING_POINT_LOSS, evaluate(problem).loss)
+        with at_evaluation_weights(training.optimizer):
+            found = evaluate(problem)
+        for sentence in training.vigil.look(state.spent.steps):
+            state.remark(records.LIFE, sentence)
+    state.last_losses, state.last_eval_loss = list(found.losses), found.loss
     if state.spent.steps == 0:
-        state.first_eval_loss = state.last_eval_loss
+        state.first_losses = state.last_losses
     training.note(records.EVAL_LOSS, state.last_eval_loss)
     training.note(records.LEARNING_RATE, training.rates.current())
     if state.loss_count:
@@ -69,14 +89,25 @@ def _evaluate(training: Training) -> None:
         state.loss_sum, state.loss_count = 0.0, 0
 
 
-def _verdict(state: State) -> Ending:
-    """Diverged is non-finite, or an end above the start; a spike that came down again is neither."""
-    first, last = state.first_eval_loss, state.last_eval_loss
-    if not math.isfinite(last):
-        return Ending("diverged", f"the evaluation loss was {last} at step {state.spent.steps}")
-    if last > first:
-        return Ending("diverged", f"the evaluation loss ended at {last:.4g}, above its start at {first:.4g}")
-    return Ending("finished")
+def _next_batch(training: Training, batches: Iterator[Batch]) -> Batch:
+    """The coming step's batch; the first few go into the record's fingerprint."""
+    state = training.state
+    with training.ledger.row("data"):
+        try:
+            batch = next(batches)
+        except (StopIteration, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not isinstance(error.__cause__, StopIteration):
+                raise  # a generator inside which another one ended raises a RuntimeError
+            raise ClipbenchError(
+                f"the task's training batches ended at step {state.spent.steps}",
+                where="train_batches",
+                remedy="they must go on without end, epoch after epoch: the budget says when training stops",
+            ) from None
+    if state.spent.steps < FIRST:
+        with training.ledger.row("fingerprints"):
+            before = state.fingerprints.get(records.FIRST_BATCHES, "")
+            state.fingerprints[records.FIRST_BATCHES] = followed_by(before, batch)
+    return batch
 
 
 def _set_rates(training: Training, batch: Batch) -> None:
@@ -87,8 +118,10 @@ def _set_rates(training: Training, batch: Batch) -> None:
         training.ghosts.set_rates(middle)
 
 
-def _step(training: Training, batch: Batch, *, look: Look | None = None) -> float:
+@this_process_alone()
+def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> float:
     """One training step on the clock; off it, while the raw gradient is in place, ghosts step and `look` sees all."""
+    _set_rates(training, batch)
     model, state, watch = training.problem.model, training.state, training.watch
     begin = watch.seconds
     with training.ledger.row("train"), watch.running():
@@ -130,7 +163,7 @@ def _probed_step(training: Training, batch: Batch) -> float:
     def look(moved: Batch, updates: Mapping[str, Update]) -> None:
         seen.append((moved, ghosts.point if ghosts else HeldPoint(parameters).hold(), updates))
 
-    loss = _step(training, batch, look=look)
+    loss = take_step(training, batch, look=look)
     if not math.isfinite(loss):
         return loss
     with training.ledger.row("probes"), torch.no_grad():

@@ -14,6 +14,7 @@ from clipbench.running.equipment import Clip
 from clipbench.running.equipment import Measure as ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
+from clipbench.running.vigil import Vigil
 
 
 @dataclass
@@ -24,17 +25,20 @@ class State:
     step_seconds: list[float] = field(default_factory=list)
     loss_sum: float = 0.0  # of the mini-batches since the last evaluation
     loss_count: int = 0
-    first_eval_loss: float = math.nan
+    first_losses: list[float] = field(default_factory=list)  # of the evaluation batches at step 0
+    last_losses: list[float] = field(default_factory=list)
     last_eval_loss: float = math.nan
     wall_seconds: float = 0.0  # of the processes that worked on this run before this one
     points_probed: int = 0  # of `probe_at`
     failed_probes: dict[str, str] = field(default_factory=dict)
-    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the probes
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
-    def remark(self, probe: str, text: str) -> None:
-        said = self.remarks.get(probe, ())
-        if text not in said:
-            self.remarks[probe] = (*said, text)
+    def remark(self, about: str, text: str) -> None:
+        """Keep a sentence once; it is about a probe, or about one of the subjects that records.py names."""
+        present = self.remarks.get(about, ())
+        if text not in present:
+            self.remarks[about] = (*present, text)
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Training:
     record: Recorder
     watch: Stopwatch
     ledger: Ledger
+    vigil: Vigil
     ghosts: Ghosts | None = None
     step_flops: int | None = None
     state: State = field(default_factory=State)

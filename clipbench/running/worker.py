@@ -1,11 +1,10 @@
 """One process, one run: the run's folder holds its description when the worker starts and its record when it ends.
 
 Whoever starts it, the worker is the same. It answers by exit code: DONE, the folder has an outcome; STOPPED, it was
-asked to stop and has left a checkpoint; EX_IOERR, it failed and could not even write that. Anything else is a crash,
-and the supervisor says so.
+asked to stop, and its last sign of life says so; EX_IOERR, it failed and could not even write that. Anything else is a
+crash, and the supervisor says so.
 """
 
-import hashlib
 import os
 import statistics
 import time
@@ -13,137 +12,171 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from clipbench import store
-from clipbench.budget import Ledger, Stopwatch
-from clipbench.contracts import Problem
+from clipbench.budget import Ledger
 from clipbench.errors import DONE, STOPPED, StoreError, in_one_line
-from clipbench.records import GHOST, Arm, Outcome, Run
-from clipbench.running import checkpoint, liveness
-from clipbench.running.environment import observe, peak_bytes, settle, synchronize
-from clipbench.running.equipment import build_optimizer, build_probes, build_problem, effective_options, state_bytes
-from clipbench.running.ghosts import Ghosts
-from clipbench.running.schedule import ScheduledRates
+from clipbench.geometry import keeping
+from clipbench.records import RESUME, Environment, Outcome, Run
+from clipbench.running import checkpoint
+from clipbench.running.environment import observe, peak_bytes, settle, this_process_alone
+from clipbench.running.equipment import effective_options, state_bytes
+from clipbench.running.evaluation import at_evaluation_weights, change, device_of
+from clipbench.running.fingerprints import weights_sha256
+from clipbench.running.preparing import Prepared, fingerprints, prepare
+from clipbench.running.proof import STEPS, Proof, end, judged, packed
 from clipbench.running.train import Ending, train
-from clipbench.running.training import State, Training
-from clipbench.running.trial import first_gradients
+from clipbench.running.training import Training
 
 CHECKPOINT_SECONDS = 60.0
 HEARTBEAT_SECONDS = 0.25
+LONGEST_REASON = 300  # characters: torch's own messages run to pages, and stand whole in the log
 
 
 def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], bool]) -> int:
     """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`."""
+    folder = folder.absolute()  # a task may change the working directory
     began, started = time.time(), time.monotonic()
     ledger = Ledger()
     run = store.read(folder).run
     settle(run.threads)
     place = torch.device(device)
     environment = observe(place, threads=run.threads, side_by_side=side_by_side)
-    writer = None
     try:
-        training = _prepare(run, place, ledger)
-        recorded = checkpoint.restore(training, folder)
-        started -= training.state.wall_seconds  # what earlier processes spent on this run is part of its wall time
-        writer = store.Writer(folder, kept=recorded)
-        training.record = writer
-        ending = train(training, _Between(folder, writer, started, stop))
-        if ending is None:
+        with this_process_alone():
+            outcome = _Work(run, folder, environment, ledger, started, stop).made()
+        if outcome is None:
             return STOPPED
-        writer.sync()
-        outcome = replace(_outcome(training, ending, started), peak_bytes=peak_bytes(place), started=began)
-        store.finish(folder, outcome, environment)
-    except Exception as error:  # whatever a task, an optimizer or the disk raises fails this run, not the suite
+        store.finish(folder, replace(outcome, peak_bytes=peak_bytes(place), started=began), environment)
+    except (Exception, SystemExit) as error:  # whatever a task, an optimizer or the disk raises fails this run alone
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
         try:
             store.finish(folder, _failure(error, ledger, started), environment)
         except StoreError:
             return os.EX_IOERR
-    finally:
-        if writer is not None:
-            with suppress(OSError):  # rows that were not brought to the disk before are of no use
-                writer.close()
     return DONE
 
 
-def _prepare(run: Run, device: torch.device, ledger: Ledger) -> Training:
-    """Build the run's parts, the seed's own random state included, and check that the arm is alive."""
-    with ledger.row("data"):
-        problem = build_problem(run, device)
-    liveness.check(run.arm, problem)
-    flops = liveness.step_flops(run.arm, problem)
-    optimizer, clip = build_optimizer(run.arm, problem.model)
-    with ledger.row("ghosts"):
-        alive, failed = _ghosts_alive(run, problem)
-        ghosts = Ghosts(alive, problem.model) if alive else None
-    torch.manual_seed(run.seed)  # what training itself draws, such as dropout
-    return Training(
-        problem=problem,
-        optimizer=optimizer,
-        clip=clip,
-        rates=ScheduledRates(optimizer, run.arm.schedule),
-        budget=run.budget,
-        measure=run.measure,
-        probes=build_probes(run),
-        record=lambda _: None,
-        watch=Stopwatch(partial(synchronize, device)),
-        ledger=ledger,
-        ghosts=ghosts,
-        step_flops=flops,
-        state=State(failed_probes=failed),
-    )
+class _Work:
+    """A run at work in this process."""
 
-
-def _ghosts_alive(run: Run, problem: Problem) -> tuple[list[Arm], dict[str, str]]:
-    """The ghosts that are what they say, and why the others are not: those cost their own rows and not the run."""
-    alive: list[Arm] = []
-    failed: dict[str, str] = {}
-    gradients = first_gradients(problem) if run.measure.ghosts else []
-    for ghost in run.measure.ghosts:
-        try:
-            liveness.check_ghost(ghost, problem, gradients)
-        except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
-            traceback.print_exc()
-            failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"
-        else:
-            alive.append(ghost)
-    return alive, failed
-
-
-class _Between:
-    """What happens between steps, off the clock: signs of life, checkpoints, and stopping when asked."""
-
-    def __init__(self, folder: Path, writer: store.Writer, started: float, stop: Callable[[], bool]) -> None:
-        self._folder, self._writer, self._started, self._stop = folder, writer, started, stop
+    def __init__(
+        self, run: Run, folder: Path, environment: Environment, ledger: Ledger, started: float, stop: Callable[[], bool]
+    ) -> None:
+        self._run, self._folder, self._environment = run, folder, environment
+        self._ledger, self._started, self._stop = ledger, started, stop
         self._beat_at = self._saved_at = time.monotonic()
 
-    def __call__(self, training: Training) -> bool:
-        now, state = time.monotonic(), training.state
-        if now - self._beat_at >= HEARTBEAT_SECONDS:
+    def made(self) -> Outcome | None:
+        """Train from step 0 or from a checkpoint; None if asked to stop."""
+        prepared = prepare(self._run, torch.device(self._environment.device), self._ledger)
+        training, recorded = self._begun(prepared)
+        self._started -= training.state.wall_seconds  # what earlier processes spent on this run is of its wall time too
+        self._writer = store.Writer(self._folder, kept=recorded)
+        self._saving = _Saving(prepared, proved=bool(recorded))
+        training.record = self._writer
+        try:
+            ending = train(training, self._between)
+            if ending is None:
+                return None
+            self._writer.sync()
+            return _outcome(training, ending, self._started)
+        finally:
+            with suppress(OSError):  # rows that were not brought to the disk before are of no use
+                self._writer.close()
+
+    def _begun(self, prepared: Prepared) -> tuple[Training, int]:
+        """The parts where they are to go on, and how many bytes of measurements stand."""
+        training, recorded = prepared.training, 0
+        training.ledger = self._ledger
+        if prepared.proof is None or prepared.proof.keeps:
+            try:
+                recorded = checkpoint.restore(
+                    training, self._folder, key=self._run.key, numerics=self._environment.numerics_id
+                )
+            except StoreError as error:
+                traceback.print_exc()
+                print(f"{error.where} is of no use: the run starts again from step 0", flush=True)  # noqa: T201
+                training = prepared.fresh()
+                training.ledger = self._ledger
+        if not recorded:
+            with self._ledger.row("fingerprints"):
+                training.state.fingerprints = fingerprints(self._run, training.problem)
+        return training, recorded
+
+    def _between(self, training: Training) -> bool:
+        """What happens between steps, off the clock: signs of life, checkpoints, and stopping when asked."""
+        now, stopping = time.monotonic(), self._stop()
+        if stopping or now - self._beat_at >= HEARTBEAT_SECONDS:
             self._beat_at = now
+            state = training.state
             store.write_heartbeat(
-                self._folder, progress=training.progress, step=state.spent.steps, loss=state.last_eval_loss
+                self._folder,
+                progress=training.progress,
+                step=state.spent.steps,
+                loss=state.last_eval_loss,
+                stopping=stopping,
             )
-        stopping = self._stop()
+        with training.ledger.row("proof"):
+            newly_proved = self._saving.prove(training)
         with training.ledger.row("checkpoint"):
-            if stopping or now - self._saved_at >= CHECKPOINT_SECONDS:
+            if stopping or newly_proved or now - self._saved_at >= CHECKPOINT_SECONDS:
                 self._saved_at = now
-                recorded = self._writer.sync()
-                state.wall_seconds = time.monotonic() - self._started
-                checkpoint.save(training, self._folder, recorded=recorded)
+                self._save(training)
             elif self._writer.unsynced:
                 self._writer.sync()
         return stopping
 
+    def _save(self, training: Training) -> None:
+        recorded = self._writer.sync()
+        if self._saving.allowed(training):
+            training.state.wall_seconds = time.monotonic() - self._started
+            numerics = self._environment.numerics_id
+            checkpoint.save(training, self._folder, key=self._run.key, numerics=numerics, recorded=recorded)
+
+
+class _Saving:
+    """Whether checkpoints may be written: they are proved, or are now, by the step that follows the first."""
+
+    def __init__(self, prepared: Prepared, *, proved: bool) -> None:
+        self._fresh = prepared.fresh
+        self._proof = Proof(keeps=True) if proved else prepared.proof
+        self._tried: bytes | None = None
+
+    def allowed(self, training: Training) -> bool:
+        """Before a checkpoint. Where nothing is proved yet, what it would hold is kept until after the next step."""
+        if self._proof is None and training.state.spent.steps >= STEPS:
+            self._tried = packed(training)
+            self._keep_updates(training, keeping=True)
+        return self._proof is not None and self._proof.keeps
+
+    def prove(self, training: Training) -> bool:
+        """After the step that follows, whether it has now been proved."""
+        if self._proof is not None or self._tried is None:
+            return False
+        generators = keeping.generators([device_of(training.problem.model)])
+        self._proof = judged(end(training), self._tried, self._fresh)
+        keeping.put_generators_back(generators)
+        self._tried = None
+        self._keep_updates(training, keeping=False)
+        if self._proof.remark:
+            training.state.remark(RESUME, self._proof.remark)
+        return self._proof.keeps
+
+    @staticmethod
+    def _keep_updates(training: Training, *, keeping: bool) -> None:
+        if training.ghosts:
+            training.ghosts.keeping = keeping
+
 
 def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
-    state, weights = training.state, weights_sha256(training.problem.model)
+    state, problem = training.state, training.problem
+    with at_evaluation_weights(training.optimizer):
+        weights = weights_sha256(problem.model)
     return Outcome(
         status=ending.status,
         reason=ending.reason,
@@ -161,18 +194,19 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         remarks=state.remarks,
         state_bytes=state_bytes(training.optimizer),
         step_flops=training.step_flops,
+        non_finite_step=ending.non_finite_step,
+        change=change(problem, state.first_losses, state.last_losses),
+        fingerprints=state.fingerprints,
+        loaded=dict(problem.loaded),
     )
 
 
-def _failure(error: Exception, ledger: Ledger, started: float) -> Outcome:
-    reason = f"{type(error).__name__}: {error}"
+def _failure(error: BaseException, ledger: Ledger, started: float) -> Outcome:
+    """The outcome of a run that raised; its reason is one line that can be read."""
+    if isinstance(error, SystemExit):
+        reason = f"the code of the run ended Python: sys.exit({error.code!r})"
+    else:
+        reason = in_one_line(error)
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[:LONGEST_REASON]} … (the log has all of it)"
     return Outcome("failed", reason=reason, wall_seconds=time.monotonic() - started, ledger=ledger.close())
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over every parameter and buffer, by name, with dtype, shape and bytes: equal means equal bit for bit."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -50,10 +50,10 @@ class Writer:
         self._file.close()
 
 
-def write_heartbeat(folder: Path, *, progress: float, step: int, loss: float) -> None:
+def write_heartbeat(folder: Path, *, progress: float, step: int, loss: float, stopping: bool = False) -> None:
     """A sign of life for the supervisor: the latest of these, not a history; never worth an fsync."""
     path = folder / f".{HEARTBEAT}"
-    path.write_text(json.dumps({"progress": progress, "step": step, "loss": loss}))
+    path.write_text(json.dumps({"progress": progress, "step": step, "loss": loss, "stopping": stopping}))
     path.replace(folder / HEARTBEAT)
 
 

@@ -15,7 +15,7 @@ from clipbench import store
 from clipbench.errors import ClipbenchError
 from clipbench.measurements import Measurement
 from clipbench.records import OWN, Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
-from clipbench.running import ghosts, worker
+from clipbench.running import ghosts, preparing
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.worker import work
 
@@ -213,7 +213,7 @@ def test_the_record_says_whether_ghosts_were_kept_in_the_hosts_memory(
     run = make_run(steps=6, measure=replace(MEASURE, ghosts=(ADAM,)))
     roomy = make(run, tmp_path / "roomy")
     monkeypatch.setattr(ghosts, "HOST", torch.device("cpu", 0))
-    monkeypatch.setattr(worker, "Ghosts", partial(Ghosts, free=lambda device: 0 if device.index is None else 2**30))
+    monkeypatch.setattr(preparing, "Ghosts", partial(Ghosts, free=lambda device: 0 if device.index is None else 2**30))
     narrow = make(run, tmp_path / "narrow")
     assert roomy.outcome is not None
     assert narrow.outcome is not None

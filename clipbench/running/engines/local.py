@@ -24,8 +24,14 @@ from clipbench.running.engines import Handle, Need
 
 WORKER, PRELOAD = "clipbench.running.worker", "clipbench.running.preload"
 
-# Read once, when the fork server loads torch. The workspace setting is what makes cuBLAS deterministic.
-SERVER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+# Read once, when the fork server loads torch. The workspace setting is what makes cuBLAS deterministic, the hash seed
+# what makes the order of a set of strings the same each time.
+SERVER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "PYTHONHASHSEED": "0",
+}
 
 Slot = tuple[str, tuple[int, ...]]  # the device, and the CPUs the process is pinned to (none: not pinned)
 

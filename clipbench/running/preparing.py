@@ -1,0 +1,138 @@
+"""A run's live parts before step 0: built, tried for life, and a checkpoint of them proved.
+
+What was tried is thrown away, and the parts to train are built anew: nothing that a trial leaves behind can be in them.
+Only where building takes long do the same parts serve for both, and the proof waits for the first checkpoint.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from clipbench.budget import Ledger, Stopwatch
+from clipbench.contracts import Problem
+from clipbench.errors import in_one_line
+from clipbench.records import EVALUATION_BATCHES, GHOST, INITIAL_WEIGHTS, LIFE, PROBE_BATCHES, RESUME, Arm, Run
+from clipbench.running import liveness
+from clipbench.running.environment import seed_generators, synchronize, this_process_alone
+from clipbench.running.equipment import build_optimizer, build_probes, build_problem
+from clipbench.running.fingerprints import batches_sha256, weights_sha256
+from clipbench.running.ghosts import Ghosts
+from clipbench.running.proof import Proof, prove
+from clipbench.running.schedule import ScheduledRates
+from clipbench.running.training import State, Training
+from clipbench.running.trial import first_gradients
+from clipbench.running.vigil import Vigil
+
+SLOW_TO_BUILD = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What trying an arm and its ghosts has shown: the ghosts that are alive, and why the others are not."""
+
+    ghosts: tuple[Arm, ...]
+    failed: Mapping[str, str]
+    remarks: tuple[str, ...]
+    flops: int | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Parts to train from step 0; `proof` is None where it waits, and `fresh` builds such parts once more."""
+
+    training: Training
+    proof: Proof | None
+    fresh: Callable[[], Training]
+
+
+def prepare(run: Run, device: torch.device, ledger: Ledger) -> Prepared:
+    """Build a run's parts and try them.
+
+    Raises:
+        NotLiveError: the arm does not do what its spec says.
+        Exception: whatever a task or an optimizer raises.
+    """
+    begin = time.perf_counter()
+    with ledger.row("data"):
+        problem = _problem(run, device)
+    slow = time.perf_counter() - begin > SLOW_TO_BUILD
+    with ledger.row("life"):
+        tried = _tried(run, problem)
+    fresh = partial(_fresh, run, device, tried)
+    if slow:
+        return Prepared(_assembled(run, problem, tried), None, fresh)
+    with ledger.row("proof"):
+        proof = prove(_assembled(run, problem, tried), fresh)
+    with ledger.row("data"):
+        training = fresh()
+    if proof.remark:
+        training.state.remark(RESUME, proof.remark)
+    return Prepared(training, proof, fresh)
+
+
+def fingerprints(run: Run, problem: Problem) -> dict[str, str]:
+    """Of the weights and batches that a run begins with; the first training batches follow as they are drawn."""
+    of_what = {
+        INITIAL_WEIGHTS: weights_sha256(problem.model),
+        EVALUATION_BATCHES: batches_sha256(problem.eval_batches),
+    }
+    return of_what | ({PROBE_BATCHES: batches_sha256(problem.probe_batches)} if run.measure.probes else {})
+
+
+def _problem(run: Run, device: torch.device) -> Problem:
+    seed_generators(run.seed)
+    return build_problem(run, device)
+
+
+def _fresh(run: Run, device: torch.device, tried: Tried) -> Training:
+    return _assembled(run, _problem(run, device), tried)
+
+
+def _assembled(run: Run, problem: Problem, tried: Tried) -> Training:
+    optimizer, clip = build_optimizer(run.arm, problem.model)
+    ghosts = Ghosts(tried.ghosts, problem.model) if tried.ghosts else None
+    seed_generators(run.seed)  # what training itself draws, such as dropout
+    state = State(failed_probes=dict(tried.failed))
+    for sentence in tried.remarks:
+        state.remark(LIFE, sentence)
+    return Training(
+        problem=problem,
+        optimizer=optimizer,
+        clip=clip,
+        rates=ScheduledRates(optimizer, run.arm.schedule),
+        budget=run.budget,
+        measure=run.measure,
+        probes=build_probes(run),
+        record=lambda _: None,
+        watch=Stopwatch(partial(synchronize, next(problem.model.parameters()).device)),
+        ledger=Ledger(),
+        vigil=Vigil(problem.model, run.seed),
+        ghosts=ghosts,
+        step_flops=tried.flops,
+        state=state,
+    )
+
+
+def _tried(run: Run, problem: Problem) -> Tried:
+    """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
+    remarks = list(liveness.check(run.arm, problem) or ())
+    flops = liveness.step_flops(run.arm, problem)
+    alive: list[Arm] = []
+    failed: dict[str, str] = {}
+    gradients = first_gradients(problem) if run.measure.ghosts else []
+    for ghost in run.measure.ghosts:
+        try:
+            with this_process_alone():
+                remarks += [
+                    f"{GHOST}{ghost.name}: {said}" for said in liveness.check_ghost(ghost, problem, gradients) or ()
+                ]
+        except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
+            traceback.print_exc()
+            failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"
+        else:
+            alive.append(ghost)
+    return Tried(tuple(alive), failed, tuple(remarks), flops)
