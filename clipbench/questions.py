@@ -63,8 +63,9 @@ class Question:
     It lies beside the runs (`question.json`) and decides no number in them. `keys` are the reported runs of the latest
     plan: when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
     target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
-    final loss that the spec sets out to show, relative to the baseline's. A run counts as diverged that ends above its
-    start by more than the share `diverged` of its first loss's size, and by more than three standard errors. `tuning` is None where nothing was tuned.
+    final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned. A
+    run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
+    more than three standard errors.
     """
 
     spec: str

@@ -252,9 +252,9 @@ class Change:
 class Outcome:
     """How a run ended, as facts. Diverged: a loss was not finite, at `non_finite_step`; failed: a crash.
 
-    Whether a run that ended above its start counts as diverged is for its reader to say, by `change`. `fingerprints` are
-    of the weights and batches that the run began with; `loaded` says what a name from a hub stood for (a repository's
-    commit). Runs made before these were recorded have neither.
+    Whether a run that ended above its start counts as diverged is for its reader to say, by `change`. `fingerprints`
+    are of the weights and batches that the run began with; `loaded` says what a name from a hub stood for (a
+    repository's commit). Runs made before these were recorded have neither.
 
     `step_seconds` is the median over steps; `first_step_seconds` holds warm-up and is shown apart. `effective`
     is the optimizer's configuration as observed in its parameter groups, not as the spec said it. A probe that failed
