@@ -41,7 +41,7 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
     """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`."""
     began, started = time.time(), time.monotonic()
     ledger = Ledger()
-    run = store.read(folder).run
+    run = store.begin(folder)
     settle(run.threads)
     place = torch.device(device)
     environment = observe(place, threads=run.threads, side_by_side=side_by_side)
@@ -61,6 +61,9 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
     except Exception as error:  # whatever a task, an optimizer or the disk raises fails this run, not the suite
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
+        with suppress(OSError, StoreError):  # what was measured before, while the record's digest can still cover it
+            if writer is not None:
+                writer.sync()
         try:
             store.finish(folder, _failure(error, ledger, started), environment)
         except StoreError:
