@@ -26,6 +26,8 @@ CLIP_RULES: tuple[ClipRule, ...] = get_args(ClipRule)
 # loop, the clip, the curvature, the networks. Old runs are then made again.
 METHOD = 1
 
+FORMAT = 2  # of a run's file; a run of an earlier format is read, and answers no plan
+
 OWN = "own"  # the direction an arm itself took, at its own point: θ_after − θ_before
 
 GHOST = "the ghost "  # before an arm's name, where a run says of its ghost what went wrong
@@ -296,6 +298,7 @@ class Record:
     """A run's folder, read: `outcome` is None while the run is unfinished.
 
     `key` is the run's identity as it was when the run was made; empty for a record that was not read from a folder.
+    `format` is that of its file: a run of an earlier format than FORMAT is never a planned run's result.
     """
 
     run: Run
@@ -304,6 +307,7 @@ class Record:
     measurements: Measurements = NOTHING
     folder: str = ""
     key: str = ""
+    format: int = FORMAT
 
     @property
     def identity(self) -> str:

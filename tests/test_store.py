@@ -58,7 +58,7 @@ def test_every_float_survives_the_file_bit_for_bit(value: float, seconds: float)
 
 @given(st.lists(st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False)), max_size=20))
 def test_every_column_of_floats_survives_bit_for_bit(pairs: list[tuple[float, float]]) -> None:
-    rows = [Measurement(3, seconds, "own", "q", value) for value, seconds in pairs]
+    rows = [Measurement(step, seconds, "own", "q", value) for step, (value, seconds) in enumerate(pairs)]
     found = _by_columns("\n" + "".join(f"{row.step},{row.seconds!r},own,q,{row.value!r}\n" for row in rows))
     assert [list(map(repr, row)) for row in found] == [list(map(repr, row)) for row in rows]
 
@@ -125,7 +125,7 @@ def test_not_a_number_stays_visible(tmp_path: Path) -> None:
     store.describe(RUN, folder)
     writer = store.Writer(folder)
     writer(Measurement(1, 0.0, "", "eval_loss", math.nan))
-    writer(Measurement(1, 0.0, "", "eval_loss", -math.inf))
+    writer(Measurement(2, 0.0, "", "eval_loss", -math.inf))
     writer.sync()
     writer.close()
     values = [row.value for row in store.read(folder).measurements]
@@ -268,7 +268,7 @@ def test_a_run_of_another_format_says_which(tmp_path: Path) -> None:
     folder = write(RUN, tmp_path)
     content = json.loads((folder / store.RUN).read_text()) | {"format": 99}
     (folder / store.RUN).write_text(json.dumps(content))
-    with pytest.raises(StoreError, match="format 99; this clipbench reads format 1"):
+    with pytest.raises(StoreError, match="format 99; this clipbench reads formats 1 and 2"):
         store.read(folder)
 
 
@@ -406,3 +406,158 @@ def test_a_heartbeat_is_read_back_and_a_missing_or_broken_one_is_none(tmp_path: 
     assert store.read_heartbeat(tmp_path) == {"progress": 0.5, "step": 3, "loss": math.inf}
     (tmp_path / store.HEARTBEAT).write_text("{")
     assert store.read_heartbeat(tmp_path) is None
+
+
+FORMAT_1 = Path(__file__).parents[1] / "results" / "reference"
+
+
+def in_format_1(folder: Path) -> Path:
+    """The run in `folder` as an earlier clipbench left it."""
+    content = json.loads((folder / store.RUN).read_text())
+    del content["digest"]
+    (folder / store.RUN).write_text(json.dumps(content | {"format": 1}))
+    return folder
+
+
+def test_the_reference_runs_of_every_format_are_read() -> None:
+    records, errors = store.read_all(FORMAT_1)
+    assert not errors
+    assert len(records) == len(list(FORMAT_1.rglob(store.RUN))) > 0
+    assert all(record.measurements for record in records)
+
+
+def test_a_run_of_format_1_is_read_as_it_is_and_made_again(tmp_path: Path) -> None:
+    folder = in_format_1(write(RUN, tmp_path))
+    record = store.read(folder)
+    assert (record.format, record.run, record.outcome, tuple(record.measurements)) == (1, RUN, DONE, ROWS)
+    assert store.missing([RUN], tmp_path) == [RUN]
+    store.describe(RUN, folder)
+    assert [path.name for path in folder.iterdir()] == [store.RUN]
+    assert store.read(folder).format == 2
+
+
+def test_an_unfinished_run_of_format_1_does_not_go_on(tmp_path: Path) -> None:
+    folder = in_format_1(write(RUN, tmp_path, outcome=None))
+    (folder / store.CHECKPOINT).write_bytes(b"weights")
+    store.describe(RUN, folder)
+    assert [path.name for path in folder.iterdir()] == [store.RUN]
+
+
+def changed(content: dict[str, object], part: str, **by: object) -> dict[str, object]:
+    return content | {part: content[part] | by}
+
+
+def test_an_ended_run_has_a_digest_of_its_measurements_its_outcome_and_its_environment(tmp_path: Path) -> None:
+    folder = write(RUN, tmp_path, outcome=replace(DONE, reason="θ", train_seconds=1e-7, step_seconds=math.inf))
+    described, recorded = (folder / store.RUN).read_bytes(), (folder / store.MEASUREMENTS).read_bytes()
+    content = json.loads(described)
+    digest = content["digest"]
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    assert store.digest_of(described, recorded) == digest
+    assert store.digest_of(json.dumps(content, sort_keys=True).encode(), recorded) == digest  # another layout
+    renamed = changed(content, "run", spec="another")
+    assert store.digest_of(json.dumps(renamed).encode(), recorded) == digest
+    for part, name, value in (("outcome", "steps", 13), ("environment", "device", "cuda")):
+        other = json.dumps(changed(content, part, **{name: value})).encode()
+        assert store.digest_of(other, recorded) != digest
+    assert store.digest_of(described, recorded.replace(b"-1e-300", b"-1e-299")) != digest
+
+
+@pytest.mark.parametrize("rows", [(), ("4,0.5,own,slo",)])
+def test_a_run_that_crashed_has_a_digest_of_what_it_left(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    folder = write(RUN, tmp_path, outcome=None)
+    path = folder / store.MEASUREMENTS
+    path.write_text("".join(rows)) if rows else path.unlink()
+    store.finish(folder, Outcome("failed", reason="no memory"), None)
+    described = (folder / store.RUN).read_bytes()
+    assert json.loads(described)["digest"] == store.digest_of(described, "".join(rows).encode())
+
+
+@pytest.mark.parametrize("format_1", [False, True])
+@pytest.mark.parametrize("outcome", [DONE, None, Outcome("failed")])
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("4,9.0,own,slope,2.0", "slope of own at step 4 is there twice, first in line 3"),
+        ("04,0.5,own,slope,2.0", "slope of own at step 4 is there twice, first in line 3"),
+        ('4,0.5,"own",slope,2.0', "slope of own at step 4 is there twice, first in line 3"),
+        ("0,0.0,,eval_loss,0.1", "eval_loss at step 0 is there twice, first in line 2"),
+    ],
+)
+def test_a_step_that_is_there_twice_is_a_damaged_file(
+    tmp_path: Path, row: str, named: str, outcome: Outcome | None, format_1: bool
+) -> None:
+    whole, damaged = write(replace(RUN, seed=1), tmp_path), write(RUN, tmp_path, outcome=outcome)
+    for folder in (whole, damaged):
+        with (folder / store.MEASUREMENTS).open("a") as file:
+            file.write("4,0.5,own,cosine,2.0\n4,0.5,other,slope,2.0\n5,0.5,own,slope,2.0\n")
+    with (damaged / store.MEASUREMENTS).open("a") as file:
+        file.write(f"{row}\n")
+    if format_1:
+        in_format_1(damaged)
+    records, errors = store.read_all(tmp_path)
+    assert [record.folder for record in records] == [str(whole)]
+    [error] = errors
+    assert error.where == f"{damaged / store.MEASUREMENTS}:7"
+    assert error.found == named
+
+
+def test_a_row_that_is_recorded_twice_is_refused_when_it_is_recorded(tmp_path: Path) -> None:
+    store.describe(RUN, tmp_path)
+    writer = store.Writer(tmp_path)
+    writer(ROWS[0])
+    writer(ROWS[1])
+    with pytest.raises(StoreError, match="slope of own at step 4 was recorded twice"):
+        writer(ROWS[1]._replace(value=1.0))
+    writer(ROWS[1]._replace(step=5))
+    writer.sync()
+    writer.close()
+    assert [row.step for row in store.read(tmp_path).measurements] == [0, 4, 5]
+
+
+def test_rows_that_did_not_reach_the_disk_are_not_written_when_the_file_is_closed(tmp_path: Path) -> None:
+    """The run may have its outcome by then, and its digest."""
+    store.describe(RUN, tmp_path)
+    writer = store.Writer(tmp_path)
+    writer(ROWS[0])
+    assert writer.unsynced
+    size = writer.sync()
+    assert not writer.unsynced
+    writer(ROWS[1])
+    writer.close()
+    assert (tmp_path / store.MEASUREMENTS).stat().st_size == size
+
+
+def test_many_rows_do_not_wait_in_memory(tmp_path: Path) -> None:
+    store.describe(RUN, tmp_path)
+    writer = store.Writer(tmp_path)
+    rows = [Measurement(step, 0.0, "x" * 1000, "y", 1.0) for step in range(2000)]
+    for row in rows:
+        writer(row)
+    assert (tmp_path / store.MEASUREMENTS).stat().st_size > 1_000_000
+    writer.sync()
+    writer.close()
+    assert list(store.read(tmp_path).measurements) == rows
+
+
+@pytest.mark.parametrize("kept", [-1, 5, 36, 39, 66, 10_000])
+def test_a_checkpoint_that_vouches_for_what_is_not_there_is_refused(tmp_path: Path, kept: int) -> None:
+    """A file that is cut off beyond its end would be filled up with NUL bytes; half a row would be another row."""
+    folder = write(RUN, tmp_path, outcome=None)
+    path = folder / store.MEASUREMENTS
+    before = path.read_bytes()
+    heading, first, second = (len(line) for line in before.splitlines(keepends=True))
+    assert [size for size in range(10_001) if store.has_recorded(folder, size)] == [
+        heading,
+        heading + first,
+        heading + first + second,
+    ]
+    assert not store.has_recorded(folder, kept)
+    with pytest.raises(StoreError, match=f"the checkpoint is of {kept} bytes of measurements, which are not there"):
+        store.Writer(folder, kept=kept)
+    assert path.read_bytes() == before
+    store.Writer(folder).close()  # the refused one holds no lock
+
+
+def test_nothing_is_recorded_where_there_is_no_file(tmp_path: Path) -> None:
+    assert not store.has_recorded(tmp_path, 100)

@@ -41,7 +41,7 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
     folder = folder.absolute()  # a task may change the working directory
     began, started = time.time(), time.monotonic()
     ledger = Ledger()
-    run = store.read(folder).run
+    run = store.begin(folder)
     settle(run.threads)
     place = torch.device(device)
     environment = observe(place, threads=run.threads, side_by_side=side_by_side)
@@ -54,6 +54,9 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
     except (Exception, SystemExit) as error:  # whatever a task, an optimizer or the disk raises fails this run alone
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
+        with suppress(OSError, StoreError):  # what was measured before, while the record's digest can still cover it
+            if writer is not None:
+                writer.sync()
         try:
             store.finish(folder, _failure(error, ledger, started), environment)
         except StoreError:

@@ -13,6 +13,8 @@ the disk, so a crash at any point leaves a run that is done or a run that is not
 from clipbench.store.atomic import make_folder as make_folder
 from clipbench.store.atomic import replacing as replacing
 from clipbench.store.live import Writer as Writer
+from clipbench.store.live import begin as begin
+from clipbench.store.live import has_recorded as has_recorded
 from clipbench.store.live import read_heartbeat as read_heartbeat
 from clipbench.store.live import read_log as read_log
 from clipbench.store.live import write_heartbeat as write_heartbeat
@@ -35,6 +37,7 @@ from clipbench.store.runs import LOG as LOG
 from clipbench.store.runs import MEASUREMENTS as MEASUREMENTS
 from clipbench.store.runs import RUN as RUN
 from clipbench.store.runs import describe as describe
+from clipbench.store.runs import digest_of as digest_of
 from clipbench.store.runs import finish as finish
 from clipbench.store.runs import read as read
 from clipbench.store.runs import read_outcome as read_outcome

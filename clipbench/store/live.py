@@ -2,56 +2,129 @@
 
 import csv
 import fcntl
+import io
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
-from clipbench.store.runs import COLUMNS, HEARTBEAT, LOG, MEASUREMENTS
+from clipbench.records import Run
+from clipbench.store import forks
+from clipbench.store.runs import ANEW, HEADING, HEARTBEAT, LOG, MEASUREMENTS, measured, read_run_file
+
+LARGE = 1 << 20  # bytes of rows that are not kept waiting in memory
+
+
+def begin(folder: Path) -> Run:
+    """The run that this process is to make; from here on, no fork of it may write there."""
+    forks.hold(folder)
+    return read_run_file(folder).run
 
 
 class Writer:
     """The append-only writer of one run's measurements; it holds the run's lock while it is open.
 
-    `kept` is the length in bytes of what a checkpoint vouches for: rows written after it are taken again, so they
-    are cut off. A second writer on the same run is refused.
+    Rows wait in this process's memory until `sync` appends them: no fork of it has a file whose buffer it could write
+    out once more. A second writer on the same run is refused, and a fork that uses this one.
+
+    Args:
+        folder: the run's.
+        kept: the length in bytes of what a checkpoint vouches for. Rows written after it are taken again, so they are
+            cut off.
+
+    Raises:
+        StoreError: another process makes this run, or there is less than the checkpoint vouches for.
     """
 
     def __init__(self, folder: Path, *, kept: int = 0) -> None:
-        self._path = folder / MEASUREMENTS
-        self._file: TextIO = self._path.open("a+", newline="", encoding="utf-8")
+        self._folder = folder
+        self._file = os.open(folder / MEASUREMENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            self._begin(kept)
+        except BaseException:
+            os.close(self._file)
+            raise
+        forks.hold(folder, self._file)
+        self._rows = bytearray()
+        self._line = io.StringIO()
+        self._csv = csv.writer(self._line, lineterminator="\n")
+        self._step, self._places = -1, set[tuple[str, str]]()
+
+    def _begin(self, kept: int) -> None:
         try:
             # Released by the system when the process dies, however it dies.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._file.close()
-            raise StoreError("another process is making this run", where=str(folder)) from error
-        self._file.truncate(kept)
-        self.unsynced = False
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        if kept == 0:
-            self._rows.writerow(COLUMNS)
+            raise StoreError("another process is making this run", where=str(self._folder)) from error
+        if kept and not has_recorded(self._folder, kept):  # a file that is made longer is filled up with NUL bytes
+            reason = f"the checkpoint is of {kept} bytes of measurements, which are not there"
+            raise StoreError(reason, where=str(self._folder / MEASUREMENTS), remedy=ANEW)
+        os.ftruncate(self._file, kept)
+        if not kept:
+            self._append(bytearray(f"{HEADING}\n".encode()))
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether there are rows that did not reach the disk yet."""
+        return bool(self._rows)
 
     def __call__(self, row: Measurement) -> None:
-        self._rows.writerow((row.step, repr(row.seconds), row.direction, row.quantity, repr(row.value)))
-        self.unsynced = True
+        """Take a row.
+
+        Raises:
+            StoreError: there is one of its step, direction and quantity, or this process is a fork of the worker.
+        """
+        forks.refuse_in_a_fork(self._folder)
+        self._refuse_a_second(row)
+        self._csv.writerow((row.step, repr(row.seconds), row.direction, row.quantity, repr(row.value)))
+        line = self._line.getvalue()
+        self._line.seek(0)
+        self._line.truncate()
+        self._rows += line.encode()
+        if len(self._rows) >= LARGE:
+            self.sync()
+
+    def _refuse_a_second(self, row: Measurement) -> None:
+        if row.step != self._step:
+            self._step, self._places = row.step, set()
+        place = row.direction, row.quantity
+        if place in self._places:
+            raise StoreError(f"{measured(row)} was recorded twice", where=str(self._folder / MEASUREMENTS))
+        self._places.add(place)
 
     def sync(self) -> int:
         """Bring every row so far to the disk and return the length of the file in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.unsynced = False
-        return os.fstat(self._file.fileno()).st_size
+        forks.refuse_in_a_fork(self._folder)
+        self._append(self._rows)
+        os.fsync(self._file)
+        return os.fstat(self._file).st_size
+
+    def _append(self, rows: bytearray) -> None:
+        while rows:  # what a full disk took of them is not written a second time
+            del rows[: os.write(self._file, rows)]
 
     def close(self) -> None:
-        self._file.close()
+        """Let the run go. Rows that were not brought to the disk are dropped: its digest may be written already."""
+        if forks.is_ours(self._folder):
+            forks.let_go(self._folder)
+            os.close(self._file)
+
+
+def has_recorded(folder: Path, size: int) -> bool:
+    """Whether the first `size` bytes of a run's measurements are there and are whole rows, its heading included."""
+    try:
+        with (folder / MEASUREMENTS).open("rb") as file:
+            file.seek(size - 1)
+            return size > len(HEADING) and file.read(1) == b"\n"
+    except (OSError, ValueError):  # no file, or no size
+        return False
 
 
 def write_heartbeat(folder: Path, *, progress: float, step: int, loss: float, stopping: bool = False) -> None:
     """A sign of life for the supervisor: the latest of these, not a history; never worth an fsync."""
+    forks.refuse_in_a_fork(folder)
     path = folder / f".{HEARTBEAT}"
     path.write_text(json.dumps({"progress": progress, "step": step, "loss": loss, "stopping": stopping}))
     path.replace(folder / HEARTBEAT)

@@ -14,7 +14,7 @@ from clipbench.errors import StoreError
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 from clipbench.store.atomic import ELSEWHERE, make_folder, replace_content
-from clipbench.store.runs import RUN, first_fault, read, read_outcome
+from clipbench.store.runs import RUN, first_fault, read, read_run_file
 
 QUESTION = "question.json"
 _QUESTION = TypeAdapter(Question)
@@ -41,15 +41,15 @@ def _safe(name: str) -> str:
 
 
 def missing(runs: Iterable[Run], results: Path) -> list[Run]:
-    """The runs that are not done yet, in their order. A diverged run is done; a failed one is not."""
+    """The runs that are not done yet, in their order.
+
+    A diverged run is done; a failed one is not, nor is one of an earlier format.
+    """
     return [run for run in runs if not _is_done(folder_of(run, results))]
 
 
 def _is_done(folder: Path) -> bool:
-    if not (folder / RUN).exists():
-        return False
-    outcome = read_outcome(folder)
-    return outcome is not None and outcome.status != "failed"
+    return (folder / RUN).exists() and read_run_file(folder).is_done
 
 
 def write_question(question: Question, results: Path) -> None:
