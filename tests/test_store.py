@@ -403,7 +403,7 @@ def test_a_kill_while_run_json_is_replaced_leaves_it_whole(tmp_path: Path) -> No
 def test_a_heartbeat_is_read_back_and_a_missing_or_broken_one_is_none(tmp_path: Path) -> None:
     assert store.read_heartbeat(tmp_path) is None
     store.write_heartbeat(tmp_path, progress=0.5, step=3, loss=math.inf)
-    assert store.read_heartbeat(tmp_path) == {"progress": 0.5, "step": 3, "loss": math.inf}
+    assert store.read_heartbeat(tmp_path) == {"progress": 0.5, "step": 3, "loss": math.inf, "stopping": False}
     (tmp_path / store.HEARTBEAT).write_text("{")
     assert store.read_heartbeat(tmp_path) is None
 

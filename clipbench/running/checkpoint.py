@@ -1,7 +1,7 @@
 """An unfinished run, put by so that it ends as if it had never been interrupted: bit for bit on the same machine.
 
-What no state_dict holds is kept as well, as far as it is plain: attributes of modules and of optimizers, buffers that are
-not persistent, generators, and state in another dtype than its parameter's, which torch would cast.
+What no state_dict holds is kept as well, as far as it is plain: attributes of modules and of optimizers, buffers that
+are not persistent, generators, and state in another dtype than its parameter's, which torch would cast.
 `clipbench.running.proof` tries whether that is all.
 """
 
@@ -80,7 +80,7 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
         recorded = int(saved["recorded"])
         if saved["key"] != key:
             raise ValueError(f"it is of the run {saved['key']}, not {key}")
-        if not 0 < recorded <= (folder / store.MEASUREMENTS).stat().st_size:
+        if not store.has_recorded(folder, recorded):
             raise ValueError(f"it vouches for {recorded} bytes of measurements, which are not there")
         put_back(training, saved["content"])
         state = training.state

@@ -54,9 +54,6 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
     except (Exception, SystemExit) as error:  # whatever a task, an optimizer or the disk raises fails this run alone
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
-        with suppress(OSError, StoreError):  # what was measured before, while the record's digest can still cover it
-            if writer is not None:
-                writer.sync()
         try:
             store.finish(folder, _failure(error, ledger, started), environment)
         except StoreError:
@@ -89,8 +86,11 @@ class _Work:
             self._writer.sync()
             return _outcome(training, ending, self._started)
         finally:
-            with suppress(OSError):  # rows that were not brought to the disk before are of no use
-                self._writer.close()
+            with suppress(
+                OSError, StoreError
+            ):  # also of a run that failed: the record's digest covers what it measured
+                self._writer.sync()
+            self._writer.close()
 
     def _begun(self, prepared: Prepared) -> tuple[Training, int]:
         """The parts where they are to go on, and how many bytes of measurements stand."""

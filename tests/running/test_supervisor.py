@@ -2,12 +2,15 @@
 
 import os
 import random
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from making import make_run
@@ -50,8 +53,11 @@ class Events:
 class FakeEngine:
     """Ends each submission as its script says: an Outcome is written, a number is an exit code without one."""
 
-    def __init__(self, *script: Outcome | int, slots: int = 1, delay: int = 2) -> None:
+    def __init__(
+        self, *script: Outcome | int, slots: int = 1, delay: int = 2, stopping: bool = False, removing: bool = False
+    ) -> None:
         self.script, self.slots, self.delay = list(script), slots, delay
+        self.stopping, self.removing = stopping, removing
         self.submitted: list[Path] = []
         self.busy: dict[Handle, int] = {}
         self.most_at_once = 0
@@ -77,6 +83,10 @@ class FakeEngine:
         del self.busy[handle]
         if handle in self.killed:
             return -9
+        if self.stopping:
+            store.write_heartbeat(handle.folder, progress=0.5, step=3, loss=1.0, stopping=True)
+        if self.removing:
+            shutil.rmtree(handle.folder)
         end = self.script.pop(0)
         if isinstance(end, Outcome):
             store.finish(handle.folder, end, None)
@@ -149,9 +159,36 @@ def test_a_watcher_hears_a_heartbeat_far_more_often_than_it_speaks(
 
 
 def test_a_worker_stopped_from_outside_stays_unfinished_and_resumable(tmp_path: Path) -> None:
-    ended = supervise(runs(1), tmp_path, engine=FakeEngine(STOPPED), watcher=Events())
-    assert "goes on from its checkpoint" in ended[0][1].reason
+    ended = supervise(runs(1), tmp_path, engine=FakeEngine(STOPPED, stopping=True), watcher=Events())
+    assert "told to stop from outside" in ended[0][1].reason
     assert store.read_outcome(store.folder_of(runs(1)[0], tmp_path)) is None
+
+
+def test_an_exit_code_that_means_stopped_is_a_crash_where_the_worker_was_not_stopping(tmp_path: Path) -> None:
+    """Any code may end Python so; believed every time, the run would never be made and never be failed."""
+    ended = supervise(runs(1), tmp_path, engine=FakeEngine(STOPPED), watcher=Events())
+    folder = store.folder_of(runs(1)[0], tmp_path)
+    assert ended[0][1].reason == f"the worker ended with exit code {STOPPED}; its log is {folder / store.LOG}"
+    assert store.read_outcome(folder) == ended[0][1]
+
+
+@pytest.mark.parametrize(
+    ("free", "gone", "why"),
+    [(0, False, "the disk is full"), (2**40, False, "its log says why"), (0, True, "the folder was removed")],
+)
+def test_a_result_that_could_not_be_written_says_what_stood_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, gone: bool, why: str
+) -> None:
+    run = runs(1)[0]
+
+    def usage(_: Path) -> Any:
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    engine = FakeEngine(os.EX_IOERR, removing=gone)
+    [(_, outcome)] = supervise([run], tmp_path, engine=engine, watcher=Events())
+    assert outcome.status == "failed"
+    assert why in outcome.reason
 
 
 @pytest.fixture(scope="module")
