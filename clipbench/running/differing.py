@@ -75,6 +75,8 @@ def _inside(value: object) -> Iterator[tuple[object, object]]:
         case types.MethodType():
             yield "self", value.__self__
             yield "function", value.__func__
+        case types.GeneratorType():
+            yield "locals", value.gi_frame.f_locals if value.gi_frame else None
         case functools.partial():
             yield "partial", (value.func, value.args, value.keywords)
         case _:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.clipping.report import Clipped
@@ -105,15 +106,29 @@ def first_gradients(problem: Problem) -> list[Gradient]:
 
 @contextmanager
 def _put_back(problem: Problem) -> Iterator[None]:
-    """Training mode inside; afterwards the model and the random state are as they were, without gradients."""
-    weights = [(parameter, parameter.detach().clone()) for parameter in problem.model.parameters()]
+    """Training mode inside; afterwards the model and the random state are as they were.
+
+    So are the hooks of the parameters: an optimizer that steps in the backward pass would go on stepping in the run.
+    """
+    parameters = list(problem.model.parameters())
+    weights = [parameter.detach().clone() for parameter in parameters]
+    hooks = {number for parameter in parameters for of_kind in _hooks(parameter) for number in of_kind}
     with undisturbed(problem.model):
         try:
             problem.model.train()
             yield
         finally:
-            for parameter, weight in weights:
+            for parameter, weight in zip(parameters, weights, strict=True):
                 parameter.detach().copy_(weight)
+                for of_kind in _hooks(parameter):
+                    for number in of_kind.keys() - hooks:
+                        del of_kind[number]
+
+
+def _hooks(parameter: nn.Parameter) -> list[dict[int, Any]]:
+    """The hooks of a parameter, as torch keeps them by number: on its gradient, and on that being there."""
+    both = (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)
+    return [cast("dict[int, Any]", hooks) for hooks in both if hooks is not None]
 
 
 def take_steps(arm: Arm, problem: Problem, steps: Sequence[Source]) -> Trial:
