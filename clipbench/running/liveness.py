@@ -1,54 +1,131 @@
 """Before an arm is measured: do its parameters move, does its clip clip, did its options take effect?
 
 A benchmark whose arms are secretly the same optimizer looks perfectly healthy (the code released with
-arXiv:2306.00204 was one). So each arm takes a few steps on its own problem first, and the problem is put back.
+arXiv:2306.00204 was one). So each arm takes a few steps on its own problem first, and the problem is put back. An arm
+that is certainly not what it says is refused; where that is not known, a remark says what was seen.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
+from typing import Literal
 
-import torch
+import numpy as np
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipbench.contracts import Problem
 from clipbench.records import Arm, ClipSettings, Value
+from clipbench.running.differing import alike, held, other_values, same
 from clipbench.running.equipment import trainable
-from clipbench.running.trial import STEPS, Gradient, NotLiveError, Source, Trial, given, place, sources, take_steps
+from clipbench.running.trial import (
+    MOST_STEPS,
+    STEPS,
+    Gradient,
+    NotLiveError,
+    Source,
+    Trial,
+    given,
+    place,
+    sources,
+    take_steps,
+)
 
 # Where a clip that was idle is made to act, as a share of the first gradient's size.
 _TIGHT = 0.01
 
-
-def check(arm: Arm, problem: Problem) -> None:
-    """Raise NotLiveError, with the reason, if the arm is not what it says; the problem is left as it was."""
-    _check(arm, problem, sources(problem))
+Finding = NotLiveError | str  # what is wrong where it is certain, what was seen where it is not
+Course = Callable[[], Sequence[Source]]
 
 
-def check_ghost(arm: Arm, problem: Problem, gradients: Sequence[Gradient]) -> None:
+def check(arm: Arm, problem: Problem) -> tuple[str, ...]:
+    """What may be wrong with the arm, a sentence each; the problem is left as it was.
+
+    Raises:
+        NotLiveError: the arm is certainly not what it says, and its spec does not ask to run it all the same; or it
+            cannot step at all.
+    """
+    if arm.liveness == "off":
+        return ()
+    remarks: list[str] = []
+    for finding in _findings(_Trials(arm, problem, [partial(sources, problem, n) for n in (STEPS, MOST_STEPS)])):
+        if isinstance(finding, str):
+            remarks.append(finding)
+        elif arm.liveness == "refuse":
+            raise finding
+        else:
+            remarks.append(finding.found)
+    return tuple(remarks)
+
+
+def check_ghost(arm: Arm, problem: Problem, gradients: Sequence[Gradient]) -> tuple[str, ...]:
     """The same of a ghost, by the gradients of `first_gradients`, which serve all ghosts: none of them goes anywhere.
 
     On a task without batches these are all alike, and hide what depends on how they change. So it is only by steps that
-    go somewhere that an arm fails.
+    go somewhere that anything is said of an arm.
     """
-    try:
-        _check(arm, problem, [given(problem, gradient) for gradient in gradients])
-    except NotLiveError:
-        check(arm, problem)
+    if arm.liveness == "off":
+        return ()
+    by_given = _Trials(arm, problem, [lambda: [given(problem, gradient) for gradient in gradients]])
+    return () if next(_findings(by_given), None) is None else check(arm, problem)
 
 
-def _check(arm: Arm, problem: Problem, steps: Sequence[Source]) -> None:
-    before = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
-    trial = take_steps(arm, problem, steps)
-    by_fraction = arm.clip is not None and arm.clip.rule == "fraction"
-    if arm.clip is not None and by_fraction and arm.clip.amount > 0:
-        _check_counts(arm, arm.clip.amount, trial)
-    if _same(before, trial.weights):
-        raise NotLiveError(f"no parameter moved in {STEPS} steps", where=place(arm), remedy="is its lr too small?")
-    if arm.clip is not None and arm.clip.amount > 0:
-        _check_against_twin(arm, arm.clip, trial, problem, steps)
+class _Trials:
+    """Trials of an arm, and of arms that differ from it in one thing: short, and longer where short ones show nothing.
+
+    Of an arm that stands still in a short trial only the longer ones are looked at.
+    """
+
+    def __init__(self, arm: Arm, problem: Problem, courses: Sequence[Course]) -> None:
+        self.arm, self._problem = arm, problem
+        self._courses = [cache(course) for course in courses]
+        self._own: dict[int, Trial] = {}
+        before = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
+        moving = (n for n in range(len(courses)) if not same(before, self.take(arm, n).weights))
+        first = next(moving, None)
+        self.moved = first is not None
+        self.lengths = range(len(courses) - 1 if first is None else first, len(courses))
+
+    @property
+    def first(self) -> Trial:
+        """The arm's own, in the shortest length in which it moves, or the longest."""
+        return self.take(self.arm, self.lengths[0])
+
+    def take(self, arm: Arm, length: int) -> Trial:
+        """The trial of an arm in one of the `lengths`."""
+        if arm is not self.arm:
+            return take_steps(arm, self._problem, self._courses[length]())
+        if length not in self._own:
+            self._own[length] = take_steps(arm, self._problem, self._courses[length]())
+        return self._own[length]
+
+    def part(self, one: Arm, other: Arm) -> bool:
+        """Whether the weights of two arms part in a trial."""
+        return any(not same(self.take(one, n).weights, self.take(other, n).weights) for n in self.lengths)
+
+
+def _findings(trials: _Trials) -> Iterator[Finding]:
+    arm, clip = trials.arm, trials.arm.clip
+    if not trials.moved and not trials.first.gradient:
+        found = f"the task's gradient is zero at each of {MOST_STEPS} steps"
+        yield _dead(arm, found, "does the loss depend on the parameters?")
+        return
+    clips = clip is not None and clip.amount > 0
+    if clip is not None and clips and clip.rule == "fraction" and (fault := _miscount(arm, clip.amount, trials.first)):
+        yield fault
+    if not trials.moved:
+        yield _dead(arm, f"no parameter moved in {MOST_STEPS} steps", "is its lr too small?")
+        return
+    if clip is not None and clips and (fault := _idle(arm, clip, trials)):
+        yield fault
     for name, value in arm.optimizer.options.items():
-        _check_option(arm, name, value, trial, problem, steps)
+        if finding := _option(name, value, trials):
+            yield finding
+
+
+def _dead(arm: Arm, found: str, remedy: str) -> NotLiveError:
+    return NotLiveError(found, where=place(arm), remedy=f"{remedy} (`liveness: warn` on the arm runs it all the same)")
 
 
 def step_flops(arm: Arm, problem: Problem) -> int | None:
@@ -68,74 +145,104 @@ def step_flops(arm: Arm, problem: Problem) -> int | None:
     return counter.get_total_flops()
 
 
-def _check_counts(arm: Arm, fraction: float, trial: Trial) -> None:
+def _miscount(arm: Arm, fraction: float, trial: Trial) -> NotLiveError | None:
     """At no step the clip changed more coordinates than was asked, and at one of them at least about as many.
 
     Coordinates equal to the threshold are not changed by it, so ties lower the count: at Adam's first step nearly all
-    of the update is of one size.
+    of the update is of one size. A step without any gradient has nothing to clip.
     """
-    where = place(arm)
     enough = [step.clipped >= 0.99 * step.asked - 1 for step in trial.clips]
     for number, step in enumerate(trial.clips):
         if step.asked == 0:
-            raise NotLiveError(
-                f"a fraction of {fraction:g} of {step.n} coordinates is less than one coordinate", where=where
-            )
+            found = f"a fraction of {fraction:g} of {step.n} coordinates is less than one coordinate"
+            return _dead(arm, found, "clip a larger fraction")
         if step.erased:
             found = (
                 f"the clip's threshold is zero at step {number}: at least {1 - fraction:.0%} of the coordinates that "
                 "share it are zero"
             )
-            raise NotLiveError(found, where=where, remedy="it would erase the whole update; clip a smaller fraction")
+            return _dead(arm, found, "it would erase the whole update; clip a smaller fraction")
         if step.clipped > step.asked or not any(enough):
             found = (
                 f"the clip changed {step.clipped} of {step.n} coordinates at step {number} where {step.asked} were "
                 "asked for"
             )
-            raise NotLiveError(found, where=where, remedy="many coordinates may be exactly equal in size")
+            return _dead(arm, found, "many coordinates may be exactly equal in size")
+    return None
 
 
-def _check_against_twin(arm: Arm, clip: ClipSettings, trial: Trial, problem: Problem, steps: Sequence[Source]) -> None:
+def _idle(arm: Arm, clip: ClipSettings, trials: _Trials) -> NotLiveError | None:
     """With its clip the arm goes elsewhere than without.
 
     A threshold or a norm may be above every gradient of the first steps: such a clip is idle, not dead. Which of the
     two is seen where it must act, at a limit far below the first gradient.
     """
-    at = ""
-    if clip.rule != "fraction" and not any(step.clipped for step in trial.clips):
-        limit = _TIGHT * (trial.largest if clip.rule == "threshold" else trial.length)
+    at, clipped = "", arm
+    if clip.rule != "fraction" and not any(step.clipped for step in trials.first.clips):
+        limit = _TIGHT * (trials.first.largest if clip.rule == "threshold" else trials.first.length)
         tight = ClipSettings(threshold=limit) if clip.rule == "threshold" else ClipSettings(norm=limit)
-        trial, at = take_steps(replace(arm, clip=tight), problem, steps), f", even at a {clip.rule} of {limit:.3g}"
-    if _same(trial.weights, take_steps(arm.twin(), problem, steps).weights):
-        found = f"after {STEPS} steps its weights equal those of its twin without the clip{at}: the clip does nothing"
-        raise NotLiveError(
-            found, where=place(arm), remedy=f"does '{arm.optimizer.use}' use only the sign of its gradient?"
-        )
+        at, clipped = f", even at a {clip.rule} of {limit:.3g}", replace(arm, clip=tight)
+    if trials.part(clipped, arm.twin()):
+        return None
+    found = f"after {MOST_STEPS} steps its weights equal those of its twin without the clip{at}: the clip does nothing"
+    return _dead(arm, found, f"does '{arm.optimizer.use}' use only the sign of its gradient?")
 
 
-def _check_option(arm: Arm, name: str, value: Value, trial: Trial, problem: Problem, steps: Sequence[Source]) -> None:
-    """An option is observed in the optimizer, or else leaving it out changes the weights."""
-    if name in trial.effective or name in trial.attributes:
-        found = trial.effective[name] if name in trial.effective else trial.attributes[name]
-        if not _agree(found, value):
-            raise NotLiveError(f"the option {name} was set to {value!r} but is {found!r}", where=place(arm))
-        return
-    options = {other: setting for other, setting in arm.optimizer.options.items() if other != name}
-    without = replace(arm, optimizer=replace(arm.optimizer, options=options))
-    try:
-        changed = not _same(trial.weights, take_steps(without, problem, steps).weights)
-    except TypeError:
-        return  # it cannot be left out: the constructor needs it, so it was taken
-    if not changed:
-        found = f"the option {name} has no effect: it shows nowhere, and {STEPS} steps are the same without it"
-        raise NotLiveError(found, where=place(arm), remedy="take it out, or mend the optimizer")
+def _option(name: str, value: Value, trials: _Trials) -> Finding | None:
+    """An option is taken where the new optimizer shows it at its value, or where another value of it changes something.
+
+    To be shown it need not act: whether a momentum of 0.9 that stands in a group is used, a few steps may not tell.
+    """
+    shown = trials.first.configured[name]
+    if any(_agree(one, value) for one in shown):
+        return None
+    effect = _effect(name, value, trials)
+    if shown and effect == "none":
+        found = f"the option {name} was set to {value!r} but is {shown[0]!r} whatever it is set to"
+        return _dead(trials.arm, found, "mend the optimizer, or set what it takes")
+    if shown:
+        return f"the option {name} was set to {value!r} and stands at {shown[0]!r} in the optimizer"
+    if effect == "none":
+        found = f"the option {name} has no effect: it shows nowhere, and {MOST_STEPS} steps are the same without it"
+        return _dead(trials.arm, found, "take it out, or mend the optimizer")
+    if effect == "kept":
+        return f"the option {name} is kept in the optimizer, but {MOST_STEPS} steps are the same at another value"
+    if effect == "unknown":
+        return f"the option {name} shows nowhere in the optimizer, which took no other value to compare it with"
+    return None
 
 
-def _agree(found: object, value: Value) -> bool:
-    if isinstance(found, list | tuple) and isinstance(value, tuple):
-        return len(found) == len(value) and all(_agree(a, b) for a, b in zip(found, value, strict=True))
-    return found == value
+def _effect(name: str, value: Value, trials: _Trials) -> Literal["acts", "kept", "none", "unknown"]:
+    """What becomes of the arm where an option has another value, or is left out.
+
+    The option acts if the weights change, and is kept if only what the optimizer holds does. Where neither does and
+    no other value was accepted, nothing is known: what an option is left out for may be the value that it had.
+    """
+    arm, options = trials.arm, trials.arm.optimizer.options
+    left_out = {other: setting for other, setting in options.items() if other != name}
+    varied = [*({**options, name: other} for other in other_values(value)), left_out]
+    arms = [replace(arm, optimizer=replace(arm.optimizer, options=one)) for one in varied]
+    kept = accepted = False
+    for length in trials.lengths:
+        own = trials.take(arm, length)
+        for other in arms:
+            try:
+                trial = trials.take(other, length)
+            except Exception:  # the value is not admissible, in whatever way the optimizer says so
+                continue
+            if not same(own.weights, trial.weights):
+                return "acts"
+            accepted = accepted or other is not arms[-1]
+            kept = kept or not alike(held(own.optimizer), held(trial.optimizer))
+    return "kept" if kept else "none" if accepted else "unknown"
 
 
-def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
+def _agree(shown: object, value: Value) -> bool:
+    """Whether what an optimizer shows is a value of a spec; numbers may have gone through float32."""
+    if isinstance(shown, Tensor | np.ndarray | np.generic):
+        shown = shown.tolist()
+    if isinstance(shown, list | tuple) and isinstance(value, tuple):
+        return len(shown) == len(value) and all(_agree(a, b) for a, b in zip(shown, value, strict=True))
+    if isinstance(shown, float) and isinstance(value, int | float):
+        return math.isclose(shown, value, rel_tol=1e-6)
+    return bool(shown == value) or (isinstance(value, str) and str(shown) == f"torch.{value}")

@@ -119,7 +119,7 @@ def _assembled(run: Run, problem: Problem, tried: Tried) -> Training:
 
 def _tried(run: Run, problem: Problem) -> Tried:
     """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
-    remarks = list(liveness.check(run.arm, problem) or ())
+    remarks = list(liveness.check(run.arm, problem))
     flops = liveness.step_flops(run.arm, problem)
     alive: list[Arm] = []
     failed: dict[str, str] = {}

@@ -2,24 +2,32 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.clipping.report import Clipped
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
-from clipbench.records import Arm, ClipSettings, Options
-from clipbench.running.equipment import Clip, build_optimizer, effective_options, trainable
+from clipbench.geometry.undisturbed import undisturbed
+from clipbench.records import Arm, ClipSettings
+from clipbench.running.equipment import Clip, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
 STEPS = 3
+# By design some optimizers stand still at first: RAdam until its step 6, AdaShift until its step 10. Where the first
+# steps show nothing, so many are taken.
+MOST_STEPS = 20
+
+# What torch, or an optimizer, says where a gradient is differentiated that has no graph.
+_OF_SECOND_ORDER = ("create_graph", "does not have a grad_fn", "does not require grad")
 
 Gradient = dict[str, Tensor]  # by parameter name, without those that have none
 Source = Callable[[], None]  # of a step's gradient, which it leaves on the parameters
@@ -44,28 +52,34 @@ class Step:
 
 @dataclass(frozen=True)
 class Trial:
-    """An arm after a few steps: its weights, what it was configured with, and what its clip did at each step.
+    """An arm after a few steps: its weights, its optimizer, and what its clip did at each step that had a gradient.
 
-    `largest` and `length` are of the first raw gradient, for an arm with a clip: its largest magnitude and its ℓ2 norm.
+    `configured` has every value that the new optimizer showed under the name of an option, before a step could change
+    it. `largest` and `length` are of the first raw gradient, for an arm with a clip: its largest magnitude and its ℓ2
+    norm. `gradient`: whether any step had one that is not zero.
     """
 
     weights: dict[str, Tensor]
-    effective: Options
-    attributes: dict[str, object]
+    optimizer: torch.optim.Optimizer
+    configured: Mapping[str, Sequence[object]]
     clips: list[Step]
     largest: float
     length: float
+    gradient: bool
 
 
-def sources(problem: Problem) -> list[Source]:
+def sources(problem: Problem, steps: int = STEPS) -> list[Source]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
     stream = problem.train_batches(0)
-    batches = [next(stream).to(device_of(problem.model)) for _ in range(STEPS)]
+    batches = [next(stream).to(device_of(problem.model)) for _ in range(steps)]
     return [partial(_backward, problem, batch) for batch in batches]
 
 
 def _backward(problem: Problem, batch: Batch) -> None:
-    problem.loss(problem.model, batch).backward()  # type: ignore[no-untyped-call]
+    loss = problem.loss(problem.model, batch)
+    if not loss.requires_grad:
+        raise NotLiveError("the task's loss has no gradient: it depends on no parameter that is trained")
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def given(problem: Problem, gradient: Gradient) -> Source:
@@ -92,39 +106,67 @@ def first_gradients(problem: Problem) -> list[Gradient]:
 
 @contextmanager
 def _put_back(problem: Problem) -> Iterator[None]:
-    """Training mode inside; afterwards weights, buffers, mode and random state are as they were, without gradients."""
-    model = problem.model
-    saved, mode = copy.deepcopy(model.state_dict()), model.training
-    devices = [device_of(model)] if device_of(model).type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    """Training mode inside; afterwards the model and the random state are as they were.
+
+    So are the hooks of the parameters: an optimizer that steps in the backward pass would go on stepping in the run.
+    """
+    parameters = list(problem.model.parameters())
+    weights = [parameter.detach().clone() for parameter in parameters]
+    hooks = {number for parameter in parameters for of_kind in _hooks(parameter) for number in of_kind}
+    with undisturbed(problem.model):
         try:
-            model.train()
+            problem.model.train()
             yield
         finally:
-            model.load_state_dict(saved)
-            model.zero_grad()
-            model.train(mode)
+            for parameter, weight in zip(parameters, weights, strict=True):
+                parameter.detach().copy_(weight)
+                for of_kind in _hooks(parameter):
+                    for number in of_kind.keys() - hooks:
+                        del of_kind[number]
+
+
+def _hooks(parameter: nn.Parameter) -> list[dict[int, Any]]:
+    """The hooks of a parameter, as torch keeps them by number: on its gradient, and on that being there."""
+    both = (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)
+    return [cast("dict[int, Any]", hooks) for hooks in both if hooks is not None]
 
 
 def take_steps(arm: Arm, problem: Problem, steps: Sequence[Source]) -> Trial:
     """Take the arm's steps from the problem's weights, and put everything back."""
     clips: list[Step] = []
     largest = length = 0.0
+    gradient = False
     with _put_back(problem):
         optimizer, clip = build_optimizer(arm, problem.model)
+        configured = {name: _shown(optimizer, name) for name in arm.optimizer.options}
         for number, source in enumerate(steps):
             optimizer.zero_grad()
             source()
             if number == 0 and clip is not None:
                 largest, length = _sizes(optimizer)
+            alive = (clip is not None or not gradient) and _has_gradient(problem)
+            gradient = gradient or alive
             asked = _asked(optimizer, arm.clip)
             _take_step(arm, optimizer)
-            if clip is not None and (last := clip.last) is not None:
+            if clip is not None and alive and (last := clip.last) is not None:
                 if isinstance(last, Clipped) and arm.clip and arm.clip.ignore_zeros and arm.clip.of == "update":
                     asked = last.asked  # which coordinates of an update are zero, a gradient does not tell
                 clips.append(Step(_erased(clip), int(last.clipped), last.n, asked))
         weights = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
-        return Trial(weights, effective_options(optimizer), vars(optimizer), clips, largest, length)
+        return Trial(weights, optimizer, configured, clips, largest, length, gradient)
+
+
+def _shown(optimizer: torch.optim.Optimizer, name: str) -> list[object]:
+    """All that an optimizer shows under a name: in its groups, its attributes and its defaults."""
+    shelves: Iterable[Mapping[str, object]] = (*optimizer.param_groups, vars(optimizer), optimizer.defaults)
+    shown = (shelf[name] for shelf in shelves if name in shelf)
+    return [value.detach().clone() if isinstance(value, Tensor) else copy.copy(value) for value in shown]
+
+
+def _has_gradient(problem: Problem) -> bool:
+    """Whether any trained parameter has a gradient that is not zero."""
+    gradients = (p.grad for p in trainable(problem.model).values() if p.grad is not None)
+    return any(bool((g.coalesce().values() if g.is_sparse else g).any()) for g in gradients)
 
 
 def _sizes(optimizer: torch.optim.Optimizer) -> tuple[float, float]:
@@ -161,13 +203,23 @@ def _erased(clip: Clip) -> bool:
 def _take_step(arm: Arm, optimizer: torch.optim.Optimizer) -> None:
     try:
         optimizer.step()
-    except TypeError as error:
-        if "closure" in str(error):
-            found = f"'{arm.optimizer.use}' needs a closure, and clipbench steps without one"
-            raise NotLiveError(
-                found, where=place(arm), remedy="use an optimizer whose step() takes no argument"
-            ) from error
+    except ClipbenchError:
         raise
+    except Exception as error:  # an optimizer is anybody's code, and raises what it likes for want of a closure
+        if wanting := _wanting(str(error)):
+            found, remedy = wanting
+            raise NotLiveError(f"'{arm.optimizer.use}' {found}", where=place(arm), remedy=remedy) from error
+        raise
+
+
+def _wanting(text: str) -> tuple[str, str] | None:
+    """What a step lacked, by the text of its error, and what to do; None where it was something else."""
+    if "closure" in text or text == "'NoneType' object is not callable":
+        return "needs a closure, and clipbench steps without one", "use an optimizer whose step() takes no argument"
+    if any(words in text for words in _OF_SECOND_ORDER):
+        found = "differentiates the gradient, and clipbench's backward pass keeps no graph of it (create_graph)"
+        return found, "use an optimizer that takes the gradient as it is"
+    return None
 
 
 def place(arm: Arm) -> str:

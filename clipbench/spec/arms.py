@@ -1,10 +1,10 @@
-"""An arm as it is written: an optimizer with its options, its clip and its schedule, each of which may be left open."""
+"""An arm as it is written: an optimizer with its options, its clip, its schedule and its check of life."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, Tag, model_validator
 
-from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope
+from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope, Liveness
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, one_of
 from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
 
@@ -103,10 +103,13 @@ ScheduleField = Annotated[
 class ArmSettings(BaseModel):
     """An optimizer by name, or "package:Class" for one from elsewhere, with its options.
 
-    A list of values is a grid: an arm for each, or, with a `tuning` section, what the arm is tuned over.
+    A list of values is a grid: an arm for each, or, with a `tuning` section, what the arm is tuned over. `liveness`
+    says what becomes of an arm that does not do what its spec says: it is refused, run with a remark (warn), or not
+    even checked (off).
     """
 
     model_config = WITH_OPTIONS
     use: str
     clip: Clip | None = None
     schedule: ScheduleField | None = None
+    liveness: Liveness = "refuse"

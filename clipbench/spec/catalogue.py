@@ -35,7 +35,7 @@ class Seam:
 
 SEAMS: Mapping[Kind, Seam] = {
     "tasks": Seam("build", ("seed", "device"), "task"),
-    "optimizers": Seam("build", ("named_parameters",), "optimizer", ("use", "clip", "schedule")),
+    "optimizers": Seam("build", ("named_parameters",), "optimizer", ("use", "clip", "schedule", "liveness")),
     "probes": Seam("measure", ("snapshot",), "probe"),
 }
 

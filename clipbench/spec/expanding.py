@@ -99,7 +99,8 @@ def _arm(
     options = {axis.option: axis.values[0] for axis in axes if isinstance(axis, Axis)} | dict(swept)
     clip = None if settings.clip is None else _clip(settings.clip, options.pop(_CLIP + settings.clip.rule))
     schedule = _schedule(general if settings.schedule is None else settings.schedule)
-    return Arm(name, chosen.choice(options, name=chosen.entry.name), clip=clip, schedule=schedule)
+    choice = chosen.choice(options, name=chosen.entry.name)
+    return Arm(name, choice, clip=clip, schedule=schedule, liveness=settings.liveness)
 
 
 def _axes(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Open]:

@@ -62,6 +62,25 @@ def test_an_arm_may_have_its_own_schedule_and_clip(bench: Bench) -> None:
     assert [arm.schedule.use for arm in spec.arms] == ["cosine", "constant"]
 
 
+@pytest.mark.parametrize("liveness", ["refuse", "warn", "off"])
+def test_an_arm_says_what_becomes_of_it_where_its_check_of_life_fails(bench: Bench, liveness: str) -> None:
+    """To every point of its grid, and to no other arm; it is no option of the optimizer."""
+    spec = bench.arm(f"{{use: descent, lr: [0.1, 0.2], liveness: {liveness}}}")
+    assert [arm.liveness for arm in spec.arms] == [liveness, liveness, "refuse"]
+    assert "liveness" not in spec.arms[0].optimizer.options
+
+
+def test_an_arm_that_is_tuned_keeps_what_becomes_of_it(bench: Bench) -> None:
+    text = MINIMAL.replace("lr: 0.1", "lr: [0.1, 0.2], liveness: warn") + "tuning: {seeds: [9]}\n"
+    [slow] = bench.load(text).searched
+    made = [slow.trial(slow.settings[0]), slow.selected(slow.settings[1])]
+    assert [arm.liveness for arm in made] == ["warn", "warn"]
+
+
+def test_the_check_of_life_may_be_set_from_outside_the_file(bench: Bench) -> None:
+    assert bench.load(MINIMAL, "optimizers.slow.liveness=off").arms[0].liveness == "off"
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

@@ -118,6 +118,7 @@ def test_every_setting_of_a_clip_decides_the_key(bench: Bench) -> None:
         ("lr: 0.1", "lr: 0.1, momentum: 0, betas: [0.9, 0.999]"),
         ("lr: 0.1", "lr: 0.1, clip: {fraction: 0}"),
         ("lr: 0.1", "lr: 0.1, schedule: constant"),
+        ("lr: 0.1", "lr: 0.1, liveness: warn"),
         ("seeds: [0, 1]", "seeds: [0]\nbaseline: fast\ntarget: {loss: 1}\ndevice: cpu\nthreads: 1"),
         ("seeds: [0, 1]", "seeds: [0]\nevaluate: {every: 20}\nmeasure: {every: 50, probes: [sharpness]}"),
     ],

@@ -59,7 +59,7 @@ def test_each_entry_has_its_options_with_their_types(schema: dict[str, Any]) -> 
     arm = _rule(schema, "ArmSettings", "descent")
     assert arm["required"] == ["lr"]
     assert arm["additionalProperties"] is False
-    assert {"use", "clip", "schedule", "lr", "momentum", "betas"} < set(arm["properties"])
+    assert {"use", "clip", "schedule", "liveness", "lr", "momentum", "betas"} < set(arm["properties"])
     one, several, space = arm["properties"]["lr"]["anyOf"]
     assert space == {"$ref": "#/$defs/SpaceSettings"}
     assert one == {"type": "number"}

@@ -91,6 +91,14 @@ def test_a_wrong_section_is_a_fault_at_its_place(bench: Bench, section: str, fau
     [
         ("descent", "4:9: optimizers.slow: expected a mapping, found the text 'descent'"),
         ("{lr: 0.1}", "4:3: optimizers.slow: the key 'use' is missing"),
+        (
+            "{use: descent, lr: 0.1, liveness: maybe}",
+            "4:43: optimizers.slow.liveness: expected 'refuse', 'warn' or 'off', found the text 'maybe'",
+        ),
+        (
+            "{use: descent, lr: 0.1, liveness: [warn, off]}",
+            "4:43: optimizers.slow.liveness: expected 'refuse', 'warn' or 'off', found the list [warn, off]",
+        ),
         ("{use: 3, lr: 0.1}", "4:15: optimizers.slow.use: expected text, found 3"),
         (
             "{use: descent, lr: 0.1, schedule: {use: constant, final: 0.1}}",
