@@ -24,6 +24,7 @@ from clipbench.geometry.attention import math_attention
 from clipbench.geometry.averages import Group, averaged, shared_fate
 from clipbench.geometry.directions import Direction, UnitDirections, unit_directions
 from clipbench.geometry.double_backward import NoSecondDerivativeError, by_double_backward
+from clipbench.geometry.eager import eager
 from clipbench.geometry.found import Curvatures, DirectionalCurvature, Measured
 from clipbench.geometry.jets.adjoint import by_adjoints
 from clipbench.geometry.jets.chunks import Limits
@@ -74,8 +75,8 @@ def directional_curvature(
 
         slope = ∇L(θ)ᵀv,    curvature = vᵀ∇²L(θ)v = the directional sharpness uᵀHu/‖u‖²
 
-    All in evaluation mode, without autocast or TF32, with the MATH attention kernel, in the parameters' own dtype; sums
-    over batches are in float64. The model is left bit for bit as it was. Probes of a snapshot go by
+    All in evaluation mode, uncompiled, without autocast or TF32, with the MATH attention kernel, in the parameters' own
+    dtype; sums over batches are in float64. The model is left bit for bit as it was. Probes of a snapshot go by
     `clipbench.geometry.shared`, which measures once for all of them.
 
     Args:
@@ -123,7 +124,7 @@ def directional_curvature(
         measuring = _Measuring(model, loss, batches, units, chunk, memory, check)
         keep_what_is_freed()
         exact = torch.autocast(device.type, enabled=False)
-        with undisturbed(model), math_attention(), full_float32(), torch.enable_grad(), exact:
+        with undisturbed(model), eager(), math_attention(), full_float32(), torch.enable_grad(), exact:
             measured = measuring.by(engine)
     return _found(measured, units, norms, tuple(batch.weight for batch in batches), group=group)
 

@@ -12,6 +12,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.attention import math_attention
 from clipbench.geometry.directions import Direction, rounding, tensor_of
 from clipbench.geometry.double_backward import gradient_with_graph, hessian_times
+from clipbench.geometry.eager import eager
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
 from clipbench.geometry.precision import full_float32
 from clipbench.geometry.undisturbed import undisturbed
@@ -21,8 +22,8 @@ from clipbench.geometry.undisturbed import undisturbed
 class Objective:
     """L(θ), the mean of `loss(model, batch)` over all terms of all batches, each batch weighted by `Batch.weight`.
 
-    Everything is computed as `directional_curvature` does it: evaluation mode, no autocast, no TF32, MATH attention,
-    the parameters' own dtype. The model is left bit for bit as it was.
+    Everything is computed as `directional_curvature` does it: evaluation mode, uncompiled, no autocast, no TF32, MATH
+    attention, the parameters' own dtype. The model is left bit for bit as it was.
 
     Raises:
         ClipbenchError: no trainable parameter, no batches, or a batch without terms.
@@ -60,6 +61,7 @@ class Objective:
         device = next(iter(self.parameters.values())).device
         with ExitStack() as stack:
             stack.enter_context(undisturbed(self.model))
+            stack.enter_context(eager())
             stack.enter_context(math_attention())
             stack.enter_context(full_float32())
             stack.enter_context(torch.autocast(device.type, enabled=False))

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipbench.contracts import Problem
+from clipbench.geometry.eager import eager
 from clipbench.records import Arm, ClipSettings, Value
 from clipbench.running.differing import alike, held, other_values, same
 from clipbench.running.equipment import trainable
@@ -132,13 +133,13 @@ def step_flops(arm: Arm, problem: Problem) -> int | None:
     """The floating-point operations of one step of the arm, forward, backward and optimizer; the problem is left as
     it was.
 
-    As torch counts them: matrix products, convolutions and attention, not what goes coordinate by coordinate. None
-    where the counter cannot follow a step (one that torch has compiled, say).
+    As torch counts them: matrix products, convolutions and attention, not what goes coordinate by coordinate; what
+    torch has compiled is counted as it was written. None where the counter cannot follow a step.
     """
     [first, *_] = sources(problem)
     counter = FlopCounterMode(display=False)
     try:
-        with counter:
+        with eager(), counter:
             take_steps(arm, problem, [first])
     except Exception:  # the arm is known to step: what fails is the counter, and the run can do without its count
         return None
