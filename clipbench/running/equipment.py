@@ -1,7 +1,7 @@
 """From a run's description to the live things: the task's problem, the arm's optimizer with its clip, the probes."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 
 from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
-from clipbench.contracts import Problem, Snapshot
+from clipbench.contracts import Batch, Problem, Snapshot
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, Value
 from clipbench.running.evaluation import has_two_states
@@ -44,6 +44,24 @@ def _lacking(problem: Problem) -> str:
     if not sum(batch.weight for batch in problem.eval_batches) > 0:
         return "no evaluation batches, or none with a term in its loss"
     return ""
+
+
+def next_batch(batches: Iterator[Batch], step: int) -> Batch:
+    """The training batch of a step.
+
+    Raises:
+        ClipbenchError: the task has no more of them.
+    """
+    try:
+        return next(batches)
+    except (StopIteration, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error.__cause__, StopIteration):
+            raise  # a generator inside which another one ended raises a RuntimeError
+    raise ClipbenchError(
+        f"the task's training batches ended at step {step}",
+        where="train_batches",
+        remedy="they must go on without end, epoch after epoch: the budget says when training stops",
+    )
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -25,19 +25,23 @@ from clipbench.running.proof import Proof, prove
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.training import State, Training
 from clipbench.running.trial import first_gradients
-from clipbench.running.vigil import Vigil
+from clipbench.running.vigil import Settings, Vigil, settings
 
 SLOW_TO_BUILD = 5.0  # seconds
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What trying an arm and its ghosts has shown: the ghosts that are alive, and why the others are not."""
+    """What trying an arm and its ghosts has shown: the ghosts that are alive, and why the others are not.
+
+    `since` is what torch was to compute with before anybody's code ran.
+    """
 
     ghosts: tuple[Arm, ...]
     failed: Mapping[str, str]
     remarks: tuple[str, ...]
     flops: int | None
+    since: Settings
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,12 @@ def prepare(run: Run, device: torch.device, ledger: Ledger) -> Prepared:
         NotLiveError: the arm does not do what its spec says.
         Exception: whatever a task or an optimizer raises.
     """
-    begin = time.perf_counter()
+    since, begin = settings(), time.perf_counter()
     with ledger.row("data"):
         problem = _problem(run, device)
     slow = time.perf_counter() - begin > SLOW_TO_BUILD
     with ledger.row("life"):
-        tried = _tried(run, problem)
+        tried = _tried(run, problem, since)
     fresh = partial(_fresh, run, device, tried)
     if slow:
         return Prepared(_assembled(run, problem, tried), None, fresh)
@@ -110,14 +114,14 @@ def _assembled(run: Run, problem: Problem, tried: Tried) -> Training:
         record=lambda _: None,
         watch=Stopwatch(partial(synchronize, next(problem.model.parameters()).device)),
         ledger=Ledger(),
-        vigil=Vigil(problem.model, run.seed),
+        vigil=Vigil(problem.model, run.seed, tried.since),
         ghosts=ghosts,
         step_flops=tried.flops,
         state=state,
     )
 
 
-def _tried(run: Run, problem: Problem) -> Tried:
+def _tried(run: Run, problem: Problem, since: Settings) -> Tried:
     """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
     remarks = list(liveness.check(run.arm, problem))
     flops = liveness.step_flops(run.arm, problem)
@@ -135,4 +139,4 @@ def _tried(run: Run, problem: Problem) -> Tried:
             failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"
         else:
             alive.append(ghost)
-    return Tried(tuple(alive), failed, tuple(remarks), flops)
+    return Tried(tuple(alive), failed, tuple(remarks), flops, since)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clipbench.errors import in_one_line
 from clipbench.running import checkpoint
+from clipbench.running.equipment import next_batch
 from clipbench.running.train import take_step
 from clipbench.running.training import Training
 
@@ -130,7 +131,7 @@ def _advance(training: Training, steps: int) -> None:
     training.problem.model.train()
     batches = training.problem.train_batches(training.state.spent.steps)
     for _ in range(steps):
-        take_step(training, next(batches))
+        take_step(training, next_batch(batches, training.state.spent.steps))
 
 
 def _copied(thing: Any) -> Any:

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
-from clipbench.errors import ClipbenchError
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.measurements import Measurement
 from clipbench.records import OWN
 from clipbench.running import probing
 from clipbench.running.environment import this_process_alone
-from clipbench.running.equipment import trainable
+from clipbench.running.equipment import next_batch, trainable
 from clipbench.running.evaluation import at_evaluation_weights, device_of, evaluate, has_two_states
 from clipbench.running.fingerprints import FIRST, followed_by
 from clipbench.running.training import Training
@@ -93,16 +92,7 @@ def _next_batch(training: Training, batches: Iterator[Batch]) -> Batch:
     """The coming step's batch; the first few go into the record's fingerprint."""
     state = training.state
     with training.ledger.row("data"):
-        try:
-            batch = next(batches)
-        except (StopIteration, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not isinstance(error.__cause__, StopIteration):
-                raise  # a generator inside which another one ended raises a RuntimeError
-            raise ClipbenchError(
-                f"the task's training batches ended at step {state.spent.steps}",
-                where="train_batches",
-                remedy="they must go on without end, epoch after epoch: the budget says when training stops",
-            ) from None
+        batch = next_batch(batches, state.spent.steps)
     if state.spent.steps < FIRST:
         with training.ledger.row("fingerprints"):
             before = state.fingerprints.get(records.FIRST_BATCHES, "")

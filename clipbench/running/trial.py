@@ -17,7 +17,7 @@ from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Arm, ClipSettings
-from clipbench.running.equipment import Clip, build_optimizer, trainable
+from clipbench.running.equipment import Clip, build_optimizer, next_batch, trainable
 from clipbench.running.evaluation import device_of
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
@@ -71,7 +71,7 @@ class Trial:
 def sources(problem: Problem, steps: int = STEPS) -> list[Source]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
     stream = problem.train_batches(0)
-    batches = [next(stream).to(device_of(problem.model)) for _ in range(steps)]
+    batches = [next_batch(stream, step).to(device_of(problem.model)) for step in range(steps)]
     return [partial(_backward, problem, batch) for batch in batches]
 
 
