@@ -1,6 +1,7 @@
 """A few steps of an arm on its problem, which is put back: what a check of life looks at."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,13 +71,14 @@ class Trial:
 
 def sources(problem: Problem, steps: int = STEPS) -> list[Source]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
-    stream = problem.train_batches(0)
-    batches = [next(stream).to(device_of(problem.model)) for _ in range(steps)]
+    batches = list(itertools.islice(problem.train_batches(0), steps))
+    if not batches:
+        raise ClipbenchError("the task has no training batches")
     return [partial(_backward, problem, batch) for batch in batches]
 
 
 def _backward(problem: Problem, batch: Batch) -> None:
-    loss = problem.loss(problem.model, batch)
+    loss = problem.loss(problem.model, batch.to(device_of(problem.model)))
     if not loss.requires_grad:
         raise NotLiveError("the task's loss has no gradient: it depends on no parameter that is trained")
     loss.backward()  # type: ignore[no-untyped-call]
