@@ -1,6 +1,7 @@
 """A few steps of an arm on its problem, which is put back: what a check of life looks at."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Arm, ClipSettings
-from clipbench.running.equipment import Clip, build_optimizer, next_batch, trainable
+from clipbench.running.equipment import Clip, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
@@ -70,13 +71,14 @@ class Trial:
 
 def sources(problem: Problem, steps: int = STEPS) -> list[Source]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
-    stream = problem.train_batches(0)
-    batches = [next_batch(stream, step).to(device_of(problem.model)) for step in range(steps)]
+    batches = list(itertools.islice(problem.train_batches(0), steps))
+    if not batches:
+        raise ClipbenchError("the task has no training batches")
     return [partial(_backward, problem, batch) for batch in batches]
 
 
 def _backward(problem: Problem, batch: Batch) -> None:
-    loss = problem.loss(problem.model, batch)
+    loss = problem.loss(problem.model, batch.to(device_of(problem.model)))
     if not loss.requires_grad:
         raise NotLiveError("the task's loss has no gradient: it depends on no parameter that is trained")
     loss.backward()  # type: ignore[no-untyped-call]
@@ -111,15 +113,13 @@ def _put_back(problem: Problem) -> Iterator[None]:
     So are the hooks of the parameters: an optimizer that steps in the backward pass would go on stepping in the run.
     """
     parameters = list(problem.model.parameters())
-    weights = [parameter.detach().clone() for parameter in parameters]
     hooks = {number for parameter in parameters for of_kind in _hooks(parameter) for number in of_kind}
     with undisturbed(problem.model):
         try:
             problem.model.train()
             yield
         finally:
-            for parameter, weight in zip(parameters, weights, strict=True):
-                parameter.detach().copy_(weight)
+            for parameter in parameters:
                 for of_kind in _hooks(parameter):
                     for number in of_kind.keys() - hooks:
                         del of_kind[number]
