@@ -3,8 +3,10 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -30,10 +32,11 @@ from clipbench.errors import RUN_FAILED, ClipbenchError, StoreError
 from clipbench.judging.cost import expected_cost
 from clipbench.judging.tuning.staging import Stage, staged
 from clipbench.judging.words import count, listing
-from clipbench.records import Outcome, Run
+from clipbench.records import FORMAT, Outcome, Record, Run
 from clipbench.report import planned
 from clipbench.report.listing import ListFormat
-from clipbench.report.progress import Watcher, watcher
+from clipbench.report.progress import Watcher, interrupted, watcher
+from clipbench.report.renamed import renamed_lines
 from clipbench.report.selection import beyond_the_edge, selection_line
 from clipbench.running.devices import resolve
 from clipbench.running.engines import Need
@@ -68,9 +71,9 @@ def run(
             "two of the specs have the same name and would share one folder of results",
             remedy="rename a file, or run them one at a time with -o to different folders",
         )
-    stages = [_stage(inquiry, results, extend=extend_grid) for inquiry in inquiries]  # all are checked before any runs
+    outlooks = [_look(inquiry, results, extend=extend_grid) for inquiry in inquiries]  # all are checked before any runs
     if dry_run:
-        _show_plans(stages, results)
+        _show_plans(outlooks, results)
         return
     carry_out = partial(_supervise, results=results, fmt=fmt, jobs=jobs, policy=Policy(timeout, retries))
     folders = [store.folder_of_spec(inquiry.spec.name, results) for inquiry in inquiries]
@@ -103,8 +106,8 @@ def plan(
 ) -> None:
     """The runs of a spec: what is reused, what is missing, and what it will cost in time."""
     given = asked(sets, seeds, only, quick, device, threads)
-    stages = [_stage(_ask(path, given), results) for path in specs]
-    _show_plans(stages, results, fmt="json" if json else "table")
+    outlooks = [_look(_ask(path, given), results) for path in specs]
+    _show_plans(outlooks, results, fmt="json" if json else "table")
 
 
 def validate(specs: Specs, sets: Sets = None) -> None:
@@ -137,11 +140,50 @@ def _ask(path: Path, given: Asked) -> Inquiry:
     return spec.ask(path, given, resolve=resolve)
 
 
-def _stage(inquiry: Inquiry, results: Path, *, extend: bool = False) -> Stage:
-    """How far a spec has come; what was made before decides it only where arms are tuned."""
+@dataclass(frozen=True)
+class _Outlook:
+    """How far a spec has come, and which of its runs are there under other names: those count as made."""
+
+    stage: Stage
+    renamed: tuple[store.Renamed, ...]
+
+
+def _look(inquiry: Inquiry, results: Path, *, extend: bool = False) -> _Outlook:
+    """What was made before decides the stage only where arms are tuned: by trials under whatever names, too."""
     folder = store.folder_of_spec(inquiry.spec.name, results)
-    made = read([folder]) if inquiry.spec.tuning and folder.exists() else []
-    return staged(inquiry, made, extend=extend)
+    is_tuned = inquiry.spec.tuning is not None
+    made = [each for each in read([folder]) if each.format == FORMAT] if is_tuned and folder.exists() else []
+    while True:
+        stage = staged(inquiry, made, extend=extend)
+        planned_runs = [*stage.trials, *stage.runs]
+        further = _trials_of_an_extension(inquiry, made)
+        renamed = store.renamed([*planned_runs, *further], results, arms=_arms(inquiry, stage, made))
+        known = {record.identity for record in made}
+        new = [each.folder for each in renamed if each.run.key not in known]
+        if not (is_tuned and new):
+            keys = {run.key for run in planned_runs}
+            return _Outlook(stage, tuple(each for each in renamed if each.run.key in keys))
+        made += map(store.read, new)
+
+
+def _trials_of_an_extension(inquiry: Inquiry, made: Sequence[Record]) -> Sequence[Run]:
+    """The trials that --extend-grid would add: those that are there count without it."""
+    tuning = inquiry.spec.tuning
+    can_be_extended = tuning is not None and tuning.search == "grid" and inquiry.only is None
+    return staged(inquiry, made, extend=True).trials if can_be_extended else ()
+
+
+def _arms(inquiry: Inquiry, stage: Stage, made: Sequence[Record]) -> set[tuple[str, str]]:
+    """The names of the tasks and arms that the plan has runs of, whichever are asked for now; trials are arms, too."""
+    whole = stage if inquiry.only is None else staged(replace(inquiry, only=None), made)
+    trials = {(run.task.name, run.arm.name) for run in whole.trials}
+    return trials | set(product((task.name for task in inquiry.spec.tasks), whole.question.arms))
+
+
+def _take_over(renamed: Iterable[store.Renamed], results: Path) -> None:
+    """Put what is there under other names where the plan has it, and say so."""
+    for line in renamed_lines([each for each in renamed if store.put_in_place(each, results)]):
+        console.say(line)
 
 
 def _make(
@@ -151,7 +193,9 @@ def _make(
     ended: list[tuple[Run, Outcome]] = []
     done: set[str] = set()
     while True:
-        stage = _stage(inquiry, results, extend=extend)
+        outlook = _look(inquiry, results, extend=extend)
+        _take_over(outlook.renamed, results)
+        stage = outlook.stage
         store.write_question(stage.question, results)
         trials = [each for each in stage.trials if each.key not in done]
         if not trials:
@@ -188,9 +232,10 @@ def _left_no_result(folder: Path) -> bool:
     return not (folder / store.RUN).exists() or store.read_outcome(folder) is None
 
 
-def _show_plans(stages: Sequence[Stage], results: Path, *, fmt: ListFormat = "table") -> None:
-    for stage in stages:
-        missing = _missing([*stage.trials, *stage.runs], results, spent=stage.spent)
+def _show_plans(outlooks: Sequence[_Outlook], results: Path, *, fmt: ListFormat = "table") -> None:
+    for outlook in outlooks:
+        stage, there = outlook.stage, {each.run.key for each in outlook.renamed}
+        missing = _missing([*stage.trials, *stage.runs], results, spent={*stage.spent, *there})
         console.put(planned.plan(stage, missing={each.key for each in missing}, fmt=fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
         made = store.read_all(folder)[0] if folder.exists() else []
@@ -230,10 +275,9 @@ def _supervise(
             watching.planned(len(runs), len(runs) - len(missing))
             ended = supervise(missing, results, engine=engine, watcher=watching, policy=policy)
     except InterruptedRunsError:
-        left = len(_missing(runs, results, spent=spent))
-        console.say(
-            f"interrupted: {len(runs) - left} of {len(runs)} {noun}s are there; what was at work kept a checkpoint"
-        )
+        left = _missing(runs, results, spent=spent)
+        done = f"interrupted: {len(runs) - len(left)} of {len(runs)} {noun}s are there"
+        console.say("; ".join([done, *interrupted([store.folder_of(run, results) for run in left])]))
         console.say(f"go on with: {console.command(*sys.argv[1:])}")
         raise KeyboardInterrupt from None
     console.say(f"{count(len(ended), noun)} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")

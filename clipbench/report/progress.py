@@ -3,8 +3,9 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from clipbench import store
 from clipbench.judging.words import brief, count
 from clipbench.records import Outcome, Run
 from clipbench.report.numbers import seconds
@@ -70,6 +72,17 @@ def watcher(
     # The file is asked, not the console: FORCE_COLOR makes Rich take a pipe for a terminal.
     live = console.file.isatty() and not environ.get("CI") and not console.is_dumb_terminal
     return LiveWatcher(console) if live else PlainWatcher(console)
+
+
+def interrupted(folders: Iterable[Path]) -> list[str]:
+    """What becomes of the runs that were at work, in these folders or some of them: by what they left behind."""
+    begun = [folder for folder in folders if (folder / store.RUN).exists() and store.read_outcome(folder) is None]
+    kept = sum((folder / store.CHECKPOINT).exists() for folder in begun)
+    lost = len(begun) - kept
+    return [
+        *([f"{count(kept, 'unfinished run')} kept a checkpoint"] if kept else []),
+        *([f"{count(lost, 'unfinished run')} start{'s' if lost == 1 else ''} again from step 0"] if lost else []),
+    ]
 
 
 class _Tally:

@@ -20,6 +20,9 @@ from clipbench.store.live import read_log as read_log
 from clipbench.store.live import write_heartbeat as write_heartbeat
 from clipbench.store.merging import joined as joined
 from clipbench.store.merging import merge as merge
+from clipbench.store.renaming import Renamed as Renamed
+from clipbench.store.renaming import put_in_place as put_in_place
+from clipbench.store.renaming import renamed as renamed
 from clipbench.store.results import QUESTION as QUESTION
 from clipbench.store.results import claimed as claimed
 from clipbench.store.results import find as find

@@ -98,15 +98,16 @@ def digest_of(described: bytes, recorded: bytes) -> str:
         recorded: the content of measurements.csv.
     """
     content = json.loads(described)
-    ended = {name: content[name] for name in ("outcome", "environment")}
+    ended = {name: content.get(name) for name in ("outcome", "environment")}
     ended["measurements"] = hashlib.sha256(recorded).hexdigest()
     return hashlib.sha256(json.dumps(ended, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def relabelled(described: bytes, run: Run) -> bytes:
-    """The content of run.json with another description of the run, and all else as it is."""
+    """The content of run.json with the names of an equal run, and all else as it is; on the device it was made on."""
     content = json.loads(described)
-    content["run"] = json.loads(_dumped(RunFile(FORMAT, run.key, run)))["run"]
+    planned = json.loads(_dumped(RunFile(FORMAT, run.key, run)))["run"]
+    content["run"] = planned | {"device": content["run"].get("device", planned["device"])}
     return json.dumps(content, indent=2, ensure_ascii=False).encode()
 
 

@@ -1,0 +1,189 @@
+"""Runs that are there already under other names, found by their keys and put where a plan has them.
+
+The names of specs, tasks and arms decide no number: a run whose arm was renamed need not be made again. Results are
+data from a stranger, so a folder's name is a hint and no more. The run in it is taken where its files are whole and what
+they describe is the planned run but for names; anything else is left alone, as are links.
+
+A run is moved by one rename, after which run.json gets its new names; it is copied with run.json last. So it is whole
+and in one place whenever the process is killed, and doing it again puts right what was cut short.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clipbench.errors import StoreError
+from clipbench.records import FORMAT, Arm, Choice, Run
+from clipbench.store.atomic import make_folder, replace_content, replacing, sync_folder
+from clipbench.store.results import folder_of, folder_of_spec, place_of
+from clipbench.store.runs import LOG, MEASUREMENTS, RUN, RunFile, digest_of, parsed, read, read_run_file, relabelled
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A planned run that is there under other names in `folder`, from where it is moved, or else copied.
+
+    Where `folder` is the planned one, its file has the names of an earlier plan.
+    """
+
+    run: Run
+    folder: Path
+    is_moved: bool
+
+
+def renamed(runs: Iterable[Run], results: Path, *, arms: Collection[tuple[str, str]]) -> list[Renamed]:
+    """Those of a plan's runs that are done, but not where the plan has them or not by its names. Nothing is changed.
+
+    A run of the same spec whose arm the plan no longer has is moved; a trial of such an arm that crashed as well, for
+    a second try would be one more than other arms had.
+
+    Args:
+        runs: as planned.
+        results: the folder of all specs.
+        arms: the names of all tasks and arms that the plan has runs of, whichever of them are asked for now.
+
+    Raises:
+        StoreError: a run's file in its planned folder cannot be read.
+    """
+    wanted: dict[str, list[tuple[Run, RunFile | None]]] = {}
+    found = []
+    for run in runs:
+        folder = folder_of(run, results)
+        there = read_run_file(folder) if (folder / RUN).exists() else None
+        if there is None or not there.is_done:
+            wanted.setdefault(folder.name, []).append((run, there))
+        elif there.run != replace(run, device=there.run.device) and _content(folder, run, crashed_too=False):
+            found.append(Renamed(run, folder, is_moved=True))
+    folders = _folders_called(wanted, results) if wanted else {}
+    for name, same in wanted.items():
+        left = folders.get(name, [])
+        for run, there in same:
+            taken = _best(run, there, left, results, arms)
+            if taken is None:
+                continue
+            found.append(taken)
+            if taken.is_moved:  # what it is moved to is what equal runs under further names are copied from
+                left = [folder_of(run, results) if folder == taken.folder else folder for folder in left]
+    return found
+
+
+def put_in_place(one: Renamed, results: Path) -> bool:
+    """Move or copy a run to where the plan has it, under the plan's names; whether that went well.
+
+    Where it did not, because the folder has changed since or cannot be written, the run is still to be made.
+    """
+    content, folder = _content(one.folder, one.run, crashed_too=one.is_moved), folder_of(one.run, results)
+    if content is None:
+        return False
+    described, recorded = content
+    try:
+        if one.folder != folder:
+            if folder.exists():  # a run that has not ended, or crashed
+                shutil.rmtree(folder)
+            _move(one.folder, folder) if one.is_moved else _copy(one.folder, folder, recorded)
+        replace_content(folder / RUN, relabelled(described, one.run))
+    except (OSError, StoreError):
+        return False
+    return True
+
+
+def _move(source: Path, folder: Path) -> None:
+    make_folder(folder.parent)
+    source.rename(folder)
+    sync_folder(folder.parent)
+    for emptied in (source.parent, source.parents[1]):
+        with suppress(OSError):  # an arm or a task that has other runs
+            emptied.rmdir()
+
+
+def _copy(source: Path, folder: Path, recorded: bytes) -> None:
+    """All but run.json, without which it is no run yet."""
+    make_folder(folder)
+    with replacing(folder / MEASUREMENTS) as draft:
+        draft.write_bytes(recorded)
+    with suppress(OSError):  # most runs have no log
+        (folder / LOG).write_bytes(_regular_file(source / LOG))
+
+
+def _best(
+    run: Run, there: RunFile | None, folders: Iterable[Path], results: Path, arms: Collection[tuple[str, str]]
+) -> Renamed | None:
+    """Where to take a run from: an arm that the plan no longer has, else its own spec, else another."""
+    choices = []
+    for folder in folders:
+        _, task, arm = place_of(folder)
+        is_own = folder.parents[2] == folder_of_spec(run.spec, results)
+        is_moved = is_own and (task, arm) not in arms
+        crashed_too = is_moved and bool(run.trial_of) and (there is None or there.outcome is None)
+        if _content(folder, run, crashed_too=crashed_too) is not None:
+            choices.append((not is_moved, not is_own, Renamed(run, folder, is_moved)))
+    return min(choices, key=lambda choice: choice[:2])[2] if choices else None
+
+
+def _content(folder: Path, run: Run, *, crashed_too: bool) -> tuple[bytes, bytes] | None:
+    """The files of the ended run in a folder, where it is the planned one but for names; None where it is not."""
+    try:
+        described, recorded = _regular_file(folder / RUN), _regular_file(folder / MEASUREMENTS)
+        there = parsed(described, str(folder / RUN))
+        is_whole = there.digest == digest_of(described, recorded)
+        read(folder)
+    except (OSError, ValueError, StoreError):
+        return None
+    has_ended = there.is_done or (crashed_too and there.format == FORMAT and there.outcome is not None)
+    is_planned = there.key == there.run.key == run.key and _nameless(there.run) == _nameless(run)
+    return (described, recorded) if has_ended and is_planned and is_whole else None
+
+
+def _nameless(run: Run) -> Run:
+    """A run without what decides no number: names, labels, and which of several equal GPUs made it."""
+    measure = replace(
+        run.measure,
+        probes=tuple(map(_nameless_choice, run.measure.probes)),
+        ghosts=tuple(replace(_nameless_arm(ghost), name=ghost.name) for ghost in run.measure.ghosts),  # a direction
+    )
+    task, arm, device = _nameless_choice(run.task), _nameless_arm(run.arm), run.device.partition(":")[0]
+    return replace(run, spec="", task=task, arm=arm, measure=measure, device=device, trial_of="")
+
+
+def _nameless_arm(arm: Arm) -> Arm:
+    return replace(arm, name="", optimizer=_nameless_choice(arm.optimizer), liveness="off")
+
+
+def _nameless_choice(choice: Choice) -> Choice:
+    return replace(choice, name="")
+
+
+def _folders_called(names: Collection[str], results: Path) -> dict[str, list[Path]]:
+    """The folders of runs by these names, in the order of their paths; none is looked into."""
+    found: dict[str, list[Path]] = {}
+    for spec in _folders_in(results):
+        for task in _folders_in(spec):
+            for arm in _folders_in(task):
+                for folder in _folders_in(arm, names):
+                    found.setdefault(folder.name, []).append(folder)
+    return found
+
+
+def _folders_in(folder: Path, names: Collection[str] | None = None) -> list[Path]:
+    """The folders in one, of these names alone; no links, and none where it cannot be looked into."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        there = [entry for entry in entries if names is None or entry.name in names]
+        return [folder / entry.name for entry in sorted(there, key=_name) if entry.is_dir(follow_symlinks=False)]
+    return []
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _regular_file(path: Path) -> bytes:
+    """The content of a file that is no link, pipe or device: those could lead elsewhere, or be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+        return file.read()
