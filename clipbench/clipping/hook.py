@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
-from clipbench.clipping.places import Place, look, split, unshare, with_gradient
+from clipbench.clipping.places import Place, look, split, unshare
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
 from clipbench.clipping.settings import Settings, checked
@@ -96,6 +96,7 @@ class CoordinateClip:
         self._last: Clipped | None = None
         self._zeros = ZeroWatch()
         self._before: Weights = {}
+        self._moving: list[Place] = []
         self._hidden: list[tuple[nn.Parameter, Tensor]] = []
         self._handles = (
             optimizer.register_step_pre_hook(uncompiled(self._pre_step)),
@@ -187,6 +188,7 @@ class CoordinateClip:
                 remedy="attach a CoordinateClip to the copy",
             )
         self._put_back()  # what is left of a step that raised
+        self._moving = []
         closure = closure_of((args, kwargs))
         if closure is None:
             self._clip(optimizer, remember=True)
@@ -198,6 +200,7 @@ class CoordinateClip:
 
     def _clip(self, optimizer: torch.optim.Optimizer, *, remember: bool) -> None:
         places = look(optimizer, of=self.of, clip=str(self))
+        self._moving = places  # an optimizer may drop the gradients in its step
         if not places:
             return
         if self.fraction == 0.0:
@@ -222,9 +225,9 @@ class CoordinateClip:
         clip_(lists, found, keep_length=self._settings.scale == "norm")
 
     @torch.no_grad()
-    def _post_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _post_step(self, *_: Any) -> None:
         before = self._put_back()
-        places = [(group, p) for group, p in with_gradient(optimizer) if p in before]
+        places = [(group, p) for group, p in self._moving if p in before]
         if places and self.fraction > 0.0:
             self._clip_updates(split(places, scope=self._settings.scope), before)
 

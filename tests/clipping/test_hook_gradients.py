@@ -129,6 +129,37 @@ def test_groups_without_a_gradient_or_a_parameter_are_passed_by(of: Any, scope: 
     assert ends[0] == ends[1]
 
 
+class DropsGradients(torch.optim.Optimizer):
+    """Gradient descent that needs the gradients no more after its step, and says so."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = closure() if closure else None
+        for weight in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+            weight.sub_(weight.grad)
+        self.zero_grad()
+        return loss
+
+
+@pytest.mark.parametrize("by_closure", [False, True])
+def test_an_update_is_clipped_of_an_optimizer_that_drops_its_gradients(by_closure: bool) -> None:
+    weight, idle = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(4))
+    hook = CoordinateClip(DropsGradients([weight, idle], {}), 0.5, of="update")
+
+    def closure() -> float:
+        weight.grad = torch.tensor([4.0, 3.0, 2.0, 1.0])
+        return 0.0
+
+    if by_closure:
+        hook.optimizer.step(closure)
+    else:
+        closure()
+        hook.optimizer.step()
+    assert weight.tolist() == [-2.0, -2.0, -2.0, -1.0]
+    assert hook.last is not None
+    assert hook.last.n == 4
+
+
 @pytest.mark.parametrize("where", ["one group", "two groups"])
 @pytest.mark.parametrize("scale", ["none", "norm"])
 @pytest.mark.parametrize("scope", ["global", "group", "tensor"])
