@@ -38,10 +38,12 @@ def build(
     Raises:
         ValueError: a value outside these bounds.
 
-    torch.optim.Adafactor adds no ε₁: it makes it a floor, under √v and under the mean of R as well, and its default is
-    the dtype's machine epsilon, 1.2e-7. That is another optimizer where gradients are small: with a root mean square
-    below 3e-4 the mean is floored, and the matrices' updates shrink with the gradient instead of being free of its
-    size, while the vectors' are not. 1e-30 is the value of Shazeer and Stern, and of the code of Pan and Li (2023).
+    torch.optim.Adafactor adds no ε₁. It floors √v by it, and the mean of R as well, and its default is the dtype's
+    machine epsilon, 1.2e-7 in float32. That is another optimizer where gradients are small: if a matrix's have a root
+    mean square below 3e-4, the floored mean makes its û too long, up to what d leaves of it; and coordinates with √v
+    below 1.2e-7 are no longer scaled to one size. On code_lm the cosine between the two steps is 0.997 on average,
+    and 0.74 with gradients a ten-thousandth as large. With ε₁ = 1e-30, torch's step in float32 makes NaN of a
+    gradient that is exactly zero. 1e-30 is the value of Shazeer and Stern, and of the code of Pan and Li (2023).
 
     Source: Shazeer and Stern (2018), arXiv:1804.04235.
     """
