@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import bound, clamp_, count_above, length
-from clipbench.clipping.places import look
+from clipbench.clipping.places import look, unshare
 from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
 
 
@@ -40,7 +40,8 @@ class FixedClip:
     They are what torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do, as a hook with the face of CoordinateClip;
     but c is met exactly, where torch's is missed by a millionth or so, and a gradient within the limit keeps its bits.
     Unlike a fraction, a limit does not follow the gradient: it may clip nothing at one step and nearly all at another,
-    which `last` tells. `.grad` is clipped in place, with a closure after each of its evaluations. A NaN stays a NaN.
+    which `last` tells. `.grad` is clipped in place, with a closure after each of its evaluations; after expand(), and
+    where two parameters share one, it becomes a clipped copy. A parameter counts once. A NaN stays a NaN.
     An infinite coordinate becomes ±τ; a gradient whose norm is not finite is left alone, for others to see.
 
     Args:
@@ -54,8 +55,8 @@ class FixedClip:
             one that is not a number.
         ValueError: a limit that is not above 0 and finite, or an optimizer that has a clip already.
 
-    At a step, ClipbenchError: no gradient at all, or gradients that are sparse, complex, on several devices or still
-    multiplied by a scaler's factor. Nothing has changed then.
+    At a step, ClipbenchError: gradients that are sparse, complex, on several devices or still multiplied by a
+    scaler's factor. Nothing has changed then. A step without any gradient is none: `last` is that of the step before.
 
     Source: Pascanu, Mikolov and Bengio (2013), arXiv:1211.5063, for the norm; Mikolov (2012), Statistical Language
     Models Based on Neural Networks, for the threshold.
@@ -120,9 +121,10 @@ class FixedClip:
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> None:
         places = look(optimizer, of="gradient", clip="FixedClip")
+        if not places:
+            return
+        unshare(places)
         gradients = [p.grad for _, p in places if p.grad is not None]
-        if not gradients:
-            return  # a scaler has found infinities, and the step skips itself
         threshold, norm = self._limits["threshold"], self._limits["norm"]
         if threshold is not None:
             self._last = _clip_coordinates(gradients, threshold)

@@ -1,6 +1,7 @@
 """Coordinate-wise clipping for any torch optimizer, by its step hooks: the optimizer itself stays as it is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
-from clipbench.clipping.places import Place, look, split, with_gradient
+from clipbench.clipping.places import Place, look, split, unshare
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
 from clipbench.clipping.settings import Settings, checked
@@ -27,13 +28,17 @@ class CoordinateClip:
 
     `of` says what a is:
 
-    - "gradient": the gradient. `.grad` is clipped in place, so it is the clipped one after the step as well. With a
-      closure, after each of its evaluations.
+    - "gradient": the gradient. `.grad` is clipped in place, so it is the clipped one after the step as well; after
+      expand(), and where two parameters share one, it becomes a clipped copy. With a closure, after each of its
+      evaluations.
     - "numerator": the gradient in the numerator only; the second moment takes the raw one (the rule of the paper),
       for torch's Adam, AdamW, NAdam, RAdam, RMSprop, Adadelta, Adagrad and Adafactor. `.grad` is left clipped, too.
       The second moment is rounded two more times in its own dtype, which tells in 16 bits.
     - "update": θ_after − θ_before, whatever the optimizer made of it; float32 and float64 parameters only.
       Coordinates that are not clipped keep their θ_after bit for bit. One copy of the weights is held in the step.
+
+    A step without any gradient is none: `last` is that of the step before. A parameter counts once, even if it
+    stands in two groups; its first group is the one that counts. `fraction` can be set between steps.
 
     A fraction of 0 clips nothing, and one of less than a coordinate does not either: `last.asked` is 0 then. If a
     share of 1 − fraction or more of the coordinates is exactly zero, τ is 0 and the clip erases all the rest:
@@ -64,8 +69,8 @@ class CoordinateClip:
         ValueError: a value outside its bounds, an optimizer that has a clip already, or one that the settings
             cannot be right for.
 
-    At a step, ClipbenchError: no gradient at all, sparse or complex gradients, several devices, gradients that a
-    scaler has left scaled, or parameters of a dtype in which an update cannot be clipped. Nothing has changed then.
+    At a step, ClipbenchError: sparse or complex gradients, several devices, gradients that a scaler has left scaled,
+    or parameters of a dtype in which an update cannot be clipped. Nothing has changed then.
 
     Source: Pan and Li (2023), arXiv:2306.00204.
     """
@@ -91,6 +96,7 @@ class CoordinateClip:
         self._last: Clipped | None = None
         self._zeros = ZeroWatch()
         self._before: Weights = {}
+        self._moving: list[Place] = []
         self._hidden: list[tuple[nn.Parameter, Tensor]] = []
         self._handles = (
             optimizer.register_step_pre_hook(uncompiled(self._pre_step)),
@@ -111,8 +117,16 @@ class CoordinateClip:
 
     @property
     def fraction(self) -> float:
-        """The share of coordinates to clip."""
+        """The share of coordinates to clip; another takes effect at the next step.
+
+        Raises:
+            ValueError, TypeError: as at construction, where it is set; nothing changes.
+        """
         return self._settings.fraction
+
+    @fraction.setter
+    def fraction(self, fraction: float) -> None:
+        self._change(replace(self._settings, fraction=fraction))
 
     @property
     def of(self) -> ClipPlace:
@@ -147,7 +161,10 @@ class CoordinateClip:
         Raises:
             ValueError, TypeError: as at construction, or for other keys than `state_dict` gives; nothing changes.
         """
-        self._settings = checked(self._optimizer, Settings.from_state(state))
+        self._change(Settings.from_state(state))
+
+    def _change(self, settings: Settings) -> None:
+        self._settings = checked(self._optimizer, settings)
         if carried_by(self._optimizer) is self:
             carry(self, self._optimizer, again=_attached, settings=self._settings)
 
@@ -171,6 +188,7 @@ class CoordinateClip:
                 remedy="attach a CoordinateClip to the copy",
             )
         self._put_back()  # what is left of a step that raised
+        self._moving = []
         closure = closure_of((args, kwargs))
         if closure is None:
             self._clip(optimizer, remember=True)
@@ -182,6 +200,7 @@ class CoordinateClip:
 
     def _clip(self, optimizer: torch.optim.Optimizer, *, remember: bool) -> None:
         places = look(optimizer, of=self.of, clip=str(self))
+        self._moving = places  # an optimizer may drop the gradients in its step
         if not places:
             return
         if self.fraction == 0.0:
@@ -192,6 +211,7 @@ class CoordinateClip:
             self._before = weights_before((p for _, p in places), clip=str(self))
 
     def _clip_gradients(self, optimizer: torch.optim.Optimizer, places: list[Place]) -> None:
+        unshare(places)
         parts = split(places, scope=self._settings.scope)
         lists = [[p.grad for _, p in part if p.grad is not None] for part in parts]
         found = self._find(lists)
@@ -205,10 +225,11 @@ class CoordinateClip:
         clip_(lists, found, keep_length=self._settings.scale == "norm")
 
     @torch.no_grad()
-    def _post_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _post_step(self, *_: Any) -> None:
         before = self._put_back()
-        if before:
-            self._clip_updates(split(with_gradient(optimizer), scope=self._settings.scope), before)
+        places = [(group, p) for group, p in self._moving if p in before]
+        if places and self.fraction > 0.0:
+            self._clip_updates(split(places, scope=self._settings.scope), before)
 
     def _put_back(self) -> Weights:
         """Give back the gradients that were hidden from the optimizer, and hand over the weights from before it."""

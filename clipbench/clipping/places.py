@@ -4,7 +4,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clipbench.clipping.settings import check_optimizer
 from clipbench.errors import ClipbenchError
@@ -14,12 +14,21 @@ Place = tuple[dict[str, Any], nn.Parameter]  # a parameter with its group
 
 
 def with_gradient(optimizer: torch.optim.Optimizer) -> list[Place]:
-    """The parameters that have a gradient, in the optimizer's order."""
-    return [(group, p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    """The parameters that have a gradient, in the optimizer's order; none if no gradient has a coordinate.
+
+    A parameter that stands in the groups twice, which torch warns of or refuses where it sees it, is here once, with
+    the first of its groups.
+    """
+    places: dict[nn.Parameter, Place] = {}
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                places.setdefault(p, (group, p))
+    return list(places.values()) if any(p.numel() > 0 for p in places) else []
 
 
 def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[Place]:
-    """The parameters that have a gradient; none if a gradient scaler has the step skip itself.
+    """The parameters that have a gradient; none if there is none to clip, or a gradient scaler skips the step.
 
     Args:
         optimizer: whose step is coming.
@@ -29,15 +38,13 @@ def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[
     Raises:
         ValueError: a parameter group that the clip cannot be right for: groups are added, and their options
             changed, after construction.
-        ClipbenchError: no gradient, or gradients that cannot be clipped.
+        ClipbenchError: gradients that cannot be clipped.
     """
     check_optimizer(optimizer, of)
     places = with_gradient(optimizer)
+    if not places:
+        return []
     gradients = [p.grad for _, p in places if p.grad is not None]
-    if sum(g.numel() for g in gradients) == 0:
-        raise ClipbenchError(
-            "no parameter has a gradient", where=clip, remedy="call backward() before step(), or remove() the clip"
-        )
     if any(g.layout != torch.strided for g in gradients):
         raise ClipbenchError(
             "a gradient is sparse", where=clip, remedy="make it dense, for an embedding with sparse=False"
@@ -60,6 +67,35 @@ def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[
         )
     overflow = getattr(optimizer, "found_inf", None)  # set by a scaler for a fused step only
     return [] if overflow is not None and bool(overflow) else places
+
+
+def unshare(places: list[Place]) -> None:
+    """Give each gradient memory that a change in place can be made in: where it has none, `.grad` becomes a copy.
+
+    After expand() several coordinates lie at one address, and two parameters can be given one tensor: a change in
+    place would fail there, or be made twice. The gradients have to be on one device.
+    """
+    both = [(p, p.grad) for _, p in places if p.grad is not None and p.numel() > 0]
+    plain = [each for each in both if type(each[1]) in (Tensor, nn.Parameter)]
+    end = 0
+    for parameter, gradient in sorted(plain, key=lambda each: each[1].data_ptr()):
+        start, reach = gradient.data_ptr(), _reach(gradient)
+        if reach is None or start < end or gradient.is_inference():
+            parameter.grad = gradient.clone(memory_format=torch.contiguous_format)
+        else:
+            end = start + reach * gradient.element_size()
+
+
+def _reach(tensor: Tensor) -> int | None:
+    """How many elements lie from its first in memory to its last; None if it may have two at one address."""
+    if tensor.is_contiguous():
+        return tensor.numel()
+    last = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.size(), strict=True)):
+        if size > 1 and stride <= last:
+            return None
+        last += stride * (size - 1)
+    return last + 1
 
 
 def split(places: list[Place], *, scope: ClipScope) -> list[list[Place]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clipbench.clipping.coordinates import Bound, clamp_, kernels_fit, runs
 from clipbench.clipping.factored_moment import clip_factored
+from clipbench.factored import Adafactor
 
 Group = dict[str, Any]
 Hidden = list[tuple[nn.Parameter, Tensor]]
@@ -58,7 +59,7 @@ def check_numerator(optimizer: torch.optim.Optimizer) -> None:
             message says what works.
     """
     name, known = type(optimizer).__name__, type(optimizer) in _KINDS
-    if not known and type(optimizer) is not torch.optim.Adafactor:
+    if not known and type(optimizer) not in (torch.optim.Adafactor, Adafactor):
         raise ValueError(f"{name} has no numerator that is known here: {WHAT_WORKS}")
     for group in optimizer.param_groups:
         if not known:
@@ -100,7 +101,7 @@ def clip_numerator(
 
     Returns:
         The parameters that were stepped here already, with their clipped gradients: `.grad` is None until the
-        optimizer's own step, which passes them by, is over. Adafactor's first step needs this.
+        optimizer's own step, which passes them by, is over. Adafactor's are.
     """
     _make_state(optimizer, group, parameters)
     if isinstance(optimizer, torch.optim.Adafactor):

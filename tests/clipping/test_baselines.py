@@ -287,8 +287,13 @@ def test_a_wrong_clip_is_refused_before_anything_changes(
     FixedClip(optimizer, norm=1.0)
 
 
-def test_a_step_without_gradients_is_refused_in_its_own_name() -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=1.0)
-    FixedClip(optimizer, norm=1.0)
-    with pytest.raises(ClipbenchError, match="FixedClip: no parameter has a gradient"):
-        optimizer.step()
+@pytest.mark.parametrize("limit", [{"threshold": 1.0}, {"norm": 1.0}])
+@pytest.mark.parametrize("gradient", [None, torch.zeros(0)])
+def test_a_step_without_any_coordinate_is_none(limit: dict[str, float], gradient: Tensor | None) -> None:
+    weight = nn.Parameter(torch.zeros(0 if gradient is not None else 2))
+    clip = FixedClip(torch.optim.SGD([weight], lr=1.0), **limit)
+    weight.grad = gradient
+    clip.optimizer.step()
+    clip.optimizer.step(lambda: 0.0)
+    assert clip.last is None
+    assert not bool(weight.any())

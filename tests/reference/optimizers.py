@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from reference.clipping import Steps
 from reference.clipping import clipped as clipped
-from reference.second_moments import adafactor as adafactor
 from reference.second_moments import adam as adam
+from reference.second_moments import follow, zeros
 from torch import Tensor
 
 
@@ -77,6 +77,35 @@ def lion(
             moved[i] = moved[i] - lr * (c.sign() + weight_decay * moved[i])
             m = betas[1] * m + (1 - betas[1]) * g
     return moved
+
+
+def adafactor(
+    weights: Sequence[Tensor],
+    steps: Steps,
+    *,
+    lr: float,
+    eps: tuple[float, float] = (1e-30, 1e-3),
+    d: float = 1.0,
+    beta2_decay: float = -0.8,
+    weight_decay: float = 0.0,
+    fraction: float = 0.0,
+) -> list[Tensor]:
+    """Shazeer and Stern's algorithms 4 and 5 with sums, as there; the last two axes of a tensor are factored."""
+    rows, columns, plain = zeros(weights), zeros(weights), zeros(weights)
+
+    def rule(i: int, t: int, w: Tensor, g: Tensor, c: Tensor) -> Tensor:
+        beta, square = 1 - t**beta2_decay, g * g + eps[0]
+        if g.dim() >= 2:
+            rows[i] = beta * rows[i] + (1 - beta) * square.sum(-1, keepdim=True)
+            columns[i] = beta * columns[i] + (1 - beta) * square.sum(-2, keepdim=True)
+            v = rows[i] * columns[i] / rows[i].sum(-2, keepdim=True)
+        else:
+            v = plain[i] = beta * plain[i] + (1 - beta) * square
+        u = c / v.sqrt()
+        alpha = max(eps[1], float(w.square().mean().sqrt())) * min(lr, t**-0.5)
+        return w * (1 - lr * weight_decay) - alpha * u / max(1.0, float(u.square().mean().sqrt()) / d)
+
+    return follow(weights, steps, fraction, rule)
 
 
 def _clipped_steps(steps: Steps, fraction: float) -> list[list[Tensor]]:

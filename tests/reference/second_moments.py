@@ -152,7 +152,7 @@ def adafactor(
     beta2_decay: float = -0.8,
     fraction: float = 0.0,
 ) -> list[Tensor]:
-    """As `clipbench.optimizers.adafactor` documents it; a stack of matrices is factored matrix by matrix."""
+    """As torch.optim.Adafactor documents it; a stack of matrices is factored matrix by matrix."""
     rows, columns, plain = zeros(weights), zeros(weights), zeros(weights)
 
     def rule(i: int, t: int, w: Tensor, g: Tensor, c: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def adafactor(
         if g.dim() >= 2:
             rows[i] = (1 - new) * rows[i] + new * g.square().mean(-1, keepdim=True)
             columns[i] = (1 - new) * columns[i] + new * g.square().mean(-2, keepdim=True)
-            v = rows[i] * columns[i] / rows[i].mean(-2, keepdim=True)
+            v = rows[i] * columns[i] / rows[i].mean(-2, keepdim=True).clamp(min=eps1)
         else:
             v = plain[i] = (1 - new) * plain[i] + new * g.square()
         u = c / v.sqrt().clamp(min=eps1)
