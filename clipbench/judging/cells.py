@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.judging.copies import counted
 from clipbench.judging.metrics import RunMetrics, final_loss, metrics, status
 from clipbench.judging.words import count, listing
 from clipbench.questions import Question
@@ -29,6 +30,23 @@ class Cell:
     @cached_property
     def finished(self) -> tuple[RunMetrics, ...]:
         return tuple(run for run in self.runs if run.status == "finished")
+
+    @cached_property
+    def ends(self) -> dict[int, str]:
+        """By seed, the hash of the final weights; empty where a run left none."""
+        return {record.run.seed: record.outcome.weights_sha256 if record.outcome else "" for record in self.records}
+
+    @cached_property
+    def own(self) -> tuple[RunMetrics, ...]:
+        """All runs but those that finished as copies of another: what is counted of this arm by itself."""
+        finished = {run.seed for run in self.finished}
+        copied = finished.difference(counted(finished, self.ends))
+        return tuple(run for run in self.runs if run.seed not in copied)
+
+    @cached_property
+    def counted(self) -> tuple[RunMetrics, ...]:
+        """The finished runs, of copies the first: what means are over."""
+        return tuple(run for run in self.own if run.status == "finished")
 
     @property
     def learning_rate(self) -> float | None:
