@@ -6,6 +6,7 @@ from typing import Literal
 from clipbench.records import Options, Value
 
 Search = Literal["grid", "random", "halton"]  # how the settings of trials are found
+DIVERGED = 0.1  # the share of a first loss by which a run must end above it to count as diverged
 Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the least of
 
 
@@ -64,7 +65,8 @@ class Question:
     plan: when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
     target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
     final loss that the spec sets out to show, relative to the baseline's. A run counts as diverged that ends above its
-    start by more than the share `diverged` of its first loss's size, and by more than three standard errors. `tuning` is None where nothing was tuned.
+    start by more than the share `diverged` of its first loss's size, and by more than three standard errors. `tuning`
+    is None where nothing was tuned.
     """
 
     spec: str
@@ -76,4 +78,4 @@ class Question:
     consecutive: int = 1
     effect: float | None = None
     tuning: Tuning | None = None
-    diverged: float = 0.1
+    diverged: float = DIVERGED

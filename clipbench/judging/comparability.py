@@ -1,9 +1,15 @@
-"""Whether the runs in one table were made alike: same task, data, budget and threads; same machine and device."""
+"""Whether the runs in one table were made alike: same task, data, budget and threads; same machine and device.
+
+And whether they began alike, were independent, and what they say of themselves.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from clipbench.judging.beginnings import commits, unlike
 from clipbench.judging.cells import Cell, differing
+from clipbench.judging.copies import alike, said
+from clipbench.judging.remarks import remarks
 from clipbench.judging.words import listing
 from clipbench.records import Environment, Record, Run
 
@@ -37,6 +43,11 @@ def comparability(cells: Sequence[Cell], *, timed: bool) -> Iterator[str]:
         cells: one per task and arm.
         timed: whether the table shows times at all.
     """
+    everything = [record for cell in cells for record in cell.records]
+    yield from (f"{each.sentence}: {_NOT_COMPARABLE}." for each in unlike(everything))
+    yield from (f"{each.sentence}: {_NOT_COMPARABLE}." for each in commits(everything))
+    for cell in cells:
+        yield from (f"{_capital(said(seeds, f'{cell.arm} on {cell.task}'))}." for seeds in copied(cell))
     for task in dict.fromkeys(cell.task for cell in cells):
         records = [record for cell in cells if cell.task == task for record in cell.records]
         yield from _task_differs(task, records)
@@ -49,6 +60,17 @@ def comparability(cells: Sequence[Cell], *, timed: bool) -> Iterator[str]:
         yield from _crowded(cells)
     for cell in cells:
         yield from _arm_differs(cell)
+    yield from remarks(everything)
+
+
+def copied(cell: Cell) -> list[tuple[int, ...]]:
+    """The seeds on which an arm finished with the same weights, in groups."""
+    groups = alike({run.seed: [cell.ends[run.seed]] for run in cell.finished})
+    return [group for group in groups if len(group) > 1]
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _task_differs(task: str, records: Sequence[Record]) -> Iterator[str]:

@@ -51,8 +51,9 @@ def compare(
     """What the runs answer: one row per task and arm, each mean with its error.
 
     Means are over finished seeds; diverged, failed and unfinished ones are counted and named. Seeds that end with the
-    same weights count once (`judging.copies`). A difference is final loss minus the baseline's, paired by seed. A miss of the target counts as ∞ steps, and a
-    diverged or failed run is a miss. Verdicts and ranks are corrected for how many there are, task by task.
+    same weights count once (`judging.copies`). A difference is final loss minus the baseline's, paired by seed. A miss
+    of the target counts as ∞ steps, and a diverged or failed run is a miss. Verdicts and ranks are corrected for how
+    many there are, task by task.
 
     Args:
         records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`). Trials
