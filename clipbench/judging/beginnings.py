@@ -56,10 +56,20 @@ def unlike(records: Sequence[Record]) -> list[Unlike]:
     ]
 
 
-def all_recorded(records: Sequence[Record]) -> bool:
-    """Whether every run has the fingerprints by which it can be compared; what is not probed has no probe batches."""
-    needed = {INITIAL_WEIGHTS, FIRST_BATCHES, EVALUATION_BATCHES}
-    return all(needed <= _fingerprints(record).keys() for record in records)
+def by_description(records: Sequence[Record]) -> list[Run]:
+    """The runs that no fingerprint compares with all others of their task and seed: they are known as described.
+
+    They recorded none, or some of the others were made under another numerics_id.
+    """
+    needed = {INITIAL_WEIGHTS, FIRST_BATCHES, EVALUATION_BATCHES}  # what is not probed has no probe batches
+    ids: dict[tuple[str, int], set[str]] = {}
+    for task, seed, numerics in _blocks(records):
+        ids.setdefault((task, seed), set()).add(numerics)
+    return [
+        record.run
+        for record in records
+        if not needed <= _fingerprints(record).keys() or len(ids.get((record.run.task.name, record.run.seed), ())) != 1
+    ]
 
 
 def commits(records: Sequence[Record]) -> list[Commits]:

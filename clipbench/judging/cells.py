@@ -12,6 +12,8 @@ from clipbench.judging.words import count, listing
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record, Run
 
+LABELS = ("spec", "task.name", "arm.name", "arm.optimizer.name", "arm.liveness")  # fields that decide no number
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -182,8 +184,7 @@ def _flat(value: object, name: str = "") -> dict[str, str]:
 
 def _two_runs(first: Record, second: Record) -> UndecidedError:
     fields = differing([first.run, second.run])
-    labels = ("spec", "task.name", "arm.name", "arm.optimizer.name")
-    said = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in labels]
+    said = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
     return UndecidedError(
         f"{first.run} is there twice, as two different runs ({_folder(first)}, {status(first)}; "
         f"{_folder(second)}, {status(second)}): {listing(said, limit=4) or 'the method changed'}",

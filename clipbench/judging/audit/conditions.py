@@ -5,7 +5,7 @@ from collections.abc import Callable
 from clipbench.budget import Spent
 from clipbench.judging.audit.evidence import Evidence, grouped, odd_ones
 from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
-from clipbench.judging.beginnings import all_recorded, commits, unlike
+from clipbench.judging.beginnings import by_description, commits, unlike
 from clipbench.judging.cells import differing
 from clipbench.judging.comparability import numerics_apart
 from clipbench.judging.words import count, listing, number
@@ -49,9 +49,15 @@ def same_task(evidence: Evidence) -> Finding:
         failed(each.sentence, each.runs) if each.within else warned(f"{each.sentence}, each seed at one", each.runs)
         for each in commits(evidence.records)
     ]
-    if evidence.made and all_recorded(evidence.records):
-        return gravest(found, otherwise=passed("every arm had the same weights, batches and data, by fingerprint"))
-    return gravest(found, otherwise=passed("every arm had the same task, batches and data, by description alone"))
+    return gravest(found, otherwise=passed(f"every arm had the same task, batches and data{_how_known(evidence)}"))
+
+
+def _how_known(evidence: Evidence) -> str:
+    described = by_description(evidence.records)
+    if not evidence.made or len(described) == len(evidence.records):
+        return ", by description alone"
+    but = f", but {count(len(described), 'run')} by description alone" if described else ""
+    return f", and the same weights to start from, by fingerprint{but}"
 
 
 def same_schedule(evidence: Evidence) -> Finding:

@@ -8,7 +8,7 @@ from clipbench.judging.copies import alike, counted, said
 from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import Metric, Verdict
 from clipbench.judging.gate.suite import ArmResult, SeedResult, differences
-from clipbench.judging.words import listing, seeds_named
+from clipbench.judging.words import capital, listing, seeds_named
 
 Pair = tuple[SeedResult, SeedResult]  # baseline, candidate; of one seed
 
@@ -75,7 +75,7 @@ def caveats(arm: Matched) -> Iterator[str]:
 def _copies(arm: Matched, name: str) -> Iterator[str]:
     for side, where in ((arm.baseline, " in the baseline"), (arm.candidate, "")):
         groups = alike({run.seed: [run.weights] for run in side.seeds if run.sound})
-        yield from (f"{said(seeds, name + where)}." for seeds in groups if len(seeds) > 1)
+        yield from (f"{capital(said(seeds, name + where))}." for seeds in groups if len(seeds) > 1)
 
 
 def same_id(theirs: str, ours: str) -> bool:
