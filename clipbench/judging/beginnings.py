@@ -63,12 +63,13 @@ def by_description(records: Sequence[Record]) -> list[Run]:
     """
     needed = {INITIAL_WEIGHTS, FIRST_BATCHES, EVALUATION_BATCHES}  # what is not probed has no probe batches
     ids: dict[tuple[str, int], set[str]] = {}
-    for task, seed, numerics in _blocks(records):
-        ids.setdefault((task, seed), set()).add(numerics)
+    for record in records:
+        ids.setdefault(_place(record.run), set()).add(record.environment.numerics_id if record.environment else "")
+    comparable = {place for place, found in ids.items() if len(found) == 1 and "" not in found}
     return [
         record.run
         for record in records
-        if not needed <= _fingerprints(record).keys() or len(ids.get((record.run.task.name, record.run.seed), ())) != 1
+        if _place(record.run) not in comparable or not needed <= _fingerprints(record).keys()
     ]
 
 
@@ -83,7 +84,7 @@ def commits(records: Sequence[Record]) -> list[Commits]:
         if len(by_commit) > 1:
             shown = listing(commit[:_SHORT] for commit in by_commit)
             _, *others = sorted(by_commit.values(), key=len, reverse=True)
-            places = [{(run.task.name, run.seed) for run in runs} for runs in by_commit.values()]
+            places = [set(map(_place, runs)) for runs in by_commit.values()]
             within = len(set().union(*places)) < sum(map(len, places))
             runs = tuple(run for of_one in others for run in of_one)
             found.append(Commits(f"{name} was loaded at {len(by_commit)} commits ({shown})", runs, within))
@@ -95,9 +96,12 @@ def _blocks(records: Iterable[Record]) -> dict[tuple[str, int, str], list[Record
     blocks: dict[tuple[str, int, str], list[Record]] = {}
     for record in records:
         if record.environment:
-            place = record.run.task.name, record.run.seed, record.environment.numerics_id
-            blocks.setdefault(place, []).append(record)
+            blocks.setdefault((*_place(record.run), record.environment.numerics_id), []).append(record)
     return blocks
+
+
+def _place(run: Run) -> tuple[str, int]:
+    return run.task.name, run.seed
 
 
 def _apart(block: Iterable[Record], name: str) -> list[Run]:

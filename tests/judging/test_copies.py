@@ -51,7 +51,9 @@ def whole() -> list[Record]:
             ghosts = (run("lion").arm,)
             of = replace(of, measure=replace(of.measure, ghosts=ghosts))
             losses = [5.0, 4.0 - 0.2 * place + 0.1 * seed, 3.0 - 0.3 * place + 0.05 * seed * (1 + place)]
-            made = record(of, losses, sharpness=[-1.0, 4.0 + seed, 2.0 + place + 0.1 * seed], clipped=[0.1, 0.2 + 0.1 * seed])
+            made = record(
+                of, losses, sharpness=[-1.0, 4.0 + seed, 2.0 + place + 0.1 * seed], clipped=[0.1, 0.2 + 0.1 * seed]
+            )
             along = [Measurement(50, 0.0, "lion", DIRECTIONAL_SHARPNESS, 3.0 + seed + place)]
             records.append(replace(made, measurements=Measurements.of((*made.measurements, *along))))
     return records
