@@ -10,8 +10,10 @@ import typer
 from clipbench import console, spec, store
 from clipbench.cli.options import Device, Json, Threads
 from clipbench.errors import FINDING, RUN_FAILED
+from clipbench.judging.endings import as_read, ended
 from clipbench.judging.noise import noise
 from clipbench.judging.words import brief, count
+from clipbench.questions import DIVERGED
 from clipbench.records import Environment, Outcome, Record, Run, Scalar
 from clipbench.report.noise import noise_json, noise_table
 from clipbench.running.devices import cpu_sets, gpu_ids, has_mps, resolve
@@ -74,7 +76,7 @@ def _in_turns(runs: Sequence[Run], folder: Path) -> list[tuple[Record, Record]]:
                     supervise([run], side, engine=engine, watcher=_Quiet())
     except InterruptedRunsError:
         raise KeyboardInterrupt from None
-    one, other = ([store.read(store.folder_of(run, side)) for run in runs] for side in sides)
+    one, other = (as_read([store.read(store.folder_of(run, side)) for run in runs], DIVERGED) for side in sides)
     return list(zip(one, other, strict=True))
 
 
@@ -85,7 +87,8 @@ class _Quiet:
     def advanced(self, run: Run, progress: float, text: str) -> None: ...
     def heartbeat(self) -> None: ...
     def finished(self, run: Run, outcome: Outcome) -> None:
-        console.say(f"{run} {outcome.status}: {outcome.step_seconds * 1000:.3g} ms a step")
+        status = ended(outcome, DIVERGED).status
+        console.say(f"{run} {status}: {outcome.step_seconds * 1000:.3g} ms a step")
 
 
 def _facts(place: Environment | None, run: Run) -> dict[str, str]:

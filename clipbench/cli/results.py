@@ -1,13 +1,15 @@
 """The runs in the folders that a command is given, and what they were made to answer."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from clipbench import console, store
 from clipbench.errors import StoreError
+from clipbench.judging.endings import as_read
 from clipbench.judging.words import count, listing
-from clipbench.questions import Question
+from clipbench.questions import DIVERGED, Question
 from clipbench.records import Record
 
 
@@ -44,6 +46,28 @@ def by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record]
     for record in records:
         groups.setdefault(record.run.spec, []).append(record)
     return {spec: (_question(spec, found), found) for spec, found in groups.items()}
+
+
+def ends_read(records: Sequence[Record]) -> list[Record]:
+    """The records, each with its end as the question of its spec has it read."""
+    shares: dict[str, float] = {}
+    found = []
+    for record in records:
+        of_spec = os.path.normpath(f"{record.folder}/../../..")  # as text, and by name: a run may be given as "."
+        if of_spec not in shares:
+            shares[of_spec] = _share(Path(of_spec))
+        found += as_read([record], shares[of_spec])
+    return found
+
+
+def _share(of_spec: Path) -> float:
+    """What the question in a folder says; the default where there is none, or none that can be read."""
+    try:
+        question = store.read_question(of_spec)
+    except StoreError as error:
+        console.say(f"not read: {error}", style="yellow")
+        question = None
+    return DIVERGED if question is None else question.diverged
 
 
 def _question(spec: str, records: Sequence[Record]) -> Question:

@@ -8,7 +8,7 @@ import typer
 
 from clipbench import console, spec, store
 from clipbench.cli.options import Json, Results
-from clipbench.cli.results import read
+from clipbench.cli.results import ends_read, read
 from clipbench.report import listing
 from clipbench.report.raw import to_json
 from clipbench.report.sections import all_fields
@@ -30,7 +30,8 @@ def show(
 ) -> None:
     """One run: how it ended, its curve, where its time went, its environment, the log of a failure."""
     folder = store.find(run, results)
-    console.put(show_record(store.read(folder), log=store.read_log(folder)))
+    [record] = ends_read([store.read(folder)])
+    console.put(show_record(record, log=store.read_log(folder)))
 
 
 def list_(
@@ -42,7 +43,7 @@ def list_(
     `compare --format csv` mean."""
     fmt: listing.ListFormat = "json" if json else "table"
     if what is Listable.runs:
-        console.put(listing.runs(read([results]), fmt=fmt))
+        console.put(listing.runs(ends_read(read([results])), fmt=fmt))
     if what is Listable.columns:
         console.put(listing.columns(all_fields(), fmt=fmt))
     for kind in catalogue.KINDS:

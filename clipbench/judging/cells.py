@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.judging.copies import counted
 from clipbench.judging.metrics import RunMetrics, final_loss, metrics, status
 from clipbench.judging.words import count, listing
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record, Run
+
+LABELS = ("spec", "task.name", "arm.name", "arm.optimizer.name", "arm.liveness")  # fields that decide no number
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,23 @@ class Cell:
     @cached_property
     def finished(self) -> tuple[RunMetrics, ...]:
         return tuple(run for run in self.runs if run.status == "finished")
+
+    @cached_property
+    def ends(self) -> dict[int, str]:
+        """By seed, the hash of the final weights; empty where a run left none."""
+        return {record.run.seed: record.outcome.weights_sha256 if record.outcome else "" for record in self.records}
+
+    @cached_property
+    def own(self) -> tuple[RunMetrics, ...]:
+        """All runs but those that finished as copies of another: what is counted of this arm by itself."""
+        finished = {run.seed for run in self.finished}
+        copied = finished.difference(counted(finished, self.ends))
+        return tuple(run for run in self.runs if run.seed not in copied)
+
+    @cached_property
+    def counted(self) -> tuple[RunMetrics, ...]:
+        """The finished runs, of copies the first: what means are over."""
+        return tuple(run for run in self.own if run.status == "finished")
 
     @property
     def learning_rate(self) -> float | None:
@@ -164,8 +184,7 @@ def _flat(value: object, name: str = "") -> dict[str, str]:
 
 def _two_runs(first: Record, second: Record) -> UndecidedError:
     fields = differing([first.run, second.run])
-    labels = ("spec", "task.name", "arm.name", "arm.optimizer.name")
-    said = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in labels]
+    said = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
     return UndecidedError(
         f"{first.run} is there twice, as two different runs ({_folder(first)}, {status(first)}; "
         f"{_folder(second)}, {status(second)}): {listing(said, limit=4) or 'the method changed'}",

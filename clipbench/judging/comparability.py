@@ -1,10 +1,16 @@
-"""Whether the runs in one table were made alike: same task, data, budget and threads; same machine and device."""
+"""Whether the runs in one table were made alike: same task, data, budget and threads; same machine and device.
+
+And whether they began alike, were independent, and what they say of themselves.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from clipbench.judging.cells import Cell, differing
-from clipbench.judging.words import listing
+from clipbench.judging.beginnings import commits, unlike
+from clipbench.judging.cells import LABELS, Cell, differing
+from clipbench.judging.copies import alike, said
+from clipbench.judging.remarks import remarks
+from clipbench.judging.words import capital, listing
 from clipbench.records import Environment, Record, Run
 
 
@@ -37,6 +43,10 @@ def comparability(cells: Sequence[Cell], *, timed: bool) -> Iterator[str]:
         cells: one per task and arm.
         timed: whether the table shows times at all.
     """
+    everything = [record for cell in cells for record in cell.records]
+    yield from (f"{each.sentence}: {_NOT_COMPARABLE}." for each in unlike(everything))
+    yield from (f"{each.sentence}: {_NOT_COMPARABLE}." for each in commits(everything))
+    yield from _copies(cells)
     for task in dict.fromkeys(cell.task for cell in cells):
         records = [record for cell in cells if cell.task == task for record in cell.records]
         yield from _task_differs(task, records)
@@ -49,6 +59,23 @@ def comparability(cells: Sequence[Cell], *, timed: bool) -> Iterator[str]:
         yield from _crowded(cells)
     for cell in cells:
         yield from _arm_differs(cell)
+    yield from remarks(everything)
+
+
+def copied(cell: Cell) -> list[tuple[int, ...]]:
+    """The seeds on which an arm finished with the same weights, in groups."""
+    groups = alike({run.seed: [cell.ends[run.seed]] for run in cell.finished})
+    return [group for group in groups if len(group) > 1]
+
+
+def _copies(cells: Sequence[Cell]) -> Iterator[str]:
+    """Arms of a task with copies on the same seeds in one sentence: it is mostly the task that is deaf."""
+    arms: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for cell in cells:
+        for seeds in copied(cell):
+            arms.setdefault((cell.task, seeds), []).append(cell.arm)
+    for (task, seeds), names in arms.items():
+        yield f"{capital(said(seeds, f'{listing(names)} on {task}'))}."
 
 
 def _task_differs(task: str, records: Sequence[Record]) -> Iterator[str]:
@@ -60,8 +87,7 @@ def _task_differs(task: str, records: Sequence[Record]) -> Iterator[str]:
 
 def _arm_differs(cell: Cell) -> Iterator[str]:
     fields = differing(_one_of_each(cell.records, lambda run: run.arm))
-    labels = ("arm.name", "arm.optimizer.name")
-    changed = {name: values for name, values in fields.items() if name.startswith("arm.") and name not in labels}
+    changed = {name: values for name, values in fields.items() if name.startswith("arm.") and name not in LABELS}
     if changed:
         yield f"{cell.arm} on {cell.task} is not one arm in all its runs: {_changes(changed)}."
 

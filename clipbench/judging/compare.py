@@ -20,6 +20,7 @@ from clipbench.judging.comparison import (
     Verdict,
 )
 from clipbench.judging.contrasts import contrast, judged, rounding, values
+from clipbench.judging.copies import once
 from clipbench.judging.current import in_force
 from clipbench.judging.matched import matched
 from clipbench.judging.metrics import Status
@@ -27,7 +28,7 @@ from clipbench.judging.moments import Moment, as_of
 from clipbench.judging.race import race
 from clipbench.judging.ranks import ranks
 from clipbench.judging.shared_points import shared_points
-from clipbench.judging.statistics import estimate, geometric_mean, paired_difference
+from clipbench.judging.statistics import PairedDifference, estimate, geometric_mean, paired_difference
 from clipbench.judging.tuning.summary import tunings
 from clipbench.judging.twins import twins
 from clipbench.judging.words import number
@@ -49,9 +50,10 @@ def compare(
 ) -> Comparison:
     """What the runs answer: one row per task and arm, each mean with its error.
 
-    Means are over finished seeds; diverged, failed and unfinished ones are counted and named. A difference is
-    final loss minus the baseline's final loss, paired by seed. A miss of the target counts as ∞ steps, and a
-    diverged or failed run is a miss. Verdicts and ranks are corrected for how many there are, task by task.
+    Means are over finished seeds; diverged, failed and unfinished ones are counted and named. Seeds that end with the
+    same weights count once (`judging.copies`). A difference is final loss minus the baseline's, paired by seed. A miss
+    of the target counts as ∞ steps, and a diverged or failed run is a miss. Verdicts and ranks are corrected for how
+    many there are, task by task.
 
     Args:
         records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`). Trials
@@ -136,19 +138,25 @@ def _rows(
     """The rows of one task's table: what is judged is judged together."""
     by_arm = {cell.arm: values(cell, metric) for cell in of_task}
     theirs = by_arm.get(baseline, {})
+    ends = {cell.arm: cell.ends for cell in of_task}
     sound = {cell.arm for cell in of_task if not _broken(cell)}
     off = {cell.arm: rounding(cell, metric) for cell in of_task}
-    places = ranks({arm: by_arm[arm] for arm in by_arm if arm in sound}, metric, roundings=off)
+    places = ranks({arm: by_arm[arm] for arm in by_arm if arm in sound}, metric, roundings=off, ends=ends)
     contrasts = [
         None
         if cell.arm == baseline
-        else contrast(by_arm[cell.arm], theirs, metric, rounding=math.hypot(off[cell.arm], off.get(baseline, 0.0)))
+        else contrast(
+            once(by_arm[cell.arm], theirs, cell.ends, ends.get(baseline, {})),
+            theirs,
+            metric,
+            rounding=math.hypot(off[cell.arm], off.get(baseline, 0.0)),
+        )
         for cell in of_task
     ]
     # A broken arm has its verdict, and takes no part in the correction.
     tested = [one if cell.arm in sound else None for cell, one in zip(of_task, contrasts, strict=True)]
-    margins = [_margin(cell, theirs, metric, threshold) for cell in of_task]
     their_cell = next((cell for cell in of_task if cell.arm == baseline), None)
+    margins = [_margin(cell, their_cell, metric, threshold) for cell in of_task]
     rows = []
     for cell, one, (corrected, verdict) in zip(of_task, contrasts, judged(tested, margins), strict=True):
         said: Verdict = verdict if cell.arm in sound else "broken"
@@ -169,21 +177,20 @@ def _row(
 ) -> Row:
     """One arm on one task, against the baseline on the same task (None where it has no runs)."""
     is_baseline = baseline is not None and baseline.arm == cell.arm
-    theirs = baseline.final_losses if baseline else {}
-    fractions = [run.clipped_fraction for run in cell.finished if run.clipped_fraction is not None]
-    rates = [run.rate_sharpness for run in cell.finished if run.rate_sharpness is not None]
+    fractions = [run.clipped_fraction for run in cell.counted if run.clipped_fraction is not None]
+    rates = [run.rate_sharpness for run in cell.counted if run.rate_sharpness is not None]
     return Row(
         task=cell.task,
         arm=cell.arm,
         learning_rate=cell.learning_rate,
         seeds=Seeds(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
         verdict=verdict,
-        final_loss=estimate([run.final_loss for run in cell.finished]),
-        difference=None if is_baseline else paired_difference(cell.final_losses, theirs),
+        final_loss=estimate([run.final_loss for run in cell.counted]),
+        difference=None if is_baseline else _difference(cell, baseline),
         contrast=contrast,
         ranks=ranks,
-        steps=None if target is None else _to_target({run.seed: run.steps_to_target for run in cell.runs}),
-        seconds=None if target is None else _to_target({run.seed: run.seconds_to_target for run in cell.runs}),
+        steps=None if target is None else _to_target({run.seed: run.steps_to_target for run in cell.own}),
+        seconds=None if target is None else _to_target({run.seed: run.seconds_to_target for run in cell.own}),
         step_milliseconds=estimate([run.step_milliseconds for run in cell.finished]),
         sharpness=_sharpness(cell),
         clipped=None if cell.described.clip is None else estimate(fractions),
@@ -191,18 +198,25 @@ def _row(
     )
 
 
+def _difference(cell: Cell, baseline: Cell | None) -> PairedDifference:
+    theirs, ends = (baseline.final_losses, baseline.ends) if baseline else ({}, {})
+    return paired_difference(once(cell.final_losses, theirs, cell.ends, ends), theirs)
+
+
 def _broken(cell: Cell) -> bool:
     """A seed that diverged or failed outweighs what the others reached: leaving it out would flatter the arm."""
     return any(run.status in ("diverged", "failed") for run in cell.runs)
 
 
-def _margin(cell: Cell, theirs: Mapping[int, float], metric: Metric, threshold: float | None) -> float | None:
+def _margin(cell: Cell, baseline: Cell | None, metric: Metric, threshold: float | None) -> float | None:
     """What is too small to matter, on the metric's scale: a share of the baseline's mean, or a factor's logarithm."""
     if threshold is None:
         return None
     if metric != "final_loss":
         return math.log1p(threshold)
-    common = [theirs[run.seed] for run in cell.finished if run.seed in theirs]
+    if baseline is None:
+        return None
+    common = list(once(baseline.final_losses, cell.final_losses, cell.ends, baseline.ends).values())
     return threshold * abs(sum(common) / len(common)) if common else None
 
 
@@ -216,7 +230,7 @@ def _to_target(costs: Mapping[int, float | None]) -> StepsToTarget:
 
 
 def _sharpness(cell: Cell) -> SharpnessSummary:
-    found = [run.sharpness for run in cell.finished]
+    found = [run.sharpness for run in cell.counted]
     return SharpnessSummary(
         mean=geometric_mean([each.mean_log for each in found if each.positive]),
         positive=sum(each.positive for each in found),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.cells import one_per_seed
+from clipbench.judging.endings import as_read
 from clipbench.judging.tuning.summary import reported
 from clipbench.judging.words import count, listing
 from clipbench.questions import Question
@@ -14,7 +15,8 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     """Keep the runs that are described as in the latest plan, and say what was left out; trials are not among them.
 
     Runs of an arm that the latest plan describes otherwise (another rate, say) belong to an earlier version of the
-    spec, whatever their seed. Where the question knows no plan, or none of an arm's runs is in it, all are kept.
+    spec, whatever their seed. Where the question knows no plan, or none of an arm's runs is in it, all are kept. How
+    each ended is read as the question has it (`judging.endings`).
 
     Returns:
         the records, and at most one caveat.
@@ -22,7 +24,7 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     Raises:
         UndecidedError: all of them are trials.
     """
-    records = reported(records, question)
+    records = as_read(reported(records, question), question.diverged)
     keys = set(question.keys)
     in_plan: set[tuple[str, str]] = set()
     beside: set[tuple[str, str]] = set()

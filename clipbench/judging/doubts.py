@@ -15,7 +15,7 @@ FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effect
 
 def doubts(cells: Sequence[Cell], rows: Sequence[Row], *, metric: Metric, threshold: float | None) -> Iterator[str]:
     """The sentences that apply, the most general first."""
-    yield from _few_seeds(cells)
+    yield from _few_seeds(cells, rows)
     yield from _several_differences(rows)
     yield from _undecided(rows)
     yield from _counted_by_sign(rows)
@@ -33,8 +33,14 @@ def doubts(cells: Sequence[Cell], rows: Sequence[Row], *, metric: Metric, thresh
         yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
 
 
-def _few_seeds(cells: Sequence[Cell]) -> Iterator[str]:
-    sizes = {len(cell.finished) for cell in cells}
+def _few_seeds(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
+    """Copies count once; an arm whose own runs are copies may still be in as many pairs as its opponent has runs."""
+    pairs = [(row.task, row.arm, row.contrast.pairs) for row in rows if row.contrast is not None]
+    sizes = set()
+    for cell in cells:
+        of_task = [(arm, n) for task, arm, n in pairs if task == cell.task]
+        mine = [n for arm, n in of_task if arm == cell.arm] or [n for _, n in of_task]
+        sizes.add(min(len(cell.finished), max([len(cell.counted), *mine])))
     if 1 in sizes:
         yield f"An arm with 1 finished seed has no error and is not decided; use at least {FEW_SEEDS} seeds."
     for n in sorted(sizes & set(range(2, FEW_SEEDS)), reverse=True):

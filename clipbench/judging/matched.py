@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
+from clipbench.judging.copies import Ends, counted, once
 from clipbench.judging.metrics import RunMetrics, first_at, target_rounding, typical
 from clipbench.judging.statistics import (
     Estimate,
@@ -59,7 +60,8 @@ def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
         if len(of_task) > 1:
             common = _common_losses(of_task)
             there = {cell.arm: _there(cell, common) for cell in of_task}
-            rows += [_row(task, cell.arm, there, baseline=baseline) for cell in of_task]
+            ends = {cell.arm: cell.ends for cell in of_task}
+            rows += [_row(task, cell.arm, there, ends, baseline=baseline) for cell in of_task]
     return rows
 
 
@@ -105,8 +107,12 @@ def _there(cell: Cell, common: Mapping[int, float]) -> dict[int, _There]:
     return found
 
 
-def _row(task: str, arm: str, there: Mapping[str, Mapping[int, _There]], *, baseline: str) -> MatchedRow:
-    ours, theirs = there[arm], there.get(baseline, {})
+def _row(
+    task: str, arm: str, there: Mapping[str, Mapping[int, _There]], ends: Mapping[str, Ends], *, baseline: str
+) -> MatchedRow:
+    theirs = there.get(baseline, {})
+    ours = {seed: there[arm][seed] for seed in counted(there[arm], ends[arm])}
+    pairs = once(there[arm], theirs, ends[arm], ends.get(baseline, {}))
     sharp = _log_sharpness(ours)
     rounding = math.hypot(*(typical(each.rounding for each in side.values()) for side in (ours, theirs)))
     is_baseline = arm == baseline
@@ -115,9 +121,9 @@ def _row(task: str, arm: str, there: Mapping[str, Mapping[int, _There]], *, base
         arm=arm,
         loss=estimate([each.loss for each in ours.values()]),
         steps=estimate([each.step for each in ours.values()]),
-        steps_ratio=None if is_baseline else paired_ratio(_log_steps(ours), _log_steps(theirs), rounding=rounding),
+        steps_ratio=None if is_baseline else paired_ratio(_log_steps(pairs), _log_steps(theirs), rounding=rounding),
         sharpness=geometric_mean(list(sharp.values())),
-        sharpness_ratio=None if is_baseline else paired_ratio(sharp, _log_sharpness(theirs)),
+        sharpness_ratio=None if is_baseline else paired_ratio(_log_sharpness(pairs), _log_sharpness(theirs)),
         no_sharpness=len(ours) - len(sharp),
     )
 

@@ -81,9 +81,12 @@ def status(record: Record) -> Status:
     return record.outcome.status if record.outcome else "unfinished"
 
 
-def losses(record: Record) -> list[tuple[int, float]]:
-    """The evaluation losses as (step, loss) in the order of steps, whatever the order they were written in."""
-    return [(measured.step, measured.value) for measured in record.measurements.series("", EVAL_LOSS)]
+def losses(record: Record, quantity: str = EVAL_LOSS) -> list[tuple[int, float]]:
+    """The evaluation losses as (step, loss) in the order of steps, whatever the order they were written in.
+
+    `quantity`: TRAINING_POINT_LOSS for those at the weights where gradients are taken.
+    """
+    return [(measured.step, measured.value) for measured in record.measurements.series("", quantity)]
 
 
 def final_loss(record: Record) -> float:

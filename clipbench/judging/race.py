@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.cells import Cell
+from clipbench.judging.copies import once
 from clipbench.judging.metrics import RunMetrics, typical
 from clipbench.judging.statistics import PairedRatio, mean_ratio
 
@@ -13,6 +14,7 @@ RACE_FACTORS = (1.0, 1.5, 2.0, 4.0)
 
 Instance = tuple[str, int]  # a task and a seed
 Costs = Mapping[Instance, float]  # an arm's steps or seconds to the target; ∞ for a miss
+_Cost = Callable[[RunMetrics], float | None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class RaceRow:
 def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> list[RaceRow]:
     """One row an arm, in the order of the cells; unfinished runs are not in it, diverged and failed ones are misses.
 
+    Seeds that end with the same weights count once: of an arm by itself, and in pairs with the baseline.
+
     Args:
         cells: one per task and arm; their runs know a target.
         baseline: the arm that speed-ups are over.
@@ -59,46 +63,46 @@ def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> l
     by_arm: dict[str, list[Cell]] = {}
     for cell in cells:
         by_arm.setdefault(cell.arm, []).append(cell)
-    steps = {arm: _costs(found, lambda run: run.steps_to_target) for arm, found in by_arm.items()}
-    seconds = {arm: _costs(found, lambda run: run.seconds_to_target) for arm, found in by_arm.items()}
+    steps = {arm: _costs(found, _steps) for arm, found in by_arm.items()}
+    seconds = {arm: _costs(found, _seconds) for arm, found in by_arm.items()}
     costs = seconds if by_seconds else steps
     first: dict[Instance, float] = {}
     for of_arm in costs.values():
         for instance, cost in of_arm.items():
             first[instance] = min(cost, first.get(instance, math.inf))
     off = {arm: typical(run.target_rounding for cell in found for run in cell.runs) for arm, found in by_arm.items()}
-    return [
-        _row(
-            arm,
-            baseline,
-            steps=steps,
-            seconds=seconds,
-            costs=costs,
-            first=first,
-            rounding=math.hypot(off[arm], off.get(baseline, 0.0)),
+    rows = []
+    for arm, found in by_arm.items():
+        rivals = by_arm.get(baseline, [])
+        rows.append(
+            _row(
+                steps=(steps[arm], _paired(found, rivals, _steps)),
+                seconds=(seconds[arm], _paired(found, rivals, _seconds)),
+                behind=[_times(costs[arm][own], first[own]) for own in _own(found) if own in costs[arm]],
+                rounding=math.hypot(off[arm], off.get(baseline, 0.0)),
+                of=(arm, baseline),
+            )
         )
-        for arm in by_arm
-    ]
+    return rows
 
 
 def _row(
-    arm: str,
-    baseline: str,
     *,
-    steps: Mapping[str, Costs],
-    seconds: Mapping[str, Costs],
-    costs: Mapping[str, Costs],
-    first: Costs,
+    of: tuple[str, str],
+    steps: tuple[Costs, Costs],
+    seconds: tuple[Costs, Costs],
+    behind: Sequence[float],
     rounding: float,
 ) -> RaceRow:
-    ours, theirs = steps[arm], steps.get(baseline, {})
+    """An arm and the baseline, with the costs of each; the baseline's are those to be paired."""
+    arm, baseline = of
+    ours, theirs = steps
     pairs = [(math.isfinite(ours[one]), math.isfinite(theirs[one])) for one in ours if one in theirs]
-    behind = [_times(cost, first[instance]) for instance, cost in costs[arm].items()]
     is_baseline = arm == baseline
     return RaceRow(
         arm=arm,
         steps=None if is_baseline else speed_up(ours, theirs, rounding=rounding),
-        seconds=None if is_baseline else speed_up(seconds[arm], seconds.get(baseline, {}), rounding=rounding),
+        seconds=None if is_baseline else speed_up(*seconds, rounding=rounding),
         both=pairs.count((True, True)),
         only_arm=pairs.count((True, False)),
         only_baseline=pairs.count((False, True)),
@@ -109,6 +113,22 @@ def _row(
         if behind
         else (math.nan,) * len(RACE_FACTORS),
     )
+
+
+def _own(cells: Sequence[Cell]) -> list[Instance]:
+    """The instances of an arm that count by themselves."""
+    return [(cell.task, run.seed) for cell in cells for run in cell.own]
+
+
+def _paired(ours: Sequence[Cell], theirs: Sequence[Cell], of: _Cost) -> Costs:
+    """The costs of the baseline, whose cells are `theirs`, in the instances that count as pairs with an arm's."""
+    rivals = {cell.task: cell for cell in theirs}
+    return {
+        (cell.task, seed): cost
+        for cell in ours
+        if (rival := rivals.get(cell.task)) is not None
+        for seed, cost in once(_by_seed(rival, of), _by_seed(cell, of), cell.ends, rival.ends).items()
+    }
 
 
 def speed_up(ours: Costs, theirs: Costs, *, rounding: float) -> SpeedUp:
@@ -139,9 +159,20 @@ def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return sum(ours) / len(ours), sum(theirs) / len(theirs)
 
 
-def _costs(cells: Sequence[Cell], of: Callable[[RunMetrics], float | None]) -> dict[Instance, float]:
-    found = {(cell.task, run.seed): of(run) for cell in cells for run in cell.runs}
-    return {instance: cost for instance, cost in found.items() if cost is not None}
+def _costs(cells: Sequence[Cell], of: _Cost) -> dict[Instance, float]:
+    return {(cell.task, seed): cost for cell in cells for seed, cost in _by_seed(cell, of).items()}
+
+
+def _by_seed(cell: Cell, of: _Cost) -> dict[int, float]:
+    return {run.seed: cost for run in cell.runs if (cost := of(run)) is not None}
+
+
+def _steps(run: RunMetrics) -> float | None:
+    return run.steps_to_target
+
+
+def _seconds(run: RunMetrics) -> float | None:
+    return run.seconds_to_target
 
 
 def _times(cost: float, first: float) -> float:

@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from clipbench.judging.chance import LEVEL, holm, p_value
 from clipbench.judging.comparison import Metric, Ranks
 from clipbench.judging.contrasts import contrast, leans_lower
+from clipbench.judging.copies import Ends, once
 from clipbench.judging.statistics import estimate, not_surer_than
 
 _EXACT: Mapping[str, float] = {}
+_NOT_KNOWN: Mapping[str, Ends] = {}
 
 
 def ranks(
-    values: Mapping[str, Mapping[int, float]], metric: Metric, *, roundings: Mapping[str, float] = _EXACT
+    values: Mapping[str, Mapping[int, float]],
+    metric: Metric,
+    *,
+    roundings: Mapping[str, float] = _EXACT,
+    ends: Mapping[str, Ends] = _NOT_KNOWN,
 ) -> dict[str, Ranks]:
     """The range of places of each arm: from 1 + the arms decidedly better to all − the arms decidedly worse.
 
@@ -24,13 +30,15 @@ def ranks(
         values: by arm, what `contrasts.values` says of it; lower is better.
         metric: of what.
         roundings: by arm, the standard deviation that the steps make in which its values were read.
+        ends: by arm, its final weights by seed; pairs that are copies count once.
     """
     arms = [arm for arm, by_seed in values.items() if by_seed]
     pairs = [(one, other) for place, one in enumerate(arms) for other in arms[place + 1 :]]
     off = {arm: roundings.get(arm, 0.0) for arm in arms}
-    tested = [
-        _tested(values[one], values[other], metric, rounding=math.hypot(off[one], off[other])) for one, other in pairs
-    ]
+    tested = []
+    for one, other in pairs:
+        ours = once(values[one], values[other], ends.get(one, {}), ends.get(other, {}))
+        tested.append(_tested(ours, values[other], metric, rounding=math.hypot(off[one], off[other])))
     better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
     for (one, other), (_, lower), corrected in zip(pairs, tested, holm([p for p, _ in tested]), strict=True):
         if corrected <= LEVEL:

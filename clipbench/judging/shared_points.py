@@ -74,13 +74,13 @@ def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None
     """One row per task, trajectory and direction, for the trajectories along which ghosts were measured.
 
     Args:
-        cells: one per task and arm; only finished runs are used.
+        cells: one per task and arm; only finished runs are used, and of copies one.
         baseline: the reference where no direction is Adam's, and this one is there.
         reference: the direction that ratios are over; Adam's (`default_reference`) where none is given.
     """
     rows = []
     for cell in cells:
-        runs = {run.seed: run.ghosts for run in cell.finished if run.ghosts is not None}
+        runs = {run.seed: run.ghosts for run in cell.counted if run.ghosts is not None}
         if runs:
             rows += _trajectory(cell, runs, reference, baseline=baseline)
     return rows

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import StepsToTarget, Twin
+from clipbench.judging.copies import once
 from clipbench.judging.statistics import (
     Direction,
     PairedDifference,
@@ -56,12 +57,13 @@ def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget |
 
 
 def _twin(clipped: Cell, other: Cell, steps: Mapping[tuple[str, str], StepsToTarget | None]) -> Twin:
-    sharpness = paired_ratio(_log_sharpness(clipped), _log_sharpness(other))
-    loss = paired_difference(clipped.final_losses, other.final_losses)
+    sharp, loss_of = (_log_sharpness(clipped), _log_sharpness(other)), (clipped.final_losses, other.final_losses)
+    sharpness = paired_ratio(once(*sharp, clipped.ends, other.ends), sharp[1])
+    loss = paired_difference(once(*loss_of, clipped.ends, other.ends), loss_of[1])
     step_time = paired_ratio(_log_times(clipped), _log_times(other))
     ours, theirs = steps[clipped.task, clipped.arm], steps[other.task, other.arm]
     reached = (ours, theirs) if ours is not None and theirs is not None else None
-    fewer, pairs = _fewer(ours, theirs) if ours is not None and theirs is not None else (0, 0)
+    fewer, pairs = _fewer(clipped, other) if reached is not None else (0, 0)
     answers = [
         f"lower sharpness: {_ratio_answer(sharpness, 'seed with positive values in both')}",
         f"lower final loss: {_loss_answer(loss)}",
@@ -101,9 +103,13 @@ def _log_times(cell: Cell) -> dict[int, float]:
     return {seed: found[0] for seed, found in logs.items() if found}
 
 
-def _fewer(ours: StepsToTarget, theirs: StepsToTarget) -> tuple[int, int]:
-    common = ours.by_seed.keys() & theirs.by_seed.keys()
-    return sum(ours.by_seed[seed] < theirs.by_seed[seed] for seed in common), len(common)
+def _fewer(clipped: Cell, other: Cell) -> tuple[int, int]:
+    ours, theirs = (
+        {run.seed: run.steps_to_target for run in cell.runs if run.steps_to_target is not None}
+        for cell in (clipped, other)
+    )
+    pairs = once(ours, theirs, clipped.ends, other.ends)
+    return sum(steps < theirs[seed] for seed, steps in pairs.items()), len(pairs)
 
 
 def _ratio_answer(ratio: PairedRatio, counted: str) -> str:

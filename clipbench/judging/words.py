@@ -42,6 +42,11 @@ def seeds_named(seeds: Sequence[int]) -> str:
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {listing(seeds)}"
 
 
+def capital(sentence: str) -> str:
+    """With a capital at its beginning, and the rest as it is."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def brief(text: str, width: int = 160) -> str:
     """The last line of a text that is not indented, cut to `width`: a traceback ends with its cause, and what is
     indented below an error is its remedy."""

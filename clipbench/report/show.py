@@ -11,13 +11,26 @@ from rich.text import Text
 
 from clipbench.judging.metrics import losses, status
 from clipbench.judging.words import number
-from clipbench.records import ClipSettings, Environment, Outcome, Record
+from clipbench.records import (
+    CODE,
+    DATA,
+    LIFE,
+    RESUME,
+    TRAINING_POINT_LOSS,
+    Change,
+    ClipSettings,
+    Environment,
+    Outcome,
+    Record,
+)
 from clipbench.report.numbers import seconds
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_FINITE = "x"
 _WIDTH = 60
 _LOG_LINES = 20
+_SHORT = 12  # digits of a hash
+_OF_THE_RUN = (CODE, DATA, RESUME, LIFE)
 
 
 def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
@@ -63,9 +76,15 @@ def show(record: Record, *, log: str = "") -> RenderableType:
     }
     parts.append(_pairs(described))
     parts += _section("Outcome", _pairs(_outcome(record)))
-    parts += _section("Evaluation loss", Text(_curve(record)))
+    parts += _section("Evaluation loss", Text(_curve(losses(record))))
+    if curve := losses(record, TRAINING_POINT_LOSS):
+        parts += _section("Evaluation loss where gradients are taken", Text(_curve(curve)))
     if record.outcome:
         parts += _section("Where the time went", _ledger(record.outcome))
+        if said := _remarks(record.outcome):
+            parts += _section("What the run says of itself", _pairs(said))
+        if began := _began(record.outcome):
+            parts += _section("What it began with", _pairs(began))
         if said := _probes(record.outcome):
             parts += _section("What the probes say of themselves", _pairs(said))
         parts += _section("Configuration as observed in the optimizer", _pairs(_texts(record.outcome.effective)))
@@ -77,9 +96,18 @@ def show(record: Record, *, log: str = "") -> RenderableType:
     return Group(*parts)
 
 
+def _remarks(outcome: Outcome) -> dict[str, str]:
+    return {whose: "; ".join(outcome.remarks[whose]) for whose in _OF_THE_RUN if outcome.remarks.get(whose)}
+
+
+def _began(outcome: Outcome) -> dict[str, str]:
+    """Fingerprints, to be compared by eye, and the commits that names from a hub stood for."""
+    return {name: value[:_SHORT] for name, value in outcome.fingerprints.items()} | dict(outcome.loaded)
+
+
 def _probes(outcome: Outcome) -> dict[str, str]:
     failed = {probe: f"failed {reason}" for probe, reason in outcome.failed_probes.items()}
-    said = {probe: "; ".join(texts) for probe, texts in outcome.remarks.items()}
+    said = {probe: "; ".join(texts) for probe, texts in outcome.remarks.items() if probe not in _OF_THE_RUN}
     return {probe: "; ".join(filter(None, (said.get(probe), failed.get(probe)))) for probe in {**said, **failed}}
 
 
@@ -101,6 +129,10 @@ def _outcome(record: Record) -> dict[str, str]:
     said = {"status": ended.status, "reason": ended.reason, "steps": str(ended.steps), "samples": str(ended.samples)}
     if ended.tokens:
         said["tokens"] = str(ended.tokens)
+    if ended.non_finite_step is not None:
+        said["not finite at"] = f"step {ended.non_finite_step}"
+    if ended.change is not None:
+        said["change of the loss"] = _change(ended.change)
     said |= {
         "training time": seconds(ended.train_seconds),
         "a step": f"{ended.step_seconds * 1000:.4g} ms (median; the first took {seconds(ended.first_step_seconds)})",
@@ -116,8 +148,13 @@ def _outcome(record: Record) -> dict[str, str]:
     return {name: text for name, text in said.items() if text}
 
 
-def _curve(record: Record) -> str:
-    curve = losses(record)
+def _change(change: Change) -> str:
+    """From the first evaluation to the last, with the standard error where there is one."""
+    error = "one evaluation batch, no error" if math.isnan(change.error) else f"± {number(change.error, 2)}"
+    return f"{change.last - change.first:+.4g} ({error})"
+
+
+def _curve(curve: Sequence[tuple[int, float]]) -> str:
     if not curve:
         return "no evaluation was recorded"
     (first, start), (last, end) = curve[0], curve[-1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipbench.budget import UNITS, Budget
 from clipbench.errors import Fault, SpecError
-from clipbench.questions import Question
+from clipbench.questions import DIVERGED, Question
 from clipbench.records import Arm, Choice, Measure
 from clipbench.spec import choices, expanding
 from clipbench.spec.catalogue import OWN
@@ -41,6 +41,7 @@ class Spec:
     target: float | None = None
     consecutive: int = 1
     effect: float | None = None
+    diverged: float = DIVERGED
     device: str = "auto"
     threads: int = 1
     data: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +103,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
         target=None if written.target is None else written.target.loss,
         consecutive=1 if written.target is None else written.target.consecutive,
         effect=written.effect,
+        diverged=written.evaluate.diverged,
         device=written.device,
         threads=written.threads,
         data={chosen.use: chosen.entry.data for _, chosen in _sound(chosen_tasks) if chosen.entry.data},
@@ -119,6 +121,7 @@ def question(spec: Spec) -> Question:
         target=spec.target,
         consecutive=spec.consecutive,
         effect=spec.effect,
+        diverged=spec.diverged,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_validator
 
 from clipbench.budget import UNITS
-from clipbench.questions import Search, Select
+from clipbench.questions import DIVERGED, Search, Select
 from clipbench.spec.arms import ArmName, ArmSettings, ScheduleField
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
 
@@ -53,10 +53,15 @@ class BudgetSettings(BaseModel):
 
 
 class EvaluateSettings(BaseModel):
-    """When to evaluate on held-out batches: every so many steps."""
+    """When to evaluate on held-out batches: every so many steps, and from which rise of the loss a run has diverged.
+
+    A run that ends above its start has diverged where the rise is more than the share `diverged` of the first loss's
+    size, and more than three standard errors. It says how runs are read, and makes none again.
+    """
 
     model_config = CLOSED
     every: Steps = 20
+    diverged: float = Field(default=DIVERGED, gt=0)
 
 
 class TargetSettings(BaseModel):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from cli.front import Answer, Ask, asking, stored
-from judging.made import quickstart, trials, tuning
+from judging.made import ending, quickstart, trials, tuning
 
 from clipbench import store
 from clipbench.cli.compare import SectionName
 from clipbench.measurements import Measurements
 from clipbench.questions import Question
-from clipbench.records import Record
+from clipbench.records import Change, Record
 from clipbench.report.render import FORMATS
 from clipbench.report.sections import NAMES
 
@@ -193,3 +193,36 @@ def test_where_no_run_has_ended_nothing_is_decided(ask: Ask) -> None:
     answer = ask("compare", "a")
     assert (answer.code, "no run has ended: there is nothing to compare yet" in answer.err) == (3, True)
     assert "Not finished, and in no number" in answer.out
+
+
+def risen() -> list[Record]:
+    return [ending(each, change=Change(5.5, 6.0, 0.01)) for each in quickstart() if each.run.arm.name == "sgd"]
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.05, "diverged"), (0.1, "finished")])
+def test_the_share_beside_the_runs_decides_how_their_ends_are_read(ask: Ask, share: float, status: str) -> None:
+    """Wherever a status is said; and no run is made again for it."""
+    written(risen(), "results", question=replace(QUESTION, arms=("sgd",), diverged=share))
+    listed = json.loads(ask("list", "runs", "results", "--json").out)
+    assert {run["status"] for run in listed} == {status}
+    shown = ask("show", listed[0]["folder"]).out
+    assert status in next(line for line in shown.splitlines() if line.strip().startswith("status"))
+    [row] = rows(ask("compare", "results", "--format", "json"))
+    assert row["seeds"][status] == [0, 1, 2]  # type: ignore[index]
+    if status == "diverged":
+        assert "the evaluation loss ended at 6, above its start at 5.5 by more than 5 %" in shown
+
+
+def test_a_run_without_a_question_is_read_by_the_default_and_one_that_is_broken_is_named(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [first, *_] = risen()
+    stored([ending(first, change=Change(5.0, 6.0, 0.01))], Path("results"))
+    folder = store.folder_of(first.run, Path("results"))
+    assert "above its start at 5 by more than 10 %" in ask("show", folder).out
+    Path("results", "quickstart", store.QUESTION).write_text("{}")
+    said = ask("show", folder)
+    assert (said.code, "not read:" in said.err) == (0, True)
+    assert "above its start at 5 by more than 10 %" in said.out
+    monkeypatch.chdir(folder)
+    assert "above its start" in ask("show", ".").out

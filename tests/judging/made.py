@@ -107,6 +107,28 @@ def with_rows(of: Record, rows: Iterable[Measurement]) -> Record:
     return replace(of, measurements=Measurements.of((*of.measurements, *rows)))
 
 
+def ending(of: Record, **changes: Any) -> Record:
+    """The record, ended otherwise."""
+    assert of.outcome is not None
+    return replace(of, outcome=replace(of.outcome, **changes))
+
+
+def copied(records: Sequence[Record], seeds: Mapping[int, int]) -> list[Record]:
+    """The records, and copies of some under other seeds: the same numbers and the same weights.
+
+    `seeds` has the seed that is copied, by the seed of the copy.
+    """
+    return [
+        *records,
+        *(
+            replace(each, run=replace(each.run, seed=copy))
+            for copy, seed in seeds.items()
+            for each in records
+            if each.run.seed == seed
+        ),
+    ]
+
+
 def question(*arms: str, baseline: str = "sgd", target: float | None = None) -> Question:
     text = "Does coordinate-wise clipping lower directional sharpness, and does that buy speed?"
     return Question("quickstart", text, arms or ("sgd", "sgd+clip"), baseline, target)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging.made import record, run
+from judging.made import ending, record, run, with_rows
 from rich.console import Console, RenderableType
 
-from clipbench.records import ClipSettings
+from clipbench.measurements import Measurement
+from clipbench.records import CODE, INITIAL_WEIGHTS, RESUME, TRAINING_POINT_LOSS, Change, ClipSettings
 from clipbench.report.show import show, sparkline
 
 
@@ -82,6 +83,45 @@ def test_what_the_probes_say_of_themselves_is_shown() -> None:
     text = drawn(show(replace(made, outcome=outcome)))
     assert line_of(text, "sharpness").split("  ")[-1].strip() == "by jets; checked"
     assert line_of(text, "norms").endswith("failed at step 5: ValueError: no")
+
+
+def test_what_a_run_says_of_itself_is_apart_from_its_probes() -> None:
+    remarks = {CODE: ("code unknown: x.py",), RESUME: ("starts again",), "norms": ("by hand",)}
+    text = drawn(show(ending(record(run(), [5.0, 4.0]), remarks=remarks)))
+    of_run, of_probes = text.split("What the run says of itself")[1].split("What the probes say of themselves")
+    assert line_of(of_run, "code").endswith("code unknown: x.py")
+    assert line_of(of_run, "resume").endswith("starts again")
+    assert "starts again" not in of_probes
+    assert line_of(of_probes, "norms").endswith("by hand")
+    assert "of itself" not in drawn(show(record(run(), [5.0, 4.0])))
+
+
+def test_what_a_run_began_with_and_how_its_loss_changed_is_shown() -> None:
+    made = ending(
+        record(run(), [5.0, 4.0]),
+        change=Change(5.0, 4.0, 0.0123),
+        fingerprints={INITIAL_WEIGHTS: "0123456789abcdef"},
+        loaded={"org/text@main": "c" * 40},
+    )
+    text = drawn(show(made))
+    assert line_of(text, "change of the loss").endswith("-1 (± 0.012)")
+    assert line_of(text, "initial weights").endswith(" 0123456789ab")
+    assert line_of(text, "org/text@main").endswith("c" * 40)
+    assert "not finite" not in text
+    one_batch = drawn(show(ending(made, change=Change(5.0, 6.0, math.nan))))
+    assert line_of(one_batch, "change of the loss").endswith("+1 (one evaluation batch, no error)")
+    broken = drawn(show(ending(made, status="diverged", non_finite_step=17)))
+    assert line_of(broken, "not finite at").endswith("step 17")
+    assert "What it began with" not in drawn(show(record(run(), [5.0, 4.0])))
+
+
+def test_a_loss_where_gradients_are_taken_is_a_curve_of_its_own() -> None:
+    made = record(run(), [5.0, 4.0])
+    assert "where gradients are taken" not in drawn(show(made))
+    both = with_rows(made, [Measurement(50 * place, 0.0, "", TRAINING_POINT_LOSS, 9.0 - place) for place in range(3)])
+    text = drawn(show(both))
+    assert "5 at step 0 to 4 at step 50, 2 evaluations" in text
+    assert "9 at step 0 to 7 at step 100, 3 evaluations" in text.split("where gradients are taken")[1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from clipbench.budget import Budget
 from clipbench.errors import SpecError
 from clipbench.questions import Question
 from clipbench.records import ClipSettings, Schedule
-from clipbench.spec import load, question
+from clipbench.spec import load, plan, question
 
 
 def test_a_spec_is_filled_in_and_looked_up(bench: Bench) -> None:
@@ -54,6 +54,14 @@ def test_every_key_of_a_spec_is_carried_over(bench: Bench) -> None:
     assert (spec.measure.evaluate_every, spec.measure.probe_every) == (3, 7)
     assert [(one.name, one.options["samples"]) for one in spec.measure.probes] == [("norms", 1), ("sharpness", 4)]
     assert (spec.device, spec.threads) == ("cuda:1", 2)
+
+
+def test_from_which_rise_a_run_has_diverged_is_the_questions_and_makes_no_other_run(bench: Bench) -> None:
+    plain, strict = bench.load(), bench.load(MINIMAL + "evaluate: {diverged: 0.02}\n")
+    assert (question(plain).diverged, question(strict).diverged) == (0.1, 0.02)
+    assert question(bench.load(MINIMAL, "evaluate.diverged=1")).diverged == 1.0
+    keys = [[run.key for run in plan(spec, device="cpu")] for spec in (plain, strict)]
+    assert keys[0] == keys[1]
 
 
 def test_an_arm_may_have_its_own_schedule_and_clip(bench: Bench) -> None:

@@ -79,6 +79,15 @@ def test_the_tuning_section_is_there_and_closed(schema: dict[str, Any]) -> None:
     assert tuning["properties"]["search"]["enum"] == ["grid", "random", "halton"]
 
 
+def test_the_evaluate_section_is_there_with_its_share_and_closed(schema: dict[str, Any]) -> None:
+    evaluate = schema["$defs"]["EvaluateSettings"]
+    assert set(evaluate["properties"]) == {"every", "diverged"}
+    assert evaluate["additionalProperties"] is False
+    share = evaluate["properties"]["diverged"]
+    assert (share["type"], share["exclusiveMinimum"], share["default"]) == ("number", 0, 0.1)
+    assert "diverged" in evaluate["description"]
+
+
 def test_the_real_shelves_have_a_schema() -> None:
     schema = json_schema()
     assert "lr" in _rule(schema, "ArmSettings", "sgd")["properties"]

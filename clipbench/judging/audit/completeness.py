@@ -7,6 +7,8 @@ from clipbench.judging.audit.evidence import Evidence, grouped
 from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
 from clipbench.judging.cells import Cell
 from clipbench.judging.chance import seeds_to_show, so_many
+from clipbench.judging.comparability import copied
+from clipbench.judging.copies import once, said
 from clipbench.judging.doubts import FEW_SEEDS
 from clipbench.judging.metrics import final_loss, status
 from clipbench.judging.statistics import estimate
@@ -67,12 +69,23 @@ def same_seeds(evidence: Evidence) -> Finding:
 
 
 def enough_seeds(evidence: Evidence) -> Finding:
-    if evidence.question.effect is None:
-        return _enough_for_anything(evidence)
+    effect = evidence.question.effect
+    enough = _enough_for_anything(evidence) if effect is None else _enough_to_show(effect, evidence)
+    return gravest([*_copies(evidence), enough], otherwise=enough)
+
+
+def _copies(evidence: Evidence) -> Iterator[Finding]:
+    for cell in evidence.cells:
+        for seeds in copied(cell):
+            copies = [record.run for record in cell.records if record.run.seed in seeds]
+            yield failed(said(seeds, f"{cell.arm} on {cell.task}"), copies)
+
+
+def _enough_to_show(effect: float, evidence: Evidence) -> Finding:
     if not evidence.made:
         return not_applicable("the spread over seeds is known after running")
     found = [finding for cell in evidence.cells for finding in _enough_for_effect(cell, evidence)]
-    size = f"{number(evidence.question.effect * 100)} %"
+    size = f"{number(effect * 100)} %"
     if not found:
         return not_applicable(f"there is no difference to show {size} of")
     return gravest(found, otherwise=passed(f"there are seeds enough to show a difference of {size}"))
@@ -80,7 +93,8 @@ def enough_seeds(evidence: Evidence) -> Finding:
 
 def _enough_for_anything(evidence: Evidence) -> Finding:
     arms = grouped(evidence.runs, lambda run: f"{run.task.name}/{run.arm.name}")
-    sizes = {name: len({run.seed for run in of_arm}) for name, of_arm in arms.items()}
+    copies = {f"{cell.task}/{cell.arm}": len(cell.runs) - len(cell.own) for cell in evidence.cells}
+    sizes = {name: len({run.seed for run in of_arm}) - copies.get(name, 0) for name, of_arm in arms.items()}
     few = [name for name, size in sizes.items() if size < FEW_SEEDS]
     if few:
         least = min(sizes.values())
@@ -92,22 +106,24 @@ def _enough_for_anything(evidence: Evidence) -> Finding:
 def _enough_for_effect(cell: Cell, evidence: Evidence) -> Iterator[Finding]:
     """One finding for each arm that differs from the baseline; none where the baseline's loss allows no ratio."""
     effect, baseline = evidence.question.effect, evidence.question.baseline
-    theirs = next((each.final_losses for each in evidence.cells if (each.task, each.arm) == (cell.task, baseline)), {})
-    common = sorted(cell.final_losses.keys() & theirs.keys())
-    scale = estimate([theirs[seed] for seed in common]).mean
-    if effect is None or cell.arm == baseline or not scale > 0:
+    rival = next((each for each in evidence.cells if (each.task, each.arm) == (cell.task, baseline)), None)
+    if effect is None or rival is None or cell.arm == baseline:
         return
-    name, n = f"{cell.arm} on {cell.task}", len(common)
+    theirs = rival.final_losses
+    ours = once(cell.final_losses, theirs, cell.ends, rival.ends)
+    scale = estimate([theirs[seed] for seed in ours]).mean
+    if not scale > 0:
+        return
+    name, n = f"{cell.arm} on {cell.task}", len(ours)
     if n < 2:
         yield failed(f"{name} has one seed in common with {baseline}: that has no spread to judge by", [cell.arm])
         return
-    relative = estimate([(cell.final_losses[seed] - theirs[seed]) / scale for seed in common])
+    relative = estimate([(loss - theirs[seed]) / scale for seed, loss in ours.items()])
     spread = relative.standard_error * math.sqrt(n)
     needed = seeds_to_show(effect, spread)
-    said = so_many(needed)
     size = f"{number(effect * 100)} % with a paired spread of {number(spread * 100, 2)} %"
     yield (
-        failed(f"{name} has {count(n, 'seed')} and needs {said} to show {size}", [cell.arm])
+        failed(f"{name} has {count(n, 'seed')} and needs {so_many(needed)} to show {size}", [cell.arm])
         if n < needed
-        else passed(f"{name} needs {said} seeds to show {size}")
+        else passed(f"{name} needs {so_many(needed)} seeds to show {size}")
     )

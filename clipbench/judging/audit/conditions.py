@@ -5,6 +5,7 @@ from collections.abc import Callable
 from clipbench.budget import Spent
 from clipbench.judging.audit.evidence import Evidence, grouped, odd_ones
 from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
+from clipbench.judging.beginnings import by_description, commits, unlike
 from clipbench.judging.cells import differing
 from clipbench.judging.comparability import numerics_apart
 from clipbench.judging.words import count, listing, number
@@ -28,7 +29,7 @@ def same_cadence(evidence: Evidence) -> Finding:
 
 
 def same_task(evidence: Evidence) -> Finding:
-    """The batch is among a task's options, so that other batches are another task."""
+    """By description, where the batch is among a task's options; and by the fingerprints of what was really used."""
     found = []
     for task, runs in evidence.by_task.items():
         described, others = odd_ones(runs, _task)
@@ -43,7 +44,20 @@ def same_task(evidence: Evidence) -> Finding:
         data, others = odd_ones(runs, lambda run: run.data[:12] or "none of the disk")
         if len(data) > 1:
             found.append(failed(f"runs of {task} read different data ({listing(data)})", others))
-    return gravest(found, otherwise=passed("every arm had the same task, batches and data"))
+    found += [failed(each.sentence, each.runs) for each in unlike(evidence.records)]
+    found += [
+        failed(each.sentence, each.runs) if each.within else warned(f"{each.sentence}, each seed at one", each.runs)
+        for each in commits(evidence.records)
+    ]
+    return gravest(found, otherwise=passed(f"every arm had the same task, batches and data{_how_known(evidence)}"))
+
+
+def _how_known(evidence: Evidence) -> str:
+    described = by_description(evidence.records)
+    if not evidence.made or len(described) == len(evidence.records):
+        return ", by description alone"
+    but = f", but {count(len(described), 'run')} by description alone" if described else ""
+    return f", and the same weights to start from, by fingerprint{but}"
 
 
 def same_schedule(evidence: Evidence) -> Finding:

@@ -73,5 +73,5 @@ def _family(arm: Arm) -> str:
 
 def _mean_loss(cell: Cell) -> float | None:
     """The mean final loss; None where a seed is missing from it, so that a lucky survivor is not the best."""
-    losses = cell.final_losses.values()
-    return sum(losses) / len(losses) if losses and len(losses) == len(cell.runs) else None
+    losses = [run.final_loss for run in cell.counted]
+    return sum(losses) / len(losses) if losses and len(cell.finished) == len(cell.runs) else None

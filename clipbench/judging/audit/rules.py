@@ -48,7 +48,11 @@ RULES: tuple[Rule, ...] = (
     Rule("bracketed", "No arm's best value is the outermost one that was tried.", selection.bracketed),
     Rule("fresh seeds", "No seed that settings were chosen on is reported.", selection.fresh_seeds),
     Rule("selection apart", "No number that chose a setting is reported as its result.", selection.selection_apart),
-    Rule("same task", "All arms on a task have the same batches, data and code of the task.", conditions.same_task),
+    Rule(
+        "same task",
+        "All arms on a task have the same batches, data and code of the task, and start from the same weights.",
+        conditions.same_task,
+    ),
     Rule("same budget", "All runs on a task may use the same budget.", conditions.same_budget),
     Rule("same schedule", "All arms on a task follow the same learning-rate schedule.", conditions.same_schedule),
     Rule("schedule complete", "No finished run ended before its budget was spent.", conditions.schedule_complete),
@@ -60,7 +64,11 @@ RULES: tuple[Rule, ...] = (
         completeness.nothing_dropped,
     ),
     Rule("same seeds", "All arms on a task have the same seeds.", completeness.same_seeds),
-    Rule("enough seeds", "There are seeds enough to show the effect that is declared.", completeness.enough_seeds),
+    Rule(
+        "enough seeds",
+        "There are seeds enough to show the effect that is declared, and no two of an arm end with the same weights.",
+        completeness.enough_seeds,
+    ),
     Rule("one machine", "Times that are compared come from one machine and device.", timing.one_machine),
     Rule("uncontended timing", "Every run was timed alone, or all with the same company.", timing.uncontended),
 )

@@ -1,7 +1,7 @@
 """The comparisons of a claim: directions at shared points, or arms along their own paths.
 
 Nothing of a run that diverged, failed or has not ended is in a number; its seed is counted beside it. It is the rule of
-the tables of `compare`, and `judging.shared_points` gives its reasons.
+the tables of `compare`, and `judging.shared_points` gives its reasons. Copies of one run count once (`judging.copies`).
 """
 
 import math
@@ -22,6 +22,7 @@ from clipbench.judging.claims.selecting import (
     of_run,
     values,
 )
+from clipbench.judging.copies import counted
 from clipbench.judging.metrics import target_rounding
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record
@@ -63,7 +64,8 @@ def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, T
     for cell in results.cells:
         if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
             continue
-        for record in cell.records:
+        own = {run.seed for run in cell.own}
+        for record in (each for each in cell.records if each.run.seed in own):
             for ours, theirs, between in _pairs(wanted, directions(record.run)):
                 site = Site(results.question.spec, cell.task, cell.arm, between)
                 if not finished(record):
@@ -87,6 +89,7 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
             tally, left_out, measured = Tally(), set(), False
             others = {record.run.seed: record for record in cells[theirs].records}
+            copied = _copied(cells[ours], cells[theirs])
             for record in cells[ours].records:
                 other = others.pop(record.run.seed, None)
                 if other is None:
@@ -94,6 +97,8 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                     continue
                 of_seed = list(_of_seed(wanted, (record, other), quantity=quantity, question=results.question))
                 measured |= bool(of_seed)
+                if record.run.seed in copied:
+                    continue
                 if finished(record) and finished(other):
                     for value in of_seed:
                         tally.add(record.run.seed, value)
@@ -107,6 +112,12 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                 tally.left_out = left_out | others.keys()
                 found[Site(results.question.spec, task, "", between)] = tally
     return found
+
+
+def _copied(ours: Cell, theirs: Cell) -> set[int]:
+    """The seeds on which both arms finished as copies of what they did on another seed."""
+    both = {run.seed for run in ours.finished} & {run.seed for run in theirs.finished}
+    return both.difference(counted(both, ours.ends, theirs.ends))
 
 
 def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str, str]]:

@@ -1,13 +1,16 @@
 """Whether arms stand in the same order by two quantities: Spearman's rank correlation, seed by seed."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import StatisticsError, correlation, median
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
 from clipbench.judging.claims.comparing import Results
 from clipbench.judging.claims.selecting import directions, finished, fits, named, of_run, values
+from clipbench.judging.copies import alike
+from clipbench.judging.metrics import status
 from clipbench.questions import Question
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
@@ -19,13 +22,15 @@ def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Compariso
     """One correlation for each task and trajectory, with its interval over seeds.
 
     Over the arms that have a direction there and a run of their own with the same seed; of fewer arms than the claim
-    needs nothing is said. A trajectory that did not finish is left out and counted. An arm whose own run diverged or
-    failed keeps its place in the order, the last: without it, what foretells the others would be flattered.
+    needs nothing is said. Seeds of which all these runs are copies count once. A trajectory that did not finish is left
+    out and counted. An arm whose own run diverged or failed keeps its place in the order, the last: without it, what
+    foretells the others would be flattered.
     """
     wanted = claim.rank
     if wanted is None:
         return []
     tallies: dict[Site, Tally] = {}
+    found: dict[Site, dict[int, _Ordered]] = {}
     left_out: dict[Site, set[int]] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
     for each in results:
@@ -39,12 +44,22 @@ def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Compariso
                 if not ended:
                     left_out.setdefault(site, set()).add(seed)
                 if len(table) >= claim.needs.arms:
-                    tally = tallies.setdefault(site, Tally())
+                    by_seed = found.setdefault(site, {})
                     if ended:
-                        tally.add(seed, _correlation(table))
-    for site, tally in tallies.items():
-        tally.left_out = left_out.get(site, ())
+                        by_seed[seed] = _Ordered(_correlation(table), _weights(steps, cells, seed, arms=ends))
+    for site, by_seed in found.items():
+        tallies[site] = Tally(left_out=left_out.get(site, ()))
+        for seed, *_ in alike({seed: one.weights for seed, one in by_seed.items()}):
+            tallies[site].add(seed, by_seed[seed].correlation)
     return [comparison(site, tally, quantity=wanted.by, claim=claim, scale="value") for site, tally in tallies.items()]
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    """What one seed says, with the final weights of all runs that it was read from."""
+
+    correlation: float | None
+    weights: tuple[str, ...]
 
 
 def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
@@ -81,6 +96,18 @@ def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question)
                 if end is not None or not finished(record):
                     found[cell.arm] = end if end is not None and math.isfinite(end) else math.inf
     return found
+
+
+def _weights(steps: Steps, cells: Sequence[Cell], seed: int, *, arms: Collection[str]) -> tuple[str, ...]:
+    """What the runs ended with that steps were measured on, and those of the same arms that say how each ended.
+
+    A run that broke stands last whatever it left: that it broke is all it says.
+    """
+    measured = [record for arm, (record, _) in steps.items() if arm in arms]
+    of_arms = [cell for cell in cells if cell.arm in arms and cell.arm in steps]
+    runs = [*measured, *(record for cell in of_arms for record in cell.records if record.run.seed == seed)]
+    weights = (run.outcome.weights_sha256 if run.outcome else "" for run in runs)
+    return tuple(one if finished(run) else status(run) for one, run in zip(weights, runs, strict=True))
 
 
 def _table(steps: Steps, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from clipbench.judging.copies import alike, counted, said
 from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import Metric, Verdict
 from clipbench.judging.gate.suite import ArmResult, SeedResult, differences
-from clipbench.judging.words import listing, seeds_named
+from clipbench.judging.words import capital, listing, seeds_named
 
 Pair = tuple[SeedResult, SeedResult]  # baseline, candidate; of one seed
 
@@ -30,9 +31,16 @@ class Matched:
         return tuple(pair for pair in self.pairs if pair[0].sound and pair[1].sound)
 
     @property
+    def counted(self) -> tuple[Pair, ...]:
+        """The sound pairs, of copies the first."""
+        sides = [{pair[side].seed: pair[side].weights for pair in self.sound} for side in (0, 1)]
+        own = counted(sides[0], *sides)
+        return tuple(pair for pair in self.sound if pair[0].seed in own)
+
+    @property
     def reached(self) -> tuple[Pair, ...]:
-        """Those in which at least one side reached its target."""
-        return tuple(pair for pair in self.sound if any(run.hit for run in pair))
+        """Those of them in which at least one side reached its target."""
+        return tuple(pair for pair in self.counted if any(run.hit for run in pair))
 
     def row(self, metric: Metric, verdict: Verdict, detail: str, **numbers: Any) -> GateRow:
         return GateRow(*self.candidate.place, metric, verdict, detail, **numbers)
@@ -49,6 +57,7 @@ def caveats(arm: Matched) -> Iterator[str]:
     for seeds, where in ((theirs - ours, "in the baseline alone"), (ours - theirs, "here alone")):
         if seeds:
             yield f"{name}: {seeds_named(sorted(seeds))} {'is' if len(seeds) == 1 else 'are'} {where}, and in no row."
+    yield from _copies(arm, name)
     if lost := [theirs.seed for theirs, ours in arm.pairs if ours.sound and not theirs.sound]:
         yield (
             f"{name}: {seeds_named(lost)} had no result in the baseline, so that only the outcome "
@@ -61,6 +70,12 @@ def caveats(arm: Matched) -> Iterator[str]:
     alike = arm.baseline.goal == arm.candidate.goal
     if alike and arm.candidate.target is not None and arm.sound and not arm.reached:
         yield f"{name} reaches the target on neither side: its steps are in no row."
+
+
+def _copies(arm: Matched, name: str) -> Iterator[str]:
+    for side, where in ((arm.baseline, " in the baseline"), (arm.candidate, "")):
+        groups = alike({run.seed: [run.weights] for run in side.seeds if run.sound})
+        yield from (f"{capital(said(seeds, name + where))}." for seeds in groups if len(seeds) > 1)
 
 
 def same_id(theirs: str, ours: str) -> bool:

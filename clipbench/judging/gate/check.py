@@ -1,9 +1,9 @@
 """Did anything get worse? Two suites of runs, seed by seed → a verdict for each task, arm and metric.
 
 Exact metrics are compared as they are. What varies with the seed is a mean of paired differences d with a one-sided t
-interval: regressed where the mean is above the tolerance and above 0 with 95 % confidence for the suite as a whole
-(Holm, weighted); ok where it is below the tolerance with 95 %; inconclusive otherwise. Times and memory are judged
-likewise, but only for runs made in turns on one machine.
+interval, pairs that are copies counting once: regressed where the mean is above the tolerance and above 0 with 95 %
+confidence for the suite as a whole (Holm, weighted); ok where it is below the tolerance with 95 %; inconclusive
+otherwise. Times and memory are judged likewise, but only for runs made in turns on one machine.
 """
 
 import math

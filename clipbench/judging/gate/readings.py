@@ -47,10 +47,10 @@ def _loss(arm: Matched) -> Readings | GateRow:
         return arm.row("loss", "ok", "the baseline diverged on every seed, and cannot be fallen short of")
     if not arm.sound:
         return arm.row("loss", "inconclusive", "no seed that both sides finished" if arm.pairs else no_common_seed(arm))
-    values = [(theirs.final_loss, ours.final_loss) for theirs, ours in arm.sound]
+    values = [(theirs.final_loss, ours.final_loss) for theirs, ours in arm.counted]
     if min(map(min, values)) > 0:
         return _read(arm, "loss", [math.log(after) - math.log(before) for before, after in values])
-    gains = [theirs.first_loss - theirs.final_loss for theirs, _ in arm.sound]
+    gains = [theirs.first_loss - theirs.final_loss for theirs, _ in arm.counted]
     gain = sum(gains) / len(gains)
     if not 0 < gain < math.inf:
         return arm.row("loss", "inconclusive", "a loss is not positive, and the baseline's training gained nothing")
@@ -81,7 +81,7 @@ def _steps(arm: Matched) -> Iterator[Readings | GateRow]:
 
 def _sharpness(arm: Matched) -> Iterator[Readings | GateRow]:
     has = [any(not math.isnan(run.log_sharpness) for run in side.seeds) for side in (arm.baseline, arm.candidate)]
-    of = [pair for pair in arm.sound if not any(math.isnan(side.log_sharpness) for side in pair)]
+    of = [pair for pair in arm.counted if not any(math.isnan(side.log_sharpness) for side in pair)]
     if of:
         yield _read(arm, "sharpness", [ours.log_sharpness - theirs.log_sharpness for theirs, ours in of], of=of)
     elif has[0] and not has[1]:
@@ -91,6 +91,7 @@ def _sharpness(arm: Matched) -> Iterator[Readings | GateRow]:
 
 
 def _machine(arm: Matched, metric: Metric, of: Callable[[SeedResult], float]) -> Iterator[Readings]:
+    """Copies among the pairs count as well: the machine takes another time for each."""
     timed = [pair for pair in arm.sound if all(of(side) > 0 for side in pair)]
     if timed:
         logs = [math.log(of(ours)) - math.log(of(theirs)) for theirs, ours in timed]
@@ -120,7 +121,7 @@ def _why_advice(pairs: Sequence[Pair]) -> str:
 def _read(
     arm: Matched, metric: Metric, values: Sequence[float], *, of: Sequence[Pair] | None = None, **more: Any
 ) -> Readings:
-    pairs = arm.sound if of is None else of
+    pairs = arm.counted if of is None else of
     same_bits = all(theirs.weights == ours.weights != "" for theirs, ours in pairs)
     identical = same_bits and not any(values)
     return Readings(*arm.candidate.place, metric, tuple(values), identical=identical, **more)

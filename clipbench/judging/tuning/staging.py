@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipbench.errors import ClipbenchError
+from clipbench.judging.endings import as_read
 from clipbench.judging.tuning.extending import EXTENSIONS, extension
 from clipbench.judging.tuning.summary import ArmTuning, tunings
 from clipbench.judging.tuning.trials import Tried, best, has_crashed, tried
@@ -57,7 +58,7 @@ def staged(inquiry: Inquiry, made: Sequence[Record], *, extend: bool = False) ->
     spec = inquiry.spec
     if extend:
         _check_extendable(inquiry)
-    by_key = {record.identity: record for record in made}
+    by_key = {record.identity: record for record in as_read(made, spec.diverged)}
     searches = [one for task in spec.tasks for one in _searches(spec, task, by_key, extend=extend)]
     arms = {arm.name: arm for arm in spec.searched}
     selected = {

@@ -7,6 +7,7 @@ from functools import partial
 from math import comb
 
 from clipbench.errors import UndecidedError
+from clipbench.judging.endings import as_read
 from clipbench.judging.statistics import Estimate, estimate
 from clipbench.judging.tuning.trials import Edge, Tried, edges, is_number, of_trials, tried
 from clipbench.judging.words import count, listing, number, seeds_named
@@ -57,7 +58,7 @@ def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, .
     """What the trials among some records tell of each arm that was tuned, in the order of the question."""
     if question.tuning is None:
         return ()
-    made = {record.identity: record for record in records}
+    made = {record.identity: record for record in as_read(records, question.diverged)}
     found = partial(
         tried, made=made, select=question.tuning.select, target=question.target, consecutive=question.consecutive
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeGuard
 
+from clipbench.judging.copies import counted
 from clipbench.judging.metrics import final_loss, steps_to_target
 from clipbench.questions import Question, Select, Trial, Tuned
 from clipbench.records import Options, Record, Value
@@ -18,10 +19,10 @@ Number = int | float
 class Tried:
     """A trial and what came of it, as means over the tuning seeds.
 
-    `losses` are the final evaluation losses of its finished runs. `loss` is their mean, infinite where a run diverged
-    or failed: such a trial is spent, and ranks last. `score` is what is selected by: the loss, or the steps to the
-    target. Both are None until all its runs have ended. `crashed`: a run of it failed, so that what it would have shown
-    is not known; a divergence is known.
+    `losses` are the final evaluation losses of its finished runs, of copies the first. `loss` is their mean, infinite
+    where a run diverged or failed: such a trial is spent, and ranks last. `score` is what is selected by: the loss, or
+    the steps to the target. Both are None until all its runs have ended. `crashed`: a run of it failed, so that what it
+    would have shown is not known; a divergence is known.
     """
 
     settings: Options
@@ -117,13 +118,21 @@ def _tried(trial: Trial, runs: Sequence[Record | None], steps: Callable[[Record]
     """`steps`: of a finished run, to the target; None where the loss is what is selected by."""
     ended = [run for run in runs if run is not None and run.outcome is not None]
     finished = [run for run in ended if run.outcome and run.outcome.status == "finished"]
-    losses = tuple(final_loss(run) for run in finished)
+    own = _own(finished)
+    losses = tuple(final_loss(run) for run in own)
     if len(ended) < len(runs):
         return Tried(trial.settings, losses)
     if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
         return Tried(trial.settings, losses, math.inf, math.inf, crashed=any(map(has_crashed, ended)))
     loss = sum(losses) / len(losses)
-    return Tried(trial.settings, losses, loss, loss if steps is None else sum(map(steps, finished)) / len(finished))
+    return Tried(trial.settings, losses, loss, loss if steps is None else sum(map(steps, own)) / len(own))
+
+
+def _own(finished: Sequence[Record]) -> list[Record]:
+    """The runs that are no copies of another; a mean over copies would give one of them a greater share."""
+    ends = {run.run.seed: run.outcome.weights_sha256 if run.outcome else "" for run in finished}
+    own = counted(ends, ends)
+    return [run for run in finished if run.run.seed in own]
 
 
 def _steps(run: Record, *, target: float, consecutive: int) -> float:
