@@ -6,6 +6,7 @@ from typing import Literal
 from clipbench.records import Options, Value
 
 Search = Literal["grid", "random", "halton"]  # how the settings of trials are found
+DIVERGED = 0.1  # the share of a first loss by which a run must end above it to count as diverged
 Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the least of
 
 
@@ -77,4 +78,4 @@ class Question:
     consecutive: int = 1
     effect: float | None = None
     tuning: Tuning | None = None
-    diverged: float = 0.1
+    diverged: float = DIVERGED

@@ -1,8 +1,8 @@
 """Runs that are there already under other names, found by their keys and put where a plan has them.
 
 The names of specs, tasks and arms decide no number: a run whose arm was renamed need not be made again. Results are
-data from a stranger, so a folder's name is a hint and no more. The run in it is taken where its files are whole and what
-they describe is the planned run but for names; anything else is left alone, as are links.
+data from a stranger, so a folder's name is a hint and no more. The run in it is taken where its files are whole and
+what they describe is the planned run but for names; anything else is left alone, as are links.
 
 A run is moved by one rename, after which run.json gets its new names; it is copied with run.json last. So it is whole
 and in one place whenever the process is killed, and doing it again puts right what was cut short.

@@ -56,12 +56,13 @@ _RUN_FILE = TypeAdapter(RunFile)
 
 
 def describe(run: Run, folder: Path) -> None:
-    """Write what is to be run, unless the folder already says it (then an interrupted run goes on)."""
+    """Write what is to be run, as it is planned: an interrupted run goes on from its checkpoint, by its plan's word."""
     make_folder(folder)
     there = read_run_file(folder) if (folder / RUN).exists() else None
     if there is None or there.outcome is not None or there.format != FORMAT:
         for stale in (MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG):
             (folder / stale).unlink(missing_ok=True)
+    if there is None or there != RunFile(FORMAT, run.key, run):
         replace_content(folder / RUN, _dumped(RunFile(FORMAT, run.key, run)))
 
 
