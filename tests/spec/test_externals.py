@@ -8,7 +8,7 @@ from spec.bench import MINIMAL, Bench
 from clipbench.records import Choice
 from clipbench.spec import externals
 from clipbench.spec.catalogue import Kind
-from clipbench.spec.code import file_sha256
+from clipbench.sources.code import file_sha256
 
 MINE = '''
 """An optimizer of the user's own."""
@@ -69,7 +69,7 @@ def test_a_class_of_the_users_own_is_found_from_the_current_folder(bench: Bench,
     assert (found.name, found.use, found.target) == ("Mine", "mine.opt:Mine", "mine.opt:Mine")
     # Only what the spec gives is passed on; the class's own defaults stay its own.
     assert repr(found.options) == "{'lr': 1.0, 'betas': (0, 1), 'mode': 'b', 'rate': 3}"
-    assert found.source == file_sha256(here / "mine" / "opt.py")
+    assert found.source == f"mine.opt:{file_sha256(here / 'mine' / 'opt.py')[:16]}"
 
 
 def test_its_source_changes_with_its_code_wherever_the_spec_finds_it(bench: Bench, here: Path) -> None:
@@ -196,7 +196,7 @@ def test_all_of_a_specs_things_from_elsewhere_are_asked_in_one_process(
     monkeypatch.setattr(externals.subprocess, "run", counted)
     text = MINIMAL.replace("use: descent, lr: 0.1", 'use: "mine.opt:Mine", lr: 1')
     bench.load(text.replace("use: descent, lr: 0.3", 'use: "mine.opt:Rest", lr: 1').replace(", momentum: 0.9", ""))
-    assert [command[3:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]
+    assert [command[4:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]
     calls.clear()
     bench.load()
     assert calls == []

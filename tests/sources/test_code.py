@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipbench.spec.code import code_sha256, file_sha256
+from clipbench.sources.code import code_sha256, file_sha256
 
 CODE = '''
 """Doc."""
