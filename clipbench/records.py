@@ -207,7 +207,8 @@ def _keyed(kind: type) -> Mapping[str, Any]:
 
 def _described(thing: Any) -> dict[str, Any]:
     """What a dataclass says for the key, the dataclasses in it as well: labels and defaults are left out."""
-    said = ((name, getattr(thing, name), default) for name, default in _keyed(type(thing)).items())
+    kind: type = type(thing)
+    said = ((name, getattr(thing, name), default) for name, default in _keyed(kind).items())
     return {name: _plain(value) for name, value, default in said if value != default}
 
 

@@ -1,9 +1,9 @@
 """The signatures of things outside clipbench, found by importing them in processes of their own.
 
 `python -m clipbench.running.signatures torch.optim:Muon …` prints one JSON object: for each argument its parameters and
-the code it is made of, or what went wrong. `… --fingerprints '[["mine:task", {"path": "x.csv"}], …]'` prints a list: for
-each task with its options what its module's `fingerprint` says of its data. The process that reads specs stays without
-torch.
+the code it is made of, or what went wrong. `… --fingerprints '[["mine:task", {"path": "x.csv"}], …]'` prints a list:
+for each task with its options what its module's `fingerprint` says of its data. The process that reads specs stays
+without torch.
 
 Each module is imported in a process that is forked for it, so that what importing it loads is known whatever else is
 imported, and a module that ends Python takes nothing with it.

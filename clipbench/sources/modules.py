@@ -1,4 +1,4 @@
-"""Where modules stand, without loading them, and the text that identifies the code of a thing from outside clipbench."""
+"""Where modules stand, without loading them, and the text that identifies the code of a thing of the user's."""
 
 import sys
 from collections.abc import Iterable, Mapping

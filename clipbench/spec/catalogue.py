@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from clipbench.records import Value
-from clipbench.spec.annotations import evaluate, fit, spelled, takes_tuple
 from clipbench.sources.code import file_sha256
 from clipbench.sources.imports import closure
 from clipbench.sources.owners import HASHED
+from clipbench.spec.annotations import evaluate, fit, spelled, takes_tuple
 
 Kind = Literal["tasks", "optimizers", "probes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
