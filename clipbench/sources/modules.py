@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -108,14 +107,8 @@ def _found(module: str, folders: list[str] | None) -> tuple[Path | None, list[st
             continue
         if spec is not None:
             path = Path(spec.origin) if spec.has_location and spec.origin else None
-            return path, _inside(spec, folders)
-    return None, None
-
-
-def _inside(spec: ModuleSpec, folders: list[str] | None) -> list[str] | None:
-    if spec.submodule_search_locations is None:
-        return None
-    try:
-        return list(spec.submodule_search_locations)
-    except KeyError:  # of a package without `__init__` in a package that is not loaded, Python cannot tell
-        return [f"{folder}/{spec.name.rpartition('.')[2]}" for folder in folders or ()]
+            inside = spec.submodule_search_locations
+            return path, None if inside is None else list(inside)
+    # A package without `__init__` inside another that is not loaded is more than Python's finders can tell.
+    beside = [Path(folder, module.rpartition(".")[2]) for folder in folders or ()]
+    return None, [str(folder) for folder in beside if folder.is_dir()] or None
