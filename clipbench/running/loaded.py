@@ -1,4 +1,4 @@
-"""What a worker really loaded, held against what its run's key was made from: code of the user's own."""
+"""What a worker really loaded of the user's own code, held against what its run's key was made from."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clipbench.errors import ClipbenchError
 from clipbench.records import Choice, Run
+from clipbench.sources.loaded import Loaded
 from clipbench.sources.modules import digest, digests, file_of
 from clipbench.sources.owners import USER, owner
 
@@ -19,7 +20,7 @@ class LoadedCode:
 
     def __init__(self, run: Run) -> None:
         self._things = [(thing, files, probe) for thing, probe in _things(run) if (files := digests(thing.source))]
-        self._before = set(sys.modules) if self._things else set()
+        self._loaded = Loaded() if self._things else None
         self._compared: set[str] = set()
 
     def refuse_changed(self) -> None:
@@ -28,41 +29,35 @@ class LoadedCode:
         Raises:
             ClipbenchError: one of them was edited or removed after the run was planned.
         """
+        if self._loaded is None:
+            return
+        modules = {name: path for name, module in list(sys.modules.items()) if (path := file_of(module))}
+        loaded = modules | self._loaded.files()
         for thing, files, probe in self._things:
-            for name in files.keys() & sys.modules.keys():
-                if not _is_as_planned(name, thing, files, probe=probe):
+            for name in sorted(files.keys() & loaded):
+                if not _is_as_planned(name, loaded[name], thing, files, probe=probe):
                     raise ClipbenchError(
                         f"the code of {thing.use!r} changed after the run was planned",
-                        where=shown(file_of(sys.modules[name]) or Path(name)),
+                        where=shown(loaded[name]),
                         remedy="run the spec again",
                     )
                 self._compared.add(name)
 
     def unknown(self) -> tuple[str, ...]:
         """A remark for each of the user's files that was loaded and is not in the key, or not as it was then."""
-        if not self._things:
-            return ()
-        loaded = ((name, file_of(sys.modules.get(name))) for name in sorted(sys.modules.keys() - self._before))
-        return tuple(
-            dict.fromkeys(
-                f"code unknown: {shown(path)}"
-                for name, path in loaded
-                if path is not None and _is_the_users(name, path) and not self._is_known(name)
-            )
+        loaded = self._loaded.files() if self._loaded else {}
+        unknown = {
+            shown(path)
+            for name, path in loaded.items()
+            if owner(path) == USER and name not in self._compared and not self._is_in_the_key(name, path)
+        }
+        return tuple(f"code unknown: {file}" for file in sorted(unknown))
+
+    def _is_in_the_key(self, name: str, path: Path) -> bool:
+        return any(
+            name in files and _is_as_planned(name, path, thing, files, probe=probe)
+            for thing, files, probe in self._things
         )
-
-    def _is_known(self, name: str) -> bool:
-        return name in self._compared or any(
-            name in files and _is_as_planned(name, thing, files, probe=probe) for thing, files, probe in self._things
-        )
-
-
-def _is_the_users(name: str, path: Path) -> bool:
-    """Whether the user wrote the file of a module: not where a package generated it, as torch's compiler does."""
-    if owner(path) != USER:
-        return False
-    package = file_of(sys.modules.get(name.partition(".")[0]))
-    return package is None or owner(package) == USER or path.is_relative_to(package.parent)
 
 
 def shown(path: Path) -> str:
@@ -80,10 +75,8 @@ def _things(run: Run) -> Iterator[tuple[Choice, bool]]:
         yield probe, True
 
 
-def _is_as_planned(name: str, thing: Choice, files: dict[str, str], *, probe: bool) -> bool:
-    path = file_of(sys.modules[name])
+def _is_as_planned(name: str, path: Path, thing: Choice, files: dict[str, str], *, probe: bool) -> bool:
     try:
-        own = probe and name == thing.target.partition(":")[0]
-        return path is not None and digest(path, probe=own) == files[name]
+        return digest(path, probe=probe and name == thing.target.partition(":")[0]) == files[name]
     except OSError:
         return False

@@ -22,17 +22,19 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from clipbench.sources.imports import named
+from clipbench.sources.loaded import Loaded
 from clipbench.sources.modules import Code, code_of, file_of
-from clipbench.sources.owners import is_hashed, owner
+from clipbench.sources.owners import owner
 
 # What a spec can say, as the types of a signature: "any" is any scalar, "sequence" a list of scalars.
 ValueType = Literal["bool", "int", "float", "str", "sequence", "any"]
 
 
-def describe(use: str, before: set[str] | None = None) -> dict[str, Any]:
+def describe(use: str, loaded: Loaded | None = None) -> dict[str, Any]:
     """Import what `use` ("module:attribute") names and describe its call.
 
     Returns {"parameters": [{name, kind, required, type, optional}], "closure", "fingerprint", "files": {module: path},
@@ -41,35 +43,39 @@ def describe(use: str, before: set[str] | None = None) -> dict[str, Any]:
 
     Args:
         use: what to describe.
-        before: the modules that were loaded before the first import of this module; those that only this thing loads
-            are added, as they do not belong to the next thing of the module.
+        loaded: what was loaded since before the first import of this module. What only this thing loads is left out of
+            it from then on, as it does not belong to the next thing of the module.
     """
+    loaded = Loaded() if loaded is None else loaded
     module_name, _, attribute = use.partition(":")
-    before = set(sys.modules) if before is None else before
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
         return {"fault": f"importing {module_name!r} failed: {error}"}
     except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
         return {"fault": f"importing {module_name!r} failed: {type(error).__name__}: {error}"}
-    imported = set(sys.modules)
+    imported = loaded.files()
     try:
         thing = attrgetter(attribute)(module)
     except AttributeError:
         public = [name for name in dir(module) if not name.startswith("_") and callable(getattr(module, name, None))]
         return {"fault": f"{module_name!r} has no {attribute!r}", "names": public}
-    if not callable(thing):
-        return {
-            "fault": f"{attribute!r} in {module_name!r} is of type {type(thing).__name__}, not a class or a function"
-        }
+    files = loaded.files()
+    loaded.leave_out(files.keys() - imported)
+    return (
+        _of_thing(module, thing, files)
+        if callable(thing)
+        else {"fault": f"{attribute!r} in {module_name!r} is of type {type(thing).__name__}, not a class or a function"}
+    )
+
+
+def _of_thing(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) -> dict[str, Any]:
     try:
         signature = _signature(thing)
     except (ValueError, TypeError):
-        return {"fault": f"{attribute!r} in {module_name!r} does not tell its parameters"}
-    loaded = set(sys.modules) - before
-    before |= loaded - imported
+        return {"fault": f"{getattr(thing, '__qualname__', thing)!r} in {module.__name__!r} does not tell its parameters"}
     try:
-        code = _code(module, thing, loaded=loaded)
+        code = _code(module, thing, loaded)
     except OSError as error:
         return {"fault": f"its code cannot be read: {error}"}
     return {
@@ -140,7 +146,7 @@ _KINDS: Mapping[Any, ValueType] = {
 }
 
 
-def _code(module: types.ModuleType, thing: Any, *, loaded: Iterable[str]) -> Code:
+def _code(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) -> Code:
     """What a thing is made of: all that its import loaded, the modules of its base classes, and what these name.
 
     Raises:
@@ -148,8 +154,7 @@ def _code(module: types.ModuleType, thing: Any, *, loaded: Iterable[str]) -> Cod
     """
     bases = thing.__mro__ if isinstance(thing, type) else (thing, *type(thing).__mro__)
     defining = [name for each in bases if isinstance(name := getattr(each, "__module__", None), str)]
-    hashed = [name for name in loaded if (path := file_of(sys.modules.get(name))) is not None and is_hashed(path)]
-    code = code_of([module.__name__, *defining, *hashed])
+    code = code_of([module.__name__, *defining], loaded)
     # A thing of a package is that package's, be it one that clipbench needs as well.
     packages = {_package(name) for name in (module.__name__, *defining[:1])}
     return Code(code.files, code.packages | (packages - {""}))
@@ -263,8 +268,8 @@ def _descriptions(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _described(uses: Sequence[str]) -> dict[str, Any]:
-    before = set(sys.modules)
-    return {use: describe(use, before) for use in uses}
+    loaded = Loaded()
+    return {use: describe(use, loaded) for use in uses}
 
 
 def _fingerprints(asked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, str]]:

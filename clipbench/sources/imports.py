@@ -57,8 +57,9 @@ def _of(node: ast.AST, package: str) -> Iterator[str]:
         if base := _absolute("." * node.level + (node.module or ""), package):
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
-    elif isinstance(node, ast.Call) and node.args and _called(node.func) in _IMPORTS_BY_NAME:
-        said = getattr(node.args[0], "value", None)
+    elif isinstance(node, ast.Call) and _called(node.func) in _IMPORTS_BY_NAME:
+        given = [*node.args, *(each.value for each in node.keywords if each.arg == "name")]
+        said = getattr(given[0], "value", None) if given else None
         if isinstance(said, str) and (name := _absolute(said, package)):
             yield name
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from clipbench.sources.code import file_sha256
 from clipbench.sources.imports import closure, named
@@ -19,19 +19,27 @@ _DIGITS = 16  # of a file's SHA-256, in hex
 
 @dataclass(frozen=True)
 class Code:
-    """What a thing is made of: the files that count by their content, by module, and packages as "name==version"."""
+    """What a thing is made of: the files that count by their content, by module, and packages as "name==version".
+
+    A file that is no module stands under its place.
+    """
 
     files: Mapping[str, Path]
     packages: frozenset[str]
 
 
-def code_of(modules: Iterable[str]) -> Code:
-    """The code of some modules and of all that they load or name; of installed packages no more than the version.
+def code_of(modules: Iterable[str], loaded: Mapping[str, Path] = MappingProxyType({})) -> Code:
+    """The code of some modules and of all that they name; of installed packages no more than the version.
+
+    Args:
+        modules: where to begin.
+        loaded: files that are known to be loaded besides, as `Code` has them.
 
     Raises:
         OSError: a file cannot be read.
     """
-    files = closure(modules, _counted)
+    hashed = {name: path for name, path in loaded.items() if is_hashed(path)}
+    files = closure([*modules, *hashed], lambda name: hashed.get(name) or _counted(name))
     beside = {name for module, path in files.items() for name in named(path, module)}
     packages = {owner(path).package for name in beside if (path := where(name))}
     return Code(files, frozenset(each for each in packages if each and not _is_environment(each)))

@@ -66,3 +66,41 @@ def test_a_python_file_is_known_by_its_code(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text(CODE)
     assert file_sha256(path) == digest(CODE)
+
+
+def test_letters_count_and_are_written_as_every_python_writes_them() -> None:
+    # repr() shows a letter as it is only where Python's own tables know it, and they grow with its versions.
+    written = b"Module(body=[Assign(targets=[Name(id='x')],value=str:'\\u03b8')])"
+    assert digest("x = 'θ'") == hashlib.sha256(written).hexdigest() != digest("x = 'ϑ'")
+
+
+def test_code_that_is_nested_too_deeply_is_known_by_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(f"x = {'+'.join('1' * 5000)}\n")
+    first = file_sha256(path)
+    path.write_text(f"x = {'+'.join('1' * 5000)} # once\n")
+    assert file_sha256(path) != first
+
+
+PROBE = "def measure(snapshot): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("", "QUANTITIES = {'a': ('lower', 'log')}\n", True),
+        ("QUANTITIES = {'a': 1}\n", "QUANTITIES: dict[str, int] = {'a': 2}\n", True),
+        ("QUANTITIES = ['a']\n", "QUANTITIES = ['a', 'b']\n", True),
+        ("QUANTITIES = make(1)\n", "QUANTITIES = make(2)\n", False),
+        ("QUANTITIES = ['a']\nX = QUANTITIES[0]\n", "QUANTITIES = ['b']\nX = QUANTITIES[0]\n", False),
+        ("OTHER = ['a']\n", "OTHER = ['b']\n", False),
+        ("if 1:\n    QUANTITIES = ['a']\n", "if 1:\n    QUANTITIES = ['b']\n", False),
+    ],
+)
+def test_how_a_probes_numbers_are_read_does_not_count(tmp_path: Path, one: str, two: str, same: bool) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(one + PROBE)
+    first, as_code = file_sha256(path, probe=True), file_sha256(path)
+    path.write_text(two + PROBE)
+    assert (file_sha256(path, probe=True) == first) is same
+    assert file_sha256(path) != as_code

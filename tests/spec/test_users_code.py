@@ -92,7 +92,11 @@ CASES = [
     ),
     Case(
         "a module imported from its package",
-        {"h_mine.py": f"def f():\n    from h_pkg import part\n{THING}", "h_pkg/__init__.py": "", "h_pkg/part.py": "X = 1\n"},
+        {
+            "h_mine.py": f"def f():\n    from h_pkg import part\n{THING}",
+            "h_pkg/__init__.py": "",
+            "h_pkg/part.py": "X = 1\n",
+        },
         "h_mine:Mine",
         ("h_pkg/part.py", "X = 2\n"),
     ),
@@ -104,20 +108,29 @@ CASES = [
     ),
     Case(
         "a module imported by its name as text, later",
-        {"j_mine.py": f"import importlib\ndef f():\n    importlib.import_module('j_late')\n{THING}", "j_late.py": "X = 1\n"},
+        {
+            "j_mine.py": f"import importlib\ndef f():\n    importlib.import_module('j_late')\n{THING}",
+            "j_late.py": "X = 1\n",
+        },
         "j_mine:Mine",
         ("j_late.py", "X = 2\n"),
     ),
     Case(
         "a module whose name is put together",
-        {"k_mine.py": f"from importlib import import_module\nimport_module('k_' + 'plug')\n{THING}", "k_plug.py": "X = 1\n"},
+        {
+            "k_mine.py": f"from importlib import import_module\nimport_module('k_' + 'plug')\n{THING}",
+            "k_plug.py": "X = 1\n",
+        },
         "k_mine:Mine",
         ("k_plug.py", "X = 2\n"),
     ),
     Case(
         "what a package loads when it is asked for the thing",
-        {"l_pkg/__init__.py": "def __getattr__(name):\n    from importlib import import_module\n    return getattr("
-         "import_module('.' + 'deep', __name__), name)\n", "l_pkg/deep.py": THING},
+        {
+            "l_pkg/__init__.py": "def __getattr__(name):\n    from importlib import import_module\n    return getattr("
+            "import_module('.' + 'deep', __name__), name)\n",
+            "l_pkg/deep.py": THING,
+        },
         "l_pkg:Mine",
         ("l_pkg/deep.py", THING + "X = 2\n"),
     ),
@@ -200,8 +213,11 @@ CASES = [
     ),
     Case(
         "a metaclass that makes its class elsewhere",
-        {"y_mine.py": f"from y_make import make\nMine = make()\n", "y_make.py": f"import y_base\ndef make():\n    return "
-         "type('Mine', (y_base.Mine,), {})\n", "y_base.py": THING},
+        {
+            "y_mine.py": f"from y_make import make\nMine = make()\n",
+            "y_make.py": f"import y_base\ndef make():\n    return type('Mine', (y_base.Mine,), {{}})\n",
+            "y_base.py": THING,
+        },
         "y_mine:Mine",
         ("y_base.py", THING + "X = 2\n"),
     ),
