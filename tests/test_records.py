@@ -77,7 +77,7 @@ class LaterBudget(Budget):
 
 @dataclass(frozen=True)
 class LaterMeasure(Measure):
-    later: Schedule = Schedule("cosine")
+    later: Schedule | None = None
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ def _of_thing(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) 
     try:
         signature = _signature(thing)
     except (ValueError, TypeError):
-        return {"fault": f"{getattr(thing, '__qualname__', thing)!r} in {module.__name__!r} does not tell its parameters"}
+        return {
+            "fault": f"{getattr(thing, '__qualname__', thing)!r} in {module.__name__!r} does not tell its parameters"
+        }
     try:
         code = _code(module, thing, loaded)
     except OSError as error:
@@ -191,10 +193,10 @@ def fingerprint(use: str, options: Mapping[str, Any]) -> dict[str, str]:
     return {"data": said}
 
 
-def _apart(work: Callable[[], Any], *, seconds: float) -> Any:
+def _apart(work: Callable[[], Any], *, name: str, seconds: float = 0.0) -> Any:
     """What `work` returns in a process that is forked for it; {"fault": sentence} where that process ends otherwise.
 
-    What the process prints goes to the error stream.
+    What the process prints goes to the error stream. `name` is how the sentence calls the work.
     """
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as printed:
         child = os.fork()
@@ -204,13 +206,13 @@ def _apart(work: Callable[[], Any], *, seconds: float) -> Any:
         printed.seek(0)
         said = printed.read().decode(errors="replace")
         sys.stderr.write(said)
-        if status == 0:
-            answer.seek(0)
-            return json.load(answer)
+        answer.seek(0)
+        if answered := answer.read():
+            return json.loads(answered)
     if status == -signal.SIGALRM:
-        return {"fault": f"importing it took longer than {seconds:g} s"}
+        return {"fault": f"{name} took longer than {seconds:g} s"}
     last = (said.strip().splitlines() or ["it said nothing"])[-1]
-    return {"fault": f"importing it ended Python with exit status {status}: {last}"}
+    return {"fault": f"{name} ended Python with exit status {status}: {last}"}
 
 
 def _answer(work: Callable[[], Any], answer: int, printed: int, seconds: float) -> None:
@@ -262,7 +264,7 @@ def _descriptions(arguments: Sequence[str]) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for module in dict.fromkeys(use.partition(":")[0] for use in uses):
         of_module = [use for use in uses if use.partition(":")[0] == module]
-        found = _apart(partial(_described, of_module), seconds=sum(seconds))
+        found = _apart(partial(_described, of_module), name="importing it", seconds=sum(seconds))
         answer |= dict.fromkeys(of_module, found) if "fault" in found else found
     return answer
 
@@ -274,7 +276,7 @@ def _described(uses: Sequence[str]) -> dict[str, Any]:
 
 def _fingerprints(asked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, str]]:
     _share_torch([use for use, _ in asked])
-    return [_apart(partial(fingerprint, use, options), seconds=0.0) for use, options in asked]
+    return [_apart(partial(fingerprint, use, options), name="its fingerprint") for use, options in asked]
 
 
 if __name__ == "__main__":

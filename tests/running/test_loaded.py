@@ -1,4 +1,4 @@
-"""What a worker loaded of the user's own code, held against the key: in this process, with modules of names of its own."""
+"""What a worker loaded of the user's own code, held against the key; here all in one process."""
 
 import importlib
 import sys
@@ -20,7 +20,7 @@ Using = Callable[..., Run]
 
 @pytest.fixture
 def using(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Using:
-    """Writes modules and gives a run whose optimizer, or probe, is of the first and whose key has the `known` of them."""
+    """Writes modules and gives a run whose optimizer, or probe, is of the first; its key has the `known` of them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 

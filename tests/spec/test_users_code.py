@@ -1,7 +1,7 @@
 """Which edits of the user's files change the code that a thing is known by; all cases are asked in two processes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,35 @@ def editable(name: str, code: str) -> dict[str, str]:
     return linked | trace | {f"{name}.egg-info/top_level.txt": name, f"{name}.py": code}
 
 
+BY_PATH = """
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+spec = spec_from_file_location("any name", Path(__file__).with_name("z_rules.txt.py"))
+rules = module_from_spec(spec)
+spec.loader.exec_module(rules)
+"""
+
 CASES = [
+    Case(
+        "a file that is run by its path and is no module",
+        {"z_mine.py": BY_PATH + THING, "z_rules.txt.py": "import z_more\n", "z_more.py": "X = 1\n"},
+        "z_mine:Mine",
+        ("z_rules.txt.py", "import z_more\nX = 2\n"),
+    ),
+    Case(
+        "what a file that is run by its path names in a function",
+        {"aa_mine.py": BY_PATH.replace("z_", "aa_") + THING, "aa_rules.txt.py": "def f():\n    import aa_more\n"}
+        | {"aa_more.py": "X = 1\n"},
+        "aa_mine:Mine",
+        ("aa_more.py", "X = 2\n"),
+    ),
+    Case(
+        "a text that is run under the name of its file",
+        {"bb_mine.py": f"exec(compile(open('bb_rules.py').read(), 'bb_rules.py', 'exec'))\n{THING}"}
+        | {"bb_rules.py": "X = 1\n"},
+        "bb_mine:Mine",
+        ("bb_rules.py", "X = 2\n"),
+    ),
     Case(
         "a helper",
         {"a_mine.py": f"import a_help\n{THING}", "a_help.py": "SCALE = 1\n"},
@@ -214,8 +242,8 @@ CASES = [
     Case(
         "a metaclass that makes its class elsewhere",
         {
-            "y_mine.py": f"from y_make import make\nMine = make()\n",
-            "y_make.py": f"import y_base\ndef make():\n    return type('Mine', (y_base.Mine,), {{}})\n",
+            "y_mine.py": "from y_make import make\nMine = make()\n",
+            "y_make.py": "import y_base\ndef make():\n    return type('Mine', (y_base.Mine,), {})\n",
             "y_base.py": THING,
         },
         "y_mine:Mine",
@@ -244,13 +272,13 @@ def sources(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def before_and_after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+def before_and_after(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, str]]:
     """The sources before and after all edits; the latter in a copy, so that no bytecode of the former is in the way."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     for case in CASES:
         write(one, case.files)
         write(two, {**case.files, case.edit[0]: case.edit[1]})
-    yield sources(one), sources(two)
+    return sources(one), sources(two)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
