@@ -1,14 +1,13 @@
 """What a worker really loaded of the user's own code, held against what its run's key was made from."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from clipbench.errors import ClipbenchError
 from clipbench.records import Choice, Run
 from clipbench.sources.loaded import Loaded
-from clipbench.sources.modules import digest, digests, file_of
+from clipbench.sources.modules import digest, digests
 from clipbench.sources.owners import USER, owner
 
 
@@ -31,24 +30,24 @@ class LoadedCode:
         """
         if self._loaded is None:
             return
-        modules = {name: path for name, module in list(sys.modules.items()) if (path := file_of(module))}
-        loaded = modules | self._loaded.files()
+        loaded = self._loaded.named({name for _, files, _ in self._things for name in files})
         for thing, files, probe in self._things:
             for name in sorted(files.keys() & loaded):
                 if not _is_as_planned(name, loaded[name], thing, files, probe=probe):
                     raise ClipbenchError(
                         f"the code of {thing.use!r} changed after the run was planned",
-                        where=shown(loaded[name]),
+                        where=shown(loaded[name], self._loaded.here),
                         remedy="run the spec again",
                     )
                 self._compared.add(name)
 
     def unknown(self) -> tuple[str, ...]:
         """A remark for each of the user's files that was loaded and is not in the key, or not as it was then."""
-        loaded = self._loaded.files() if self._loaded else {}
+        if self._loaded is None:
+            return ()
         unknown = {
-            shown(path)
-            for name, path in loaded.items()
+            shown(path, self._loaded.here)
+            for name, path in self._loaded.files().items()
             if owner(path) == USER and name not in self._compared and not self._is_in_the_key(name, path)
         }
         return tuple(f"code unknown: {file}" for file in sorted(unknown))
@@ -60,9 +59,9 @@ class LoadedCode:
         )
 
 
-def shown(path: Path) -> str:
-    """A file as a record says it: from the current folder where it lies there."""
-    full, here = Path(os.path.normpath(path.absolute())), Path.cwd()
+def shown(path: Path, here: Path) -> str:
+    """A file as a record says it: from the folder that the worker began in, where it lies there."""
+    full = Path(os.path.normpath(here / path))
     return str(full.relative_to(here) if full.is_relative_to(here) else full)
 
 

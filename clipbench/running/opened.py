@@ -30,7 +30,7 @@ class OpenedFiles:
 
     def __init__(self, run: Run, *, folder: Path) -> None:
         self._watches = ":" in run.task.use and not run.data
-        self._folder = folder
+        self._here, self._folder = Path.cwd(), folder.absolute()  # now: a task may go elsewhere
         self._read: dict[str, None] = {}
         self._written: set[str] = set()
 
@@ -63,7 +63,7 @@ class OpenedFiles:
         return replace(problem, train_batches=drawn) if self._watches else problem
 
     def opened(self, path: str, flags: int) -> None:
-        full = os.path.normpath(Path(path).absolute())  # now: the current folder may be another one later
+        full = os.path.normpath(Path(path).absolute())
         if flags & os.O_ACCMODE == os.O_WRONLY or flags & (os.O_TRUNC | os.O_APPEND):
             self._written.add(full)
         else:
@@ -76,7 +76,7 @@ class OpenedFiles:
         code = {str(path) for module in list(sys.modules.values()) if (path := file_of(module)) is not None}
         apart = tuple(f"{Path(folder).absolute()}/" for folder in (str(self._folder), *_no_data()))
         data = [
-            f"data unknown: {shown(Path(path))}"
+            f"data unknown: {shown(Path(path), self._here)}"
             for path in self._read.keys() - self._written - code
             if not path.endswith(_COMPILED) and not path.startswith(apart) and Path(path).is_file()
         ]
