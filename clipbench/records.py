@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
-from typing import Literal, get_args
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from functools import cache, cached_property
+from typing import Any, Literal, get_args
 
 from clipbench.budget import Budget, LedgerRow
 from clipbench.measurements import NOTHING, Measurements
@@ -18,15 +18,16 @@ ClipPlace = Literal["gradient", "numerator", "update"]  # whose coordinates a cl
 ClipScope = Literal["global", "group", "tensor"]  # which of them share a threshold
 ClipScale = Literal["none", "norm"]  # what becomes of the length of what was clipped
 ClipRule = Literal["fraction", "threshold", "norm"]  # what a clip is told
-# What a later clipbench can be told does not rename earlier runs: at these values a clip's setting is not in the key.
-_CLIP_NOT_TOLD: Mapping[str, Scalar] = {"scale": "none", "ignore_zeros": False}
 CLIP_RULES: tuple[ClipRule, ...] = get_args(ClipRule)
 
-# Raise it when a change outside the shelves' files (whose code is hashed) alters the numbers of an unchanged spec: the
-# loop, the clip, the curvature, the networks. Old runs are then made again.
+# Raise it when a change outside the code that is hashed (the shelves' files, the networks, the data) alters the numbers
+# of an unchanged spec: the loop, the clip, the curvature, or what a field means at its default. Old runs are then made
+# again.
 METHOD = 1
 
 FORMAT = 2  # of a run's file; a run of an earlier format is read, and answers no plan
+
+_LABEL: Mapping[str, bool] = {"label": True}  # the metadata of a field that decides no number: it is not in the key
 
 OWN = "own"  # the direction an arm itself took, at its own point: θ_after − θ_before
 
@@ -68,7 +69,7 @@ class Choice:
     its code, so that a changed optimizer is run again; `name` is how tables call it.
     """
 
-    name: str
+    name: str = field(metadata=_LABEL)
     use: str
     target: str
     options: Options = field(default_factory=dict)
@@ -137,7 +138,7 @@ class Arm:
     optimizer: Choice
     clip: ClipSettings | None = None
     schedule: Schedule = Schedule()
-    liveness: Liveness = "refuse"
+    liveness: Liveness = field(default="refuse", metadata=_LABEL)
 
     def twin(self) -> "Arm":
         return replace(self, clip=None)
@@ -165,7 +166,7 @@ class Run:
     `trial_of` is the arm that this run helps to tune, empty for a run that is reported: a label, as the names are.
     """
 
-    spec: str
+    spec: str = field(metadata=_LABEL)
     task: Choice
     arm: Arm
     budget: Budget
@@ -174,38 +175,53 @@ class Run:
     device: str = "cpu"  # cpu, cuda, cuda:N or mps; never auto
     threads: int = 1
     data: str = ""  # SHA-256 of what the task reads from the user's disk; empty where it makes its own
-    trial_of: str = ""
+    trial_of: str = field(default="", metadata=_LABEL)
 
     @cached_property  # each reader of ten thousand runs asks for it, and a hash of a whole description takes its time
     def key(self) -> str:
         """The run's identity: 12 hex digits of the SHA-256 of what decides its numbers.
 
-        Names of the spec, the task and the arm are labels, and which of several equal GPUs did the work does
-        not matter: they are left out. What is recorded is let in, so that a new probe is a new run; a ghost's name
-        is the name of its direction.
+        Labels, such as the names of the spec, the task and the arm, and which of several equal GPUs did the work do not
+        matter: they are left out. What is recorded is let in, so that a new probe is a new run; a ghost's name is the
+        name of its direction. A field at its default is left out, so that an option that comes later renames no run.
         """
-        described = asdict(self)
-        del described["spec"], described["trial_of"], described["task"]["name"], described["arm"]["name"]
-        arms = [described["arm"], *described["measure"]["ghosts"]]
-        for arm in arms:
-            del arm["liveness"]
-        for choice in (*(arm["optimizer"] for arm in arms), *described["measure"]["probes"]):
-            del choice["name"]
-        for added in ("probe_at", "ghosts"):  # what a later clipbench can be asked does not rename earlier runs
-            if not described["measure"][added]:
-                del described["measure"][added]
-        for clip in (arm["clip"] for arm in arms if arm["clip"] is not None):
-            for name, value in _CLIP_NOT_TOLD.items():
-                if clip[name] == value:
-                    del clip[name]
-        described["budget"]["amount"] = float(self.budget.amount)  # 12 and 12.0 are one budget
-        described["device"] = self.device.partition(":")[0]
+        described = _described(self)
+        del described["arm"]["name"]
+        if "device" in described:
+            described["device"] = self.device.partition(":")[0]
         described["method"] = METHOD
         text = json.dumps(described, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.arm.name}/seed {self.seed}"
+
+
+@cache
+def _keyed(kind: type) -> Mapping[str, Any]:
+    """The fields of a dataclass that are in the key, by name, each with its default; MISSING where it has none."""
+    return {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(kind)
+        if "label" not in each.metadata
+    }
+
+
+def _described(thing: Any) -> dict[str, Any]:
+    """What a dataclass says for the key, the dataclasses in it as well: labels and defaults are left out."""
+    kind: type = type(thing)
+    said = ((name, getattr(thing, name), default) for name, default in _keyed(kind).items())
+    return {name: _plain(value) for name, value, default in said if value != default}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _described(value)
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 12 and 12.0 are one budget
 
 
 @dataclass(frozen=True)

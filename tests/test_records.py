@@ -2,17 +2,18 @@
 
 import subprocess
 import sys
-from dataclasses import replace
-from typing import get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_args
 
 import pytest
 from making import SGD, make_run
 
-from clipbench import records
 from clipbench.budget import Budget
 from clipbench.records import Arm, Choice, ClipScale, ClipSettings, Measure, Run, Schedule
 
 RUN = make_run()
+[PROBE] = RUN.measure.probes
 
 
 @pytest.mark.parametrize(
@@ -47,20 +48,74 @@ def test_any_meaningful_field_changes_the_key(changed: Run) -> None:
     assert changed.key != RUN.key
 
 
+@dataclass(frozen=True)
+class LaterRun(Run):
+    """The dataclasses of a run as a later clipbench may have them: each with an option more, at its default."""
+
+    later: int = 3
+
+
+@dataclass(frozen=True)
+class LaterChoice(Choice):
+    later: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LaterClip(ClipSettings):
+    later: float | None = None
+
+
+@dataclass(frozen=True)
+class LaterSchedule(Schedule):
+    later: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LaterBudget(Budget):
+    later: bool = False
+
+
+@dataclass(frozen=True)
+class LaterMeasure(Measure):
+    later: Schedule | None = None
+
+
+@dataclass(frozen=True)
+class LaterArm(Arm):
+    later: str = "as ever"
+
+
+FULL = replace(
+    RUN,
+    arm=replace(RUN.arm, clip=ClipSettings(0.1, "update"), schedule=Schedule("cosine", warmup=0.1)),
+    measure=replace(RUN.measure, ghosts=(Arm("adam", SGD, ClipSettings(norm=2.0)),), probe_at=(0.5,)),
+)
+[GHOST] = FULL.measure.ghosts
+
+
+def later(thing: Any, kind: type, **changes: Any) -> Any:
+    return kind(**{each.name: getattr(thing, each.name) for each in fields(thing)}, **changes)
+
+
 @pytest.mark.parametrize(
-    ("clip", "key"),
+    ("kind", "told", "put"),
     [
-        (None, "8c337408fb57"),
-        (ClipSettings(0.1), "caada468be30"),
-        (ClipSettings(norm=0.1), "2fe638d6f587"),
+        (LaterRun, 4, lambda make: make(FULL)),
+        (LaterChoice, ("a",), lambda make: replace(FULL, task=make(FULL.task))),
+        (LaterChoice, ("a",), lambda make: replace(FULL, measure=replace(FULL.measure, probes=(make(PROBE),)))),
+        (LaterClip, 0.5, lambda make: replace(FULL, arm=replace(FULL.arm, clip=make(FULL.arm.clip)))),
+        (LaterSchedule, {"a": 1}, lambda make: replace(FULL, arm=replace(FULL.arm, schedule=make(FULL.arm.schedule)))),
+        (LaterBudget, True, lambda make: replace(FULL, budget=make(FULL.budget))),
+        (LaterMeasure, Schedule(), lambda make: replace(FULL, measure=make(FULL.measure))),
+        (LaterArm, "new", lambda make: replace(FULL, arm=make(FULL.arm))),
+        (LaterArm, "new", lambda make: replace(FULL, measure=replace(FULL.measure, ghosts=(make(GHOST),)))),
     ],
 )
-def test_what_a_later_clipbench_can_be_told_does_not_rename_earlier_runs(
-    clip: ClipSettings | None, key: str, monkeypatch: pytest.MonkeyPatch
+def test_an_option_that_comes_later_renames_no_run_until_it_is_used(
+    kind: type, told: object, put: Callable[[Callable[[Any], Any]], Run]
 ) -> None:
-    """These keys were made before a clip had `scale` and `ignore_zeros`; only a new METHOD may change them."""
-    monkeypatch.setattr(records, "METHOD", 1)
-    assert replace(RUN, arm=replace(RUN.arm, clip=clip)).key == key
+    assert put(lambda thing: later(thing, kind)).key == FULL.key
+    assert put(lambda thing: later(thing, kind, later=told)).key != FULL.key
 
 
 def test_each_setting_of_a_clip_changes_the_key_by_itself() -> None:
@@ -73,12 +128,17 @@ def test_each_setting_of_a_clip_changes_the_key_by_itself() -> None:
 def test_names_and_the_number_of_the_gpu_do_not_change_the_key() -> None:
     labels = replace(RUN, spec="other", task=replace(RUN.task, name="x"), arm=replace(RUN.arm, name="y"))
     assert labels.key == RUN.key
+    renamed = replace(PROBE, name="x"), replace(SGD, name="x")
+    named = replace(RUN, measure=replace(RUN.measure, probes=renamed[:1]), arm=replace(RUN.arm, optimizer=renamed[1]))
+    assert named.key == RUN.key
+    assert replace(RUN, arm=replace(RUN.arm, liveness="off")).key == RUN.key
     assert replace(RUN, trial_of="sgd").key == RUN.key
     assert replace(RUN, device="cuda:0").key == replace(RUN, device="cuda:1").key
 
 
-def test_a_run_made_by_an_earlier_clipbench_keeps_its_key() -> None:
-    assert RUN.key == "8c337408fb57"
+@pytest.mark.parametrize(("amount", "same"), [(12, True), (12.0, True), (12.5, False), (13, False)])
+def test_a_budget_of_12_is_one_of_12_0(amount: float, same: bool) -> None:
+    assert (replace(RUN, budget=Budget(amount, "steps")).key == RUN.key) is same
 
 
 def test_the_key_is_the_same_in_another_process_with_another_hash_seed() -> None:

@@ -6,7 +6,7 @@ Only where building takes long do the same parts serve for both, and the proof w
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,12 +15,25 @@ import torch
 from clipbench.budget import Ledger, Stopwatch
 from clipbench.contracts import Problem
 from clipbench.errors import in_one_line
-from clipbench.records import EVALUATION_BATCHES, GHOST, INITIAL_WEIGHTS, LIFE, PROBE_BATCHES, RESUME, Arm, Run
+from clipbench.records import (
+    CODE,
+    DATA,
+    EVALUATION_BATCHES,
+    GHOST,
+    INITIAL_WEIGHTS,
+    LIFE,
+    PROBE_BATCHES,
+    RESUME,
+    Arm,
+    Run,
+)
 from clipbench.running import liveness
 from clipbench.running.environment import seed_generators, synchronize, this_process_alone
 from clipbench.running.equipment import build_optimizer, build_probes, build_problem
 from clipbench.running.fingerprints import batches_sha256, weights_sha256
 from clipbench.running.ghosts import Ghosts
+from clipbench.running.loaded import LoadedCode
+from clipbench.running.opened import OpenedFiles
 from clipbench.running.proof import Proof, prove
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.training import State, Training
@@ -28,6 +41,19 @@ from clipbench.running.trial import first_gradients
 from clipbench.running.vigil import Settings, Vigil, settings
 
 SLOW_TO_BUILD = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What of the user's own a run has loaded and opened."""
+
+    code: LoadedCode
+    files: OpenedFiles
+
+    def remarks(self) -> Iterator[tuple[str, str]]:
+        """What the key does not know, as (subject, sentence)."""
+        yield from ((CODE, text) for text in self.code.unknown())
+        yield from ((DATA, text) for text in self.files.unknown())
 
 
 @dataclass(frozen=True)
@@ -53,20 +79,21 @@ class Prepared:
     fresh: Callable[[], Training]
 
 
-def prepare(run: Run, device: torch.device, ledger: Ledger) -> Prepared:
+def prepare(run: Run, device: torch.device, ledger: Ledger, witness: Witness) -> Prepared:
     """Build a run's parts and try them.
 
     Raises:
         NotLiveError: the arm does not do what its spec says.
+        ClipbenchError: code of the user's was edited since the run was planned.
         Exception: whatever a task or an optimizer raises.
     """
     since, begin = settings(), time.perf_counter()
     with ledger.row("data"):
-        problem = _problem(run, device)
+        problem = _problem(run, device, witness)
     slow = time.perf_counter() - begin > SLOW_TO_BUILD
     with ledger.row("life"):
         tried = _tried(run, problem, since)
-    fresh = partial(_fresh, run, device, tried)
+    fresh = partial(_fresh, run, device, tried, witness)
     if slow:
         return Prepared(_assembled(run, problem, tried), None, fresh)
     with ledger.row("proof"):
@@ -78,22 +105,26 @@ def prepare(run: Run, device: torch.device, ledger: Ledger) -> Prepared:
     return Prepared(training, proof, fresh)
 
 
-def fingerprints(run: Run, problem: Problem) -> dict[str, str]:
+def fingerprints(run: Run, problem: Problem, witness: Witness) -> dict[str, str]:
     """Of the weights and batches that a run begins with; the first training batches follow as they are drawn."""
-    of_what = {
-        INITIAL_WEIGHTS: weights_sha256(problem.model),
-        EVALUATION_BATCHES: batches_sha256(problem.eval_batches),
-    }
-    return of_what | ({PROBE_BATCHES: batches_sha256(problem.probe_batches)} if run.measure.probes else {})
+    with witness.files.watched():  # batches may be read from the disk as they are looked at
+        of_what = {
+            INITIAL_WEIGHTS: weights_sha256(problem.model),
+            EVALUATION_BATCHES: batches_sha256(problem.eval_batches),
+        }
+        return of_what | ({PROBE_BATCHES: batches_sha256(problem.probe_batches)} if run.measure.probes else {})
 
 
-def _problem(run: Run, device: torch.device) -> Problem:
+def _problem(run: Run, device: torch.device, witness: Witness) -> Problem:
     seed_generators(run.seed)
-    return build_problem(run, device)
+    with witness.files.watched():
+        problem = build_problem(run, device)
+    witness.code.refuse_changed()
+    return witness.files.watch(problem)
 
 
-def _fresh(run: Run, device: torch.device, tried: Tried) -> Training:
-    return _assembled(run, _problem(run, device), tried)
+def _fresh(run: Run, device: torch.device, tried: Tried, witness: Witness) -> Training:
+    return _assembled(run, _problem(run, device, witness), tried)
 
 
 def _assembled(run: Run, problem: Problem, tried: Tried) -> Training:

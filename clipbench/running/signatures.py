@@ -1,32 +1,52 @@
-"""The signatures of things outside clipbench, found by importing them in a process of their own.
+"""The signatures of things outside clipbench, found by importing them in processes of their own.
 
-`python -m clipbench.running.signatures torch.optim:Muon …` prints one JSON object: for each argument its
-parameters and the files its code stands in, or what went wrong. The process that reads specs stays without torch.
+`python -m clipbench.running.signatures torch.optim:Muon …` prints one JSON object: for each argument its parameters and
+the code it is made of, or what went wrong. `… --fingerprints '[["mine:task", {"path": "x.csv"}], …]'` prints a list:
+for each task with its options what its module's `fingerprint` says of its data. The process that reads specs stays
+without torch.
+
+Each module is imported in a process that is forked for it, so that what importing it loads is known whatever else is
+imported, and a module that ends Python takes nothing with it.
 """
 
 import inspect
 import json
 import os
-import site
+import signal
 import sys
-import sysconfig
+import tempfile
+import traceback
 import types
-from collections.abc import Mapping, Sequence
-from importlib import import_module, metadata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
+
+from clipbench.sources.imports import named
+from clipbench.sources.loaded import Loaded
+from clipbench.sources.modules import Code, code_of, file_of
+from clipbench.sources.owners import owner
 
 # What a spec can say, as the types of a signature: "any" is any scalar, "sequence" a list of scalars.
 ValueType = Literal["bool", "int", "float", "str", "sequence", "any"]
 
 
-def describe(use: str) -> dict[str, Any]:
+def describe(use: str, loaded: Loaded | None = None) -> dict[str, Any]:
     """Import what `use` ("module:attribute") names and describe its call.
 
-    Returns {"parameters": [{name, kind, required, type, optional}], "files": [{path, distribution}]}, or
-    {"fault": sentence}. `distribution` is "name==version" of an installed package, empty for a user's own file.
+    Returns {"parameters": [{name, kind, required, type, optional}], "closure", "fingerprint", "files": {module: path},
+    "packages": ["name==version"]}, or {"fault": sentence}. `files` are those that count by their content: of the user's
+    or of clipbench's shelves, loaded by the import or named by an import statement.
+
+    Args:
+        use: what to describe.
+        loaded: what was loaded since before the first import of this module. What only this thing loads is left out of
+            it from then on, as it does not belong to the next thing of the module.
     """
+    loaded = Loaded() if loaded is None else loaded
     module_name, _, attribute = use.partition(":")
     try:
         module = import_module(module_name)
@@ -34,23 +54,38 @@ def describe(use: str) -> dict[str, Any]:
         return {"fault": f"importing {module_name!r} failed: {error}"}
     except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
         return {"fault": f"importing {module_name!r} failed: {type(error).__name__}: {error}"}
+    imported = loaded.files()
     try:
         thing = attrgetter(attribute)(module)
     except AttributeError:
         public = [name for name in dir(module) if not name.startswith("_") and callable(getattr(module, name, None))]
         return {"fault": f"{module_name!r} has no {attribute!r}", "names": public}
-    if not callable(thing):
-        return {
-            "fault": f"{attribute!r} in {module_name!r} is of type {type(thing).__name__}, not a class or a function"
-        }
+    files = loaded.files()
+    loaded.leave_out(files.keys() - imported)
+    return (
+        _of_thing(module, thing, files)
+        if callable(thing)
+        else {"fault": f"{attribute!r} in {module_name!r} is of type {type(thing).__name__}, not a class or a function"}
+    )
+
+
+def _of_thing(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) -> dict[str, Any]:
     try:
         signature = _signature(thing)
     except (ValueError, TypeError):
-        return {"fault": f"{attribute!r} in {module_name!r} does not tell its parameters"}
+        return {
+            "fault": f"{getattr(thing, '__qualname__', thing)!r} in {module.__name__!r} does not tell its parameters"
+        }
+    try:
+        code = _code(module, thing, loaded)
+    except OSError as error:
+        return {"fault": f"its code cannot be read: {error}"}
     return {
         "parameters": [_parameter(parameter) for parameter in signature.parameters.values()],
-        "files": _files(module, thing),
         "closure": _needs_closure(thing),
+        "fingerprint": _fingerprint(module, thing) is not None,
+        "files": {name: str(path.absolute()) for name, path in code.files.items()},
+        "packages": sorted(code.packages),
     }
 
 
@@ -113,37 +148,135 @@ _KINDS: Mapping[Any, ValueType] = {
 }
 
 
-def _files(module: types.ModuleType, thing: Any) -> list[dict[str, str]]:
-    """Where the code stands: the module that a spec names, and the one that defines the thing, if another."""
-    defining = sys.modules.get(getattr(thing, "__module__", None) or "", module)
-    found: list[dict[str, str]] = []
-    for name, file in dict.fromkeys((one.__name__, getattr(one, "__file__", None)) for one in (module, defining)):
-        described = {"path": file or "", "distribution": _distribution(name.partition(".")[0], file)}
-        if described not in found:
-            found.append(described)
-    return found
+def _code(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) -> Code:
+    """What a thing is made of: all that its import loaded, the modules of its base classes, and what these name.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    bases = thing.__mro__ if isinstance(thing, type) else (thing, *type(thing).__mro__)
+    defining = [name for each in bases if isinstance(name := getattr(each, "__module__", None), str)]
+    code = code_of([module.__name__, *defining], loaded)
+    # A thing of a package is that package's, be it one that clipbench needs as well.
+    packages = {_package(name) for name in (module.__name__, *defining[:1])}
+    return Code(code.files, code.packages | (packages - {""}))
 
 
-def _distribution(package: str, file: str | None) -> str:
-    """ "name==version" of the installed package that a file belongs to; empty for a file of the user's own."""
-    python = f"python=={sys.version_info.major}.{sys.version_info.minor}"
-    if file is None:
-        return python
-    path = Path(file).resolve()
-    installed = [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")]
-    if any(path.is_relative_to(Path(folder).resolve()) for folder in installed):
-        names = metadata.packages_distributions().get(package, [])
-        return "+".join(sorted({f"{name}=={metadata.version(name)}" for name in names}))
-    return python if path.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve()) else ""
+def _package(module: str) -> str:
+    """ "name==version" of the installed package that a module belongs to, "python" for Python's own, else empty."""
+    path = file_of(sys.modules.get(module))
+    whose = None if path is None else owner(path)
+    return "python" if whose is None or whose.kind == "python" else whose.package
 
 
-def main(uses: Sequence[str]) -> None:
-    """Describe each of `uses` and print one line of JSON, whatever the imported modules print themselves."""
-    answer = os.dup(1)
+def _fingerprint(module: types.ModuleType, thing: Any) -> Callable[..., object] | None:
+    """The function beside a task that says what its data is."""
+    defining = sys.modules.get(getattr(thing, "__module__", None) or "")
+    found = getattr(module, "fingerprint", None) or getattr(defining, "fingerprint", None)
+    return found if callable(found) else None
+
+
+def fingerprint(use: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """What the task's module says of the data that the task reads: {"data": text} or {"fault": sentence}."""
+    module_name, _, attribute = use.partition(":")
+    module = import_module(module_name)
+    function = _fingerprint(module, attrgetter(attribute)(module))
+    # A list of a spec is a tuple for whoever is called with it, here as in the run.
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    try:
+        said = function(**given) if function else None
+    except (Exception, SystemExit) as error:  # whatever a user's function does
+        traceback.print_exc()
+        return {"fault": f"its fingerprint failed: {type(error).__name__}: {error}"}
+    if not isinstance(said, str):
+        return {"fault": f"its fingerprint is of type {type(said).__name__}, not a text"}
+    return {"data": said}
+
+
+def _apart(work: Callable[[], Any], *, name: str, seconds: float = 0.0) -> Any:
+    """What `work` returns in a process that is forked for it; {"fault": sentence} where that process ends otherwise.
+
+    What the process prints goes to the error stream. `name` is how the sentence calls the work.
+    """
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as printed:
+        child = os.fork()
+        if child == 0:
+            _answer(work, answer.fileno(), printed.fileno(), seconds)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        printed.seek(0)
+        said = printed.read().decode(errors="replace")
+        sys.stderr.write(said)
+        answer.seek(0)
+        if answered := answer.read():
+            return json.loads(answered)
+    if status == -signal.SIGALRM:
+        return {"fault": f"{name} took longer than {seconds:g} s"}
+    last = (said.strip().splitlines() or ["it said nothing"])[-1]
+    return {"fault": f"{name} ended Python with exit status {status}: {last}"}
+
+
+def _answer(work: Callable[[], Any], answer: int, printed: int, seconds: float) -> None:
+    """Work in the forked process, and end it: nothing of what the parent has left to do is done here."""
+    status = 1
+    try:
+        for stream in (1, 2):
+            os.dup2(printed, stream)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        said = json.dumps(work()).encode()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        os.write(answer, said)
+        status = 0
+    except BaseException:  # even SystemExit: it would go on as the parent
+        traceback.print_exc()
+    with suppress(Exception):  # a module may have put anything in their place
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _share_torch(uses: Iterable[str]) -> None:
+    """Import torch before anything is forked, where one of the things needs it: that takes seconds."""
+    try:
+        files = code_of(use.partition(":")[0] for use in uses).files
+        needed = {"torch"} & {each.partition(".")[0] for name, path in files.items() for each in named(path, name)}
+    except OSError:  # the process that imports the file says so
+        return
+    if needed or not all(use.partition(":")[0] in files for use in uses):  # packages are not looked into
+        with suppress(ImportError):
+            import_module("torch")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print one line of JSON, whatever the imported modules print themselves."""
+    said = os.dup(1)
     os.dup2(2, 1)
-    described = {use: describe(use) for use in uses}
-    with os.fdopen(answer, "w") as stream:
-        json.dump(described, stream)
+    option, *rest = arguments
+    answer = _fingerprints(json.loads(rest[0])) if option == "--fingerprints" else _descriptions(arguments)
+    with os.fdopen(said, "w") as stream:
+        json.dump(answer, stream)
+
+
+def _descriptions(arguments: Sequence[str]) -> dict[str, Any]:
+    seconds = [float(each.partition("=")[2]) for each in arguments if each.startswith("--seconds=")]
+    uses = [each for each in arguments if not each.startswith("--")]
+    _share_torch(uses)
+    answer: dict[str, Any] = {}
+    for module in dict.fromkeys(use.partition(":")[0] for use in uses):
+        of_module = [use for use in uses if use.partition(":")[0] == module]
+        found = _apart(partial(_described, of_module), name="importing it", seconds=sum(seconds))
+        answer |= dict.fromkeys(of_module, found) if "fault" in found else found
+    return answer
+
+
+def _described(uses: Sequence[str]) -> dict[str, Any]:
+    loaded = Loaded()
+    return {use: describe(use, loaded) for use in uses}
+
+
+def _fingerprints(asked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, str]]:
+    _share_torch([use for use, _ in asked])
+    return [_apart(partial(fingerprint, use, options), name="its fingerprint") for use, options in asked]
 
 
 if __name__ == "__main__":

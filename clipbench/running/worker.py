@@ -26,7 +26,9 @@ from clipbench.running.environment import observe, peak_bytes, settle, this_proc
 from clipbench.running.equipment import effective_options, state_bytes
 from clipbench.running.evaluation import at_evaluation_weights, change, device_of
 from clipbench.running.fingerprints import weights_sha256
-from clipbench.running.preparing import Prepared, fingerprints, prepare
+from clipbench.running.loaded import LoadedCode
+from clipbench.running.opened import OpenedFiles
+from clipbench.running.preparing import Prepared, Witness, fingerprints, prepare
 from clipbench.running.proof import STEPS, Proof, end, judged, packed
 from clipbench.running.train import Ending, train
 from clipbench.running.training import Training
@@ -73,7 +75,8 @@ class _Work:
 
     def made(self) -> Outcome | None:
         """Train from step 0 or from a checkpoint; None if asked to stop."""
-        prepared = prepare(self._run, torch.device(self._environment.device), self._ledger)
+        self._witness = Witness(LoadedCode(self._run), OpenedFiles(self._run, folder=self._folder))
+        prepared = prepare(self._run, torch.device(self._environment.device), self._ledger, self._witness)
         training, recorded = self._begun(prepared)
         self._started -= training.state.wall_seconds  # what earlier processes spent on this run is of its wall time too
         self._writer = store.Writer(self._folder, kept=recorded)
@@ -84,6 +87,8 @@ class _Work:
             if ending is None:
                 return None
             self._writer.sync()
+            for subject, text in self._witness.remarks():
+                training.state.remark(subject, text)
             return _outcome(training, ending, self._started)
         finally:
             with suppress(
@@ -108,7 +113,7 @@ class _Work:
                 training.ledger = self._ledger
         if not recorded:
             with self._ledger.row("fingerprints"):
-                training.state.fingerprints = fingerprints(self._run, training.problem)
+                training.state.fingerprints = fingerprints(self._run, training.problem, self._witness)
         return training, recorded
 
     def _between(self, training: Training) -> bool:

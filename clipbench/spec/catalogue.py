@@ -6,12 +6,16 @@ The files import torch; this module does not, and does not import them.
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from clipbench.records import Value
+from clipbench.sources.code import file_sha256
+from clipbench.sources.imports import closure
+from clipbench.sources.owners import HASHED
 from clipbench.spec.annotations import evaluate, fit, spelled, takes_tuple
-from clipbench.spec.code import code_sha256
 
 Kind = Literal["tasks", "optimizers", "probes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -60,10 +64,11 @@ class Option:
 class Entry:
     """A task, optimizer or probe that a spec may use.
 
-    `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing;
-    `source` is the SHA-256 of its code. `broken` says why it cannot be used; it is empty where it can.
-    `external`: it comes from another package; its defaults are its own and stay unsaid. `open`: it takes
-    **kwargs, so that any further option is passed on unchecked.
+    `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing; `source`
+    identifies its code, that of a shelf's file together with what it imports of the networks, the data and the shelves.
+    `broken` says why it cannot be used; it is empty where it can.
+    `external`: it comes from another package; its defaults are its own and stay unsaid. `fingerprinted`: beside it is a
+    function that says what its data is. `open`: it takes **kwargs, so that any further option is passed on unchecked.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Entry:
     source: str = ""
     broken: str = ""
     external: bool = False
+    fingerprinted: bool = False
     open: bool = False
 
 
@@ -107,12 +113,33 @@ def entry(kind: Kind, name: str, *, root: Path = OWN) -> Entry:
             target=target,
             options=options,
             data=data,
-            source=code_sha256(tree),
+            source=_source(kind, name, root),
         )
     except SyntaxError as error:
         return Entry(name, "", target, broken=f"{path}:{error.lineno or 0}: not valid Python: {error.msg}")
     except (ValueError, OSError) as error:
         return Entry(name, "", target, broken=f"{path}: {error}")
+
+
+def _source(kind: Kind, name: str, root: Path) -> str:
+    """SHA-256 over the code of a shelf's file and of all it imports, transitively, from the parts that are hashed.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    own = f"{root.name}.{kind}.{name}"
+    files = closure([own], partial(_part, roots={OWN.name: OWN, root.name: root}))
+    said = (f"{module}:{file_sha256(path, probe=(kind, module) == ('probes', own))}" for module, path in files.items())
+    return sha256(" ".join(sorted(said)).encode()).hexdigest()
+
+
+def _part(module: str, roots: Mapping[str, Path]) -> Path | None:
+    """The file of a module that belongs to a part of clipbench, or of what stands in for it, whose code is hashed."""
+    package, _, inside = module.partition(".")
+    if package not in roots or inside.partition(".")[0] not in HASHED:
+        return None
+    path = roots[package].joinpath(*inside.split("."))
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
 def _first_line(text: str | None) -> str:

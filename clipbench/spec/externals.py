@@ -6,15 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from clipbench.records import Scalar
+from clipbench.records import Options, Scalar
+from clipbench.sources.modules import Code
+from clipbench.sources.modules import source as source_text
 from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option
-from clipbench.spec.code import file_sha256
 from clipbench.spec.wording import nearest
 
 _USE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -41,7 +41,7 @@ Described = Mapping[str, Any]
 def describe(uses: Iterable[str]) -> dict[str, Described]:
     """What the signatures process says of each of `uses`; {"fault": sentence} for those that cannot be had.
 
-    The current folder is searched first, as by `python -m`; all are imported in one process.
+    The current folder is searched first, as by `python -m`.
     """
     described: dict[str, Described] = {}
     wanted: list[str] = []
@@ -78,7 +78,7 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     if kind == "optimizers" and described["closure"]:
         return replace(entry, broken="its step() needs a closure, and clipbench steps without one")
     try:
-        source = _source(described["files"])
+        source = source_text(_code(described), probe=module if kind == "probes" else "")
     except OSError as error:
         return replace(entry, broken=f"its code cannot be read: {error}")
     by_name = [one for one in parameters if one["kind"] in {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}]
@@ -86,8 +86,14 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
         entry,
         options=tuple(_option(one) for one in by_name if one not in handed),
         source=source,
+        fingerprinted=described["fingerprint"],
         open=any(one["kind"] == "VAR_KEYWORD" for one in parameters),
     )
+
+
+def _code(described: Described) -> Code:
+    files = {name: Path(path) for name, path in described["files"].items()}
+    return Code(files, frozenset(described["packages"]))
 
 
 def _is_here(package: str) -> bool:
@@ -102,22 +108,30 @@ def _fault(use: str, described: Described) -> str:
     return f"{fault}; {nearest(use.partition(':')[2], described['names'])}" if "names" in described else fault
 
 
+def fingerprints(asked: Sequence[tuple[str, Options]]) -> list[Described]:
+    """What the module of each task says of its data under the task's options: {"data": text} or {"fault": sentence}."""
+    if not asked:
+        return []
+    said, fault = _signatures("--fingerprints", json.dumps([(use, dict(options)) for use, options in asked]))
+    return [{"fault": fault}] * len(asked) if fault else said
+
+
 def _asked(uses: Sequence[str]) -> dict[str, Described]:
     if not uses:
         return {}
-    command = [sys.executable, "-m", "clipbench.running.signatures", *uses]
-    try:
-        # Whatever the imported modules print goes to the user only where the process itself fails.
-        child = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return {use: {"fault": f"importing it took longer than {_IMPORT_SECONDS:g} s"} for use in uses}
+    said, fault = _signatures(f"--seconds={_IMPORT_SECONDS}", *uses)
+    return {use: {"fault": fault} for use in uses} if fault else said
+
+
+def _signatures(*words: str) -> tuple[Any, str]:
+    """What the signatures process answers, or why it did not."""
+    command = [sys.executable, "-m", "clipbench.running.signatures", *words]
+    # Whatever the imported modules print goes to the user only where the process itself fails.
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode == 0:
-        answer: dict[str, Described] = json.loads(child.stdout)
-        return answer
-    if len(uses) > 1:  # one module took the process down: find out which
-        return {use: found for one in uses for use, found in _asked([one]).items()}
+        return json.loads(child.stdout), ""
     last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return {uses[0]: {"fault": f"importing it ended Python with exit status {child.returncode}: {last}"}}
+    return None, f"importing it ended Python with exit status {child.returncode}: {last}"
 
 
 def _option(parameter: Mapping[str, Any]) -> Option:
@@ -131,11 +145,3 @@ def _option(parameter: Mapping[str, Any]) -> Option:
         listed=said == "sequence",
         required=parameter["required"],
     )
-
-
-def _source(files: Sequence[Mapping[str, str]]) -> str:
-    """The identity of the code: the installed package and its version, or the SHA-256 of a user's own file."""
-    parts = dict.fromkeys(one["distribution"] or file_sha256(Path(one["path"])) for one in files)
-    if len(parts) == 1:
-        return next(iter(parts))
-    return sha256(" ".join(parts).encode()).hexdigest()

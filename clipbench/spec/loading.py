@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from clipbench.budget import UNITS, Budget
 from clipbench.errors import Fault, SpecError
 from clipbench.questions import DIVERGED, Question
 from clipbench.records import Arm, Choice, Measure
-from clipbench.spec import choices, expanding
-from clipbench.spec.catalogue import OWN
+from clipbench.spec import choices, expanding, externals
+from clipbench.spec.catalogue import OWN, Entry
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
 from clipbench.spec.ghosts import Ghosts, ghosts, unsound
@@ -25,8 +26,9 @@ class Spec:
     """A benchmark as it is meant: grids expanded, names looked up, defaults filled in.
 
     An arm that is to be tuned has no settings yet: it is `Searched`. `device` may still be auto: what that is depends
-    on the machine. `data` has, for each task that reads from the user's disk, the name of what it reads. `measure` is
-    without the ghosts: those are a run's, by its arm.
+    on the machine. `data` has the name of what a task of the shelf reads from the user's disk, and `fingerprints` the
+    SHA-256 of what a task of the user's says of its data, by the task's name. `measure` is without the ghosts: those
+    are a run's, by its arm.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Spec:
     device: str = "auto"
     threads: int = 1
     data: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     tuning: TuningSettings | None = None
 
     @property
@@ -74,7 +77,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
     if written is None or faults:
         raise SpecError(document.file, [*faults, *expanding.no_such_baseline(document)])
 
-    expanded_tasks, repeated = _tasks(document, _sound(chosen_tasks))
+    tasks_by_name, repeated = _tasks(document, _sound(chosen_tasks))
     by_arm, untunable = expanding.arms(document, {name: arm for name, arm in chosen_arms.items() if arm}, written)
     if untunable:
         raise SpecError(document.file, [*repeated, *untunable, *expanding.no_such_baseline(document)])
@@ -88,7 +91,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
     return Spec(
         name=Path(path).stem,
         question=document.question,
-        tasks=expanded_tasks,
+        tasks=tuple(task.choice for task in tasks_by_name.values()),
         arms=expanded_arms,
         baseline=baseline,
         budget=_budget(written.budget),
@@ -106,7 +109,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
         diverged=written.evaluate.diverged,
         device=written.device,
         threads=written.threads,
-        data={chosen.use: chosen.entry.data for _, chosen in _sound(chosen_tasks) if chosen.entry.data},
+        data={name: task.entry.data for name, task in tasks_by_name.items() if task.entry.data},
+        fingerprints=_fingerprints(document, tasks_by_name),
         tuning=written.tuning,
     )
 
@@ -143,10 +147,19 @@ def _repeated(document: Document, probes: Sequence[Named]) -> list[Fault]:
     ]
 
 
-def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[tuple[Choice, ...], list[Fault]]:
+@dataclass(frozen=True)
+class _Task:
+    """A task of the spec at one point of its grid, with its entry and where it stands."""
+
+    choice: Choice
+    entry: Entry
+    site: Named
+
+
+def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[dict[str, _Task], list[Fault]]:
     """The tasks with their grids expanded. Of several that share a name, each is told by the options written for it."""
     names = [chosen.entry.name for _, chosen in tasks]
-    expanded: dict[str, Choice] = {}
+    expanded: dict[str, _Task] = {}
     faults: list[Fault] = []
     for site, chosen in tasks:
         for point in points(chosen.grid):
@@ -154,8 +167,27 @@ def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[t
             name = chosen.entry.name + (label(point.options) if shared else point.label)
             if name in expanded:
                 faults.append(document.fault(site.where, f"the task {name!r} is here twice"))
-            expanded[name] = chosen.choice(point.options, name=name)
-    return tuple(expanded.values()), faults
+            expanded[name] = _Task(chosen.choice(point.options, name=name), chosen.entry, site)
+    return expanded, faults
+
+
+def _fingerprints(document: Document, tasks: Mapping[str, _Task]) -> dict[str, str]:
+    """The SHA-256 of what each task of the user's says of its data, by name, of those that say something.
+
+    Raises:
+        SpecError: asking a task for it failed.
+    """
+    asked = {name: task for name, task in tasks.items() if task.entry.fingerprinted}
+    answers = externals.fingerprints([(task.choice.target, task.choice.options) for task in asked.values()])
+    said = dict(zip(asked, answers, strict=True))
+    faults = [
+        document.fault(asked[name].site.where, f"the task {name!r} cannot be used: {answer['fault']}")
+        for name, answer in said.items()
+        if "fault" in answer
+    ]
+    if faults:
+        raise SpecError(document.file, faults)
+    return {name: sha256(answer["data"].encode(errors="surrogatepass")).hexdigest() for name, answer in said.items()}
 
 
 def _budget(written: BudgetSettings) -> Budget:

@@ -44,7 +44,7 @@ def plan(spec: Spec, *, device: str, selected: Selected = NOTHING) -> tuple[Run,
             f"arms are tuned on seed {min(shared)}, so it cannot be reported: what tuned an arm cannot judge it",
             remedy="give seeds that are not among the `tuning` seeds",
         )
-    made = partial(_run, spec, device=device, data=_fingerprints(spec))
+    made = partial(_run, spec, device=device, data=_data(spec))
     return tuple(
         made(task, arm, seed=seed, ghosts=ghosts)
         for seed, task in product(chosen, spec.tasks)
@@ -71,7 +71,7 @@ def trials(
     probed in it.
     """
     unprobed = Measure(evaluate_every=spec.measure.evaluate_every, probe_every=spec.measure.evaluate_every)
-    made = partial(_run, spec, task, device=device, data=_fingerprints(spec))
+    made = partial(_run, spec, task, device=device, data=_data(spec))
     seeds = spec.tuning.seeds if spec.tuning else ()
     return {
         arm.name: [
@@ -103,18 +103,19 @@ def _run(
         measure=replace(spec.measure, ghosts=ghosts),
         device=device,
         threads=spec.threads,
-        data=data.get(task.use, ""),
+        data=data.get(task.name, ""),
     )
 
 
-def _fingerprints(spec: Spec) -> dict[str, str]:
-    return {use: _fingerprint(use, source) for use, source in spec.data.items()}
+def _data(spec: Spec) -> dict[str, str]:
+    """The fingerprint of what each task reads from the user's disk, by the task's name, where it is known."""
+    return {name: _fingerprint(name, source) for name, source in spec.data.items()} | dict(spec.fingerprints)
 
 
-def _fingerprint(use: str, source: str) -> str:
+def _fingerprint(task: str, source: str) -> str:
     if source not in SOURCES:
         raise ClipbenchError(
-            f"the task {use!r} names the data {source!r}, which clipbench does not know",
+            f"the task {task!r} names the data {source!r}, which clipbench does not know",
             remedy=f"known: {', '.join(sorted(SOURCES))}",
         )
     return SOURCES[source].fingerprint()

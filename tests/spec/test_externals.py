@@ -6,9 +6,9 @@ import pytest
 from spec.bench import MINIMAL, Bench
 
 from clipbench.records import Choice
+from clipbench.sources.code import file_sha256
 from clipbench.spec import externals
 from clipbench.spec.catalogue import Kind
-from clipbench.spec.code import file_sha256
 
 MINE = '''
 """An optimizer of the user's own."""
@@ -54,6 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "mine" / "deep" / "inner.py").write_text("from mine.opt import Mine\n")
     (folder / "crash.py").write_text("raise RuntimeError('not today')\n")
     (folder / "leaves.py").write_text("raise SystemExit(3)\n")
+    (folder / "quits.py").write_text("import os\nos._exit(0)\n")
     (folder / "dies.py").write_text("import os, sys\nprint('out of memory', file=sys.stderr)\nos._exit(9)\n")
     (folder / "lacks.py").write_text("import no_such_package_anywhere\n")
     monkeypatch.chdir(folder)
@@ -69,7 +70,7 @@ def test_a_class_of_the_users_own_is_found_from_the_current_folder(bench: Bench,
     assert (found.name, found.use, found.target) == ("Mine", "mine.opt:Mine", "mine.opt:Mine")
     # Only what the spec gives is passed on; the class's own defaults stay its own.
     assert repr(found.options) == "{'lr': 1.0, 'betas': (0, 1), 'mode': 'b', 'rate': 3}"
-    assert found.source == file_sha256(here / "mine" / "opt.py")
+    assert found.source == f"mine.opt:{file_sha256(here / 'mine' / 'opt.py')[:16]}"
 
 
 def test_its_source_changes_with_its_code_wherever_the_spec_finds_it(bench: Bench, here: Path) -> None:
@@ -145,6 +146,7 @@ def test_a_wrong_option_of_something_from_elsewhere_is_a_fault(bench: Bench, set
         ("mine.opt:Nothing", "it is not called with named_parameters and options"),
         ("crash:X", "importing 'crash' failed: RuntimeError: not today"),
         ("leaves:X", "importing 'leaves' failed: SystemExit: 3"),
+        ("quits:X", "importing it ended Python with exit status 0: it said nothing"),
         ("dies:X", "importing it ended Python with exit status 9: out of memory"),
     ],
 )
@@ -196,7 +198,7 @@ def test_all_of_a_specs_things_from_elsewhere_are_asked_in_one_process(
     monkeypatch.setattr(externals.subprocess, "run", counted)
     text = MINIMAL.replace("use: descent, lr: 0.1", 'use: "mine.opt:Mine", lr: 1')
     bench.load(text.replace("use: descent, lr: 0.3", 'use: "mine.opt:Rest", lr: 1').replace(", momentum: 0.9", ""))
-    assert [command[3:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]
+    assert [command[4:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]
     calls.clear()
     bench.load()
     assert calls == []
