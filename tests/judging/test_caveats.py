@@ -293,6 +293,11 @@ def test_one_arm_name_for_two_arms_is_exposed() -> None:
     assert "is not one arm" not in said(fair())
 
 
+def test_how_the_life_of_an_arm_is_checked_makes_no_other_arm_of_it() -> None:
+    watched = with_last_run(fair(), arm=replace(run("adam").arm, liveness="warn"))
+    assert said(watched) == said(fair())
+
+
 def test_nothing_timed_needs_no_clock_and_no_machine() -> None:
     unfinished = [replace(r, outcome=None) for r in elsewhere(fair(), machine_id="m2", side_by_side=2)]
     caveats = said(unfinished)

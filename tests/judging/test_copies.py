@@ -102,6 +102,16 @@ def test_copies_of_one_run_decide_nothing() -> None:
     assert any(caveat.startswith("An arm with 1 finished seed has no error") for caveat in of.caveats)
 
 
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.02, "worse"), (0.03, "within")])
+def test_what_is_too_small_to_matter_is_a_share_of_a_mean_without_copies(threshold: float, verdict: str) -> None:
+    """Of 6, the mean of 3 and 9, a difference of 0.13 is more than 2 %; of 7.8, with copies of 9, it were less."""
+    records = [record(run(seed=seed), [10.0, loss]) for seed, loss in enumerate((3.0, 9.0))]
+    records += [record(run("adam", seed=seed), [10.0, loss]) for seed, loss in enumerate((3.1299, 9.1301))]
+    more = copied(records, dict.fromkeys(range(2, 5), 1))
+    verdicts = [compare(of, question("sgd", "adam"), threshold=threshold).rows[1].verdict for of in (records, more)]
+    assert verdicts == [verdict, verdict]
+
+
 def test_copies_of_one_arm_are_pairs_with_a_rival_that_varies() -> None:
     """An optimizer with chance of its own, against a twin that is deaf: each of its runs was really made."""
     records = [each for each in deaf(3.0, 2.0) if each.run.arm.name == "sgd"]

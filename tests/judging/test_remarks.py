@@ -2,6 +2,7 @@
 
 import pytest
 from judging.audit.unfair import fair
+from judging.gate.sides import FIVE, arm, judged
 from judging.made import ending, question
 
 from clipbench.judging.compare import compare
@@ -31,6 +32,12 @@ def test_a_remark_is_said_once_with_the_arms_that_it_is_of(whose: str, text: str
 
 def test_different_texts_are_said_each() -> None:
     assert len(said(("adam", CODE, "code unknown: x.py"), ("sgd", CODE, "code unknown: y.py"))) == 2
+
+
+def test_the_gate_says_them_of_both_sides() -> None:
+    ours = [ending(each, remarks={CODE: ("code unknown: x.py",)}) for each in arm(FIVE)]
+    expected = "sgd: code unknown: x.py: a change of it does not make these runs again."
+    assert judged(ours, ours).caveats == (f"In the baseline: {expected}", expected)
 
 
 @pytest.mark.parametrize("whose", [RESUME, "sharpness", "ghosts"])

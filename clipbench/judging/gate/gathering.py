@@ -10,6 +10,7 @@ from clipbench.judging.cells import Cell, cells
 from clipbench.judging.current import in_force
 from clipbench.judging.gate.suite import ArmResult, SeedResult, Suite
 from clipbench.judging.metrics import RunMetrics
+from clipbench.judging.remarks import remarks
 from clipbench.judging.words import brief, number
 from clipbench.questions import Question
 from clipbench.records import Record, Run, Scalar
@@ -28,7 +29,7 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
     caveats: list[str] = []
     for question, records in groups:
         kept, left_out = in_force(records, question)
-        caveats += left_out
+        caveats += [*left_out, *remarks(kept)]
         found = cells(kept, question, target=question.target, consecutive=question.consecutive)
         arms += [_arm(cell, question) for cell in found]
     return Suite(tuple(arms), tuple(caveats))
