@@ -86,7 +86,7 @@ def stopped_at_work(here: Path, stop: signal.Signals) -> None:
     assert process.returncode == 130
     assert product == ""
     assert said.splitlines()[-2:] == [
-        "interrupted: 0 of 1 runs are there; what was at work kept a checkpoint",
+        "interrupted: 0 of 1 runs are there; 1 unfinished run kept a checkpoint",
         RESUME,
     ]
     assert (folder / store.CHECKPOINT).exists()

@@ -155,13 +155,13 @@ def _look(inquiry: Inquiry, results: Path, *, extend: bool = False) -> _Outlook:
     made = [each for each in read([folder]) if each.format == FORMAT] if is_tuned and folder.exists() else []
     while True:
         stage = staged(inquiry, made, extend=extend)
-        planned_runs = [*stage.trials, *stage.runs]
-        further = _trials_of_an_extension(inquiry, made)
-        renamed = store.renamed([*planned_runs, *further], results, arms=_arms(inquiry, stage, made))
+        to_make = [*stage.trials, *stage.runs]
+        keys = {run.key for run in to_make}
+        further = [run for run in _trials_of_an_extension(inquiry, made) if run.key not in keys]
+        renamed = store.renamed([*to_make, *further], results, arms=_arms(inquiry, stage, made))
         known = {record.identity for record in made}
         new = [each.folder for each in renamed if each.run.key not in known]
         if not (is_tuned and new):
-            keys = {run.key for run in planned_runs}
             return _Outlook(stage, tuple(each for each in renamed if each.run.key in keys))
         made += map(store.read, new)
 

@@ -1,8 +1,8 @@
 """Runs that are there already under other names, found by their keys and put where a plan has them.
 
 The names of specs, tasks and arms decide no number: a run whose arm was renamed need not be made again. Results are
-data from a stranger, so a folder's name is a hint and no more. The run in it is taken where its files are whole and
-what they describe is the planned run but for names; anything else is left alone, as are links.
+data from a stranger, so a folder's name is a hint and no more. A run is taken where its files are whole and describe
+the planned run but for names; anything else is left alone, as are links.
 
 A run is moved by one rename, after which run.json gets its new names; it is copied with run.json last. So it is whole
 and in one place whenever the process is killed, and doing it again puts right what was cut short.
@@ -11,7 +11,7 @@ and in one place whenever the process is killed, and doing it again puts right w
 import os
 import shutil
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,14 +60,7 @@ def renamed(runs: Iterable[Run], results: Path, *, arms: Collection[tuple[str, s
             found.append(Renamed(run, folder, is_moved=True))
     folders = _folders_called(wanted, results) if wanted else {}
     for name, same in wanted.items():
-        left = folders.get(name, [])
-        for run, there in same:
-            taken = _best(run, there, left, results, arms)
-            if taken is None:
-                continue
-            found.append(taken)
-            if taken.is_moved:  # what it is moved to is what equal runs under further names are copied from
-                left = [folder_of(run, results) if folder == taken.folder else folder for folder in left]
+        found += _of_one_key(same, folders.get(name, []), results, arms)
     return found
 
 
@@ -76,7 +69,9 @@ def put_in_place(one: Renamed, results: Path) -> bool:
 
     Where it did not, because the folder has changed since or cannot be written, the run is still to be made.
     """
-    content, folder = _content(one.folder, one.run, crashed_too=one.is_moved), folder_of(one.run, results)
+    is_trial = bool(one.run.trial_of)
+    content = _content(one.folder, one.run, crashed_too=one.is_moved and is_trial)
+    folder = folder_of(one.run, results)
     if content is None:
         return False
     described, recorded = content
@@ -107,6 +102,22 @@ def _copy(source: Path, folder: Path, recorded: bytes) -> None:
         draft.write_bytes(recorded)
     with suppress(OSError):  # most runs have no log
         (folder / LOG).write_bytes(_regular_file(source / LOG))
+
+
+def _of_one_key(
+    same: Iterable[tuple[Run, RunFile | None]], folders: list[Path], results: Path, arms: Collection[tuple[str, str]]
+) -> Iterator[Renamed]:
+    """Where to take runs of one key from, each with what its file in its planned folder says."""
+    moved_to: Path | None = None
+    for run, there in same:
+        best = _best(run, there, folders, results, arms)
+        if moved_to and not (best and best.is_moved):
+            best = Renamed(run, moved_to, is_moved=False)
+        if best and best.is_moved:
+            folders.remove(best.folder)
+            moved_to = folder_of(run, results)
+        if best:
+            yield best
 
 
 def _best(

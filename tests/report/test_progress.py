@@ -2,13 +2,15 @@ import io
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from judging.made import record, run
 from rich.console import Console
 
+from clipbench import store
 from clipbench.records import Outcome
-from clipbench.report.progress import JsonlWatcher, LiveWatcher, PlainWatcher, Watcher, watcher
+from clipbench.report.progress import JsonlWatcher, LiveWatcher, PlainWatcher, Watcher, interrupted, watcher
 
 SGD, ADAM = run("sgd"), run("adam [x]", use="adam")
 
@@ -191,3 +193,25 @@ def test_forced_colour_colours_plain_lines() -> None:
     console = Console(file=file, width=200, _environ={"FORCE_COLOR": "1", "TERM": "xterm-256color"})
     PlainWatcher(console).finished(SGD, ended())
     assert "\x1b[32m" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kept", "lost", "lines"),
+    [
+        (0, 0, []),
+        (1, 0, ["1 unfinished run kept a checkpoint"]),
+        (2, 1, ["2 unfinished runs kept a checkpoint", "1 unfinished run starts again from step 0"]),
+        (0, 2, ["2 unfinished runs start again from step 0"]),
+    ],
+)
+def test_who_kept_a_checkpoint_is_counted_and_who_has_none(
+    tmp_path: Path, kept: int, lost: int, lines: list[str]
+) -> None:
+    """Beside them a run that did not begin, and one that crashed."""
+    folders = [store.folder_of(run(seed=seed), tmp_path) for seed in range(kept + lost + 2)]
+    for number, folder in enumerate(folders[:-1]):
+        store.describe(run(seed=number), folder)
+        if number < kept:
+            (folder / store.CHECKPOINT).touch()
+    store.finish(folders[-2], Outcome("failed"), None)
+    assert interrupted(folders) == lines
