@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.products import widened
+from clipbench.geometry.products import coordinates_of, narrowed, widened
 
 
 def flattened(u: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> Tensor:
@@ -18,8 +18,8 @@ def flattened(u: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -
 
 def unflattened(vector: Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """The reverse: by parameter name, in the parameters' shapes and dtypes."""
-    pieces = torch.split(vector, [p.numel() for p in parameters.values()])
-    return {name: piece.view(p.shape).to(p) for (name, p), piece in zip(parameters.items(), pieces, strict=True)}
+    pieces = torch.split(vector, [coordinates_of(p) for p in parameters.values()])
+    return {name: narrowed(piece, p) for (name, p), piece in zip(parameters.items(), pieces, strict=True)}
 
 
 def shares_of_decades(u: Tensor) -> dict[int | None, float]:

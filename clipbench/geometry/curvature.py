@@ -5,8 +5,8 @@
   or more where tensors are large, with the memory of a training step.
 - Double backward: one gradient with its graph, differentiated once more for each direction.
 
-The first time that jets or adjoints measure a model object with a loss, they are checked against ordinary
-differentiation.
+Jets and adjoints are checked against ordinary differentiation: the first time that they measure a model object with a
+loss, and whenever a batch takes them through an operation that they have not been checked with.
 """
 
 import math
@@ -33,7 +33,7 @@ from clipbench.geometry.jets.jet import MissingRuleError
 from clipbench.geometry.losses import WHERE, NonFiniteLossError
 from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory, keep_what_is_freed
 from clipbench.geometry.precision import full_float32
-from clipbench.geometry.selfcheck import EnginesDisagreeError, require_agreement, was_checked
+from clipbench.geometry.selfcheck import EnginesDisagreeError, require_agreement, require_repeatable
 from clipbench.geometry.undisturbed import undisturbed
 
 __all__ = [
@@ -88,14 +88,15 @@ def directional_curvature(
             a callable from such a name to such a tensor. A callable is called several times, parameter by parameter,
             and must give the same tensor every time; at most two of its tensors are kept at a time. The engines hold
             copies in the parameters' dtype: jets and adjoint of a `chunk` of directions, double backward of one.
-        engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule, else double
-            backward.
+        engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule and they pass
+            their check, else double backward.
         chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is faster where the
             model is so small that the number of operations counts, not their size.
         memory: bytes that jets may hold beside weights and batches (adjoint: in its forward pass). The first direction
             goes alone and is counted, then as many as fit, at most `chunk` if that is given.
-        check: whether jets and adjoints check themselves. It costs a gradient and a product of double backward on the
-            first batch, once for a model object and a loss, and as much memory.
+        check: whether jets and adjoints check themselves. It costs a gradient and a product of double backward, and as
+            much memory, on the first batch for a model object and a loss, and on each later one that takes them through
+            an operation that they have not been checked with.
         group: processes that measure together, each along the same directions on batches of its own: the means and
             their errors are those of all batches, by one all-reduce. `torch.distributed.group.WORLD`, or a part of it.
 
@@ -110,7 +111,8 @@ def directional_curvature(
         NonFiniteLossError: the loss of a batch is NaN or infinite.
         MissingRuleError: with "jets" or "adjoint", an operation that has no rule, by name.
         NoSecondDerivativeError: with double backward, an operation that torch cannot differentiate twice, by name.
-        EnginesDisagreeError: jets did not pass their check; nothing is reported.
+        EnginesDisagreeError: jets or adjoints did not pass their check, and were asked for by name; or the loss is
+            another one each time that it is computed, or nothing can check them. Nothing is reported.
         TooFewBytesError: so many directions do not fit into memory; it says how many would.
 
     Source: directional sharpness, Pan and Li (2023), arXiv:2306.00204; Hessian-vector products by differentiating
@@ -147,7 +149,15 @@ def _found(
         along[name] = DirectionalCurvature(
             slope[0], curvature[0], norms[name], slopes, curvatures, slope_error=slope[1], curvature_error=curvature[1]
         )
-    return Curvatures(along, loss, weights, measured.engine, measured.missing_operation, tuple(measured.losses))
+    return Curvatures(
+        along,
+        loss,
+        weights,
+        measured.engine,
+        measured.missing_operation,
+        tuple(measured.losses),
+        measured.disagreement,
+    )
 
 
 @dataclass(frozen=True)
@@ -163,7 +173,7 @@ class _Measuring:
     check: bool
 
     def by(self, engine: Engine) -> Measured:
-        missing = None
+        missing = disagreement = None
         if engine == "adjoint":
             return self._by_jets("adjoint")
         if engine != "double_backward":
@@ -173,21 +183,27 @@ class _Measuring:
                 if engine == "jets":
                     raise
                 missing = error.operation
+            except EnginesDisagreeError as error:
+                if engine == "jets" or error.ordinary is None:
+                    raise
+                disagreement = error
             except _FOREIGN as error:
                 if engine == "jets" or is_out_of_memory(error):  # which double backward needs more of
                     raise
                 missing = f"{type(error).__name__}: {error}"
         losses, rows = by_double_backward(self.model, self.loss, self.batches, self.units)
-        return Measured(losses, rows, "double_backward", missing)
+        if disagreement is None:
+            return Measured(losses, rows, "double_backward", missing)
+        require_repeatable(disagreement, self.units, losses, rows)
+        return Measured(losses, rows, "double_backward", disagreement=disagreement.quantity)
 
     def _by_jets(self, engine: Literal["jets", "adjoint"]) -> Measured:
         carried = by_jets if engine == "jets" else by_adjoints
         chunk = TOGETHER if self.chunk is None and self.memory is None else self.chunk
-        losses, rows = carried(self.model, self.loss, self.batches, self.units, limits=Limits(chunk, self.memory))
-        if self.check and losses and not was_checked(self.model, self.loss, by=engine):
-            first = self.batches[0]
-            require_agreement(self.model, self.loss, first, self.units, found_loss=losses[0], found=rows[0], by=engine)
-        return Measured(losses, rows, engine)
+        found = carried(self.model, self.loss, self.batches, self.units, limits=Limits(chunk, self.memory))
+        if self.check and found.losses:
+            require_agreement(self.model, self.loss, self.batches, self.units, carried=found, by=engine)
+        return Measured(found.losses, found.rows, engine)
 
 
 def _require_sense(

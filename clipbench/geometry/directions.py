@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.losses import WHERE
-from clipbench.geometry.products import norm, widened
+from clipbench.geometry.products import narrowed, norm, widened
 
 Direction = Mapping[str, Tensor] | Callable[[str], Tensor]
 """u: a tensor for each name of a trainable parameter, or what makes that tensor whenever it is asked for it."""
@@ -37,7 +37,7 @@ class UnitDirections:
     def unit(self, k: int) -> list[Tensor]:
         """v of direction k, parameter by parameter; its length is 1 but for the rounding to their dtypes."""
         return [
-            (widened(tensor_of(self.directions[k], name)) / self.norms[k]).view(weight.shape).to(weight)
+            narrowed(widened(_wide_enough(tensor_of(self.directions[k], name), weight)) / self.norms[k], weight)
             for name, weight in self.parameters.items()
         ]
 
@@ -119,6 +119,11 @@ def _checked(name: str, direction: Direction, parameter: str, weight: nn.Paramet
             where=WHERE,
         )
     return u
+
+
+def _wide_enough(u: Tensor, weight: Tensor) -> Tensor:
+    """A real direction of a complex weight is one without an imaginary part."""
+    return u.to(weight.dtype) if weight.is_complex() else u
 
 
 def _factor(length: float) -> float:

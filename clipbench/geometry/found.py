@@ -38,7 +38,8 @@ class Curvatures:
     - `along`: by the name of the direction.
     - `loss`: the weighted mean over all batches at the point; NaN where there was no direction to measure along.
     - `weights`: of the batches in the means; of several processes, of the batches of this one.
-    - `engine`: the one that ran, and `missing_operation`: for double backward in place of jets, what had no rule.
+    - `engine`: the one that ran. For double backward in place of jets, `missing_operation` is what had no rule, or
+      `disagreement` the quantity in which jets did not agree with ordinary differentiation.
     - `losses`: of the batches that `weights` is of; none where there was no direction to measure along.
     """
 
@@ -48,6 +49,7 @@ class Curvatures:
     engine: RunEngine
     missing_operation: str | None = None
     losses: tuple[float, ...] = ()
+    disagreement: str | None = None
 
     def __getitem__(self, direction: str) -> DirectionalCurvature:
         return self.along[direction]
@@ -85,3 +87,4 @@ class Measured:
     rows: Sequence[Sequence[tuple[float, float]]]
     engine: RunEngine
     missing_operation: str | None = None
+    disagreement: str | None = None

@@ -15,6 +15,7 @@ from clipbench.geometry.double_backward import gradient_with_graph, hessian_time
 from clipbench.geometry.eager import eager
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
 from clipbench.geometry.precision import full_float32
+from clipbench.geometry.products import coordinates_of
 from clipbench.geometry.undisturbed import undisturbed
 
 
@@ -53,7 +54,7 @@ class Objective:
     @property
     def size(self) -> int:
         """n, how many coordinates there are."""
-        return sum(p.numel() for p in self.parameters.values())
+        return sum(coordinates_of(p) for p in self.parameters.values())
 
     @contextmanager
     def held_still(self) -> Iterator[torch.device]:

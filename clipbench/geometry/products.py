@@ -7,9 +7,25 @@ from torch import Tensor
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """The same numbers as a flat float64 vector without a graph; on the CPU where the device has no float64."""
-    flat = tensor.detach().flatten()
+    """The same numbers as a flat float64 vector without a graph; on the CPU where the device has no float64.
+
+    A complex number is two, its real and its imaginary part, as torch's gradients have it.
+    """
+    plain = tensor.detach()
+    flat = (torch.view_as_real(plain.resolve_conj()) if plain.is_complex() else plain).flatten()
     return (flat.cpu() if flat.device.type == "mps" else flat).double()
+
+
+def coordinates_of(tensor: Tensor) -> int:
+    """How many real numbers it is made of."""
+    return tensor.numel() * (2 if tensor.is_complex() else 1)
+
+
+def narrowed(flat: Tensor, like: Tensor) -> Tensor:
+    """The reverse of `widened`, in the shape, the dtype and on the device of a tensor."""
+    if like.is_complex():
+        return torch.view_as_complex(flat.reshape(*like.shape, 2)).to(like)
+    return flat.view(like.shape).to(like)
 
 
 def inner(left: Iterable[Tensor], right: Iterable[Tensor]) -> float:

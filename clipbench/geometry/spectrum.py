@@ -10,8 +10,9 @@ import torch
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from clipbench.geometry.coordinates import unflattened
+from clipbench.geometry.coordinates import flattened, unflattened
 from clipbench.geometry.objective import Objective
+from clipbench.geometry.products import coordinates_of, narrowed
 
 DENSE = 20
 """Up to so many coordinates the Hessian is written out: Lanczos would keep as many vectors."""
@@ -53,7 +54,7 @@ def eigenvalue(objective: Objective, end: End, *, tolerance: float, products: in
 
     def times(x: Any) -> Any:
         _, [product] = objective.gradient_and_products([unflattened(torch.from_numpy(x.ravel()), objective.parameters)])
-        found = np.concatenate([piece.double().cpu().numpy().ravel() for piece in product.values()])
+        found = flattened(product, objective.parameters).cpu().numpy()
         if not np.isfinite(found).all():
             raise FloatingPointError("a product with the Hessian is not finite")
         return found
@@ -97,7 +98,7 @@ def random_signs(objective: Objective, *, seed: int) -> dict[str, Tensor]:
     """z of independent ±1, drawn on the CPU so that it is the same on every device."""
     generator = torch.Generator().manual_seed(seed)
     return {
-        name: torch.randint(2, p.shape, generator=generator).mul(2).sub(1).to(p)
+        name: narrowed(torch.randint(2, (coordinates_of(p),), generator=generator).mul(2).sub(1).double(), p)
         for name, p in objective.parameters.items()
     }
 

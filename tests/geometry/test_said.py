@@ -14,4 +14,8 @@ def test_the_engine_is_named_and_a_fallback_has_its_reason() -> None:
     found = directional_curvature(held.problem.model, held.problem.loss, [NO_DATA], held.directions)
     assert engine(found) == "engine jets"
     fallen_back = replace(found, engine="double_backward", missing_operation="aten.fft.default")
+    assert (
+        engine(replace(found, engine="double_backward", disagreement="slope"))
+        == "engine double_backward, as jets do not agree with ordinary differentiation on the slope"
+    )
     assert engine(fallen_back) == "engine double_backward, as jets have no rule for aten.fft.default"

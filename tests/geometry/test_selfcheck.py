@@ -1,6 +1,7 @@
 """What jets say is compared with ordinary differentiation before it is believed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.curvature import Curvatures, Engine, EnginesDisagreeError, directional_curvature
 from clipbench.geometry.jets import pointwise, propagation
 
-ENGINES: tuple[Engine, ...] = ("jets", "auto", "adjoint")
+CHECKED: tuple[Engine, ...] = ("jets", "adjoint")
+ENGINES: tuple[Engine, ...] = (*CHECKED, "auto")
 
 
 def measured(
@@ -43,13 +45,15 @@ def test_a_custom_function_whose_derivative_jets_cannot_see_does_not_pass_the_ch
     def loss(m: nn.Module, batch: Batch) -> Tensor:
         return Square.apply(m(batch["x"])).mean() + m(batch["x"]).mean()
 
-    for engine in ENGINES:
+    for engine in CHECKED:
         with pytest.raises(EnginesDisagreeError, match="slope along '0'"):
             measured(model, loss, batches, engine=engine)
-    assert measured(model, loss, batches, engine="double_backward").engine == "double_backward"
+    right = measured(model, loss, batches, engine="double_backward")
+    for _ in range(2):
+        assert measured(model, loss, batches) == replace(right, disagreement="slope")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", CHECKED)
 def test_a_wrong_rule_does_not_pass_the_check(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     model, loss, batches = network("mlp")
     tanh = torch.ops.aten.tanh.default
@@ -61,7 +65,9 @@ def test_a_wrong_rule_does_not_pass_the_check(engine: Engine, monkeypatch: pytes
     monkeypatch.setitem(propagation.RULES, tanh, without_a_bend)
     with pytest.raises(EnginesDisagreeError, match=r"curvature along '0' is .* by jets and .* by ordinary"):
         measured(model, loss, batches, engine=engine)
-    assert measured(model, loss, batches, engine=engine, check=False).engine == ("jets" if engine == "auto" else engine)
+    assert measured(model, loss, batches, engine=engine, check=False).engine == engine
+    right = measured(model, loss, batches, engine="double_backward")
+    assert measured(model, loss, batches) == replace(right, disagreement="curvature")
 
 
 def test_an_engine_that_has_passed_does_not_vouch_for_another() -> None:
@@ -124,3 +130,78 @@ def test_a_loss_that_cannot_be_referred_to_weakly_is_checked_every_time() -> Non
     for _ in range(2):
         measured(model, slotted, batches)
     assert calls.count(True) == 2
+
+
+def branching(branch: Callable[[Tensor], Tensor]) -> Loss:
+    """A loss that takes the branch on batches of more than two examples."""
+
+    def loss(m: nn.Module, batch: Batch) -> Tensor:
+        x = m(batch["x"])
+        return (x + branch(x) if len(x) > 2 else x).square().mean()
+
+    return loss
+
+
+def of_two_sizes() -> tuple[nn.Module, Batch, Batch]:
+    model, _, [batch, *_] = network("mlp")
+    x = batch["x"].repeat(3, 1)
+    return model, *(Batch({"x": x[:size]}, samples=size) for size in (2, 3))
+
+
+def without_a_graph(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return x * x
+
+
+@pytest.mark.parametrize("engine", CHECKED)
+@pytest.mark.parametrize("together", [True, False])
+def test_an_operation_that_no_check_has_seen_is_checked_when_it_comes(
+    engine: Engine, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, few, many = of_two_sizes()
+    loss, sin = branching(torch.sin), torch.ops.aten.sin.default
+    monkeypatch.setitem(propagation.RULES, sin, lambda func, x: func(x.x0))  # as if it did not move
+    for _ in range(0 if together else 2):
+        assert measured(model, loss, [few], engine=engine).engine == engine
+    with pytest.raises(EnginesDisagreeError, match="slope along '0'"):
+        measured(model, loss, [few, many] if together else [many], engine=engine)
+    right = measured(model, loss, [few, many], engine="double_backward")
+    assert measured(model, loss, [few, many]) == replace(right, disagreement="slope")
+
+
+def test_a_function_that_jets_cannot_see_into_is_not_taken_for_what_was_meant_to_be_a_constant() -> None:
+    model, few, many = of_two_sizes()
+    custom = branching(Square.apply)
+
+    def loss(m: nn.Module, batch: Batch) -> Tensor:
+        return custom(m, batch) + (without_a_graph(m(batch["x"])) * m(batch["x"])).mean()
+
+    assert measured(model, loss, [few]).engine == "jets"
+    right = measured(model, loss, [many], engine="double_backward")
+    assert measured(model, loss, [many]) == replace(right, disagreement="slope")
+
+
+def test_what_was_seen_is_not_checked_again() -> None:
+    model, few, many = of_two_sizes()
+    loss = branching(torch.sin)
+    calls = []
+    model.register_forward_hook(lambda _, __, out: calls.append(out.requires_grad))
+    for batches, checks in (([few, few], 1), ([few], 1), ([many, few, many], 2), ([many], 2), ([few], 2)):
+        measured(model, loss, batches)
+        assert calls.count(True) == checks
+
+
+NOISE = {
+    "in the loss": lambda x: x.square().mean() * (1 + torch.rand(())),
+    "in the network": lambda x: functional.dropout(x, 0.5, training=True).square().mean(),
+    "in the slope alone": lambda x: x.square().mean() + (x - x.detach()).sum() * torch.rand(()),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("where", NOISE)
+def test_a_loss_that_is_another_one_each_time_is_not_passed_on(where: str, engine: Engine) -> None:
+    model, _, batches = network("mlp")
+    said = "the loss is not deterministic" if engine == "auto" else "by jets and"
+    with pytest.raises(EnginesDisagreeError, match=said):
+        measured(model, lambda m, b: NOISE[where](m(b["x"])), batches, engine=engine)

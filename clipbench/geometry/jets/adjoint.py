@@ -16,10 +16,10 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import UnitDirections
 from clipbench.geometry.jets import selection, shapes
 from clipbench.geometry.jets.chunks import Limits, Rows, in_chunks
-from clipbench.geometry.jets.forward import Objective, moving, per_unit_length
-from clipbench.geometry.jets.jet import Jet, parts, value
+from clipbench.geometry.jets.forward import Carried, Objective, moving, per_unit_length
+from clipbench.geometry.jets.jet import Jet, MissingRuleError, parts, value
 from clipbench.geometry.jets.pointwise import overloads
-from clipbench.geometry.jets.propagation import Propagation, second_order
+from clipbench.geometry.jets.propagation import Propagation, Watch, second_order
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
 from clipbench.geometry.products import widened
 
@@ -38,8 +38,8 @@ Place = tuple[int, int]
 
 def by_adjoints(
     model: nn.Module, loss: Loss, batches: Sequence[Batch], units: UnitDirections, *, limits: Limits
-) -> tuple[list[float], list[list[tuple[float, float]]]]:
-    """The loss of each batch, and for each batch (slope, curvature) along each direction.
+) -> Carried:
+    """The loss of each batch, for each batch (slope, curvature) along each direction, and what they went through.
 
     With ẋ the first derivatives of an operation's inputs along v, and λ that of the loss by its output,
 
@@ -56,13 +56,15 @@ def by_adjoints(
     device = next(iter(units.parameters.values())).device
     losses: list[float] = []
     rows: Rows = []
+    watches = [Watch(units.parameters.values()) for _ in batches]
     for i, batch in enumerate(batches if len(units) else ()):
         there = batch.to(device)
         first = _First()
-        with Propagation(first):
+        with Propagation(first, watch=watches[i]):
             found = objective.at(
                 {name: _still(weight, shared=True) for name, weight in units.parameters.items()}, there
             )
+        watches[i].require_jet(found, "the loss")
         total = value(found)
         require_finite_scalar(total, i)
         require_dependent(total, i)
@@ -72,7 +74,7 @@ def by_adjoints(
         measured = partial(_bends, objective, there, units, tape)
         kept = [worth for worth in tape.worths.values() if worth is not None]
         rows += in_chunks(measured, len(units), limits=limits, device=device, kept=kept)
-    return losses, rows or [[] for _ in batches]
+    return Carried(losses, rows or [[] for _ in batches], [watch.operations for watch in watches])
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,15 @@ class _First:
     def __call__(self, func: Any, args: Any, kwargs: Any) -> Any:
         at = len(self.operations)
         self.operations.append(func)
+        if func is torch.ops.aten._nested_tensor_from_tensor_list.default:
+            raise MissingRuleError(str(func))  # torch ends the process where such a tensor has a graph
         with enable_reentrant_dispatch():  # where jets are taken apart, autograd has been left behind
             result = func(*tree_map(value, args), **tree_map(value, kwargs))
         leaves, structure = tree_flatten(result)
         for i, each in enumerate(leaves):
             if isinstance(each, Tensor) and each.requires_grad:
+                if each.is_complex():
+                    raise MissingRuleError(f"{func}, of complex numbers")
                 self.jets.add((at, i))
                 if func not in STRAIGHT:
                     self.edges[at, i] = get_gradient_edge(each)

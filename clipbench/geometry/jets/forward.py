@@ -1,6 +1,8 @@
 """Loss, slopes and curvatures of a batch by one forward pass of second-order jets."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,8 @@ from torch.func import functional_call
 from clipbench.contracts import Batch, Loss
 from clipbench.geometry.directions import UnitDirections
 from clipbench.geometry.jets.chunks import Limits, Rows, in_chunks
-from clipbench.geometry.jets.jet import Jet, parts
-from clipbench.geometry.jets.propagation import Propagation
+from clipbench.geometry.jets.jet import Jet, MissingRuleError, parts
+from clipbench.geometry.jets.propagation import Propagation, Watch
 from clipbench.geometry.losses import require_dependent, require_finite_scalar
 
 
@@ -31,10 +33,19 @@ class Objective(nn.Module):
         return found
 
 
+@dataclass(frozen=True)
+class Carried:
+    """The loss of each batch; for each batch (slope, curvature) along each direction; and what each went through."""
+
+    losses: list[float]
+    rows: Rows
+    operations: list[set[Any]]
+
+
 def by_jets(
     model: nn.Module, loss: Loss, batches: Sequence[Batch], units: UnitDirections, *, limits: Limits
-) -> tuple[list[float], list[list[tuple[float, float]]]]:
-    """The loss of each batch, and for each batch (slope, curvature) along each direction.
+) -> Carried:
+    """The loss of each batch, for each batch (slope, curvature) along each direction, and what they went through.
 
     Raises:
         MissingRuleError: an operation has no rule.
@@ -43,14 +54,16 @@ def by_jets(
     objective = Objective(model, loss)
     device = next(iter(units.parameters.values())).device
     losses: list[float] = []
+    watches = [Watch(units.parameters.values()) for _ in batches]
 
     def measured(ks: range) -> Rows:
         stacked, lengths = units.stacked(ks)
         jets = moving(units, stacked)
         rows = []
         for i, batch in enumerate(batches):
-            with Propagation():
+            with Propagation(watch=watches[i]):
                 found = objective.at(jets, batch.to(device))
+            watches[i].require_jet(found, "the loss")
             value, slopes, curvatures = parts(found)
             require_finite_scalar(value, i)
             if not isinstance(found, Jet):
@@ -61,17 +74,23 @@ def by_jets(
         return rows
 
     rows = in_chunks(measured, len(units), limits=limits, device=device)
-    return losses, rows or [[] for _ in batches]
+    return Carried(losses, rows or [[] for _ in batches], [watch.operations for watch in watches])
 
 
 def moving(units: UnitDirections, stacked: dict[str, Tensor | None]) -> dict[str, Tensor]:
-    """The weights as jets along some directions; a weight that none of them moves stays an ordinary tensor."""
+    """The weights as jets along some directions; a weight that none of them moves stays an ordinary tensor.
+
+    Raises:
+        MissingRuleError: a weight of complex numbers.
+    """
     jets: dict[str, Tensor] = {}
     for name, weight in units.parameters.items():
         v = stacked[name]
         if v is None:  # an ordinary tensor is faster
             jets[name] = weight.detach()
             continue
+        if weight.is_complex():
+            raise MissingRuleError(f"complex weights ({name!r})")
         jet = Jet(weight.detach(), v, None)
         jet.shared = True  # it is the parameter itself
         jets[name] = jet

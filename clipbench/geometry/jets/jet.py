@@ -58,7 +58,7 @@ class Jet(Tensor):
     def __torch_dispatch__(  # type: ignore[override]  # torch passes the operation first
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        raise ClipbenchError(f"{func} met a jet outside its propagation", where="second-order jets")
+        raise MissingRuleError(f"{func}, which met a jet outside its propagation")
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"Jet({tuple(self.shape)}, {self.dtype})"

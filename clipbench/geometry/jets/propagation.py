@@ -1,6 +1,9 @@
 """Which rule an operation goes by, and what happens to those that have none."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +26,41 @@ RULES: dict[Any, Rule] = {
 }
 
 
+_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
+
+
+@dataclass
+class Watch:
+    """What is seen of one batch on its way from the weights to the loss.
+
+    - `weights`: the parameters in whose places jets are. What comes from them themselves goes past the jets.
+    - `operations`: what jets went through; for what saw values alone, with the autograd.Function that it was done in.
+    """
+
+    weights: Collection[Tensor]
+    operations: set[Any] = field(default_factory=set)
+
+    def note(self, func: Any, args: Any) -> None:
+        """An operation on jets.
+
+        Raises:
+            MissingRuleError: another of its arguments comes from the weights, and is no jet.
+        """
+        if not torch.is_grad_enabled():
+            self.operations.add((func, _custom_function()))
+            return
+        self.operations.add(func)
+        for thing in args:
+            for each in thing if isinstance(thing, list | tuple) else (thing,):
+                if isinstance(each, Tensor):
+                    self.require_jet(each, str(func))
+
+    def require_jet(self, tensor: Tensor, what: str) -> None:
+        """Raises MissingRuleError for a tensor that comes from the weights themselves, and is no jet."""
+        if tensor.requires_grad and not is_jet(tensor) and _comes_from(tensor, self.weights):
+            raise MissingRuleError(f"{what} of a weight that the loss does not take from the model")
+
+
 class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, operations on jets give jets.
 
@@ -31,16 +69,20 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Args:
         by: `by(func, args, kwargs)`, what an operation gives where some of its arguments are jets; `second_order`
             unless given.
+        watch: what is told of every operation on jets.
     """
 
-    def __init__(self, by: Callable[[Any, Any, Any], Any] | None = None) -> None:
+    def __init__(self, by: Callable[[Any, Any, Any], Any] | None = None, *, watch: Watch | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.by = second_order if by is None else by
+        self.watch = watch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if not any(map(is_jet, args)) and not tree_any(is_jet, (args, kwargs)):  # which takes long
             return func(*args, **kwargs)
+        if self.watch is not None:
+            self.watch.note(func, args)
         if func._schema.is_mutable and func not in RULES:
             return self._in_place(func, args, kwargs)
         if not torch.is_grad_enabled():
@@ -66,11 +108,14 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def second_order(func: Any, args: Any, kwargs: Any) -> Any:
     """An operation goes by its rule; without one, by torch's own definition of it in simpler operations; one that gives
-    no real numbers (a comparison, a shape) sees values alone. Anything else is a MissingRuleError that names it.
+    no numbers that could move (a comparison, a shape) sees values alone. Anything else is a MissingRuleError that names
+    it, and so is what gives complex numbers, of which no rule knows.
     """
     rule = RULES.get(func)
     if rule is not None:
-        return rule(func, *args, **kwargs)
+        if any(map(_is_complex, args)) or _is_complex(result := rule(func, *args, **kwargs)):
+            raise MissingRuleError(f"{func}, of complex numbers")
+        return result
     try:
         with Propagation():
             composite = func.decompose(*args, **kwargs)
@@ -81,9 +126,18 @@ def second_order(func: Any, args: Any, kwargs: Any) -> Any:
     except MissingRuleError as error:
         raise MissingRuleError(str(func)) from error
     plain = func(*tree_map(value, args), **tree_map(value, kwargs))
-    if any(isinstance(each, Tensor) and each.is_floating_point() for each in tree_leaves(plain)):
+    if any(map(_may_move, tree_leaves(plain))):
         raise MissingRuleError(str(func))
     return plain
+
+
+def _is_complex(thing: Any) -> bool:
+    return isinstance(thing, complex) or (isinstance(thing, Tensor) and thing.is_complex())
+
+
+def _may_move(thing: Any) -> bool:
+    """Whether it holds numbers that have derivatives."""
+    return isinstance(thing, Tensor) and (thing.is_floating_point() or thing.is_complex())
 
 
 def is_jet(thing: Any) -> bool:
@@ -96,3 +150,27 @@ def _out_of_place(func: Any) -> Any:
     if not packet.endswith("_"):
         return None
     return getattr(getattr(torch.ops.aten, packet[:-1], None), overload, None)
+
+
+def _custom_function() -> str:
+    """The autograd.Function in whose forward pass this runs, which gets values alone; empty outside of one."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _APPLY:
+            return str(frame.f_locals["cls"])
+        frame = frame.f_back
+    return ""
+
+
+def _comes_from(tensor: Tensor, weights: Collection[Tensor]) -> bool:
+    """Whether there is a way back from the tensor to one of the weights, in autograd's graph."""
+    leaves = {id(weight) for weight in weights}
+    nodes, seen = [tensor.grad_fn], {tensor.grad_fn}
+    while nodes:
+        node = nodes.pop()
+        if id(getattr(node, "variable", None)) in leaves:
+            return True
+        further = {parent for parent, _ in node.next_functions} - seen if node is not None else set()
+        seen |= further
+        nodes += further
+    return id(tensor) in leaves

@@ -7,7 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipbench.geometry.jets.jet import Rule, aligned, count, filled, jet, linear, negative, parts, value
+from clipbench.geometry.jets.jet import (
+    MissingRuleError,
+    Rule,
+    aligned,
+    count,
+    filled,
+    jet,
+    linear,
+    negative,
+    parts,
+    value,
+)
 
 aten = torch.ops.aten
 
@@ -108,6 +119,7 @@ def _joined(func: Any, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _cast(func: Any, x: Tensor, **kwargs: Any) -> Tensor:
+    """To whole numbers it is a constant, as it is for a gradient."""
     y0: Tensor = func(value(x), **kwargs)
     if not y0.is_floating_point():
         return y0
@@ -142,7 +154,13 @@ def _flip(func: Any, x: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def _detached(func: Any, x: Tensor) -> Tensor:
-    """A constant from here on, as it is for a gradient."""
+    """A constant from here on, as it is for a gradient.
+
+    But where the loss itself differentiates, autograd detaches the outputs that it keeps for its own backward pass, and
+    these do move.
+    """
+    if x.requires_grad:
+        raise MissingRuleError(f"{func} of what the loss itself differentiates")
     out: Tensor = func(value(x))
     return out
 
