@@ -75,13 +75,14 @@ def run(
     if dry_run:
         _show_plans(outlooks, results)
         return
-    carry_out = partial(_supervise, results=results, fmt=fmt, jobs=jobs, policy=Policy(timeout, retries))
+    carry_out = partial(_supervise, results=results, fmt=fmt, jobs=jobs)
     folders = [store.folder_of_spec(inquiry.spec.name, results) for inquiry in inquiries]
     ended: list[tuple[Run, Outcome]] = []
     with console.sigterm_as_ctrl_c():
         for inquiry, folder in zip(inquiries, folders, strict=True):
             with store.claimed(folder):
-                ended += _make(inquiry, results, extend=extend_grid, carry_out=carry_out)
+                policy = Policy(timeout, retries, diverged=inquiry.spec.diverged)
+                ended += _make(inquiry, results, extend=extend_grid, carry_out=partial(carry_out, policy=policy))
     for folder in folders:
         said = str(folder)
         console.put(said if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": said}))

@@ -12,7 +12,9 @@ from typing import Protocol
 
 from clipbench import store
 from clipbench.errors import DONE, STOPPED, StoreError
+from clipbench.judging.endings import ended
 from clipbench.judging.metrics import final_loss
+from clipbench.questions import DIVERGED
 from clipbench.records import Outcome, Run
 from clipbench.running.engines import Engine, Handle, Need
 
@@ -35,10 +37,14 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """`timeout` is wall seconds a try, `retries` how often a crashed run is tried again (a diverged one never)."""
+    """`timeout` is wall seconds a try, `retries` how often a crashed run is tried again (a diverged one never).
+
+    `diverged` is the share by which the watcher is told that a run has risen too far; it decides nothing else.
+    """
 
     timeout: float | None = None
     retries: int = 0
+    diverged: float = DIVERGED
 
 
 @dataclass
@@ -133,7 +139,7 @@ class _Supervision:
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
         self._ended.append((run, outcome))
-        self._watcher.finished(run, outcome)
+        self._watcher.finished(run, ended(outcome, self._policy.diverged))
 
     def _stop_all(self) -> None:
         for job in self._jobs:

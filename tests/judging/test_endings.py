@@ -37,6 +37,9 @@ def read(first: float, last: float, error: float = math.nan, *, share: float = S
         (2.5, 3.1, math.nan, "diverged"),  # one evaluation batch: the share alone
         (2.5, 2.6, math.nan, "finished"),
         (2.5, 1e23, 1e3, "diverged"),
+        (2.5, 1e23, 1e23, "diverged"),  # in one batch of the evaluation, whose error is as large
+        (2.5, 27.4, 25.0, "finished"),
+        (2.5, 27.6, 25.0, "diverged"),  # by more than ten times the first loss
         (5.0, 3.0, 0.01, "finished"),
         (-2.0, -1.81, 0.01, "finished"),  # of the first loss's size, which is 2
         (-2.0, -1.79, 0.01, "diverged"),
