@@ -77,11 +77,11 @@ class Copies(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(("ghosts", "copies"), [((), 3), ((ADAM,), 5)])
+@pytest.mark.parametrize(("ghosts", "copies"), [((), 4), ((ADAM,), 6)])
 def test_a_probed_step_copies_the_weights_once_before_it_and_once_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghosts: tuple[Arm, ...], copies: int
 ) -> None:
-    """One of the gradient besides; and a ghost has both put back."""
+    """One of the gradient besides, and one for the probe, which may change them; and a ghost has both put back."""
     made: list[int] = []
     original = train._probed_step
 
