@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,6 +112,18 @@ def test_a_model_without_parameters_will_do() -> None:
     assert model.training
 
 
+class Statistics:
+    """A helper that a module keeps its books in."""
+
+    def __init__(self) -> None:
+        self.calls, self.mean = 0, torch.zeros(1)
+        self.parent: object = self
+
+    def note(self) -> None:
+        self.calls += 1
+        self.mean += 1
+
+
 class Changing(nn.Module):
     """What a forward pass changes and no state_dict holds."""
 
@@ -123,9 +136,11 @@ class Changing(nn.Module):
         self.sizes: list[int] = []
         self.by_name = {"mean": torch.zeros(1)}
         self.own, self.plain, self.modern = torch.Generator(), random.Random(3), np.random.default_rng(3)
-        self.frozen: nn.Module | None = None
+        self.helper, self.helpers = Statistics(), {"one": [SimpleNamespace(of=Statistics())]}
 
     def forward(self, x: Tensor) -> Tensor:
+        self.helper.note()
+        self.helpers["one"][0].of.note()
         self.calls += 1
         self.scale.mul_(2)
         self.scale = self.scale + 1
@@ -156,6 +171,8 @@ LOOKS: dict[str, Callable[[Changing], object]] = {
     "which attributes there are": lambda m: sorted(vars(m)),
     "which modules there are": lambda m: [name for name, _ in m.named_modules()],
     "hooks": lambda m: len(m.table._forward_hooks),
+    "helpers": lambda m: (m.helper.calls, m.helper.mean.tolist()),
+    "helpers of helpers": lambda m: (m.helpers["one"][0].of.calls, m.helpers["one"][0].of.mean.tolist()),
     "a generator of torch": lambda m: m.own.get_state().tolist(),
     "a generator of Python": lambda m: m.plain.getstate(),
     "a generator of NumPy": lambda m: m.modern.bit_generator.state,

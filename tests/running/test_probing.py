@@ -81,7 +81,7 @@ class Copies(TorchDispatchMode):
 def test_a_probed_step_copies_the_weights_once_before_it_and_once_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghosts: tuple[Arm, ...], copies: int
 ) -> None:
-    """One of the gradient besides, one for the look itself, which puts them back; and a ghost has both put back."""
+    """One of the gradient besides, and one for the probe, which may change them; and a ghost has both put back."""
     made: list[int] = []
     original = train._probed_step
 
