@@ -137,11 +137,59 @@ PITFALLS: dict[int, tuple[str, tuple[str, ...]]] = {
         "one exit code for nothing measured and for worse",
         ("judging/test_compare.py: test_no_runs_are_undecided_and_not_a_finding",),
     ),
+    23: (
+        "a dispatch mode after which torch never compiles what it saw again",
+        (
+            "test_pitfalls_record.py: test_compiled_steps_run_compiled_though_operations_are_counted",
+            "test_pitfalls_record.py: test_a_users_own_compiled_model_stays_compiled_when_a_step_of_it_is_measured",
+        ),
+    ),
+    24: (
+        "an optimizer with two states that is evaluated at its training point",
+        (
+            "test_pitfalls_record.py: "
+            "test_an_optimizer_with_two_states_is_evaluated_at_the_weights_it_is_to_be_used_at",
+        ),
+    ),
+    25: (
+        "state that no state_dict holds, or that loading casts",
+        ("test_pitfalls_record.py: test_an_interruption_loses_nothing_wherever_the_state_lies",),
+    ),
+    26: (
+        "generators of Python and NumPy that no seed decides",
+        (
+            "test_pitfalls_record.py: test_draws_from_python_and_numpy_are_the_seeds",
+            "test_pitfalls_record.py: test_an_interruption_loses_nothing_wherever_the_state_lies",
+        ),
+    ),
+    27: (
+        "results of other inputs that are shown as present ones",
+        (
+            "test_pitfalls_record.py: test_an_edit_of_a_file_that_decides_the_numbers_is_another_run",
+            "test_pitfalls_record.py: test_an_edit_of_a_tasks_data_is_another_run",
+        ),
+    ),
+    28: (
+        "a seed that changes nothing and counts as evidence",
+        ("test_pitfalls_record.py: test_seeds_that_change_nothing_are_one_observation",),
+    ),
+    29: (
+        "a forward pass that writes to the weights",
+        ("test_pitfalls_record.py: test_how_often_one_looks_changes_no_weight_that_a_forward_pass_writes_to",),
+    ),
+    30: (
+        "complex numbers taken for constants",
+        ("test_pitfalls_record.py: test_a_complex_number_is_a_missing_rule_and_not_a_constant",),
+    ),
+    33: (
+        "a floor that makes another optimizer of a rule where gradients are small",
+        ("test_pitfalls_record.py: test_an_arm_is_its_published_rule_whatever_the_gradients_size",),
+    ),
 }  # fmt: skip
 
 
 def test_every_fault_is_on_the_map() -> None:
-    assert list(PITFALLS) == list(range(1, 23))
+    assert list(PITFALLS) == [*range(1, 31), 33]
     assert all(tests for _, tests in PITFALLS.values())
 
 

@@ -1,5 +1,6 @@
 """Tasks and optimizers that keep part of their state where no state_dict has it, as users' own may."""
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -29,7 +30,8 @@ class Net(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, 6) → (B,)"""
         factor = self._factor(inputs) if self.training else 1.0
-        return self.linear(inputs * factor / self.size).squeeze(-1)
+        out: Tensor = self.linear(inputs * factor / self.size)
+        return out.squeeze(-1)
 
     def _factor(self, inputs: Tensor) -> float:
         match self.where:
@@ -63,9 +65,15 @@ def task(seed: int, device: torch.device, *, where: Where = "buffer") -> Problem
             start += 1
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return (model(batch["inputs"]) - batch["targets"]).square().mean()
+        error: Tensor = model(batch["inputs"]) - batch["targets"]
+        return error.square().mean()
 
     return Problem(model, loss, stream, [batch(500), batch(501)], [batch(600 + i) for i in range(4)])
+
+
+def gradient(p: Tensor) -> Tensor:
+    assert p.grad is not None
+    return p.grad
 
 
 class _Plain(torch.optim.Optimizer):
@@ -94,7 +102,9 @@ class _Plain(torch.optim.Optimizer):
     def momentum(self, p: Tensor, dtype: torch.dtype) -> Tensor:
         """An average of the gradients in a precision of its own."""
         m: Tensor = self.state[p].setdefault("m", torch.zeros_like(p, dtype=dtype))
-        return m.mul_(0.9).add_(p.grad.to(dtype), alpha=0.1).to(p.dtype)  # type: ignore[union-attr]
+        m.mul_(0.9).add_(gradient(p).to(dtype), alpha=0.1)
+        moved: Tensor = m.to(p.dtype)
+        return moved
 
 
 class HalfMomentum(_Plain):
@@ -115,29 +125,29 @@ class Counter(_Plain):
     """Its rate falls by a count of steps that is an attribute."""
 
     def one(self, p: Tensor) -> Tensor:
-        return p.grad / self.steps**0.5  # type: ignore[operator]
+        return gradient(p) / math.sqrt(self.steps)
 
 
 class Delayed(_Plain):
     """It adds the gradients of two steps before, which are an attribute."""
 
     def before(self, held: list[Tensor]) -> None:
-        self.past = [*self.past[-2:], [p.grad.clone() for p in held]]  # type: ignore[union-attr]
+        self.past = [*self.past[-2:], [gradient(p).clone() for p in held]]
         self.delay = dict(zip(held, self.past[0], strict=True))
 
     def one(self, p: Tensor) -> Tensor:
-        return p.grad + 0.5 * self.delay[p]  # type: ignore[operator]
+        return gradient(p) + 0.5 * self.delay[p]
 
 
 class Drawing(_Plain):
     """It adds noise of a generator of its own."""
 
     def one(self, p: Tensor) -> Tensor:
-        return p.grad * (1 + 0.1 * torch.randn(p.shape, generator=self.generator))  # type: ignore[operator]
+        return gradient(p) * (1 + 0.1 * torch.randn(p.shape, generator=self.generator))
 
 
 class NumpyDrawing(_Plain):
     """It adds noise of NumPy's generator."""
 
     def one(self, p: Tensor) -> Tensor:
-        return p.grad * (1 + 0.1 * float(np.random.randn()))  # type: ignore[operator]
+        return gradient(p) * (1 + 0.1 * float(np.random.randn()))

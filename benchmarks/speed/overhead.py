@@ -41,9 +41,9 @@ def alone(folder: Path) -> None:
     """In a process of its own: make the run of a folder, with a ledger of CPU time, which its record then has."""
     from clipbench.running.preload import worker  # only the runs' own processes load torch
 
-    if worker.Ledger is not Ledger:
+    if vars(worker).get("Ledger") is not Ledger:
         raise SystemExit("the worker has another ledger than the one to charge by CPU time")
-    worker.Ledger = partial(Ledger, clock=time.process_time)  # type: ignore[misc, assignment]
+    vars(worker)["Ledger"] = partial(Ledger, clock=time.process_time)
     worker.work(folder, device="cpu", side_by_side=1, stop=lambda: False)
 
 

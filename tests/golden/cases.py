@@ -116,7 +116,7 @@ def _clips() -> Iterator[tuple[str, Arm]]:
             f"{fraction:.0%} of the {place} by {scope}",
             replace(arm, clip=ClipSettings(fraction, of=place, scope=scope)),
         )
-    for place, fraction in product(("gradient", "update"), (0.1, 0.5)):
+    for place, fraction in product([place for place in PLACES if place != "numerator"], (0.1, 0.5)):
         for arm in (SGD, ADAM):
             clip = ClipSettings(fraction, of=place, scale="norm")
             yield f"{fraction:.0%} of the {place} of {arm.name}, length kept", replace(arm, clip=clip)
