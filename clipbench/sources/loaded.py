@@ -40,7 +40,7 @@ class Loaded:
         }
         known = {str(file_of(module)) for module in list(sys.modules.values())}
         places = {name: path for name, path in self._places().items() if str(path) not in known}
-        generated = {file for file, by in self._run.items() if owner(Path(by)).kind == "package"}
+        generated = {file for file, by in list(self._run.items()) if owner(Path(by)).kind == "package"}
         return {
             name: path
             for name, path in {**places, **modules}.items()
@@ -49,7 +49,7 @@ class Loaded:
 
     def _places(self) -> dict[str, Path]:
         """The files that code was run from, each by its path from here, or by its name where it lies elsewhere."""
-        files = (self.here / file for file in self._run if not file.startswith("<"))
+        files = (self.here / file for file in list(self._run) if not file.startswith("<"))
         return {
             quote(str(path.relative_to(self.here)) if path.is_relative_to(self.here) else path.name): path
             for path in files
