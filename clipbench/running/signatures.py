@@ -172,8 +172,9 @@ def _package(module: str) -> str:
 def _fingerprint(module: types.ModuleType, thing: Any) -> Callable[..., object] | None:
     """The function beside a task that says what its data is."""
     defining = sys.modules.get(getattr(thing, "__module__", None) or "")
-    found = getattr(module, "fingerprint", None) or getattr(defining, "fingerprint", None)
-    return found if callable(found) else None
+    # A package that loads what it is asked for, or fails, is not asked.
+    beside = (vars(each).get("fingerprint") for each in (module, defining) if isinstance(each, types.ModuleType))
+    return next((each for each in beside if callable(each)), None)
 
 
 def fingerprint(use: str, options: Mapping[str, Any]) -> dict[str, str]:
