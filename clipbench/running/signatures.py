@@ -60,6 +60,8 @@ def describe(use: str, loaded: Loaded | None = None) -> dict[str, Any]:
     except AttributeError:
         public = [name for name in dir(module) if not name.startswith("_") and callable(getattr(module, name, None))]
         return {"fault": f"{module_name!r} has no {attribute!r}", "names": public}
+    except (Exception, SystemExit) as error:  # a package may import what it is asked for
+        return {"fault": f"{attribute!r} of {module_name!r} failed to load: {type(error).__name__}: {error}"}
     files = loaded.files()
     loaded.leave_out(files.keys() - imported)
     return (
