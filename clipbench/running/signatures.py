@@ -60,6 +60,8 @@ def describe(use: str, loaded: Loaded | None = None) -> dict[str, Any]:
     except AttributeError:
         public = [name for name in dir(module) if not name.startswith("_") and callable(getattr(module, name, None))]
         return {"fault": f"{module_name!r} has no {attribute!r}", "names": public}
+    except (Exception, SystemExit) as error:  # a package may import what it is asked for
+        return {"fault": f"{attribute!r} of {module_name!r} failed to load: {type(error).__name__}: {error}"}
     files = loaded.files()
     loaded.leave_out(files.keys() - imported)
     return (
@@ -172,8 +174,9 @@ def _package(module: str) -> str:
 def _fingerprint(module: types.ModuleType, thing: Any) -> Callable[..., object] | None:
     """The function beside a task that says what its data is."""
     defining = sys.modules.get(getattr(thing, "__module__", None) or "")
-    found = getattr(module, "fingerprint", None) or getattr(defining, "fingerprint", None)
-    return found if callable(found) else None
+    # A package that loads what it is asked for, or fails, is not asked.
+    beside = (vars(each).get("fingerprint") for each in (module, defining) if isinstance(each, types.ModuleType))
+    return next((each for each in beside if callable(each)), None)
 
 
 def fingerprint(use: str, options: Mapping[str, Any]) -> dict[str, str]:

@@ -56,6 +56,16 @@ def test_code_that_runs_without_being_imported_is_named(using: Using, tmp_path: 
     assert loaded.unknown() == ("code unknown: lb_rules.py",)
 
 
+@pytest.mark.parametrize(("by", "named"), [(pytest.__file__, ()), ("mine.py", ("code unknown: lg_made.py",))])
+def test_what_a_package_generates_and_runs_is_not_the_users(
+    using: Using, tmp_path: Path, by: str, named: tuple[str, ...]
+) -> None:
+    loaded = LoadedCode(using({"lg_mine": "", "lg_made": "X = 1"}, ("lg_mine",)))
+    made = compile("X = 1", str(tmp_path / "lg_made.py"), "exec")
+    exec(compile("exec(made)", by, "exec"), {"made": made})
+    assert loaded.unknown() == named
+
+
 def test_a_module_that_is_loaded_late_is_as_planned_or_unknown(using: Using, tmp_path: Path) -> None:
     loaded = LoadedCode(using({"lc_mine": "", "lc_late": "", "lc_edited": ""}, ("lc_mine", "lc_late", "lc_edited")))
     importlib.import_module("lc_mine")

@@ -54,6 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "mine" / "deep" / "inner.py").write_text("from mine.opt import Mine\n")
     (folder / "crash.py").write_text("raise RuntimeError('not today')\n")
     (folder / "leaves.py").write_text("raise SystemExit(3)\n")
+    (folder / "lazy.py").write_text("def __getattr__(name):\n    return __import__(f'no_{name}')\n")
     (folder / "quits.py").write_text("import os\nos._exit(0)\n")
     (folder / "dies.py").write_text("import os, sys\nprint('out of memory', file=sys.stderr)\nos._exit(9)\n")
     (folder / "lacks.py").write_text("import no_such_package_anywhere\n")
@@ -146,6 +147,7 @@ def test_a_wrong_option_of_something_from_elsewhere_is_a_fault(bench: Bench, set
         ("mine.opt:Nothing", "it is not called with named_parameters and options"),
         ("crash:X", "importing 'crash' failed: RuntimeError: not today"),
         ("leaves:X", "importing 'leaves' failed: SystemExit: 3"),
+        ("lazy:X", "'X' of 'lazy' failed to load: ModuleNotFoundError: No module named 'no_X'"),
         ("quits:X", "importing it ended Python with exit status 0: it said nothing"),
         ("dies:X", "importing it ended Python with exit status 9: out of memory"),
     ],

@@ -55,6 +55,13 @@ spec.loader.exec_module(rules)
 
 CASES = [
     Case(
+        "the package of a module that a function imports",
+        {"cc_mine.py": f"def f():\n    import cc_pkg.sub.part\n{THING}", "cc_pkg/__init__.py": ""}
+        | {"cc_pkg/sub/__init__.py": "X = 1\n", "cc_pkg/sub/part.py": ""},
+        "cc_mine:Mine",
+        ("cc_pkg/sub/__init__.py", "X = 2\n"),
+    ),
+    Case(
         "a file that is run by its path and is no module",
         {"z_mine.py": BY_PATH + THING, "z_rules.txt.py": "import z_more\n", "z_more.py": "X = 1\n"},
         "z_mine:Mine",
@@ -287,3 +294,23 @@ def test_an_edit_changes_the_source_where_it_may_change_what_runs(
 ) -> None:
     before, after = before_and_after
     assert (before[case.name] != after[case.name]) is case.changes
+
+
+LAZY = {
+    "lazy_pkg/__init__.py": "from importlib import import_module\ndef __getattr__(name):\n"
+    "    return getattr(import_module(f'.{name.lower()}', __name__), name)\n",
+    "lazy_pkg/base.py": THING.replace("Mine", "Base"),
+    "lazy_pkg/one.py": "import lazy_pkg\nOne = type('One', (lazy_pkg.Base,), {'__module__': __name__})\n",
+    "lazy_pkg/two.py": "import lazy_pkg\nTwo = type('Two', (lazy_pkg.Base,), {'__module__': __name__})\n",
+}
+
+
+def test_a_thing_is_made_of_the_same_files_whatever_else_the_spec_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, LAZY)
+    monkeypatch.chdir(tmp_path)
+    one, two = "lazy_pkg:One", "lazy_pkg:Two"
+    together = describe([one, two])
+    assert together[two]["files"].keys() == {"lazy_pkg", "lazy_pkg.two", "lazy_pkg.base"}
+    assert together == describe([one]) | describe([two])
