@@ -205,7 +205,7 @@ def made(ask: Ask) -> Path:
         ("", "this is not a run (Expecting value: line 1 column 1 (char 0))"),
         ("[]", "this is not a run (Input should be a dictionary"),
         ('{"format": 1, "key": "abc"}', "this is not a run (run: Field required)"),
-        ('{"format": 2}', "this run has format 2; this clipbench reads format 1"),
+        ('{"format": 99}', "this run has format 99; this clipbench reads formats 1 and 2"),
         ("\udcff", "this is not a run ('utf-8' codec can't decode byte 0xff"),
     ],
 )

@@ -1,7 +1,7 @@
 """What the probes see of a step, and when they look."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +12,8 @@ from clipbench.contracts import Batch, Snapshot
 from clipbench.errors import in_one_line
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.running.training import Training
+
+_OF_THE_LOOP = (records.EVAL_LOSS, records.TRAINING_POINT_LOSS, records.TRAIN_LOSS, records.LEARNING_RATE)
 
 
 def are_due(training: Training, batch: Batch) -> bool:
@@ -32,18 +34,34 @@ def are_due(training: Training, batch: Batch) -> bool:
 
 
 def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
-    """What the clip did and what each probe says; a probe that fails costs its own rows, and its name is kept."""
+    """What the clip did and what each probe says; a probe that fails costs its own rows, and its name is kept.
+
+    So does one that says a number which is there already: a record with a step twice is a damaged one.
+    """
+    taken = {("", quantity) for quantity in _OF_THE_LOOP}
     clips = {"": training.clip, **(training.ghosts.clips if training.ghosts else {})}
     for direction, clip in clips.items():
         if clip is not None and clip.last is not None:
             yield direction, records.CLIPPED_FRACTION, int(clip.last.clipped) / clip.last.n
             yield direction, records.CLIP_THRESHOLD, float(clip.last.threshold)
+            taken |= {(direction, records.CLIPPED_FRACTION), (direction, records.CLIP_THRESHOLD)}
     for name, measure in training.probes:
         try:
             with torch.enable_grad(), undisturbed(training.problem.model):
                 rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
+            taken = _with(rows, taken)
         except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on
             traceback.print_exc()
             training.state.failed_probes.setdefault(name, f"at step {snapshot.step}: {in_one_line(error)}")
         else:
             yield from rows
+
+
+def _with(rows: Iterable[tuple[str, str, float]], taken: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The directions and quantities of a step with those of further rows; ValueError where a row is there twice."""
+    all_taken = set(taken)
+    for direction, quantity, _ in rows:
+        if (direction, quantity) in all_taken:
+            raise ValueError(f"{quantity}{f' of {direction}' if direction else ''} is recorded already at this step")
+        all_taken.add((direction, quantity))
+    return all_taken

@@ -2,7 +2,7 @@
 
     results/<spec>/question.json                          what the spec asks; decides no number
     results/<spec>/<task>/<arm>/<seed>-<key>/
-        run.json            the resolved run and, once it has ended, its outcome and environment
+        run.json            the resolved run and, once it has ended, its outcome, environment and digest
         measurements.csv    step,seconds,direction,quantity,value: one number a row
         checkpoint.pt, heartbeat.json      only while unfinished;    log.txt     only if the run printed something
 

@@ -164,7 +164,7 @@ def broken(seed: int, text: str | None = None, *, row: bytes = b"") -> Path:
     ("text", "row", "said"),
     [
         ('{"format": 1, "ru', b"", "this is not a run"),
-        ('{"format": 2}', b"", "this run has format 2"),
+        ('{"format": 99}', b"", "this run has format 99"),
         (None, b"50,0.1,,eval_lo\n", "this is not a measurement"),
         (None, b"50,0.1,,eval_loss,2.1", "the last row is cut short"),
     ],

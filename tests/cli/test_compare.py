@@ -182,7 +182,7 @@ def test_runs_of_another_format_are_named_and_the_rest_is_compared(ask: Ask) -> 
     odd = store.folder_of(records[0].run, Path("a")) / store.RUN
     odd.write_text(json.dumps(json.loads(odd.read_text()) | {"format": 99}))
     answer = ask("compare", "a", "--format", "json")
-    assert f"not read: {odd}: this run has format 99; this clipbench reads format 1" in answer.err
+    assert f"not read: {odd}: this run has format 99; this clipbench reads formats 1 and 2" in answer.err
     assert [row["seeds_finished"] for row in rows(answer)] == [2, 3, 2]
     assert json.loads(answer.out)["caveats"][0] == f"1 run cannot be read and is in no row: {odd.parent}."
 

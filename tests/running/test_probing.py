@@ -112,3 +112,36 @@ def test_ghosts_change_nothing_of_what_a_snapshot_holds(tmp_path: Path) -> None:
     )
     assert len(without) == 6
     assert among == without
+
+
+def twice(_: Snapshot) -> Iterator[tuple[str, str, float]]:
+    yield "own", "odd", 1.0
+    yield "own", "odd", 1.0
+
+
+def of_the_loop(_: Snapshot) -> Iterator[tuple[str, str, float]]:
+    yield "", "eval_loss", 1.0
+
+
+def once(_: Snapshot) -> Iterator[tuple[str, str, float]]:
+    yield "own", "odd", 2.0
+
+
+def again(_: Snapshot) -> Iterator[tuple[str, str, float]]:
+    yield "own", "odd", 3.0
+
+
+def test_a_number_that_is_there_already_costs_its_probe_alone(tmp_path: Path) -> None:
+    probes = tuple(
+        Choice(each.__name__, each.__name__, f"{__name__}:{each.__name__}")
+        for each in (twice, of_the_loop, once, again)
+    )
+    record = make(make_run(measure=Measure(5, 5, probes)), tmp_path)
+    assert record.outcome is not None
+    assert record.outcome.status == "finished"
+    assert record.outcome.failed_probes == {
+        "twice": "at step 5: ValueError: odd of own is recorded already at this step",
+        "of_the_loop": "at step 5: ValueError: eval_loss is recorded already at this step",
+        "again": "at step 5: ValueError: odd of own is recorded already at this step",
+    }
+    assert [row.value for row in record.measurements.series("own", "odd")] == [2.0, 2.0]
