@@ -35,7 +35,7 @@ class _NotPlainError(Exception):
 def attributes(thing: object) -> dict[str, Any]:
     """Copies of the plain attributes of `vars(thing)` by name; OTHER for what is not plain.
 
-    Plain are None, numbers, texts, bytes, dtypes and devices; tensors that are no parameters; NumPy's arrays and
+    Plain are None, numbers, texts, bytes, dtypes and devices; dense tensors that are no parameters; NumPy's arrays and
     scalars; generators of torch, Python and NumPy; and lists, tuples, sets, deques and dicts of plain things. What a
     module or an optimizer keeps for itself (parameters, buffers, state, groups, hooks) is left out.
     """
@@ -79,15 +79,20 @@ def clone(tensor: Tensor) -> Tensor:
 def overwrite(tensor: Tensor, kept: Tensor) -> None:
     """Write a `clone` back into its tensor. Its version stays, so that a graph that holds it can still go backward."""
     with torch.no_grad():
-        into = _once(tensor.data) if tensor.layout == torch.strided else tensor  # whose data is a copy
+        into = _once(tensor.data) if _is_strided(tensor) else tensor  # whose data is a copy
         into.copy_(kept)
 
 
 def _once(tensor: Tensor) -> Tensor:
     """Each number once: what is expanded lies in memory once, and cannot be written as often as it is seen."""
-    if tensor.layout != torch.strided or 0 not in tensor.stride():
+    if not _is_strided(tensor) or 0 not in tensor.stride():
         return tensor
     return tensor[tuple(slice(None, 1) if step == 0 else slice(None) for step in tensor.stride())]
+
+
+def _is_strided(tensor: Tensor) -> bool:
+    """Not sparse, nor of several shapes."""
+    return tensor.layout == torch.strided and not tensor.is_nested
 
 
 def _own(thing: object) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def _kept(thing: Any) -> Any:
         return thing
     if kind is bytes:
         return "bytes", thing.decode("latin-1")  # a pickle of empty bytes is not read again
-    if kind in (Tensor, nn.Buffer):
+    if kind in (Tensor, nn.Buffer) and _is_strided(thing):
         return "tensor", clone(thing), list(thing.shape), str(thing.device)
     if kind in _ROWS.values():
         return kind.__name__, [_kept(each) for each in thing], getattr(thing, "maxlen", None)

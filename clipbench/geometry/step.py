@@ -84,8 +84,8 @@ class StepGeometry:
     are as they were. An exception in the block passes through, and nothing is measured. A step of zero, or a loss that
     is not finite, gives NaN and no error.
 
-    It costs about 5 forward passes for the curvature, 3 for the gradient and 2 for the losses, and memory for about seven
-    copies of the weights. On a small transformer and a CPU a watched step takes as long as six others. The first one
+    It costs about 5 forward passes for the curvature, 3 for the gradient and 2 for the losses, and memory for about
+    seven copies of the weights. On a small transformer and a CPU a watched step takes as long as six others. The first one
     also checks the engine.
 
     Args:

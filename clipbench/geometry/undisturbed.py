@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from clipbench.geometry import keeping
 
@@ -49,7 +50,8 @@ def _taken(model: nn.Module) -> Callable[[], None]:
     things = [*model.modules(), *_helpers(model)]
     references = [_references(thing) for thing in things]
     plain = [(thing, keeping.attributes(thing)) for thing in things]
-    contents = [(tensor, keeping.clone(tensor)) for tensor in (*model.parameters(), *model.buffers())]
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if not is_lazy(t)]
+    contents = [(tensor, keeping.clone(tensor)) for tensor in tensors]
     gradients = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
     generators = keeping.generators({tensor.device for tensor, _ in contents})
 
@@ -97,7 +99,7 @@ def _is_a_helper(thing: object) -> bool:
 
 def _references(thing: object) -> Callable[[], None]:
     """What puts back which objects a thing has: its attributes; of a module, parameters, buffers, modules and hooks."""
-    have = vars(thing)
+    have, kind = vars(thing), type(thing)
     attributes = dict(have)
     inside = [(value, value.copy()) for value in have.values() if type(value) in _HOLDERS]
 
@@ -105,6 +107,8 @@ def _references(thing: object) -> Callable[[], None]:
         for name in have.keys() - attributes.keys():
             del have[name]
         have.update(attributes)
+        if type(thing) is not kind:  # a lazy module becomes another in its first forward pass
+            thing.__class__ = kind
         for holder, content in inside:
             holder.clear()
             if isinstance(holder, list):

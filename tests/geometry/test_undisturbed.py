@@ -227,13 +227,24 @@ def test_a_loss_from_before_can_go_backward_afterwards() -> None:
     loss.backward()
 
 
-def test_buffers_that_are_expanded_and_sparse_ones_will_do() -> None:
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_tensors_of_any_layout_will_do() -> None:
     model = nn.Linear(2, 2)
+    model.ragged = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    model.sparse = torch.eye(3).to_sparse()
     model.register_buffer("wide", torch.ones(1, 1).expand(3, 4))
     model.register_buffer("few", torch.eye(3).to_sparse())
     with undisturbed(model):
         model.get_buffer("few").mul_(2)
     assert model.get_buffer("few").to_dense().equal(torch.eye(3))
+
+
+def test_a_lazy_module_can_be_looked_at_before_its_first_pass() -> None:
+    model = nn.Sequential(nn.LazyLinear(3))
+    with undisturbed(model), torch.no_grad():
+        model(torch.ones(2, 4))
+    assert isinstance(model[0], nn.LazyLinear)
+    assert model(torch.ones(2, 4)).shape == (2, 3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
