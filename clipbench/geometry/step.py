@@ -85,7 +85,7 @@ class StepGeometry:
     is not finite, gives NaN and no error.
 
     It costs about 5 forward passes for the curvature, 3 for the gradient and 2 for the losses, and memory for about
-    seven copies of the weights. On a small transformer and a CPU a watched step takes as long as six others. The first one
+    seven copies of the weights. On a small transformer and a CPU a watched step takes as long as six others. The first
     also checks the engine.
 
     Args:
