@@ -67,8 +67,10 @@ def write(results: Path, count: int) -> None:
         key = run.key
         ended = asdict(replace(outcome, weights_sha256=key * 5))
         content = model | {"key": key, "run": asdict(run), "outcome": ended}
+        rows = measurements(run)
+        content["digest"] = store.digest_of(json.dumps(content).encode(), rows.encode())
         (folder / store.RUN).write_text(json.dumps(content, indent=2))
-        (folder / store.MEASUREMENTS).write_text(measurements(run))
+        (folder / store.MEASUREMENTS).write_text(rows)
         keys.append(key)
     arms = tuple(dict.fromkeys(run.arm.name for run in runs(min(count, ARMS * SEEDS))))
     store.write_question(Question(SPEC, "How fast is it?", arms, arms[0], 3.0, tuple(keys)), results)

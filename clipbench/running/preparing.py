@@ -94,10 +94,12 @@ def prepare(run: Run, device: torch.device, ledger: Ledger, witness: Witness) ->
     with ledger.row("life"):
         tried = _tried(run, problem, since)
     fresh = partial(_fresh, run, device, tried, witness)
+    used = _assembled(run, problem, tried)
+    witness.code.refuse_changed()  # now that all of it is loaded
     if slow:
-        return Prepared(_assembled(run, problem, tried), None, fresh)
+        return Prepared(used, None, fresh)
     with ledger.row("proof"):
-        proof = prove(_assembled(run, problem, tried), fresh)
+        proof = prove(used, fresh)
     with ledger.row("data"):
         training = fresh()
     if proof.remark:
@@ -119,7 +121,6 @@ def _problem(run: Run, device: torch.device, witness: Witness) -> Problem:
     seed_generators(run.seed)
     with witness.files.watched():
         problem = build_problem(run, device)
-    witness.code.refuse_changed()
     return witness.files.watch(problem)
 
 

@@ -246,6 +246,15 @@ def test_what_is_not_the_planned_run_or_not_whole_is_left_alone(tmp_path: Path, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_two_descriptions_that_share_a_key_are_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key has 48 bits: a stranger can find a description for it."""
+    monkeypatch.setattr(Run, "key", "0" * 12)
+    write(replace(OLD, threads=2), tmp_path)
+    assert look(tmp_path) == []
+    write(OLD, tmp_path / "equal")
+    assert len(look(tmp_path / "equal")) == 1
+
+
 @pytest.mark.parametrize("linked", LINKED)
 def test_no_link_is_followed_to_a_run(tmp_path: Path, linked: str) -> None:
     folder = write(named(RUN, spec="another"), tmp_path / "results")
