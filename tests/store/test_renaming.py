@@ -248,7 +248,7 @@ def test_what_is_not_the_planned_run_or_not_whole_is_left_alone(tmp_path: Path, 
 
 def test_two_descriptions_that_share_a_key_are_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key has 48 bits: a stranger can find a description for it."""
-    monkeypatch.setattr(Run, "key", "0" * 12)
+    monkeypatch.setattr(Run, "key", property(lambda _: "0" * 12))
     write(replace(OLD, threads=2), tmp_path)
     assert look(tmp_path) == []
     write(OLD, tmp_path / "equal")
