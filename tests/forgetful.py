@@ -223,6 +223,53 @@ class HiddenMomentum(_Rule):
         return self.kept[parameter]
 
 
+class _Clock:
+    ticks = 0
+
+
+class LateClock(_Rule):
+    """A count in an object of its own, which acts from the tenth step on: it does not come back."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.clock = _Clock()
+
+    def begin(self) -> None:
+        self.clock.ticks += 1
+
+    def update(self, parameter: nn.Parameter) -> Tensor:
+        return parameter.grad / (1 + self.clock.ticks // 10)  # type: ignore[operator]
+
+
+class MeanAside(_Rule):
+    """Weights to be used that are a mean in objects of its own: the path comes back, the mean does not."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.means = [nn.Parameter(p.detach().clone()) for group in self.param_groups for p in group["params"]]
+
+    def begin(self) -> None:
+        for mean, parameter in zip(self.means, self.param_groups[0]["params"], strict=True):
+            mean.lerp_(parameter, 0.1)
+
+    def update(self, parameter: nn.Parameter) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad
+
+    def train(self) -> None:
+        self._swap()
+
+    def eval(self) -> None:
+        self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for mean, parameter in zip(self.means, self.param_groups[0]["params"], strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(mean)
+            mean.copy_(kept)
+
+
 class Averaging(torch.optim.SGD):
     """SGD that is to be used at the mean of its iterates: train() and eval() move between the two, and round."""
 

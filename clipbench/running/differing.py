@@ -34,13 +34,13 @@ def other_values(value: Value) -> list[Value]:
     return [other for other in dict.fromkeys(candidates) if other != value]
 
 
-def held(optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """All that an optimizer keeps, however deep, as numbers, texts and tensors by their way to it.
+def held(thing: torch.optim.Optimizer | nn.Module) -> dict[str, object]:
+    """All that an optimizer or a model keeps, however deep, as numbers, texts and tensors by their way to it.
 
     Looked into: containers, the attributes of objects, what functions have bound. Left out: the parameters themselves,
-    hooks, and what only native code sees.
+    hooks, a clip of ours, and what only native code sees.
     """
-    own = {name: value for name, value in vars(optimizer).items() if not name.startswith("_optimizer_")}
+    own = {name: value for name, value in vars(thing).items() if not name.startswith(("_optimizer_", "__"))}
     return dict(_leaves(own, "", set()))
 
 

@@ -16,6 +16,11 @@ def weights_sha256(model: nn.Module) -> str:
     return _tensors_sha256(model.state_dict())
 
 
+def tensor_sha256(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's dtype, shape and bytes; hex digits."""
+    return _tensors_sha256({"": tensor})
+
+
 def batch_sha256(batch: Batch) -> str:
     """SHA-256 of a batch's tensors, by name, and of its counts."""
     return _texts_sha256([_tensors_sha256(batch.tensors), repr(batch.samples), repr(batch.tokens)])

@@ -1,8 +1,8 @@
 """Does a run that is interrupted end where it would have ended? Tried by behaviour, on parts that are thrown away.
 
 Two steps, a checkpoint, and one more step, by the parts that made it and by freshly built ones that it was read into:
-weights, buffers, the state of every optimizer and the next random draws must be equal bit for bit. What lives where no
-checkpoint reaches (an iterator inside a task, an object an optimizer hides) shows as a difference.
+weights, buffers, all that every optimizer and the model keep, and the next random draws must be equal bit for bit. What
+lives where no checkpoint reaches (an iterator inside a task, an object an optimizer hides) shows as a difference.
 """
 
 import io
@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipbench.errors import in_one_line
 from clipbench.running import checkpoint
+from clipbench.running.differing import held
 from clipbench.running.equipment import next_batch
+from clipbench.running.evaluation import at_evaluation_weights
+from clipbench.running.fingerprints import tensor_sha256
 from clipbench.running.train import take_step
 from clipbench.running.training import Training
 
@@ -28,6 +31,7 @@ STEPS = 2  # before the checkpoint: the fewest after which an average differs fr
 _ALLOWED = 10.0
 
 _AGAIN = "interrupted, it starts again from step 0"
+_OF_STATE_DICTS = (".defaults", ".param_groups", ".state.")  # of an optimizer: compared by its state_dict
 RANDOM, WEIGHTS = "random draws", "weights"
 
 Build = Callable[[], Training]
@@ -68,19 +72,20 @@ def judged(through: End, saved: bytes, build: Build) -> Proof:
     """Whether freshly built parts that read the checkpoint `saved` get in one step where `through` got."""
     try:
         resumed = _gone_on(build(), saved)
-        lost = differing(through, resumed)
-        if not lost:
+        apart = differing(through, resumed)
+        if not apart:
             return Proof(keeps=True)
         again = _gone_on(build(), saved)
     except Exception as error:  # as above
         return _starts_again(error)
-    if (
-        differing(resumed, again)
-        and lost != RANDOM
-        and _distance(through, resumed) <= _ALLOWED * _distance(resumed, again)
-    ):
+    repeated = differing(resumed, again)
+    for name in apart:
+        noise = _ALLOWED * _distance(resumed.parts[name], again.parts[name])
+        if name not in repeated or not _distance(through.parts[name], resumed.parts[name]) <= noise:
+            return Proof(keeps=False, remark=f"{_AGAIN}: from a checkpoint its next step gives other {name}")
+    if WEIGHTS in apart:
         return Proof(keeps=True, remark="not bit for bit if interrupted, nor is a plain repeat on this machine")
-    return Proof(keeps=False, remark=f"{_AGAIN}: from a checkpoint its next step gives other {lost}")
+    return Proof(keeps=True)
 
 
 def _starts_again(error: Exception) -> Proof:
@@ -109,22 +114,53 @@ def _after_one_more(training: Training) -> End:
 
 def end(training: Training) -> End:
     """Where training stands, copied to the CPU; of ghosts their latest updates as well, where they are kept."""
-    held = checkpoint.content(training)
-    optimizers = {"optimizer state": held["optimizer"]}
-    optimizers |= {f"optimizer state of the ghost {name}": ghost for name, ghost in held["ghosts"].items()}
+    content = checkpoint.content(training)
+    ghosts = training.ghosts.optimizers if training.ghosts else {}
+    with at_evaluation_weights(training.optimizer):
+        used = _copied(dict(training.problem.model.named_parameters()))
     parts = {
-        RANDOM: held["random"],
-        WEIGHTS: held["model"],
-        "buffers": held["buffers"],
-        **{name: each["state_dict"].get("state", {}) for name, each in optimizers.items()},
+        RANDOM: content["random"],
+        WEIGHTS: content["model"],
+        "buffers": content["buffers"],
+        "optimizer state": content["optimizer"]["state_dict"],
+        "optimizer states of ghosts": {name: ghost["state_dict"] for name, ghost in content["ghosts"].items()},
         "updates of ghosts": training.ghosts.latest if training.ghosts else {},
+        "weights by optimizer.eval()": used,
+        "attributes of the optimizer": _hidden(training.optimizer),
+        "attributes of the model": _hidden(training.problem.model),
+        "attributes of ghosts": {name: _hidden(ghost) for name, ghost in ghosts.items()},
     }
     return End({name: _copied(part) for name, part in parts.items()})
 
 
-def differing(first: End, second: End) -> str:
-    """The name of the first part that is not equal bit for bit; empty where all are."""
-    return next((name for name, part in first.parts.items() if not _same(part, second.parts.get(name))), "")
+@dataclass(frozen=True)
+class _Hidden:
+    """What a thing keeps in attributes and in objects of its own: numbers as they are, tensors by their hash.
+
+    Compared where both of two have it: which of several ways leads to an object first is no difference.
+    """
+
+    leaves: dict[str, object]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Hidden):
+            return NotImplemented
+        return all(_same(self.leaves[way], other.leaves[way]) for way in self.leaves.keys() & other.leaves.keys())
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _hidden(thing: torch.optim.Optimizer | nn.Module) -> _Hidden:
+    try:
+        leaves = {way: leaf for way, leaf in held(thing).items() if not way.startswith(_OF_STATE_DICTS)}
+    except RecursionError:  # it is too deep to be looked into
+        leaves = {}
+    return _Hidden({way: tensor_sha256(leaf) if isinstance(leaf, Tensor) else leaf for way, leaf in leaves.items()})
+
+
+def differing(first: End, second: End) -> list[str]:
+    """The names of the parts that are not equal bit for bit."""
+    return [name for name, part in first.parts.items() if not _same(part, second.parts.get(name))]
 
 
 def _advance(training: Training, steps: int) -> None:
@@ -156,13 +192,20 @@ def _equal(first: Tensor, second: Tensor) -> bool:
     return torch.equal(first, second) or bool(((first == second) | ((first != first) & (second != second))).all())
 
 
-def _distance(first: End, second: End) -> float:
-    """The largest difference of the weights, relative to the largest weight of its tensor."""
-    pairs = zip(_tensors(first.parts), _tensors(second.parts), strict=False)
-    gaps = [float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs if a.numel()]
+def _distance(first: Any, second: Any) -> float:
+    """The largest difference of two parts' tensors, relative to the largest number of each; infinite by NaN."""
+    gaps = [_gap(a, b) for a, b in zip(_tensors(first), _tensors(second), strict=False)]
     return max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0.0)
 
 
-def _tensors(parts: dict[str, Any]) -> Iterator[Tensor]:
-    weights = parts[WEIGHTS]
-    return (tensor.double() for tensor in weights.values() if isinstance(tensor, Tensor) and tensor.is_floating_point())
+def _gap(first: Tensor, second: Tensor) -> float:
+    if first.shape != second.shape:
+        return math.inf
+    return float((first - second).abs().max() / second.abs().max().clamp(min=1e-30))
+
+
+def _tensors(part: Any) -> Iterator[Tensor]:
+    if isinstance(part, Tensor) and part.numel():
+        yield part.double()
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _tensors(inner)

@@ -63,6 +63,8 @@ IS_LOST = [
     ("forgetful:task", SGD, {"model": "Boxed"}, "weights"),
     ("forgetful:streaming", SGD, {}, "weights"),
     ("faulty:noisy", "forgetful:HiddenMomentum", {}, "weights"),
+    ("faulty:noisy", "forgetful:LateClock", {}, "attributes of the optimizer"),
+    ("faulty:noisy", "forgetful:MeanAside", {}, "weights by optimizer.eval()"),
 ]
 
 
