@@ -156,7 +156,7 @@ def copied(tmp_path: Path) -> Path:
     root = tmp_path / "clipbench"
     for part in ("tasks", "optimizers", "probes", "networks"):
         shutil.copytree(catalogue.OWN / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in ("momentum.py", "data.py", "budget.py"):
+    for part in ("momentum.py", "factored.py", "data.py", "budget.py"):
         shutil.copy(catalogue.OWN / part, root)
     return root
 
@@ -171,6 +171,7 @@ def sources(root: Path) -> dict[str, str]:
         ("networks/transformer.py", {"tasks/code_lm", "tasks/digits", "tasks/number_translation"}),
         ("networks/cache.py", {"tasks/number_translation"}),
         ("data.py", {"tasks/code_lm", "tasks/digits", "tasks/number_translation"}),
+        ("factored.py", {"optimizers/adafactor"}),
         ("momentum.py", {"optimizers/signsgd", "optimizers/normalized_sgd"}),
         ("probes/norms.py", {"probes/norms"}),
         ("budget.py", set()),
