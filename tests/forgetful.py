@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -128,6 +129,20 @@ def streaming(seed: int, device: torch.device) -> Problem:
     return problem(nn.Linear(6, 1).to(device), seed, lambda _: (batch(seed, next(drawn)) for _ in itertools.count()))
 
 
+def shuffling(seed: int, device: torch.device) -> Problem:
+    """Draws the order of each epoch of eight steps from a generator that goes on where it was: right at first only."""
+    torch.manual_seed(seed)
+    drawer = random.Random(seed)
+
+    def batches(start: int) -> Iterator[Batch]:
+        for epoch in itertools.count(start // 8):
+            order = list(range(8))
+            drawer.shuffle(order)
+            yield from (batch(seed, index) for index in order[start % 8 if epoch == start // 8 else 0 :])
+
+    return problem(nn.Linear(6, 1).to(device), seed, batches)
+
+
 def ending(seed: int, device: torch.device, *, batches: int = 8) -> Problem:
     """Has so many training batches and no more."""
     torch.manual_seed(seed)
@@ -136,16 +151,13 @@ def ending(seed: int, device: torch.device, *, batches: int = 8) -> Problem:
     )
 
 
-_tries = itertools.count()
-
-
 def jittering(seed: int, device: torch.device) -> Problem:
     """Rounds otherwise at each try, as a kernel without a deterministic form does."""
     torch.manual_seed(seed)
     made = problem(nn.Linear(6, 1).to(device), seed)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return made.loss(model, batch) * (1 + 1e-6 * (next(_tries) % 7))
+        return made.loss(model, batch) * (1 + 1e-6 * (time.perf_counter_ns() % 7))
 
     return Problem(made.model, loss, made.train_batches, made.eval_batches, made.probe_batches)
 
@@ -268,6 +280,37 @@ class MeanAside(_Rule):
             kept = parameter.detach().clone()
             parameter.copy_(mean)
             mean.copy_(kept)
+
+
+class InnerOptimizer(_Rule):
+    """Steps by an optimizer of its own as well, at each sixth step: what that keeps does not come back."""
+
+    steps = 0
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.inner = torch.optim.Adam(self.param_groups[0]["params"], lr=lr)
+
+    def begin(self) -> None:
+        self.steps += 1
+        if self.steps % 6 == 0:
+            self.inner.step()
+
+    def update(self, parameter: nn.Parameter) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad
+
+
+class ClassCount(_Rule):
+    """A count that the class has for all: a new process begins anew."""
+
+    steps = 0
+
+    def begin(self) -> None:
+        type(self).steps += 1
+
+    def update(self, parameter: nn.Parameter) -> Tensor:
+        return parameter.grad / (1 + type(self).steps // 10)  # type: ignore[operator]
 
 
 class Averaging(torch.optim.SGD):

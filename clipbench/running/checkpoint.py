@@ -5,11 +5,13 @@ are not persistent, generators, and state in another dtype than its parameter's,
 `clipbench.running.proof` tries whether that is all.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -18,7 +20,9 @@ from clipbench import store
 from clipbench.errors import StoreError
 from clipbench.geometry import keeping
 from clipbench.records import RESUME
+from clipbench.running.equipment import next_batch
 from clipbench.running.evaluation import device_of
+from clipbench.running.fingerprints import batch_sha256
 from clipbench.running.training import State, Training
 
 Content = dict[str, Any]
@@ -62,6 +66,7 @@ def put_back(training: Training, saved: Content) -> None:
 def save(training: Training, folder: Path, *, key: str, numerics: str, recorded: int) -> None:
     """Write the checkpoint of the run with this key; it vouches for the first `recorded` bytes of the measurements."""
     written = {"key": key, "numerics": numerics, "recorded": recorded, "ledger": training.ledger.close()}
+    written["last_batch"] = batch_sha256(training.last_batch) if training.last_batch else ""
     with store.replacing(folder / store.CHECKPOINT) as draft:
         torch.save(written | {"content": content(training)}, draft)
 
@@ -86,6 +91,7 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
         state = training.state
         if state.spent.steps != len(state.step_seconds):
             raise ValueError(f"it has {state.spent.steps} steps and the times of {len(state.step_seconds)}")
+        _require_batch(training, str(saved["last_batch"]))
         for row in training.ledger.seconds:
             training.ledger.seconds[row] += float(saved["ledger"][row])
     except Exception as error:  # torch raises many kinds for a damaged file, and a file of a stranger may hold anything
@@ -93,6 +99,27 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
     if saved["numerics"] != numerics:
         training.state.remark(RESUME, f"went on at step {state.spent.steps} under another numerical set-up")
     return recorded
+
+
+def _require_batch(training: Training, sha256: str) -> None:
+    """The step before the checkpoint has the batch that it had: a task's batches go by the step and by nothing else.
+
+    A task that draws from the global generators cannot be asked: their state is that of a step later.
+    """
+    step, before = training.state.spent.steps - 1, _drawn()
+    if not sha256:
+        return
+    generators = keeping.generators([device_of(training.problem.model)])
+    again = batch_sha256(next_batch(training.problem.train_batches(step), step))
+    from_generators = _drawn() != before
+    keeping.put_generators_back(generators)
+    if again != sha256 and not from_generators:
+        raise ValueError(f"the batch of step {step} is another one when it is drawn again")
+
+
+def _drawn() -> tuple[object, ...]:
+    """How far the global generators are."""
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), str(np.random.get_state(legacy=False))
 
 
 def _ghosts(training: Training) -> Mapping[str, torch.optim.Optimizer]:

@@ -1,17 +1,11 @@
 """In what two optimizers differ that were told different things: in the weights they make, or in what they keep."""
 
-import functools
-import types
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipbench.records import Value
-
-_PLAIN = bool | int | float | complex | str | bytes | None | torch.dtype | torch.device
 
 
 def other_values(value: Value) -> list[Value]:
@@ -34,70 +28,8 @@ def other_values(value: Value) -> list[Value]:
     return [other for other in dict.fromkeys(candidates) if other != value]
 
 
-def held(thing: torch.optim.Optimizer | nn.Module) -> dict[str, object]:
-    """All that an optimizer or a model keeps, however deep, as numbers, texts and tensors by their way to it.
-
-    Looked into: containers, the attributes of objects, what functions have bound. Left out: the parameters themselves,
-    hooks, a clip of ours, and what only native code sees.
-    """
-    own = {name: value for name, value in vars(thing).items() if not name.startswith(("_optimizer_", "__"))}
-    return dict(_leaves(own, "", set()))
-
-
-def _leaves(value: object, way: str, seen: set[int]) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Tensor):
-        if not isinstance(value, nn.Parameter):
-            yield way, value
-    elif isinstance(value, np.ndarray | np.generic):
-        yield way, (value.shape, value.tobytes())
-    elif isinstance(value, _PLAIN):
-        yield way, value
-    elif id(value) not in seen:
-        seen.add(id(value))
-        for name, inner in _inside(value):
-            yield from _leaves(inner, f"{way}.{name}", seen)
-
-
-def _inside(value: object) -> Iterator[tuple[object, object]]:
-    """What is one step further in: items, attributes, what a function has bound."""
-    match value:
-        case type() | types.ModuleType():
-            return
-        case Mapping():
-            for place, (key, inner) in enumerate(value.items()):
-                yield (key if isinstance(key, str) else place), inner
-        case Sequence() | AbstractSet():
-            yield from enumerate(sorted(value, key=repr) if isinstance(value, AbstractSet) else value)
-        case types.FunctionType():
-            yield "defaults", (value.__defaults__, value.__kwdefaults__)
-            for place, cell in enumerate(value.__closure__ or ()):
-                yield place, _content(cell)
-        case types.MethodType():
-            yield "self", value.__self__
-            yield "function", value.__func__
-        case types.GeneratorType():
-            yield "locals", value.gi_frame.f_locals if value.gi_frame else None
-        case functools.partial():
-            yield "partial", (value.func, value.args, value.keywords)
-        case _:
-            yield from getattr(value, "__dict__", {}).items()
-            slots = [slot for kind in type(value).__mro__ for slot in _listed(getattr(kind, "__slots__", ()))]
-            yield from ((slot, getattr(value, slot)) for slot in slots if hasattr(value, slot))
-
-
-def _content(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is not filled yet
-        return None
-
-
-def _listed(slots: str | Sequence[str]) -> Sequence[str]:
-    return (slots,) if isinstance(slots, str) else tuple(slots)
-
-
 def alike(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    """Whether two optimizers keep the same, as `held` tells it."""
+    """Whether two things keep the same, as `held` tells it."""
     return one.keys() == other.keys() and all(_equal(one[way], other[way]) for way in one)
 
 

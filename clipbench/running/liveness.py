@@ -12,14 +12,16 @@ from functools import cache, partial
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipbench.contracts import Problem
 from clipbench.geometry.eager import eager
 from clipbench.records import Arm, ClipSettings, Value
-from clipbench.running.differing import alike, held, other_values, same
+from clipbench.running.differing import alike, other_values, same
 from clipbench.running.equipment import trainable
+from clipbench.running.held import held
 from clipbench.running.trial import (
     MOST_STEPS,
     STEPS,
@@ -234,8 +236,12 @@ def _effect(name: str, value: Value, trials: _Trials) -> Literal["acts", "kept",
             if not same(own.weights, trial.weights):
                 return "acts"
             accepted = accepted or other is not arms[-1]
-            kept = kept or not alike(held(own.optimizer), held(trial.optimizer))
+            kept = kept or not alike(_held(own.optimizer), _held(trial.optimizer))
     return "kept" if kept else "none" if accepted else "unknown"
+
+
+def _held(optimizer: torch.optim.Optimizer) -> dict[str, object]:
+    return held({"": optimizer}, trained=[p for group in optimizer.param_groups for p in group["params"]])
 
 
 def _agree(shown: object, value: Value) -> bool:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipbench.errors import in_one_line
 from clipbench.running import checkpoint
-from clipbench.running.differing import held
 from clipbench.running.equipment import next_batch
 from clipbench.running.evaluation import at_evaluation_weights
 from clipbench.running.fingerprints import tensor_sha256
+from clipbench.running.held import held
 from clipbench.running.train import take_step
 from clipbench.running.training import Training
 
@@ -31,7 +31,6 @@ STEPS = 2  # before the checkpoint: the fewest after which an average differs fr
 _ALLOWED = 10.0
 
 _AGAIN = "interrupted, it starts again from step 0"
-_OF_STATE_DICTS = (".defaults", ".param_groups", ".state.")  # of an optimizer: compared by its state_dict
 RANDOM, WEIGHTS = "random draws", "weights"
 
 Build = Callable[[], Training]
@@ -43,6 +42,13 @@ class Proof:
 
     keeps: bool
     remark: str = ""
+
+
+@dataclass(frozen=True)
+class _Hash:
+    """What stands for a tensor that is only asked whether it is the same."""
+
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,15 @@ def prove(used: Training, build: Build) -> Proof:
         through = _after_one_more(used)
     except Exception as error:  # a task and an optimizer are anybody's code: the run itself may still go well
         return _starts_again(error)
+    if _has_idle_optimizer(used.optimizer):
+        return Proof(keeps=False, remark=f"{_AGAIN}: it holds an optimizer that has not stepped yet")
     return judged(through, saved, build)
+
+
+def _has_idle_optimizer(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether there is one inside whose state is still to come, so that nothing can be said of it."""
+    inside = [value for each in vars(optimizer).values() for value in (each if isinstance(each, list) else [each])]
+    return any(isinstance(each, torch.optim.Optimizer) and not each.state for each in inside)
 
 
 def judged(through: End, saved: bytes, build: Build) -> Proof:
@@ -78,14 +92,27 @@ def judged(through: End, saved: bytes, build: Build) -> Proof:
         again = _gone_on(build(), saved)
     except Exception as error:  # as above
         return _starts_again(error)
-    repeated = differing(resumed, again)
     for name in apart:
-        noise = _ALLOWED * _distance(resumed.parts[name], again.parts[name])
-        if name not in repeated or not _distance(through.parts[name], resumed.parts[name]) <= noise:
+        if not _is_noise(through.parts[name], resumed.parts[name], again.parts[name]):
             return Proof(keeps=False, remark=f"{_AGAIN}: from a checkpoint its next step gives other {name}")
     if WEIGHTS in apart:
         return Proof(keeps=True, remark="not bit for bit if interrupted, nor is a plain repeat on this machine")
     return Proof(keeps=True)
+
+
+def _is_noise(through: Any, resumed: Any, again: Any) -> bool:
+    """Whether a part of an end differs by no more than it does where the same is done twice."""
+    if isinstance(through, dict) and isinstance(resumed, dict) and isinstance(again, dict):
+        same_names = through.keys() == resumed.keys() == again.keys()
+        return same_names and all(_is_noise(through[name], resumed[name], again[name]) for name in through)
+    if isinstance(through, list) and isinstance(resumed, list) and isinstance(again, list):
+        return len(through) == len(resumed) == len(again) and all(map(_is_noise, through, resumed, again))
+    if _same(through, resumed):
+        return True
+    if isinstance(through, Tensor) and isinstance(resumed, Tensor) and isinstance(again, Tensor):
+        return _gap(through, resumed) <= _ALLOWED * _gap(resumed, again)
+    # Of an attribute the hash is known alone; what is counted is no rounding.
+    return isinstance(through, float | _Hash) and not _same(resumed, again)
 
 
 def _starts_again(error: Exception) -> Proof:
@@ -115,7 +142,6 @@ def _after_one_more(training: Training) -> End:
 def end(training: Training) -> End:
     """Where training stands, copied to the CPU; of ghosts their latest updates as well, where they are kept."""
     content = checkpoint.content(training)
-    ghosts = training.ghosts.optimizers if training.ghosts else {}
     with at_evaluation_weights(training.optimizer):
         used = _copied(dict(training.problem.model.named_parameters()))
     parts = {
@@ -126,36 +152,33 @@ def end(training: Training) -> End:
         "optimizer states of ghosts": {name: ghost["state_dict"] for name, ghost in content["ghosts"].items()},
         "updates of ghosts": training.ghosts.latest if training.ghosts else {},
         "weights by optimizer.eval()": used,
-        "attributes of the optimizer": _hidden(training.optimizer),
-        "attributes of the model": _hidden(training.problem.model),
-        "attributes of ghosts": {name: _hidden(ghost) for name, ghost in ghosts.items()},
+        **dict(_hidden(training)),
     }
     return End({name: _copied(part) for name, part in parts.items()})
 
 
-@dataclass(frozen=True)
-class _Hidden:
-    """What a thing keeps in attributes and in objects of its own: numbers as they are, tensors by their hash.
+def _hidden(training: Training) -> Iterator[tuple[str, dict[str, object]]]:
+    """What is kept in attributes, in objects of its own and in code, by whom: tensors by their hash."""
+    problem = training.problem
+    ghosts = training.ghosts.optimizers if training.ghosts else {}
+    roots: dict[str, object] = {"the optimizer": _own(training.optimizer), "the model": problem.model}
+    roots |= {"the loss": problem.loss, "train_batches": problem.train_batches}
+    roots |= {f"the ghost {name}": _own(ghost) for name, ghost in ghosts.items()}
+    trained = [*problem.model.parameters(), *problem.model.buffers()]  # which are compared by themselves
+    for whose, root in roots.items():
+        leaves = held({whose: root}, trained=trained)
+        yield (
+            f"attributes in {whose}",
+            {way: _Hash(tensor_sha256(leaf)) if isinstance(leaf, Tensor) else leaf for way, leaf in leaves.items()},
+        )
 
-    Compared where both of two have it: which of several ways leads to an object first is no difference.
-    """
 
-    leaves: dict[str, object]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Hidden):
-            return NotImplemented
-        return all(_same(self.leaves[way], other.leaves[way]) for way in self.leaves.keys() & other.leaves.keys())
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _hidden(thing: torch.optim.Optimizer | nn.Module) -> _Hidden:
-    try:
-        leaves = {way: leaf for way, leaf in held(thing).items() if not way.startswith(_OF_STATE_DICTS)}
-    except RecursionError:  # it is too deep to be looked into
-        leaves = {}
-    return _Hidden({way: tensor_sha256(leaf) if isinstance(leaf, Tensor) else leaf for way, leaf in leaves.items()})
+def _own(optimizer: torch.optim.Optimizer) -> dict[str, object]:
+    """What is an optimizer's own, beside what its state_dict has."""
+    of_state_dict = ("defaults", "param_groups", "state")
+    return {name: value for name, value in vars(optimizer).items() if name not in of_state_dict} | {
+        "class": type(optimizer)
+    }
 
 
 def differing(first: End, second: End) -> list[str]:
@@ -192,20 +215,10 @@ def _equal(first: Tensor, second: Tensor) -> bool:
     return torch.equal(first, second) or bool(((first == second) | ((first != first) & (second != second))).all())
 
 
-def _distance(first: Any, second: Any) -> float:
-    """The largest difference of two parts' tensors, relative to the largest number of each; infinite by NaN."""
-    gaps = [_gap(a, b) for a, b in zip(_tensors(first), _tensors(second), strict=False)]
-    return max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0.0)
-
-
 def _gap(first: Tensor, second: Tensor) -> float:
+    """The largest difference, relative to the largest number; infinite by NaN."""
     if first.shape != second.shape:
         return math.inf
-    return float((first - second).abs().max() / second.abs().max().clamp(min=1e-30))
-
-
-def _tensors(part: Any) -> Iterator[Tensor]:
-    if isinstance(part, Tensor) and part.numel():
-        yield part.double()
-    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _tensors(inner)
+    first, second = first.double(), second.double()
+    gap = float((first - second).abs().max() / second.abs().max().clamp(min=1e-30)) if first.numel() else 0.0
+    return math.inf if math.isnan(gap) else gap

@@ -93,6 +93,7 @@ def _next_batch(training: Training, batches: Iterator[Batch]) -> Batch:
     state = training.state
     with training.ledger.row("data"):
         batch = next_batch(batches, state.spent.steps)
+    training.last_batch = batch
     if state.spent.steps < FIRST:
         with training.ledger.row("fingerprints"):
             before = state.fingerprints.get(records.FIRST_BATCHES, "")

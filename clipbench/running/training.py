@@ -58,6 +58,7 @@ class Training:
     vigil: Vigil
     ghosts: Ghosts | None = None
     step_flops: int | None = None
+    last_batch: Batch | None = None  # of the latest step; a checkpoint has its hash
     state: State = field(default_factory=State)
 
     @property
