@@ -8,18 +8,19 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from operator import is_, setitem
 from types import EllipsisType, ModuleType, NoneType, NotImplementedType
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from clipbench.geometry import keeping
-from clipbench.geometry.holders import Content, Held, held_by, leads_to
+from clipbench.geometry.holders import Content, Part, parts, passages
 
 LARGEST_TENSOR = 10**6
 """Elements of a tensor or an array; a larger one in a closure or a helper object is taken for data."""
@@ -29,7 +30,7 @@ LONGEST_ROW = 10**4
 _NOTHING_INSIDE = (NoneType, bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 _NEVER_CHANGED = {*_NOTHING_INSIDE, range, EllipsisType, NotImplementedType, ModuleType, object}
 _ROWS = (dict, list, tuple, set, frozenset, deque)
-_ITERATORS = {itertools.count, *(type(iter(row)) for row in ((), [], range(0), ""))}
+_ITERATORS = {itertools.cycle, itertools.count, *(type(iter(row)) for row in ((), [], range(0), ""))}
 """Whose copy goes on by itself over the same row."""
 
 
@@ -50,8 +51,8 @@ def undisturbed(model: nn.Module, loss: object = None) -> Iterator[None]:
 
     It takes a copy of the weights. What is large and belongs to no module is taken for data and left as it is: a tensor
     or an array of more than LARGEST_TENSOR elements, a list or a dict of more than LONGEST_ROW items. So are
-    optimizers, Python generators, objects of torch, NumPy and the standard library, and global names and class attributes
-    of installed packages. It does not turn differentiation on or off: that is the body's choice.
+    optimizers, Python generators, objects of torch, NumPy and the standard library, and what installed packages keep in
+    global names and in classes. It does not turn differentiation on or off: that is the body's choice.
 
     Args:
         model: on any devices, in any mode.
@@ -78,7 +79,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self._seen: dict[int, object] = {}
-        self._held: list[tuple[Held, Content]] = []
+        self._held: list[tuple[Part, Any, Content]] = []
         self._contents: list[Callable[[], None]] = []
         self._copies: dict[int, object] = {}  # of iterators, which nothing winds back
 
@@ -86,30 +87,32 @@ class _Walk:
         left = [(root, True) for root in roots]
         while left:
             thing, in_module = left.pop()
-            if type(thing) in _NEVER_CHANGED or id(thing) in self._seen or not (in_module or _is_small(thing)):
+            if id(thing) in self._seen or not (in_module or _is_small(thing)):
                 continue
             self._seen[id(thing)] = thing
-            in_module = isinstance(thing, nn.Module) or (in_module and isinstance(thing, _ROWS))
-            left += [(child, in_module) for child in self._take(thing)]
+            in_module = isinstance(thing, nn.Module | nn.Parameter) or (in_module and isinstance(thing, _ROWS))
+            left += [(child, in_module) for child in self._take(thing) if type(child) not in _NEVER_CHANGED]
 
-    def _take(self, thing: object) -> list[object]:
-        """Keep what an object holds; returns that."""
-        if (back := _content(thing)) is not None:
+    def _take(self, thing: Any) -> list[Any]:
+        """Keep what an object holds; returns all that it leads to."""
+        kind = type(thing)
+        if (keep := _keeper(kind)) is not None and (back := keep(thing)) is not None:
             self._contents.append(back)
-        if (anew := _copy_of_iterator(thing)) is not None:
+        if kind in _ITERATORS and (anew := _copy_of_iterator(thing)) is not None:
             self._copies[id(thing)] = anew
-        children = leads_to(thing)
-        for held in held_by(thing):
-            content = held.read()
-            self._held.append((held, content))
-            children += content.values() if isinstance(content, dict) else content
-        return children
+        through = passages(kind)
+        reached = [] if through is None else [*through(thing)]
+        for part in parts(kind):
+            content = part.read(thing)
+            self._held.append((part, thing, content))
+            reached += content.values() if isinstance(content, dict) else content
+        return reached
 
     def put_back(self) -> None:
-        for held, content in self._held:
+        for part, thing, content in self._held:
             before = self._with_copies(content) if self._copies else content
-            if not _same(held.read(), before):
-                held.write(before)
+            if not _same(part.read(thing), before):
+                part.write(thing, before)
         for back in self._contents:
             back()
 
@@ -140,25 +143,12 @@ def _same(now: Content, before: Content) -> bool:
     return True
 
 
-def _content(thing: Any) -> Callable[[], None] | None:
-    """What writes into an object the numbers that it has now; None for an object that has none of its own."""
-    if isinstance(thing, Tensor):
-        return _numbers(thing)
-    if isinstance(thing, np.ndarray):
-        return _state(partial(setitem, thing, ...), thing.copy()) if thing.flags.writeable else None
-    if isinstance(thing, bytearray | array):
-        return _state(partial(type(thing).__setitem__, thing, slice(None)), thing[:])
-    if isinstance(thing, torch.Generator):
-        return _state(thing.set_state, thing.get_state())
-    if isinstance(thing, random.Random) and not isinstance(thing, random.SystemRandom):
-        return _state(thing.setstate, thing.getstate())
-    if isinstance(thing, np.random.RandomState):
-        return _state(thing.set_state, thing.get_state(legacy=False))
-    if isinstance(thing, np.random.Generator):
-        return _content(thing.bit_generator)
-    if isinstance(thing, np.random.BitGenerator):
-        return _state(partial(setattr, thing, "state"), copy.deepcopy(thing.state))
-    return None
+@cache
+def _keeper(kind: type) -> Callable[[Any], Callable[[], None] | None] | None:
+    """What keeps the numbers in an object of this kind, and gives what puts them back; None for a kind without any."""
+    if issubclass(kind, random.SystemRandom):
+        return None
+    return next((keep for of, keep in _KEEPERS.items() if issubclass(kind, of)), None)
 
 
 def _state(into: Callable[[Any], object], state: Any) -> Callable[[], None]:
@@ -195,18 +185,37 @@ def _numbers(tensor: Tensor) -> Callable[[], None] | None:
 def _copy_of_iterator(thing: Any) -> object:
     """One that stands where this one stands; None for what is no iterator, or runs over something that cannot be read
     twice."""
-    if type(thing) in _ITERATORS:
-        return copy.copy(thing)
     if type(thing) is not itertools.cycle:
-        return None
+        return copy.copy(thing)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, and 3.14 has none
         try:
             _, (rest,), (seen, over) = thing.__reduce__()
         except TypeError:
             return None
-        if type(rest) not in _ITERATORS:
+        if type(rest) is itertools.cycle or type(rest) not in _ITERATORS:
             return None
         anew = itertools.cycle(copy.copy(rest))
         anew.__setstate__((seen.copy(), over))
         return anew
+
+
+def _array(array: NDArray[Any]) -> Callable[[], None] | None:
+    return _state(partial(setitem, array, ...), array.copy()) if array.flags.writeable else None
+
+
+def _bits(of: np.random.BitGenerator) -> Callable[[], None]:
+    return _state(partial(setattr, of, "state"), copy.deepcopy(of.state))
+
+
+_KEEPERS: dict[type, Callable[[Any], Callable[[], None] | None]] = {
+    Tensor: _numbers,
+    np.ndarray: _array,
+    bytearray: lambda row: _state(partial(setitem, row, slice(None)), row[:]),
+    array: lambda row: _state(partial(setitem, row, slice(None)), row[:]),
+    torch.Generator: lambda drawer: _state(drawer.set_state, drawer.get_state()),
+    random.Random: lambda drawer: _state(drawer.setstate, drawer.getstate()),
+    np.random.RandomState: lambda drawer: _state(drawer.set_state, drawer.get_state(legacy=False)),
+    np.random.Generator: lambda drawer: _bits(drawer.bit_generator),
+    np.random.BitGenerator: _bits,
+}
