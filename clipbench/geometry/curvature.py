@@ -126,7 +126,7 @@ def directional_curvature(
         measuring = _Measuring(model, loss, batches, units, chunk, memory, check)
         keep_what_is_freed()
         exact = torch.autocast(device.type, enabled=False)
-        with undisturbed(model), eager(), math_attention(), full_float32(), torch.enable_grad(), exact:
+        with undisturbed(model, loss), eager(), math_attention(), full_float32(), torch.enable_grad(), exact:
             measured = measuring.by(engine)
     return _found(measured, units, norms, tuple(batch.weight for batch in batches), group=group)
 

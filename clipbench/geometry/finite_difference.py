@@ -83,7 +83,7 @@ def finite_difference_curvature(
         raise ClipbenchError(f"there are no {'batches' if parameters else 'trainable parameters'}", where=WHERE)
     units, _ = unit_directions(directions, parameters)
     found = {name: FiniteDifference(math.nan, math.inf, math.nan) for name in directions}
-    with undisturbed(model), eager(), full_float32(), torch.no_grad():
+    with undisturbed(model, loss), eager(), full_float32(), torch.no_grad():
         scale = norm(parameters.values()) or 1.0
         eps = rounding(parameters) if dtype is None else torch.finfo(dtype).eps
         for k, name in enumerate(units.names):

@@ -61,7 +61,7 @@ class Objective:
         """Inside, the model is ready to be looked at, on this device."""
         device = next(iter(self.parameters.values())).device
         with ExitStack() as stack:
-            stack.enter_context(undisturbed(self.model))
+            stack.enter_context(undisturbed(self.model, self.loss))
             stack.enter_context(eager())
             stack.enter_context(math_attention())
             stack.enter_context(full_float32())

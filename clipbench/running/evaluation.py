@@ -35,7 +35,7 @@ def device_of(model: nn.Module) -> torch.device:
 def evaluate(problem: Problem) -> Evaluation:
     """The loss of every evaluation batch, in eval mode; leaves no trace."""
     losses, weights = [], []
-    with undisturbed(problem.model), torch.no_grad():
+    with undisturbed(problem.model, problem.loss), torch.no_grad():
         for batch in problem.eval_batches:
             losses.append(float(problem.loss(problem.model, batch.to(device_of(problem.model)))))
             weights.append(batch.weight)

@@ -47,7 +47,7 @@ def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, 
             taken |= {(direction, records.CLIPPED_FRACTION), (direction, records.CLIP_THRESHOLD)}
     for name, measure in training.probes:
         try:
-            with torch.enable_grad(), undisturbed(training.problem.model):
+            with torch.enable_grad(), undisturbed(training.problem.model, training.problem.loss):
                 rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
             taken = _with(rows, taken)
         except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on

@@ -114,7 +114,7 @@ def _put_back(problem: Problem) -> Iterator[None]:
     """
     parameters = list(problem.model.parameters())
     hooks = {number for parameter in parameters for of_kind in _hooks(parameter) for number in of_kind}
-    with undisturbed(problem.model):
+    with undisturbed(problem.model, problem.loss):
         try:
             problem.model.train()
             yield

@@ -1,6 +1,8 @@
 """Looking at a model leaves no trace: weights, buffers, gradients, modes and random state, bit for bit."""
 
+import logging
 import random
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -9,9 +11,10 @@ import pytest
 import torch
 from oracles import Trace
 from reference.problems import problem
+from remembering import CASES
 from torch import Tensor, nn
 
-from clipbench.geometry.undisturbed import undisturbed
+from clipbench.geometry.undisturbed import LARGEST_TENSOR, LONGEST_ROW, undisturbed
 
 
 def disturb(model: nn.Module) -> None:
@@ -202,6 +205,27 @@ def test_what_a_forward_pass_changes_is_put_back(what: str) -> None:
             assert look(model) != before
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_loss_goes_on_as_if_it_had_not_been_looked_at(case: str) -> None:
+    model, loss = CASES[case]()
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+
+    def values(number: int) -> list[float]:
+        with torch.no_grad():
+            return [float(loss(model, x)) for _ in range(number)]
+
+    values(1)
+    with undisturbed(model, loss):
+        ahead = values(4)
+        with undisturbed(model, loss):
+            values(1)
+        ahead += values(1)
+    with undisturbed(model, loss):
+        values(2)
+    assert values(5) == ahead
+    assert len(set(ahead)) > 1
+
+
 def test_a_layer_that_folds_its_weights_together_to_be_evaluated_is_as_it_was() -> None:
     class Folding(nn.Linear):
         folded = False
@@ -254,3 +278,49 @@ def test_the_gpus_random_state_is_put_back() -> None:
     with undisturbed(model):
         torch.randn(3, device="cuda")
     assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_a_hidden_module_keeps_the_mode_that_its_owner_gave_it() -> None:
+    model = nn.Linear(2, 2)
+    teachers = [nn.Dropout(), nn.Dropout().eval()]
+    model.teachers = teachers
+    with undisturbed(model):
+        assert [teacher.training for teacher in teachers] == [True, False]
+        teachers[0].eval()
+    assert teachers[0].training
+
+
+def test_data_in_a_closure_is_not_copied_and_that_of_a_module_is() -> None:
+    def loss(*_: object) -> None:
+        big.add_(1)
+        many.append(0)
+
+    model = nn.Module()
+    model.table, big, many = torch.zeros(LARGEST_TENSOR + 1), torch.zeros(LARGEST_TENSOR + 1), [0] * LONGEST_ROW * 2
+    with undisturbed(model, loss):
+        model.table += 1
+        loss()
+    assert (model.table.max(), big.max(), len(many)) == (0, 1, 2 * LONGEST_ROW + 1)
+
+
+def test_what_belongs_to_a_library_is_left_alone() -> None:
+    logger, lock = logging.getLogger("looked at"), threading.Lock()
+
+    def loss(*_: object) -> None:
+        logger.setLevel(logging.INFO)
+        lock.acquire()
+
+    level = logger.level
+    with undisturbed(nn.Identity(), loss):
+        loss()
+    assert lock.locked()
+    assert logger.level == logging.INFO
+    logger.setLevel(level)
+
+
+def test_a_dict_that_is_gone_through_may_be_looked_at_meanwhile() -> None:
+    model = nn.Linear(2, 2)
+    model.names = {"a": 1, "b": 2}
+    for _ in model.names:
+        with undisturbed(model):
+            model(torch.ones(1, 2))
