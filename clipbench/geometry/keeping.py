@@ -39,7 +39,7 @@ def attributes(thing: object) -> dict[str, Any]:
     scalars; generators of torch, Python and NumPy; and lists, tuples, sets, deques and dicts of plain things. What a
     module or an optimizer keeps for itself (parameters, buffers, state, groups, hooks) is left out.
     """
-    return {name: _kept_or_other(value) for name, value in _own(thing).items()}
+    return {name: kept_value(value) for name, value in _own(thing).items()}
 
 
 def put_back(thing: object, kept: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ def put_back(thing: object, kept: Mapping[str, Any]) -> None:
     """
     have = vars(thing)
     for name, value in _own(thing).items():
-        if name not in kept and _kept_or_other(value) != OTHER:
+        if name not in kept and kept_value(value) != OTHER:
             del have[name]
     for name, value in kept.items():
         if value != OTHER:
@@ -104,11 +104,17 @@ def _own(thing: object) -> dict[str, Any]:
     }
 
 
-def _kept_or_other(thing: object) -> Any:
+def kept_value(thing: object) -> Any:
+    """A copy of a plain thing, as `attributes` has it; OTHER for what is not plain."""
     try:
         return _kept(thing)
     except (_NotPlainError, RecursionError):  # a list that holds itself
         return OTHER
+
+
+def restored_value(now: Any, kept: Any) -> Any:
+    """What `kept_value` kept, in the object that is there now where that fits; what was not plain is as it is now."""
+    return now if kept == OTHER else _restored(now, kept)
 
 
 def _kept(thing: Any) -> Any:

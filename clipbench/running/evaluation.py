@@ -1,14 +1,16 @@
 """The held-out loss, as a mean over every term and not over batches."""
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clipbench.contracts import Problem
+from clipbench.geometry import keeping
 from clipbench.geometry.averages import averaged
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Change
@@ -52,31 +54,74 @@ def change(problem: Problem, first: Sequence[float], last: Sequence[float]) -> C
 
 def has_two_states(optimizer: torch.optim.Optimizer) -> bool:
     """Whether an optimizer has weights to train at and others to be used: methods train() and eval(), as schedule-free
-    and averaging optimizers have."""
-    return all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
+    and averaging optimizers have. Methods of these names that want arguments mean something else."""
+    return all(_takes_nothing(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
+
+
+def _takes_nothing(method: object) -> bool:
+    if not callable(method):
+        return False
+    try:
+        inspect.signature(method).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 @contextmanager
-def at_evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+def at_evaluation_weights(optimizer: torch.optim.Optimizer, *, steps: int) -> Iterator[None]:
     """Inside, the model has the weights that `optimizer.eval()` gives it; afterwards all is as it was, bit for bit.
 
-    `optimizer.train()` alone does not bring the training weights back: it computes them, and rounds. So weights and the
-    optimizer's state come back from copies.
+    `optimizer.train()` alone does not bring the training weights back: it computes them, and rounds. So weights, the
+    optimizer's state, groups and attributes and the random state come back from copies. Before the first of its `steps`
+    the two kinds of weights are the same, and nothing is asked of the optimizer.
     """
-    if not has_two_states(optimizer):
+    if not has_two_states(optimizer) or steps == 0:
         yield
         return
     modes: Any = optimizer
-    weights = [(p, p.detach().clone()) for group in optimizer.param_groups for p in group["params"]]
-    states = {key: dict(state) for key, state in optimizer.state.items()}
-    contents = [(v, v.clone()) for state in states.values() for v in state.values() if isinstance(v, Tensor)]
+    put_back = _taken(optimizer)
     modes.eval()
     try:
         yield
     finally:
         modes.train()
-        with torch.no_grad():
-            for tensor, content in (*weights, *contents):
-                tensor.copy_(content)
-        optimizer.state.clear()
-        optimizer.state.update(states)
+        put_back()
+
+
+def _taken(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """What puts back all that an optimizer has, in place."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    weights = [(p, keeping.clone(p)) for p in parameters]
+    settings = [
+        {name: keeping.kept_value(value) for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
+    states = {
+        key: (state, {name: keeping.kept_value(value) for name, value in state.items()})
+        for key, state in optimizer.state.items()
+    }
+    attributes = keeping.attributes(optimizer)
+    generators = keeping.generators({p.device for p in parameters})
+
+    def put_back() -> None:
+        for group, kept in zip(optimizer.param_groups, settings, strict=True):
+            _put_back(group, kept, apart=("params",))
+        for key in optimizer.state.keys() - states.keys():
+            del optimizer.state[key]
+        for key, (state, kept) in states.items():
+            _put_back(state, kept)
+            optimizer.state[key] = state
+        keeping.put_back(optimizer, attributes)
+        for parameter, weight in weights:
+            keeping.overwrite(parameter, weight)
+        keeping.put_generators_back(generators)
+
+    return put_back
+
+
+def _put_back(into: dict[str, Any], kept: Mapping[str, Any], *, apart: Collection[str] = ()) -> None:
+    for name in into.keys() - kept.keys() - set(apart):
+        del into[name]
+    for name, value in kept.items():
+        into[name] = keeping.restored_value(into.get(name), value)

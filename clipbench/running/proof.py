@@ -142,7 +142,7 @@ def _after_one_more(training: Training) -> End:
 def end(training: Training) -> End:
     """Where training stands, copied to the CPU; of ghosts their latest updates as well, where they are kept."""
     content = checkpoint.content(training)
-    with at_evaluation_weights(training.optimizer):
+    with at_evaluation_weights(training.optimizer, steps=training.state.spent.steps):
         used = _copied(dict(training.problem.model.named_parameters()))
     parts = {
         RANDOM: content["random"],

@@ -74,7 +74,7 @@ def _evaluate(training: Training) -> None:
     with training.ledger.row("evaluation"):
         if has_two_states(training.optimizer):
             training.note(records.TRAINING_POINT_LOSS, evaluate(problem).loss)
-        with at_evaluation_weights(training.optimizer):
+        with at_evaluation_weights(training.optimizer, steps=state.spent.steps):
             found = evaluate(problem)
         for sentence in training.vigil.look(state.spent.steps):
             state.remark(records.LIFE, sentence)

@@ -183,7 +183,7 @@ class _Saving:
 
 def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
     state, problem = training.state, training.problem
-    with at_evaluation_weights(training.optimizer):
+    with at_evaluation_weights(training.optimizer, steps=state.spent.steps):
         weights = weights_sha256(problem.model)
     return Outcome(
         status=ending.status,

@@ -121,12 +121,50 @@ def test_weights_and_state_come_back_from_copies_bit_for_bit() -> None:
     optimizer.step()
     weights = [p.detach().clone() for p in model.parameters()]
     state = [{name: value.clone() for name, value in s.items()} for s, _ in optimizer._all()]
-    with at_evaluation_weights(optimizer):
+    with at_evaluation_weights(optimizer, steps=1):
         assert not torch.equal(model.weight, weights[0])
     assert all(torch.equal(p, w) for p, w in zip(model.parameters(), weights, strict=True))
     for (now, _), before in zip(optimizer._all(), state, strict=True):
         assert now.keys() == before.keys()
         assert all(torch.equal(now[name], before[name]) for name in before)
+
+
+class Unready(torch.optim.SGD):
+    """eval() raises before the first step, draws, and moves the rate; train() is given a rate of its own."""
+
+    def eval(self) -> None:
+        if not self.state:
+            raise RuntimeError("no step was taken yet")
+        torch.rand(())
+        self.param_groups[0]["lr"] = 0.0
+        self.looks = getattr(self, "looks", 0) + 1
+
+    def train(self) -> None:
+        self.param_groups[0].setdefault("seen", 1)
+
+
+def test_nothing_that_eval_and_train_do_beside_the_weights_is_left(tmp_path: Path) -> None:
+    run = averaging(f"{__name__}:Unready", momentum=0.9)
+    seldom = make(run, tmp_path / "seldom")
+    often = make(replace(run, measure=Measure(1, 7)), tmp_path / "often")
+    plain = make(averaging("torch.optim:SGD", momentum=0.9), tmp_path / "plain")
+    ends = [record.outcome.weights_sha256 for record in (seldom, often, plain) if record.outcome]
+    assert len(ends) == 3
+    assert len(set(ends)) == 1
+
+
+class Otherwise(torch.optim.SGD):
+    """Methods of these names that mean something else."""
+
+    def eval(self, closure: object) -> None: ...
+    def train(self, loader: object) -> None: ...
+
+
+def test_methods_that_want_arguments_are_no_modes(tmp_path: Path) -> None:
+    record = make(averaging(f"{__name__}:Otherwise"), tmp_path)
+    assert record.outcome is not None
+    assert record.outcome.status == "finished"
+    assert not losses(record, TRAINING_POINT_LOSS)
 
 
 def test_torchs_own_optimizers_have_one_state() -> None:
