@@ -160,7 +160,8 @@ def _try(outlook: "_Outlook", results: Path, *, fmt: ProgressFormat, timeout: fl
     try:
         return trying.failing(outlook.stage, missing, trying.try_arms(outlook.stage, missing, fmt=fmt, timeout=timeout))
     except KeyboardInterrupt:
-        console.say(f"interrupted before any run was made; go on with: {console.command(*sys.argv[1:])}")
+        console.say("interrupted before a run was made")
+        console.say(f"go on with: {console.command(*sys.argv[1:])}")
         raise
 
 

@@ -24,6 +24,9 @@ from clipbench.running.vigil import settings
 Faults = dict[str, tuple[str, str]]  # by the name of a probe, or "" for task and arm: the reason, and the traceback
 
 
+LONGEST_LOG = 100_000  # characters: what an error says may be any text
+
+
 def serve(run: Run, device: torch.device, talk: Connection) -> None:
     """Build the run's problem, then try each run that is sent: its arm, or its probes where it has some.
 
@@ -72,4 +75,4 @@ def _train(run: Run, problem: Problem, *, steps: int) -> dict[str, str]:
 
 
 def _fault(error: BaseException) -> Faults:
-    return {"": (reason_of(error), traceback.format_exc())}
+    return {"": (reason_of(error), traceback.format_exc()[-LONGEST_LOG:])}
