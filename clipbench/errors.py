@@ -31,8 +31,10 @@ def in_one_line(error: BaseException) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Why a run failed, in a line that can be read, by what its code raised."""
-    ended_python = isinstance(error, SystemExit)
-    reason = f"the code of the run ended Python: sys.exit({error.code!r})" if ended_python else in_one_line(error)
+    if isinstance(error, SystemExit):
+        reason = f"the code of the run ended Python: sys.exit({error.code!r})"
+    else:
+        reason = in_one_line(error)
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} … (the log has all of it)"
 
 
