@@ -66,7 +66,7 @@ def first(here: Path) -> Done:
 def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """Five optimizers of the user's own, four of which fail: by an error, by time, by a disk that fills or is full."""
     there = workplace(tmp_path_factory.mktemp("own"))
-    return there, clipbench(there, "run", "own.yaml", "--timeout", 2, "--retries", 1, "--format", "jsonl")
+    return there, clipbench(there, "run", "own.yaml", "--timeout", 4, "--retries", 1, "--format", "jsonl")
 
 
 def test_a_run_says_where_its_results_are_and_what_to_do_next(here: Path, first: Done) -> None:
@@ -176,7 +176,7 @@ def test_a_failed_run_keeps_its_row_its_reason_and_its_log(own: tuple[Path, Done
     reasons = {name.split("/")[1]: outcome.reason for name, outcome in outcomes.items() if outcome}
     assert reasons["gentle"] == ""
     assert reasons["raising"] == "RuntimeError: too far"
-    assert reasons["sleeping"] == "timed out after 2 s"
+    assert reasons["sleeping"] == "timed out after 4 s"
     assert "File too large" in reasons["filling"]
     assert reasons["full"].startswith("the worker could not write its result into")
     compared = clipbench(there, "compare", "results/own").stdout

@@ -66,7 +66,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     fmt: Annotated[ProgressFormat, typer.Option("--format", help="How progress is told.")] = ProgressFormat.human,
 ) -> None:
-    """Make the runs that are missing. Resumable: the same command twice is safe, and the second does nothing."""
+    """Make the runs that are missing, after a try of every arm. Resumable: the second time it does nothing."""
     given = asked(sets, seeds, only, quick, device, threads)
     inquiries = [_ask(path, given) for path in specs]
     if len({inquiry.spec.name for inquiry in inquiries}) < len(inquiries):
