@@ -110,7 +110,8 @@ class _Processes:
 
     def __init__(self, run: Run, timeout: float | None) -> None:
         self._run, self._timeout = run, timeout
-        self._device = LocalEngine(Need(run.device, run.threads), jobs=1).slots[0][0]
+        self._engine = LocalEngine(Need(run.device, run.threads), jobs=1)  # whose device and server are the runs' own
+        self._device = self._engine.slots[0][0]
         self._process: ForkServerProcess | None = None
         self._fresh = True
 
@@ -119,6 +120,7 @@ class _Processes:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end(kill=kind is not None)
+        self._engine.__exit__(kind, error, at)
 
     def step(self, run: Run) -> Fault | None:
         """What is wrong with the run's arm."""

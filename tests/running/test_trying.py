@@ -55,8 +55,11 @@ def reasons(found: Tried) -> dict[str, str]:
 
 
 def test_sound_arms_share_one_problem_of_the_first_seed_and_leave_no_trace() -> None:
+    dead = arm("dead", "faulty:Unmoving")
+    accepted = [replace(dead, name="warned", liveness="warn"), replace(dead, name="unchecked", liveness="off")]
     found = tried(
-        runs(SOUND, arm("adam", "torch.optim:Adam"), arm("lion", "clipbench.optimizers.lion:build")), NO_PROBES
+        runs(SOUND, *accepted, arm("adam", "torch.optim:Adam"), arm("lion", "clipbench.optimizers.lion:build")),
+        NO_PROBES,
     )
     assert found == Tried()
     assert Path("built").read_text() == "3\n"
