@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 # Exit codes, as documented in `clipbench --help` (128 + SIGINT is the shell's own convention).
 DONE, FINDING, USAGE, UNDECIDED, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+LONGEST_REASON = 300  # characters: torch's own messages run to pages, and stand whole in the log
 # A worker's own: it was asked to stop and has left a checkpoint (EX_TEMPFAIL of sysexits.h: try again later).
 STOPPED = 75
 
@@ -26,6 +27,15 @@ def in_one_line(error: BaseException) -> str:
     """An error's kind and what was found, for a row of a table: the remedy stands in the log."""
     found = error.found if isinstance(error, ClipbenchError) else str(error)
     return f"{type(error).__name__}: {' '.join(found.split())}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a run failed, in a line that can be read, by what its code raised."""
+    if isinstance(error, SystemExit):
+        reason = f"the code of the run ended Python: sys.exit({error.code!r})"
+    else:
+        reason = in_one_line(error)
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} … (the log has all of it)"
 
 
 @dataclass(frozen=True)

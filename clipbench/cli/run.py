@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 
 from clipbench import console, spec, store
+from clipbench.cli import trying
 from clipbench.cli.options import (
     Device,
     Filter,
@@ -38,6 +40,7 @@ from clipbench.report.listing import ListFormat
 from clipbench.report.progress import Watcher, interrupted, watcher
 from clipbench.report.renamed import renamed_lines
 from clipbench.report.selection import beyond_the_edge, selection_line
+from clipbench.report.trying import faults_of_arms, faults_of_probes
 from clipbench.running.devices import resolve
 from clipbench.running.engines import Need
 from clipbench.running.engines.local import LocalEngine
@@ -63,7 +66,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     fmt: Annotated[ProgressFormat, typer.Option("--format", help="How progress is told.")] = ProgressFormat.human,
 ) -> None:
-    """Make the runs that are missing. Resumable: the same command twice is safe, and the second does nothing."""
+    """Make the runs that are missing, after a try of every arm. Resumable: the second time it does nothing."""
     given = asked(sets, seeds, only, quick, device, threads)
     inquiries = [_ask(path, given) for path in specs]
     if len({inquiry.spec.name for inquiry in inquiries}) < len(inquiries):
@@ -78,18 +81,22 @@ def run(
     carry_out = partial(_supervise, results=results, fmt=fmt, jobs=jobs)
     folders = [store.folder_of_spec(inquiry.spec.name, results) for inquiry in inquiries]
     ended: list[tuple[Run, Outcome]] = []
-    with console.sigterm_as_ctrl_c():
-        for inquiry, folder in zip(inquiries, folders, strict=True):
-            with store.claimed(folder):
-                policy = Policy(timeout, retries, diverged=inquiry.spec.diverged)
-                ended += _make(inquiry, results, extend=extend_grid, carry_out=partial(carry_out, policy=policy))
+    with console.sigterm_as_ctrl_c(), ExitStack() as claims:
+        for folder in folders:
+            claims.enter_context(store.claimed(folder))
+        failed = [_try(outlook, results, fmt=fmt, timeout=timeout) for outlook in outlooks]
+        for inquiry, of_spec in zip(inquiries, failed, strict=True):
+            ended += trying.record(of_spec, results, fmt=fmt)
+            policy = Policy(timeout, retries, diverged=inquiry.spec.diverged)
+            this = partial(carry_out, policy=policy, without={each.key for each, _ in of_spec})
+            ended += _make(inquiry, results, extend=extend_grid, carry_out=this)
     for folder in folders:
         said = str(folder)
         console.put(said if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": said}))
     console.say(f"next: {console.command('compare', *folders)}")
-    if failed := [each for each, outcome in ended if outcome.status == "failed"]:
+    if lost := [each for each, outcome in ended if outcome.status == "failed"]:
         console.say(
-            f"{count(len(failed), 'run')} failed; why: {console.command('show', store.folder_of(failed[0], results))}"
+            f"{count(len(lost), 'run')} failed; why: {console.command('show', store.folder_of(lost[0], results))}"
         )
         raise typer.Exit(RUN_FAILED)
 
@@ -111,12 +118,18 @@ def plan(
     _show_plans(outlooks, results, fmt="json" if json else "table")
 
 
-def validate(specs: Specs, sets: Sets = None) -> None:
+def validate(
+    specs: Specs,
+    sets: Sets = None,
+    build: Annotated[bool, typer.Option("--build", help="Also try every arm and every probe by a step.")] = False,
+) -> None:
     """Check specs strictly; every error is shown at once, with its line and column."""
     faulty: list[ClipbenchError] = []
     for path in specs:
         try:
             loaded = spec.load(path, sets or ())
+            if build:
+                _build(path, sets or ())
         except ClipbenchError as error:
             faulty.append(error)
         else:
@@ -128,6 +141,28 @@ def validate(specs: Specs, sets: Sets = None) -> None:
     if faulty:
         raise typer.Exit(faulty[0].exit_code)
     console.say(f"next: {console.command('run', *specs)}")
+
+
+def _build(path: Path, sets: Sequence[str]) -> None:
+    """Try all that a spec names; ClipbenchError has every fault."""
+    stage = staged(_ask(path, Asked(sets)), ())
+    with console.sigterm_as_ctrl_c():
+        found = trying.try_arms(stage, [*stage.trials, *stage.runs])
+    if faults := [*faults_of_arms(found), *faults_of_probes(found)]:
+        raise ClipbenchError("\n".join(f"{path}: {each}" for each in faults))
+
+
+def _try(outlook: "_Outlook", results: Path, *, fmt: ProgressFormat, timeout: float | None) -> trying.Failing:
+    """The runs that would fail at their first steps. Those with a checkpoint have taken theirs, and are left alone."""
+    missing = [
+        run for run in _unmade(outlook, results) if not (store.folder_of(run, results) / store.CHECKPOINT).exists()
+    ]
+    try:
+        return trying.failing(outlook.stage, missing, trying.try_arms(outlook.stage, missing, fmt=fmt, timeout=timeout))
+    except KeyboardInterrupt:
+        console.say("interrupted before a run was made")
+        console.say(f"go on with: {console.command(*sys.argv[1:])}")
+        raise
 
 
 def _tuned_by(loaded: spec.Spec) -> str:
@@ -235,8 +270,7 @@ def _left_no_result(folder: Path) -> bool:
 
 def _show_plans(outlooks: Sequence[_Outlook], results: Path, *, fmt: ListFormat = "table") -> None:
     for outlook in outlooks:
-        stage, there = outlook.stage, {each.run.key for each in outlook.renamed}
-        missing = _missing([*stage.trials, *stage.runs], results, spent={*stage.spent, *there})
+        stage, missing = outlook.stage, _unmade(outlook, results)
         console.put(planned.plan(stage, missing={each.key for each in missing}, fmt=fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
         made = store.read_all(folder)[0] if folder.exists() else []
@@ -245,6 +279,12 @@ def _show_plans(outlooks: Sequence[_Outlook], results: Path, *, fmt: ListFormat 
             console.say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
         if cost.unknown:
             console.say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")
+
+
+def _unmade(outlook: _Outlook, results: Path) -> list[Run]:
+    """The runs to make of those that are known by now."""
+    stage, there = outlook.stage, {each.run.key for each in outlook.renamed}
+    return _missing([*stage.trials, *stage.runs], results, spent={*stage.spent, *there})
 
 
 def _missing(runs: Sequence[Run], results: Path, *, spent: Collection[str]) -> list[Run]:
@@ -261,8 +301,12 @@ def _supervise(
     jobs: int | None,
     policy: Policy,
     spent: Collection[str] = (),
+    without: Collection[str] = (),
 ) -> list[tuple[Run, Outcome]]:
-    """Make the missing runs; what is said afterwards waits until the live display is gone."""
+    """Make the missing runs but those `without`; what is said afterwards waits until the live display is gone."""
+    runs = [run for run in runs if run.key not in without]
+    if not runs:
+        return []
     missing = _missing(runs, results, spent=spent)
     if not missing:
         with _watcher(fmt) as watching:

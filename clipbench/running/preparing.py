@@ -94,7 +94,7 @@ def prepare(run: Run, device: torch.device, ledger: Ledger, witness: Witness) ->
     with ledger.row("life"):
         tried = _tried(run, problem, since)
     fresh = partial(_fresh, run, device, tried, witness)
-    used = _assembled(run, problem, tried)
+    used = assembled(run, problem, tried)
     witness.code.refuse_changed()  # now that all of it is loaded
     if slow:
         return Prepared(used, None, fresh)
@@ -125,10 +125,11 @@ def _problem(run: Run, device: torch.device, witness: Witness) -> Problem:
 
 
 def _fresh(run: Run, device: torch.device, tried: Tried, witness: Witness) -> Training:
-    return _assembled(run, _problem(run, device, witness), tried)
+    return assembled(run, _problem(run, device, witness), tried)
 
 
-def _assembled(run: Run, problem: Problem, tried: Tried) -> Training:
+def assembled(run: Run, problem: Problem, tried: Tried) -> Training:
+    """The parts to train a problem with, from step 0."""
     optimizer, clip = build_optimizer(run.arm, problem.model)
     ghosts = Ghosts(tried.ghosts, problem.model) if tried.ghosts else None
     seed_generators(run.seed)  # what training itself draws, such as dropout

@@ -97,7 +97,7 @@ def given(problem: Problem, gradient: Gradient) -> Source:
 def first_gradients(problem: Problem) -> list[Gradient]:
     """The gradients of the first batches, all of the problem's weights; everything is left as it was."""
     found: list[Gradient] = []
-    with _put_back(problem):
+    with put_back(problem):
         for source in sources(problem):
             problem.model.zero_grad()
             source()
@@ -107,7 +107,7 @@ def first_gradients(problem: Problem) -> list[Gradient]:
 
 
 @contextmanager
-def _put_back(problem: Problem) -> Iterator[None]:
+def put_back(problem: Problem) -> Iterator[None]:
     """Training mode inside; afterwards the model and the random state are as they were.
 
     So are the hooks of the parameters: an optimizer that steps in the backward pass would go on stepping in the run.
@@ -136,7 +136,7 @@ def take_steps(arm: Arm, problem: Problem, steps: Sequence[Source]) -> Trial:
     clips: list[Step] = []
     largest = length = 0.0
     gradient = False
-    with _put_back(problem):
+    with put_back(problem):
         optimizer, clip = build_optimizer(arm, problem.model)
         configured = {name: _shown(optimizer, name) for name in arm.optimizer.options}
         for number, source in enumerate(steps):

@@ -18,7 +18,7 @@ import torch
 
 from clipbench import store
 from clipbench.budget import Ledger
-from clipbench.errors import DONE, STOPPED, StoreError, in_one_line
+from clipbench.errors import DONE, STOPPED, StoreError, reason_of
 from clipbench.geometry import keeping
 from clipbench.records import RESUME, Environment, Outcome, Run
 from clipbench.running import checkpoint
@@ -35,7 +35,6 @@ from clipbench.running.training import Training
 
 CHECKPOINT_SECONDS = 60.0
 HEARTBEAT_SECONDS = 0.25
-LONGEST_REASON = 300  # characters: torch's own messages run to pages, and stand whole in the log
 
 
 def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], bool]) -> int:
@@ -211,10 +210,4 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
 
 def _failure(error: BaseException, ledger: Ledger, started: float) -> Outcome:
     """The outcome of a run that raised; its reason is one line that can be read."""
-    if isinstance(error, SystemExit):
-        reason = f"the code of the run ended Python: sys.exit({error.code!r})"
-    else:
-        reason = in_one_line(error)
-    if len(reason) > LONGEST_REASON:
-        reason = f"{reason[:LONGEST_REASON]} … (the log has all of it)"
-    return Outcome("failed", reason=reason, wall_seconds=time.monotonic() - started, ledger=ledger.close())
+    return Outcome("failed", reason=reason_of(error), wall_seconds=time.monotonic() - started, ledger=ledger.close())

@@ -46,9 +46,7 @@ class LocalEngine:
         self._at_work: dict[Handle, tuple[Slot, multiprocessing.context.ForkServerProcess]] = {}
         self._exit_codes: dict[Handle, int] = {}
         self._number = 0
-        self._context = multiprocessing.get_context("forkserver")
-        # The second is what the console script imports: a child finds it loaded instead of loading it again.
-        self._context.set_forkserver_preload([PRELOAD, "clipbench.cli"])
+        self._context = context()
 
     def __enter__(self) -> Self:
         return self
@@ -65,14 +63,7 @@ class LocalEngine:
         handle = Handle(self._number, folder)
         slot = self._free[-1]
         process = self._context.Process(target=_enter, args=(folder, *slot, len(self.slots)), name=str(folder))
-        try:
-            with _environment(SERVER_ENVIRONMENT):
-                with _deaf_to_ctrl_c():
-                    forkserver.ensure_running()
-                process.start()
-        except (EOFError, OSError) as error:
-            found = "the process that starts the workers has died; what it said stands above"
-            raise ClipbenchError(found, remedy=f"try: python -c 'import {WORKER}'") from error
+        start(process)
         self._at_work[handle] = self._free.pop(), process
         return handle
 
@@ -92,6 +83,30 @@ class LocalEngine:
         if handle in self._at_work:
             process = self._at_work[handle][1]
             process.kill() if kill else process.terminate()
+
+
+def context() -> multiprocessing.context.ForkServerContext:
+    """What makes processes that find torch loaded."""
+    served = multiprocessing.get_context("forkserver")
+    # The second is what the console script imports: a child finds it loaded instead of loading it again.
+    served.set_forkserver_preload([PRELOAD, "clipbench.cli"])
+    return served
+
+
+def start(process: multiprocessing.context.ForkServerProcess) -> None:
+    """Start a process of this context.
+
+    Raises:
+        ClipbenchError: the server that forks it cannot be started, or has died.
+    """
+    try:
+        with _environment(SERVER_ENVIRONMENT):
+            with _deaf_to_ctrl_c():
+                forkserver.ensure_running()
+            process.start()
+    except (EOFError, OSError) as error:
+        found = "the process that starts the workers has died; what it said stands above"
+        raise ClipbenchError(found, remedy=f"try: python -c 'import {WORKER}'") from error
 
 
 def _slots(need: Need) -> list[Slot]:

@@ -1,0 +1,84 @@
+"""Before any run is made, every arm that has runs missing is tried; what fails is said at once."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from clipbench import console, store
+from clipbench.cli.options import ProgressFormat
+from clipbench.errors import ClipbenchError, StoreError
+from clipbench.judging.tuning.staging import Stage
+from clipbench.records import Outcome, Run
+from clipbench.report import trying as lines
+from clipbench.report.progress import JsonlWatcher
+from clipbench.running.trying import Fault, Tried, to_try, tried
+
+Failing = list[tuple[Run, Fault]]  # the runs of arms that cannot take a step, and why
+
+
+def try_arms(
+    stage: Stage, missing: Sequence[Run], *, fmt: ProgressFormat = ProgressFormat.human, timeout: float | None = None
+) -> dict[str, Tried]:
+    """What trying the arms of the missing runs has shown, by the name of the task."""
+    found: dict[str, Tried] = {}
+    for task in dict.fromkeys(run.task.name for run in missing):
+        of_task = [run for run in missing if run.task.name == task]
+        runs = to_try(of_task)
+        reported = (run for run in [*of_task, *stage.waiting] if run.task.name == task and not run.trial_of)
+        measure = next((run.measure for run in reported), of_task[0].measure)
+        if fmt is ProgressFormat.human:
+            console.say(lines.beginning(len(runs), task))
+        begin = time.monotonic()
+        found[task] = tried(runs, measure, timeout=timeout)
+        taken = time.monotonic() - begin
+        if fmt is ProgressFormat.jsonl:
+            event = lines.as_event(task, [run.arm.name for run in runs], found[task], taken)
+            console.put(json.dumps(event, ensure_ascii=False))
+        elif said := lines.duration(len(runs), task, taken):
+            console.say(said)
+    return found
+
+
+def failing(stage: Stage, missing: Sequence[Run], found: Mapping[str, Tried]) -> Failing:
+    """The runs of the arms that fail; what fails is said.
+
+    Raises:
+        ClipbenchError: a task cannot be built, or every arm fails and no run of the plan is there.
+    """
+    tried_arms = {(run.task.name, run.arm.name) for task in found for run in to_try(_of(task, missing))}
+    faults = {(task, arm): fault for task, of_task in found.items() for arm, fault in of_task.arms.items()}
+    nothing_is_there = len(missing) == len(stage.trials) + len(stage.runs)
+    if any(of_task.task for of_task in found.values()) or (
+        nothing_is_there and tried_arms and tried_arms <= faults.keys()
+    ):
+        raise ClipbenchError(
+            "\n".join(lines.faults_of_arms(found)), where=stage.question.spec, remedy="nothing was run"
+        )
+    for line in lines.faults_of_arms(found, runs=[(run.task.name, run.arm.name) for run in missing]):
+        console.say(line, style="bold red")
+    for line in lines.faults_of_probes(found):
+        console.say(f"{line}; its values will be missing", style="yellow")
+    named = ((run, faults.get((run.task.name, run.arm.name))) for run in missing)
+    return [(run, fault) for run, fault in named if fault is not None]
+
+
+def record(failed: Failing, results: Path, *, fmt: ProgressFormat) -> list[tuple[Run, Outcome]]:
+    """Give the runs of failing arms their outcome, with no worker started."""
+    ended = [(run, Outcome("failed", reason=fault.reason)) for run, fault in failed]
+    for (run, outcome), (_, fault) in zip(ended, failed, strict=True):
+        folder = store.folder_of(run, results)
+        with suppress(StoreError, OSError):  # a folder that cannot be written must not keep others from being made
+            store.describe(run, folder)
+            if fault.log:
+                with store.replacing(folder / store.LOG) as draft:
+                    draft.write_text(fault.log, encoding="utf-8")
+            store.finish(folder, outcome, None)
+        if fmt is ProgressFormat.jsonl:
+            JsonlWatcher(console.put).finished(run, outcome)
+    return ended
+
+
+def _of(task: str, runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.task.name == task]

@@ -1,0 +1,202 @@
+"""Before the first run is made, every arm takes a step: a fault is found at once, and not when its turn comes.
+
+One process a task, forked by the server that forks the workers, so that it costs no import of torch; this process has
+no torch. It builds the problem once, and tries an arm as its worker will: by the check of life and by a step. An arm
+that fails where others were tried before it is tried again in a new process, alone: it must not fail by what they left
+behind.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from clipbench.records import Measure, Run
+from clipbench.running.engines import Need
+from clipbench.running.engines.local import LocalEngine, context, start
+
+FIRST_STEPS = "clipbench.running.first_steps"
+LIMIT = 600.0  # seconds for an arm: a large model that torch compiles takes minutes for its first steps
+BUILD_LIMIT = 3600.0  # seconds for a task, which may fetch its data
+END_SECONDS = 5.0  # for a process to end by itself
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why something cannot run, in one line; the traceback where it raised, else how its process was lost."""
+
+    reason: str
+    log: str = ""
+    ended: Literal["raised", "died", "hung"] = "raised"
+
+
+class _NoProblemError(Exception):
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        super().__init__(fault.reason)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What trying a task has shown: why it cannot be built; else what is wrong with arms and with probes, by name."""
+
+    task: Fault | None = None
+    arms: Mapping[str, Fault] = field(default_factory=dict)
+    probes: Mapping[str, Fault] = field(default_factory=dict)
+
+
+def to_try(runs: Sequence[Run]) -> list[Run]:
+    """Of each arm's runs on a task the first; of a tuned arm the first of its first trial and of its last.
+
+    Args:
+        runs: those that are to be made, of one task.
+    """
+    points: dict[str, dict[str, Run]] = {}
+    for run in runs:
+        points.setdefault(run.trial_of or run.arm.name, {}).setdefault(run.arm.name, run)
+    return [run for of_arm in points.values() for run in [*of_arm.values()][:: max(1, len(of_arm) - 1)]]
+
+
+def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None) -> Tried:
+    """Let every arm take a step, and every probe of `measure` look at one.
+
+    A fault of a probe is said only where it fails with every arm.
+
+    Args:
+        runs: of one task, one for each arm; the problem is built with the first one's seed.
+        measure: of the runs to report: trials have no probes.
+        timeout: the wall seconds that a run may take, which its first steps may not exceed either.
+    """
+    arms: dict[str, Fault] = {}
+    with _Processes(runs[0], timeout) as processes:
+        try:
+            for run in runs:
+                if fault := processes.step(run):
+                    arms[run.arm.name] = fault
+            sound = [run for run in runs if run.arm.name not in arms]
+            return Tried(arms=arms, probes=_of_probes(sound, measure, processes))
+        except _NoProblemError as error:
+            return Tried(task=error.fault)
+
+
+def _of_probes(runs: Sequence[Run], measure: Measure, processes: "_Processes") -> dict[str, Fault]:
+    """The faults of the probes that fail with every arm; one that takes its process along is not tried again."""
+    left = measure.probes
+    faults: dict[str, Fault] = {}
+    for run in runs:
+        if not left:
+            break
+        found = processes.look(replace(run, measure=replace(measure, probes=left)))
+        fault = found.get("")
+        if fault is None:
+            left, faults = tuple(probe for probe in left if probe.name in found), found
+        elif fault.ended != "raised":
+            return {probe.name: fault for probe in left}
+    return faults
+
+
+class _Processes:
+    """A process that tries a task's arms as it is asked; a new one where the last was lost or is no longer trusted."""
+
+    def __init__(self, run: Run, timeout: float | None) -> None:
+        self._run, self._timeout = run, timeout
+        self._engine = LocalEngine(Need(run.device, run.threads), jobs=1)  # whose device and server are the runs' own
+        self._device = self._engine.slots[0][0]
+        self._process: ForkServerProcess | None = None
+        self._fresh = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end(kill=kind is not None)
+        self._engine.__exit__(kind, error, at)
+
+    def step(self, run: Run) -> Fault | None:
+        """What is wrong with the run's arm."""
+        bare = replace(run, measure=replace(run.measure, probes=(), ghosts=()))
+        first = self._process is None or self._fresh
+        fault = self._ask(bare).get("")
+        if fault is None or first or fault.ended == "hung":
+            return fault
+        self._end()
+        return self._ask(bare).get("")
+
+    def look(self, run: Run) -> dict[str, Fault]:
+        """Which of the run's probes fail, by name; under "" why they could not look."""
+        return self._ask(run)
+
+    def _ask(self, run: Run) -> dict[str, Fault]:
+        if self._process is None:
+            self._begin()
+        self._fresh = False
+        with contextlib.suppress(OSError):  # it is gone; what follows says how
+            self._talk.send(run)
+        return self._answer(LIMIT)
+
+    def _begin(self) -> None:
+        served = context()
+        self._talk, theirs = served.Pipe()
+        with theirs:
+            self._process = served.Process(target=_enter, args=(theirs, self._run, self._device))
+            start(self._process)
+        self._fresh = True
+        if answer := self._answer(BUILD_LIMIT):
+            raise _NoProblemError(answer[""])
+
+    def _answer(self, limit: float) -> dict[str, Fault]:
+        assert self._process is not None
+        limit = min(limit, self._timeout or limit)
+        ready = wait([self._talk, self._process.sentinel], limit)
+        with contextlib.suppress(EOFError, OSError):
+            if self._talk in ready:
+                return {name: Fault(*said) for name, said in self._talk.recv().items()}
+        code = self._end(kill=not ready)
+        if not ready:
+            return {"": Fault(f"timed out after {limit:g} s", ended="hung")}
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return {"": Fault(f"the worker {how}", ended="died")}
+
+    def _end(self, *, kill: bool = False) -> int:
+        """Let the process end and all that it has started, by force if need be; its exit code."""
+        process, self._process = self._process, None
+        if process is None or process.pid is None:
+            return 0
+        self._talk.close()
+        if not kill:
+            process.join(END_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.join()
+        return process.exitcode or 0
+
+
+def _enter(talk: Connection, run: Run, device: str) -> None:
+    """The first thing the new process runs: in a group of its own, heard by nobody, deaf to all but its parent."""
+    os.setpgid(0, 0)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    sys.path.insert(0, str(Path.cwd()))  # where a user's own "module:Class" lies, as for a worker
+    for signalled in (signal.SIGINT, signal.SIGTERM):  # whoever sends them to the group means the parent
+        signal.signal(signalled, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    import_module(FIRST_STEPS).serve(run, device, talk)
+
+
+def _end_with_the_parent() -> None:
+    """A step may take for ever, so a thread of its own waits."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)

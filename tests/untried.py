@@ -1,0 +1,89 @@
+"""Optimizers, probes and tasks that fail at their first steps, for the tests of what is tried before any run."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from clipbench.contracts import Problem, Snapshot
+from clipbench.tasks.quadratic import build as quadratic
+
+LEFT: list[str] = []  # what an arm leaves behind in its process
+
+
+def _append(name: str, text: object) -> None:
+    with Path(name).open("a") as file:
+        file.write(f"{text}\n")
+
+
+def counted(seed: int, device: torch.device) -> Problem:
+    """A task that writes down how often it is built, and with which seed."""
+    _append("built", seed)
+    return quadratic(seed, device, dimension=8)
+
+
+def broken(seed: int, device: torch.device) -> Problem:
+    raise RuntimeError(f"no data for seed {seed} on {device}")
+
+
+def ending(seed: int, device: torch.device) -> Problem:  # noqa: ARG001
+    os._exit(9)
+
+
+class Exiting(torch.optim.SGD):
+    """Ends its process without a word."""
+
+    def step(self) -> None:
+        os._exit(7)
+
+
+class Leaving(torch.optim.SGD):
+    """Calls sys.exit, as a script would."""
+
+    def step(self) -> None:
+        sys.exit("enough")
+
+
+class Sleeping(torch.optim.SGD):
+    """Starts a process that sleeps, says who both are, and sleeps itself."""
+
+    def step(self) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        _append("asleep", f"{os.getpid()} {child.pid}")
+        time.sleep(600)
+
+
+class Dirty(torch.optim.SGD):
+    """Works, and leaves something behind."""
+
+    def step(self) -> None:
+        super().step()
+        LEFT.append("dirt")
+
+
+class Tidy(torch.optim.SGD):
+    """Works in a process where nothing was left behind."""
+
+    def step(self) -> None:
+        if LEFT:
+            raise RuntimeError("somebody was here")
+        super().step()
+
+
+def raising(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:  # noqa: ARG001
+    raise ValueError("nothing to see")
+
+
+def exiting(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:  # noqa: ARG001
+    os._exit(3)
+
+
+def choosy(snapshot: Snapshot) -> Iterable[tuple[str, str, float]]:
+    """Looks at small steps only."""
+    if snapshot.learning_rates["own"] > 0.1:
+        raise ValueError("too far")
+    yield "", "looked", 1.0
