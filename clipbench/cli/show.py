@@ -9,6 +9,7 @@ import typer
 from clipbench import console, spec, store
 from clipbench.cli.options import Json, Results
 from clipbench.cli.results import ends_read, read
+from clipbench.errors import StoreError, UndecidedError
 from clipbench.report import listing
 from clipbench.report.raw import to_json
 from clipbench.report.sections import all_fields
@@ -30,7 +31,10 @@ def show(
 ) -> None:
     """One run: how it ended, its curve, where its time went, its environment, the log of a failure."""
     folder = store.find(run, results)
-    [record] = ends_read([store.read(folder)])
+    try:
+        [record] = ends_read([store.read(folder)])
+    except StoreError as error:
+        raise UndecidedError(error.found, where=error.where, remedy=error.remedy) from error
     console.put(show_record(record, log=store.read_log(folder)))
 
 
