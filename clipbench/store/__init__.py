@@ -23,6 +23,7 @@ from clipbench.store.live import read_log as read_log
 from clipbench.store.live import write_heartbeat as write_heartbeat
 from clipbench.store.merging import joined as joined
 from clipbench.store.merging import merge as merge
+from clipbench.store.opening import content as content
 from clipbench.store.opening import reading as reading
 from clipbench.store.planned import describe as describe
 from clipbench.store.planned import set_aside as set_aside

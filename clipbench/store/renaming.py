@@ -82,7 +82,7 @@ def put_in_place(one: Renamed, results: Path) -> bool:
                 shutil.rmtree(folder)
             _move(one.folder, folder) if one.is_moved else _copy(one.folder, folder, recorded)
         replace_content(folder / RUN, relabelled(described, one.run))
-    except (OSError, StoreError):
+    except (OSError, StoreError, RecursionError):  # the last where folders are nested deeper than Python removes
         return False
     return True
 
