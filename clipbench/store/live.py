@@ -116,8 +116,16 @@ class Writer:
         self._places.add(place)
 
     def sync(self) -> int:
-        """Bring every row so far to the disk and return the length of the file in bytes."""
+        """Bring every row so far to the disk and return the length of the file in bytes.
+
+        Raises:
+            StoreError: there would be more than can be read again, or this process is a fork of the worker.
+        """
         forks.refuse_in_a_fork(self._folder)
+        if os.fstat(self._file).st_size + len(self._rows) > opening.MOST:
+            self._rows.clear()
+            found = f"a run records no more than {opening.MOST} bytes of measurements"
+            raise StoreError(found, where=str(self._folder / MEASUREMENTS), remedy="evaluate or measure less often")
         self._append(self._rows)
         os.fsync(self._file)
         return os.fstat(self._file).st_size

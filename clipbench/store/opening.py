@@ -107,8 +107,8 @@ def _opened(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link") from None
+        if odd := oddity(Path(path)):
+            raise OSError(error.errno, odd) from None
         raise
     status = os.fstat(descriptor)
     if reason := _odd(status, writing=flags & os.O_ACCMODE != os.O_RDONLY):
