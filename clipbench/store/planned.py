@@ -5,6 +5,7 @@ aside by another name then, never deleted, and the run is made anew.
 """
 
 import os
+import stat
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -46,22 +47,30 @@ def there(run: Run, folder: Path) -> There:
     """What lies in a planned run's folder."""
     if not os.path.lexists(folder):
         return There()
-    if odd := _no_folder_of_a_run(folder):
-        return There(strange=odd)
-    if not (folder / RUN).exists():
-        files = [name for name in _FILES if (folder / name).exists()]
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        return There(strange="is no folder")
+    if not os.path.lexists(folder / RUN):
+        files = [name for name in _FILES if os.path.lexists(folder / name)]
         return There(strange=f"has a {files[0]} and does not say of which run" if files else "")
     try:
-        described = described_by(folder)
-        file = parsed(described, str(folder / RUN))
-        if file.format != FORMAT:
-            return There(strange=f"has a run of format {file.format}")
-        if file.key != run.key or not is_same(file.run, run):
-            return There(strange="has another run than the planned one")
-        if file.is_done and file.digest != digest_of(described, recorded_in(folder)):
-            return There(strange="has a run whose digest is not that of its content")
+        return _held_against(run, described_by(folder), folder)
     except StoreError as error:
         return There(strange=f"cannot be read ({error.found})")
+
+
+def _held_against(run: Run, described: bytes, folder: Path) -> There:
+    """A run's folder whose file can be read; StoreError where it cannot after all."""
+    file = parsed(described, str(folder / RUN))
+    if file.format != FORMAT:
+        return There(strange=f"has a run of format {file.format}")
+    if file.key != run.key or not is_same(file.run, run):
+        return There(strange="has another run than the planned one")
+    if file.is_done:
+        is_whole = file.digest == digest_of(described, recorded_in(folder))
+        return There(file) if is_whole else There(strange="has a run whose digest is not that of its content")
+    for name in _FILES:  # which are written as it goes on
+        if odd := opening.oddity(folder / name):
+            return There(strange=f"has a {name} that is of no use ({odd})")
     return There(file)
 
 
@@ -105,18 +114,6 @@ def describe(run: Run, folder: Path) -> None:
 
 def _aside(folder: Path, number: int) -> Path:
     return folder.with_name(f"{folder.name}.set-aside-{number}")
-
-
-def _no_folder_of_a_run(folder: Path) -> str:
-    """Why a folder is not written, as in "has a log.txt that is a link"; empty where it may be."""
-    try:
-        opening.refuse_a_link(folder)
-    except StoreError as error:
-        return f"is no folder ({error.found})"
-    for name in _FILES:
-        if odd := opening.oddity(folder / name):
-            return f"has a {name} that is of no use ({odd})"
-    return ""
 
 
 def is_same(run: Run, planned: Run) -> bool:

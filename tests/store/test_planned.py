@@ -97,9 +97,10 @@ def a_file(folder: Path) -> None:
 
 
 STRANGE = [
-    an_edited_rate, a_target, another_key, another_seed, no_budget, brackets, format_1, no_description,
-    a_pipe_for_a_log, a_linked_heartbeat, linked_measurements, a_linked_folder, a_file,
+    an_edited_rate, a_target, another_key, another_seed, no_budget, brackets, format_1, no_description, a_linked_folder,
+    linked_measurements, a_file,
 ]  # fmt: skip
+OF_NO_USE = [a_pipe_for_a_log, a_linked_heartbeat]
 
 
 def other_measurements(folder: Path) -> None:
@@ -122,13 +123,24 @@ def test_a_finished_run_that_is_not_the_planned_one_is_set_aside_and_made_anew(
     _is_set_aside(folder)
 
 
-@pytest.mark.parametrize("change", STRANGE)
+@pytest.mark.parametrize("change", [*STRANGE, *OF_NO_USE])
 def test_an_unfinished_run_that_is_not_the_planned_one_does_not_go_on(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     folder = write(RUN, tmp_path, outcome=None)
     change(folder)
     _is_set_aside(folder)
+
+
+@pytest.mark.parametrize("change", OF_NO_USE)
+def test_a_finished_run_is_reused_whatever_lies_beside_its_files(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = write(RUN, tmp_path, outcome=DONE)
+    change(folder)
+    os.link(folder / store.MEASUREMENTS, tmp_path / "a copy that takes no room")
+    assert store.missing([RUN], tmp_path) == []
+    assert store.set_aside(RUN, folder) == ""
 
 
 def _is_set_aside(folder: Path) -> None:
