@@ -250,7 +250,7 @@ def test_a_question_that_a_person_broke_is_named_and_the_next_run_writes_it_anew
     path = Path("results/bad") / store.QUESTION
     path.write_text("what?")
     answer = ask("compare", "results/bad")
-    assert answer.code == 2
+    assert answer.code == 3
     assert answer.err.startswith(f"error: {path}: this is not a question file (Invalid JSON")
     assert "run the spec again" in answer.err
     assert ask("run", "bad.yaml").code == 0

@@ -170,7 +170,7 @@ def test_measurements_that_cannot_be_read_are_named_though_the_run_goes_on(tmp_p
     folder = write(RUN, tmp_path, outcome=None)
     (folder / store.MEASUREMENTS).unlink()
     (folder / store.MEASUREMENTS).mkdir()
-    with pytest.raises(StoreError, match=r"cannot read this file \(Is a directory\)"):
+    with pytest.raises(StoreError, match=r"cannot read this file \(it is a folder\)"):
         store.read(folder)
 
 
@@ -260,8 +260,7 @@ def test_a_broken_run_is_named_and_the_rest_still_reads(tmp_path: Path, content:
     records, errors = store.read_all(tmp_path)
     assert [record.folder for record in records] == [str(whole)]
     assert [str(error).startswith(str(broken / store.RUN)) for error in errors] == [True]
-    with pytest.raises(StoreError, match=r"not a run|format"):
-        store.missing([replace(RUN, seed=1)], tmp_path)
+    assert store.missing([replace(RUN, seed=1)], tmp_path) == [replace(RUN, seed=1)]
 
 
 def test_a_run_of_another_format_says_which(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line; a ClipbenchError becomes its words on stderr and its exit code."""
+    _fill_in_closed_streams()
     console.prepare()
     # A comparison makes small things by the million, in no circle that would have to be found: look less often than
     # each 700 of them, which takes a tenth of the time of reading ten thousand runs.
@@ -41,6 +43,17 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _fill_in_closed_streams() -> None:
+    """Give a stream that is closed (`>&-`) a descriptor again, or the next file to be opened would be written in its
+    place. What is written to a closed stdout still fails; words for a closed stderr go nowhere."""
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _let_go() -> None:

@@ -90,7 +90,7 @@ def _baseline(path: Path) -> Suite:
     if path.is_dir():
         return _suite(path)
     try:
-        return loaded(path.read_bytes(), where=str(path))
+        return loaded(store.content(os.path.realpath(path)), where=str(path))  # the user may name a link
     except OSError as error:
         raise UndecidedError(
             f"the baseline cannot be read ({error.strerror})",

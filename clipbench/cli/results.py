@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipbench import console, store
-from clipbench.errors import StoreError
+from clipbench.errors import StoreError, UndecidedError
 from clipbench.judging.endings import as_read
 from clipbench.judging.words import count, listing
 from clipbench.questions import DIVERGED, Question
@@ -73,7 +73,10 @@ def _share(of_spec: Path) -> float:
 def _question(spec: str, records: Sequence[Record]) -> Question:
     arms = dict.fromkeys(record.folder.rpartition("/")[0] for record in records)  # as text: a Path takes its time
     folders = dict.fromkeys(Path(arm).parents[1] for arm in arms)
-    asked = [question for folder in folders if (question := store.read_question(folder)) is not None]
+    try:
+        asked = [question for folder in folders if (question := store.read_question(folder)) is not None]
+    except StoreError as error:  # what its runs were to answer is not known, so nothing of them is decided
+        raise UndecidedError(error.found, where=error.where, remedy=error.remedy) from error
     if not asked:
         first = records[0].run.arm.name
         return Question(spec, spec, (first,), first)

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -188,7 +188,7 @@ def _look(inquiry: Inquiry, results: Path, *, extend: bool = False) -> _Outlook:
     """What was made before decides the stage only where arms are tuned: by trials under whatever names, too."""
     folder = store.folder_of_spec(inquiry.spec.name, results)
     is_tuned = inquiry.spec.tuning is not None
-    made = [each for each in read([folder]) if each.format == FORMAT] if is_tuned and folder.exists() else []
+    made = [each for each in read([folder]) if _is_a_plans(each)] if is_tuned and folder.exists() else []
     while True:
         stage = staged(inquiry, made, extend=extend)
         to_make = [*stage.trials, *stage.runs]
@@ -200,6 +200,11 @@ def _look(inquiry: Inquiry, results: Path, *, extend: bool = False) -> _Outlook:
         if not (is_tuned and new):
             return _Outlook(stage, tuple(each for each in renamed if each.run.key in keys))
         made += map(store.read, new)
+
+
+def _is_a_plans(record: Record) -> bool:
+    """Whether a run can be one of a plan: its key is that of what it describes."""
+    return record.format == FORMAT and record.key == record.run.key
 
 
 def _trials_of_an_extension(inquiry: Inquiry, made: Sequence[Record]) -> Sequence[Run]:
@@ -313,6 +318,7 @@ def _supervise(
             watching.planned(len(runs), len(runs))
         console.say(f"nothing to do: all {len(runs)} {noun}s of {runs[0].spec} are there already")
         return []
+    _set_aside(missing, results)
     begin = time.monotonic()
     need = Need(missing[0].device, missing[0].threads)
     try:
@@ -327,6 +333,14 @@ def _supervise(
         raise KeyboardInterrupt from None
     console.say(f"{count(len(ended), noun)} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
     return ended
+
+
+def _set_aside(runs: Iterable[Run], results: Path) -> None:
+    """Clear the places of the runs to make of what is not theirs, and say so."""
+    for run in runs:
+        with suppress(StoreError):  # which comes again when the run is to start, and is the reason that it failed
+            if line := store.set_aside(run, store.folder_of(run, results)):
+                console.say(line, style="yellow")
 
 
 def _watcher(fmt: ProgressFormat) -> Watcher:

@@ -8,7 +8,8 @@ import typer
 
 from clipbench import console, spec, store
 from clipbench.cli.options import Json, Results
-from clipbench.cli.results import ends_read, read
+from clipbench.cli.results import ends_read, read_with_errors
+from clipbench.errors import UndecidedError
 from clipbench.report import listing
 from clipbench.report.raw import to_json
 from clipbench.report.sections import all_fields
@@ -43,7 +44,10 @@ def list_(
     `compare --format csv` mean."""
     fmt: listing.ListFormat = "json" if json else "table"
     if what is Listable.runs:
-        console.put(listing.runs(ends_read(read([results])), fmt=fmt))
+        records, errors = read_with_errors([results])
+        if errors and not records:
+            raise UndecidedError(f"no run in {results} can be read", remedy="the lines above say why")
+        console.put(listing.runs(ends_read(records), fmt=fmt))
     if what is Listable.columns:
         console.put(listing.columns(all_fields(), fmt=fmt))
     for kind in catalogue.KINDS:

@@ -81,7 +81,8 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
     if not path.exists():
         return 0
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with store.reading(path) as file:
+            saved = torch.load(file, map_location="cpu", weights_only=True)
         recorded = int(saved["recorded"])
         if saved["key"] != key:
             raise ValueError(f"it is of the run {saved['key']}, not {key}")

@@ -11,9 +11,7 @@ from clipbench.sources.imports import closure, named
 from clipbench.sources.owners import is_hashed, owner
 
 # What clipbench itself needs is the same for all arms of a comparison, and a run's environment has the versions.
-ENVIRONMENT = frozenset(
-    {"filelock", "numpy", "psutil", "pydantic", "pyyaml", "rich", "scipy", "tabulate", "torch", "typer"}
-)
+ENVIRONMENT = frozenset({"numpy", "psutil", "pydantic", "pyyaml", "rich", "scipy", "tabulate", "torch", "typer"})
 _DIGITS = 16  # of a file's SHA-256, in hex
 
 

@@ -8,6 +8,8 @@
 
 A run counts as done when run.json says so. run.json is only ever replaced whole, after measurements.csv has reached
 the disk, so a crash at any point leaves a run that is done or a run that is not, and nothing in between.
+
+A folder `<seed>-<key>.set-aside-1` held something else than the run that a plan has there; no command reads it.
 """
 
 from clipbench.store.atomic import make_folder as make_folder
@@ -15,11 +17,16 @@ from clipbench.store.atomic import replacing as replacing
 from clipbench.store.live import Writer as Writer
 from clipbench.store.live import begin as begin
 from clipbench.store.live import has_recorded as has_recorded
+from clipbench.store.live import open_log as open_log
 from clipbench.store.live import read_heartbeat as read_heartbeat
 from clipbench.store.live import read_log as read_log
 from clipbench.store.live import write_heartbeat as write_heartbeat
 from clipbench.store.merging import joined as joined
 from clipbench.store.merging import merge as merge
+from clipbench.store.opening import content as content
+from clipbench.store.opening import reading as reading
+from clipbench.store.planned import describe as describe
+from clipbench.store.planned import set_aside as set_aside
 from clipbench.store.renaming import Renamed as Renamed
 from clipbench.store.renaming import put_in_place as put_in_place
 from clipbench.store.renaming import renamed as renamed
@@ -39,7 +46,6 @@ from clipbench.store.runs import HEARTBEAT as HEARTBEAT
 from clipbench.store.runs import LOG as LOG
 from clipbench.store.runs import MEASUREMENTS as MEASUREMENTS
 from clipbench.store.runs import RUN as RUN
-from clipbench.store.runs import describe as describe
 from clipbench.store.runs import digest_of as digest_of
 from clipbench.store.runs import finish as finish
 from clipbench.store.runs import read as read

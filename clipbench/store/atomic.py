@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipbench.errors import StoreError
+from clipbench.store.opening import created
 
 ELSEWHERE = "choose another results folder with -o, or make this one writable"
 
@@ -26,6 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all: fill the path given, and it takes the place of `path` at the end."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        os.close(created(draft))
         yield draft
         with draft.open("rb") as file:
             os.fsync(file.fileno())

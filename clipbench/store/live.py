@@ -7,14 +7,31 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
 from clipbench.records import Run
-from clipbench.store import forks
+from clipbench.store import forks, opening
 from clipbench.store.runs import ANEW, HEADING, HEARTBEAT, LOG, MEASUREMENTS, measured, read_run_file
 
 LARGE = 1 << 20  # bytes of rows that are not kept waiting in memory
+END_OF_LOG = 1 << 20  # bytes of a log that are read
+
+
+class Heartbeat(TypedDict):
+    """How far a run has come, and whether its worker was asked to stop."""
+
+    progress: Annotated[float, Field(ge=0, le=1)]
+    step: Annotated[float, Field(ge=0)]
+    loss: float
+    stopping: bool
+
+
+_HEARTBEAT = TypeAdapter(Heartbeat)
 
 
 def begin(folder: Path) -> Run:
@@ -40,7 +57,11 @@ class Writer:
 
     def __init__(self, folder: Path, *, kept: int = 0) -> None:
         self._folder = folder
-        self._file = os.open(folder / MEASUREMENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            self._file = opening.opened(folder / MEASUREMENTS, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        except OSError as error:
+            where = str(folder / MEASUREMENTS)
+            raise StoreError(f"cannot write this file ({error.strerror})", where=where, remedy=ANEW) from error
         try:
             self._begin(kept)
         except BaseException:
@@ -95,8 +116,16 @@ class Writer:
         self._places.add(place)
 
     def sync(self) -> int:
-        """Bring every row so far to the disk and return the length of the file in bytes."""
+        """Bring every row so far to the disk and return the length of the file in bytes.
+
+        Raises:
+            StoreError: there would be more than can be read again, or this process is a fork of the worker.
+        """
         forks.refuse_in_a_fork(self._folder)
+        if os.fstat(self._file).st_size + len(self._rows) > opening.MOST:
+            self._rows.clear()
+            found = f"a run records no more than {opening.MOST} bytes of measurements"
+            raise StoreError(found, where=str(self._folder / MEASUREMENTS), remedy="evaluate or measure less often")
         self._append(self._rows)
         os.fsync(self._file)
         return os.fstat(self._file).st_size
@@ -115,7 +144,7 @@ class Writer:
 def has_recorded(folder: Path, size: int) -> bool:
     """Whether the first `size` bytes of a run's measurements are there and are whole rows, its heading included."""
     try:
-        with (folder / MEASUREMENTS).open("rb") as file:
+        with opening.reading(folder / MEASUREMENTS) as file:
             file.seek(size - 1)
             return size > len(HEADING) and file.read(1) == b"\n"
     except (OSError, ValueError):  # no file, or no size
@@ -126,17 +155,34 @@ def write_heartbeat(folder: Path, *, progress: float, step: int, loss: float, st
     """A sign of life for the supervisor: the latest of these, not a history; never worth an fsync."""
     forks.refuse_in_a_fork(folder)
     path = folder / f".{HEARTBEAT}"
-    path.write_text(json.dumps({"progress": progress, "step": step, "loss": loss, "stopping": stopping}))
+    beat = Heartbeat(progress=progress, step=step, loss=loss, stopping=stopping)
+    with os.fdopen(opening.created(path), "w") as file:
+        json.dump(beat, file)
     path.replace(folder / HEARTBEAT)
 
 
-def read_heartbeat(folder: Path) -> dict[str, float] | None:
-    with suppress(OSError, ValueError):
-        content: dict[str, float] = json.loads((folder / HEARTBEAT).read_text())
-        return content
+def read_heartbeat(folder: Path) -> Heartbeat | None:
+    """The latest sign of life; None where there is none, or none that can be read."""
+    with suppress(OSError, ValidationError):
+        return _HEARTBEAT.validate_json(opening.content(folder / HEARTBEAT, opening.MOST_JSON), strict=True)
     return None
 
 
-def read_log(folder: Path) -> str:
+def open_log(folder: Path) -> int:
+    """The descriptor that what a run prints is appended to.
+
+    Raises:
+        StoreError: it cannot be opened, or is no ordinary file.
+    """
     path = folder / LOG
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    try:
+        return opening.opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError as error:
+        raise StoreError(f"cannot write this file ({error.strerror})", where=str(path)) from error
+
+
+def read_log(folder: Path) -> str:
+    """The end of what a run printed; empty where it printed nothing, or nothing that can be read."""
+    with suppress(OSError):
+        return opening.end_of(folder / LOG, END_OF_LOG).decode(errors="replace")
+    return ""

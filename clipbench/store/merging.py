@@ -3,17 +3,21 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clipbench.errors import StoreError
 from clipbench.questions import Question
+from clipbench.records import Record
 from clipbench.store.atomic import ELSEWHERE, make_folder
+from clipbench.store.opening import content, refuse_links
 from clipbench.store.results import folder_of, folder_of_spec, read_question, run_folders, write_question
-from clipbench.store.runs import MEASUREMENTS, RUN, read
+from clipbench.store.runs import LOG, MEASUREMENTS, RUN, read
 
 _SHOWN = 5  # conflicts that are named
+# What of an outcome is the same each time a run is made, wherever it agrees bit for bit.
+_FACTS = ("status", "reason", "steps", "samples", "tokens", "weights_sha256", "non_finite_step", "change")
 
 
 @dataclass
@@ -68,33 +72,49 @@ def joined(first: Question, second: Question) -> Question | None:
 def _consider(folder: Path, out: Path, found: Merging, asked: dict[Path, Question | None]) -> None:
     try:
         record = read(folder)
+        if record.outcome is None:
+            found.unfinished.append(folder)
+            return
+        place = folder_of(record.run, out)
+        other = found.copies.get(place) or (place if os.path.lexists(place) else None)
+        present = None if other is None else read(other)
     except StoreError as error:
         found.errors.append(error)
         return
-    if record.outcome is None:
-        found.unfinished.append(folder)
-        return
-    of_spec = folder.parents[2]
-    if of_spec not in asked:
-        asked[of_spec] = question = read_question(of_spec)
-        if question is not None:
-            found.questions[question.spec] = _one_question(found.questions.get(question.spec), question)
-    place = folder_of(record.run, out)
-    other = found.copies.get(place) or (place if place.exists() else None)
+    _ask(folder.parents[2], found, asked)
     if other is None:
         found.copies[place] = folder
-    elif _same(folder, other):
+    elif present is not None and _same(record, present):
         found.there += 1
     else:
         found.conflicts.append(f"{folder} and {other}")
 
 
-def _same(one: Path, other: Path) -> bool:
-    return all(_content(one / name) == _content(other / name) for name in (RUN, MEASUREMENTS))
+def _ask(of_spec: Path, found: Merging, asked: dict[Path, Question | None]) -> None:
+    """Join what the runs of a spec were to answer to what others of that name were, once for each folder."""
+    if of_spec in asked:
+        return
+    try:
+        asked[of_spec] = question = read_question(of_spec)
+    except StoreError as error:
+        asked[of_spec] = None
+        found.errors.append(error)
+        return
+    if question is not None:
+        found.questions[question.spec] = _one_question(found.questions.get(question.spec), question)
 
 
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
+def _same(first: Record, second: Record) -> bool:
+    """Whether two runs are one, made once or twice: bit for bit but for the time they took."""
+    is_one_run = first.key == second.key and first.run == replace(second.run, device=first.run.device)
+    return is_one_run and _result(first) == _result(second)
+
+
+def _result(record: Record) -> tuple[object, ...]:
+    """What a run's numbers came to, without its times and its machine; as texts, for NaN is to equal NaN."""
+    rows, ended = record.measurements, record.outcome
+    facts = ended and tuple(getattr(ended, name) for name in _FACTS)
+    return repr(facts), rows.layout, tuple(map(repr, rows.values))
 
 
 def _one_question(present: Question | None, question: Question) -> Question:
@@ -120,13 +140,14 @@ def _copy(found: Merging, out: Path) -> None:
     try:
         with _beside(out) as staging:
             for place, folder in found.copies.items():
-                shutil.copytree(folder, staging / place.relative_to(out))
+                _copy_run(folder, staging / place.relative_to(out))
             for question in found.questions.values():
                 write_question(question, staging)
             if not out.exists():
                 staging.replace(out)
                 return
             for place in found.copies:
+                refuse_links(place)
                 make_folder(place.parent)
                 (staging / place.relative_to(out)).rename(place)
             for question in found.questions.values():
@@ -134,6 +155,14 @@ def _copy(found: Merging, out: Path) -> None:
     except OSError as error:
         reason = f"cannot merge into this folder ({error.strerror or error})"
         raise StoreError(reason, where=str(out), remedy=ELSEWHERE) from error
+
+
+def _copy_run(folder: Path, place: Path) -> None:
+    """The files of an ended run, and nothing else that lies in its folder."""
+    place.mkdir(parents=True)
+    for name in (RUN, MEASUREMENTS, LOG):
+        with suppress(FileNotFoundError):  # most runs have no log, and one that crashed may have no measurements
+            (place / name).write_bytes(content(folder / name))
 
 
 @contextmanager

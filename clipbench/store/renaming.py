@@ -10,17 +10,19 @@ and in one place whenever the process is killed, and doing it again puts right w
 
 import os
 import shutil
-import stat
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipbench.errors import StoreError
-from clipbench.records import FORMAT, Arm, Choice, Run
+from clipbench.records import FORMAT, Run
 from clipbench.store.atomic import make_folder, replace_content, replacing, sync_folder
+from clipbench.store.opening import content
+from clipbench.store.planned import is_same, set_aside
+from clipbench.store.planned import there as lying_there
 from clipbench.store.results import folder_of, folder_of_spec, place_of
-from clipbench.store.runs import LOG, MEASUREMENTS, RUN, RunFile, digest_of, parsed, read, read_run_file, relabelled
+from clipbench.store.runs import LOG, MEASUREMENTS, RUN, RunFile, described_by, digest_of, parsed, read, relabelled
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,12 @@ def renamed(runs: Iterable[Run], results: Path, *, arms: Collection[tuple[str, s
         runs: as planned.
         results: the folder of all specs.
         arms: the names of all tasks and arms that the plan has runs of, whichever of them are asked for now.
-
-    Raises:
-        StoreError: a run's file in its planned folder cannot be read.
     """
     wanted: dict[str, list[tuple[Run, RunFile | None]]] = {}
     found = []
     for run in runs:
         folder = folder_of(run, results)
-        there = read_run_file(folder) if (folder / RUN).exists() else None
+        there = lying_there(run, folder).file
         if there is None or not there.is_done:
             wanted.setdefault(folder.name, []).append((run, there))
         elif there.run != replace(run, device=there.run.device) and _content(folder, run, crashed_too=False):
@@ -70,18 +69,20 @@ def put_in_place(one: Renamed, results: Path) -> bool:
     Where it did not, because the folder has changed since or cannot be written, the run is still to be made.
     """
     is_trial = bool(one.run.trial_of)
-    content = _content(one.folder, one.run, crashed_too=one.is_moved and is_trial)
+    files = _content(one.folder, one.run, crashed_too=one.is_moved and is_trial)
     folder = folder_of(one.run, results)
-    if content is None:
+    if files is None:
         return False
-    described, recorded = content
+    described, recorded = files
     try:
         if one.folder != folder:
-            if folder.exists():  # a run that has not ended, or crashed
+            if os.path.lexists(folder / RUN):  # without it, what lies there is of a copy that was cut short
+                set_aside(one.run, folder)
+            if folder.exists():  # the same run, not ended, or crashed
                 shutil.rmtree(folder)
             _move(one.folder, folder) if one.is_moved else _copy(one.folder, folder, recorded)
         replace_content(folder / RUN, relabelled(described, one.run))
-    except (OSError, StoreError):
+    except (OSError, StoreError, RecursionError):  # the last where folders are nested deeper than Python removes
         return False
     return True
 
@@ -101,7 +102,7 @@ def _copy(source: Path, folder: Path, recorded: bytes) -> None:
     with replacing(folder / MEASUREMENTS) as draft:
         draft.write_bytes(recorded)
     with suppress(OSError):  # most runs have no log
-        (folder / LOG).write_bytes(_regular_file(source / LOG))
+        (folder / LOG).write_bytes(content(source / LOG))
 
 
 def _of_one_key(
@@ -138,34 +139,15 @@ def _best(
 def _content(folder: Path, run: Run, *, crashed_too: bool) -> tuple[bytes, bytes] | None:
     """The files of the ended run in a folder, where it is the planned one but for names; None where it is not."""
     try:
-        described, recorded = _regular_file(folder / RUN), _regular_file(folder / MEASUREMENTS)
+        described, recorded = described_by(folder), content(folder / MEASUREMENTS)
         there = parsed(described, str(folder / RUN))
         is_whole = there.digest == digest_of(described, recorded)
         read(folder)
     except (OSError, ValueError, StoreError):
         return None
     has_ended = there.is_done or (crashed_too and there.format == FORMAT and there.outcome is not None)
-    is_planned = there.key == there.run.key == run.key and _nameless(there.run) == _nameless(run)
+    is_planned = there.key == there.run.key == run.key and is_same(there.run, run)
     return (described, recorded) if has_ended and is_planned and is_whole else None
-
-
-def _nameless(run: Run) -> Run:
-    """A run without what decides no number: names, labels, and which of several equal GPUs made it."""
-    measure = replace(
-        run.measure,
-        probes=tuple(map(_nameless_choice, run.measure.probes)),
-        ghosts=tuple(replace(_nameless_arm(ghost), name=ghost.name) for ghost in run.measure.ghosts),  # a direction
-    )
-    task, arm, device = _nameless_choice(run.task), _nameless_arm(run.arm), run.device.partition(":")[0]
-    return replace(run, spec="", task=task, arm=arm, measure=measure, device=device, trial_of="")
-
-
-def _nameless_arm(arm: Arm) -> Arm:
-    return replace(arm, name="", optimizer=_nameless_choice(arm.optimizer), liveness="off")
-
-
-def _nameless_choice(choice: Choice) -> Choice:
-    return replace(choice, name="")
 
 
 def _folders_called(names: Collection[str], results: Path) -> dict[str, list[Path]]:
@@ -189,12 +171,3 @@ def _folders_in(folder: Path, names: Collection[str] | None = None) -> list[Path
 
 def _name(entry: os.DirEntry[str]) -> str:
     return entry.name
-
-
-def _regular_file(path: Path) -> bytes:
-    """The content of a file that is no link, pipe or device: those could lead elsewhere, or be waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no file")
-        return file.read()

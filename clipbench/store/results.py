@@ -1,20 +1,23 @@
 """A folder of results: where its runs lie, which are missing, what they were made to answer."""
 
+import fcntl
 import gc
+import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from clipbench.errors import StoreError
 from clipbench.questions import Question
 from clipbench.records import Record, Run
+from clipbench.store import opening
 from clipbench.store.atomic import ELSEWHERE, make_folder, replace_content
-from clipbench.store.runs import RUN, first_fault, read, read_run_file
+from clipbench.store.planned import there
+from clipbench.store.runs import RUN, first_fault, read, shortened
 
 QUESTION = "question.json"
 _QUESTION = TypeAdapter(Question)
@@ -43,55 +46,73 @@ def _safe(name: str) -> str:
 def missing(runs: Iterable[Run], results: Path) -> list[Run]:
     """The runs that are not done yet, in their order.
 
-    A diverged run is done; a failed one is not, nor is one of an earlier format.
+    A diverged run is done; a failed one is not, nor is one of an earlier format, or whatever else lies in its place.
     """
-    return [run for run in runs if not _is_done(folder_of(run, results))]
-
-
-def _is_done(folder: Path) -> bool:
-    return (folder / RUN).exists() and read_run_file(folder).is_done
+    return [run for run in runs if not there(run, folder_of(run, results)).is_done]
 
 
 def write_question(question: Question, results: Path) -> None:
     folder = folder_of_spec(question.spec, results)
+    opening.refuse_a_link(folder)
     make_folder(folder)
     replace_content(folder / QUESTION, _QUESTION.dump_json(question, indent=2))
 
 
 def read_question(folder: Path) -> Question | None:
-    """What the runs in and below `folder` were made to answer, or None where nothing says so."""
+    """What the runs in and below `folder` were made to answer, or None where nothing says so.
+
+    Raises:
+        StoreError: there is a file that cannot be read, or is no question.
+    """
     path = folder / QUESTION
-    if not path.exists():
-        return None
     try:
-        return _QUESTION.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = first_fault(error) if isinstance(error, ValidationError) else error.strerror
+        return _sound(_QUESTION.validate_json(opening.content(path, opening.MOST_JSON)))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_fault(error)
         found = f"this is not a question file ({reason})"
         remedy = "delete it and run the spec again: that writes it anew, and no run is lost"
         raise StoreError(found, where=str(path), remedy=remedy) from error
 
 
+def _sound(question: Question) -> Question:
+    """The question; ValueError where it has numbers that no spec can have."""
+    if question.target is not None and not math.isfinite(question.target):
+        raise ValueError("target: it is no finite number")
+    if not 1 <= question.consecutive < opening.MOST_JSON:
+        raise ValueError("consecutive: it is not above 0, or too large")
+    if not (math.isfinite(question.diverged) and question.diverged >= 0):
+        raise ValueError("diverged: it is no share")
+    if question.effect is not None and not (math.isfinite(question.effect) and question.effect > 0):
+        raise ValueError("effect: it is no number above 0")
+    return question
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a spec's results while its runs are made: a second `clipbench run` there is refused, not interleaved."""
+    opening.refuse_a_link(folder)
     make_folder(folder)
-    # Released by the system when the process dies, however it dies; the file itself stays.
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = folder / ".lock"
     try:
-        lock.acquire()
-    except Timeout as error:
+        descriptor = opening.opened(lock, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise StoreError(f"cannot write this file ({error.strerror})", where=str(lock), remedy=ELSEWHERE) from error
+    try:
+        # Released by the system when the process dies, however it dies; the file itself stays.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
         remedy = "wait for it, or choose another results folder with -o"
         raise StoreError("another `clipbench run` is at work here", where=str(folder), remedy=remedy) from error
-    except OSError as error:
-        raise StoreError(f"cannot write here ({error.strerror})", where=str(folder), remedy=ELSEWHERE) from error
-    with lock:
-        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_all(folder: Path) -> tuple[list[Record], list[StoreError]]:
     """Every run in and below a folder, in the order of their paths, and an error for each that cannot be read."""
-    if not folder.exists():
+    if not os.path.lexists(folder):
         raise StoreError("there is no such folder", where=str(folder), remedy="runs are made by `clipbench run`")
     if not folder.is_dir():
         raise StoreError("this is a file; results are a folder", where=str(folder))
@@ -110,17 +131,27 @@ def run_folders(folder: Path) -> list[Path]:
     return list(map(Path, _run_folders(str(folder))))
 
 
-def _run_folders(folder: str) -> Iterator[str]:
-    """As text: thousands of Paths take as long to make as their folders to look into."""
-    within = []
-    with suppress(OSError), os.scandir(folder) as entries:  # a folder that may not be looked into has no runs
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                within.append(entry.name)
-            elif entry.name == RUN:
-                yield folder
-    for name in sorted(within):
-        yield from _run_folders(f"{folder}/{name}")
+def _run_folders(top: str) -> Iterator[str]:
+    """As text: thousands of Paths take as long to make as their folders to look into.
+
+    A folder that may not be looked into comes too, for it may hide a run: reading it says so. Links are not followed.
+    """
+    waiting = [top]
+    while waiting:  # a stranger may nest folders deeper than Python calls functions
+        folder = waiting.pop()
+        within = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        within.append(entry.name)
+                    elif entry.name == RUN:
+                        yield folder
+        except PermissionError:
+            yield folder
+        except OSError:  # gone since, or nested too deep to be reached by its name
+            continue
+        waiting += [f"{folder}/{name}" for name in sorted(within, reverse=True) if not opening.is_set_aside(name)]
 
 
 @contextmanager
@@ -138,15 +169,15 @@ def _uncollected() -> Iterator[None]:
 
 def find(name: str, results: Path) -> Path:
     """The folder of a run, given as a path, or by the beginning of its key or its folder's name."""
-    if (Path(name) / RUN).exists():
+    if os.path.lexists(f"{name}/{RUN}"):
         return Path(name)
     found = [
-        path.parent
-        for path in sorted(results.rglob(RUN))
-        if path.parent.name.startswith(name) or path.parent.name.partition("-")[2].startswith(name)
+        folder
+        for folder in run_folders(results)
+        if folder.name.startswith(name) or folder.name.partition("-")[2].startswith(name)
     ]
     if len(found) != 1:
         several = f": {', '.join(map(str, found[:5]))}" if found else ""
         remedy = "`clipbench list runs` shows what there is"
-        raise StoreError(f"'{name}' fits {len(found)} runs{several}", where=str(results), remedy=remedy)
+        raise StoreError(f"'{shortened(name)}' fits {len(found)} runs{several}", where=str(results), remedy=remedy)
     return found[0]

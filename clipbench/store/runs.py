@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +18,9 @@ from clipbench.errors import StoreError
 from clipbench.measurements import NOTHING, Layout, Measurement, Measurements
 from clipbench.records import FORMAT, Environment, Outcome, Record, Run
 from clipbench.store import forks
-from clipbench.store.atomic import make_folder, replace_content
+from clipbench.store.atomic import replace_content
+from clipbench.store.opening import MOST_JSON, content
+from clipbench.store.sound import LARGEST, unsound
 
 READABLE = (1, FORMAT)
 RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG = (
@@ -31,6 +32,7 @@ RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG = (
 )
 COLUMNS = ("step", "seconds", "direction", "quantity", "value")
 HEADING = ",".join(COLUMNS)
+LONGEST = 200  # characters of a damaged file that are shown
 ANEW = "restore the file, or delete the run's folder and run the spec again: only this run is made anew"
 
 
@@ -46,6 +48,10 @@ class RunFile:
     outcome: Outcome | None = None
     digest: str = ""
 
+    def dumped(self) -> bytes:
+        """As run.json has it."""
+        return _RUN_FILE.dump_json(self, indent=2)
+
     @property
     def is_done(self) -> bool:
         """Whether this is a planned run's result: ended, not by a crash, and of the format that is written today."""
@@ -53,17 +59,6 @@ class RunFile:
 
 
 _RUN_FILE = TypeAdapter(RunFile)
-
-
-def describe(run: Run, folder: Path) -> None:
-    """Write what is to be run, as it is planned: an interrupted run goes on from its checkpoint, by its plan's word."""
-    make_folder(folder)
-    there = read_run_file(folder) if (folder / RUN).exists() else None
-    if there is None or there.outcome is not None or there.format != FORMAT:
-        for stale in (MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG):
-            (folder / stale).unlink(missing_ok=True)
-    if there is None or there != RunFile(FORMAT, run.key, run):
-        replace_content(folder / RUN, _dumped(RunFile(FORMAT, run.key, run)))
 
 
 def finish(folder: Path, outcome: Outcome, environment: Environment | None) -> None:
@@ -74,13 +69,14 @@ def finish(folder: Path, outcome: Outcome, environment: Environment | None) -> N
     """
     forks.refuse_in_a_fork(folder)
     ended = replace(read_run_file(folder), outcome=outcome, environment=environment)
-    digest = digest_of(_dumped(ended), _recorded(folder))
-    replace_content(folder / RUN, _dumped(replace(ended, digest=digest)))
+    digest = digest_of(ended.dumped(), recorded_in(folder))
+    replace_content(folder / RUN, replace(ended, digest=digest).dumped())
     for leftover in (CHECKPOINT, HEARTBEAT):
         (folder / leftover).unlink(missing_ok=True)
-    log = folder / LOG
-    if log.exists() and log.stat().st_size == 0:
-        log.unlink()
+    with suppress(FileNotFoundError):
+        log = folder / LOG
+        if log.lstat().st_size == 0:
+            log.unlink()
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -98,39 +94,49 @@ def digest_of(described: bytes, recorded: bytes) -> str:
         described: the content of run.json.
         recorded: the content of measurements.csv.
     """
-    content = json.loads(described)
-    ended = {name: content.get(name) for name in ("outcome", "environment")}
+    file = json.loads(described)
+    ended = {name: file.get(name) for name in ("outcome", "environment")}
     ended["measurements"] = hashlib.sha256(recorded).hexdigest()
     return hashlib.sha256(json.dumps(ended, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def relabelled(described: bytes, run: Run) -> bytes:
     """The content of run.json with the names of an equal run, and all else as it is; on the device it was made on."""
-    content = json.loads(described)
-    planned = json.loads(_dumped(RunFile(FORMAT, run.key, run)))["run"]
-    content["run"] = planned | {"device": content["run"].get("device", planned["device"])}
-    return json.dumps(content, indent=2, ensure_ascii=False).encode()
+    file = json.loads(described)
+    planned = json.loads(RunFile(FORMAT, run.key, run).dumped())["run"]
+    file["run"] = planned | {"device": file["run"].get("device", planned["device"])}
+    return json.dumps(file, indent=2, ensure_ascii=False).encode()
 
 
 def read(folder: Path | str) -> Record:
     """A run's folder as a Record; StoreError names the file at fault."""
-    content = read_run_file(folder)
-    whole = content.outcome is not None and content.outcome.status != "failed"
+    file = read_run_file(folder)
+    whole = file.outcome is not None and file.outcome.status != "failed"
     rows = _read_measurements(f"{folder}/{MEASUREMENTS}", whole=whole)
-    return Record(content.run, content.environment, content.outcome, rows, str(folder), content.key, content.format)
+    return Record(file.run, file.environment, file.outcome, rows, str(folder), file.key, file.format)
 
 
-def _dumped(content: RunFile) -> bytes:
-    return _RUN_FILE.dump_json(content, indent=2)
+def recorded_in(folder: Path) -> bytes:
+    """The content of measurements.csv; empty where there is none, for a run that crashed before it measured anything.
 
-
-def _recorded(folder: Path) -> bytes:
+    Raises:
+        StoreError: it cannot be read.
+    """
+    path = str(folder / MEASUREMENTS)
     try:
-        return _bytes(f"{folder}/{MEASUREMENTS}")
-    except FileNotFoundError:  # a run that crashed before it measured anything
+        return content(path)
+    except FileNotFoundError:
         return b""
     except OSError as error:
-        path = str(folder / MEASUREMENTS)
+        raise StoreError(f"cannot read this file ({error.strerror})", where=path, remedy=ANEW) from error
+
+
+def described_by(folder: Path | str) -> bytes:
+    """The content of run.json; StoreError where it cannot be read."""
+    path = f"{folder}/{RUN}"  # as text: a Path takes half as long to make as the file to read
+    try:
+        return content(path, MOST_JSON)
+    except OSError as error:
         raise StoreError(f"cannot read this file ({error.strerror})", where=path, remedy=ANEW) from error
 
 
@@ -140,66 +146,56 @@ def read_run_file(folder: Path | str) -> RunFile:
     Raises:
         StoreError: it cannot be read, or is no run of a format that is known.
     """
-    path = f"{folder}/{RUN}"  # as text: a Path takes half as long to make as the file to read
-    try:
-        raw = _bytes(path)
-    except OSError as error:
-        raise StoreError(f"cannot read this file ({error.strerror})", where=path, remedy=ANEW) from error
-    return parsed(raw, path)
+    return parsed(described_by(folder), f"{folder}/{RUN}")
 
 
 def parsed(raw: bytes, path: str) -> RunFile:
     """The content of a run.json; StoreError names its `path`."""
     try:
-        content = _RUN_FILE.validate_json(raw)
-    except ValidationError:
-        raise _not_a_run(raw, path) from None
-    if content.format not in READABLE:
-        raise _not_a_run(raw, path)
-    return content
+        file = _RUN_FILE.validate_json(raw)
+    except ValidationError as error:
+        raise _not_a_run(raw, error, path) from None
+    if file.format not in READABLE:
+        raise _of_another_format(file.format, path)
+    if fault := unsound(file.run, file.outcome, file.environment):
+        raise StoreError(f"this is not a run ({fault})", where=path, remedy=ANEW)
+    return file
 
 
-def _bytes(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)  # Path.read_bytes and open() ask the system twice as much
+def _not_a_run(raw: bytes, error: ValidationError, path: str) -> StoreError:
+    """Why this is no run; what says that it has another format is not held against the fields of this one."""
     try:
-        parts = []
-        while part := os.read(descriptor, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
+        found: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and found.get("format") not in READABLE:
+        return _of_another_format(found.get("format"), path)
+    return StoreError(f"this is not a run ({first_fault(error)})", where=path, remedy=ANEW)
 
 
-def _not_a_run(raw: bytes, path: str) -> StoreError:
-    """Why this is no run; read once more, slowly, with words for people."""
-    try:
-        content: Any = json.loads(raw)
-        if isinstance(content, dict) and content.get("format") not in READABLE:
-            known = " and ".join(map(str, READABLE))
-            found = f"this run has format {content.get('format')!r}; this clipbench reads formats {known}"
-            return StoreError(found, where=path, remedy="read it with the clipbench that wrote it")
-        _RUN_FILE.validate_python(content)
-    except (ValueError, ValidationError) as error:
-        return StoreError(f"this is not a run ({first_fault(error)})", where=path, remedy=ANEW)
-    return StoreError("this is not a run", where=path, remedy=ANEW)
+def _of_another_format(found: object, path: str) -> StoreError:
+    known = " and ".join(map(str, READABLE))
+    reason = f"this run has format {shortened(repr(found))}; this clipbench reads formats {known}"
+    return StoreError(reason, where=path, remedy="read it with the clipbench that wrote it")
 
 
 def _read_measurements(path: str, *, whole: bool) -> Measurements:
     """The rows of a file; a `whole` one, whose run is done, may not end in half a row: half a number is a number."""
     try:
-        text = _bytes(path).decode(errors="replace")  # a broken byte makes a row that is no measurement
+        text = content(path).decode(errors="replace")  # a broken byte makes a row that is no measurement
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not whole:
             return NOTHING
         raise StoreError(f"cannot read this file ({error.strerror})", where=path, remedy=ANEW) from error
+    lines = text.count("\n")
     if not text.endswith("\n"):
         if whole:
-            raise StoreError("the last row is cut short", where=f"{path}:{len(text.splitlines())}", remedy=ANEW)
+            raise StoreError("the last row is cut short", where=f"{path}:{lines + 1}", remedy=ANEW)
         text = text[: text.rfind("\n") + 1]  # but for the row being written when the process died or the disk was full
-    if text.startswith(HEADING) and '"' not in text:
+    if text.startswith(HEADING) and '"' not in text and text.count(",") == (len(COLUMNS) - 1) * lines:
         with suppress(ValueError):
             return _by_columns(text.removeprefix(HEADING))
-    return Measurements.of(_by_rows(text.splitlines(), path))
+    return Measurements.of(_by_rows(text, path))
 
 
 def _by_columns(text: str) -> Measurements:
@@ -229,7 +225,7 @@ def _layout(fields: str) -> Layout:
     columns = fields.split(",") if fields else []
     rows = len(columns) // 3
     step, direction, quantity = columns[:rows], columns[rows : 2 * rows], columns[2 * rows :]
-    layout = Layout(tuple(map(int, step)), tuple(direction), tuple(quantity))
+    layout = Layout(tuple(map(_step, map(int, step))), tuple(direction), tuple(quantity))
     if len(set(zip(layout.steps, direction, quantity, strict=True))) < rows:  # looked for once for all runs of a layout
         raise ValueError("a step is there twice")
     return layout
@@ -247,10 +243,28 @@ def _floats(texts: Sequence[str]) -> "array[float]":
     return array("d", map(float, texts))
 
 
-def _by_rows(lines: Sequence[str], path: str) -> Iterator[Measurement]:
+def _lines(text: str) -> Iterator[str]:
+    """Lines with their ends. Lines of a file that ends in none are not kept all at once, however many they are."""
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at) + 1 or len(text)
+        yield text[at:end]
+        at = end
+
+
+def _rows(text: str, path: str) -> Iterator[list[str]]:
+    rows = csv.reader(_lines(text))
+    try:
+        yield from rows
+    except csv.Error as error:  # a field of megabytes, or a stray carriage return
+        reason = f"this is not a measurement ({error})"
+        raise StoreError(reason, where=f"{path}:{rows.line_num}", remedy=ANEW) from error
+
+
+def _by_rows(text: str, path: str) -> Iterator[Measurement]:
     """A row at a time, so that the one at fault can be named."""
     there: dict[tuple[int, str, str], int] = {}
-    for number, row in enumerate(csv.reader(lines), start=1):
+    for number, row in enumerate(_rows(text, path), start=1):
         if number == 1 and tuple(row) == COLUMNS:
             continue
         found = _measurement(row, where=f"{path}:{number}")
@@ -261,6 +275,13 @@ def _by_rows(lines: Sequence[str], path: str) -> Iterator[Measurement]:
         yield found
 
 
+def _step(number: int) -> int:
+    """Raises ValueError where this can be no step."""
+    if not 0 <= number < LARGEST:
+        raise ValueError("a step is not below 0, nor beyond what a machine counts to")
+    return number
+
+
 def measured(row: Measurement) -> str:
     """What a row is of: `slope of own at step 4`."""
     return f"{row.quantity}{f' of {row.direction}' if row.direction else ''} at step {row.step}"
@@ -269,9 +290,11 @@ def measured(row: Measurement) -> str:
 def _measurement(row: Sequence[str], *, where: str) -> Measurement:
     try:
         step, seconds, direction, quantity, value = row
-        return Measurement(int(step), float(seconds), direction, quantity, float(value))
+        return Measurement(_step(int(step)), float(seconds), direction, quantity, float(value))
     except ValueError as error:
-        raise StoreError(f"this is not a measurement ({','.join(row)!r})", where=where, remedy=ANEW) from error
+        raise StoreError(
+            f"this is not a measurement ({shortened(repr(','.join(row)))})", where=where, remedy=ANEW
+        ) from error
 
 
 def first_fault(error: Exception) -> str:
@@ -279,5 +302,10 @@ def first_fault(error: Exception) -> str:
     if isinstance(error, ValidationError):
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        return f"{where}: {fault['msg']}" if where else fault["msg"]
-    return str(error)
+        return shortened(f"{where}: {fault['msg']}" if where else fault["msg"])
+    return shortened(str(error))
+
+
+def shortened(text: str) -> str:
+    """A text of a stranger's as a message has it."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,5 +1,6 @@
 """Folders of results brought together: copied, never overwritten, all or nothing."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
 from clipbench.questions import Question
 from clipbench.records import Outcome, Run
+from clipbench.store import merging
 
 RUN = make_run()
 QUESTION = Question("made", "Is it?", ("sgd",), "sgd", 0.5, keys=("a",))
@@ -139,15 +141,96 @@ def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = made(tmp_path / "one", 0, 1)
-    copied = []
+    files = []
 
-    def copytree(_: Path, target: Path) -> None:
-        if copied:
+    def content(path: Path) -> bytes:
+        files.append(path)
+        if len(files) > 2:
             raise OSError(28, "No space left on device")
-        copied.append(target)
-        Path(target).mkdir(parents=True)
+        return path.read_bytes()
 
-    monkeypatch.setattr(shutil, "copytree", copytree)
+    monkeypatch.setattr(merging, "content", content)
     with pytest.raises(StoreError, match=r"cannot merge into this folder \(No space left on device\)"):
         store.merge([one], tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def again(results: Path, **changes: object) -> Path:
+    """The run of seed 0 once more: it took another time, on another day."""
+    folder = store.folder_of(RUN, results)
+    store.describe(RUN, folder)
+    writer = store.Writer(folder)
+    writer(Measurement(0, 9.5, "", "eval_loss", 1.0))
+    writer.sync()
+    writer.close()
+    store.finish(folder, replace(Outcome("finished", steps=12, started=7.5, wall_seconds=3.0), **changes), None)
+    return results
+
+
+def test_a_run_that_was_made_twice_with_equal_bits_is_one_run(tmp_path: Path) -> None:
+    one, two = made(tmp_path / "one", 0), again(tmp_path / "two")
+    merged = store.merge([one, two], tmp_path / "out")
+    assert (len(merged.copies), merged.there) == (1, 1)
+    first = store.folder_of(RUN, tmp_path / "one")
+    assert contents(store.folder_of(RUN, tmp_path / "out")) == contents(first)
+
+
+@pytest.mark.parametrize("changes", [{"weights_sha256": "ab"}, {"status": "diverged"}, {"steps": 11}])
+def test_a_run_that_was_made_twice_with_other_bits_is_a_conflict(tmp_path: Path, changes: dict[str, object]) -> None:
+    one, two = made(tmp_path / "one", 0), again(tmp_path / "two", **changes)
+    with pytest.raises(StoreError, match="the same run differs between"):
+        store.merge([one, two], tmp_path / "out")
+
+
+def test_a_run_alone_is_copied_and_nothing_of_a_stranger(tmp_path: Path) -> None:
+    """Neither what a link leads to, nor files that no run has, nor a run behind a link."""
+    one, other = made(tmp_path / "one", 0), made(tmp_path / "other", 1)
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    folder = store.folder_of(RUN, one)
+    for name in ("leak.txt", store.CHECKPOINT):
+        (folder / name).symlink_to(secret)
+    (folder / "dangling").symlink_to(tmp_path / "nowhere")
+    (folder / "more").mkdir()
+    (folder / "payload.py").write_text("import os")
+    os.mkfifo(folder / "pipe")
+    (folder.parent / "behind").symlink_to(store.folder_of(replace(RUN, seed=1), other))
+    merged = store.merge([one], tmp_path / "out")
+    assert not merged.errors
+    copied = [path.name for path in store.folder_of(RUN, tmp_path / "out").iterdir()]
+    assert sorted(copied) == sorted([store.RUN, store.MEASUREMENTS])
+    assert seeds_in(tmp_path / "out") == [0]
+
+
+@pytest.mark.parametrize("odd", [store.RUN, store.MEASUREMENTS])
+def test_a_run_whose_file_is_a_link_or_a_pipe_is_named_and_the_others_are_merged(tmp_path: Path, odd: str) -> None:
+    one = made(tmp_path / "one", 0, 1, 2)
+    linked, piped = (store.folder_of(replace(RUN, seed=seed), one) / odd for seed in (1, 2))
+    linked.rename(tmp_path / "outside")
+    linked.symlink_to(tmp_path / "outside")
+    piped.unlink()
+    os.mkfifo(piped)
+    merged = store.merge([one], tmp_path / "out")
+    assert {(error.where, error.found) for error in merged.errors} == {
+        (str(linked), "cannot read this file (it is a link)"),
+        (str(piped), "cannot read this file (it is a pipe)"),
+    }
+    assert seeds_in(tmp_path / "out") == [0]
+
+
+def test_nothing_is_merged_through_a_link(tmp_path: Path) -> None:
+    one, out, outside = made(tmp_path / "one", 0), tmp_path / "out", tmp_path / "outside"
+    outside.mkdir()
+    out.mkdir()
+    (out / "made").symlink_to(outside)
+    with pytest.raises(StoreError, match=r"out/made: this is no folder \(it is a link\)"):
+        store.merge([one], out)
+    assert list(outside.iterdir()) == []
+
+
+def test_a_question_that_cannot_be_read_costs_no_run(tmp_path: Path) -> None:
+    one = made(tmp_path / "one", 0)
+    (one / "made" / store.QUESTION).write_text("[" * 5000)
+    merged = store.merge([one], tmp_path / "out")
+    assert [error.where for error in merged.errors] == [str(one / "made" / store.QUESTION)]
+    assert seeds_in(tmp_path / "out") == [0]

@@ -120,7 +120,7 @@ def _slots(need: Need) -> list[Slot]:
 
 def _enter(folder: Path, device: str, cpus: tuple[int, ...], side_by_side: int) -> None:
     """The first thing the new process runs: its own log, its own cores, and the worker by its module name."""
-    log = os.open(folder / store.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = store.open_log(folder)
     for stream in (1, 2):
         os.dup2(log, stream)
     sys.path.insert(0, str(Path.cwd()))  # where a user's own "module:Class" lies, as for `python -m`

@@ -1,0 +1,355 @@
+"""What a stranger may have done to a folder of results: one change each, drawn at random."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from clipbench import store
+
+Mutation = Callable[[Random, Path, Path], None]  # with the results, and a folder outside that must stay as it is
+
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1,
+    2,
+    0.5,
+    1e308,
+    -1e308,
+    1e-308,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    2**63,
+    10**30,
+    10**400,
+    [],
+    {},
+    [[]],
+    [1, "a"],
+    {"a": {}},
+    "",
+    " ",
+    "nan",
+    "0",
+    "x" * 10_000,
+    "\u202eabc",
+    "\x1b[31m",
+    "\x00",
+    "=1+1",
+    "../../..",
+    "a\nb",
+    "canary:run",
+    "cuda",
+    "finished",
+    "diverged",
+    "failed",
+    "own",
+    "seconds",
+    "Ω",
+)
+ODD_CELLS = (
+    "",
+    "0",
+    "-1",
+    "1e400",
+    "-1e400",
+    "nan",
+    "inf",
+    "1" + "0" * 400,
+    "1" * 5000,
+    "abc",
+    '"',
+    '"a',
+    "1_0",
+    " 4",
+    "4.0",
+    "own",
+    "eval_loss",
+    "\x00",
+    "\r",
+    "\x1b[2J",
+    "x" * 200_000,
+    "9223372036854775808",
+    "1e-320",
+    "directional_sharpness",
+    "٣",
+    "true",
+    "[1",
+    "-0",
+)
+
+
+def folders_of_runs(results: Path) -> list[Path]:
+    return [path for path in store.run_folders(results) if not path.is_symlink()]
+
+
+def below(results: Path) -> list[Path]:
+    """All that lies not too deep below a folder, but for links."""
+    levels = (results.glob("/".join("*" * depth)) for depth in range(1, 7))
+    return sorted(path for level in levels for path in level if not path.is_symlink())
+
+
+def _files(results: Path) -> list[Path]:
+    return [path for path in below(results) if path.is_file()]
+
+
+def _a_file(random: Random, results: Path) -> Path:
+    files = [path for path in _files(results) if path.stat().st_size < 1 << 20]
+    return random.choice(files)
+
+
+def _a_folder(random: Random, results: Path) -> Path:
+    return random.choice([path for path in below(results) if path.is_dir()])
+
+
+def flipped_bytes(random: Random, results: Path, _: Path) -> None:
+    path = _a_file(random, results)
+    content = bytearray(path.read_bytes())
+    for _ in range(random.choice((1, 1, 3, 30))):
+        if content:
+            content[random.randrange(len(content))] = random.randrange(256)
+    path.write_bytes(content)
+
+
+def cut_short(random: Random, results: Path, _: Path) -> None:
+    path = _a_file(random, results)
+    content = path.read_bytes()
+    path.write_bytes(content[: random.randrange(len(content) + 1)])
+
+
+def garbage(random: Random, results: Path, _: Path) -> None:
+    path = _a_file(random, results)
+    path.write_bytes(
+        random.choice(
+            (b"", b"\xff\xfe", b"[" * 5000, b'{"a":' * 5000, b"null", b"[]", b"{}", b"1" * 5000, b"\n" * 1000)
+        )
+    )
+
+
+def more_garbage(random: Random, results: Path, _: Path) -> None:
+    with _a_file(random, results).open("ab") as file:
+        file.write(random.choice((b"\x00" * 100, b"4,0.5", b"]", b",,,,\n" * 10, b"\xff\n")))
+
+
+def with_holes(random: Random, results: Path, _: Path) -> None:
+    os.truncate(_a_file(random, results), 1 << 30)
+
+
+def _places(content: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if way:
+        yield way
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, inner in items:
+        yield from _places(inner, (*way, key))
+
+
+def another_value(random: Random, results: Path, _: Path) -> None:
+    path = random.choice([path for path in _files(results) if path.suffix == ".json"])
+    with suppress(ValueError, RecursionError, OSError):
+        if path.stat().st_size > 1 << 20:
+            return
+        content = json.loads(path.read_bytes())
+        for _ in range(random.choice((1, 1, 2, 5))):
+            ways = list(_places(content))
+            if not ways:
+                return
+            *way, last = random.choice(ways)
+            inner = content
+            for key in way:
+                inner = inner[key]
+            match random.randrange(4):
+                case 0:
+                    del inner[last]
+                case 1 if isinstance(inner, dict):
+                    inner[random.choice(("unknown", "\ud800", "x" * 5000, ""))] = inner.pop(last)
+                case _:
+                    inner[last] = random.choice(ODD_VALUES)
+        path.write_text(json.dumps(content))
+
+
+def another_key(random: Random, results: Path, _: Path) -> None:
+    """An edited description under the old key, with a digest that may be right."""
+    folder = random.choice(folders_of_runs(results))
+    with suppress(ValueError, RecursionError, OSError, KeyError, TypeError):
+        content = json.loads((folder / store.RUN).read_bytes())
+        content["run"]["arm"]["optimizer"]["options"]["lr"] = 0.9
+        content["run"]["arm"]["optimizer"]["target"] = "canary:run"
+        content["run"]["task"]["target"] = "canary:run"
+        if random.random() < 0.5:
+            content["outcome"] = content["environment"] = None
+            content["digest"] = ""
+        (folder / store.RUN).write_text(json.dumps(content))
+
+
+def another_cell(random: Random, results: Path, _: Path) -> None:
+    path = random.choice(folders_of_runs(results)) / store.MEASUREMENTS
+    with suppress(OSError):
+        if path.stat().st_size > 1 << 20:
+            return
+        rows = [line.split(",") for line in path.read_text(errors="replace").splitlines()]
+        for _ in range(random.choice((1, 2, 5))):
+            row = random.choice(rows)
+            row[random.randrange(len(row))] = random.choice(ODD_CELLS)
+        path.write_text("\n".join(map(",".join, rows)) + "\n")
+
+
+def other_rows(random: Random, results: Path, _: Path) -> None:
+    path = random.choice(folders_of_runs(results)) / store.MEASUREMENTS
+    with suppress(OSError):
+        if path.stat().st_size > 1 << 20:
+            return
+        heading, *rows = path.read_text(errors="replace").splitlines() or [""]
+        match random.randrange(5):
+            case 0:
+                rows = [row for row in rows if "eval_loss" not in row]
+            case 1:
+                rows = [row.replace(",own,", random.choice((",,", ",adam,", ",\x1b,", ",=1+1,"))) for row in rows]
+            case 2:
+                random.shuffle(rows)
+            case 3:
+                rows = random.choices(rows, k=len(rows)) if rows else rows
+            case 4:
+                rows = rows[: random.randrange(len(rows) + 1)]
+        path.write_text("\n".join([heading, *rows]) + "\n")
+
+
+def a_link(random: Random, results: Path, outside: Path) -> None:
+    path = _a_file(random, results)
+    names = (path.name, store.LOG, store.HEARTBEAT, store.CHECKPOINT, ".lock", store.QUESTION, f".{store.HEARTBEAT}")
+    path = path.with_name(random.choice(names))
+    with suppress(IsADirectoryError):
+        path.unlink(missing_ok=True)
+        target = random.choice((outside / "file.txt", outside / "nowhere", path, Path("/dev/zero"), outside / "run"))
+        random.choice((path.symlink_to, path.symlink_to, _hard_link_of(path)))(target)
+
+
+def _hard_link_of(path: Path) -> Callable[[Path], None]:
+    def link(target: Path) -> None:
+        with suppress(OSError):
+            os.link(target, path, follow_symlinks=False)
+
+    return link
+
+
+def no_file(random: Random, results: Path, _: Path) -> None:
+    path = _a_file(random, results)
+    path = path.with_name(random.choice((path.name, store.LOG, store.HEARTBEAT, store.CHECKPOINT, ".lock")))
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        match random.randrange(5):
+            case 0:
+                path.mkdir()
+            case 1 | 2:
+                os.mkfifo(path)
+            case 3:
+                os.mknod(path, 0o020666, os.makedev(1, 5))  # /dev/zero, where this is allowed
+            case 4:
+                with socket.socket(socket.AF_UNIX) as end:
+                    end.bind(str(path))
+
+
+def a_linked_folder(random: Random, results: Path, outside: Path) -> None:
+    path = _a_folder(random, results)
+    target = random.choice((outside, outside / "run", path.parent, outside / "nowhere"))
+    if random.random() < 0.5:
+        path.rename(outside.parent / "moved")
+        path.symlink_to(target)
+    else:
+        path.with_name(f"{path.name}-link").symlink_to(target)
+
+
+def nested(random: Random, results: Path, _: Path) -> None:
+    here = os.open(_a_folder(random, results), os.O_RDONLY)
+    try:
+        for _ in range(random.choice((30, 1000, 3000))):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+
+
+def doubled(random: Random, results: Path, _: Path) -> None:
+    path = _a_folder(random, results)
+    name = random.choice(
+        (f"{path.name}2", "a" * 200, "\udcff\udcfe", "a\nb", "\x1b[31m", "=1+1", "%2F", " ", f"{path.name}.set-aside-1")
+    )
+    with suppress(OSError, shutil.Error, RecursionError):
+        shutil.copytree(path, path.with_name(name), symlinks=True)
+
+
+def renamed(random: Random, results: Path, _: Path) -> None:
+    path = _a_folder(random, results)
+    with suppress(OSError):
+        path.rename(path.with_name(random.choice((f"{path.name}2", "\udcff", "x", "0-abc", "::error::x"))))
+
+
+def exchanged(random: Random, results: Path, _: Path) -> None:
+    first, second = random.choice(folders_of_runs(results)), random.choice(folders_of_runs(results))
+    name = random.choice((store.RUN, store.MEASUREMENTS))
+    with suppress(OSError):
+        one, other = (first / name).read_bytes(), (second / name).read_bytes()
+        (first / name).write_bytes(other)
+        (second / name).write_bytes(one)
+
+
+def a_heartbeat(random: Random, results: Path, _: Path) -> None:
+    texts = ("[]", "[" * 5000, '{"progress": "a"}', '{"progress": 1e999, "step": 1, "loss": null}', "null", "1", "\xff")
+    with suppress(OSError):
+        (random.choice(folders_of_runs(results)) / store.HEARTBEAT).write_text(random.choice(texts))
+
+
+def forbidden(random: Random, results: Path, _: Path) -> None:
+    random.choice((_a_file, _a_folder))(random, results).chmod(0)
+
+
+def gone(random: Random, results: Path, _: Path) -> None:
+    path = random.choice((_a_file, _a_folder))(random, results)
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    flipped_bytes,
+    cut_short,
+    garbage,
+    more_garbage,
+    with_holes,
+    another_value,
+    another_value,
+    another_value,
+    another_key,
+    another_cell,
+    another_cell,
+    other_rows,
+    a_link,
+    no_file,
+    a_linked_folder,
+    nested,
+    doubled,
+    renamed,
+    exchanged,
+    a_heartbeat,
+    forbidden,
+    gone,
+)
+
+
+def mutate(random: Random, results: Path, outside: Path) -> list[str]:
+    """Up to four changes; the names of those that were made."""
+    made = []
+    for _ in range(random.choice((1, 1, 2, 4))):
+        mutation = random.choice(MUTATIONS)
+        with suppress(IndexError, OSError):  # nothing is left to change, or it is changed already
+            mutation(random, results, outside)
+            made.append(mutation.__name__)
+    return made
