@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+from clipbench.harmless import on_one_line, shortened
+
 # Exit codes, as documented in `clipbench --help` (128 + SIGINT is the shell's own convention).
 DONE, FINDING, USAGE, UNDECIDED, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 # A worker's own: it was asked to stop and has left a checkpoint (EX_TEMPFAIL of sysexits.h: try again later).
 STOPPED = 75
+
+_MOST_FAULTS = 20  # of one spec, in its message: who has mended these sees the rest
+_WIDEST = 120  # characters of a line that is shown; of a longer line, those around the fault
+_LONGEST = 500  # characters of what is said of a fault
 
 
 class ClipbenchError(Exception):
@@ -18,8 +24,9 @@ class ClipbenchError(Exception):
         super().__init__(found, where, remedy)
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.found}" if self.where else self.found
-        return f"{head}\n  {self.remedy}" if self.remedy else head
+        where, found, remedy = map(on_one_line, (self.where, self.found, self.remedy))
+        head = f"{where}: {found}" if where else found
+        return f"{head}\n  {remedy}" if remedy else head
 
 
 def in_one_line(error: BaseException) -> str:
@@ -40,10 +47,21 @@ class Fault:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        head = f"{place}: {self.message}"
+        head = f"{on_one_line(place)}: {shortened(on_one_line(self.message), _LONGEST)}"
         if not self.source:
             return head
-        return f"{head}\n    {self.source}\n    {' ' * (self.column - 1)}^"
+        before, after = self._around()
+        return f"{head}\n    {before}{after}\n    {' ' * len(before)}^"
+
+    def _around(self) -> tuple[str, str]:
+        """What is shown of the line, before the column and from there on."""
+        before, after = on_one_line(self.source[: self.column - 1]), on_one_line(self.source[self.column - 1 :])
+        if len(before) + len(after) <= _WIDEST:
+            return before, after
+        kept = max(_WIDEST // 2, _WIDEST - len(after))
+        before = before if len(before) <= kept else f"…{before[1 - kept :]}"
+        room = _WIDEST - len(before)
+        return before, after if len(after) <= room else f"{after[: room - 1]}…"
 
 
 class SpecError(ClipbenchError):
@@ -52,8 +70,12 @@ class SpecError(ClipbenchError):
     def __init__(self, file: str, faults: list[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
         count = "1 error" if len(faults) == 1 else f"{len(faults)} errors"
-        listing = "\n".join(str(fault) for fault in self.faults)
-        super().__init__(f"{listing}\n{count} in {file}; nothing was run")
+        shown = [str(fault) for fault in self.faults[:_MOST_FAULTS]]
+        more = [f"and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []
+        super().__init__("\n".join([*shown, *more, f"{count} in {on_one_line(file)}; nothing was run"]))
+
+    def __str__(self) -> str:
+        return self.found
 
 
 class StoreError(ClipbenchError):

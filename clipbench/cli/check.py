@@ -128,7 +128,7 @@ def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
         _write(Path(summary), f"## clipbench check\n\n{as_markdown(report)}\n\n", append=True)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in annotations(report):
-            console.say(line)
+            console.command_to_ci(line)
 
 
 def _save(suite: Suite, path: Path) -> None:

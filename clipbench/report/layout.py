@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
+from clipbench.harmless import on_one_line
 from clipbench.report.columns import Column
 from clipbench.report.numbers import Parts
 
@@ -36,7 +37,7 @@ class Fitted:
     style: Callable[[Any], str] = _unstyled
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        cells = [[column.cell(row) for column in self.columns] for row in self.rows]
+        cells = [[tuple(map(on_one_line, c.cell(row))) for c in self.columns] for row in self.rows]
         styles = [self.style(row) for row in self.rows]
         for line, style in self._lines(cells, styles, options.max_width):
             yield Segment(line, Style.parse(style) if style else None)
@@ -116,7 +117,7 @@ class Bullets:
         wrapper = TextWrapper(
             width=options.max_width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
         )
-        for sentence in self.sentences:
+        for sentence in map(on_one_line, self.sentences):
             fits = len(sentence) + len(wrapper.initial_indent) <= options.max_width
             for line in [wrapper.initial_indent + sentence] if fits else wrapper.wrap(sentence):
                 yield Segment(line)
