@@ -14,12 +14,13 @@ from clipbench import console, store
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec
 from clipbench.errors import DONE, ClipbenchError, UndecidedError
+from clipbench.files import read_ordinary
 from clipbench.judging.gate.check import check as judge
 from clipbench.judging.gate.confirm import Extra, extra_seeds
 from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import rules
-from clipbench.judging.gate.suite import Suite, Unread, counted, dumped, loaded
+from clipbench.judging.gate.suite import MOST_BYTES, Suite, Unread, counted, dumped, loaded
 from clipbench.report.check import annotations, as_markdown, render
 from clipbench.report.junit import as_junit
 
@@ -90,7 +91,7 @@ def _baseline(path: Path) -> Suite:
     if path.is_dir():
         return _suite(path)
     try:
-        return loaded(path.read_bytes(), where=str(path))
+        return loaded(read_ordinary(path, most=MOST_BYTES), where=str(path))
     except OSError as error:
         raise UndecidedError(
             f"the baseline cannot be read ({error.strerror})",
