@@ -1,5 +1,6 @@
 """What clipbench says when it cannot go on: what was found, where, and what to do."""
 
+import re
 from dataclasses import dataclass
 
 from clipbench.harmless import on_one_line, shortened
@@ -35,6 +36,16 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(found.split())}"
 
 
+def _name(file: str) -> str:
+    return shortened(on_one_line(file), _LONGEST)
+
+
+def _in_short(message: str) -> str:
+    """What is said of a fault, where a name or a value in it may be as long as a file."""
+    words = re.sub(rf"\S{{{_WIDEST},}}", lambda found: shortened(found.group(), _WIDEST), on_one_line(message))
+    return shortened(words, _LONGEST)
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault of a spec: `line` and `column` count from 1; `source` is the line itself."""
@@ -47,7 +58,7 @@ class Fault:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        head = f"{on_one_line(place)}: {shortened(on_one_line(self.message), _LONGEST)}"
+        head = f"{_name(place)}: {_in_short(self.message)}"
         if not self.source:
             return head
         before, after = self._around()
@@ -72,7 +83,7 @@ class SpecError(ClipbenchError):
         count = "1 error" if len(faults) == 1 else f"{len(faults)} errors"
         shown = [str(fault) for fault in self.faults[:_MOST_FAULTS]]
         more = [f"and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []
-        super().__init__("\n".join([*shown, *more, f"{count} in {on_one_line(file)}; nothing was run"]))
+        super().__init__("\n".join([*shown, *more, f"{count} in {_name(file)}; nothing was run"]))
 
     def __str__(self) -> str:
         return self.found

@@ -14,7 +14,7 @@ from yaml.reader import ReaderError
 from clipbench.errors import Fault, SpecError
 from clipbench.files import read_ordinary
 from clipbench.harmless import shortened
-from clipbench.spec.limits import DEEPEST, MOST_BYTES
+from clipbench.spec.limits import DEEPEST, LONGEST_KEY, MOST_BYTES
 from clipbench.spec.scalars import scalar
 
 Where = tuple[str | int, ...]
@@ -195,6 +195,12 @@ class _Reader:
             problem = "a tab where a value should begin; use spaces"
         if error.context and error.context_mark and where and error.context_mark.line != where.line:
             problem += f" ({error.context} begun at line {error.context_mark.line + 1})"
+        if (
+            where
+            and where.column > LONGEST_KEY
+            and problem.startswith(("mapping values", "could not find expected ':'"))
+        ):
+            problem += f" (a key has at most {LONGEST_KEY} characters)"
         mark = self.at(where.line, where.column) if where else Mark(self.file)
         return mark.fault(f"not valid YAML: {problem}")
 

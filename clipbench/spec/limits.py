@@ -7,9 +7,10 @@ LARGEST = 10**15  # of what is counted: far beyond any run, and exact as a float
 # study needs more to show a difference.
 MOST_SEEDS = 1_000
 MOST_SETTINGS = 1_000  # of one arm, as trials or as a grid's points, each a run for every seed: for the same reason
-MOST_RUNS = 100_000  # of one spec, with its trials: a plan holds all of them in memory
+MOST_RUNS = 50_000  # of one spec, with its trials: a plan holds all of them in memory
 MOST_THREADS = 1_024  # more than any machine has use for: the first run with a million would take the machine with it
 
 MOST_BYTES = 100_000  # of the file: far more than a study needs, and read in two seconds
+LONGEST_KEY = 1024  # by YAML itself, for a key that stands before its colon
 DEEPEST = 20  # levels of lists and mappings
 LONGEST_FOLDER = 255  # bytes in a name on the disks that there are

@@ -157,9 +157,9 @@ def _repeated(document: Document, probes: Sequence[Named]) -> Iterator[Fault]:
 
 def _nameless(document: Document) -> Iterator[Fault]:
     """A spec whose name, which is its file's, can be no folder's."""
-    name = Path(document.file).stem
+    longest = Path(document.file).stem + QUICK
     try:
-        fault = no_folder("spec", name) if length_of_folder(f"{name}{QUICK}") > LONGEST_FOLDER else ""
+        fault = no_folder("spec", longest) if length_of_folder(longest) > LONGEST_FOLDER else ""
     except UnicodeEncodeError:
         fault = "the name of this file is not UTF-8, and the results are to have it; rename the file"
     if fault:
