@@ -15,7 +15,7 @@ WAYS = {
     r"\bConsole\(": {"console.py", "cli/run.py"},
     r"(?<![\w.])Text\(": {"console.py", "report/text.py"},
     r"(?<!_)from_markup\(|\brich\.print\b|\bmarkup=True": set[str](),
-    r"\bcsv\.(Dict)?[wW]riter\(": {"report/raw.py"},
+    r"\bcsv\.(Dict)?[wW]riter\(": {"report/raw.py", "store/live.py"},
     r"\bcommand_to_ci\(": {"console.py", "cli/check.py"},
 }
 
