@@ -6,12 +6,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import TextIOWrapper
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 from clipbench.errors import ClipbenchError
+from clipbench.harmless import harmless, on_one_line
 
 
 def prepare() -> None:
@@ -22,13 +25,13 @@ def prepare() -> None:
 
 
 def put(product: RenderableType) -> None:
-    """Write a product to stdout: text as it is, anything else drawn for the terminal.
+    """Write a product to stdout: text, or anything that Rich draws for the terminal; in both, nothing acts.
 
     Raises:
         ClipbenchError: stdout cannot be written, a full disk behind it for example.
     """
     try:
-        text = product if isinstance(product, str) else _drawn(product)
+        text = harmless(product) if isinstance(product, str) else _drawn(product)
         with _ended_by_a_closed_pipe():
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
             sys.stdout.flush()
@@ -37,8 +40,27 @@ def put(product: RenderableType) -> None:
         raise ClipbenchError(f"cannot write to stdout ({error.strerror})", remedy="no result is lost") from error
 
 
-def say(text: str, *, style: str = "") -> None:
-    """Tell the user something on stderr."""
+def say(sentence: str, *, style: str = "") -> None:
+    """Tell the user something on stderr, on one line: a line end in a name would feign a line of clipbench's own."""
+    _print(on_one_line(sentence), style)
+
+
+def complain(error: ClipbenchError, *, before: str = "error", style: str = "bold red") -> None:
+    """Tell the user of an error on stderr, with its lines as they are."""
+    _print(harmless(f"{before}: {error}"), style)
+
+
+def tell(lines: str) -> None:
+    """Tell the user something on stderr that has lines of its own."""
+    _print(harmless(lines.rstrip("\n")))
+
+
+def command_to_ci(line: str) -> None:
+    """Tell the CI that reads stderr what it is to do, in its own words: nothing else that is said can be such words."""
+    sys.stderr.write(f"{line}\n")
+
+
+def _print(text: str, style: str = "") -> None:
     Console(stderr=True, highlight=False).print(Text(text, style=style), soft_wrap=True)
 
 
@@ -70,8 +92,22 @@ def _ended_by_a_closed_pipe() -> Iterator[None]:
         signal.signal(signal.SIGPIPE, before)
 
 
+@dataclass(frozen=True)
+class _Harmless:
+    """What Rich draws, after whatever it was made of has become text and style: colours stay, a name's own do not."""
+
+    product: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in Segment.split_lines(console.render(self.product, options)):
+            if "".join(segment.text for segment in line).lstrip().startswith("::"):  # to a CI, a command
+                yield Segment("\\")
+            yield from (Segment(on_one_line(segment.text), segment.style) for segment in line)
+            yield Segment.line()
+
+
 def _drawn(product: RenderableType) -> str:
     console = Console()
     with console.capture() as captured:
-        console.print(product, crop=False)  # what is drawn fits by itself, or is a number that must not be cut
+        console.print(_Harmless(product), crop=False)  # what is drawn fits, or is a number that must not be cut
     return captured.get()

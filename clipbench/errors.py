@@ -1,12 +1,21 @@
 """What clipbench says when it cannot go on: what was found, where, and what to do."""
 
+import re
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
+
+from clipbench.harmless import on_one_line, shortened
 
 # Exit codes, as documented in `clipbench --help` (128 + SIGINT is the shell's own convention).
 DONE, FINDING, USAGE, UNDECIDED, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 LONGEST_REASON = 300  # characters: torch's own messages run to pages, and stand whole in the log
 # A worker's own: it was asked to stop and has left a checkpoint (EX_TEMPFAIL of sysexits.h: try again later).
 STOPPED = 75
+
+_MOST_FAULTS = 20  # of one spec, in its message: who has mended these sees the rest
+_WIDEST = 120  # characters of a line that is shown; of a longer line, those around the fault
+_LONGEST = 500  # characters of what is said of a fault
 
 
 class ClipbenchError(Exception):
@@ -19,8 +28,9 @@ class ClipbenchError(Exception):
         super().__init__(found, where, remedy)
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.found}" if self.where else self.found
-        return f"{head}\n  {self.remedy}" if self.remedy else head
+        where, found, remedy = map(on_one_line, (self.where, self.found, self.remedy))
+        head = f"{where}: {found}" if where else found
+        return f"{head}\n  {remedy}" if remedy else head
 
 
 def in_one_line(error: BaseException) -> str:
@@ -30,12 +40,26 @@ def in_one_line(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a run failed, in a line that can be read, by what its code raised."""
+    """Why a run failed, in a line that can be read, by what its code raised; where, if that has no words."""
     if isinstance(error, SystemExit):
         reason = f"the code of the run ended Python: sys.exit({error.code!r})"
     else:
         reason = in_one_line(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    if not str(error).strip() and frames:
+        reason = f"{type(error).__name__}, without a word, at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    reason = on_one_line(reason)
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} … (the log has all of it)"
+
+
+def _name(file: str) -> str:
+    return shortened(on_one_line(file), _LONGEST)
+
+
+def _in_short(message: str) -> str:
+    """What is said of a fault, where a name or a value in it may be as long as a file."""
+    words = re.sub(rf"\S{{{_WIDEST},}}", lambda found: shortened(found.group(), _WIDEST), on_one_line(message))
+    return shortened(words, _LONGEST)
 
 
 @dataclass(frozen=True)
@@ -50,10 +74,21 @@ class Fault:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        head = f"{place}: {self.message}"
+        head = f"{_name(place)}: {_in_short(self.message)}"
         if not self.source:
             return head
-        return f"{head}\n    {self.source}\n    {' ' * (self.column - 1)}^"
+        before, after = self._around()
+        return f"{head}\n    {before}{after}\n    {' ' * len(before)}^"
+
+    def _around(self) -> tuple[str, str]:
+        """What is shown of the line, before the column and from there on."""
+        before, after = on_one_line(self.source[: self.column - 1]), on_one_line(self.source[self.column - 1 :])
+        if len(before) + len(after) <= _WIDEST:
+            return before, after
+        kept = max(_WIDEST // 2, _WIDEST - len(after))
+        before = before if len(before) <= kept else f"…{before[1 - kept :]}"
+        room = _WIDEST - len(before)
+        return before, after if len(after) <= room else f"{after[: room - 1]}…"
 
 
 class SpecError(ClipbenchError):
@@ -62,8 +97,12 @@ class SpecError(ClipbenchError):
     def __init__(self, file: str, faults: list[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
         count = "1 error" if len(faults) == 1 else f"{len(faults)} errors"
-        listing = "\n".join(str(fault) for fault in self.faults)
-        super().__init__(f"{listing}\n{count} in {file}; nothing was run")
+        shown = [str(fault) for fault in self.faults[:_MOST_FAULTS]]
+        more = [f"and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []
+        super().__init__("\n".join([*shown, *more, f"{count} in {_name(file)}; nothing was run"]))
+
+    def __str__(self) -> str:
+        return self.found
 
 
 class StoreError(ClipbenchError):

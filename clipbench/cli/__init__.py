@@ -4,7 +4,8 @@ import atexit
 import gc
 import os
 import sys
-from typing import Annotated, NoReturn
+from io import StringIO
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +17,9 @@ EPILOG = (
     "Exit codes: 0 did the job; 1 a finding; 2 usage or spec error, nothing ran; 3 could not decide; "
     "4 finished, but a run failed (divergence is a result, not a failure); 130 interrupted, and resumable."
 )
+
+# Typer ships a Click of its own, and has a public name for this error of it alone.
+_UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     help="A benchmark for deep-learning optimizers: loss, time and directional sharpness, side by side.",
@@ -36,13 +40,18 @@ def main() -> NoReturn:
     gc.set_threshold(1_000_000)
     atexit.register(_let_go)
     try:
-        app(prog_name="clipbench")
+        code = app(prog_name="clipbench", standalone_mode=False)
     except ClipbenchError as error:
-        console.say(f"error: {error}", style="bold red")
+        console.complain(error)
+        sys.exit(error.exit_code)
+    except _UsageError as error:
+        words = StringIO()
+        error.show(words)  # to a text first: it repeats what was typed, which may be anything
+        console.tell(words.getvalue())
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    sys.exit(0)
+    sys.exit(code or 0)
 
 
 def _fill_in_closed_streams() -> None:
@@ -70,7 +79,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
-        sys.stdout.write(f"clipbench {__version__}\n")
+        console.put(f"clipbench {__version__}")
         raise typer.Exit
 
 

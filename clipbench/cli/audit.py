@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from clipbench import console, spec
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
 from clipbench.errors import FINDING, UndecidedError
+from clipbench.harmless import on_one_line
 from clipbench.judging.audit.rules import Audit, audit_plan
 from clipbench.judging.audit.rules import audit as audit_records
 from clipbench.judging.tuning.staging import staged
 from clipbench.questions import Question
 from clipbench.records import Record
 from clipbench.report.audit import render, summary
+from clipbench.report.text import lines_of
 
 
 def audit(
@@ -43,11 +44,11 @@ def audit(
 
 def put_verdict(records: Sequence[Record], question: Question, *, fmt: TableFormat, results: Sequence[Path]) -> None:
     """The audit in one line, under the table of a comparison; beside it, on stderr, where the format has no place."""
-    line = f"{summary(audit_records(records, question))}; details: {console.command('audit', *results)}"
+    line = on_one_line(f"{summary(audit_records(records, question))}; details: {console.command('audit', *results)}")
     if fmt in (TableFormat.csv, TableFormat.json, TableFormat.latex):
         console.say(line)
     else:
-        console.put(Text(f"\n{line}") if fmt is TableFormat.table else f"\n{line}")
+        console.put(lines_of(f"\n{line}") if fmt is TableFormat.table else f"\n{line}")
 
 
 def _of_spec(path: Path) -> Audit:

@@ -14,12 +14,13 @@ from clipbench import console, store
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec
 from clipbench.errors import DONE, ClipbenchError, UndecidedError
+from clipbench.files import read_ordinary
 from clipbench.judging.gate.check import check as judge
 from clipbench.judging.gate.confirm import Extra, extra_seeds
 from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import rules
-from clipbench.judging.gate.suite import Suite, Unread, counted, dumped, loaded
+from clipbench.judging.gate.suite import MOST_BYTES, Suite, Unread, counted, dumped, loaded
 from clipbench.report.check import annotations, as_markdown, render
 from clipbench.report.junit import as_junit
 
@@ -90,7 +91,7 @@ def _baseline(path: Path) -> Suite:
     if path.is_dir():
         return _suite(path)
     try:
-        return loaded(store.content(os.path.realpath(path)), where=str(path))  # the user may name a link
+        return loaded(read_ordinary(path, most=MOST_BYTES), where=str(path))
     except OSError as error:
         raise UndecidedError(
             f"the baseline cannot be read ({error.strerror})",
@@ -128,7 +129,7 @@ def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
         _write(Path(summary), f"## clipbench check\n\n{as_markdown(report)}\n\n", append=True)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in annotations(report):
-            console.say(line)
+            console.command_to_ci(line)
 
 
 def _save(suite: Suite, path: Path) -> None:

@@ -17,7 +17,7 @@ def merge(
     """Copy the runs of several folders into one. Equal copies are one run; nothing is overwritten."""
     merged = store.merge(results, out)
     for error in merged.errors:
-        console.say(f"not merged: {error}", style="yellow")
+        console.complain(error, before="not merged", style="yellow")
     for folder in merged.unfinished:
         console.say(f"not merged: {folder} is not finished", style="yellow")
     if not merged.copies and not merged.there:

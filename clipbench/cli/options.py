@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from clipbench.harmless import shortened
 from clipbench.spec import Asked
-from clipbench.spec.models import MOST_SEEDS
+from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
 
 class TableFormat(StrEnum):
@@ -30,7 +31,9 @@ Seeds = Annotated[str | None, typer.Option(help="Seeds in place of the spec's ow
 Filter = Annotated[str | None, typer.Option("--filter", metavar="GLOB", help="Only arms whose names match.")]
 Quick = Annotated[bool, typer.Option("--quick", help="One seed and a tenth of the budget; not comparable.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, in place of the spec's own.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads a run, in place of the spec's own.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads a run, in place of the spec's own.")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
 
 
@@ -49,9 +52,11 @@ def seeds_of(text: str | None) -> tuple[int, ...] | None:
     try:
         seeds = range(int(first), int(last) + 1) if dots else [int(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a range such as 0..4 nor a list such as 0,3,7") from None
+        shown = shortened(text, 60)
+        raise typer.BadParameter(f"{shown!r} is neither a range such as 0..4 nor a list such as 0,3,7") from None
     if seeds[MOST_SEEDS:]:  # a range is no list yet, and its length may be more than a machine's integer
         raise typer.BadParameter(
-            f"{text!r} is more than {MOST_SEEDS} seeds, and each is a run of every arm: give fewer, such as 0..9"
+            f"{shortened(text, 60)!r} is more than {MOST_SEEDS} seeds, and each is a run of every arm: give fewer, "
+            "such as 0..9"
         )
     return tuple(seeds)

@@ -27,7 +27,7 @@ def read_with_errors(paths: Sequence[Path]) -> tuple[list[Record], list[StoreErr
         records += found
         errors += unread
     for error in errors:
-        console.say(f"not read: {error}", style="yellow")
+        console.complain(error, before="not read", style="yellow")
     return records, errors
 
 
@@ -65,7 +65,7 @@ def _share(of_spec: Path) -> float:
     try:
         question = store.read_question(of_spec)
     except StoreError as error:
-        console.say(f"not read: {error}", style="yellow")
+        console.complain(error, before="not read", style="yellow")
         question = None
     return DIVERGED if question is None else question.diverged
 

@@ -1,6 +1,5 @@
 """`clipbench run`, `plan` and `validate`: from specs to runs."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -38,6 +37,7 @@ from clipbench.records import FORMAT, Outcome, Record, Run
 from clipbench.report import planned
 from clipbench.report.listing import ListFormat
 from clipbench.report.progress import Watcher, interrupted, watcher
+from clipbench.report.raw import to_json_line
 from clipbench.report.renamed import renamed_lines
 from clipbench.report.selection import beyond_the_edge, selection_line
 from clipbench.report.trying import faults_of_arms, faults_of_probes
@@ -92,7 +92,7 @@ def run(
             ended += _make(inquiry, results, extend=extend_grid, carry_out=this)
     for folder in folders:
         said = str(folder)
-        console.put(said if fmt is ProgressFormat.human else json.dumps({"event": "results", "folder": said}))
+        console.put(said if fmt is ProgressFormat.human else to_json_line({"event": "results", "folder": said}))
     console.say(f"next: {console.command('compare', *folders)}")
     if lost := [each for each, outcome in ended if outcome.status == "failed"]:
         console.say(
@@ -137,7 +137,7 @@ def validate(
             counts = " × ".join(count(len(things), noun) for things, noun in parts)
             console.put(f"{path}: right: {counts}{_tuned_by(loaded)}")
     for fault in faulty:
-        console.say(f"error: {fault}", style="bold red")
+        console.complain(fault)
     if faulty:
         raise typer.Exit(faulty[0].exit_code)
     console.say(f"next: {console.command('run', *specs)}")

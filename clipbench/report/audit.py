@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from clipbench.judging.audit.findings import Finding, Verdict
 from clipbench.judging.audit.rules import Audit, Rule
 from clipbench.judging.words import listing
 from clipbench.report import latex, markdown
 from clipbench.report.raw import to_csv, to_json
+from clipbench.report.text import text_of
 
 MARKS: dict[Verdict, str] = {"pass": "+", "warn": "~", "fail": "x", "not applicable": ""}
 _STYLES: dict[Verdict, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
@@ -38,8 +38,8 @@ def as_table(audits: Sequence[Audit], *, explain: bool = False) -> RenderableTyp
         for heading in _HEADINGS:
             table.add_column(heading, overflow="fold", no_wrap=heading != "finding")
         for (_, finding), cells in zip(audit.findings, _rows(audit, explain=explain), strict=True):
-            table.add_row(*map(Text, cells), style=_STYLES[finding.verdict])
-        parts += [Text(audit.spec, style="bold"), table, Text(summary(audit)), Text()]
+            table.add_row(*map(text_of, cells), style=_STYLES[finding.verdict])
+        parts += [text_of(audit.spec, style="bold"), table, text_of(summary(audit)), text_of()]
     return Group(*parts[:-1])
 
 

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from clipbench.errors import ClipbenchError
+from clipbench.harmless import on_one_line
 from clipbench.judging.gate.report import GateReport, GateRow
 from clipbench.judging.gate.rules import Verdict
 from clipbench.report import latex, markdown
 from clipbench.report.layout import Bullets
 from clipbench.report.raw import to_csv, to_json
+from clipbench.report.text import text_of
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 MOST_ANNOTATIONS = 10  # GitHub shows no more of one step
@@ -68,7 +69,7 @@ def _title(row: GateRow) -> str:
 
 
 def _message(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return on_one_line(text).replace("%", "%25")
 
 
 def _property(text: str) -> str:
@@ -100,10 +101,10 @@ def _table(report: GateReport) -> RenderableType:
     for heading in HEADINGS:
         table.add_column(heading, overflow="fold", no_wrap=heading == "metric")
     for verdict, cells in _cells(report):
-        table.add_row(*map(Text, cells), style=_STYLES.get(verdict, ""))
-    parts: list[RenderableType] = [table, Text(), Text(report.sentence, style="bold")]
+        table.add_row(*map(text_of, cells), style=_STYLES.get(verdict, ""))
+    parts: list[RenderableType] = [table, text_of(), text_of(report.sentence, style="bold")]
     if report.caveats:
-        parts += [Text(), Text("Caveats", style="bold"), Bullets(report.caveats)]
+        parts += [text_of(), text_of("Caveats", style="bold"), Bullets(report.caveats)]
     return Group(*parts)
 
 

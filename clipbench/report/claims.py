@@ -9,13 +9,13 @@ from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from clipbench.judging.claims.answers import VERDICTS, Answer, Comparison, Verdict
 from clipbench.judging.words import count, number
 from clipbench.report import latex, markdown
 from clipbench.report.numbers import NONE
 from clipbench.report.raw import to_csv, to_json
+from clipbench.report.text import lines_of, text_of
 
 Row = tuple[str, str, str, str, str, str, str]  # as _HEADINGS
 
@@ -99,9 +99,9 @@ class _Table:
         for verdict, (mark, claim, said, sentence, estimate, interval, n) in self.rows:
             numbers = "" if estimate == NONE else f"  {estimate}, {interval} (n {n})"
             name = f"{claim}  " if claim else "  "
-            yield Text(f"{mark or ' '} {name}{said}{numbers}", style=_STYLES[verdict])
-            yield Padding(Text(sentence, style="" if claim else "dim"), (0, 0, 0, 4))
-        yield Text(f"\n{self.caption}", style="italic dim")
+            yield text_of(f"{mark or ' '} {name}{said}{numbers}", style=_STYLES[verdict])
+            yield Padding(text_of(sentence, style="" if claim else "dim"), (0, 0, 0, 4))
+        yield lines_of(f"\n{self.caption}", "italic dim")
 
     def _columns(self) -> Table:
         table = Table(
@@ -109,14 +109,14 @@ class _Table:
             collapse_padding=True,
             pad_edge=False,
             show_edge=False,
-            caption=Text(self.caption),
+            caption=lines_of(self.caption),
             caption_justify="left",
         )
         for heading in _HEADINGS:
             side: Literal["left", "right"] = "right" if heading in _RIGHT else "left"
             table.add_column(heading, justify=side, no_wrap=heading not in ("what it says", "claim"), overflow="fold")
         for verdict, row in self.rows:
-            table.add_row(*map(Text, row), style=_STYLES[verdict])
+            table.add_row(*map(text_of, row), style=_STYLES[verdict])
         return table
 
 

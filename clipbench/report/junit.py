@@ -1,13 +1,10 @@
 """The gate's verdicts as JUnit XML, which CI services show as tests."""
 
-import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from clipbench.errors import UNDECIDED
+from clipbench.harmless import on_one_line
 from clipbench.judging.gate.report import GateReport, GateRow
-
-# What XML 1.0 cannot hold, even escaped.
-_UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def as_junit(report: GateReport) -> str:
@@ -17,27 +14,29 @@ def as_junit(report: GateReport) -> str:
     root = Element("testsuites", name="clipbench check")
     for spec, task in dict.fromkeys((row.spec, row.task) for row in report.rows):
         rows = [row for row in report.rows if (row.spec, row.task) == (spec, task)]
-        suite = SubElement(root, "testsuite", name=_clean(f"{spec}/{task}"))
+        suite = SubElement(root, "testsuite", name=on_one_line(f"{spec}/{task}"))
         for row in rows:
             _case(suite, row, report)
         _count(suite)
     if report.exit_code == UNDECIDED and not report.open_rows:
         suite = SubElement(root, "testsuite", name="clipbench check")
         case = SubElement(suite, "testcase", classname="clipbench", name="the gate", time="0")
-        SubElement(case, "error", message=_clean(report.sentence), type="not decided")
+        SubElement(case, "error", message=on_one_line(report.sentence), type="not decided")
         _count(suite)
     _count(root)
     if report.caveats:
         suite = SubElement(root, "testsuite", name="caveats", tests="0", failures="0", errors="0", skipped="0")
-        SubElement(suite, "system-out").text = _clean("\n".join(report.caveats))
+        SubElement(suite, "system-out").text = "\n".join(map(on_one_line, report.caveats))
     indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 
 def _case(suite: Element, row: GateRow, report: GateReport) -> None:
     name = f"{row.arm}: {row.metric}"
-    case = SubElement(suite, "testcase", classname=_clean(f"{row.spec}.{row.task}"), name=_clean(name), time="0")
-    said = _clean(f"{row.verdict}: {row.detail}")
+    case = SubElement(
+        suite, "testcase", classname=on_one_line(f"{row.spec}.{row.task}"), name=on_one_line(name), time="0"
+    )
+    said = on_one_line(f"{row.verdict}: {row.detail}")
     if report.fails(row):
         SubElement(case, "failure", message=said, type=row.verdict)
     elif row in report.open_rows:
@@ -54,7 +53,3 @@ def _count(suite: Element) -> None:
     suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))
     suite.set("errors", str(sum(case.find("error") is not None for case in cases)))
     suite.set("skipped", str(sum(case.find("skipped") is not None for case in cases)))
-
-
-def _clean(text: str) -> str:
-    return _UNSPEAKABLE.sub("\ufffd", text)

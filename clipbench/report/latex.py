@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from tabulate import tabulate
 
+from clipbench.harmless import on_one_line
 from clipbench.judging.comparison import Comparison
 from clipbench.report.columns import Column, columns, legend, twin_line
 from clipbench.report.grouping import groups
@@ -95,7 +96,9 @@ def table(
 
 def escaped(text: str) -> str:
     """Text that LaTeX sets as it is, with mathematical signs in math mode."""
-    return _PATTERN.sub(lambda found: _SPECIAL[found.group()], text)
+    shown = _PATTERN.sub(lambda found: _SPECIAL[found.group()], on_one_line(text))
+    # After the end of a row or \\item, a bracket would begin an argument of it, and a star be its own.
+    return f"{{}}{shown}" if shown.startswith(("[", "*")) else shown
 
 
 def _items(sentences: tuple[str, ...]) -> str:

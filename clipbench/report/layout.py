@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
+from clipbench.harmless import on_one_line
 from clipbench.report.columns import Column
 from clipbench.report.numbers import Parts
 
@@ -36,7 +37,7 @@ class Fitted:
     style: Callable[[Any], str] = _unstyled
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        cells = [[column.cell(row) for column in self.columns] for row in self.rows]
+        cells = [[tuple(map(on_one_line, c.cell(row))) for c in self.columns] for row in self.rows]
         styles = [self.style(row) for row in self.rows]
         for line, style in self._lines(cells, styles, options.max_width):
             yield Segment(line, Style.parse(style) if style else None)
@@ -44,7 +45,8 @@ class Fitted:
 
     def _lines(self, cells: Sequence[Sequence[Parts]], styles: Sequence[str], width: int) -> Iterator[tuple[str, str]]:
         one_line = [[[" ".join(parts)] for parts in row] for row in cells]
-        long, stacked = [[c.heading] for c in self.columns], [list(c.stacked) for c in self.columns]
+        long = [[_heading(c)] for c in self.columns]
+        stacked = [list(map(on_one_line, c.stacked)) for c in self.columns]
         beneath = [[self._beneath(*each) for each in zip(self.columns, row, strict=True)] for row in cells]
         for headings, body, gap in (
             (long, one_line, 2),
@@ -91,17 +93,17 @@ class Fitted:
 
     def _blocks(self, cells: Sequence[Sequence[Parts]], styles: Sequence[str], width: int) -> Iterator[tuple[str, str]]:
         """Under the names of a row, which are what is not a number, a line for each number."""
-        margin = max((cell_len(column.heading) for column in self.columns if column.right), default=0)
+        margin = max((cell_len(_heading(column)) for column in self.columns if column.right), default=0)
         for row, style in zip(cells, styles, strict=True):
             title = " ".join(" ".join(parts) or " " for parts, c in zip(row, self.columns, strict=True) if not c.right)
             yield from ((line, style) for line in _folded(title, width))
             for parts, column in zip(row, self.columns, strict=True):
                 if column.right:
-                    line = f"  {_padded(column.heading, margin, False)} {' '.join(parts)}"
+                    line = f"  {_padded(_heading(column), margin, False)} {' '.join(parts)}"
                     lines = (
                         [line]
                         if cell_len(line) <= width
-                        else [f"  {column.heading}", *(f"    {part}" for part in parts)]
+                        else [f"  {_heading(column)}", *(f"    {part}" for part in parts)]
                     )
                     yield from ((piece, "") for line in lines for piece in _folded(line, width))
 
@@ -116,11 +118,16 @@ class Bullets:
         wrapper = TextWrapper(
             width=options.max_width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
         )
-        for sentence in self.sentences:
+        for sentence in map(on_one_line, self.sentences):
             fits = len(sentence) + len(wrapper.initial_indent) <= options.max_width
             for line in [wrapper.initial_indent + sentence] if fits else wrapper.wrap(sentence):
                 yield Segment(line)
                 yield Segment.line()
+
+
+def _heading(column: Column) -> str:
+    """It may name the baseline."""
+    return on_one_line(column.heading)
 
 
 def _of_column(headings: Sequence[_Lines], body: Sequence[Sequence[_Lines]], place: int) -> Iterator[str]:

@@ -9,12 +9,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clipbench.harmless import on_one_line
 from clipbench.judging.metrics import final_loss, status
 from clipbench.judging.words import number
 from clipbench.records import Record, Value
 from clipbench.report.fields import Field
 from clipbench.report.numbers import NONE, seconds
 from clipbench.report.raw import to_json
+from clipbench.report.text import lines_of, text_of
 
 ListFormat = Literal["table", "json"]
 
@@ -52,7 +54,8 @@ def shelf(entries: Sequence[Entry], *, fmt: ListFormat = "table") -> RenderableT
     table = list_table(["name", "what it is", "options"], numbers=[])
     for entry in entries:
         summary = f"{entry.summary} [cannot be used: {entry.broken}]" if entry.broken else entry.summary
-        add_row(table, entry.name, summary, "\n".join(map(_option, entry.options)) or NONE)
+        options = [on_one_line(_option(option)) for option in entry.options] or [NONE]
+        add_row(table, entry.name, summary, lines_of("\n".join(options)))
     return table
 
 
@@ -126,6 +129,6 @@ def list_table(words: Sequence[str], *, numbers: Sequence[str]) -> Table:
     return table
 
 
-def add_row(table: Table, *cells: str) -> None:
+def add_row(table: Table, *cells: str | Text) -> None:
     """Add a row of plain text: a name with brackets must not be read as markup."""
-    table.add_row(*(Text(cell) for cell in cells))
+    table.add_row(*(text_of(cell) if isinstance(cell, str) else cell for cell in cells))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from tabulate import tabulate
 
+from clipbench.harmless import on_one_line
 from clipbench.judging.comparison import Comparison
 from clipbench.report.columns import Column, columns, legend, twin_line
 from clipbench.report.grouping import groups
@@ -56,4 +57,4 @@ def bullets(sentences: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is; an underscore inside a word is no mark and stays."""
-    return re.sub(r"[\\`*|<>\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)
+    return re.sub(r"[\\`*|<>\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", on_one_line(text))

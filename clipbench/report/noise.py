@@ -7,11 +7,11 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from clipbench.judging.noise import SEEDS, Noise
 from clipbench.judging.words import count, number
 from clipbench.report.raw import to_json
+from clipbench.report.text import text_of
 
 EXPLAINED = (
     "noise: the standard deviation of the ratio of two identical runs. Beside it the least difference that the 95 % "
@@ -26,7 +26,7 @@ def noise_table(facts: Mapping[str, str], noise: Noise) -> RenderableType:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts.items():
-        grid.add_row(Text(name, style="dim"), Text(value))
+        grid.add_row(text_of(name, style="dim"), text_of(value))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     table.add_column("quantity")
     table.add_column("noise", justify="right")
@@ -35,9 +35,9 @@ def noise_table(facts: Mapping[str, str], noise: Noise) -> RenderableType:
     for each in noise.quantities:
         table.add_row(each.quantity, _percent(each.deviation), *(_percent(each.detectable[n]) for n in SEEDS))
     return Group(
-        *(Text("This machine", style="bold"), Padding(grid, (0, 0, 1, 2))),
-        Text(f"An arm against itself, {count(noise.pairs, 'pair')} of runs in turns", style="bold"),
-        *(Text(f"  {bits(noise)}"), Text(), Padding(table, (0, 0, 1, 2)), Text(EXPLAINED, style="dim")),
+        *(text_of("This machine", style="bold"), Padding(grid, (0, 0, 1, 2))),
+        text_of(f"An arm against itself, {count(noise.pairs, 'pair')} of runs in turns", style="bold"),
+        *(text_of(f"  {bits(noise)}"), text_of(), Padding(table, (0, 0, 1, 2)), text_of(EXPLAINED, style="dim")),
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from clipbench.judging.tuning.staging import Stage
 from clipbench.judging.words import count, listing, number
@@ -12,6 +11,7 @@ from clipbench.records import Run
 from clipbench.report.listing import ListFormat, add_row, list_table
 from clipbench.report.raw import to_json
 from clipbench.report.selection import settings_text
+from clipbench.report.text import text_of
 
 AS_WRITTEN, LATER = "as written", "selected after tuning"
 
@@ -74,7 +74,7 @@ def plan(stage: Stage, *, missing: Collection[str], fmt: ListFormat = "table") -
             if arm.trials:
                 row = arm.task, arm.arm, arm.budget, listing(arm.seeds), str(arm.trials), arm.spent
                 add_row(tried, *row, *_sizes(arm))
-        parts += [Text("Trials", style="bold"), tried, Text(), Text("Runs that are reported", style="bold")]
+        parts += [text_of("Trials", style="bold"), tried, text_of(), text_of("Runs that are reported", style="bold")]
     words = ["task", "arm", *(["settings"] if parts else []), "budget", "seeds"]
     table = list_table(words, numbers=["runs", "reused", "missing"])
     for arm in arms:
@@ -83,7 +83,7 @@ def plan(stage: Stage, *, missing: Collection[str], fmt: ListFormat = "table") -
             add_row(table, arm.task, arm.arm, *shown, arm.budget, listing(arm.seeds), *_sizes(arm))
     reused, to_make = sum(arm.reused for arm in arms), sum(arm.missing for arm in arms)
     total = f"{count(reused + to_make, 'run')}: {reused} reused, {to_make} to make"
-    return Group(*parts, table, Text(total))
+    return Group(*parts, table, text_of(total))
 
 
 def _by_arm(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:

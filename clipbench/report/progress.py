@@ -1,6 +1,5 @@
 """What `clipbench run` says while it works: a live display on a terminal, plain lines or JSON lines elsewhere."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,13 +10,14 @@ from typing import Literal, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from clipbench import store
+from clipbench.harmless import on_one_line
 from clipbench.judging.words import brief, count
 from clipbench.records import Outcome, Run
 from clipbench.report.numbers import seconds
-from clipbench.report.raw import plain
+from clipbench.report.raw import to_json_line
+from clipbench.report.text import text_of
 
 WatcherFormat = Literal["human", "jsonl"]
 HEARTBEAT_SECONDS = 60.0
@@ -154,7 +154,7 @@ class PlainWatcher:
     def _say(self, text: str, style: str = "") -> None:
         self._said_at = self._clock()
         # soft_wrap: a log line stays one line, whatever width Rich takes a pipe to have
-        self._console.print(Text(text, style=style), soft_wrap=True)
+        self._console.print(text_of(text, style), soft_wrap=True)
 
 
 class LiveWatcher:
@@ -191,12 +191,12 @@ class LiveWatcher:
     def started(self, run: Run) -> None:
         if run.key in self._active:  # tried again after a crash
             self._progress.remove_task(self._active[run.key])
-        self._active[run.key] = self._progress.add_task(str(run), total=1.0, text="")
+        self._active[run.key] = self._progress.add_task(on_one_line(str(run)), total=1.0, text="")
 
     def advanced(self, run: Run, progress: float, text: str) -> None:
         self._tally.last[run.key] = text
         if run.key in self._active:
-            self._progress.update(self._active[run.key], completed=progress, text=text)
+            self._progress.update(self._active[run.key], completed=progress, text=on_one_line(text))
 
     def finished(self, run: Run, outcome: Outcome) -> None:
         if run.key in self._active:
@@ -215,7 +215,7 @@ class LiveWatcher:
         return f"{self._tally.made} of {self._tally.to_make}"
 
     def _say(self, text: str, style: str = "") -> None:
-        self._progress.console.print(Text(text, style=style))
+        self._progress.console.print(text_of(text, style))
 
 
 class JsonlWatcher:
@@ -255,8 +255,7 @@ class JsonlWatcher:
 
     def _event(self, event: str, **fields: object) -> None:
         self._said_at = self._clock()
-        line = json.dumps({"event": event} | plain(fields), ensure_ascii=False, allow_nan=False)
-        self._put(line + "\n")
+        self._put(to_json_line({"event": event} | fields) + "\n")
 
 
 def _named(run: Run) -> dict[str, object]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from clipbench.harmless import as_cell, in_json
 from clipbench.judging.comparison import Comparison, Twin
 from clipbench.judging.words import listing
 from clipbench.report.fields import FIELDS, Cell, Field
@@ -34,11 +35,16 @@ def _section_csv(fields: Sequence[Field], rows: Sequence[object]) -> str:
 
 
 def to_csv(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """Rows as CSV under these names; what a row does not have is left empty."""
+    """Rows as CSV under these names; what a row does not have is left empty.
+
+    A text that a spreadsheet would take for a formula (=1+1, @x) stands behind an apostrophe; numbers stay numbers.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {name: as_cell(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows
+    )
     return stream.getvalue()
 
 
@@ -90,7 +96,12 @@ def section_as_json(section: Section) -> str:
 
 def to_json(value: object) -> str:
     """Plain data as JSON text, with null and "inf" for the numbers that JSON lacks."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return in_json(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def to_json_line(value: object) -> str:
+    """The same on one line."""
+    return in_json(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
 
 
 def plain(value: object) -> Any:

@@ -7,7 +7,6 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from clipbench.judging.metrics import losses, status
 from clipbench.judging.words import number
@@ -24,6 +23,7 @@ from clipbench.records import (
     Record,
 )
 from clipbench.report.numbers import seconds
+from clipbench.report.text import lines_of, text_of
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_FINITE = "x"
@@ -63,7 +63,7 @@ def show(record: Record, *, log: str = "") -> RenderableType:
         log: what its process wrote; the last lines are shown.
     """
     run = record.run
-    parts: list[RenderableType] = [Text(str(run), style="bold")]
+    parts: list[RenderableType] = [text_of(str(run), style="bold")]
     arm = run.arm
     described = {
         "key": record.identity,
@@ -76,9 +76,9 @@ def show(record: Record, *, log: str = "") -> RenderableType:
     }
     parts.append(_pairs(described))
     parts += _section("Outcome", _pairs(_outcome(record)))
-    parts += _section("Evaluation loss", Text(_curve(losses(record))))
+    parts += _section("Evaluation loss", text_of(_curve(losses(record))))
     if curve := losses(record, TRAINING_POINT_LOSS):
-        parts += _section("Evaluation loss where gradients are taken", Text(_curve(curve)))
+        parts += _section("Evaluation loss where gradients are taken", text_of(_curve(curve)))
     if record.outcome:
         parts += _section("Where the time went", _ledger(record.outcome))
         if said := _remarks(record.outcome):
@@ -92,7 +92,7 @@ def show(record: Record, *, log: str = "") -> RenderableType:
         parts += _section("Environment", _pairs(_environment(record.environment)))
     if log.strip():
         tail = "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])
-        parts += _section("End of the log", Text(tail))
+        parts += _section("End of the log", lines_of(tail))
     return Group(*parts)
 
 
@@ -169,7 +169,7 @@ def _ledger(outcome: Outcome) -> RenderableType:
     table.add_column("share", justify="right")
     total = sum(outcome.ledger.values())
     for row, spent in (*outcome.ledger.items(), ("all", total)):
-        table.add_row(row, f"{spent:.3f}", f"{spent / total:.1%}" if total else "")
+        table.add_row(text_of(row), f"{spent:.3f}", f"{spent / total:.1%}" if total else "")
     return table
 
 
@@ -198,11 +198,11 @@ def _pairs(values: Mapping[str, str]) -> RenderableType:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in values.items():
-        grid.add_row(Text(name, style="dim"), Text(value))
+        grid.add_row(text_of(name, style="dim"), text_of(value))
     return grid
 
 
 def _section(title: str, content: RenderableType) -> Iterator[RenderableType]:
-    yield Text()
-    yield Text(title, style="bold")
+    yield text_of()
+    yield text_of(title, style="bold")
     yield Padding(content, (0, 0, 0, 2))

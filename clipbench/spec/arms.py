@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, Tag, model_validator
 
 from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope, Liveness
+from clipbench.spec.limits import MOST_SETTINGS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, one_of
 from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
 
@@ -20,13 +21,17 @@ ClipFraction = Annotated[float, Field(ge=0, lt=1)]
 ClipLimit = Annotated[float, Field(gt=0)]
 FractionOrSeveral = Annotated[
     Annotated[ClipFraction, Tag("as a value")]
-    | Annotated[list[ClipFraction], Field(min_length=1), AfterValidator(distinct), Tag("as a list")]
+    | Annotated[
+        list[ClipFraction], Field(min_length=1, max_length=MOST_SETTINGS), AfterValidator(distinct), Tag("as a list")
+    ]
     | Annotated[SpaceSettings, AfterValidator(of_fractions), Tag("as a mapping")],
     BY_SHAPE,
 ]
 LimitOrSeveral = Annotated[
     Annotated[ClipLimit, Tag("as a value")]
-    | Annotated[list[ClipLimit], Field(min_length=1), AfterValidator(distinct), Tag("as a list")]
+    | Annotated[
+        list[ClipLimit], Field(min_length=1, max_length=MOST_SETTINGS), AfterValidator(distinct), Tag("as a list")
+    ]
     | Annotated[SpaceSettings, AfterValidator(of_limits), Tag("as a mapping")],
     BY_SHAPE,
 ]

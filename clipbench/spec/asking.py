@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
-from clipbench.spec.loading import Spec, load
+from clipbench.spec.loading import QUICK, Spec, load
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _quick(spec: Spec) -> Spec:
     amount = tenth if unit == "seconds" else max(1.0, float(round(tenth)))
     return replace(
         spec,
-        name=f"{spec.name}-quick",
+        name=spec.name + QUICK,
         question=f"{spec.question} (A quick look: one seed and a tenth of the budget; not comparable.)",
         budget=Budget(amount, unit),
         seeds=spec.seeds[:1],

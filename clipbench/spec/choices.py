@@ -12,6 +12,7 @@ from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option, entry, names
 from clipbench.spec.document import Document, Where
 from clipbench.spec.externals import RATE, UNKNOWN, Described, describe, external_entry
 from clipbench.spec.grid import Axis, Span
+from clipbench.spec.limits import LARGEST, MOST_SETTINGS
 from clipbench.spec.structure import space_at
 from clipbench.spec.wording import found, mismatch, nearest, written
 
@@ -144,10 +145,14 @@ class Resolver:
         if not value:
             self._fault(where, "the list is empty: a grid needs at least one value")
             return None
+        if len(value) > MOST_SETTINGS:
+            self._fault(where, f"the list has {len(value)} values, and at most {MOST_SETTINGS} are allowed")
+            return None
         fits = [self._fit(option, one, (*where, place)) for place, one in enumerate(value)]
         values = tuple(one for fit in fits for one in fit)
-        for place, one in enumerate(values):
-            if len(values) == len(value) and written(one) in map(written, values[:place]):
+        words = list(map(written, values))
+        for place, one in enumerate(words):
+            if len(values) == len(value) and one in words[:place]:
                 self._fault((*where, place), f"{found(value[place])} is in the grid twice")
                 return None
         return Axis(name, values, swept=True)
@@ -158,8 +163,11 @@ class Resolver:
         if space is None:
             return None
         whole = not fits(option.accepts, 0.5)
-        if whole and not all(end.is_integer() for end in map(float, space.ends)):
+        if whole and not all(end.is_integer() for end in space.ends):
             self._fault(where, f"expected whole numbers as its ends, found {space.ends}")
+            return None
+        if whole and max(map(abs, space.ends)) > LARGEST:
+            self._fault(where, f"expected ends of at most {LARGEST}, found {space.ends}")
             return None
         low, high = space.ends
         return Span(name, low, high, log=space.log is not None, whole=whole)

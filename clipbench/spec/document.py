@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
 from clipbench.errors import Fault, SpecError
+from clipbench.files import read_ordinary
+from clipbench.harmless import shortened
+from clipbench.spec.limits import DEEPEST, LONGEST_KEY, MOST_BYTES
 from clipbench.spec.scalars import scalar
 
 Where = tuple[str | int, ...]
@@ -18,6 +22,9 @@ Where = tuple[str | int, ...]
 # PyYAML counts these as line ends, so the line shown must be cut at the same ones.
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _EDITOR_NOTE = "yaml-language-server:"
+
+_ENOUGH = 100  # faults of the YAML: of a file that is none, each line may have several
+_NAME = 60  # characters of a key, where it is repeated
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Document:
         """A fault of the value at `where` (or of its key), shown at the nearest place that the file has."""
         marks = self.keys if key and where in self.keys else self.values
         known = next(where[:size] for size in range(len(where), -1, -1) if where[:size] in marks)
-        said = f"{'.'.join(str(part) for part in where)}: {message}" if where else message
+        said = f"{'.'.join(shortened(str(part), _NAME) for part in where)}: {message}" if where else message
         return marks[known].fault(said)
 
 
@@ -81,9 +88,10 @@ def read(
     if data is None:
         raise SpecError(file, [Fault(f"the file is empty: {needs}", file)])
     if not isinstance(data, dict):
-        found = "a list" if isinstance(data, list) else f"{data!r}"
         top = marks[0][()]
-        raise SpecError(file, [top.fault(f"{shape}, not {found}")])
+        raise SpecError(
+            file, [top.fault(f"{shape}, not {'a list' if isinstance(data, list) else shortened(repr(data), _NAME)}")]
+        )
     return Document(file, data, *marks, _question(text), tuple(faults))
 
 
@@ -97,7 +105,7 @@ def parse(text: str, file: str) -> tuple[Any, tuple[dict[Where, Mark], dict[Wher
     if tabs := list(reader.tabs()):
         raise SpecError(file, tabs)
     try:
-        if refused := list(reader.refused(text)):
+        if refused := list(islice(reader.refused(text), _ENOUGH)):
             raise SpecError(file, refused)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = None if node is None else reader.data(node, ())
@@ -108,14 +116,12 @@ def parse(text: str, file: str) -> tuple[Any, tuple[dict[Where, Mark], dict[Wher
         before = _LINE_END.split(text[: error.position])
         mark = reader.at(len(before) - 1, len(before[-1]))
         raise SpecError(file, [mark.fault(f"the character {character} is not allowed in YAML; remove it")]) from error
-    except RecursionError as error:
-        raise SpecError(file, [Fault("the YAML is nested too deeply to be a spec", file)]) from error
     return data, (reader.values, reader.keys), reader.faults
 
 
 def _text(path: Path, file: str) -> str:
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path, most=MOST_BYTES)
     except FileNotFoundError as error:
         raise SpecError(file, [Fault("no such file", file)]) from error
     except IsADirectoryError as error:
@@ -166,9 +172,13 @@ class _Reader:
                 yield mark.fault("a tab in the indentation; YAML indents with spaces")
 
     def refused(self, text: str) -> Iterator[Fault]:
-        documents = 0
+        documents = depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             mark = self.at(event.start_mark.line, event.start_mark.column) if event.start_mark else Mark(self.file)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                yield mark.fault(f"this is nested too deeply to be a spec: more than {DEEPEST} levels")
+                return
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -176,7 +186,7 @@ class _Reader:
             elif isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 yield mark.fault("anchors and aliases (& and *) are not read in a spec; write the value out")
             elif tag := getattr(event, "tag", None):
-                yield mark.fault(f"tags ({tag}) are not read in a spec; write the plain value")
+                yield mark.fault(f"tags ({shortened(tag, _NAME)}) are not read in a spec; write the plain value")
 
     def syntax(self, error: yaml.MarkedYAMLError) -> Fault:
         where = error.problem_mark or error.context_mark
@@ -185,6 +195,12 @@ class _Reader:
             problem = "a tab where a value should begin; use spaces"
         if error.context and error.context_mark and where and error.context_mark.line != where.line:
             problem += f" ({error.context} begun at line {error.context_mark.line + 1})"
+        if (
+            where
+            and where.column > LONGEST_KEY
+            and problem.startswith(("mapping values", "could not find expected ':'"))
+        ):
+            problem += f" (a key has at most {LONGEST_KEY} characters)"
         mark = self.at(where.line, where.column) if where else Mark(self.file)
         return mark.fault(f"not valid YAML: {problem}")
 
@@ -195,14 +211,14 @@ class _Reader:
         if isinstance(node, SequenceNode):
             return [self.data(item, (*where, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, MappingNode)
-        found: dict[str, Any] = {}
+        read: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self._key(key_node, where, found)
+            key = self._key(key_node, where, read)
             if key is not None:
-                found[key] = self.data(value_node, (*where, key))
-        return found
+                read[key] = self.data(value_node, (*where, key))
+        return read
 
-    def _key(self, node: Node, where: Where, found: Mapping[str, Any]) -> str | None:
+    def _key(self, node: Node, where: Where, before: Mapping[str, Any]) -> str | None:
         mark = self.at(node.start_mark.line, node.start_mark.column)
         key = None
         if isinstance(node, ScalarNode):
@@ -211,9 +227,11 @@ class _Reader:
             self.faults.append(mark.fault("a key must be text; put it in quotes if it should be a name"))
         elif key == "<<":
             self.faults.append(mark.fault("merge keys (<<) are not read in a spec; write the values out"))
-        elif key in found:
+        elif key in before:
             first = self.keys[*where, key].line
-            self.faults.append(mark.fault(f"the key {key!r} is here a second time; the first is in line {first}"))
+            self.faults.append(
+                mark.fault(f"the key {shortened(key, _NAME)!r} is here a second time; the first is in line {first}")
+            )
         else:
             self.keys[*where, key] = mark
             return key

@@ -3,30 +3,41 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from clipbench.errors import Fault
+from clipbench.harmless import shortened
 from clipbench.records import Arm, ClipSettings, Options, Schedule, Value
 from clipbench.spec import searching
 from clipbench.spec.arms import ArmSettings, Clip, ScheduleField, ScheduleSettings
 from clipbench.spec.choices import Chosen
 from clipbench.spec.document import Document
-from clipbench.spec.grid import Axis, Span, points
-from clipbench.spec.models import MOST_SETTINGS, SpecFile
+from clipbench.spec.grid import Axis, Span, label, points
+from clipbench.spec.limits import LONGEST_FOLDER, MOST_RUNS, MOST_SETTINGS
+from clipbench.spec.models import SpecFile
 from clipbench.spec.searching import Open, Searched, is_open, searched
 from clipbench.spec.spaces import SpaceSettings
 from clipbench.spec.wording import nearest
+from clipbench.store import folder_of_spec
 
 _CLIP = "clip."  # before the rule of an arm's clip, where that is an axis of its grid
 
 
 def arms(
-    document: Document, chosen: Mapping[str, Chosen], written: SpecFile
+    document: Document, chosen: Mapping[str, Chosen], written: SpecFile, *, tasks: int
 ) -> tuple[dict[str, list[Arm | Searched]], list[Fault]]:
-    """The arms that each arm of the file stands for, and what is wrong with how they are to be tuned."""
+    """The arms that each arm of the file stands for on so many tasks, and what is wrong with how they are to be tuned.
+
+    Of arms that would have too many runs, none is made.
+    """
     axes = {
         name: _axes(arm, written.optimizers[name], document.data["optimizers"][name]) for name, arm in chosen.items()
     }
-    if faults := [*_too_many(document, axes), *searching.faults(document, axes, written.tuning)]:
+    if faults := [
+        *_too_many(document, axes),
+        *_too_many_runs(document, axes, written, tasks),
+        *searching.faults(document, axes, written.tuning),
+    ]:
         return {}, faults
     by_arm: dict[str, list[Arm | Searched]] = {}
     for name, arm in chosen.items():
@@ -47,10 +58,53 @@ def arms(
     return by_arm, faults
 
 
+def size_of(axes: Iterable[Open]) -> int:
+    """How many points a grid has, without the spaces beside it."""
+    return math.prod(len(axis.values) for axis in axes if isinstance(axis, Axis))
+
+
+def _too_many_runs(
+    document: Document, axes: Mapping[str, Sequence[Open]], written: SpecFile, tasks: int
+) -> Iterator[Fault]:
+    """More runs than a plan can hold, trials among them, counted before they are made."""
+    tuning, sizes = written.tuning, {name: size_of(of_one) for name, of_one in axes.items()}
+    runs = tasks * len(written.seeds) * (sum(sizes.values()) if tuning is None else len(sizes))
+    if tuning is not None:
+        runs += tasks * len(tuning.seeds) * sum(tuning.trials or size for size in sizes.values())
+    if runs > MOST_RUNS:
+        message = f"these are {runs:,} runs, and at most {MOST_RUNS:,} are allowed; leave out tasks, arms or seeds"
+        yield document.fault(("seeds",), message, key=True)
+
+
+def unstorable(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> Iterator[Fault]:
+    """Arms whose folder would have a longer name than a disk takes; what is no plain letter there takes three bytes."""
+    for written, of_one in by_arm.items():
+        names = [name for arm in of_one for name in _folders(arm)]
+        if too_long := [name for name in names if length_of_folder(name) > LONGEST_FOLDER]:
+            yield document.fault(("optimizers", written), no_folder("arm", too_long[0]), key=True)
+
+
+def no_folder(kind: str, name: str) -> str:
+    """That a name is too long for the folder of its runs."""
+    return (
+        f"the {kind} {shortened(name, 60)!r} needs a folder whose name has {length_of_folder(name)} bytes, and a disk "
+        f"takes {LONGEST_FOLDER}; shorten it"
+    )
+
+
+def length_of_folder(name: str) -> int:
+    return len(folder_of_spec(name, Path()).name)
+
+
+def _folders(arm: Arm | Searched) -> list[str]:
+    trials = [arm.name + label(settings) for settings in arm.settings] if isinstance(arm, Searched) else []
+    return [arm.name, *trials]
+
+
 def _too_many(document: Document, axes: Mapping[str, Sequence[Open]]) -> Iterator[Fault]:
     """Grids of more points than are worth making, found before they are made."""
     for name, of_one in axes.items():
-        size = math.prod(len(axis.values) for axis in of_one if isinstance(axis, Axis))
+        size = size_of(of_one)
         if size > MOST_SETTINGS:
             message = f"its lists make {size} settings, and at most {MOST_SETTINGS} are allowed; leave some values out"
             yield document.fault(("optimizers", name), message, key=True)

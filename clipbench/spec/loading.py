@@ -1,6 +1,6 @@
 """From a spec's file to what is meant by it, or to all of its faults at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +13,16 @@ from clipbench.spec import choices, expanding, externals
 from clipbench.spec.catalogue import OWN, Entry
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
+from clipbench.spec.expanding import length_of_folder, no_folder
 from clipbench.spec.ghosts import Ghosts, ghosts, unsound
 from clipbench.spec.grid import label, points
-from clipbench.spec.models import BudgetSettings, TuningSettings
+from clipbench.spec.limits import LONGEST_FOLDER
+from clipbench.spec.models import BudgetSettings, SpecFile, TuningSettings
 from clipbench.spec.overrides import overridden
 from clipbench.spec.searching import Searched
 from clipbench.spec.structure import checked
+
+QUICK = "-quick"  # after the name of a spec that is only looked at
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,19 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, shelves: Path = OWN
     chosen_arms = {name: resolver.chosen(site) for name, site in arms.items()}
     chosen_tasks = [(site, resolver.chosen(site)) for site in tasks]
     chosen_probes = [(site, resolver.chosen(site)) for site in probes]
-    faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes)]
+    faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes), *_nameless(document)]
     if written is None or faults:
         raise SpecError(document.file, [*faults, *expanding.no_such_baseline(document)])
 
-    tasks_by_name, repeated = _tasks(document, _sound(chosen_tasks))
-    by_arm, untunable = expanding.arms(document, {name: arm for name, arm in chosen_arms.items() if arm}, written)
+    sound_arms = {name: arm for name, arm in chosen_arms.items() if arm}
+    number_of_tasks = sum(expanding.size_of(chosen.grid) for _, chosen in _sound(chosen_tasks))
+    by_arm, untunable = expanding.arms(document, sound_arms, written, tasks=number_of_tasks)
+    untunable += _beyond_the_budget(document, written)
+    tasks_by_name, repeated = ({}, []) if untunable else _tasks(document, _sound(chosen_tasks))
     if untunable:
         raise SpecError(document.file, [*repeated, *untunable, *expanding.no_such_baseline(document)])
     faults = [*repeated, *expanding.repeated(document, by_arm), *expanding.unknown_baseline(document, by_arm)]
+    faults += [*_unstorable(document, tasks_by_name), *expanding.unstorable(document, by_arm)]
     expanded_arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
     tried = ghosts(written.measure.ghosts)
     baseline = written.baseline if written.baseline is not None else expanded_arms[0].name
@@ -138,13 +146,47 @@ def _single(chosen: Chosen) -> Choice:
     return chosen.choice(point.options, name=chosen.entry.name)
 
 
-def _repeated(document: Document, probes: Sequence[Named]) -> list[Fault]:
-    uses = [site.use for site in probes]
-    return [
-        document.fault(site.use_at, f"the probe {site.use!r} is here twice; its measurements could not be told apart")
-        for place, site in enumerate(probes)
-        if site.use in uses[:place]
-    ]
+def _repeated(document: Document, probes: Sequence[Named]) -> Iterator[Fault]:
+    before: set[str] = set()
+    for site in probes:
+        if site.use in before:
+            message = f"the probe {site.use!r} is here twice; its measurements could not be told apart"
+            yield document.fault(site.use_at, message)
+        before.add(site.use)
+
+
+def _nameless(document: Document) -> Iterator[Fault]:
+    """A spec whose name, which is its file's, can be no folder's."""
+    longest = Path(document.file).stem + QUICK
+    try:
+        fault = no_folder("spec", longest) if length_of_folder(longest) > LONGEST_FOLDER else ""
+    except UnicodeEncodeError:
+        fault = "the name of this file is not UTF-8, and the results are to have it; rename the file"
+    if fault:
+        yield Fault(fault, document.file)
+
+
+def _unstorable(document: Document, tasks: Mapping[str, "_Task"]) -> Iterator[Fault]:
+    for name, task in tasks.items():
+        if length_of_folder(name) > LONGEST_FOLDER:
+            yield document.fault(task.site.where, no_folder("task", name))
+
+
+def _beyond_the_budget(document: Document, written: SpecFile) -> Iterator[Fault]:
+    """What was written to happen every so many steps, and would not happen once in a run.
+
+    What a spec leaves out is no promise. Step 0 is never probed, and the last is only evaluated.
+    """
+    steps = written.budget.steps
+    if steps is None:
+        return
+    evaluate, measure = written.evaluate, written.measure
+    if "every" in evaluate.model_fields_set and evaluate.every > steps:
+        message = f"{evaluate.every} is beyond the budget of {steps} steps; to evaluate at the end alone, write {steps}"
+        yield document.fault(("evaluate", "every"), message)
+    if "every" in measure.model_fields_set and measure.every >= steps and measure.probes:
+        message = f"no step of the budget of {steps} would be probed: the first after 0 is step {measure.every}"
+        yield document.fault(("measure", "every"), f"{message}; probe more often, or write `probes: []`")
 
 
 @dataclass(frozen=True)

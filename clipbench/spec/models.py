@@ -10,15 +10,10 @@ from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_valida
 from clipbench.budget import UNITS
 from clipbench.questions import DIVERGED, Search, Select
 from clipbench.spec.arms import ArmName, ArmSettings, ScheduleField
+from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
 
-LARGEST_SEED = 2**63 - 1  # torch takes no more
-# Every seed is a run of every arm: with ten arms these are the ten thousand runs that comparing is measured at. No
-# study needs more to show a difference; a slip of the keyboard does, and would fill memory before a word is said.
-MOST_SEEDS = 1_000
-MOST_SETTINGS = 1_000  # of one arm, as trials or as a grid's points, each a run for every seed: for the same reason
-
-Steps = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=1, le=LARGEST)]
 BudgetFraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Seeds = Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(distinct)]
@@ -41,10 +36,10 @@ class BudgetSettings(BaseModel):
     """How much every run may use, in exactly one unit; `seconds` are seconds of training time."""
 
     model_config = CLOSED
-    steps: int | None = Field(default=None, gt=0)
-    samples: int | None = Field(default=None, gt=0)
-    tokens: int | None = Field(default=None, gt=0)
-    seconds: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0, le=LARGEST)
+    samples: int | None = Field(default=None, gt=0, le=LARGEST)
+    tokens: int | None = Field(default=None, gt=0, le=LARGEST)
+    seconds: float | None = Field(default=None, gt=0, le=LARGEST)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "BudgetSettings":
@@ -158,4 +153,4 @@ class SpecFile(BaseModel):
     )
     measure: MeasureSettings = Field(default_factory=MeasureSettings)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=MOST_THREADS)

@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from clipbench.errors import Fault, SpecError
+from clipbench.harmless import shortened
 from clipbench.spec.document import Document, Mark, Where, parse
 from clipbench.spec.wording import found, nearest
 
 # Sections that a spec may leave out, so that a key in them can be set without them.
 _OPTIONAL = ("schedule", "evaluate", "target", "measure", "tuning")
 _OPTIONAL_IN_ARM = ("clip", "schedule")
+_SHOWN = 120  # characters of an override, where it is repeated
+_KEY = 60  # and of a key in it
 
 
 def overridden(document: Document, overrides: Sequence[str]) -> Document:
@@ -24,7 +27,7 @@ def overridden(document: Document, overrides: Sequence[str]) -> Document:
     data, values, keys = deepcopy(document.data), dict(document.values), dict(document.keys)
     faults = list(document.faults)
     for override in overrides:
-        mark = Mark(f"--set {override}")
+        mark = Mark(f"--set {shortened(override, _SHOWN)}")
         try:
             where, value = _split(data, override, mark)
             _put(data, where, value)
@@ -57,7 +60,7 @@ def _split(data: dict[str, Any], override: str, mark: Mark) -> tuple[Where, Any]
         known = _place(node, where, key, mark)
         if isinstance(node, dict) and key not in node:
             if key not in _creatable(where):
-                raise _refused(mark, f"there is no {key!r} in {_name(where)}; {nearest(key, node)}")
+                raise _refused(mark, f"there is no {shortened(key, _KEY)!r} in {_name(where)}; {nearest(key, node)}")
             node = {}
         else:
             node = node[known]
@@ -80,11 +83,11 @@ def _next(node: Any, rest: str) -> tuple[str, str, str]:
 
 def _place(node: Any, where: Where, key: str, mark: Mark) -> str | int:
     if isinstance(node, list):
-        if not key.isdecimal() or int(key) >= len(node):
-            raise _refused(
-                mark, f"{_name(where)} is a list of {len(node)}: {key!r} is not a place from 0 to {len(node) - 1}"
-            )
-        return int(key)
+        places = {str(place): place for place in range(len(node))}
+        if key not in places:
+            said = f"{shortened(key, _KEY)!r} is not a place from 0 to {len(node) - 1}"
+            raise _refused(mark, f"{_name(where)} is a list of {len(node)}: {said}")
+        return places[key]
     if not isinstance(node, dict):
         raise _refused(mark, f"{_name(where)} is {found(node)}: nothing can be set in it")
     if not key:
@@ -122,7 +125,7 @@ def _put(data: dict[str, Any], where: Where, value: Any) -> None:
 
 
 def _name(where: Where) -> str:
-    return repr(".".join(str(part) for part in where)) if where else "the spec"
+    return repr(shortened(".".join(str(part) for part in where), _KEY)) if where else "the spec"
 
 
 def _refused(mark: Mark, *messages: str) -> SpecError:

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from clipbench.data import SOURCES
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Options, Run
+from clipbench.spec.limits import LARGEST_SEED, MOST_RUNS
 from clipbench.spec.loading import Spec
-from clipbench.spec.models import LARGEST_SEED
 
 Place = tuple[str, str]  # the names of a task and an arm
 Selected = Mapping[Place, Arm | None]
@@ -29,8 +29,8 @@ def plan(spec: Spec, *, device: str, selected: Selected = NOTHING) -> tuple[Run,
             not here yet has no runs, nor has one whose ghost it is.
 
     Raises:
-        ClipbenchError: the seeds are none, negative, too large, repeated or used for tuning, or a task's data is
-            not there.
+        ClipbenchError: the seeds are none, negative, too large, too many, repeated or used for tuning, or a task's
+            data is not there.
         ValueError: the device is auto, which is for the caller to resolve.
     """
     chosen = spec.seeds
@@ -43,6 +43,10 @@ def plan(spec: Spec, *, device: str, selected: Selected = NOTHING) -> tuple[Run,
         raise ClipbenchError(
             f"arms are tuned on seed {min(shared)}, so it cannot be reported: what tuned an arm cannot judge it",
             remedy="give seeds that are not among the `tuning` seeds",
+        )
+    if (runs := len(chosen) * len(spec.tasks) * len(spec.arms)) > MOST_RUNS:
+        raise ClipbenchError(
+            f"these are {runs:,} runs, and at most {MOST_RUNS:,} are allowed", remedy="give fewer seeds"
         )
     made = partial(_run, spec, device=device, data=_data(spec))
     return tuple(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+_MOST_DIGITS = 3000  # of a number in hexadecimal digits, too: Python writes out 4,300 decimal digits and no more
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], int | float]], ...] = (
@@ -23,8 +24,6 @@ def scalar(text: str) -> bool | int | float | str | None:
         return _BOOL[text]
     for pattern, convert in _NUMBERS:
         if pattern.fullmatch(text):
-            try:
-                return convert(text)
-            except ValueError:  # more digits than Python converts: no number that a spec could mean
-                return text
+            # More digits than Python writes out: no number that a spec could mean.
+            return convert(text) if len(text) <= _MOST_DIGITS else text
     return text

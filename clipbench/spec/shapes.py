@@ -6,12 +6,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator
 
+from clipbench.harmless import shortened
+
 # Built when the first file is read: every command imports the models, and few of them read one.
 CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 Key = TypeVar("Key", bound=str)
+
+_WIDTH = 60  # characters of a value, where it is repeated
 
 
 def _shape(value: Any) -> str:
@@ -27,9 +31,11 @@ MAPPING_OR_VALUE = Discriminator(lambda value: "as a mapping" if isinstance(valu
 
 def each_once(values: Sequence[Any], *, why: str = "") -> Sequence[Any]:
     """The values, if none of them is there twice."""
-    for place, value in enumerate(values):
-        if value in values[:place]:
-            raise ValueError(f"{value} is here twice{why}")
+    before: set[Any] = set()
+    for value in values:
+        if value in before:
+            raise ValueError(f"{shortened(str(value), _WIDTH)} is here twice{why}")
+        before.add(value)
     return values
 
 

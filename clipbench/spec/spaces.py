@@ -1,6 +1,10 @@
 """A space of values as it is written: `{log: [1e-4, 1e-1]}` or `{range: [0.5, 0.9]}`."""
 
+import math
+
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from clipbench.harmless import shortened
 
 
 class SpaceSettings(BaseModel):
@@ -16,15 +20,22 @@ class SpaceSettings(BaseModel):
             has = "neither" if self.range is None else "both"
             raise ValueError(f"a space is one of `range: [low, high]` and `log: [low, high]`; this one has {has}")
         if len(self.ends) != 2 or self.ends[0] >= self.ends[1]:
-            raise ValueError(f"a space goes from a low to a higher end, [low, high]; this one is {self.ends}")
+            raise ValueError(f"a space goes from a low to a higher end, [low, high]; this one is {_shown(self.ends)}")
         if self.log is not None and self.ends[0] <= 0:
             raise ValueError(f"a space in the logarithm begins above 0, not at {self.ends[0]}")
+        low, high = self.ends
+        if not math.isfinite(high - low if self.log is None else high / low):
+            raise ValueError(f"a space this wide cannot be drawn from; this one is {self.ends}")
         return self
 
     @property
     def ends(self) -> list[float]:
         """The low and the high one."""
         return self.range or self.log or []
+
+
+def _shown(ends: list[float]) -> str:
+    return shortened(str(ends), 60)
 
 
 def of_fractions(space: SpaceSettings) -> SpaceSettings:

@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+from clipbench.harmless import shortened
 from clipbench.spec.scalars import scalar
 
 _SHOWN = 16  # items of a list: who wrote more knows which list it is
+_WIDTH = 60  # characters of a value
+_MOST_LIKENED = 200  # names that one is likened to: each takes its time
 _WORDS_FOR_BOOL = {"yes", "no", "on", "off", "y", "n"}
 
 
@@ -32,12 +35,12 @@ def found(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
-        shown = [written(item) for item in value[:_SHOWN]]
+        shown = [shortened(written(item), _WIDTH) for item in value[:_SHOWN]]
         more = [f"… {len(value)} in all"] if len(value) > _SHOWN else []
         return f"the list [{', '.join([*shown, *more])}]"
     if isinstance(value, str):
-        return f"the text {value!r}"
-    return str(value)
+        return f"the text {shortened(value, _WIDTH)!r}"
+    return shortened(str(value), _WIDTH)
 
 
 def written(value: Any) -> str:
@@ -54,10 +57,11 @@ def written(value: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or the known names where none is near."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    if not close:  # difflib minds the case; people slip there most
+    close = get_close_matches(name, names, n=1) if len(names) <= _MOST_LIKENED else []
+    if not close and len(names) <= _MOST_LIKENED:  # difflib minds the case; people slip there most
         lowered = {candidate.lower(): candidate for candidate in names}
         close = [lowered[near] for near in get_close_matches(name.lower(), lowered, n=1)]
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(names)}" if names else "there are none"
+    more = [f"… {len(names)} in all"] if len(names) > _SHOWN else []
+    return f"known: {', '.join([*names[:_SHOWN], *more])}" if names else "there are none"

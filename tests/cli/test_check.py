@@ -1,8 +1,10 @@
 """`clipbench check` as a CI meets it: exit codes, files, annotations, and every kind of bad input."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,21 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_the_exit_code_is_the_verdict(ask: Ask, candidate: list[Record], words: list[str], code: int) -> None:
     stored(candidate, Path("new"))
     assert ask("check", "new", "--baseline", "old", *words).code == code
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "it is not an ordinary file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is not an ordinary file"),
+        (lambda path: (path.touch(), os.truncate(path, 10**11)), "it has more than 24,000,000 bytes"),
+    ],
+)
+def test_a_baseline_without_end_is_undecided(ask: Ask, make: Callable[[Path], object], said: str) -> None:
+    make(Path("b.json"))
+    answer = ask("check", "old", "--baseline", "b.json")
+    assert answer.code == 3
+    assert f"b.json: the baseline cannot be read ({said})" in answer.err
 
 
 @pytest.mark.parametrize("fmt", ["table", "markdown", "latex", "csv", "json"])

@@ -57,6 +57,28 @@ def test_off_a_terminal_each_finished_run_is_one_plain_line() -> None:
     ]
 
 
+ACTS = "a\x1b[31m\n::error::x\r\u202e[red]"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_no_name_reason_or_word_acts_on_what_shows_it(live: bool) -> None:
+    file = Terminal()
+    console = Console(file=file, width=300, force_terminal=live, color_system=None, legacy_windows=False)
+    arm = replace(run("sgd"), arm=replace(SGD.arm, name=ACTS))
+    with LiveWatcher(console) if live else PlainWatcher(console) as to:
+        to.planned(1, 0)
+        to.started(arm)
+        to.advanced(arm, 0.5, ACTS)
+        to.heartbeat()
+        to.log(ACTS)
+        to.finished(arm, ended(status="failed", reason=f"Error: {ACTS}"))
+    shown = file.getvalue()
+    assert r"code_lm/a\x1b[31m\n::error::x\r\u202e[red]/seed 0" in shown
+    assert "\x1b[31m" not in shown
+    assert "\u202e" not in shown
+    assert not any(line.startswith("::") for line in shown.splitlines())
+
+
 def test_a_sign_of_life_comes_once_in_a_silent_minute() -> None:
     file, clock = io.StringIO(), Clock()
     to = PlainWatcher(Console(file=file, width=200), clock=clock)

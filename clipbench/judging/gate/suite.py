@@ -4,20 +4,38 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.harmless import shortened
 from clipbench.judging.metrics import Status
 from clipbench.judging.words import count, listing
 from clipbench.records import Scalar
 
 FORMAT = 1
+MOST_BYTES = 24_000_000  # of a baseline file: the ten thousand runs that judging is measured at, at 2 kB each
 MEND = "restore the run's folder, or delete it and run the spec again"
-_CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid")
+_CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid", strict=True)
+_SHOWN = 200  # characters of what is wrong with a file
+
+
+def _no_nan(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("this cannot be NaN")
+    return value
+
+
+# A loss may be any float: a run that diverged has ended at infinity, or at what is no number.
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Times = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Steps = Annotated[float, Field(ge=0), AfterValidator(_no_nan)]  # infinity is a target that was missed
+Fact = bool | int | Finite | str | None
 
 
 @with_config(_CLOSED)
@@ -29,23 +47,23 @@ class SeedResult:
     `peak_bytes` and `step_flops` are None, `started` is 0 and `device` empty, for runs that did not record them.
     """
 
-    seed: int
+    seed: Count
     status: Status
     reason: str
     first_loss: float
     final_loss: float
-    steps: int
-    steps_to_target: float | None
+    steps: Count
+    steps_to_target: Steps | None
     log_sharpness: float
     weights: str
-    step_seconds: float
-    state_bytes: int | None
-    peak_bytes: int | None
+    step_seconds: Seconds
+    state_bytes: Count | None
+    peak_bytes: Count | None
     numerics_id: str
     machine_id: str
-    side_by_side: int
-    started: float
-    step_flops: int | None = None
+    side_by_side: Count
+    started: Seconds
+    step_flops: Count | None = None
     device: str = ""  # cpu, cuda or mps, whichever of several
 
     @property
@@ -73,13 +91,13 @@ class ArmResult:
     spec: str
     task: str
     arm: str
-    target: float | None
-    problem: Mapping[str, Scalar]
-    described: Mapping[str, Scalar]
+    target: Finite | None
+    problem: Mapping[str, Fact]
+    described: Mapping[str, Fact]
     code: str
-    evaluate_every: int
+    evaluate_every: Times
     seeds: tuple[SeedResult, ...]
-    consecutive: int = 1
+    consecutive: Times = 1
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -138,25 +156,38 @@ def loaded(content: bytes, *, where: str) -> Suite:
     """
     anew = "write it anew: clipbench check RESULTS --save-baseline FILE"
     try:
-        raw: Any = json.loads(content)
+        text = content.decode()
+        raw: Any = json.loads(text, object_pairs_hook=_each_once)
         if isinstance(raw, dict) and raw.get("format", FORMAT) != FORMAT:
-            found = f"this baseline has format {raw['format']!r}; this clipbench reads format {FORMAT}"
+            has = shortened(repr(raw["format"]), _SHOWN)
+            found = f"this baseline has format {has}; this clipbench reads format {FORMAT}"
             raise ClipbenchError(found, where=where, remedy=anew)
-        suite = _SUITE.validate_python(raw)
+        suite = _SUITE.validate_json(text)  # as JSON, where a list may be a tuple and nothing else is converted
     except ValidationError as error:
         fault = error.errors()[0]
-        reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        reason = shortened(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}", _SHOWN)
         raise ClipbenchError(f"this is not a baseline file ({reason})", where=where, remedy=anew) from error
     except (ValueError, RecursionError) as error:
-        raise ClipbenchError(f"this is not a baseline file ({error})", where=where, remedy=anew) from error
+        reason = shortened(str(error), _SHOWN)
+        raise ClipbenchError(f"this is not a baseline file ({reason})", where=where, remedy=anew) from error
     # Of two arms one would be dropped in silence, and a seed that counts double would feign certainty.
     arms = Counter(f"{arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms)
     seeds = Counter(
         f"seed {run.seed} of {arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms for run in arm.seeds
     )
     if twice := [name for name, times in [*arms.items(), *seeds.items()] if times > 1]:
-        raise ClipbenchError(f"this baseline has {twice[0]} twice", where=where, remedy=anew)
+        found = f"this baseline has {shortened(twice[0], _SHOWN)} twice"
+        raise ClipbenchError(found, where=where, remedy=anew)
     return suite
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two values under one name, a reader could take either."""
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return read
 
 
 def differences(before: Mapping[str, Scalar], after: Mapping[str, Scalar]) -> str:

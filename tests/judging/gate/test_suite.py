@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,62 @@ def test_a_file_that_is_no_baseline_is_named_with_its_fault(content: bytes, said
         loaded(content, where="b.json")
     assert str(refused.value).startswith(f"b.json: {said}")
     assert "write it anew: clipbench check RESULTS --save-baseline FILE" in str(refused.value)
+
+
+# What is written in place of a value of a sound file, and what is said.
+WRONG = {
+    "a number in quotes": ('"seed": 0', '"seed": "0"', "arms.0.seeds.0.seed: Input should be a valid integer"),
+    "true for a number": ('"steps": 200', '"steps": true', "arms.0.seeds.0.steps: Input should be a valid integer"),
+    "a fraction of a step": ('"steps": 200', '"steps": 200.0', "arms.0.seeds.0.steps: Input should be a valid integer"),
+    "a seed below 0": ('"seed": 0', '"seed": -1', "arms.0.seeds.0.seed: Input should be greater than or equal to 0"),
+    "a seed without end": (
+        '"seed": 0',
+        f'"seed": 1{"0" * 400}',
+        "arms.0.seeds.0.seed: Input should be less than or equal",
+    ),
+    "a number that is too long": ('"seed": 0', f'"seed": {"9" * 5000}', "Exceeds the limit (4300 digits)"),
+    "no time": ('"step_seconds": 0.01', '"step_seconds": NaN', "arms.0.seeds.0.step_seconds: Input should be a finite"),
+    "time before the beginning": (
+        '"step_seconds": 0.01',
+        '"step_seconds": -1',
+        "step_seconds: Input should be greater",
+    ),
+    "a target that is no number": ('"target": null', '"target": NaN', "arms.0.target: Input should be a finite number"),
+    "steps that are no number": (
+        '"steps_to_target": null',
+        '"steps_to_target": NaN',
+        "steps_to_target: Input should be",
+    ),
+    "a fact that is no number": ('"lr": 0.1', '"lr": NaN', "arms.0.described.lr"),
+    "an unknown status": ('"finished"', '"fine"', "arms.0.seeds.0.status: Input should be "),
+    "an unknown key": ('"seed": 0', '"seed": 0, "sede": 1', "arms.0.seeds.0.sede: Unexpected keyword argument"),
+    "a key twice": ('"seed": 0', '"seed": 0, "seed": 1', "'seed' is there twice"),
+    "a text for a list": ('"caveats": []', '"caveats": "none"', "caveats: Input should be a valid"),
+    "another format as text": ('"format": 1', f'"format": "{"x" * 10**6}"', "this baseline has format 'xxxx"),
+    "an unknown key without end": ('"seed": 0', f'"seed": 0, "{"k" * 10**6}\\u001b": 1', "arms.0.seeds.0.kkkk"),
+    "depth": ('"lr": 0.1', f'"lr": {"[" * 100_000}{"]" * 100_000}', "ecursion"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_baseline_is_read_strictly(kind: str) -> None:
+    old, new, said = WRONG[kind]
+    content = dumped(suite(arm(FIVE))).decode()
+    assert old in content
+    with pytest.raises(ClipbenchError) as refused:
+        loaded(content.replace(old, new, 1).encode(), where="b.json")
+    message = str(refused.value)
+    assert said in message
+    assert len(message) < 500
+    assert all(map(str.isprintable, message.split("\n")))
+
+
+@pytest.mark.parametrize("loss", ["Infinity", "-Infinity", "NaN", "1e308", "-1e308", "0", "5e-324"])
+def test_any_loss_has_a_verdict(loss: str) -> None:
+    """A run may end at any float, and so may each of a stranger's."""
+    ours = suite(arm(FIVE), target=3.0)
+    content = re.sub(r'("(?:first|final)_loss": )[^,]+', rf"\g<1>{loss}", dumped(ours).decode())
+    assert check(ours, loaded(content.encode(), where="b.json"), Rules()).rows
 
 
 def test_a_truncated_baseline_is_refused() -> None:
