@@ -5,6 +5,7 @@ asked to stop, and its last sign of life says so; EX_IOERR, it failed and could 
 crash, and the supervisor says so.
 """
 
+import math
 import os
 import statistics
 import time
@@ -28,7 +29,7 @@ from clipbench.running.evaluation import at_evaluation_weights, change, device_o
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
-from clipbench.running.preparing import Prepared, Witness, fingerprints, prepare
+from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
 from clipbench.running.proof import STEPS, Proof, end, judged, packed
 from clipbench.running.train import Ending, train
 from clipbench.running.training import Training
@@ -38,8 +39,19 @@ HEARTBEAT_SECONDS = 0.25
 LONGEST_REASON = 300  # characters: torch's own messages run to pages, and stand whole in the log
 
 
-def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], bool]) -> int:
-    """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`."""
+def work(
+    folder: Path,
+    *,
+    device: str,
+    side_by_side: int,
+    stop: Callable[[], bool],
+    give_up: Callable[[], bool] = lambda: False,
+) -> int:
+    """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`.
+
+    `stop` is asked before each step of training, and `give_up` where there is nothing to keep: between the steps that
+    are tried before step 0, and where the run failed, as it may when the signal to stop also ends a process of its own.
+    """
     folder = folder.absolute()  # a task may change the working directory
     began, started = time.time(), time.monotonic()
     ledger = Ledger()
@@ -49,18 +61,32 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
     environment = observe(place, threads=run.threads, side_by_side=side_by_side)
     try:
         with this_process_alone():
-            outcome = _Work(run, folder, environment, ledger, started, stop).made()
+            outcome = _Work(run, folder, environment, ledger, started, stop).made(give_up)
         if outcome is None:
             return STOPPED
         store.finish(folder, replace(outcome, peak_bytes=peak_bytes(place), started=began), environment)
     except (Exception, SystemExit) as error:  # whatever a task, an optimizer or the disk raises fails this run alone
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
+        if give_up():
+            return _given_up(folder)
         try:
             store.finish(folder, _failure(error, ledger, started), environment)
         except StoreError:
             return os.EX_IOERR
+    except AskedToStop:
+        return _given_up(folder)
     return DONE
+
+
+def _given_up(folder: Path) -> int:
+    """Stop between checkpoints; a last sign of life says that this is no crash."""
+    last = store.read_heartbeat(folder) or {"progress": 0.0, "step": 0, "loss": math.nan}
+    with suppress(OSError):
+        store.write_heartbeat(
+            folder, progress=last["progress"], step=int(last["step"]), loss=last["loss"], stopping=True
+        )
+    return STOPPED
 
 
 class _Work:
@@ -71,12 +97,17 @@ class _Work:
     ) -> None:
         self._run, self._folder, self._environment = run, folder, environment
         self._ledger, self._started, self._stop = ledger, started, stop
-        self._beat_at = self._saved_at = time.monotonic()
+        self._beat_at, self._saved_at = -math.inf, time.monotonic()
 
-    def made(self) -> Outcome | None:
-        """Train from step 0 or from a checkpoint; None if asked to stop."""
+    def made(self, give_up: Callable[[], bool]) -> Outcome | None:
+        """Train from step 0 or from a checkpoint; None if asked to stop.
+
+        Raises:
+            AskedToStop: before step 0.
+        """
         self._witness = Witness(LoadedCode(self._run), OpenedFiles(self._run, folder=self._folder))
-        prepared = prepare(self._run, torch.device(self._environment.device), self._ledger, self._witness)
+        device = torch.device(self._environment.device)
+        prepared = prepare(self._run, device, self._ledger, self._witness, give_up)
         training, recorded = self._begun(prepared)
         self._started -= training.state.wall_seconds  # what earlier processes spent on this run is of its wall time too
         self._writer = store.Writer(self._folder, kept=recorded)

@@ -35,6 +35,7 @@ class Events:
     began: list[Run] = field(default_factory=list)
     ended: list[tuple[Run, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     beats: int = 0
 
     def started(self, run: Run) -> None:
@@ -48,6 +49,9 @@ class Events:
 
     def heartbeat(self) -> None:
         self.beats += 1
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
 
 
 class FakeEngine:
