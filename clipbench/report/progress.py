@@ -224,7 +224,7 @@ class LiveWatcher:
 
 
 class JsonlWatcher:
-    """One JSON object a line for each event, for programs; the heartbeat at most once a minute, and what is new once."""
+    """One JSON object a line for each event, for programs; none says what the one before said; a heartbeat a minute."""
 
     def __init__(self, put: Callable[[str], object], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._put = put

@@ -14,6 +14,7 @@ from clipbench import store
 
 KEPT = 1 << 20  # bytes, at either end
 SLACK = 1 << 20  # bytes beyond both ends: a log that grows on is not cut at each look
+PASSES = 10
 
 _GAP = re.compile(rb"\n\[(\d{1,20}) bytes are left out here\]\n")
 
@@ -34,16 +35,19 @@ def _leave_out(file: int) -> None:
     """Move the end to where the beginning ends.
 
     What is appended meanwhile is moved after it: only what comes between the last look at the size and the cut, some
-    millionths of a second, is lost.
+    millionths of a second, is lost, or what comes faster than it can be moved.
     """
     size = os.fstat(file).st_size
     before = _GAP.match(os.pread(file, 100, KEPT))
     begin, known = (KEPT + before.end(), int(before[1])) if before else (KEPT, 0)
-    if size - KEPT <= begin:
-        return
     gap = b"\n[%d bytes are left out here]\n" % (known + size - KEPT - begin)
+    if begin + len(gap) >= size - KEPT:  # it would take the room of what it stands for
+        return
     end = KEPT + os.pwrite(file, gap + os.pread(file, KEPT, size - KEPT), KEPT)
-    while (now := os.fstat(file).st_size) > size and end + now - size < size:
+    for _ in range(PASSES):
+        now = os.fstat(file).st_size
+        if now == size:
+            break
         end += os.pwrite(file, os.pread(file, now - size, size), end)
         size = now
     os.ftruncate(file, end)

@@ -4,6 +4,7 @@ The processes are forked by a server that has torch loaded and no CUDA context, 
 of torch. One process per run loses one run to a crash; a pool would lose the batch.
 """
 
+import atexit
 import contextlib
 import fcntl
 import multiprocessing
@@ -67,6 +68,8 @@ class LocalEngine:
         self._context = multiprocessing.get_context("forkserver")
         # The second is what the console script imports: a child finds it loaded instead of loading it again.
         self._context.set_forkserver_preload([PRELOAD, "clipbench.cli"])
+        atexit.unregister(_end_server)  # once is enough
+        atexit.register(_end_server)  # by itself it would take torch apart for seconds after the command has ended
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +77,7 @@ class LocalEngine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for handle in list(self._at_work):
             self.cancel(handle, kill=True)
-        if error is not None:  # nobody is left, not even a server that is loading torch
+        if error is not None:  # nobody is left, not even a worker whose start was interrupted
             _end_server()
 
     def capacity(self) -> int:
@@ -210,7 +213,7 @@ class _Stopping:
         signal.signal(signal.SIGTERM, self._tell)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
             signal.signal(signal.SIGHUP, self._tell)
-        os.register_at_fork(after_in_child=_hear_as_any_process)
+        _let_forks_end()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
 
     def _tell(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the shape of a signal handler
@@ -226,11 +229,23 @@ class _Stopping:
             _kill(psutil.Process())
 
 
-def _hear_as_any_process() -> None:
-    """A fork of the worker, a pool's process for example, ends when it is told to: whoever forked it waits for that."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+def _let_forks_end() -> None:
+    """A fork of the worker ends when it is told to, from its first moment on: a pool waits until its processes have."""
+    kept = threading.local()
+
+    def wait_with_signals() -> None:
+        kept.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+
+    def go_on() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept.mask)
+
+    def go_on_as_any_process() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        go_on()
+
+    os.register_at_fork(before=wait_with_signals, after_in_parent=go_on, after_in_child=go_on_as_any_process)
 
 
 def _has_its_turn(log: int, stopping: _Stopping) -> bool:
