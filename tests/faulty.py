@@ -231,3 +231,14 @@ def countless(seed: int, device: torch.device, samples: int = 1, tokens: int | N
             yield replace(batch, samples=samples, tokens=tokens) if step >= until else replace(batch, tokens=1)
 
     return replace(problem, train_batches=batches)
+
+
+def resting(seed: int, device: torch.device) -> Problem:
+    """A task of whose batches every second one counts no token."""
+    problem = quadratic(seed, device, dimension=8)
+
+    def batches(start: int) -> Iterable[Batch]:
+        for step, batch in enumerate(problem.train_batches(start), start=start):
+            yield replace(batch, tokens=(step + 1) % 2)
+
+    return replace(problem, train_batches=batches)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from clipbench.budget import Budget, Ledger, Stopwatch
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError, in_one_line
-from clipbench.geometry import keeping
 from clipbench.records import (
     CODE,
     DATA,
@@ -32,7 +31,6 @@ from clipbench.records import (
 from clipbench.running import liveness
 from clipbench.running.environment import seed_generators, synchronize, this_process_alone
 from clipbench.running.equipment import build_optimizer, build_probes, build_problem, next_batch
-from clipbench.running.evaluation import device_of
 from clipbench.running.fingerprints import batches_sha256, weights_sha256
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.loaded import LoadedCode
@@ -132,10 +130,7 @@ def _refuse_endless(budget: Budget, problem: Problem) -> None:
     """Raises ClipbenchError where the first batch shows that the task does not count what the budget is in."""
     if budget.unit not in ("samples", "tokens"):
         return
-    generators = keeping.generators([device_of(problem.model)])
-    batch = next_batch(problem.train_batches(0), 0)
-    keeping.put_generators_back(generators)
-    counted = getattr(batch, budget.unit)
+    counted = getattr(next_batch(iter(problem.train_batches(0)), 0), budget.unit)
     if counted is None:
         raise ClipbenchError(f"the budget is in {budget.unit} and the task counts none: use samples or steps")
     if not counted > 0:
