@@ -243,5 +243,5 @@ def _sentence(job: _Job, code: int, policy: Policy) -> str:
     if code < 0:
         return f"the worker was killed by signal {-code}"
     if code == LOST:
-        return f"the worker ended, and nobody saw how; its log is {job.folder / store.LOG}"
+        return f"the worker ended with exit code {LOST}, or nobody saw how; its log is {job.folder / store.LOG}"
     return f"the worker ended with exit code {code}; its log is {job.folder / store.LOG}"

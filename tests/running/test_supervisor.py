@@ -207,6 +207,17 @@ def test_the_seconds_without_a_step_are_told_in_quarters_of_a_minute(
     assert events.texts == [text]
 
 
+def test_a_step_begins_the_time_without_a_step_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.0, 180.0])
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    job = supervisor._Job(runs(1)[0], tmp_path, Handle(1, tmp_path), attempt=1, beat=0, heard=0.0)
+    store.write_heartbeat(tmp_path, progress=0.5, step=3, loss=2.0)
+    events = Events()
+    for _ in range(2):
+        supervisor._Supervision(tmp_path, FakeEngine(), events, Policy())._tell_how_far(job)
+    assert events.texts == ["step 3, loss 2", "step 3, loss 2; no step for 75 s"]
+
+
 @pytest.mark.parametrize("stopping", [False, True])
 def test_a_worker_whose_end_nobody_saw_ended_as_its_folder_says(tmp_path: Path, stopping: bool) -> None:
     """What forked it was killed: it may have finished, have stopped, or have died with its server."""
@@ -347,7 +358,7 @@ def test_a_worker_waits_for_the_worker_before_it_to_leave_the_run(tmp_path: Path
     wait_until(lambda: (store.read_heartbeat(folder) or {"step": 0})["step"] > 2)
     with LocalEngine(CPU, jobs=1) as other:
         second = other.submit(folder, CPU)
-        time.sleep(0.2)  # it would fail, as the first has the measurements open
+        time.sleep(2.0)  # by then it would have failed, as the first has the measurements open
         assert other.poll(second) is None
         engine.cancel(first, kill=False)
         wait_until(lambda: engine.poll(first) is not None)
