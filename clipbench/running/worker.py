@@ -80,7 +80,7 @@ def work(
 
 
 def _given_up(folder: Path) -> int:
-    """Stop between checkpoints; a last sign of life says that this is no crash."""
+    """Stop and keep no more than the last checkpoint; a last sign of life says that this is no crash."""
     last = store.read_heartbeat(folder) or {"progress": 0.0, "step": 0, "loss": math.nan}
     with suppress(OSError):
         store.write_heartbeat(

@@ -73,11 +73,11 @@ def a_link(log: Path) -> None:
     log.symlink_to(log.with_name("theirs"))
 
 
-def another_name_of_a_pipe(log: Path) -> None:
+def a_pipe(log: Path) -> None:
     os.mkfifo(log)
 
 
-@pytest.mark.parametrize("lay", [a_link, another_name_of_a_pipe, Path.mkdir])
+@pytest.mark.parametrize("lay", [a_link, a_pipe, Path.mkdir])
 def test_nothing_but_a_file_is_cut(tmp_path: Path, lay: Callable[[Path], None]) -> None:
     theirs = tmp_path / "theirs"
     theirs.write_bytes(numbered(0, 1000))
