@@ -1,8 +1,12 @@
 """Optimizers, probes and tasks with a fault each, for the tests that must catch it."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -188,3 +192,53 @@ def lost_in_space(seed: int, device: torch.device) -> Problem:
         return value * float("nan") if count[0] > 6 else value
 
     return Problem(problem.model, loss, problem.train_batches, problem.eval_batches, problem.probe_batches)
+
+
+class Flooding(torch.optim.SGD):
+    """Writes 10 MB into the log, by itself and by a process of its own, and is killed with a last word."""
+
+    def step(self) -> None:
+        super().step()
+        line = b"x" * 9_999 + b"\n"
+        os.write(1, b"the first word\n")
+        for _ in range(500):
+            os.write(2, line)
+        subprocess.run(["head", "-c", "5000000", "/dev/zero"], check=True)
+        os.write(2, b"the last word\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Forking(torch.optim.SGD):
+    """Has a process of its own at each step, tells it to end and waits until it has."""
+
+    def step(self) -> None:
+        super().step()
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        process.start()
+        process.terminate()
+        process.join(60)
+        if process.exitcode != -signal.SIGTERM:
+            process.kill()
+            raise RuntimeError("it did not end")
+
+
+def countless(seed: int, device: torch.device, samples: int = 1, tokens: int | None = None, until: int = 0) -> Problem:
+    """A task whose batches from step `until` on count as little as they are told to."""
+    problem = quadratic(seed, device, dimension=8)
+
+    def batches(start: int) -> Iterable[Batch]:
+        for step, batch in enumerate(problem.train_batches(start), start=start):
+            yield replace(batch, samples=samples, tokens=tokens) if step >= until else replace(batch, tokens=1)
+
+    return replace(problem, train_batches=batches)
+
+
+def resting(seed: int, device: torch.device) -> Problem:
+    """A task of whose batches every second one counts no token."""
+    problem = quadratic(seed, device, dimension=8)
+
+    def batches(start: int) -> Iterable[Batch]:
+        for step, batch in enumerate(problem.train_batches(start), start=start):
+            yield replace(batch, tokens=(step + 1) % 2)
+
+    return replace(problem, train_batches=batches)

@@ -1,12 +1,14 @@
 """Runs that are stopped, killed or refused half-way: nothing is lost, nobody is left behind, and all can go on."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -19,11 +21,29 @@ COMMAND = ("run", "long.yaml", "-o", "made here")
 RESUME = "go on with: clipbench run long.yaml -o 'made here'"
 
 
+def left(session: int) -> list[psutil.Process]:
+    """The processes of a session that are at work."""
+    there = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                there.append(process)
+    return there
+
+
+def nobody_is_left(session: int) -> bool:
+    """The command has waited for its processes; what only keeps count of semaphores may see it a little later."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and left(session):
+        time.sleep(0.01)
+    return not left(session)
+
+
 @contextmanager
-def at_work(here: Path) -> Iterator[subprocess.Popen[str]]:
+def at_work(here: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
     """The command at work, in a process group of its own as a shell would have it."""
     with subprocess.Popen(
-        [*CLIPBENCH, *COMMAND],
+        [*CLIPBENCH, *(command or COMMAND)],
         cwd=here,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -60,6 +80,7 @@ def interrupted_while_torch_is_loading(here: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in said
     assert said.splitlines()[-1] == RESUME
+    assert nobody_is_left(process.pid)
 
 
 def refused_a_second_time(here: Path) -> None:
@@ -72,13 +93,14 @@ def refused_a_second_time(here: Path) -> None:
     assert {path: path.read_bytes() for path in here.rglob(store.QUESTION)} == before
 
 
-def stopped_at_work(here: Path, stop: signal.Signals) -> None:
-    """Ctrl-C reaches the whole group, and SIGTERM the command alone: both leave a checkpoint and say how to go on."""
+def stopped_at_work(here: Path, stop: signal.Signals, *, group: bool) -> None:
+    """The whole group hears it, or the command alone: each time it leaves a checkpoint and says how to go on."""
     with at_work(here) as process:
         folder = wait_for_a_sign_of_life(here, after=time.time())
         if stop is signal.SIGINT:
             refused_a_second_time(here)
             assert process.poll() is None
+        if group:
             os.killpg(process.pid, stop)
         else:
             process.send_signal(stop)
@@ -89,6 +111,7 @@ def stopped_at_work(here: Path, stop: signal.Signals) -> None:
         "interrupted: 0 of 1 runs are there; 1 unfinished run kept a checkpoint",
         RESUME,
     ]
+    assert nobody_is_left(process.pid)
     assert (folder / store.CHECKPOINT).exists()
     assert [record.outcome for record in records(here / "made here").values()] == [None]
 
@@ -107,8 +130,10 @@ def killed_at_work(here: Path) -> None:
 def test_a_run_that_is_stopped_in_every_way_ends_where_it_would_have_ended(tmp_path: Path) -> None:
     workplace(tmp_path)
     interrupted_while_torch_is_loading(tmp_path)
-    stopped_at_work(tmp_path, signal.SIGINT)
-    stopped_at_work(tmp_path, signal.SIGTERM)
+    stopped_at_work(tmp_path, signal.SIGINT, group=True)
+    stopped_at_work(tmp_path, signal.SIGTERM, group=False)
+    stopped_at_work(tmp_path, signal.SIGTERM, group=True)
+    stopped_at_work(tmp_path, signal.SIGHUP, group=True)
     killed_at_work(tmp_path)
     done = clipbench(tmp_path, *COMMAND)
     assert done.returncode == 0
@@ -120,6 +145,82 @@ def test_a_run_that_is_stopped_in_every_way_ends_where_it_would_have_ended(tmp_p
     assert [(row.step, row.quantity) for row in record.measurements] == [
         (row.step, row.quantity) for row in undisturbed.measurements
     ]
+
+
+def slow(here: Path, seconds: float) -> tuple[str, ...]:
+    """A command whose every step takes so long, from the check of life on."""
+    workplace(here)
+    return *COMMAND, "--set", "optimizers.sgd.use=mine:Slow", "--set", f"optimizers.sgd.seconds={seconds}"
+
+
+def wait_for_a_step(here: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (here / "stepping").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_run_whose_steps_are_only_tried_as_yet_stops_after_one_of_them(tmp_path: Path) -> None:
+    """The check of life would take minutes, and what is told to stop has 20 s."""
+    with at_work(tmp_path, *slow(tmp_path, 3.0)) as process:
+        wait_for_a_step(tmp_path)
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 130
+    assert "stopping: runs at work have 20 s to leave a checkpoint; again: kill" in said
+    assert said[-2] == "interrupted: 0 of 1 runs are there; 1 unfinished run starts again from step 0"
+    assert nobody_is_left(process.pid)
+    [heartbeat] = tmp_path.rglob(store.HEARTBEAT)
+    assert store.read_heartbeat(heartbeat.parent)["stopping"]  # it was not killed
+    assert [record.outcome for record in records(tmp_path / "made here").values()] == [None]
+
+
+def test_asked_a_second_time_a_command_kills_what_is_at_work(tmp_path: Path) -> None:
+    with at_work(tmp_path, *slow(tmp_path, 600.0)) as process:
+        wait_for_a_step(tmp_path)
+        assert process.stderr is not None
+        os.killpg(process.pid, signal.SIGTERM)
+        while "stopping: " not in process.stderr.readline():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.communicate(timeout=15)[1].splitlines()  # sooner than after 20 s
+    assert process.returncode == 130
+    assert said[-2] == "interrupted: 0 of 1 runs are there; 1 unfinished run starts again from step 0"
+    assert nobody_is_left(process.pid)
+
+
+def test_a_terminal_that_closes_leaves_nobody_at_work(tmp_path: Path) -> None:
+    """The display can no longer be drawn, and the run is stopped as by Ctrl-C."""
+    workplace(tmp_path)
+    ours, theirs = os.openpty()
+
+    def have_a_terminal() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [*CLIPBENCH, *COMMAND],
+        cwd=tmp_path,
+        env=environment(TERM="xterm"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=have_a_terminal,
+    )
+    os.close(theirs)
+    folder = wait_for_a_sign_of_life(tmp_path, after=0.0)
+    os.close(ours)
+    process.wait(timeout=60)
+    assert nobody_is_left(process.pid)
+    assert store.read_outcome(folder) is None
+    assert (folder / store.CHECKPOINT).exists()
+
+
+def test_ctrl_c_while_the_command_is_loading_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = clipbench(tmp_path, "run", "long.yaml", environ=environment(PYTHONPATH=path))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def said_to_nobody(here: Path, *words: str) -> subprocess.CompletedProcess[str]:

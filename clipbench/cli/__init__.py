@@ -7,11 +7,15 @@ import sys
 from io import StringIO
 from typing import Annotated, Any, NoReturn
 
-import typer
-
-from clipbench import __version__, console
-from clipbench.cli import audit, check, claims, compare, doctor, init, merge, run, show
 from clipbench.errors import INTERRUPTED, ClipbenchError
+
+try:
+    import typer
+
+    from clipbench import __version__, console
+    from clipbench.cli import audit, check, claims, compare, doctor, init, merge, run, show
+except KeyboardInterrupt:  # this takes a moment, in which nothing is at work yet
+    sys.exit(INTERRUPTED)
 
 EPILOG = (
     "Exit codes: 0 did the job; 1 a finding; 2 usage or spec error, nothing ran; 3 could not decide; "

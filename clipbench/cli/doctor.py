@@ -86,6 +86,9 @@ class _Quiet:
     def started(self, run: Run) -> None: ...
     def advanced(self, run: Run, progress: float, text: str) -> None: ...
     def heartbeat(self) -> None: ...
+    def log(self, text: str) -> None:
+        console.say(text)
+
     def finished(self, run: Run, outcome: Outcome) -> None:
         status = ended(outcome, DIVERGED).status
         console.say(f"{run} {status}: {outcome.step_seconds * 1000:.3g} ms a step")

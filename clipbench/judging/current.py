@@ -15,8 +15,8 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     """Keep the runs that are described as in the latest plan, and say what was left out; trials are not among them.
 
     Runs of an arm that the latest plan describes otherwise (another rate, say) belong to an earlier version of the
-    spec, whatever their seed. Where the question knows no plan, or none of an arm's runs is in it, all are kept. How
-    each ended is read as the question has it (`judging.endings`).
+    spec, whatever their seed, and so do those of an arm that it no longer has. Where the question knows no plan, or no
+    run of its arm is in it, all are kept. How each ended is read as the question has it (`judging.endings`).
 
     Returns:
         the records, and at most one caveat.
@@ -30,15 +30,18 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     beside: set[tuple[str, str]] = set()
     for record in records:
         (in_plan if record.identity in keys else beside).add(_place(record))
+    gone = {place for place in beside - in_plan if in_plan and place[1] not in question.arms}
     mixed = in_plan & beside  # only there does it matter how a run is described, which is slow to tell
-    if not mixed:
+    if not mixed and not gone:
         return list(records), []
     meant: dict[tuple[str, str], set[str]] = {place: set() for place in mixed}
     for record in records:
         if record.identity in keys and _place(record) in mixed:
             meant[_place(record)].add(_description(record))
     kept = [
-        record for record in records if _place(record) not in mixed or _description(record) in meant[_place(record)]
+        record
+        for record in records
+        if (place := _place(record)) not in gone and (place not in mixed or _description(record) in meant[place])
     ]
     left_out = len(records) - len(kept)
     if not left_out:

@@ -147,9 +147,14 @@ class PlainWatcher:
 
     def heartbeat(self) -> None:
         if self._clock() - self._said_at >= HEARTBEAT_SECONDS:
-            working = ", ".join(f"{run} {progress:.0%}" for run, progress in self._active.values())
+            working = ", ".join(self._at_work(run, progress) for run, progress in self._active.values())
             done = f"{self._tally.made} of {self._tally.to_make} runs made"
             self._say(f"{done}; working on {working}" if working else f"{done}; waiting")
+
+    def _at_work(self, run: Run, progress: float) -> str:
+        """code_lm/sgd/seed 1 25% (step 50, loss 3.1; no step for 75 s)"""
+        last = self._tally.last.get(run.key)
+        return f"{run} {progress:.0%} ({last})" if last else f"{run} {progress:.0%}"
 
     def _say(self, text: str, style: str = "") -> None:
         self._said_at = self._clock()
@@ -219,12 +224,13 @@ class LiveWatcher:
 
 
 class JsonlWatcher:
-    """One JSON object a line for each event, for programs; the heartbeat at most once a minute."""
+    """One JSON object a line for each event, for programs; none says what the one before said; a heartbeat a minute."""
 
     def __init__(self, put: Callable[[str], object], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._put = put
         self._clock = clock
         self._said_at = clock()
+        self._last: dict[str, tuple[float, str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -238,10 +244,13 @@ class JsonlWatcher:
         self._event("planned", total=total, reused=reused)
 
     def started(self, run: Run) -> None:
+        self._last.pop(run.key, None)
         self._event("started", **_named(run))
 
     def advanced(self, run: Run, progress: float, text: str) -> None:
-        self._event("advanced", **_named(run), progress=progress, text=text)
+        if self._last.get(run.key) != (progress, text):
+            self._last[run.key] = progress, text
+            self._event("advanced", **_named(run), progress=progress, text=text)
 
     def finished(self, run: Run, outcome: Outcome) -> None:
         self._event("finished", **_named(run), outcome=asdict(outcome))

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,6 +14,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, Value
 from clipbench.running.evaluation import has_two_states
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Measure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
 Clip = CoordinateClip | FixedClip
 
@@ -44,6 +45,19 @@ def _lacking(problem: Problem) -> str:
     if not sum(batch.weight for batch in problem.eval_batches) > 0:
         return "no evaluation batches, or none with a term in its loss"
     return ""
+
+
+def standing_for(given: Callable[..., Any], wrapper: Function) -> Function:
+    """A wrapper of ours around a function of a task, which `as_given` finds again."""
+    vars(wrapper)["given_by_task"] = given
+    return wrapper
+
+
+def as_given(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A task's function, without wrappers of ours."""
+    while "given_by_task" in getattr(function, "__dict__", {}):
+        function = vars(function)["given_by_task"]
+    return function
 
 
 def next_batch(batches: Iterator[Batch], step: int) -> Batch:

@@ -16,7 +16,7 @@ from clipbench.records import Run
 from clipbench.running import liveness
 from clipbench.running.environment import seed_generators, settle, this_process_alone
 from clipbench.running.equipment import build_problem
-from clipbench.running.preparing import Tried, assembled
+from clipbench.running.preparing import Tried, assembled, refuse_endless
 from clipbench.running.train import train
 from clipbench.running.trial import put_back
 from clipbench.running.vigil import settings
@@ -53,6 +53,7 @@ def _faults(run: Run, problem: Problem) -> Faults:
     try:
         if run.measure.probes:
             return _look(run, problem)
+        refuse_endless(run.budget, problem)
         liveness.check(run.arm, problem)
         _train(run, problem, steps=1)
     except (Exception, SystemExit) as error:  # as above, of an optimizer

@@ -1,16 +1,15 @@
-"""Which files a task of the user's opens, where no fingerprint says what is in them."""
+"""Which files code of the user's opens, where no fingerprint says what is in them."""
 
 import os
 import site
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from clipbench.contracts import Batch, Problem
 from clipbench.networks.cache import cache_folder
 from clipbench.records import Run
 from clipbench.running.loaded import shown
@@ -23,20 +22,22 @@ _COMPILED = (".pyc", ".so")
 
 
 class OpenedFiles:
-    """The files that a task of the user's without a fingerprint opens for reading while it is watched.
+    """The files that code of the user's opens for reading while it is watched, if no fingerprint covers it.
 
-    Only what Python itself opens is seen: a library that opens files in C, or in processes of its own, is not.
+    A task that has a fingerprint is trusted to name all that it reads, and nothing is watched then. Only what Python
+    itself opens is seen: a library that opens files in C, or in processes of its own, is not.
     """
 
     def __init__(self, run: Run, *, folder: Path) -> None:
-        self._watches = ":" in run.task.use and not run.data
+        used = (run.task, run.arm.optimizer, *(ghost.optimizer for ghost in run.measure.ghosts), *run.measure.probes)
+        self._watches = any(":" in thing.use for thing in used) and not (":" in run.task.use and run.data)
         self._here, self._folder = Path.cwd(), folder.absolute()  # now: a task may go elsewhere
         self._read: dict[str, None] = {}
         self._written: set[str] = set()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """A stretch in which the task is built or its batches are drawn."""
+        """A stretch in which the user's code is at work."""
         if not self._watches:
             yield
             return
@@ -46,21 +47,6 @@ class OpenedFiles:
             yield
         finally:
             _listeners.remove(self)
-
-    def watch(self, problem: Problem) -> Problem:
-        """The same problem; what drawing its training batches opens is seen."""
-
-        def drawn(start: int) -> Iterator[Batch]:
-            with self.watched():
-                batches = iter(problem.train_batches(start))
-            while True:
-                with self.watched():
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                yield batch
-
-        return replace(problem, train_batches=drawn) if self._watches else problem
 
     def opened(self, path: str, flags: int) -> None:
         full = os.path.normpath(Path(path).absolute())
@@ -102,6 +88,7 @@ def _hear(event: str, arguments: tuple[object, ...]) -> None:
 def _no_data() -> Iterator[str]:
     """The folders of the system, of Python and its packages, and of what clipbench can make again."""
     yield from _SYSTEM
+    yield from (f"{tempfile.gettempdir()}/torchinductor_", str(Path("~/.triton").expanduser()))  # compilers' own
     yield from (folder for name, folder in sysconfig.get_paths().items() if name != "data")
     yield from (f"{prefix}/lib" for prefix in (sys.prefix, sys.base_prefix))
     yield from (*site.getsitepackages(), site.getusersitepackages())

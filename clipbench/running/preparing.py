@@ -7,14 +7,15 @@ Only where building takes long do the same parts serve for both, and the proof w
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from torch import Tensor, nn
 
-from clipbench.budget import Ledger, Stopwatch
-from clipbench.contracts import Problem
-from clipbench.errors import in_one_line
+from clipbench.budget import Budget, Ledger, Stopwatch
+from clipbench.contracts import Batch, Problem
+from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.records import (
     CODE,
     DATA,
@@ -29,7 +30,7 @@ from clipbench.records import (
 )
 from clipbench.running import liveness
 from clipbench.running.environment import seed_generators, synchronize, this_process_alone
-from clipbench.running.equipment import build_optimizer, build_probes, build_problem
+from clipbench.running.equipment import build_optimizer, build_probes, build_problem, next_batch, standing_for
 from clipbench.running.fingerprints import batches_sha256, weights_sha256
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.loaded import LoadedCode
@@ -41,6 +42,10 @@ from clipbench.running.trial import first_gradients
 from clipbench.running.vigil import Settings, Vigil, settings
 
 SLOW_TO_BUILD = 5.0  # seconds
+
+
+class AskedToStop(BaseException):
+    """Raised between the steps that are tried; an Exception would be taken for one of the optimizer's or the task's."""
 
 
 @dataclass(frozen=True)
@@ -79,27 +84,31 @@ class Prepared:
     fresh: Callable[[], Training]
 
 
-def prepare(run: Run, device: torch.device, ledger: Ledger, witness: Witness) -> Prepared:
-    """Build a run's parts and try them.
+def prepare(
+    run: Run, device: torch.device, ledger: Ledger, witness: Witness, stop: Callable[[], bool] = lambda: False
+) -> Prepared:
+    """Build a run's parts and try them; `stop` is asked between the steps that are tried.
 
     Raises:
         NotLiveError: the arm does not do what its spec says.
-        ClipbenchError: code of the user's was edited since the run was planned.
+        ClipbenchError: code of the user's was edited since the run was planned, or the budget would never be spent.
+        AskedToStop: `stop` said so.
         Exception: whatever a task or an optimizer raises.
     """
     since, begin = settings(), time.perf_counter()
     with ledger.row("data"):
-        problem = _problem(run, device, witness)
+        problem = _problem(run, device)
+        refuse_endless(run.budget, problem)
     slow = time.perf_counter() - begin > SLOW_TO_BUILD
     with ledger.row("life"):
-        tried = _tried(run, problem, since)
-    fresh = partial(_fresh, run, device, tried, witness)
+        tried = _tried(run, _interruptible(problem, stop), since)
+    fresh = partial(_fresh, run, device, tried)
     used = assembled(run, problem, tried)
     witness.code.refuse_changed()  # now that all of it is loaded
     if slow:
         return Prepared(used, None, fresh)
     with ledger.row("proof"):
-        proof = prove(used, fresh)
+        proof = prove(_with_stops(used, stop), lambda: _with_stops(fresh(), stop))
     with ledger.row("data"):
         training = fresh()
     if proof.remark:
@@ -107,25 +116,49 @@ def prepare(run: Run, device: torch.device, ledger: Ledger, witness: Witness) ->
     return Prepared(training, proof, fresh)
 
 
-def fingerprints(run: Run, problem: Problem, witness: Witness) -> dict[str, str]:
+def fingerprints(run: Run, problem: Problem) -> dict[str, str]:
     """Of the weights and batches that a run begins with; the first training batches follow as they are drawn."""
-    with witness.files.watched():  # batches may be read from the disk as they are looked at
-        of_what = {
-            INITIAL_WEIGHTS: weights_sha256(problem.model),
-            EVALUATION_BATCHES: batches_sha256(problem.eval_batches),
-        }
-        return of_what | ({PROBE_BATCHES: batches_sha256(problem.probe_batches)} if run.measure.probes else {})
+    of_what = {
+        INITIAL_WEIGHTS: weights_sha256(problem.model),
+        EVALUATION_BATCHES: batches_sha256(problem.eval_batches),
+    }
+    return of_what | ({PROBE_BATCHES: batches_sha256(problem.probe_batches)} if run.measure.probes else {})
 
 
-def _problem(run: Run, device: torch.device, witness: Witness) -> Problem:
+def refuse_endless(budget: Budget, problem: Problem) -> None:
+    """Raises ClipbenchError where the first batch shows that the task does not count what the budget is in."""
+    if budget.unit not in ("samples", "tokens"):
+        return
+    counted = getattr(next_batch(iter(problem.train_batches(0)), 0), budget.unit)
+    if counted is None:
+        raise ClipbenchError(f"the budget is in {budget.unit} and the task counts none: use samples or steps")
+    if not counted > 0:
+        found = f"the budget is in {budget.unit} and the task counts {counted} in its first batch: use steps"
+        raise ClipbenchError(found)
+
+
+def _interruptible(problem: Problem, stop: Callable[[], bool]) -> Problem:
+    """The same problem; each of its losses may raise AskedToStop."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        if stop():
+            raise AskedToStop
+        return problem.loss(model, batch)
+
+    return replace(problem, loss=standing_for(problem.loss, loss))
+
+
+def _with_stops(training: Training, stop: Callable[[], bool]) -> Training:
+    return replace(training, problem=_interruptible(training.problem, stop))
+
+
+def _problem(run: Run, device: torch.device) -> Problem:
     seed_generators(run.seed)
-    with witness.files.watched():
-        problem = build_problem(run, device)
-    return witness.files.watch(problem)
+    return build_problem(run, device)
 
 
-def _fresh(run: Run, device: torch.device, tried: Tried, witness: Witness) -> Training:
-    return assembled(run, _problem(run, device, witness), tried)
+def _fresh(run: Run, device: torch.device, tried: Tried) -> Training:
+    return assembled(run, _problem(run, device), tried)
 
 
 def assembled(run: Run, problem: Problem, tried: Tried) -> Training:

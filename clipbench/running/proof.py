@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clipbench.errors import in_one_line
 from clipbench.running import checkpoint
-from clipbench.running.equipment import next_batch
+from clipbench.running.equipment import as_given, next_batch
 from clipbench.running.evaluation import at_evaluation_weights
 from clipbench.running.fingerprints import tensor_sha256
 from clipbench.running.held import held
@@ -162,7 +162,7 @@ def _hidden(training: Training) -> Iterator[tuple[str, dict[str, object]]]:
     problem = training.problem
     ghosts = training.ghosts.optimizers if training.ghosts else {}
     roots: dict[str, object] = {"the optimizer": _own(training.optimizer), "the model": problem.model}
-    roots |= {"the loss": problem.loss, "train_batches": problem.train_batches}
+    roots |= {"the loss": as_given(problem.loss), "train_batches": as_given(problem.train_batches)}
     roots |= {f"the ghost {name}": _own(ghost) for name, ghost in ghosts.items()}
     trained = [*problem.model.parameters(), *problem.model.buffers()]  # which are compared by themselves
     for whose, root in roots.items():

@@ -1,13 +1,16 @@
 """Runs, in order, on whatever engine there is: what starts, what is tried again, what a lost worker means."""
 
 import contextlib
+import math
 import os
 import shutil
+import signal
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from clipbench import store
@@ -16,14 +19,16 @@ from clipbench.judging.endings import ended
 from clipbench.judging.metrics import final_loss
 from clipbench.questions import DIVERGED
 from clipbench.records import Outcome, Run
-from clipbench.running.engines import Engine, Handle, Need
+from clipbench.running import logs
+from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Engine, Handle, Need
 
 POLL_SECONDS = 0.05
 # Well below what any watcher keeps silent for: how seldom to speak is the watcher's affair, and two clocks of a
 # minute, one behind the other, would leave up to two minutes of silence.
 HEARTBEAT_SECONDS = 1.0
 FULL = 1 << 20  # bytes: with fewer left no record can be written
-STOP_SECONDS = 20.0  # how long a worker may take to checkpoint before it is killed
+QUIET_SECONDS = 60.0  # without a step for so long, the watcher is told so
+QUIET_STEP = 15.0  # seconds from the first time that it is told so to the next
 
 
 class Watcher(Protocol):
@@ -33,6 +38,7 @@ class Watcher(Protocol):
     def advanced(self, run: Run, progress: float, text: str) -> None: ...
     def finished(self, run: Run, outcome: Outcome) -> None: ...
     def heartbeat(self) -> None: ...
+    def log(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,17 @@ class _Job:
     folder: Path
     handle: Handle
     attempt: int
+    beat: (
+        int  # when the last sign of life was written: before the first of this try, one of an earlier try may lie there
+    )
+    prepared: bool = False
     started: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)  # when the last sign of life was seen
     timed_out: bool = False
 
 
 class InterruptedRunsError(Exception):
-    """Ctrl-C: the runs at work were stopped with their checkpoints; the rest were not started."""
+    """This process was asked to stop: the runs at work were stopped, or killed; the rest were not started."""
 
 
 def supervise(
@@ -66,8 +77,8 @@ def supervise(
 ) -> list[tuple[Run, Outcome]]:
     """Make the runs in their order and return how each ended.
 
-    A run that crashed is an outcome like any other. Raises InterruptedRunsError on Ctrl-C, after every worker at work
-    has left a checkpoint and gone.
+    A run that crashed is an outcome like any other. Raises InterruptedRunsError on Ctrl-C, SIGTERM and SIGHUP, after
+    every worker at work has left a checkpoint and gone, or was killed: for being late, or because it was asked again.
     """
     return _Supervision(results, engine, watcher, policy or Policy()).carry_out(runs)
 
@@ -78,24 +89,48 @@ class _Supervision:
         self._waiting: deque[tuple[Run, int]] = deque()
         self._jobs: list[_Job] = []
         self._ended: list[tuple[Run, Outcome]] = []
+        self._asked = 0  # how often this process was asked to stop
 
     def carry_out(self, runs: Iterable[Run]) -> list[tuple[Run, Outcome]]:
         self._waiting.extend((run, 1) for run in runs)
-        beat_at = time.monotonic()
-        try:
-            while self._waiting or self._jobs:
-                while self._waiting and self._engine.capacity() > 0:
-                    self._start(*self._waiting.popleft())
-                for job in list(self._jobs):
-                    self._look_after(job)
-                if time.monotonic() - beat_at >= HEARTBEAT_SECONDS:
-                    beat_at = time.monotonic()
-                    self._watcher.heartbeat()
-                time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            self._stop_all()
-            raise InterruptedRunsError from None
+        with self._listening():
+            with contextlib.suppress(KeyboardInterrupt):
+                self._make_all()
+            if self._asked:
+                self._stop_all()
+                raise InterruptedRunsError
         return self._ended
+
+    def _make_all(self) -> None:
+        beat_at = time.monotonic()
+        while (self._waiting or self._jobs) and not self._asked:
+            while self._waiting and self._engine.capacity() > 0 and not self._asked:
+                self._start(*self._waiting.popleft())
+            for job in list(self._jobs):
+                self._look_after(job)
+            if time.monotonic() - beat_at >= HEARTBEAT_SECONDS:
+                beat_at = time.monotonic()
+                self._watcher.heartbeat()
+            time.sleep(POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Count what asks this process to stop; what it was set to ignore, as by `nohup`, it goes on to ignore."""
+        before = {number: signal.getsignal(number) for number in ASKING}
+        heard = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+        for number in heard:
+            signal.signal(number, self._ask)
+        try:
+            yield
+        finally:
+            for number in heard:
+                signal.signal(number, before[number])
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the shape of a signal handler
+        """With workers at work nothing is broken off: a worker that is just being started would be forgotten."""
+        self._asked += 1
+        if not self._jobs:
+            raise KeyboardInterrupt
 
     def _start(self, run: Run, attempt: int) -> None:
         folder = store.folder_of(run, self._results)
@@ -105,8 +140,9 @@ class _Supervision:
         except StoreError as error:  # one folder that cannot be written must not keep the other runs from being made
             self._tell(run, Outcome("failed", reason=f"{error.where}: {error.found}"))
             return
+        beat = _beat_at(folder)
         handle = self._engine.submit(folder, Need(run.device, run.threads))
-        self._jobs.append(_Job(run, folder, handle, attempt))
+        self._jobs.append(_Job(run, folder, handle, attempt, beat))
 
     def _look_after(self, job: _Job) -> None:
         code = self._engine.poll(job.handle)
@@ -114,21 +150,34 @@ class _Supervision:
             self._jobs.remove(job)
             self._end(job, code)
             return
-        beat = store.read_heartbeat(job.folder)
-        if beat is not None:
-            self._watcher.advanced(job.run, beat["progress"], f"step {beat['step']:g}, loss {beat['loss']:.4g}")
+        self._tell_how_far(job)
+        logs.bound(job.folder)
         timeout = self._policy.timeout
         if timeout is not None and not job.timed_out and time.monotonic() - job.started > timeout:
             job.timed_out = True
             self._engine.cancel(job.handle, kill=True)
 
+    def _tell_how_far(self, job: _Job) -> None:
+        if (written := _beat_at(job.folder)) != job.beat:
+            job.beat, job.heard, job.prepared = written, time.monotonic(), True
+        beat = store.read_heartbeat(job.folder)
+        quiet = time.monotonic() - job.heard
+        seconds = f"{quiet // QUIET_STEP * QUIET_STEP:.0f} s" if quiet >= QUIET_SECONDS else ""
+        if not job.prepared or beat is None:
+            text = f"preparing for {seconds}" if seconds else "preparing"
+        else:
+            loss = "" if math.isnan(beat["loss"]) else f", loss {beat['loss']:.4g}"
+            text = f"step {beat['step']:g}{loss}{f'; no step for {seconds}' if seconds else ''}"
+        self._watcher.advanced(job.run, beat["progress"] if beat else 0.0, text)
+
     def _end(self, job: _Job, code: int) -> None:
-        written = store.read_outcome(job.folder) if code == DONE else None
+        logs.bound(job.folder, slack=0)
+        written = store.read_outcome(job.folder) if code in (DONE, LOST) else None
         outcome = written or Outcome("failed", reason=_sentence(job, code, self._policy))
         if outcome.status == "failed" and job.attempt <= self._policy.retries:
             self._waiting.appendleft((job.run, job.attempt + 1))
             return
-        if written is None and not (code == STOPPED and _was_stopping(job)):
+        if written is None and not (code in (STOPPED, LOST) and _was_stopping(job)):
             # A disk that is full must not take the other runs along: this one then stays unfinished on disk.
             with contextlib.suppress(StoreError):
                 store.finish(job.folder, outcome, None)
@@ -142,14 +191,30 @@ class _Supervision:
         self._watcher.finished(run, ended(outcome, self._policy.diverged))
 
     def _stop_all(self) -> None:
+        """Wait until every worker is gone, and kill those that are late; all at once where it was asked again."""
         for job in self._jobs:
             self._engine.cancel(job.handle, kill=False)
-        deadline = time.monotonic() + STOP_SECONDS
+        asked, deadline = self._asked, time.monotonic() + STOP_SECONDS
+        if self._jobs:
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._watcher.log(f"stopping: runs at work have {STOP_SECONDS:g} s to leave a checkpoint; again: kill")
         while any(self._engine.poll(job.handle) is None for job in self._jobs):
-            if time.monotonic() > deadline:
+            if self._asked > asked or time.monotonic() > deadline:
                 for job in self._jobs:
                     self._engine.cancel(job.handle, kill=True)
+            for job in self._jobs:
+                logs.bound(job.folder)
             time.sleep(POLL_SECONDS)
+        for job in self._jobs:
+            logs.bound(job.folder, slack=0)
+
+
+def _beat_at(folder: Path) -> int:
+    """When the last sign of life was written, in nanoseconds; 0 where there is none."""
+    try:
+        return (folder / store.HEARTBEAT).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _was_stopping(job: _Job) -> bool:
@@ -159,22 +224,25 @@ def _was_stopping(job: _Job) -> bool:
 
 
 def _why_not(folder: Path) -> str:
+    """What keeps a result from being written into a folder; empty where nothing seems to."""
     if not folder.is_dir():
         return "the folder was removed while it was at work"
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         return f"the disk cannot be asked ({error.strerror})"
-    return "the disk is full" if free < FULL else f"its log says why ({folder / store.LOG})"
+    return "the disk is full" if free < FULL else ""
 
 
 def _sentence(job: _Job, code: int, policy: Policy) -> str:
     if job.timed_out:
         return f"timed out after {policy.timeout:g} s"
-    if code == STOPPED and _was_stopping(job):
+    if code in (STOPPED, LOST) and _was_stopping(job):
         return "the worker was told to stop from outside; run the spec again to make it"
-    if code == os.EX_IOERR:
-        return f"the worker could not write its result into {job.folder}: {_why_not(job.folder)}"
+    if code == os.EX_IOERR and (why := _why_not(job.folder)):
+        return f"the worker could not write its result into {job.folder}: {why}"
     if code < 0:
         return f"the worker was killed by signal {-code}"
+    if code == LOST:
+        return f"the worker ended with exit code {LOST}, or nobody saw how; its log is {job.folder / store.LOG}"
     return f"the worker ended with exit code {code}; its log is {job.folder / store.LOG}"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
+from clipbench.errors import ClipbenchError
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.measurements import Measurement
 from clipbench.records import OWN
@@ -23,6 +24,8 @@ from clipbench.running.equipment import next_batch, trainable
 from clipbench.running.evaluation import at_evaluation_weights, device_of, evaluate, has_two_states
 from clipbench.running.fingerprints import FIRST, followed_by
 from clipbench.running.training import Training
+
+MOST_IDLE = 1000  # steps one after the other that may spend nothing of the budget
 
 Look = Callable[[Batch, Mapping[str, Update]], None]
 
@@ -45,9 +48,10 @@ def train(training: Training, between: Callable[[Training], bool]) -> Ending | N
     `between` is called before each step with everything at rest: the place for checkpoints and signs of life.
 
     Raises:
-        ClipbenchError: the task's training batches end.
+        ClipbenchError: the task's training batches end, or spend nothing of the budget for MOST_IDLE steps.
     """
     problem, state = training.problem, training.state
+    furthest, idle = training.progress, 0
     problem.model.train()
     batches = problem.train_batches(state.spent.steps)
     while not between(training):
@@ -66,6 +70,10 @@ def train(training: Training, between: Callable[[Training], bool]) -> Ending | N
             return Ending(f"the loss was {loss} at step {step}", non_finite_step=step)
         state.loss_sum += loss
         state.loss_count += 1
+        furthest, idle = (training.progress, 0) if training.progress > furthest else (furthest, idle + 1)
+        if idle == MOST_IDLE:
+            found = f"the last {MOST_IDLE} steps spent nothing of the budget of {training.budget}"
+            raise ClipbenchError(found, remedy="give it in steps, or mend what the task's batches count")
     return None
 
 

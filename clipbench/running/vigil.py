@@ -65,7 +65,7 @@ class Vigil:
     def _still(self, step: int) -> Iterator[tuple[str, str]]:
         bits = checksums(trainable(self._model).values())
         if self._last is not None and self._last[0] < step and self._last[1] == bits:
-            yield "still", f"no weight moved between the evaluations at steps {self._last[0]} and {step}"
+            yield "still", f"the weights are the same at the evaluations of steps {self._last[0]} and {step}"
         self._last = step, bits
 
     def _foreign(self, step: int) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ asked to stop, and its last sign of life says so; EX_IOERR, it failed and could 
 crash, and the supervisor says so.
 """
 
+import math
 import os
 import statistics
 import time
@@ -28,17 +29,28 @@ from clipbench.running.evaluation import at_evaluation_weights, change, device_o
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
-from clipbench.running.preparing import Prepared, Witness, fingerprints, prepare
+from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
 from clipbench.running.proof import STEPS, Proof, end, judged, packed
 from clipbench.running.train import Ending, train
-from clipbench.running.training import Training
+from clipbench.running.training import State, Training
 
 CHECKPOINT_SECONDS = 60.0
 HEARTBEAT_SECONDS = 0.25
 
 
-def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], bool]) -> int:
-    """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`."""
+def work(
+    folder: Path,
+    *,
+    device: str,
+    side_by_side: int,
+    stop: Callable[[], bool],
+    give_up: Callable[[], bool] = lambda: False,
+) -> int:
+    """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`.
+
+    `stop` is asked before each step of training, and `give_up` where there is nothing to keep: between the steps that
+    are tried before step 0, and where the run failed, as it may when the signal to stop also ends a process of its own.
+    """
     folder = folder.absolute()  # a task may change the working directory
     began, started = time.time(), time.monotonic()
     ledger = Ledger()
@@ -46,20 +58,35 @@ def work(folder: Path, *, device: str, side_by_side: int, stop: Callable[[], boo
     settle(run.threads)
     place = torch.device(device)
     environment = observe(place, threads=run.threads, side_by_side=side_by_side)
+    at_work = _Work(run, folder, environment, ledger, started, stop)
     try:
         with this_process_alone():
-            outcome = _Work(run, folder, environment, ledger, started, stop).made()
+            outcome = at_work.made(give_up)
         if outcome is None:
             return STOPPED
         store.finish(folder, replace(outcome, peak_bytes=peak_bytes(place), started=began), environment)
-    except (Exception, SystemExit) as error:  # whatever a task, an optimizer or the disk raises fails this run alone
+    except AskedToStop:
+        return _given_up(folder)
+    except BaseException as error:  # whatever a task, an optimizer or the disk raises fails this run alone
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
+        if give_up():
+            return _given_up(folder)
         try:
-            store.finish(folder, _failure(error, ledger, started), environment)
+            store.finish(folder, replace(at_work.failure(error), started=began), environment)
         except StoreError:
             return os.EX_IOERR
     return DONE
+
+
+def _given_up(folder: Path) -> int:
+    """Stop and keep no more than the last checkpoint; a last sign of life says that this is no crash."""
+    last = store.read_heartbeat(folder) or {"progress": 0.0, "step": 0, "loss": math.nan}
+    with suppress(OSError):
+        store.write_heartbeat(
+            folder, progress=last["progress"], step=int(last["step"]), loss=last["loss"], stopping=True
+        )
+    return STOPPED
 
 
 class _Work:
@@ -70,13 +97,23 @@ class _Work:
     ) -> None:
         self._run, self._folder, self._environment = run, folder, environment
         self._ledger, self._started, self._stop = ledger, started, stop
-        self._beat_at = self._saved_at = time.monotonic()
+        self._beat_at, self._saved_at = -math.inf, time.monotonic()
+        self._state = State()  # what there is to say of it before it trains
 
-    def made(self) -> Outcome | None:
-        """Train from step 0 or from a checkpoint; None if asked to stop."""
+    def made(self, give_up: Callable[[], bool]) -> Outcome | None:
+        """Train from step 0 or from a checkpoint; None if asked to stop.
+
+        Raises:
+            AskedToStop: before step 0.
+        """
         self._witness = Witness(LoadedCode(self._run), OpenedFiles(self._run, folder=self._folder))
-        prepared = prepare(self._run, torch.device(self._environment.device), self._ledger, self._witness)
+        device = torch.device(self._environment.device)
+        with self._witness.files.watched():
+            return self._trained(prepare(self._run, device, self._ledger, self._witness, give_up))
+
+    def _trained(self, prepared: Prepared) -> Outcome | None:
         training, recorded = self._begun(prepared)
+        self._state = training.state
         self._started -= training.state.wall_seconds  # what earlier processes spent on this run is of its wall time too
         self._writer = store.Writer(self._folder, kept=recorded)
         self._saving = _Saving(prepared, proved=bool(recorded))
@@ -90,11 +127,26 @@ class _Work:
                 training.state.remark(subject, text)
             return _outcome(training, ending, self._started)
         finally:
-            with suppress(
-                OSError, StoreError
-            ):  # also of a run that failed: the record's digest covers what it measured
-                self._writer.sync()
+            with suppress(OSError, StoreError):
+                self._writer.sync()  # also of a run that failed: the record's digest covers what it measured
             self._writer.close()
+
+    def failure(self, error: BaseException) -> Outcome:
+        """The outcome of a run that raised, with what it had come to."""
+        state = self._state
+        return Outcome(
+            "failed",
+            reason=reason_of(error),
+            steps=state.spent.steps,
+            samples=state.spent.samples,
+            tokens=state.spent.tokens,
+            train_seconds=state.spent.seconds,
+            wall_seconds=time.monotonic() - self._started,
+            ledger=self._ledger.close(),
+            failed_probes=state.failed_probes,
+            remarks=state.remarks,
+            fingerprints=state.fingerprints,
+        )
 
     def _begun(self, prepared: Prepared) -> tuple[Training, int]:
         """The parts where they are to go on, and how many bytes of measurements stand."""
@@ -112,7 +164,7 @@ class _Work:
                 training.ledger = self._ledger
         if not recorded:
             with self._ledger.row("fingerprints"):
-                training.state.fingerprints = fingerprints(self._run, training.problem, self._witness)
+                training.state.fingerprints = fingerprints(self._run, training.problem)
         return training, recorded
 
     def _between(self, training: Training) -> bool:
@@ -206,8 +258,3 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         fingerprints=state.fingerprints,
         loaded=dict(problem.loaded),
     )
-
-
-def _failure(error: BaseException, ledger: Ledger, started: float) -> Outcome:
-    """The outcome of a run that raised; its reason is one line that can be read."""
-    return Outcome("failed", reason=reason_of(error), wall_seconds=time.monotonic() - started, ledger=ledger.close())

@@ -37,6 +37,7 @@ _HEARTBEAT = TypeAdapter(Heartbeat)
 def begin(folder: Path) -> Run:
     """The run that this process is to make; from here on, no fork of it may write there."""
     forks.hold(folder)
+    (folder / HEARTBEAT).unlink(missing_ok=True)  # of an earlier process, which may have been stopping
     return read_run_file(folder).run
 
 

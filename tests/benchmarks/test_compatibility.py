@@ -130,3 +130,10 @@ def test_the_seed_decides_what_is_interrupted_and_where(script: Callable[[str], 
     assert {bool(one.lossy) for one in first} == {True, False}
     assert len({one.at for one in first}) > 5
     assert all(0 < one.at < resumes.STEPS for one in first)
+
+
+def test_kills_at_random_points_lose_nothing_and_leave_nobody() -> None:
+    done = run("kills", "--count", "3", "--seed", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 kills of runs made" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 things are wrong"

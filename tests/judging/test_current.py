@@ -33,6 +33,14 @@ def test_an_arm_the_latest_plan_does_not_know_is_kept() -> None:
     assert [row.arm for row in compare(NEW + OTHER, asked).rows] == ["sgd", "adam"]
 
 
+def test_an_arm_that_the_latest_plan_no_longer_has_is_left_out_with_a_caveat() -> None:
+    """Renamed or taken out of the spec: under its old name it would stand in the table as an arm of today's."""
+    asked = replace(question("sgd"), keys=tuple(each.run.key for each in NEW))
+    found = compare(NEW + OTHER, asked)
+    assert [row.arm for row in found.rows] == ["sgd"]
+    assert any("of an earlier version of the spec (adam)" in caveat for caveat in found.caveats)
+
+
 def test_without_a_plan_two_versions_cannot_be_told_apart() -> None:
     with pytest.raises(UndecidedError, match=r"lr is 0\.1 and 0\.3"):
         compare(OLD + NEW, question("sgd"))

@@ -90,6 +90,21 @@ def test_a_sign_of_life_comes_once_in_a_silent_minute() -> None:
     assert file.getvalue().splitlines()[1:] == ["0 of 2 runs made; working on code_lm/sgd/seed 0 25%"] * 2
 
 
+def test_a_sign_of_life_says_how_far_a_run_is_and_for_how_long_no_step_was_finished() -> None:
+    file, clock = io.StringIO(), Clock()
+    to = PlainWatcher(Console(file=file, width=20), clock=clock)
+    to.planned(2, 0)
+    for each, progress, text in ((SGD, 0.25, "step 50, loss 3.1; no step for 75 s"), (ADAM, 0.0, "preparing")):
+        to.started(each)
+        to.advanced(each, progress, text)
+    clock.now = 75.0
+    to.heartbeat()
+    assert file.getvalue().splitlines()[1:] == [
+        "0 of 2 runs made; working on code_lm/sgd/seed 0 25% (step 50, loss 3.1; no step for 75 s), "
+        "code_lm/adam [x]/seed 0 0% (preparing)"
+    ]
+
+
 def test_a_sign_of_life_without_a_run_at_work_says_waiting() -> None:
     file, clock = io.StringIO(), Clock()
     to = PlainWatcher(Console(file=file, width=200), clock=clock)
@@ -127,6 +142,22 @@ def test_json_lines_tell_every_event_in_order() -> None:
     assert (events[3]["arm"], events[3]["seed"], events[3]["key"]) == ("sgd", 0, SGD.key)
     assert (events[3]["progress"], events[3]["text"]) == (0.5, "step 100, loss 3.1")
     assert events[6]["outcome"]["status"] == "diverged"
+
+
+def test_json_lines_tell_once_how_far_a_run_is() -> None:
+    """The supervisor looks twenty times a second."""
+    stream = io.StringIO()
+    to = JsonlWatcher(stream.write)
+    for each, progress, text in (
+        *[(SGD, 0.0, "preparing")] * 3,
+        *[(ADAM, 0.0, "preparing")] * 2,
+        *[(SGD, 0.5, "step 1")] * 2,
+    ):
+        to.advanced(each, progress, text)
+    to.started(SGD)  # tried again
+    to.advanced(SGD, 0.5, "step 1")
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event.get("text") for event in events] == ["preparing", "preparing", "step 1", None, "step 1"]
 
 
 def test_json_lines_hold_no_nan() -> None:

@@ -1,17 +1,13 @@
 """Which files a task of the user's is seen to open."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from making import make_run
-from torch import nn
 
-from clipbench.contracts import Batch, Problem
 from clipbench.records import Choice, Run
 from clipbench.running.opened import OpenedFiles
 
@@ -76,18 +72,3 @@ def test_a_task_with_a_fingerprint_and_one_of_the_shelf_are_not_watched(run: Run
     with files.watched():
         Path("a.csv").read_text()
     assert files.unknown() == ()
-
-
-@pytest.mark.parametrize("data", ["", "known"])
-def test_what_drawing_batches_reads_is_seen_and_what_the_loop_reads_is_not(data: str) -> None:
-    def batches(start: int) -> Iterator[Batch]:
-        for _ in range(start, 3):
-            yield Batch({"x": torch.tensor(float(Path("a.csv").read_text()))}, samples=1)
-
-    files = opened(replace(RUN, data=data))
-    problem = files.watch(Problem(nn.Linear(1, 1), lambda _, batch: batch["x"], batches, [], []))
-    drawn = problem.train_batches(1)
-    for _ in islice(drawn, 1):
-        Path("b.bin").read_text()
-    assert files.unknown() == (() if data else ("data unknown: a.csv",))
-    assert [float(batch["x"]) for batch in drawn] == [1.0]

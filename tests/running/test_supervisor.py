@@ -4,14 +4,17 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from making import make_run
 
@@ -19,8 +22,8 @@ from clipbench import store
 from clipbench.errors import DONE, STOPPED, ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Outcome, Run
 from clipbench.report import progress
-from clipbench.running import supervisor
-from clipbench.running.engines import Handle, Need
+from clipbench.running import logs, supervisor
+from clipbench.running.engines import LOST, Handle, Need
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
 
@@ -35,6 +38,7 @@ class Events:
     began: list[Run] = field(default_factory=list)
     ended: list[tuple[Run, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     beats: int = 0
 
     def started(self, run: Run) -> None:
@@ -49,15 +53,24 @@ class Events:
     def heartbeat(self) -> None:
         self.beats += 1
 
+    def log(self, text: str) -> None:
+        self.said.append(text)
+
 
 class FakeEngine:
     """Ends each submission as its script says: an Outcome is written, a number is an exit code without one."""
 
     def __init__(
-        self, *script: Outcome | int, slots: int = 1, delay: int = 2, stopping: bool = False, removing: bool = False
+        self,
+        *script: Outcome | int,
+        slots: int = 1,
+        delay: int = 2,
+        stopping: bool = False,
+        removing: bool = False,
+        beating: bool = False,
     ) -> None:
         self.script, self.slots, self.delay = list(script), slots, delay
-        self.stopping, self.removing = stopping, removing
+        self.stopping, self.removing, self.beating = stopping, removing, beating
         self.submitted: list[Path] = []
         self.busy: dict[Handle, int] = {}
         self.most_at_once = 0
@@ -79,6 +92,8 @@ class FakeEngine:
             return DONE
         self.busy[handle] -= 1
         if self.busy[handle] > 0:
+            if self.beating and self.busy[handle] == self.delay // 2:
+                store.write_heartbeat(handle.folder, progress=0.5, step=3, loss=2.0)
             return None
         del self.busy[handle]
         if handle in self.killed:
@@ -158,6 +173,67 @@ def test_a_watcher_hears_a_heartbeat_far_more_often_than_it_speaks(
     assert events.beats >= 4  # one a poll
 
 
+@pytest.mark.parametrize(
+    ("quiet", "words"),
+    [
+        (60.0, ["preparing", "step 3, loss 2"]),
+        (0.0, ["preparing for 0 s", "step 3, loss 2; no step for 0 s"]),
+    ],
+)
+def test_a_watcher_hears_how_far_a_run_is_and_for_how_long_no_step_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: float, words: list[str]
+) -> None:
+    """A sign of life that an earlier process left is none of this one's."""
+    [run] = runs(1)
+    folder = store.folder_of(run, tmp_path)
+    store.describe(run, folder)
+    store.write_heartbeat(folder, progress=0.25, step=2, loss=1.0)
+    monkeypatch.setattr(supervisor, "QUIET_SECONDS", quiet)
+    events = Events()
+    supervise([run], tmp_path, engine=FakeEngine(1, delay=6, beating=True), watcher=events)
+    assert list(dict.fromkeys(events.texts)) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(59.9, "preparing"), (60.0, "preparing for 60 s"), (89.0, "preparing for 75 s")]
+)
+def test_the_seconds_without_a_step_are_told_in_quarters_of_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, text: str
+) -> None:
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: seconds))
+    job = supervisor._Job(runs(1)[0], tmp_path, Handle(1, tmp_path), attempt=1, beat=0, heard=0.0)
+    events = Events()
+    supervisor._Supervision(tmp_path, FakeEngine(), events, Policy())._tell_how_far(job)
+    assert events.texts == [text]
+
+
+def test_a_step_begins_the_time_without_a_step_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.0, 180.0])
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    job = supervisor._Job(runs(1)[0], tmp_path, Handle(1, tmp_path), attempt=1, beat=0, heard=0.0)
+    store.write_heartbeat(tmp_path, progress=0.5, step=3, loss=2.0)
+    events = Events()
+    for _ in range(2):
+        supervisor._Supervision(tmp_path, FakeEngine(), events, Policy())._tell_how_far(job)
+    assert events.texts == ["step 3, loss 2", "step 3, loss 2; no step for 75 s"]
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_worker_whose_end_nobody_saw_ended_as_its_folder_says(tmp_path: Path, stopping: bool) -> None:
+    """What forked it was killed: it may have finished, have stopped, or have died with its server."""
+    for number, end in enumerate((FINISHED, LOST)):
+        engine = FakeEngine(end, stopping=stopping)
+        poll = engine.poll
+        engine.poll = lambda handle, poll=poll: None if poll(handle) is None else LOST  # type: ignore[method-assign]
+        [(run, outcome)] = supervise(runs(1), tmp_path / str(number), engine=engine, watcher=Events())
+        kept = store.read_outcome(store.folder_of(run, tmp_path / str(number)))
+        if end is FINISHED:
+            assert outcome == kept == FINISHED
+        else:
+            assert ("told to stop from outside" if stopping else "nobody saw how") in outcome.reason
+            assert kept == (None if stopping else outcome)
+
+
 def test_a_worker_stopped_from_outside_stays_unfinished_and_resumable(tmp_path: Path) -> None:
     ended = supervise(runs(1), tmp_path, engine=FakeEngine(STOPPED, stopping=True), watcher=Events())
     assert "told to stop from outside" in ended[0][1].reason
@@ -174,7 +250,11 @@ def test_an_exit_code_that_means_stopped_is_a_crash_where_the_worker_was_not_sto
 
 @pytest.mark.parametrize(
     ("free", "gone", "why"),
-    [(0, False, "the disk is full"), (2**40, False, "its log says why"), (0, True, "the folder was removed")],
+    [
+        (0, False, "the disk is full"),
+        (2**40, False, "exit code 74; its log is"),
+        (0, True, "the folder was removed"),
+    ],
 )
 def test_a_result_that_could_not_be_written_says_what_stood_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, gone: bool, why: str
@@ -254,6 +334,86 @@ def test_a_fork_server_that_cannot_load_torch_is_a_clear_error(
     with pytest.raises(ClipbenchError, match="has died"):
         engine.submit(store.folder_of(make_run(), tmp_path), CPU)
     assert engine.capacity() == before
+
+
+def test_a_log_is_bounded_and_keeps_the_last_word_of_a_killed_worker(tmp_path: Path, engine: LocalEngine) -> None:
+    flooding = make_run(arm=Arm("flooding", Choice("f", "f", "faulty:Flooding", {"lr": 0.005})))
+    [(_, outcome)] = supervise([flooding], tmp_path, engine=engine, watcher=Events())
+    assert outcome.reason == "the worker was killed by signal 9"
+    log = (store.folder_of(flooding, tmp_path) / store.LOG).read_bytes()
+    assert log.startswith(b"the first word\n")
+    assert log.endswith(b"\0the last word\n")
+    assert len(log) < 2.5 * logs.KEPT
+
+
+def test_a_process_of_the_tasks_own_ends_when_it_is_told_to(tmp_path: Path, engine: LocalEngine) -> None:
+    """A pool waits for that: deaf to it, as the worker is, its processes would keep the run for ever."""
+    forking = make_run(arm=Arm("forking", Choice("f", "f", "faulty:Forking", {"lr": 0.005})), steps=2)
+    [(_, outcome)] = supervise([forking], tmp_path, engine=engine, watcher=Events())
+    assert outcome.status == "finished", outcome.reason
+
+
+def test_a_worker_waits_for_the_worker_before_it_to_leave_the_run(tmp_path: Path, engine: LocalEngine) -> None:
+    """The command that started the first was killed, and the same command was started again at once."""
+    endless = replace(LONG, budget=replace(LONG.budget, amount=10**6))
+    folder = store.folder_of(endless, tmp_path)
+    store.describe(endless, folder)
+    first = engine.submit(folder, CPU)
+    wait_until(lambda: (store.read_heartbeat(folder) or {"step": 0})["step"] > 2)
+    with LocalEngine(CPU, jobs=1) as other:
+        second = other.submit(folder, CPU)
+        time.sleep(2.0)  # by then it would have failed, as the first has the measurements open
+        assert other.poll(second) is None
+        engine.cancel(first, kill=False)
+        wait_until(lambda: engine.poll(first) is not None)
+        assert engine.poll(first) == STOPPED
+        left_at = store.read_heartbeat(folder)["step"]
+        wait_until(lambda: store.read_heartbeat(folder)["step"] > left_at)
+        other.cancel(second, kill=False)
+        wait_until(lambda: other.poll(second) is not None)
+        assert other.poll(second) == STOPPED
+
+
+def test_a_server_that_is_killed_takes_no_worker_along_and_another_is_started(
+    tmp_path: Path, engine: LocalEngine
+) -> None:
+    ((_, whole),) = supervise([LONG], tmp_path / "whole", engine=engine, watcher=Events())
+    folder = store.folder_of(LONG, tmp_path)
+
+    def kill_the_server() -> None:
+        wait_until(lambda: store.read_heartbeat(folder) is not None)
+        os.kill(psutil.Process(engine._at_work[next(iter(engine._at_work))].process.pid).ppid(), signal.SIGKILL)
+
+    killing = threading.Thread(target=kill_the_server)
+    killing.start()
+    ended = supervise([LONG, replace(LONG, seed=1)], tmp_path, engine=engine, watcher=Events())
+    killing.join()
+    assert [outcome.status for _, outcome in ended] == ["finished", "finished"]
+    assert ended[0][1].weights_sha256 == whole.weights_sha256
+
+
+def test_a_worker_in_a_long_step_is_killed_some_time_after_its_supervisor_has_gone() -> None:
+    """In a process of its own, whose supervisor is a pipe."""
+    code = """
+import multiprocessing, os, time, types
+from clipbench.running.engines import local
+ours, theirs = os.pipe()
+multiprocessing.parent_process = lambda: types.SimpleNamespace(sentinel=ours)
+local.STOP_SECONDS = 0.1
+stopping = local._Stopping()
+stopping.hear()
+assert not stopping.asked()
+os.close(theirs)
+time.sleep(600)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == -signal.SIGKILL
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 LONG = make_run(

@@ -13,6 +13,7 @@ from making import SHARPNESS, make_run
 
 from clipbench import store
 from clipbench.budget import LEDGER_ROWS, Budget
+from clipbench.errors import STOPPED
 from clipbench.records import Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
 from clipbench.running import checkpoint, train, worker
 from clipbench.running.worker import work
@@ -139,6 +140,68 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, stop_at: 
     assert not (Path(resumed.folder) / store.CHECKPOINT).exists()
     assert resumed.outcome.wall_seconds > resumed.outcome.train_seconds
     assert sum(resumed.outcome.ledger.values()) == pytest.approx(resumed.outcome.wall_seconds, rel=0.05)
+
+
+@pytest.mark.parametrize("asked_at", [0, 2, 6])
+def test_a_run_that_is_given_up_while_its_steps_are_tried_stays_unfinished(tmp_path: Path, asked_at: int) -> None:
+    """In the check of life, and in the proof of a checkpoint; it starts again from step 0."""
+    run, folder = make_run(task=NOISY), store.folder_of(make_run(task=NOISY), tmp_path / "given up")
+    store.describe(run, folder)
+    calls = iter(range(100))
+    code = work(folder, device="cpu", side_by_side=1, stop=lambda: False, give_up=lambda: next(calls) == asked_at)
+    assert code == STOPPED
+    assert next(calls) == asked_at + 1  # nothing was tried after that
+    assert store.read_heartbeat(folder)["stopping"]
+    assert store.read_outcome(folder) is None
+    assert not (folder / store.CHECKPOINT).exists()
+    assert make(run, tmp_path / "given up").outcome.weights_sha256 == make(run, tmp_path).outcome.weights_sha256
+
+
+def test_a_failure_of_a_run_that_is_to_stop_is_no_result(tmp_path: Path) -> None:
+    """The signal that stops it ends its data loaders, too, and then its next batch fails."""
+    run = make_run(task=Choice("t", "t", "faulty:noisy"), arm=arm("faulty:Raising", lr=0.005))
+    run = replace(run, arm=replace(run.arm, liveness="off"))
+    folder = store.folder_of(run, tmp_path)
+    store.describe(run, folder)
+    asked = iter([False] * 4)  # the four steps of the proof
+    assert work(folder, device="cpu", side_by_side=1, stop=lambda: False, give_up=lambda: next(asked, True)) == STOPPED
+    assert store.read_heartbeat(folder)["stopping"]
+    assert store.read_outcome(folder) is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "options", "reason"),
+    [
+        ("tokens", {}, "the budget is in tokens and the task counts none: use samples or steps"),
+        ("tokens", {"tokens": 0}, "the budget is in tokens and the task counts 0 in its first batch: use steps"),
+        ("samples", {"samples": 0}, "the budget is in samples and the task counts 0 in its first batch: use steps"),
+        ("samples", {"samples": -1}, "the budget is in samples and the task counts -1 in its first batch: use steps"),
+    ],
+)
+def test_a_budget_that_the_first_batch_does_not_count_is_refused_before_any_step(
+    tmp_path: Path, unit: str, options: dict[str, int], reason: str
+) -> None:
+    task = Choice("countless", "countless", "faulty:countless", options)
+    outcome = make(make_run(task=task, budget=Budget(100, unit)), tmp_path).outcome  # type: ignore[arg-type]
+    assert (outcome.status, outcome.reason) == ("failed", f"ClipbenchError: {reason}")
+    assert outcome.ledger["life"] == outcome.ledger["proof"] == 0
+
+
+@pytest.mark.parametrize(("unit", "options"), [("tokens", {}), ("tokens", {"tokens": -1}), ("samples", {"samples": 0})])
+def test_a_budget_that_is_not_spent_any_more_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str, options: dict[str, int]
+) -> None:
+    monkeypatch.setattr(train, "MOST_IDLE", 50)
+    task = Choice("countless", "countless", "faulty:countless", {**options, "until": 10})
+    outcome = make(make_run(task=task, budget=Budget(100, unit), measure=Measure(50, 50)), tmp_path).outcome  # type: ignore[arg-type]
+    assert outcome.status == "failed"
+    assert outcome.reason == f"ClipbenchError: the last 50 steps spent nothing of the budget of 100 {unit}"
+
+
+def test_a_budget_may_rest_for_some_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "MOST_IDLE", 2)
+    task = Choice("resting", "resting", "faulty:resting")
+    assert make(make_run(task=task, budget=Budget(10, "tokens")), tmp_path).outcome.status == "finished"
 
 
 def test_a_damaged_checkpoint_means_a_start_from_step_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

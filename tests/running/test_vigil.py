@@ -52,7 +52,7 @@ def test_a_model_that_stands_still_is_a_remark_made_once() -> None:
     assert keeper.look(0) == ()
     move(watched)
     assert keeper.look(10) == ()
-    assert keeper.look(20) == ("no weight moved between the evaluations at steps 10 and 20",)
+    assert keeper.look(20) == ("the weights are the same at the evaluations of steps 10 and 20",)
     assert keeper.look(30) == ()
 
 
@@ -70,7 +70,7 @@ def test_buffers_and_frozen_weights_do_not_count_as_moving() -> None:
     watched(torch.randn(8, 3))
     with torch.no_grad():
         frozen += 1
-    assert keeper.look(10) == ("no weight moved between the evaluations at steps 0 and 10",)
+    assert keeper.look(10) == ("the weights are the same at the evaluations of steps 0 and 10",)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,19 @@ class Stopping(torch.optim.SGD):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class Slow(torch.optim.SGD):
+    """Takes so many seconds a step, and leaves a file called `stepping`."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, seconds: float) -> None:
+        super().__init__(params, lr=lr)
+        self.seconds = seconds
+
+    def step(self) -> None:
+        Path("stepping").touch()
+        time.sleep(self.seconds)
+        super().step()
+
+
 class Sleeping(torch.optim.SGD):
     """Takes ten minutes a step."""
 

@@ -1,8 +1,14 @@
 """An engine starts workers somewhere and tells how they ended. Policy (order, retry, timeout) is the supervisor's."""
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+# How a process is asked to end: by Ctrl-C, by a scheduler, by a terminal that closes.
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SECONDS = 20.0  # how long a worker may take to checkpoint before it is killed
+LOST = 255  # the exit code of a worker whose end nobody saw: what forked it was killed before it
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Engine(Protocol):
         """Start a worker on the run that `folder` describes; returns at once."""
 
     def poll(self, handle: Handle) -> int | None:
-        """None while the worker is at work; then its exit code, negative for the signal that killed it."""
+        """None while the worker is at work; then its exit code, negative for the signal that killed it, or LOST."""
 
     def cancel(self, handle: Handle, *, kill: bool) -> None:
         """Ask the worker to checkpoint and stop, or kill it; `poll` tells when it has gone."""

@@ -4,23 +4,30 @@ The processes are forked by a server that has torch loaded and no CUDA context, 
 of torch. One process per run loses one run to a crash; a pool would lose the batch.
 """
 
+import atexit
 import contextlib
+import fcntl
 import multiprocessing
 import multiprocessing.context
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, NoReturn, Self
+
+import psutil
 
 from clipbench import store
-from clipbench.errors import ClipbenchError
+from clipbench.errors import STOPPED, ClipbenchError
 from clipbench.running.devices import cpu_sets, gpu_ids
-from clipbench.running.engines import Handle, Need
+from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Handle, Need
 
 WORKER, PRELOAD = "clipbench.running.worker", "clipbench.running.preload"
 
@@ -33,7 +40,20 @@ SERVER_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 
+TURN_SECONDS = 0.05  # how often a worker looks whether the worker before it has left the run
+
+LEAVE_SECONDS = 5.0  # for threads and children of a run that has ended
+
 Slot = tuple[str, tuple[int, ...]]  # the device, and the CPUs the process is pinned to (none: not pinned)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process at work; `life` knows it by its number and its birth, and is None where it ended at once."""
+
+    slot: Slot
+    process: multiprocessing.context.ForkServerProcess
+    life: psutil.Process | None
 
 
 class LocalEngine:
@@ -43,10 +63,12 @@ class LocalEngine:
         slots = _slots(need)
         self.slots = slots if jobs is None else slots[:jobs]
         self._free = list(reversed(self.slots))
-        self._at_work: dict[Handle, tuple[Slot, multiprocessing.context.ForkServerProcess]] = {}
+        self._at_work: dict[Handle, _Worker] = {}
         self._exit_codes: dict[Handle, int] = {}
         self._number = 0
         self._context = context()
+        atexit.unregister(_end_server)  # once is enough
+        atexit.register(_end_server)  # by itself it would take torch apart for seconds after the command has ended
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +76,8 @@ class LocalEngine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for handle in list(self._at_work):
             self.cancel(handle, kill=True)
+        if error is not None:  # nobody is left, not even a worker whose start was interrupted
+            _end_server()
 
     def capacity(self) -> int:
         return len(self._free)
@@ -61,28 +85,71 @@ class LocalEngine:
     def submit(self, folder: Path, need: Need) -> Handle:  # noqa: ARG002  every slot was cut to the need
         self._number += 1
         handle = Handle(self._number, folder)
-        slot = self._free[-1]
+        try:
+            worker = self._started(folder, self._free[-1])
+        except ClipbenchError:  # somebody killed the server: another may do better
+            worker = self._started(folder, self._free[-1])
+        self._free.pop()
+        self._at_work[handle] = worker
+        return handle
+
+    def _started(self, folder: Path, slot: Slot) -> _Worker:
         process = self._context.Process(target=_enter, args=(folder, *slot, len(self.slots)), name=str(folder))
         start(process)
-        self._at_work[handle] = self._free.pop(), process
-        return handle
+        try:
+            return _Worker(slot, process, psutil.Process(process.pid))
+        except psutil.NoSuchProcess:
+            return _Worker(slot, process, None)
 
     def poll(self, handle: Handle) -> int | None:
         if handle in self._exit_codes:
             return self._exit_codes[handle]
-        slot, process = self._at_work[handle]
-        code = process.exitcode
-        if code is not None:
-            process.join()
-            del self._at_work[handle]
-            self._exit_codes[handle] = code
-            self._free.append(slot)
+        worker = self._at_work[handle]
+        code = worker.process.exitcode
+        if code is None or (code == LOST and _is_alive(worker.life)):  # LOST is told when the server dies
+            return None
+        worker.process.join()
+        del self._at_work[handle]
+        self._exit_codes[handle] = code
+        self._free.append(worker.slot)
         return code
 
     def cancel(self, handle: Handle, *, kill: bool) -> None:
-        if handle in self._at_work:
-            process = self._at_work[handle][1]
-            process.kill() if kill else process.terminate()
+        worker = self._at_work.get(handle)
+        if worker is None or worker.life is None:
+            return
+        if kill:
+            _kill(worker.life)
+        else:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.life.terminate()
+
+
+def _is_alive(process: psutil.Process | None) -> bool:
+    """Whether it is at work, and is not another process that was given its number."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _kill(process: psutil.Process) -> None:
+    """Kill a process after those that it has started: data loaders, a pool."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
+def _end_server() -> None:
+    """Kill the server, and a worker that it forked while its start was being interrupted; a later run starts anew."""
+    server: Any = vars(forkserver)["_forkserver"]
+    if server._forkserver_pid is None:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(server._forkserver_pid)
+        process.suspend()  # from here on it forks no more
+        _kill(process)
+    server._stop()  # forgets it, and waits until it has gone
 
 
 def context() -> multiprocessing.context.ForkServerContext:
@@ -101,7 +168,7 @@ def start(process: multiprocessing.context.ForkServerProcess) -> None:
     """
     try:
         with _environment(SERVER_ENVIRONMENT):
-            with _deaf_to_ctrl_c():
+            with _signals_kept_from_the_server():
                 forkserver.ensure_running()
             process.start()
     except (EOFError, OSError) as error:
@@ -127,11 +194,19 @@ def _enter(folder: Path, device: str, cpus: tuple[int, ...], side_by_side: int) 
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
     stopping = _Stopping()
-    # Ctrl-C reaches every process of the terminal: the supervisor decides what it means and asks with SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stopping.ask)
+    stopping.hear()
     work = import_module(WORKER).work
-    sys.exit(work(folder, device=device, side_by_side=side_by_side, stop=stopping.asked))
+    if not _has_its_turn(log, stopping):
+        _leave(STOPPED)
+    _leave(work(folder, device=device, side_by_side=side_by_side, stop=stopping.asked, give_up=stopping.asked))
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process, though a thread that somebody has left behind goes on."""
+    last = threading.Timer(LEAVE_SECONDS, os._exit, (code,))
+    last.daemon = True
+    last.start()
+    sys.exit(code)
 
 
 class _Stopping:
@@ -140,20 +215,79 @@ class _Stopping:
     def __init__(self) -> None:
         self._told = False
 
-    def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the shape of a signal handler
+    def asked(self) -> bool:
+        return self._told
+
+    def hear(self) -> None:
+        """Listen from here on; what was said while the process began has waited until now."""
+        threading.Thread(target=self._outlive, daemon=True).start()  # it hears no signals, which are blocked as yet
+        # Ctrl-C reaches every process of the terminal: the supervisor decides what it means and asks with SIGTERM.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._tell)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(signal.SIGHUP, self._tell)
+        _let_forks_end()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the shape of a signal handler
         self._told = True
 
-    def asked(self) -> bool:
+    def _outlive(self) -> None:
+        """Wait until the supervisor is gone; a step that goes on for long after that is cut off."""
         parent = multiprocessing.parent_process()
-        return self._told or (parent is not None and not parent.is_alive())
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            self._told = True
+            time.sleep(STOP_SECONDS)
+            _kill(psutil.Process())
+
+
+def _let_forks_end() -> None:
+    """A fork of the worker ends when it is told to, from its first moment on: a pool waits until its processes have."""
+    kept = threading.local()
+
+    def wait_with_signals() -> None:
+        kept.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+
+    def go_on() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept.mask)
+
+    def go_on_as_any_process() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        go_on()
+
+    os.register_at_fork(before=wait_with_signals, after_in_parent=go_on, after_in_child=go_on_as_any_process)
+
+
+def _has_its_turn(log: int, stopping: _Stopping) -> bool:
+    """Wait while the worker of a command that was killed is still in a step of this run; False if asked to stop.
+
+    A lock of this kind belongs to the process alone: neither its forks nor who writes to its log keep it.
+    """
+    while not stopping.asked():
+        try:
+            fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            time.sleep(TURN_SECONDS)
+        except OSError:  # a file system without locks
+            return True
+        else:
+            return True
+    return False
 
 
 @contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """What is started inside inherits a blocked SIGINT: while the server loads torch, Ctrl-C is ours alone."""
-    resource_tracker.ensure_running()  # when it starts, it unblocks SIGINT again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _signals_kept_from_the_server() -> Iterator[None]:
+    """What is started inside inherits blocked signals: to stop is asked of us and of the workers, never of the server.
+
+    It ends when we and the workers have. The resource tracker, which outlives them, is started before it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)  # when the tracker starts, it unblocks some of them
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
