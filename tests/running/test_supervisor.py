@@ -368,7 +368,7 @@ def test_a_worker_waits_for_the_worker_before_it_to_leave_the_run(tmp_path: Path
         wait_until(lambda: engine.poll(first) is not None)
         assert engine.poll(first) == STOPPED
         left_at = store.read_heartbeat(folder)["step"]
-        wait_until(lambda: store.read_heartbeat(folder)["step"] > left_at)
+        wait_until(lambda: (store.read_heartbeat(folder) or {"step": 0})["step"] > left_at)
         other.cancel(second, kill=False)
         wait_until(lambda: other.poll(second) is not None)
         assert other.poll(second) == STOPPED
