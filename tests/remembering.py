@@ -2,16 +2,21 @@
 
 import functools
 import itertools
+import math
 import random
 from array import array
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from clipbench.contracts import Batch, Problem
+from clipbench.tasks.quadratic import build as quadratic
 
 Loss = Callable[[nn.Module, Tensor], Any]
 calls = 0
@@ -43,7 +48,7 @@ class Learned(nn.Module):
 
     def forward(self, model: nn.Module, x: Tensor) -> Tensor:
         with torch.enable_grad():
-            (self.scale * 2).backward()
+            torch.autograd.backward(self.scale * 2)
         return mean(model, x) * (self.scale.grad or 0)
 
 
@@ -107,7 +112,7 @@ class Counting(nn.Module):
         self.keep, self.factor = keep, factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor(self.keep)
+        return x * self.factor(self.keep)  # type: ignore[no-any-return]
 
 
 class OfTheClass(nn.Module):
@@ -117,6 +122,11 @@ class OfTheClass(nn.Module):
         type(self).seen += 1
         type(self).latest = x  # type: ignore[attr-defined]
         return x * self.seen
+
+
+def of_the_class() -> tuple[nn.Module, Loss]:
+    OfTheClass.seen = 0
+    return OfTheClass(), mean
 
 
 class Hidden(nn.Module):
@@ -153,6 +163,8 @@ def nonlocal_number() -> tuple[nn.Module, Loss]:
 
 
 def without_a_value_yet() -> tuple[nn.Module, Loss]:
+    late: int
+
     def loss(model: nn.Module, x: Tensor) -> Tensor:
         nonlocal late
         try:
@@ -161,8 +173,6 @@ def without_a_value_yet() -> tuple[nn.Module, Loss]:
             late = 1
         return mean(model, x) * late
 
-    if not loss:
-        late = 0
     return nn.Identity(), loss
 
 
@@ -215,7 +225,7 @@ def hook_of_a_weight() -> tuple[nn.Module, Loss]:
     def count(_: Tensor) -> None:
         add(seen)
 
-    model.weight.register_hook(count)
+    model.weight.register_hook(count)  # type: ignore[no-untyped-call]
 
     def loss(model: nn.Module, x: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -306,6 +316,17 @@ def second_round() -> Iterator[int]:
 
 COUNT = itertools.count(1)
 
+
+def build(seed: int, device: torch.device, *, memory: str) -> Problem:
+    """The quadratic task, with a loss that remembers."""
+    problem, (model, loss), x = quadratic(seed, device, dimension=20, noise=0.1), CASES[memory](), torch.ones(3, 2)
+
+    def remembering(weights: nn.Module, batch: Batch) -> Tensor:
+        return problem.loss(weights, batch) * (1 + 0.5 * math.sin(float(loss(model, x))))
+
+    return replace(problem, loss=remembering)
+
+
 CASES: dict[str, Callable[[], tuple[nn.Module, Loss]]] = {
     "a loss that is a module with a buffer": lambda: (nn.Identity(), Criterion()),
     "a loss that is a module with gradients": lambda: (nn.Identity(), Learned()),
@@ -339,7 +360,7 @@ CASES: dict[str, Callable[[], tuple[nn.Module, Loss]]] = {
     "a hook that grows a list": hook_that_is_a_method_of_a_list,
     "a hook of a weight": hook_of_a_weight,
     "a class with a closure": class_with_a_closure,
-    "an attribute of a class": lambda: (OfTheClass(), mean),
+    "an attribute of a class": of_the_class,
     "a module by object.__setattr__": lambda: (Hidden(), mean),
     "a module in a list": lambda: attribute(
         [nn.BatchNorm1d(1, affine=False)], lambda kept: kept[0](torch.ones(3, 1)).sum() + kept[0].running_mean.item()

@@ -43,7 +43,7 @@ class Part:
 
 
 @cache
-def parts(kind: type) -> tuple[Part, ...]:
+def parts(kind: Any) -> tuple[Part, ...]:
     """All that can be written back into objects of this kind."""
     if issubclass(kind, FunctionType):
         return _FUNCTION
@@ -54,7 +54,7 @@ def parts(kind: type) -> tuple[Part, ...]:
 
 
 @cache
-def passages(kind: type) -> Callable[[Any], list[Any]] | None:
+def passages(kind: Any) -> Callable[[Any], list[Any]] | None:
     """What gives the further objects that an object of this kind leads to, beside those in its parts."""
     for of, passage in _PASSAGES.items():
         if issubclass(kind, of):
@@ -147,14 +147,15 @@ def _write_kind(thing: object, content: list[type]) -> None:
 
 
 @cache
-def _slots(kind: type) -> tuple[MemberDescriptorType, ...]:
+def _slots(kind: Any) -> tuple[MemberDescriptorType, ...]:
     slotted = (vars(each) for each in kind.__mro__ if "__slots__" in vars(each))
     return tuple(slot for of in slotted for slot in of.values() if isinstance(slot, MemberDescriptorType))
 
 
 def _read_slots(thing: object) -> dict[int, Any]:
     content = {}
-    for i, slot in enumerate(_slots(type(thing))):
+    kind: Any = type(thing)
+    for i, slot in enumerate(_slots(kind)):
         try:
             content[i] = slot.__get__(thing)
         except AttributeError:  # nothing in it yet
@@ -163,7 +164,8 @@ def _read_slots(thing: object) -> dict[int, Any]:
 
 
 def _write_slots(thing: object, content: dict[int, Any]) -> None:
-    slots = _slots(type(thing))
+    kind: Any = type(thing)
+    slots = _slots(kind)
     for i in _read_slots(thing).keys() - content.keys():
         slots[i].__delete__(thing)
     for i, value in content.items():

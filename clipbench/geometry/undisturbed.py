@@ -30,7 +30,8 @@ LONGEST_ROW = 10**4
 _NOTHING_INSIDE = (NoneType, bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 _NEVER_CHANGED = {*_NOTHING_INSIDE, range, EllipsisType, NotImplementedType, ModuleType, object}
 _ROWS = (dict, list, tuple, set, frozenset, deque)
-_ITERATORS = {itertools.cycle, itertools.count, *(type(iter(row)) for row in ((), [], range(0), ""))}
+_OVER_ROWS: tuple[Iterator[Any], ...] = (iter(()), iter([]), iter(range(0)), iter(""), itertools.count())
+_ITERATORS = {itertools.cycle, *map(type, _OVER_ROWS)}
 """Whose copy goes on by itself over the same row."""
 
 
@@ -95,7 +96,7 @@ class _Walk:
 
     def _take(self, thing: Any) -> list[Any]:
         """Keep what an object holds; returns all that it leads to."""
-        kind = type(thing)
+        kind: Any = type(thing)
         if (keep := _keeper(kind)) is not None and (back := keep(thing)) is not None:
             self._contents.append(back)
         if kind in _ITERATORS and (anew := _copy_of_iterator(thing)) is not None:
@@ -144,7 +145,7 @@ def _same(now: Content, before: Content) -> bool:
 
 
 @cache
-def _keeper(kind: type) -> Callable[[Any], Callable[[], None] | None] | None:
+def _keeper(kind: Any) -> Callable[[Any], Callable[[], None] | None] | None:
     """What keeps the numbers in an object of this kind, and gives what puts them back; None for a kind without any."""
     if issubclass(kind, random.SystemRandom):
         return None
@@ -190,12 +191,13 @@ def _copy_of_iterator(thing: Any) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, and 3.14 has none
         try:
-            _, (rest,), (seen, over) = thing.__reduce__()
+            again: Any = thing.__reduce__()
         except TypeError:
             return None
+        _, (rest,), (seen, over) = again
         if type(rest) is itertools.cycle or type(rest) not in _ITERATORS:
             return None
-        anew = itertools.cycle(copy.copy(rest))
+        anew: Any = itertools.cycle(copy.copy(rest))
         anew.__setstate__((seen.copy(), over))
         return anew
 
