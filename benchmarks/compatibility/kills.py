@@ -181,6 +181,7 @@ class Kills:
         self.counts[victim, number.name] += 1
         self.wrong += [f"{victim}, {number.name}: {each}" for each in wrong]
         self.outlived.append(outlived)
+        sys.stderr.write(f"{self.counts.total()}: {victim}, {number.name}: {'; '.join(wrong) or 'right'}\n")
         return victim
 
 

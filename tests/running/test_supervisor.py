@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from clipbench.errors import DONE, STOPPED, ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Outcome, Run
 from clipbench.report import progress
 from clipbench.running import logs, supervisor
-from clipbench.running.engines import LOST, Handle, Need
+from clipbench.running.engines import LOST, Handle, Need, local
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
 
@@ -390,6 +391,22 @@ def test_a_server_that_is_killed_takes_no_worker_along_and_another_is_started(
     killing.join()
     assert [outcome.status for _, outcome in ended] == ["finished", "finished"]
     assert ended[0][1].weights_sha256 == whole.weights_sha256
+
+
+def test_a_server_that_is_killed_while_it_loads_is_started_anew(tmp_path: Path, engine: LocalEngine) -> None:
+    local._end_server()
+    server: Any = vars(forkserver)["_forkserver"]
+
+    def kill_the_server() -> None:
+        wait_until(lambda: server._forkserver_pid is not None)
+        time.sleep(0.3)  # by then it has been asked for a worker
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill_the_server)
+    killing.start()
+    [(_, outcome)] = supervise([make_run()], tmp_path, engine=engine, watcher=Events())
+    killing.join()
+    assert outcome.status == "finished", outcome.reason
 
 
 def test_a_worker_in_a_long_step_is_killed_some_time_after_its_supervisor_has_gone() -> None:

@@ -88,6 +88,7 @@ class LocalEngine:
         try:
             worker = self._started(folder, self._free[-1])
         except ClipbenchError:  # somebody killed the server: another may do better
+            _end_server(alone=True)  # it hangs up before it counts as dead
             worker = self._started(folder, self._free[-1])
         self._free.pop()
         self._at_work[handle] = worker
@@ -140,15 +141,17 @@ def _kill(process: psutil.Process) -> None:
                 each.kill()
 
 
-def _end_server() -> None:
-    """Kill the server, and a worker that it forked while its start was being interrupted; a later run starts anew."""
+def _end_server(*, alone: bool = False) -> None:
+    """Kill the server, and a later run starts another; unless `alone`, so are the workers that it has forked, of which
+    one is not known to us where its start was interrupted.
+    """
     server: Any = vars(forkserver)["_forkserver"]
     if server._forkserver_pid is None:
         return
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(server._forkserver_pid)
         process.suspend()  # from here on it forks no more
-        _kill(process)
+        process.kill() if alone else _kill(process)
     server._stop()  # forgets it, and waits until it has gone
 
 
