@@ -219,7 +219,8 @@ def test_a_half_written_run_is_named_and_kept_and_the_rest_still_reads(
     assert answer.out == ""
     assert answer.err.startswith(f"error: {made / store.RUN}: {said}")
     assert answer.err.count("\n  ") == 1  # what to do
-    assert "4 runs: 3 reused, 1 to make" in "".join(str(ask("plan", "bad.yaml")).split("\n"))
+    planned = ask("plan", "bad.yaml")
+    assert "4 runs: 3 reused, 1 to make" in planned.out + planned.err
     compared = ask("compare", "results/bad", "--format", "csv")
     assert compared.code == 0
     assert f"not read: {made / store.RUN}: {said}" in compared.err
