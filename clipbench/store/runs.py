@@ -162,14 +162,17 @@ def parsed(raw: bytes, path: str) -> RunFile:
     return file
 
 
-def _not_a_run(raw: bytes, error: ValidationError, path: str) -> StoreError:
-    """Why this is no run; what says that it has another format is not held against the fields of this one."""
+def _not_a_run(raw: bytes, error: Exception, path: str) -> StoreError:
+    """Why this is no run; read once more, slowly, with words for people."""
     try:
         found: Any = json.loads(raw)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict) and found.get("format") not in READABLE:
-        return _of_another_format(found.get("format"), path)
+        if isinstance(found, dict) and found.get("format") not in READABLE:
+            return _of_another_format(found.get("format"), path)
+        _RUN_FILE.validate_python(found)
+    except ValueError as fault:
+        error = fault
+    except RecursionError:  # nested deeper than Python calls, which the first reading has found, too
+        pass
     return StoreError(f"this is not a run ({first_fault(error)})", where=path, remedy=ANEW)
 
 
