@@ -8,7 +8,7 @@ lives where no checkpoint reaches (an iterator inside a task, an object an optim
 import io
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ STEPS = 2  # before the checkpoint: the fewest after which an average differs fr
 # Where repeats differ, so do their differences: a kernel without a deterministic form is off by its rounding, which
 # varies by a small factor from one try to the next, and what is lost shows at the size of an update, far above.
 _ALLOWED = 10.0
+_REPEATS = 3  # of which the largest difference counts: a single one may be small by chance
 
 _AGAIN = "interrupted, it starts again from step 0"
 RANDOM, WEIGHTS = "random draws", "weights"
@@ -89,30 +90,33 @@ def judged(through: End, saved: bytes, build: Build) -> Proof:
         apart = differing(through, resumed)
         if not apart:
             return Proof(keeps=True)
-        again = _gone_on(build(), saved)
+        repeats = [_gone_on(build(), saved) for _ in range(_REPEATS)]
     except Exception as error:  # as above
         return _starts_again(error)
     for name in apart:
-        if not _is_noise(through.parts[name], resumed.parts[name], again.parts[name]):
+        if not _is_noise(through.parts[name], resumed.parts[name], [each.parts[name] for each in repeats]):
             return Proof(keeps=False, remark=f"{_AGAIN}: from a checkpoint its next step gives other {name}")
     if WEIGHTS in apart:
         return Proof(keeps=True, remark="not bit for bit if interrupted, nor is a plain repeat on this machine")
     return Proof(keeps=True)
 
 
-def _is_noise(through: Any, resumed: Any, again: Any) -> bool:
-    """Whether a part of an end differs by no more than it does where the same is done twice."""
-    if isinstance(through, dict) and isinstance(resumed, dict) and isinstance(again, dict):
-        same_names = through.keys() == resumed.keys() == again.keys()
-        return same_names and all(_is_noise(through[name], resumed[name], again[name]) for name in through)
-    if isinstance(through, list) and isinstance(resumed, list) and isinstance(again, list):
-        return len(through) == len(resumed) == len(again) and all(map(_is_noise, through, resumed, again))
+def _is_noise(through: Any, resumed: Any, repeats: Sequence[Any]) -> bool:
+    """Whether a part of an end differs by no more than it does where the same is done again."""
+    if isinstance(through, dict) and isinstance(resumed, dict):
+        return all(each.keys() == through.keys() for each in (resumed, *repeats)) and all(
+            _is_noise(through[name], resumed[name], [each[name] for each in repeats]) for name in through
+        )
+    if isinstance(through, list) and isinstance(resumed, list):
+        return all(len(each) == len(through) for each in (resumed, *repeats)) and all(
+            _is_noise(first, second, others) for first, second, *others in zip(through, resumed, *repeats, strict=True)
+        )
     if _same(through, resumed):
         return True
-    if isinstance(through, Tensor) and isinstance(resumed, Tensor) and isinstance(again, Tensor):
-        return _gap(through, resumed) <= _ALLOWED * _gap(resumed, again)
+    if isinstance(through, Tensor) and isinstance(resumed, Tensor):
+        return _gap(through, resumed) <= _ALLOWED * max(_gap(resumed, each) for each in repeats)
     # Of an attribute the hash is known alone; what is counted is no rounding.
-    return isinstance(through, float | _Hash) and not _same(resumed, again)
+    return isinstance(through, float | _Hash) and not all(_same(resumed, each) for each in repeats)
 
 
 def _starts_again(error: Exception) -> Proof:
