@@ -156,7 +156,7 @@ def jittering(seed: int, device: torch.device) -> Problem:
     made = problem(nn.Linear(6, 1).to(device), seed)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return made.loss(model, batch) * (1 + 1e-6 * random.SystemRandom().random())
+        return made.loss(model, batch) * (1 + 1e-4 * random.SystemRandom().random())
 
     return Problem(made.model, loss, made.train_batches, made.eval_batches, made.probe_batches)
 

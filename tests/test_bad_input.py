@@ -167,7 +167,7 @@ def test_every_fault_of_every_spec_is_told_at_once(ask: Ask) -> None:
     [
         ("bad.yaml", "bad.yaml", "error: bad.yaml/bad: cannot make this folder (Not a directory)"),
         ("bad.yaml", "/proc/nowhere", "error: /proc/nowhere/bad: cannot make this folder ("),
-        ("kernel.yaml", "/sys", "error: /sys/kernel: cannot write here ("),
+        ("kernel.yaml", "/sys", "error: /sys/kernel/.lock: cannot write this file ("),
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and /sys are folders that nobody may write to on Linux")

@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_written_is_that_runs_failure_and_not_the_suites
     done = clipbench(tmp_path, "run", "good.yaml", "--seeds", "0")
     assert done.returncode == 4
     assert "adam/seed 0 failed" in done.stderr
-    assert "cannot make this folder (Not a directory)" in done.stderr
+    assert "results/good/quadratic/adam: this is no folder (it is a file)" in done.stderr
     made = records(tmp_path / "results")
     assert {name for name, record in made.items() if record.outcome} == {
         "quadratic/sgd/seed 0",

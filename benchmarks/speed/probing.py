@@ -39,7 +39,7 @@ optimizers:
   adafactor+clip 50 %: {use: adafactor, lr: 0.03, clip: {fraction: 0.5, of: numerator}}
 budget: {steps: STEPS}
 seeds: [0]
-evaluate: {every: 10}
+evaluate: {every: LOOK}
 measure: {every: EVERY, probes: [sharpness], ghosts: {along: [sgd], only: true}}
 """
 
@@ -63,7 +63,11 @@ def main() -> None:
     rounds, steps = vars(parser.parse_args()).values()
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "probing.yaml")
-        text = SPEC.replace("STEPS", str(steps)).replace("EVERY", str(max(1, steps // 4)))
+        text = (
+            SPEC.replace("STEPS", str(steps))
+            .replace("EVERY", str(max(1, steps // 4)))
+            .replace("LOOK", str(min(10, steps)))
+        )
         path.write_text(text, encoding="utf-8")
         [probed] = spec.plan(spec.load(path), device="cpu")
         plain = replace(probed, measure=replace(probed.measure, probes=(), ghosts=()))

@@ -47,7 +47,7 @@ def doctor(
     with tempfile.TemporaryDirectory(prefix="clipbench-doctor-") as folder:
         path = Path(folder, "doctor.yaml")
         path.write_text(SPEC, encoding="utf-8")
-        overrides = [f"budget.steps={QUICK_STEPS}"] if quick else []
+        overrides = [f"budget.steps={QUICK_STEPS}", f"evaluate.every={QUICK_STEPS}"] if quick else []
         asked = spec.ask(path, Asked(overrides, wanted, None, False, device, threads), resolve=resolve).spec
         runs = spec.plan(asked, device=asked.device)
         console.say(f"{count(2 * len(runs), 'run')} of one arm, one at a time, in turns")

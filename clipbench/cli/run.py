@@ -144,12 +144,14 @@ def validate(
 
 
 def _build(path: Path, sets: Sequence[str]) -> None:
-    """Try all that a spec names; ClipbenchError has every fault."""
+    """Try all that a spec names, and say every fault; ClipbenchError where there is any."""
     stage = staged(_ask(path, Asked(sets)), ())
     with console.sigterm_as_ctrl_c():
         found = trying.try_arms(stage, [*stage.trials, *stage.runs])
     if faults := [*faults_of_arms(found), *faults_of_probes(found)]:
-        raise ClipbenchError("\n".join(f"{path}: {each}" for each in faults))
+        for each in faults[:-1]:
+            console.complain(ClipbenchError(each, where=str(path)))
+        raise ClipbenchError(faults[-1], where=str(path))
 
 
 def _try(outlook: "_Outlook", results: Path, *, fmt: ProgressFormat, timeout: float | None) -> trying.Failing:

@@ -93,8 +93,11 @@ def judged(through: End, saved: bytes, build: Build) -> Proof:
         repeats = [_gone_on(build(), saved) for _ in range(_REPEATS)]
     except Exception as error:  # as above
         return _starts_again(error)
+    repeatable = not any(differing(resumed, each) for each in repeats)
     for name in apart:
-        if not _is_noise(through.parts[name], resumed.parts[name], [each.parts[name] for each in repeats]):
+        if repeatable or not _is_noise(
+            through.parts[name], resumed.parts[name], [each.parts[name] for each in repeats]
+        ):
             return Proof(keeps=False, remark=f"{_AGAIN}: from a checkpoint its next step gives other {name}")
     if WEIGHTS in apart:
         return Proof(keeps=True, remark="not bit for bit if interrupted, nor is a plain repeat on this machine")
@@ -114,7 +117,8 @@ def _is_noise(through: Any, resumed: Any, repeats: Sequence[Any]) -> bool:
     if _same(through, resumed):
         return True
     if isinstance(through, Tensor) and isinstance(resumed, Tensor):
-        return _gap(through, resumed) <= _ALLOWED * max(_gap(resumed, each) for each in repeats)
+        rounding = torch.finfo(resumed.dtype).eps if resumed.is_floating_point() else 0.0
+        return _gap(through, resumed) <= _ALLOWED * max(rounding, *(_gap(resumed, each) for each in repeats))
     # Of an attribute the hash is known alone; what is counted is no rounding.
     return isinstance(through, float | _Hash) and not all(_same(resumed, each) for each in repeats)
 

@@ -239,8 +239,9 @@ def _sentence(job: _Job, code: int, policy: Policy) -> str:
         return f"timed out after {policy.timeout:g} s"
     if code in (STOPPED, LOST) and _was_stopping(job):
         return "the worker was told to stop from outside; run the spec again to make it"
-    if code == os.EX_IOERR and (why := _why_not(job.folder)):
-        return f"the worker could not write its result into {job.folder}: {why}"
+    if code == os.EX_IOERR:
+        log = f"its log says why, if it was not its code that ended Python so: {job.folder / store.LOG}"
+        return f"the worker could not write its result into {job.folder}: {_why_not(job.folder) or log}"
     if code < 0:
         return f"the worker was killed by signal {-code}"
     if code == LOST:

@@ -138,8 +138,8 @@ class _Work:
             "failed",
             reason=reason_of(error),
             steps=state.spent.steps,
-            samples=state.spent.samples,
-            tokens=state.spent.tokens,
+            samples=max(state.spent.samples, 0),  # which a task may count as it likes
+            tokens=max(state.spent.tokens, 0),
             train_seconds=state.spent.seconds,
             wall_seconds=time.monotonic() - self._started,
             ledger=self._ledger.close(),

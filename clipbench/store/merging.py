@@ -129,9 +129,9 @@ def _one_question(present: Question | None, question: Question) -> Question:
 
 def _conflict(conflicts: Sequence[str]) -> StoreError:
     more = [f"and {len(conflicts) - _SHOWN} more"] if len(conflicts) > _SHOWN else []
-    shown = "\n  ".join([*conflicts[:_SHOWN], *more])
+    shown = "; ".join([*conflicts[:_SHOWN], *more])
     return StoreError(
-        f"nothing was merged: the same run differs between\n  {shown}",
+        f"nothing was merged: the same run differs between {shown}",
         remedy="they were made twice: keep one folder of each pair",
     )
 

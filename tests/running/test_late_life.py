@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -333,9 +334,10 @@ def test_hooks_that_an_optimizer_puts_on_parameters_go_with_it(check: Check) -> 
 def counted(problem: Problem) -> tuple[Problem, list[Batch]]:
     """The problem, and the batches whose loss was taken."""
     taken: list[Batch] = []
+    note = Mock(side_effect=taken.append)  # where looking does not put it back
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-        taken.append(batch)
+        note(batch)
         return problem.loss(model, batch)
 
     return with_loss(problem, loss), taken

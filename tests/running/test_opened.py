@@ -8,9 +8,10 @@ import pytest
 import torch
 from making import make_run
 
-from clipbench.records import Choice, Run
+from clipbench.records import Arm, Choice, Run
 from clipbench.running.opened import OpenedFiles
 
+OF_THE_SHELF = Arm("sgd", Choice("sgd", "sgd", "clipbench.optimizers.sgd:build"))
 RUN = replace(make_run(), task=Choice("mine", "mine:task", "mine:task"))
 
 
@@ -66,7 +67,7 @@ def test_no_more_than_five_are_named(tmp_path: Path) -> None:
     assert files.unknown()[4:] == ("data unknown: 4.csv", "data unknown: 3 more")
 
 
-@pytest.mark.parametrize("run", [replace(RUN, data="known"), replace(RUN, task=make_run().task)])
+@pytest.mark.parametrize("run", [replace(RUN, data="known"), replace(RUN, task=make_run().task, arm=OF_THE_SHELF)])
 def test_a_task_with_a_fingerprint_and_one_of_the_shelf_are_not_watched(run: Run) -> None:
     files = opened(run)
     with files.watched():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -147,10 +148,9 @@ def test_a_run_that_is_given_up_while_its_steps_are_tried_stays_unfinished(tmp_p
     """In the check of life, and in the proof of a checkpoint; it starts again from step 0."""
     run, folder = make_run(task=NOISY), store.folder_of(make_run(task=NOISY), tmp_path / "given up")
     store.describe(run, folder)
-    calls = iter(range(100))
-    code = work(folder, device="cpu", side_by_side=1, stop=lambda: False, give_up=lambda: next(calls) == asked_at)
-    assert code == STOPPED
-    assert next(calls) == asked_at + 1  # nothing was tried after that
+    give_up = Mock(side_effect=[call == asked_at for call in range(100)])  # looking puts back what is no mock
+    assert work(folder, device="cpu", side_by_side=1, stop=lambda: False, give_up=give_up) == STOPPED
+    assert give_up.call_count == asked_at + 1  # nothing was tried after that
     assert store.read_heartbeat(folder)["stopping"]
     assert store.read_outcome(folder) is None
     assert not (folder / store.CHECKPOINT).exists()
