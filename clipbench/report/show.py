@@ -97,7 +97,12 @@ def show(record: Record, *, log: str = "") -> RenderableType:
 
 
 def _remarks(outcome: Outcome) -> dict[str, str]:
-    return {whose: "; ".join(outcome.remarks[whose]) for whose in _OF_THE_RUN if outcome.remarks.get(whose)}
+    """By whom they are; "code unknown: x.py" of the code is not said twice."""
+    return {
+        whose: "; ".join(text.removeprefix(f"{whose} ") for text in outcome.remarks[whose])
+        for whose in _OF_THE_RUN
+        if outcome.remarks.get(whose)
+    }
 
 
 def _began(outcome: Outcome) -> dict[str, str]:

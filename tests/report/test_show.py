@@ -89,7 +89,7 @@ def test_what_a_run_says_of_itself_is_apart_from_its_probes() -> None:
     remarks = {CODE: ("code unknown: x.py",), RESUME: ("starts again",), "norms": ("by hand",)}
     text = drawn(show(ending(record(run(), [5.0, 4.0]), remarks=remarks)))
     of_run, of_probes = text.split("What the run says of itself")[1].split("What the probes say of themselves")
-    assert line_of(of_run, "code").endswith("code unknown: x.py")
+    assert line_of(of_run, "code").endswith("unknown: x.py")
     assert line_of(of_run, "resume").endswith("starts again")
     assert "starts again" not in of_probes
     assert line_of(of_probes, "norms").endswith("by hand")
