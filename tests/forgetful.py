@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -195,6 +196,30 @@ class DoubleMomentum(_Rule):
 
     def update(self, parameter: nn.Parameter) -> Tensor:
         return self.momentum(parameter, torch.float64)
+
+
+class Delayed(_Rule):
+    """Gradients of two steps before, from a deque in its state."""
+
+    def update(self, parameter: nn.Parameter) -> Tensor:
+        assert parameter.grad is not None
+        waiting = self.state[parameter].setdefault("waiting", deque(maxlen=3))
+        waiting.append(parameter.grad.clone())
+        return waiting[0]  # type: ignore[no-any-return]
+
+
+class Projector:
+    """Of a class of its own, in the state."""
+
+    scale = 0.5
+
+
+class Projecting(_Rule):
+    """Keeps an object in its state, which cannot be read back without running code."""
+
+    def update(self, parameter: nn.Parameter) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad * self.state[parameter].setdefault("projector", Projector()).scale  # type: ignore[no-any-return]
 
 
 class Counter(_Rule):

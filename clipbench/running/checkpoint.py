@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -63,6 +63,11 @@ def put_back(training: Training, saved: Content) -> None:
     keeping.put_generators_back(saved["random"])
 
 
+def load(file: BinaryIO) -> Any:
+    """What a checkpoint's file holds, read without running code: tensors, numbers, texts and containers of them."""
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
 def save(training: Training, folder: Path, *, key: str, numerics: str, recorded: int) -> None:
     """Write the checkpoint of the run with this key; it vouches for the first `recorded` bytes of the measurements."""
     written = {"key": key, "numerics": numerics, "recorded": recorded, "ledger": training.ledger.close()}
@@ -82,7 +87,7 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
         return 0
     try:
         with store.reading(path) as file:
-            saved = torch.load(file, map_location="cpu", weights_only=True)
+            saved = load(file)
         recorded = int(saved["recorded"])
         if saved["key"] != key:
             raise ValueError(f"it is of the run {saved['key']}, not {key}")

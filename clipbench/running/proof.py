@@ -7,15 +7,17 @@ lives where no checkpoint reaches (an iterator inside a task, an object an optim
 
 import io
 import math
+import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clipbench.errors import in_one_line
+from clipbench.errors import reason_of
 from clipbench.running import checkpoint
 from clipbench.running.equipment import as_given, next_batch
 from clipbench.running.evaluation import at_evaluation_weights
@@ -125,7 +127,12 @@ def _is_noise(through: Any, resumed: Any, repeats: Sequence[Any]) -> bool:
 
 def _starts_again(error: Exception) -> Proof:
     traceback.print_exc()
-    return Proof(keeps=False, remark=f"{_AGAIN}: trying a checkpoint failed with {in_one_line(error)}")
+    kind = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, UnpicklingError) else None
+    if kind:
+        why = f"a {kind.group(1).rpartition('.')[2]} in its state cannot be read back without running code"
+    else:
+        why = f"trying a checkpoint failed with {reason_of(error)}"
+    return Proof(keeps=False, remark=f"{_AGAIN}: {why}")
 
 
 def packed(training: Training) -> bytes:
@@ -136,7 +143,7 @@ def packed(training: Training) -> bytes:
 
 
 def _gone_on(fresh: Training, saved: bytes) -> End:
-    checkpoint.put_back(fresh, torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True))
+    checkpoint.put_back(fresh, checkpoint.load(io.BytesIO(saved)))
     return _after_one_more(fresh)
 
 

@@ -55,7 +55,10 @@ def through_and_resumed(run: Run, results: Path) -> tuple[Record, Record, bool]:
 COMES_BACK = [
     *(("forgetful:task", SGD, {"model": model}) for model in ("Buffered", "Counting", "Remembering", "Noisy")),
     ("forgetful:task", SGD, {"model": "GloballyNoisy"}),
-    *(("faulty:noisy", f"forgetful:{name}", {}) for name in ("HalfMomentum", "DoubleMomentum", "Counter", "Drawing")),
+    *(
+        ("faulty:noisy", f"forgetful:{name}", {})
+        for name in ("HalfMomentum", "DoubleMomentum", "Counter", "Drawing", "Delayed")
+    ),
     ("faulty:noisy", "forgetful:Averaging", {}),
     ("faulty:noisy", "torch.optim:Adam", {}),
 ]
@@ -96,6 +99,14 @@ def test_what_does_not_come_back_starts_again_and_the_record_says_so(
 def test_a_count_that_a_class_has_for_all_of_its_objects_is_not_trusted(tmp_path: Path) -> None:
     paused = carry_on(described("faulty:noisy", "forgetful:ClassCount"), tmp_path, stop_at=11)
     assert not (Path(paused.folder) / store.CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), [("Projecting", "Projector"), ("Delayed", "deque")])
+def test_state_that_torch_does_not_read_back_is_named_in_a_sentence(tmp_path: Path, optimizer: str, kind: str) -> None:
+    run = described("faulty:noisy", f"forgetful:{optimizer}")
+    assert ended(carry_on(run, tmp_path)).remarks[RESUME] == (
+        f"interrupted, it starts again from step 0: a {kind} in its state cannot be read back without running code",
+    )
 
 
 def test_an_optimizer_inside_that_has_not_stepped_yet_is_not_trusted(tmp_path: Path) -> None:
