@@ -55,10 +55,7 @@ def through_and_resumed(run: Run, results: Path) -> tuple[Record, Record, bool]:
 COMES_BACK = [
     *(("forgetful:task", SGD, {"model": model}) for model in ("Buffered", "Counting", "Remembering", "Noisy")),
     ("forgetful:task", SGD, {"model": "GloballyNoisy"}),
-    *(
-        ("faulty:noisy", f"forgetful:{name}", {})
-        for name in ("HalfMomentum", "DoubleMomentum", "Counter", "Drawing", "Delayed")
-    ),
+    *(("faulty:noisy", f"forgetful:{name}", {}) for name in ("HalfMomentum", "DoubleMomentum", "Counter", "Drawing")),
     ("faulty:noisy", "forgetful:Averaging", {}),
     ("faulty:noisy", "torch.optim:Adam", {}),
 ]
