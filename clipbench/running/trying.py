@@ -21,8 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from clipbench.errors import ClipbenchError
 from clipbench.records import Measure, Run
-from clipbench.running.engines import Need
+from clipbench.running.engines import LOST, Need
 from clipbench.running.engines.local import LocalEngine, context, start
 
 FIRST_STEPS = "clipbench.running.first_steps"
@@ -38,6 +39,10 @@ class Fault:
     reason: str
     log: str = ""
     ended: Literal["raised", "died", "hung"] = "raised"
+
+
+class _ServerLostError(Exception):
+    """The server that forks has died, and its child with it: that says nothing of arms."""
 
 
 class _NoProblemError(Exception):
@@ -77,8 +82,15 @@ def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None
         measure: of the runs to report: trials have no probes.
         timeout: the wall seconds that a run may take, which its first steps may not exceed either.
     """
+    try:
+        return _tried(runs, measure, _Processes(runs[0], timeout))
+    except _ServerLostError:  # somebody killed it: another may do better
+        return _tried(runs, measure, _Processes(runs[0], timeout, again=True))
+
+
+def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes") -> Tried:
     arms: dict[str, Fault] = {}
-    with _Processes(runs[0], timeout) as processes:
+    with trying as processes:
         try:
             for run in runs:
                 if fault := processes.step(run):
@@ -108,8 +120,8 @@ def _of_probes(runs: Sequence[Run], measure: Measure, processes: "_Processes") -
 class _Processes:
     """A process that tries a task's arms as it is asked; a new one where the last was lost or is no longer trusted."""
 
-    def __init__(self, run: Run, timeout: float | None) -> None:
-        self._run, self._timeout = run, timeout
+    def __init__(self, run: Run, timeout: float | None, *, again: bool = False) -> None:
+        self._run, self._timeout, self._again = run, timeout, again
         self._engine = LocalEngine(Need(run.device, run.threads), jobs=1)  # whose device and server are the runs' own
         self._device = self._engine.slots[0][0]
         self._process: ForkServerProcess | None = None
@@ -149,7 +161,12 @@ class _Processes:
         self._talk, theirs = served.Pipe()
         with theirs:
             self._process = served.Process(target=_enter, args=(theirs, self._run, self._device))
-            start(self._process)
+            try:
+                start(self._process)
+            except ClipbenchError:
+                if self._again:
+                    raise
+                raise _ServerLostError from None
         self._fresh = True
         if answer := self._answer(BUILD_LIMIT):
             raise _NoProblemError(answer[""])
@@ -164,6 +181,8 @@ class _Processes:
         code = self._end(kill=not ready)
         if not ready:
             return {"": Fault(f"timed out after {limit:g} s", ended="hung")}
+        if code == LOST and not self._again:
+            raise _ServerLostError
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return {"": Fault(f"the worker {how}", ended="died")}
 
