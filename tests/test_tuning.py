@@ -187,6 +187,8 @@ def test_a_trial_that_cannot_be_read_is_set_aside_and_made_anew(here: Path, firs
     done = clipbench(tmp_path, "run", "rates.yaml")
     assert done.returncode == 0
     [aside] = set(trial.parent.iterdir()) - before
+    assert aside.name == f"{trial.name}.set-aside-1"
+    assert aside.name in done.stderr
     assert (aside / "measurements.csv").read_text() == "rubbish\n"
 
 

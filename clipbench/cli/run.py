@@ -225,7 +225,8 @@ def _arms(inquiry: Inquiry, stage: Stage, made: Sequence[Record]) -> set[tuple[s
 
 def _take_over(renamed: Iterable[store.Renamed], results: Path) -> None:
     """Put what is there under other names where the plan has it, and say so."""
-    for line in renamed_lines([each for each in renamed if store.put_in_place(each, results)]):
+    tell = partial(console.say, style="yellow")
+    for line in renamed_lines([each for each in renamed if store.put_in_place(each, results, tell=tell)]):
         console.say(line)
 
 
@@ -342,7 +343,7 @@ def _set_aside(runs: Iterable[Run], results: Path) -> None:
     for run in runs:
         with suppress(StoreError):  # which comes again when the run is to start, and is the reason that it failed
             if line := store.set_aside(run, store.folder_of(run, results)):
-                console.say(line, style="yellow")
+                console.say(f"{line}, and the run is made anew", style="yellow")
 
 
 def _watcher(fmt: ProgressFormat) -> Watcher:

@@ -91,7 +91,7 @@ def set_aside(run: Run, folder: Path) -> str:
     except OSError as error:
         found = f"this {strange}, and cannot be set aside ({error.strerror})"
         raise StoreError(found, where=str(folder), remedy=ELSEWHERE) from error
-    return f"set aside: {folder} {strange}; it is now called {aside.name}, and the run is made anew"
+    return f"set aside: {folder} {strange}; it is now called {aside.name}"
 
 
 def describe(run: Run, folder: Path) -> None:

@@ -10,7 +10,7 @@ and in one place whenever the process is killed, and doing it again puts right w
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,10 +63,10 @@ def renamed(runs: Iterable[Run], results: Path, *, arms: Collection[tuple[str, s
     return found
 
 
-def put_in_place(one: Renamed, results: Path) -> bool:
+def put_in_place(one: Renamed, results: Path, *, tell: Callable[[str], None] = lambda _: None) -> bool:
     """Move or copy a run to where the plan has it, under the plan's names; whether that went well.
 
-    Where it did not, because the folder has changed since or cannot be written, the run is still to be made.
+    What lies there and is not that run is set aside, and `tell` gets a line of it. Where it did not go well, because the folder has changed since or cannot be written, the run is still to be made.
     """
     is_trial = bool(one.run.trial_of)
     files = _content(one.folder, one.run, crashed_too=one.is_moved and is_trial)
@@ -76,8 +76,9 @@ def put_in_place(one: Renamed, results: Path) -> bool:
     described, recorded = files
     try:
         if one.folder != folder:
-            if os.path.lexists(folder / RUN):  # without it, what lies there is of a copy that was cut short
-                set_aside(one.run, folder)
+            # Without a run.json, what lies there is of a copy that was cut short.
+            if os.path.lexists(folder / RUN) and (line := set_aside(one.run, folder)):
+                tell(line)
             if folder.exists():  # the same run, not ended, or crashed
                 shutil.rmtree(folder)
             _move(one.folder, folder) if one.is_moved else _copy(one.folder, folder, recorded)
