@@ -66,7 +66,8 @@ def renamed(runs: Iterable[Run], results: Path, *, arms: Collection[tuple[str, s
 def put_in_place(one: Renamed, results: Path, *, tell: Callable[[str], None] = lambda _: None) -> bool:
     """Move or copy a run to where the plan has it, under the plan's names; whether that went well.
 
-    What lies there and is not that run is set aside, and `tell` gets a line of it. Where it did not go well, because the folder has changed since or cannot be written, the run is still to be made.
+    What lies there and is not that run is set aside, and `tell` gets a line of it. Where it did not go well, because
+    the folder has changed since or cannot be written, the run is still to be made.
     """
     is_trial = bool(one.run.trial_of)
     files = _content(one.folder, one.run, crashed_too=one.is_moved and is_trial)
