@@ -13,7 +13,7 @@ try:
     import typer
 
     from clipbench import __version__, console
-    from clipbench.cli import audit, check, claims, compare, doctor, init, merge, run, show
+    from clipbench.cli.commands import Commands
 except KeyboardInterrupt:  # this takes a moment, in which nothing is at work yet
     sys.exit(INTERRUPTED)
 
@@ -26,6 +26,7 @@ EPILOG = (
 _UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
+    cls=Commands,
     help="A benchmark for deep-learning optimizers: loss, time and directional sharpness, side by side.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -85,18 +86,3 @@ def _version(
     if version:
         console.put(f"clipbench {__version__}")
         raise typer.Exit
-
-
-app.command()(init.init)
-app.command()(run.run)
-app.command()(run.plan)
-app.command()(run.validate)
-app.command()(compare.compare)
-app.command()(merge.merge)
-app.command()(audit.audit)
-app.command()(claims.claims)
-app.command()(check.check)
-app.command()(doctor.doctor)
-app.command()(show.show)
-app.command("list")(show.list_)
-app.command()(show.schema)
