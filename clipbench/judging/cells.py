@@ -7,7 +7,7 @@ from functools import cached_property
 from clipbench.errors import ClipbenchError, UndecidedError, nearest
 from clipbench.judging.copies import counted
 from clipbench.judging.metrics import Status, status
-from clipbench.judging.paired import Paired, Sample, paired
+from clipbench.judging.paired import Paired, Sample, Scaled
 from clipbench.judging.words import count, listing
 from clipbench.quantities import NO_TARGET, Along, Goal, final_loss
 from clipbench.questions import Question
@@ -33,7 +33,7 @@ class Cell:
     arm: str
     records: tuple[Record, ...]
     goal: Goal = NO_TARGET
-    _samples: dict[str, Sample] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _samples: dict[str, Scaled] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def described(self) -> Arm:
@@ -52,6 +52,11 @@ class Cell:
     def ends(self) -> dict[int, str]:
         """By seed, the hash of the final weights; empty where a run left none."""
         return {record.run.seed: record.outcome.weights_sha256 if record.outcome else "" for record in self.records}
+
+    @cached_property
+    def all_differ(self) -> bool:
+        """Whether no run is a copy of another: then no pair with another arm's is."""
+        return len(set(self.ends.values())) == len(self.ends)
 
     @cached_property
     def own(self) -> tuple[SeedRun, ...]:
@@ -86,10 +91,14 @@ class Cell:
 
     def sample(self, along: Along) -> Sample:
         """A quantity of the arm, by seed, of the runs that have it."""
+        return self._scaled(along).sample
+
+    def _scaled(self, along: Along) -> Scaled:
         name = str(along)
         if name not in self._samples:
             readings = ((record.run.seed, along.read(record, self.goal)) for record in self.records)
-            self._samples[name] = {seed: reading for seed, reading in readings if reading is not None}
+            sample = {seed: reading for seed, reading in readings if reading is not None}
+            self._samples[name] = Scaled(sample, along.quantity.scale)
         return self._samples[name]
 
     def values(self, along: Along) -> list[float]:
@@ -100,8 +109,9 @@ class Cell:
     def against(self, other: "Cell", along: Along) -> Paired:
         """What the arm differs by from another in a quantity, paired by seed: of copies, one pair; but times are taken
         anew for each."""
-        ends = (self.ends, other.ends) if along.quantity.noise == "seed" or along.quantity.of_broken else None
-        return paired(self.sample(along), other.sample(along), along.quantity.scale, ends=ends)
+        copies_count = along.quantity.noise == "machine" and not along.quantity.of_broken
+        ends = None if copies_count or self.all_differ or other.all_differ else (self.ends, other.ends)
+        return self._scaled(along).against(other._scaled(along), ends)
 
 
 def learning_rate(arm: Arm) -> float | None:

@@ -140,9 +140,54 @@ class Paired:
         return self.n > 1 and math.isfinite(self.mean) and math.isfinite(self.error)
 
 
-def paired(
-    ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None, rounding: float | None = None
-) -> Paired:
+@dataclass(frozen=True)
+class Scaled:
+    """A sample on one scale; what is needed for each of many comparisons is worked out once."""
+
+    sample: Sample
+    scale: Scale
+
+    @cached_property
+    def values(self) -> Mapping[int, float]:
+        return {seed: reading.on(self.scale) for seed, reading in self.sample.items()}
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every value is known and is a number."""
+        known = not any(reading.at_least for reading in self.sample.values())
+        return known and not any(map(math.isnan, self.values.values()))
+
+    @cached_property
+    def rounding(self) -> float:
+        """That of a typical reading."""
+        return typical(self.sample.values())
+
+    def against(self, theirs: "Scaled", ends: tuple[Ends, Ends] | None = None) -> Paired:
+        """As `paired`."""
+        common = self.values.keys() & theirs.values.keys()
+        seeds = sorted(common) if ends is None else counted(common, *ends)
+        rounding = math.hypot(self.rounding, theirs.rounding)
+        differences = {seed: self.values[seed] - theirs.values[seed] for seed in seeds}
+        if self.is_plain and theirs.is_plain:
+            return Paired(self.scale, differences, rounding)
+        missed = {seed: (self.sample[seed].at_least, theirs.sample[seed].at_least) for seed in seeds}
+        neither = [seed for seed in seeds if all(missed[seed])]
+        left_out = [
+            seed for seed in seeds if math.isnan(differences[seed]) and self.scale == "log" and not all(missed[seed])
+        ]
+        kept = [seed for seed in seeds if seed not in neither and seed not in left_out]
+        return Paired(
+            self.scale,
+            {seed: differences[seed] for seed in kept},
+            rounding,
+            ahead=sum(missed[seed][1] for seed in kept),
+            behind=sum(missed[seed][0] for seed in kept),
+            neither=len(neither),
+            left_out=len(left_out),
+        )
+
+
+def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None) -> Paired:
     """Two samples, paired by seed; seeds that only one has are in no pair.
 
     Args:
@@ -150,26 +195,8 @@ def paired(
         scale: of the quantity.
         ends: the final weights of both arms' runs by seed: pairs that are copies of each other count once; None where
             copies count as well, as each takes another time.
-        rounding: of a difference; by default that of the two samples, as a typical reading has it.
     """
-    common = ours.keys() & theirs.keys()
-    seeds = sorted(common) if ends is None else counted(common, *ends)
-    differences: dict[int, float] = {}
-    ahead = behind = neither = left_out = 0
-    for seed in seeds:
-        one, other = ours[seed], theirs[seed]
-        difference = one.on(scale) - other.on(scale)
-        if one.at_least and other.at_least:
-            neither += 1
-        elif math.isnan(difference) and scale == "log":
-            left_out += 1
-        else:
-            differences[seed] = difference
-            ahead += other.at_least
-            behind += one.at_least
-    if rounding is None:
-        rounding = math.hypot(typical(ours.values()), typical(theirs.values()))
-    return Paired(scale, differences, rounding, ahead, behind, neither, left_out)
+    return Scaled(ours, scale).against(Scaled(theirs, scale), ends)
 
 
 def typical(sample: Iterable[Reading]) -> float:
