@@ -167,7 +167,7 @@ def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
         if cell.arm != baseline
     }
     tests = {
-        arm: Test(difference, margin=_margin(by_arm[arm], theirs, asked))
+        arm: Test(difference, margin=margin(by_arm[arm], theirs, asked))
         for arm, difference in against.items()
         if not by_arm[arm].broken
     }
@@ -205,11 +205,12 @@ def _row(
         sharpness=_sharpness(cell),
         clipped=None if cell.described.clip is None else estimate(cell.values(CLIPPED)),
         rate_sharpness=estimate(rates) if rates else None,
-        others={str(along): _mean(cell, along) for along in asked.others},
+        others={str(along): mean_of(cell, along) for along in asked.others},
     )
 
 
-def _mean(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
+def mean_of(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
+    """A quantity's mean over the runs that count: a geometric one where its scale is the logarithm."""
     if along.quantity.scale == "linear":
         return estimate(cell.values(along))
     sample = cell.sample(along)
@@ -217,7 +218,7 @@ def _mean(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
     return geometric_mean([log for reading in readings if not math.isnan(log := reading.on("log"))])
 
 
-def _margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
+def margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
     """What is too small to matter, on the metric's scale: a share of the baseline's mean, or a factor's logarithm."""
     if asked.threshold is None:
         return None
