@@ -11,7 +11,6 @@ import torch
 from oracles import same_bits
 from torch import Tensor
 
-from clipbench.clipping.sampled import sampled_threshold
 from clipbench.clipping.threshold import coordinate_threshold
 
 triton = pytest.importorskip("triton", reason="needs Triton, which comes with torch for CUDA")
@@ -116,12 +115,10 @@ def test_on_a_gpu_a_constant_and_a_misled_sample_are_still_exact() -> None:
 def test_on_a_gpu_nothing_waits() -> None:
     tensors = heavy_tailed(2_000_000, 10)
     coordinate_threshold(tensors, 0.1)  # compiles
-    sampled_threshold(tensors, 0.1)
     torch.cuda.set_sync_debug_mode("error")
     try:
         coordinate_threshold(tensors, 0.1)
         coordinate_threshold(tensors, 0.1, ignore_zeros=True)
-        sampled_threshold(tensors, 0.1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
