@@ -8,7 +8,7 @@ import pytest
 from judging.claims.measured import asked, claim, measured
 from judging.made import record, run
 
-from clipbench.judging.statistics import half_width
+from clipbench.judging.paired import half_width
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim
 
