@@ -150,7 +150,7 @@ def paired(
         scale: of the quantity.
         ends: the final weights of both arms' runs by seed: pairs that are copies of each other count once; None where
             copies count as well, as each takes another time.
-        rounding: of a difference; by default that of the two samples, as a typical reading has it.
+        rounding: of a difference; by default that of two typical readings on the seeds that count.
     """
     common = ours.keys() & theirs.keys()
     seeds = sorted(common) if ends is None else counted(common, *ends)
@@ -168,7 +168,7 @@ def paired(
             ahead += other.at_least
             behind += one.at_least
     if rounding is None:
-        rounding = math.hypot(typical(ours.values()), typical(theirs.values()))
+        rounding = math.hypot(*(typical(side[seed] for seed in seeds) for side in (ours, theirs)))
     return Paired(scale, differences, rounding, ahead, behind, neither, left_out)
 
 
