@@ -1,20 +1,22 @@
-"""Arms against each other: what is compared, what a miss counts, and when a verdict is given."""
+"""Verdicts and ranks of a table: what is compared, what a miss counts, and what is corrected for."""
 
 import math
 import random
 
 import pytest
-from judging.made import question, quickstart, record, run
+from judging.made import compared, question, quickstart, record, run, with_rows
 from scipy import stats
 
+from clipbench import quantities
 from clipbench.errors import ClipbenchError
-from clipbench.judging.compare import compare
-from clipbench.judging.comparison import Ranks
-from clipbench.judging.contrasts import contrast, judged
-from clipbench.judging.statistics import half_width
-from clipbench.records import Measure, Record
+from clipbench.judging.compare import Asked, compare
+from clipbench.judging.comparison import Row
+from clipbench.judging.families import Ranks
+from clipbench.measurements import Measurement
+from clipbench.quantities import Manner
+from clipbench.records import OWN, Measure, Record
 
-LN2 = math.log(2)
+SGD, BETTER = [3.0, 3.1, 3.2], [2.5, 2.7, 2.6]
 
 
 def arms(**curves: list[float]) -> list[Record]:
@@ -24,74 +26,68 @@ def arms(**curves: list[float]) -> list[Record]:
     ]
 
 
-def verdicts(records: list[Record], **asked: object) -> dict[str, str]:
+def rows(records: list[Record], metric: str = "final_loss", **asked: object) -> dict[str, Row]:
+    """The rows of a table by arm; the first arm is the baseline."""
     names = tuple(dict.fromkeys(one.run.arm.name for one in records))
-    return {row.arm: row.verdict for row in compare(records, question(*names), **asked).rows}  # type: ignore[arg-type]
+    return {row.arm: row for row in compared(records, question(*names), metric, **asked).rows}
 
 
-def test_a_contrast_of_losses_is_the_paired_t_test() -> None:
-    ours, theirs = {0: 2.9, 1: 3.0, 2: 2.7, 7: 0.0}, {0: 3.0, 1: 3.3, 2: 2.8, 8: 0.0}
-    found = contrast(ours, theirs, "final_loss")
-    expected = stats.ttest_rel([2.9, 3.0, 2.7], [3.0, 3.3, 2.8])
-    assert (found.mean, found.n, found.in_logs) == (pytest.approx(-0.5 / 3), 3, False)
-    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
-    assert found.high - found.mean == pytest.approx(half_width(3) * found.standard_error)
+def verdicts(records: list[Record], metric: str = "final_loss", **asked: object) -> dict[str, str]:
+    return {arm: row.verdict for arm, row in rows(records, metric, **asked).items()}
 
 
-def test_a_miss_is_counted_and_not_averaged() -> None:
-    """Two pairs both reached it, on one only we did, on one only they, and on one neither."""
-    ours = {0: LN2, 1: LN2, 2: 0.5, 3: math.inf, 4: math.inf}
-    theirs = {0: 2 * LN2, 1: 2 * LN2, 2: math.inf, 3: 0.5, 4: math.inf}
-    found = contrast(ours, theirs, "steps")
-    assert (found.mean, found.n, found.ahead, found.behind) == (pytest.approx(-LN2), 2, 1, 1)
-    assert (found.lower, found.higher) == (3, 1)
-    assert found.p == stats.binomtest(3, 4).pvalue
-
-
-def test_six_seeds_that_all_reach_what_the_other_misses_are_decided_and_five_are_not() -> None:
-    for seeds, verdict in ((6, "better"), (5, "undecided")):
-        found = contrast(dict.fromkeys(range(seeds), 1.0), dict.fromkeys(range(seeds), math.inf), "steps")
-        [(_, said)] = judged([found], [None])
-        assert said == verdict
-        [(_, said)] = judged(
-            [contrast(dict.fromkeys(range(6), math.inf), dict.fromkeys(range(6), 1.0), "steps")], [None]
-        )
-        assert said == "worse"
+def reaching(**steps: list[int | None]) -> list[Record]:
+    """Arms by the step at which each seed is at the target of 2.5, of 200 steps evaluated every 50; None for a miss."""
+    return [
+        record(run(arm, seed=seed), [2.0 if at is not None and 50 * place >= at else 9.0 for place in range(5)])
+        for arm, of_arm in steps.items()
+        for seed, at in enumerate(of_arm)
+    ]
 
 
 def test_verdicts_are_corrected_for_the_rows_of_the_table() -> None:
     """One arm is decided by itself, and no longer among eight others about which nothing is known."""
-    sgd, better = [3.0, 3.1, 3.2], [2.5, 2.7, 2.6]
-    alone = arms(sgd=sgd, adam=better)
-    assert verdicts(alone)["adam"] == "better"
+    alone = arms(sgd=SGD, adam=BETTER)
+    assert verdicts(alone) == {"sgd": "baseline", "adam": "lower"}
     noise = {f"noise{i}": [3.0 + 0.1 * i, 3.3, 2.9] for i in range(8)}
-    assert verdicts(arms(sgd=sgd, adam=better, **noise))["adam"] == "undecided"
+    assert verdicts([*alone, *arms(**noise)])["adam"] == "undecided"
 
 
 def test_a_broken_arm_takes_no_part_in_the_correction() -> None:
-    sgd, better = [3.0, 3.1, 3.2], [2.5, 2.7, 2.6]
     broken = [record(run(f"lion{i}", seed=s), [9.0, 3.0], status="diverged") for i in range(8) for s in range(3)]
-    found = verdicts([*arms(sgd=sgd, adam=better), *broken])
-    assert (found["adam"], found["lion0"]) == ("better", "broken")
+    found = rows([*arms(sgd=SGD, adam=BETTER), *broken])
+    assert (found["adam"].verdict, found["lion0"].verdict) == ("lower", "broken")
+    assert (found["lion0"].judged, found["sgd"].judged, found["sgd"].against) == (None, None, None)
 
 
 def test_each_table_is_corrected_by_itself() -> None:
-    one = arms(sgd=[3.0, 3.1, 3.2], adam=[2.5, 2.7, 2.6])
     other = [record(run(f"noise{i}", seed=s, task="digits"), [9.0, 3.0 + i * s]) for i in range(9) for s in range(3)]
-    rows = compare([*one, *other], question("sgd", "adam")).rows
-    assert next(row.verdict for row in rows if row.arm == "adam") == "better"
+    assert rows([*arms(sgd=SGD, adam=BETTER), *other])["adam"].verdict == "lower"
+
+
+def test_a_row_has_its_difference_and_what_was_judged_of_it() -> None:
+    """The paired t test by SciPy; two rows are judged, and this one, the clearer, at 0.05/2."""
+    row = rows(arms(sgd=SGD, adam=BETTER, lion=[3.3, 2.9, 3.2]))["adam"]
+    expected = stats.ttest_rel(BETTER, SGD)
+    assert row.against is not None
+    assert row.judged is not None
+    assert row.against == row.difference
+    assert (row.against.mean, row.against.p) == (pytest.approx(-0.5), pytest.approx(expected.pvalue))
+    assert (row.judged.p, row.judged.level) == (pytest.approx(2 * expected.pvalue), 0.025)
+    interval = expected.confidence_interval(0.975)
+    assert (row.judged.low, row.judged.high) == pytest.approx((interval.low, interval.high))
 
 
 @pytest.mark.parametrize(
     ("losses", "threshold", "verdict"),
     [
-        ([2.99, 2.98, 2.985], 0.05, "within"),  # decidedly lower, by half a percent
-        ([2.99, 2.98, 2.985], 0.001, "better"),
-        ([2.5, 2.6, 2.4], 0.05, "better"),
+        ([2.99, 2.98, 2.985], 0.05, "equivalent"),  # decidedly lower, by half a percent
+        ([2.99, 2.98, 2.985], 0.001, "lower"),
+        ([2.5, 2.6, 2.4], 0.05, "lower"),
         ([2.8, 3.2, 3.0], 0.05, "undecided"),
     ],
 )
-def test_a_difference_too_small_to_matter_is_called_within(losses: list[float], threshold: float, verdict: str) -> None:
+def test_a_difference_too_small_to_matter_is_equivalent(losses: list[float], threshold: float, verdict: str) -> None:
     assert verdicts(arms(sgd=[3.0, 3.0, 3.0], adam=losses), threshold=threshold)["adam"] == verdict
 
 
@@ -101,8 +97,8 @@ def test_the_threshold_of_a_ratio_is_a_factor() -> None:
         for arm, level in (("sgd", 1.0), ("adam", 1.04), ("lion", 2.0))
         for seed in range(4)
     ]
-    found = verdicts(records, metric="sharpness", threshold=0.05)
-    assert (found["adam"], found["lion"]) == ("within", "worse")
+    found = verdicts(records, "sharpness", threshold=0.05)
+    assert (found["adam"], found["lion"]) == ("equivalent", "higher")
 
 
 @pytest.mark.parametrize("metric", ["steps", "seconds"])
@@ -110,19 +106,19 @@ def test_three_seeds_that_are_all_read_one_evaluation_sooner_are_no_proof(metric
     """At steps 150 and 200, evaluated every 50: it may have been 150 and 151. By their spread alone p would be 0."""
     curves = {"sgd": {0: 9.0, 150: 4.0, 200: 2.0}, "adam": {0: 9.0, 150: 2.0, 200: 2.0}}
     records = [record(run(arm, seed=seed), curve) for arm, curve in curves.items() for seed in range(3)]
-    row = compare(records, question("sgd", "adam"), metric=metric, target=2.5).rows[1]  # type: ignore[arg-type]
-    assert row.contrast is not None
-    assert row.ranks is not None
+    row = rows(records, metric, target=2.5)["adam"]
+    assert row.against is not None
+    assert row.judged is not None
     error = math.hypot(50 / 200, 50 / 150) / math.sqrt(12) / math.sqrt(3)
-    assert (row.verdict, row.ranks.low, row.ranks.high) == ("undecided", 1, 2)
-    assert row.contrast.standard_error == pytest.approx(error)
-    assert row.contrast.p == pytest.approx(2 * stats.t.sf(math.log(200 / 150) / error, 2))
+    assert (row.verdict, row.ranks) == ("undecided", Ranks(1, 2))
+    assert row.against.error == pytest.approx(error)
+    assert row.judged.p == pytest.approx(2 * stats.t.sf(math.log(200 / 150) / error, 2))
 
 
 def test_how_finely_a_target_is_seen_is_said_where_it_decides() -> None:
     records = arms(sgd=[4.0, 4.1], adam=[2.0, 2.1])
     for metric, said in (("steps", 1), ("seconds", 1), ("final_loss", 0)):
-        found = compare(records, question("sgd", "adam"), metric=metric, target=4.5)  # type: ignore[arg-type]
+        found = compared(records, question("sgd", "adam"), metric, target=4.5)
         assert sum("seen only at an evaluation" in caveat for caveat in found.caveats) == said
 
 
@@ -137,8 +133,8 @@ def test_tables_of_steps_in_which_nothing_differs_err_as_seldom_as_they_say() ->
                 hit = 10 * math.ceil(generator.gauss(middle, 8) / 10)
                 curve = {0: 9.0, hit - 10: 4.0, hit: 2.0}
                 records.append(record(run(arm, seed=seed, measure=Measure(10, 10)), curve))
-        rows = compare(records, question(*names), metric="steps", target=2.5).rows
-        wrong += any(row.verdict in ("better", "worse") or row.ranks != Ranks(1, 4) for row in rows)
+        table = rows(records, "steps", target=2.5).values()
+        wrong += any(row.verdict in ("lower", "higher") or row.ranks != Ranks(1, 4) for row in table)
     assert wrong / 400 <= 0.05
 
 
@@ -150,35 +146,30 @@ def test_each_metric_has_its_own_verdict() -> None:
         for arm, curve in curves.items()
         for seed in range(5)
     ]
-    for metric, verdict in (
-        ("final_loss", "worse"),
-        ("steps", "better"),
-        ("seconds", "better"),
-        ("sharpness", "better"),
-    ):
-        assert verdicts(records, metric=metric, target=2.5)["adam"] == verdict
-    row = compare(records, question("sgd", "adam"), metric="steps", target=2.5).rows[1]
-    assert row.contrast is not None
-    assert math.exp(row.contrast.mean) == pytest.approx(0.5)
+    decided = {"final_loss": "higher", "steps": "lower", "seconds": "lower", "sharpness": "lower"}
+    assert {metric: verdicts(records, metric, target=2.5)["adam"] for metric in decided} == decided
+    row = rows(records, "steps", target=2.5)["adam"]
+    assert row.against is not None
+    assert row.against.shown(row.against.mean) == pytest.approx(0.5)
 
 
 def test_a_target_that_the_start_had_reached_is_no_race() -> None:
-    row = compare(arms(sgd=[3.0, 3.0], adam=[2.0, 2.0]), question("sgd", "adam"), metric="steps", target=9.0).rows[1]
-    assert row.contrast is not None
-    assert (row.contrast.n, row.verdict) == (0, "undecided")
+    row = rows(arms(sgd=[3.0, 3.0], adam=[2.0, 2.0]), "steps", target=9.0)["adam"]
+    assert row.against is not None
+    assert (row.against.n, row.against.left_out, row.verdict) == (0, 2, "undecided")
 
 
 def test_one_seed_decides_nothing_in_any_metric() -> None:
     one = arms(sgd=[3.0], adam=[2.0])
     for metric in ("final_loss", "steps", "seconds", "sharpness"):
-        assert verdicts(one, metric=metric, target=2.5, threshold=0.5)["adam"] == "undecided"
+        assert verdicts(one, metric, target=2.5, threshold=0.5)["adam"] == "undecided"
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"metric": "steps"}, "steps to the target cannot be compared without a target"),
-        ({"metric": "seconds"}, "seconds to the target cannot be compared without a target"),
+        ({"metric": "steps"}, "steps_to_target cannot be compared without a target"),
+        ({"metric": "seconds"}, "seconds_to_target cannot be compared without a target"),
         ({"threshold": 0.0}, "the threshold is 0.0"),
         ({"threshold": math.nan}, "the threshold is nan"),
         ({"consecutive": 0}, "0 evaluations in a row"),
@@ -188,46 +179,7 @@ def test_one_seed_decides_nothing_in_any_metric() -> None:
 )
 def test_what_makes_no_sense_is_an_error(asked: dict[str, object], message: str) -> None:
     with pytest.raises(ClipbenchError, match=message):
-        compare(quickstart(), question("sgd", "sgd+clip", "adam"), **asked)  # type: ignore[arg-type]
-
-
-def test_a_row_with_a_single_pair_takes_no_part_in_the_correction() -> None:
-    decided = contrast({0: 2.5, 1: 2.7, 2: 2.6}, {0: 3.0, 1: 3.1, 2: 3.2}, "final_loss")
-    single = contrast({0: 1.0}, {0: 2.0}, "final_loss")
-    (first, verdict), (second, of_single) = judged([decided, single, None], [None] * 3)[:2]
-    assert first is not None
-    assert second is not None
-    assert (first.corrected, verdict) == (decided.p, "better")
-    assert (second.corrected, of_single) == (1.0, "undecided")
-
-
-def test_seeds_are_asked_for_where_a_mean_is_undecided_and_at_the_level_of_the_whole_table() -> None:
-    """The definition, by search: t tests at 0.05/2, since two are judged; the third pair of arms is settled."""
-    differences = [0.1, 0.4, -0.1]
-    open_one = contrast(dict(enumerate(differences)), dict.fromkeys(range(3), 0.0), "final_loss")
-    settled = contrast({0: 2.001, 1: 2.0, 2: 1.999}, dict.fromkeys(range(3), 3.0), "final_loss")
-    (undecided, _), (better, verdict) = judged([open_one, settled], [None, None])
-    size = stats.tstd(differences) / 0.4 * 3
-    least = next(
-        n for n in range(2, 1000) if (stats.t.ppf(1 - 0.0125, n - 1) + stats.t.ppf(0.8, n - 1)) * size <= math.sqrt(n)
-    )
-    assert undecided is not None
-    assert better is not None
-    assert undecided.seeds_needed == least
-    assert verdict == "better"
-    assert math.isnan(better.seeds_needed)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_where_misses_are_counted_no_margin_and_no_number_of_seeds_is_spoken_of(turned: bool) -> None:
-    """One missed what the other reached: the two finite pairs alone would lie well within so wide a margin."""
-    sides = ({0: 1.0, 1: 2.0, 2: 2.5}, {0: math.inf, 1: 1.0, 2: 1.1})
-    ours, theirs = reversed(sides) if turned else sides
-    [(found, verdict)] = judged([contrast(ours, theirs, "steps")], [100.0])
-    assert found is not None
-    assert (found.ahead, found.behind) == ((0, 1) if turned else (1, 0))
-    assert verdict == "undecided"
-    assert math.isnan(found.seeds_needed)
+        compared(quickstart(), question("sgd", "sgd+clip", "adam"), **asked)  # type: ignore[arg-type]
 
 
 def test_sooner_in_steps_may_be_later_in_seconds() -> None:
@@ -238,6 +190,129 @@ def test_sooner_in_steps_may_be_later_in_seconds() -> None:
         for seed in range(4)
     ]
     for metric, factor in (("steps", 0.5), ("seconds", 1.5)):
-        row = compare(records, question("sgd", "adam"), metric=metric, target=2.5).rows[1]  # type: ignore[arg-type]
-        assert row.contrast is not None
-        assert math.exp(row.contrast.mean) == pytest.approx(factor)
+        row = rows(records, metric, target=2.5)["adam"]
+        assert row.against is not None
+        assert row.against.shown(row.against.mean) == pytest.approx(factor)
+
+
+# A missed target
+
+
+def test_a_miss_is_in_the_mean_as_the_end_of_the_run_plus_one_evaluation() -> None:
+    """Of 200 steps, evaluated every 50: 50/250, 50/100 and 250/100; on the fourth seed both missed."""
+    row = rows(reaching(sgd=[None, 100, 100, None], adam=[50, 50, None, None]), "steps", target=2.5)["adam"]
+    assert row.against is not None
+    assert row.against.shown(row.against.mean) == pytest.approx((1 / 5 * 1 / 2 * 5 / 2) ** (1 / 3))
+    assert (row.against.n, row.against.ahead, row.against.behind, row.against.neither) == (3, 1, 1, 1)
+    assert row.steps is not None
+    assert row.steps.by_seed == {0: 50, 1: 50, 2: math.inf, 3: math.inf}
+
+
+def test_who_misses_on_some_seeds_what_the_rival_reaches_on_all_is_decided_by_the_mean() -> None:
+    """Five seeds, one miss: ln 2 on four and ln 5 on one, which counts as 250 steps against 50."""
+    table = reaching(sgd=[50] * 5, adam=[100, 100, 100, 100, None])
+    row = rows(table, "steps", target=2.5)["adam"]
+    assert row.against is not None
+    logs = [math.log(2)] * 4 + [math.log(5)]
+    assert (row.verdict, row.ranks) == ("higher", Ranks(2, 2))
+    assert row.against.p == pytest.approx(stats.ttest_1samp(logs, 0.0).pvalue)
+    turned = compared(table, question("sgd", "adam", baseline="adam"), "steps", target=2.5).rows[0]
+    assert (turned.verdict, turned.ranks) == ("lower", Ranks(1, 1))
+
+
+@pytest.mark.parametrize(("sgd", "adam"), [([50, 50, 50], [50, 50, None]), ([50, 50, None], [50, 50, 50])])
+def test_with_a_miss_on_either_side_nothing_is_equivalent(sgd: list[int | None], adam: list[int | None]) -> None:
+    """However wide the margin is; where both missed, the pair says nothing and stands in nobody's way."""
+    table = reaching(sgd=sgd, adam=adam)
+    assert rows(table, "steps", target=2.5, threshold=1e9)["adam"].verdict == "undecided"
+    both = reaching(sgd=[50, 50, None], adam=[50, 50, None])
+    assert verdicts(both, "steps", target=2.5) == {"sgd": "baseline", "adam": "identical"}
+
+
+def test_of_an_undecided_mean_with_misses_it_is_said_how_many_seeds_it_needs() -> None:
+    row = rows(reaching(sgd=[50, 100, 100], adam=[100, 100, None]), "steps", target=2.5)["adam"]
+    assert row.against is not None
+    assert row.judged is not None
+    assert row.verdict == "undecided"
+    assert row.judged.seeds_needed == row.against.seeds_to_decide()
+    assert 3 < row.judged.seeds_needed < 100
+
+
+def test_where_both_missed_on_every_seed_there_is_nothing_to_judge() -> None:
+    row = rows(reaching(sgd=[None] * 3, adam=[None] * 3), "steps", target=2.5)["adam"]
+    assert row.against is not None
+    assert (row.against.n, row.against.neither, row.verdict) == (0, 3, "undecided")
+
+
+# The least that an error can be
+
+
+def test_losses_that_differ_alike_on_every_seed_are_no_surer_than_float32() -> None:
+    """1.5 and 1.0 on each of three seeds: half a step of float32 on either side, and not an error of zero."""
+    row = rows(arms(sgd=[1.0] * 3, adam=[1.5] * 3))["adam"]
+    assert row.against is not None
+    assert row.against.error == pytest.approx(math.hypot(1.0, 1.5) * 2.0**-23 / math.sqrt(12) / math.sqrt(3))
+    assert row.verdict == "higher"
+    close = rows(arms(sgd=[1.0] * 3, adam=[1.0 + 2.0**-24] * 3))["adam"]
+    assert close.verdict == "undecided"
+    assert rows(arms(sgd=[1.0] * 3, adam=[1.0] * 3))["adam"].verdict == "identical"
+
+
+# Quantities that a probe recorded, and ranks
+
+
+def probed(name: str, **values: list[float]) -> list[Record]:
+    return [
+        with_rows(record(run(arm, seed=seed), [9.0, 3.0]), [Measurement(50, 0.0, OWN, name, value)])
+        for arm, of_arm in values.items()
+        for seed, value in enumerate(of_arm)
+    ]
+
+
+def test_any_recorded_quantity_is_a_metric() -> None:
+    """A difference of values, paired by seed; which way is better nobody said, and the ranks are from the least."""
+    found = rows(probed("angle", sgd=[-1.0, -1.1, -1.2], adam=[1.0, 1.1, 0.9], lion=[0.0, 2.0, -2.0]), "angle")
+    adam = found["adam"]
+    assert adam.against is not None
+    assert (adam.against.scale, adam.against.mean) == ("linear", pytest.approx(2.1))
+    assert {arm: row.verdict for arm, row in found.items()} == {
+        "sgd": "baseline",
+        "adam": "higher",
+        "lion": "undecided",
+    }
+    pair = rows(probed("angle", sgd=[-1.0, -1.1, -1.2], adam=[1.0, 1.1, 0.9]), "angle")
+    assert [row.ranks for row in pair.values()] == [Ranks(1, 1), Ranks(2, 2)]
+
+
+def test_where_higher_is_better_the_highest_is_first() -> None:
+    records = probed("angle", sgd=[-1.0, -1.1, -1.2], adam=[1.0, 1.1, 0.9])
+    said = {"angle": Manner(better="higher")}
+    asked = Asked(metric=quantities.asked("angle", records, said))
+    assert [row.ranks for row in compare(records, question("sgd", "adam"), asked).rows] == [Ranks(2, 2), Ranks(1, 1)]
+
+
+def test_a_broken_arm_has_no_rank_and_takes_none() -> None:
+    records = [*arms(sgd=[3.1, 3.2], adam=[2.1, 2.2]), record(run("lion"), [5.0, 1.0], status="diverged")]
+    assert [row.ranks for row in rows(records).values()] == [Ranks(2, 2), Ranks(1, 1), None]
+
+
+def test_an_arm_without_a_value_has_no_rank() -> None:
+    records = probed("angle", sgd=[1.0, 1.1], adam=[2.0, 2.1]) + arms(lion=[3.0, 3.0])
+    found = rows(records, "angle")
+    assert [row.ranks for row in found.values()] == [Ranks(1, 1), Ranks(2, 2), None]
+    assert found["lion"].verdict == "undecided"
+
+
+def test_ranks_are_of_a_task_and_by_the_metric_that_was_asked_for() -> None:
+    records = [
+        record(run(arm, seed=s, task=task), [5.0, loss + 0.1 * s], sharpness=[10 - loss + 0.1 * s])
+        for task, order in (("one", 1), ("two", -1))
+        for arm, loss in (("sgd", 3.0), ("adam", 3.0 - order))
+        for s in range(3)
+    ]
+    by_loss, by_sharpness = (
+        {(row.task, row.arm): row.ranks for row in compared(records, question("sgd", "adam"), metric).rows}
+        for metric in ("final_loss", "sharpness")
+    )
+    assert by_loss["one", "adam"] == by_loss["two", "sgd"] == by_sharpness["two", "adam"] == Ranks(1, 1)
+    assert by_sharpness["one", "adam"] == Ranks(2, 2)

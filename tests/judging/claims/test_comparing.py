@@ -96,12 +96,12 @@ def test_harm_beyond_the_margin_is_a_counter_example_to_never_hurts() -> None:
     assert asked(never_hurts, pair([2.2, 3.3, 4.4], [2.0, 3.0, 4.0])).verdict == "fails"
 
 
-def test_a_miss_of_the_target_counts_as_the_steps_there_were_and_two_misses_say_nothing() -> None:
-    """Evaluated at steps 0 and 50; both runs have 200 steps: 50/200, 50/50, and nothing."""
+def test_a_miss_of_the_target_counts_as_one_evaluation_more_and_two_misses_say_nothing() -> None:
+    """Evaluated at steps 0 and 50; both runs have 200 steps: 50/250, 50/50, and nothing."""
     records = pair([2.0, 2.0, 4.0], [3.0, 2.0, 4.0])
     [found] = asked(own("steps_to_target"), records, target=2.5).comparisons
     assert (found.n, found.excluded) == (2, 1)
-    assert found.estimate == pytest.approx(math.sqrt(0.25))
+    assert found.estimate == pytest.approx(math.sqrt(0.2))
 
 
 @pytest.mark.parametrize("scale", ["ratio", "difference"])
