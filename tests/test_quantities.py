@@ -331,6 +331,7 @@ def test_a_probes_file_says_more_of_its_quantities() -> None:
     of = asked("norm", [measured({OWN: [4.0, 2.0]})], said).quantity
     assert (of.scale, of.better, of.over) == ("log", "lower", "last")
     assert known([measured({OWN: [1.0]})], said)["norm"].over == "last"
+    assert manners(text.replace(" =", ": dict[str, tuple[str, str, str]] =")) == said
     assert quantity("final_loss", {"final_loss": Manner("log")}).scale == "linear"  # which is not the user's
 
 
