@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from judging.made import question, quickstart, record, run
 
+from clipbench import quantities
 from clipbench.budget import Budget
 from clipbench.errors import FINDING, UNDECIDED, USAGE, ClipbenchError, UndecidedError
 from clipbench.judging.compare import Asked, compare
@@ -193,6 +194,17 @@ def test_another_baseline_and_target_may_be_asked_for() -> None:
     difference = row_of(of, "sgd").difference
     assert difference is not None
     assert (difference.n, difference.mean) == (2, pytest.approx(0.55))
+
+
+def test_further_quantities_are_means_over_the_runs_that_are_counted() -> None:
+    """Of sharpness geometric, as its scale is; a run that diverged is in none, and what nobody has is no number."""
+    records = quickstart()
+    others = tuple(quantities.asked(name, records) for name in ("sharpness", "clipped_fraction", "train_seconds"))
+    sgd, clip, adam = (row.others for row in compare(records, question(*ARMS), Asked(others=others)).rows)
+    assert list(sgd) == ["directional_sharpness", "clipped_fraction", "train_seconds"]
+    assert (sgd["directional_sharpness"].mean, clip["directional_sharpness"].mean) == pytest.approx((2.0, 0.2))
+    assert (clip["clipped_fraction"].mean, sgd["clipped_fraction"].n) == (pytest.approx(0.1), 0)
+    assert (adam["train_seconds"].mean, adam["train_seconds"].n) == (pytest.approx(2.0), 2)
 
 
 def test_each_task_has_its_own_rows_and_baseline() -> None:
