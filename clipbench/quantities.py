@@ -266,9 +266,15 @@ def manners(text: str) -> dict[str, Manner]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     for statement in tree.body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else ()
-        if isinstance(statement, ast.Assign) and any(isinstance(at, ast.Name) and at.id == READINGS for at in targets):
-            return _checked(statement.value)
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                pass
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                targets = [target]
+            case _:
+                continue
+        if any(isinstance(at, ast.Name) and at.id == READINGS for at in targets):
+            return _checked(value)
     return {}
 
 

@@ -10,7 +10,7 @@ mean). Such a pair can show that a run is slower or faster; it never shows that 
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
@@ -158,15 +158,20 @@ class Scaled:
         return known and not any(map(math.isnan, self.values.values()))
 
     @cached_property
-    def rounding(self) -> float:
-        """That of a typical reading."""
+    def _rounding(self) -> float:
         return typical(self.sample.values())
+
+    def rounding(self, seeds: Collection[int]) -> float:
+        """That of a typical reading of these seeds."""
+        if len(seeds) == len(self.sample):
+            return self._rounding
+        return typical(self.sample[seed] for seed in seeds)
 
     def against(self, theirs: "Scaled", ends: tuple[Ends, Ends] | None = None) -> Paired:
         """As `paired`."""
         common = self.values.keys() & theirs.values.keys()
         seeds = sorted(common) if ends is None else counted(common, *ends)
-        rounding = math.hypot(self.rounding, theirs.rounding)
+        rounding = math.hypot(self.rounding(seeds), theirs.rounding(seeds))
         differences = {seed: self.values[seed] - theirs.values[seed] for seed in seeds}
         if self.is_plain and theirs.is_plain:
             return Paired(self.scale, differences, rounding)

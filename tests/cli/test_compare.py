@@ -46,7 +46,10 @@ def test_each_option_does_what_it_says(ask: Ask) -> None:
     assert half == rows(ask("compare", "results", "--format", "json", "--at", "0.25")) == early
     steps = rows(ask("compare", "results", "--format", "json", "--metric", "steps", "--threshold", "9"))
     assert steps[1]["contrast"] == pytest.approx(-0.405465)
-    assert steps[1]["verdict"] == "within"
+    assert steps[1]["verdict"] == "equivalent"
+    for metric, pairs in (("sharpness", [None, 3, 0]), ("sharpness@sgd", [None, 0, 0])):
+        recorded = rows(ask("compare", "results", "--format", "json", "--metric", metric))
+        assert [row["contrast_pairs"] for row in recorded] == pairs
     turned = rows(ask("compare", "results", "--format", "json", "--sort", "-final_loss", "--baseline", "adam"))
     assert [row["arm"] for row in turned] == ["sgd", "sgd+clip", "adam"]
     assert turned[2]["contrast"] is None
@@ -90,7 +93,9 @@ def test_how_arms_were_tuned_may_be_asked_for_alone(ask: Ask, name: str, fmt: st
         (["--at", "soon"], 2, "'soon' is neither a step such as 100 nor a share such as 50% or 0.5"),
         (["--at", "9999"], 2, "no run has a step 9999"),
         (["--at", "150%"], 2, "there is no 150 % of the budget"),
-        (["--metric", "speed"], 2, "'speed' is not one of"),
+        (["--metric", "speed"], 2, "no run has a quantity 'speed'\n  choose one of: seconds, "),
+        (["--metric", "sharpness@lion"], 2, "directional_sharpness was measured along no direction 'lion'"),
+        (["--metric", "train_seconds@"], 2, "train_seconds was measured along no direction ''"),
         (["--sort", "speed"], 2, "there is no column 'speed' to sort by"),
         (["--threshold", "-1"], 2, "the threshold is -1.0"),
         (["--consecutive", "0"], 2, "0 evaluations in a row"),

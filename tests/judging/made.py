@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from clipbench import quantities
 from clipbench.budget import Budget
+from clipbench.judging.compare import Asked, compare
+from clipbench.judging.comparison import Comparison
 from clipbench.measurements import Measurement, Measurements
 from clipbench.questions import Question, Space, Trial, Tuned, Tuning
 from clipbench.records import (
@@ -132,6 +135,13 @@ def copied(records: Sequence[Record], seeds: Mapping[int, int]) -> list[Record]:
 def question(*arms: str, baseline: str = "sgd", target: float | None = None) -> Question:
     text = "Does coordinate-wise clipping lower directional sharpness, and does that buy speed?"
     return Question("quickstart", text, arms or ("sgd", "sgd+clip"), baseline, target)
+
+
+def compared(
+    records: Sequence[Record], asks: Question, metric: str = quantities.FINAL_LOSS, **changes: Any
+) -> Comparison:
+    """The records compared in this metric, and with what else is asked."""
+    return compare(records, asks, Asked(metric=quantities.asked(metric, records), **changes))
 
 
 def quickstart() -> list[Record]:

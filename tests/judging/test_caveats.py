@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.made import HERE, question, quickstart, record, run
+from judging.made import HERE, compared, question, quickstart, record, run
 
 from clipbench.budget import Budget
 from clipbench.judging.caveats import CLOCK, OWN_POINTS, RATES
@@ -91,12 +91,12 @@ def test_several_differences_are_said_to_be_corrected_for() -> None:
 def test_a_miss_on_either_side_is_said_to_be_counted(ours: float, theirs: float) -> None:
     records = [record(run("adam"), [9.0, ours]), record(run("sgd"), [9.0, theirs])]
     records += [record(run(arm, seed=1), [9.0, 1.0]) for arm in ("adam", "sgd")]
-    caveats = compare(records, question("sgd", "adam"), metric="steps", target=2.0).caveats
-    assert sum("missed the target (adam), its ∞ is counted" in caveat for caveat in caveats) == 1
+    caveats = compared(records, question("sgd", "adam"), "steps", target=2.0).caveats
+    assert sum("missed the target (adam), the miss counts as the end of its run" in caveat for caveat in caveats) == 1
 
 
 def test_a_threshold_is_told_in_percent_of_the_baseline() -> None:
-    caveats = compare(fair(), question("sgd", "adam"), threshold=0.05).caveats
+    caveats = compared(fair(), question("sgd", "adam"), threshold=0.05).caveats
     assert sum(caveat.startswith("A difference of less than 5 % of the baseline is taken") for caveat in caveats) == 1
 
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from judging.made import question, quickstart, record, run
 
+from clipbench import quantities
 from clipbench.budget import Budget
 from clipbench.errors import FINDING, UNDECIDED, USAGE, ClipbenchError, UndecidedError
-from clipbench.judging.compare import compare
-from clipbench.judging.comparison import Comparison, Ranks, Row
+from clipbench.judging.compare import Asked, compare
+from clipbench.judging.comparison import Comparison, Row
+from clipbench.judging.families import Ranks
 from clipbench.records import Record
 
 ARMS = ("sgd", "sgd+clip", "adam")
@@ -51,7 +53,7 @@ def test_the_difference_is_paired_by_seed(compared: Comparison) -> None:
     of = row_of(compared, "sgd+clip").difference
     assert of is not None
     assert of.mean == pytest.approx(-0.4 / 3)
-    assert of.standard_error == pytest.approx(1 / 30)
+    assert of.error == pytest.approx(1 / 30)
     assert of.n == 3
     # t(0.975, 2) · 1/30 = 0.143 exceeds 0.133
     assert row_of(compared, "sgd+clip").verdict == "undecided"
@@ -177,7 +179,9 @@ def test_a_loss_that_is_no_number_stays_visible_and_decides_nothing(loss: float)
     assert (adam.steps.hits, adam.steps.seeds) == (2, 3)
 
 
-@pytest.mark.parametrize(("losses", "verdict"), [((2.0, 2.1), "better"), ((9.0, 9.1), "worse"), ((3.0, 3.1), "equal")])
+@pytest.mark.parametrize(
+    ("losses", "verdict"), [((2.0, 2.1), "lower"), ((9.0, 9.1), "higher"), ((3.0, 3.1), "identical")]
+)
 def test_verdicts_say_lower_higher_and_identical(losses: tuple[float, float], verdict: str) -> None:
     records = [record(run(seed=seed), [9.5, 3.0 + seed / 10]) for seed in (0, 1)]
     records += [record(run("adam", seed=seed), [9.5, loss]) for seed, loss in enumerate(losses)]
@@ -185,11 +189,22 @@ def test_verdicts_say_lower_higher_and_identical(losses: tuple[float, float], ve
 
 
 def test_another_baseline_and_target_may_be_asked_for() -> None:
-    of = compare(quickstart(), question(*ARMS, target=3.3), baseline="adam", target=2.9)
+    of = compare(quickstart(), question(*ARMS, target=3.3), Asked(baseline="adam", target=2.9))
     assert (of.baseline, of.target) == ("adam", 2.9)
     difference = row_of(of, "sgd").difference
     assert difference is not None
     assert (difference.n, difference.mean) == (2, pytest.approx(0.55))
+
+
+def test_further_quantities_are_means_over_the_runs_that_are_counted() -> None:
+    """Of sharpness geometric, as its scale is; a run that diverged is in none, and what nobody has is no number."""
+    records = quickstart()
+    others = tuple(quantities.asked(name, records) for name in ("sharpness", "clipped_fraction", "train_seconds"))
+    sgd, clip, adam = (row.others for row in compare(records, question(*ARMS), Asked(others=others)).rows)
+    assert list(sgd) == ["directional_sharpness", "clipped_fraction", "train_seconds"]
+    assert (sgd["directional_sharpness"].mean, clip["directional_sharpness"].mean) == pytest.approx((2.0, 0.2))
+    assert (clip["clipped_fraction"].mean, sgd["clipped_fraction"].n) == (pytest.approx(0.1), 0)
+    assert (adam["train_seconds"].mean, adam["train_seconds"].n) == (pytest.approx(2.0), 2)
 
 
 def test_each_task_has_its_own_rows_and_baseline() -> None:
@@ -230,7 +245,7 @@ def test_no_runs_are_undecided_and_not_a_finding() -> None:
 
 def test_an_unknown_baseline_is_an_error_that_names_the_nearest_arm_first() -> None:
     with pytest.raises(ClipbenchError, match="no arm is called 'adm'") as caught:
-        compare(quickstart(), question(*ARMS), baseline="adm")
+        compare(quickstart(), question(*ARMS), Asked(baseline="adm"))
     assert "choose one of: adam, " in str(caught.value)
     assert "sgd+clip" in str(caught.value)
     assert caught.value.exit_code == USAGE
@@ -239,7 +254,7 @@ def test_an_unknown_baseline_is_an_error_that_names_the_nearest_arm_first() -> N
 @pytest.mark.parametrize("target", [math.nan, math.inf])
 def test_a_target_that_is_no_number_is_an_error(target: float) -> None:
     with pytest.raises(ClipbenchError, match="the target is"):
-        compare(quickstart(), question(*ARMS), target=target)
+        compare(quickstart(), question(*ARMS), Asked(target=target))
 
 
 def test_two_different_runs_for_one_seed_are_undecided() -> None:

@@ -5,7 +5,7 @@ from judging.made import question, quickstart, record, run
 
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
-from clipbench.judging.compare import compare
+from clipbench.judging.compare import Asked, compare
 from clipbench.judging.moments import Moment, as_of
 from clipbench.records import Record
 
@@ -17,7 +17,7 @@ def last_steps(records: list[Record], moment: Moment) -> list[int]:
 
 
 def test_an_earlier_moment_is_compared_as_if_the_runs_had_ended_there() -> None:
-    early = compare(quickstart(), question("sgd", "sgd+clip", "adam", target=3.3), at=STEP_100)
+    early = compare(quickstart(), question("sgd", "sgd+clip", "adam", target=3.3), Asked(at=STEP_100))
     sgd, clip, _ = early.rows
     assert (sgd.final_loss.mean, clip.final_loss.mean) == (3.5, pytest.approx(3.2))
     assert sgd.steps is not None and clip.steps is not None  # noqa: PT018

@@ -187,6 +187,18 @@ def test_json_and_csv_hold_the_same_numbers(comparison: Comparison) -> None:
             assert text in texts.get(ours[name], (str(ours[name]),))
 
 
+def test_a_row_holds_what_was_judged_and_at_which_level(comparison: Comparison) -> None:
+    """One row is judged, the clip's, at 0.05: its interval is the one at 95 %; adam, which diverged once, is not."""
+    sgd, clip, adam = json.loads(render(comparison, "json"))["rows"]
+    judged = comparison.rows[1].judged
+    assert judged is not None
+    assert (clip["verdict"], clip["level"], clip["seeds_needed"]) == ("undecided", 0.05, judged.seeds_needed)
+    assert (clip["p"], clip["p_corrected"]) == (judged.p, judged.p)
+    assert (clip["judged_low"], clip["judged_high"]) == (clip["contrast_low"], clip["contrast_high"])
+    for row, verdict in ((sgd, "baseline"), (adam, "broken")):
+        assert (row["verdict"], row["p_corrected"], row["level"], row["judged_low"]) == (verdict, None, None, None)
+
+
 def test_json_is_valid_and_tells_infinity_from_undefined() -> None:
     records = [record(run(), [5.0, 4.0]), record(run("adam"), [5.0, 9.0], status="diverged")]
     text = render(compare(records, question("sgd", "adam", target=1.0)), "json")
@@ -206,7 +218,7 @@ def test_json_holds_twins_caveats_and_what_was_compared(comparison: Comparison) 
     assert (parsed["baseline"], parsed["target"], parsed["spec"]) == ("sgd", 3.3, "quickstart")
     assert parsed["tasks"][0]["budget"] == "200 steps a run: equal steps, not equal time"
     (twin,) = parsed["twins"]
-    assert twin["sharpness_ratio"]["ratio"] == comparison.twins[0].sharpness.ratio
+    assert twin["sharpness_ratio"]["ratio"] == math.exp(comparison.twins[0].sharpness.mean)
     assert twin["steps_to_target"] == [100, 150]
     assert twin["fewer_steps_on"] == [3, 3]
     assert tuple(parsed["caveats"]) == comparison.caveats

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.made import question, quickstart, record, run, trials, tuning, with_rows
+from judging.made import compared, question, quickstart, record, run, trials, tuning, with_rows
 from judging.test_shared_points import along
 from rich.console import Console, RenderableType
 
@@ -58,6 +58,7 @@ def test_the_race_is_worked_out_by_hand() -> None:
     """Target 3.3: sgd at step 150 on all seeds, its clip at 100, adam at 50 on two, diverged on the third.
 
     Every seed says the same, but only at each 50th step: ln 1.5 ± t(0.975, 2)·50/√12·√(1/150² + 1/100²)/√3.
+    Of adam 3, 3 and 150/250, as a run that diverged counts as its budget and one evaluation; its seconds are unknown.
     """
     assert cells("race", compare(quickstart(), question(*ARMS, target=3.3))) == [
         ["sgd", "baseline", "baseline", "3", "0", "0", "0", "0 %", "33 %", "33 %", "100 %", "3/3"],
@@ -75,7 +76,20 @@ def test_the_race_is_worked_out_by_hand() -> None:
             "100 %",
             "3/3",
         ],
-        ["adam", "3× 0.19–46 (2)", "3× 0.19–46 (2)", "2", "0", "1", "0", "67 %", "67 %", "67 %", "67 %", "2/3"],
+        [
+            "adam",
+            "≤ 1.75× 0.17–18 (3 of 3 against 2)",
+            "3× 0.19–46 (2)",
+            "2",
+            "0",
+            "1",
+            "0",
+            "67 %",
+            "67 %",
+            "67 %",
+            "67 %",
+            "2/3",
+        ],
     ]
 
 
@@ -162,13 +176,33 @@ def test_a_section_without_rows_is_left_out_and_can_still_be_asked_for() -> None
         section(of, "rase")
 
 
+def shown_against(of: Comparison, heading: str) -> list[str]:
+    place = [column.heading for column in columns(of)].index(heading)
+    return [" ".join(columns(of)[place].cell(row)) for row in of.rows]
+
+
 def test_a_ratio_as_the_metric_is_shown_as_a_factor_with_its_misses() -> None:
-    of = compare(quickstart(), question(*ARMS, target=3.3), metric="steps")
-    place = [column.heading for column in columns(of)].index("steps to target over sgd's")
-    shown = [" ".join(columns(of)[place].cell(row)) for row in of.rows]
-    assert shown == ["baseline", "0.667 ×/÷ 1.11 (3)", "0.333 ×/÷ 1.24 (2) 1 behind"]
-    never = compare(quickstart(), question(*ARMS, target=3.05), metric="steps")
-    assert " ".join(columns(never)[place].cell(never.rows[1])).endswith("2 ahead")
+    """Of adam 1/3, 1/3 and 250/150: at least so many; of a baseline that missed twice 1, 150/250 and 150/250."""
+    asks, heading = question(*ARMS, target=3.3), "steps to target over sgd's"
+    assert shown_against(compared(quickstart(), asks, "steps"), heading) == [
+        "baseline",
+        "0.667 ×/÷ 1.11 (3)",
+        "≥ 0.57 ×/÷ 1.71 (2 of 3 against 3)",
+    ]
+    for target, shown in ((3.05, "≤ 0.711 ×/÷ 1.19 (3 of 3 against 1)"), (1.0, "both missed")):
+        assert shown_against(compared(quickstart(), asks, "steps", target=target), heading)[1] == shown
+
+
+def test_a_recorded_quantity_as_the_metric_is_shown_as_a_difference_and_along_a_direction_by_its_name() -> None:
+    made = [
+        with_rows(record(run(arm, seed=seed), [5.0, 3.0]), [Measurement(50, 0.0, OWN, "angle", value + seed)])
+        for arm, value in (("sgd", 1.0), ("adam", 2.5))
+        for seed in (0, 1)
+    ]
+    assert shown_against(compared(made, question("sgd", "adam"), "angle"), "angle minus sgd's")[1] == "+1.5 ± 0 (2)"
+    ghostly = [with_rows(each, [Measurement(50, 0.0, "lion", "angle", 1.0)]) for each in made]
+    of = compared(ghostly, question("sgd", "adam"), "angle@lion")
+    assert shown_against(of, "angle@lion minus sgd's")[1] == "0 ± 0 (2)"
 
 
 def test_rate_times_sharpness_is_shown_where_it_was_measured() -> None:
@@ -221,7 +255,7 @@ def test_by_arm_there_is_a_table_for_each_arm_with_its_tasks() -> None:
 
 
 def test_consecutive_evaluations_are_said_beside_the_target() -> None:
-    of = compare([record(run(), [5.0, 1.0, 2.0, 1.0, 1.0])], question(target=1.0), consecutive=2)
+    of = compared([record(run(), [5.0, 1.0, 2.0, 1.0, 1.0])], question(target=1.0), consecutive=2)
     assert of.rows[0].steps is not None and of.rows[0].seconds is not None  # noqa: PT018
     assert (of.rows[0].steps.median, of.rows[0].seconds.median) == (150, pytest.approx(1.5))
     assert "target loss 1, 2 evaluations in a row" in str(render(of, "markdown"))
@@ -229,9 +263,9 @@ def test_consecutive_evaluations_are_said_beside_the_target() -> None:
 
 
 def test_what_was_asked_for_is_in_the_json() -> None:
-    of = compare(quickstart(), question(*ARMS), metric="sharpness", threshold=0.1)
+    of = compared(quickstart(), question(*ARMS), "sharpness", threshold=0.1)
     parsed = json.loads(str(render(of, "json")))
-    assert (parsed["metric"], parsed["threshold"]) == ("sharpness", 0.1)
+    assert (parsed["metric"], parsed["threshold"]) == ("directional_sharpness", 0.1)
     assert parsed["rows"][1]["contrast"] == pytest.approx(math.log(0.1))
     assert (parsed["rows"][1]["rank_low"], parsed["rows"][1]["rank_high"]) == (1, 1)
 

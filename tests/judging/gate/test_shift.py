@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from clipbench.judging.chance import MOST_SEEDS
 from clipbench.judging.gate.shift import Shift, seeds_to_decide, shift
+from clipbench.judging.paired import MOST_SEEDS
 
 values = st.lists(st.floats(min_value=-1.0, max_value=1.0), min_size=2, max_size=12)
 

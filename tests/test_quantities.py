@@ -1,0 +1,380 @@
+"""Every number of a run, from records made by hand, and how one is asked for."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judging.made import ending, record, run, with_rows
+
+from clipbench.budget import Budget
+from clipbench.errors import USAGE, ClipbenchError
+from clipbench.measurements import Measurement
+from clipbench.quantities import (
+    ALIASES,
+    BUILT_IN,
+    EXACT,
+    Better,
+    Goal,
+    Manner,
+    Over,
+    Reading,
+    Scale,
+    asked,
+    final_loss,
+    first_at,
+    known,
+    manners,
+    quantity,
+    recorded,
+    rounding_of_step,
+)
+from clipbench.records import EVAL_LOSS, OWN, Record
+
+NO_GOAL = Goal()
+EXACTLY = 2.0**-23 / math.sqrt(12)  # the rounding of a loss of 1, kept in float32
+COARSELY = 50 / math.sqrt(12)  # of a step, read at each 50th
+
+
+def measured(values: Mapping[str, Sequence[float]], name: str = "norm", *, of: Record | None = None) -> Record:
+    """A run with a quantity along some directions, at steps 50, 100, …"""
+    rows = [
+        Measurement(50 * place, 0.0, direction, name, value)
+        for direction, of_direction in values.items()
+        for place, value in enumerate(of_direction, start=1)
+    ]
+    return with_rows(of or record(run(), [5.0, 3.0]), rows)
+
+
+def read(of: Record, text: str, goal: Goal = NO_GOAL) -> Reading | None:
+    return asked(text, [of]).read(of, goal)
+
+
+# What clipbench knows by name
+
+ENDED = ending(record(run(), [5.0, 4.0, 2.0, 1.5]), peak_bytes=1024)  # 200 steps of 0.01 s, evaluated every 50
+BUILT_IN_READINGS: Mapping[str, Reading] = {
+    "final_loss": Reading(1.5, rounding=1.5 * EXACTLY),
+    "steps_to_target": Reading(100.0, rounding=COARSELY / 100),
+    "seconds_to_target": Reading(1.0, rounding=COARSELY / 100),
+    "step_seconds": Reading(0.01),
+    "train_seconds": Reading(2.0),
+    "peak_bytes": Reading(1024),
+    "directional_sharpness": Reading(2.0, left_out=2, log=math.log(2)),
+    "rate_times_sharpness": Reading(1.0, left_out=1),
+    "clipped_fraction": Reading(0.2),
+    "learning_rate": Reading(0.3),
+    "train_loss": Reading(1.25),
+    "eval_loss_at_training_point": Reading(1.75),
+}
+RECORDED: Mapping[str, tuple[str, Sequence[float]]] = {  # the direction, and what was probed
+    "directional_sharpness": (OWN, [4.0, 1.0, -2.0, 0.0]),
+    "rate_times_sharpness": (OWN, [-1.0, 3.0, math.nan]),
+    "clipped_fraction": ("", [0.1, 0.3]),
+    "learning_rate": ("", [0.4, 0.2]),
+    "train_loss": ("", [4.0, 1.25]),
+    "eval_loss_at_training_point": ("", [0.5, 1.75]),
+}
+
+
+@pytest.mark.parametrize("name", [each.name for each in BUILT_IN])
+def test_every_built_in_quantity_is_read_by_hand(name: str) -> None:
+    made = ENDED
+    if name in RECORDED:
+        direction, values = RECORDED[name]
+        made = measured({direction: values}, name, of=made)
+    found, expected = read(made, name, Goal(2.5)), BUILT_IN_READINGS[name]
+    assert found is not None
+    assert (found.at_least, found.left_out) == (expected.at_least, expected.left_out)
+    for part in ("value", "rounding", "log"):
+        assert getattr(found, part) == pytest.approx(getattr(expected, part), nan_ok=True), part
+
+
+@pytest.mark.parametrize("name", [each.name for each in BUILT_IN])
+@pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
+def test_of_a_run_that_did_not_finish_only_the_missed_steps_are_a_number(name: str, status: Any) -> None:
+    """It was at the target on its way; what it reached, its user cannot have."""
+    made = record(run(), [5.0, 2.0], status=status)
+    if name in RECORDED:
+        direction, values = RECORDED[name]
+        made = measured({direction: values}, name, of=made)
+    counted = name == "steps_to_target" and status != "unfinished"
+    assert read(made, name, Goal(2.5)) == (Reading(250.0, at_least=True) if counted else None)
+
+
+@pytest.mark.parametrize("name", [each.name for each in BUILT_IN])
+def test_a_run_of_which_nothing_was_measured_has_no_such_number(name: str) -> None:
+    bare = ending(record(run(), []), train_seconds=0.0, step_seconds=0.0)
+    assert quantity(name).read(bare, NO_GOAL, None) is None
+
+
+def test_what_is_compared_as_it_is_comes_from_the_outcome() -> None:
+    ended = ending(record(run(), []), weights_sha256="ab", state_bytes=0, step_flops=12).outcome
+    bare = ending(record(run(), []), weights_sha256="").outcome
+    assert ended is not None
+    assert bare is not None
+    assert {each.name: each.read(ended) for each in EXACT} == {"weights": "ab", "state_bytes": 0, "step_flops": 12}
+    assert {each.read(bare) for each in EXACT} == {None}
+
+
+def test_every_quantity_has_a_name_of_its_own_and_a_meaning() -> None:
+    names = [each.name for each in (*BUILT_IN, *EXACT)]
+    assert len(names) == len(set(names))
+    assert all(each.meaning for each in (*BUILT_IN, *EXACT))
+    assert {name: quantity(name).name for name in ALIASES} == ALIASES
+    assert set(ALIASES.values()) <= set(names)
+
+
+# The loss, and the target
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ([5.0, 2.0, 3.0], 3.0),  # the last, and not the least
+        ({200: 3.0, 0: 5.0, 50: 2.0}, 3.0),  # by step, whatever the order in the file
+        ([5.0, 2.0, math.nan], math.nan),
+        ([], math.nan),
+    ],
+)
+def test_the_final_loss_is_the_last_evaluation(curve: Any, expected: float) -> None:
+    assert final_loss(record(run(), curve)) == pytest.approx(expected, nan_ok=True)
+
+
+def reached(curve: Sequence[float] | Mapping[int, float], target: float | None, consecutive: int = 1) -> int | None:
+    """The step at which the target was first reached."""
+    found = first_at(record(run(), curve).measurements.series("", EVAL_LOSS), Goal(target, consecutive))
+    return None if found is None else found.step
+
+
+HELD = [5.0, 2.0, 3.0, 1.9, 1.8, 2.5, 1.0, 1.0, 1.0]  # ≤ 2 at step 50, at 150 and 200, and from 300 on
+
+
+@pytest.mark.parametrize(
+    ("curve", "target", "consecutive", "step"),
+    [
+        ([5.0, 3.0, 2.0, 4.0, 1.0], 3.0, 1, 50),  # at it, or below
+        ({0: 5.0, 150: 1.0, 40: 1.5, 170: 0.5}, 2.0, 1, 40),  # the least step, under an uneven cadence
+        ([5.0, 3.0], 2.9, 1, None),
+        ([5.0, 3.0], None, 1, None),
+        ([5.0, math.nan, 4.0], 3.0, 1, None),
+        ([5.0, math.inf, 4.0], 3.0, 1, None),
+        ([5.0, -math.inf, 4.0], 3.0, 1, None),
+        (HELD, 2.0, 1, 50),
+        (HELD, 2.0, 2, 150),
+        (HELD, 2.0, 3, 300),
+        (HELD, 2.0, 4, None),
+        ([5.0, 1.0, math.nan, 1.0, 1.0], 2.0, 2, 150),  # what is no number breaks a row
+        ([], 2.0, 1, None),
+    ],
+)
+def test_a_target_is_reached_at_the_first_of_so_many_evaluations_in_a_row(
+    curve: Any, target: float | None, consecutive: int, step: int | None
+) -> None:
+    assert reached(curve, target, consecutive) == step
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=1), st.floats(0.1, 10.0), st.floats(0.1, 10.0), st.integers(1, 3))
+def test_a_harder_target_never_takes_fewer_steps(
+    curve: list[float], one: float, other: float, consecutive: int
+) -> None:
+    easy, hard = reached(curve, max(one, other), consecutive), reached(curve, min(one, other), consecutive)
+    assert hard is None or (easy is not None and easy <= hard)
+
+
+def test_a_step_is_known_to_the_cadence() -> None:
+    """Evaluated every 50 steps: it was reached anywhere in the 50 before, uniformly."""
+    made = record(run(), [5.0])
+    assert rounding_of_step(made, 100) == pytest.approx(COARSELY / 100)
+    assert rounding_of_step(made, 1) == pytest.approx(COARSELY)
+    assert rounding_of_step(made, 0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("budget", "status", "steps", "seconds"),
+    [
+        (Budget(200, "steps"), "finished", 250.0, 2.5),  # 200 steps were made, of 0.01 s each
+        (Budget(9, "seconds"), "finished", 250.0, 2.5),
+        (Budget(400, "steps"), "diverged", 450.0, None),  # as if it had had the whole budget
+        (Budget(400, "steps"), "failed", 450.0, None),
+        (Budget(9, "seconds"), "diverged", None, 9.5),
+        (Budget(1e6, "tokens"), "diverged", None, None),
+    ],
+)
+def test_a_miss_counts_as_the_end_of_the_run_plus_one_evaluation(
+    budget: Budget, status: Any, steps: float | None, seconds: float | None
+) -> None:
+    made = record(run(budget=budget), [5.0, 4.0], status=status)
+    for name, expected in (("steps", steps), ("seconds", seconds)):
+        found = read(made, name, Goal(1.0))
+        assert found == (None if expected is None else Reading(pytest.approx(expected), at_least=True))
+        assert read(made, name) is None  # without a target there is nothing to miss
+
+
+# What a probe recorded
+
+
+def test_what_nobody_describes_is_linear_neither_way_better_and_a_mean() -> None:
+    found = recorded("norm")
+    assert (found.scale, found.better, found.over, found.noise) == ("linear", "neither", "mean", "seed")
+    assert found.meaning == "as recorded: mean over the probed steps"
+    assert read(measured({OWN: [-1.0, 4.0, math.nan, math.inf]}), "norm") == Reading(1.5, left_out=2)
+
+
+@pytest.mark.parametrize(
+    ("manner", "value", "left_out"),
+    [
+        (Manner("linear"), -0.5, 2),  # of −4, 1 and 1.5
+        (Manner("linear", over="last"), 1.5, 0),
+        (Manner("linear", over="least"), -4.0, 2),
+        (Manner("linear", over="greatest"), 1.5, 2),
+        (Manner("log"), math.sqrt(1.5), 3),
+        (Manner("log", over="last"), 1.5, 0),
+        (Manner("log", over="least"), 1.0, 3),
+        (Manner("log", over="greatest"), 1.5, 3),
+    ],
+)
+def test_one_number_stands_for_the_probed_steps(manner: Manner, value: float, left_out: int) -> None:
+    """What is no number is left out, and on a log scale what is not positive."""
+    made = measured({OWN: [-4.0, math.nan, 1.0, math.inf, 1.5]})
+    found = recorded("norm", manner).read(made, NO_GOAL, None)
+    assert found is not None
+    assert (found.value, found.left_out) == (pytest.approx(value), left_out)
+    assert found.on(manner.scale) == pytest.approx(math.log(value) if manner.scale == "log" else value)
+
+
+@pytest.mark.parametrize("manner", [Manner(scale, over=over) for scale in get_args(Scale) for over in get_args(Over)])
+def test_without_a_usable_value_there_is_no_reading(manner: Manner) -> None:
+    assert recorded("norm", manner).read(measured({OWN: [math.nan]}), NO_GOAL, None) is None
+    assert recorded("norm", manner).read(measured({}), NO_GOAL, None) is None
+
+
+def test_a_reading_has_a_logarithm_where_it_is_positive_and_finite() -> None:
+    assert Reading(math.e).on("log") == 1.0
+    assert Reading(5.0, log=2.0).on("log") == 2.0  # that of the mean, which rounding may have moved
+    assert all(math.isnan(Reading(value).on("log")) for value in (0.0, -1.0, math.inf, math.nan))
+    assert Reading(-1.0).on("linear") == -1.0
+
+
+# Directions
+
+
+def test_a_quantity_is_read_along_the_direction_that_is_asked_for() -> None:
+    """Without @ along the arm's own, which also has the arm's name; of a ghost of the arm itself, the ghost's."""
+    made = measured({OWN: [1.0], "adam": [2.0]})
+    values = {text: getattr(read(made, text), "value", None) for text in ("norm", "norm@sgd", "norm@adam")}
+    assert values == {"norm": 1.0, "norm@sgd": 1.0, "norm@adam": 2.0}
+    assert str(asked("norm@adam", [made])) == "norm@adam"
+    haunted = measured({OWN: [1.0], "sgd": [7.0]})
+    found = read(haunted, "norm@sgd")
+    assert found is not None
+    assert found.value == 7.0
+
+
+def test_a_direction_that_only_some_runs_have_is_nothing_in_the_others() -> None:
+    with_ghost, without = measured({OWN: [1.0], "adam": [2.0]}), measured({OWN: [1.0]})
+    along = asked("norm@adam", [with_ghost, without])
+    assert along.read(without, NO_GOAL) is None
+
+
+def test_sharpness_along_another_direction_is_another_quantity() -> None:
+    made = record(run(), [5.0], sharpness=[4.0])
+    ghost = Measurement(50, 0.0, "adam", "directional_sharpness", 1e6)
+    assert read(with_rows(made, [ghost]), "sharpness") == read(made, "sharpness")
+
+
+# How one is asked for
+
+
+def test_all_that_was_recorded_is_known_but_the_curve_itself() -> None:
+    there = known([measured({OWN: [1.0]}), measured({"adam": [1.0]}, "angle")])
+    assert list(there) == [*(each.name for each in BUILT_IN), "norm", "angle"]
+    assert all(name == each.name for name, each in there.items())
+    assert EVAL_LOSS not in there
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "first"),
+    [
+        ("norms", "no run has a quantity 'norms'", "norm"),
+        ("step", "no run has a quantity 'step'", "steps"),
+        ("", "no run has a quantity ''", ""),
+        ("eval_loss", "no run has a quantity 'eval_loss'", ""),
+        ("norm@adm", "norm was measured along no direction 'adm'", "adam"),
+        ("norm@", "norm was measured along no direction ''", ""),
+        ("norm@own", "norm was measured along no direction 'own'", ""),
+        ("final_loss@adam", "final_loss was measured along no direction 'adam'", ""),
+    ],
+)
+def test_what_no_run_has_is_an_error_that_names_the_nearest_first(text: str, message: str, first: str) -> None:
+    with pytest.raises(ClipbenchError) as caught:
+        asked(text, [measured({OWN: [1.0], "adam": [2.0]})])
+    assert (caught.value.exit_code, message in str(caught.value)) == (USAGE, True)
+    assert f"choose one of: {first}" in str(caught.value) or text.startswith("final_loss")
+
+
+def test_of_a_loss_there_is_no_direction_to_choose() -> None:
+    with pytest.raises(ClipbenchError, match="leave out what follows the @"):
+        asked("final_loss@adam", [record(run(), [5.0])])
+
+
+# What a probe's file says of its quantities
+
+
+def test_a_probes_file_says_more_of_its_quantities() -> None:
+    text = "import torch\nQUANTITIES = {'norm': ('log', 'lower', 'last'), 'angle': ['linear', 'neither', 'mean']}\n"
+    said = manners(text)
+    assert said == {"norm": Manner("log", "lower", "last"), "angle": Manner()}
+    of = asked("norm", [measured({OWN: [4.0, 2.0]})], said).quantity
+    assert (of.scale, of.better, of.over) == ("log", "lower", "last")
+    assert known([measured({OWN: [1.0]})], said)["norm"].over == "last"
+    assert manners(text.replace(" =", ": dict[str, tuple[str, str, str]] =")) == said
+    assert quantity("final_loss", {"final_loss": Manner("log")}).scale == "linear"  # which is not the user's
+
+
+@pytest.mark.parametrize("text", ["", "x = 1\n", "def f(:\n", "if True:\n    QUANTITIES = 1\n", "a.QUANTITIES = 1\n"])
+def test_a_file_that_says_nothing_of_them_or_cannot_be_read_has_none(text: str) -> None:
+    assert manners(text) == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1",
+        "None",
+        "['norm']",
+        "{'norm'}",
+        "dict(norm=('log', 'lower', 'last'))",
+        "{'norm': 1}",
+        "{'norm': 'log'}",
+        "{'norm': ()}",
+        "{'norm': ('log', 'lower')}",
+        "{'norm': ('log', 'lower', 'last', 'last')}",
+        "{'norm': ('lin', 'lower', 'last')}",
+        "{'norm': ('log', 'less', 'last')}",
+        "{'norm': ('log', 'lower', 'first')}",
+        "{'norm': ([], 'lower', 'last')}",
+        "{'norm': (SCALE, 'lower', 'last')}",
+        "{**OTHERS}",
+    ],
+)
+def test_what_is_not_of_the_form_is_refused_with_the_form(value: str) -> None:
+    with pytest.raises(ValueError, match=r"QUANTITIES is \{name: \(scale, better, over\)\}"):
+        manners(f"QUANTITIES = {value}\n")
+
+
+def test_what_is_wrong_is_named_with_what_there_is_to_choose() -> None:
+    with pytest.raises(ValueError, match="'norm' has") as caught:
+        manners("QUANTITIES = {'norm': ('lin', 'lower', 'last')}")
+    assert all(choice in str(caught.value) for of in (Scale, Better, Over) for choice in get_args(of))
+
+
+def test_nothing_of_the_file_is_executed(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    assert manners(f"open({str(witness)!r}, 'w').close()\nQUANTITIES = {{}}\n") == {}
+    with pytest.raises(ValueError, match="written out as a literal"):
+        manners(f"QUANTITIES = {{'norm': open({str(witness)!r}, 'w')}}\n")
+    assert not witness.exists()
