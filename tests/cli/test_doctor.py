@@ -11,7 +11,8 @@ from cli.front import Ask, asking, stored
 from console import clipbench
 from judging.made import HERE, record
 
-from clipbench import cli, store
+from clipbench import store
+from clipbench.cli import doctor
 from clipbench.records import Outcome, Run
 
 
@@ -44,7 +45,7 @@ class Machine:
 
 def machine(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Machine:
     made = Machine(**settings)
-    monkeypatch.setattr(cli.doctor, "supervise", made.supervise)
+    monkeypatch.setattr(doctor, "supervise", made.supervise)
     return made
 
 
