@@ -9,6 +9,7 @@ from console import contents
 
 from clipbench import cli, spec, store
 from clipbench.measurements import Measurement
+from clipbench.planning.runs import plan
 from clipbench.records import Outcome
 
 SPEC = """\
@@ -184,7 +185,7 @@ def test_a_results_folder_that_cannot_be_written_is_named(ask: Ask, name: str, r
 def made(ask: Ask) -> Path:
     """The results of all four runs of the spec; the folder of the first."""
     loaded = spec.load("bad.yaml")
-    runs = spec.plan(loaded, device="cpu")
+    runs = plan(loaded, device="cpu")
     for run in runs:
         folder = store.folder_of(run, Path("results"))
         store.describe(run, folder)

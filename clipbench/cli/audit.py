@@ -13,7 +13,7 @@ from clipbench.errors import FINDING, UndecidedError
 from clipbench.harmless import on_one_line
 from clipbench.judging.audit.rules import Audit, audit_plan
 from clipbench.judging.audit.rules import audit as audit_records
-from clipbench.judging.tuning.staging import staged
+from clipbench.planning.staging import staged
 from clipbench.questions import Question
 from clipbench.records import Record
 from clipbench.report.audit import render, summary

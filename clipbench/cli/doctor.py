@@ -13,6 +13,7 @@ from clipbench.errors import FINDING, RUN_FAILED
 from clipbench.judging.endings import as_read, ended
 from clipbench.judging.noise import noise
 from clipbench.judging.words import brief, count
+from clipbench.planning.runs import plan
 from clipbench.questions import DIVERGED
 from clipbench.records import Environment, Outcome, Record, Run, Scalar
 from clipbench.report.noise import noise_json, noise_table
@@ -49,7 +50,7 @@ def doctor(
         path.write_text(SPEC, encoding="utf-8")
         overrides = [f"budget.steps={QUICK_STEPS}", f"evaluate.every={QUICK_STEPS}"] if quick else []
         asked = spec.ask(path, Asked(overrides, wanted, None, False, device, threads), resolve=resolve).spec
-        runs = spec.plan(asked, device=asked.device)
+        runs = plan(asked, device=asked.device)
         console.say(f"{count(2 * len(runs), 'run')} of one arm, one at a time, in turns")
         pairs = _in_turns(runs, Path(folder))
     failed = [record for pair in pairs for record in pair if record.outcome and record.outcome.status != "finished"]

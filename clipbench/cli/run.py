@@ -30,9 +30,9 @@ from clipbench.cli.options import (
 )
 from clipbench.cli.results import read
 from clipbench.errors import RUN_FAILED, ClipbenchError, StoreError
-from clipbench.judging.cost import expected_cost
-from clipbench.judging.tuning.staging import Stage, staged
 from clipbench.judging.words import count, listing
+from clipbench.planning.cost import expected_cost
+from clipbench.planning.staging import Stage, staged
 from clipbench.records import FORMAT, Outcome, Record, Run
 from clipbench.report import planned
 from clipbench.report.listing import ListFormat

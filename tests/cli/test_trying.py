@@ -8,6 +8,7 @@ from cli.front import Ask, asking
 from console import records
 
 from clipbench import cli, spec, store
+from clipbench.planning.runs import plan
 
 SPEC = """\
 # Which of these can take a step?
@@ -153,7 +154,7 @@ def test_of_a_tuned_arm_a_trial_that_cannot_step_is_a_failed_trial(ask: Ask) -> 
 
 def test_a_run_with_a_checkpoint_has_taken_its_steps_and_is_not_failed_by_a_trial(ask_only: Ask) -> None:
     inquiry = spec.load("steps.yaml", ())
-    run = next(run for run in spec.plan(inquiry, device="cpu") if run.arm.name == "negative")
+    run = next(run for run in plan(inquiry, device="cpu") if run.arm.name == "negative")
     folder = store.folder_of(run, Path("results"))
     store.describe(run, folder)
     (folder / store.CHECKPOINT).write_bytes(b"paid for")

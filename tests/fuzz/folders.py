@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fuzz.mutations import below, folders_of_runs, mutate
 
 from clipbench import cli, store
-from clipbench.judging.tuning.staging import staged
 from clipbench.measurements import Measurement
+from clipbench.planning.staging import staged
 from clipbench.records import Environment, Outcome, Run
 from clipbench.spec import Asked, ask
 

@@ -10,12 +10,12 @@ from judging.audit.unfair import fair
 from judging.claims.measured import asked, claim
 from judging.gate.sides import arm, judged, row
 from judging.made import ending, question, record, run, trials, tuning
-from judging.tuning.test_staging import SPEC, inquiry
+from planning.test_staging import SPEC, inquiry
 
 from clipbench.judging.compare import compare
 from clipbench.judging.endings import as_read, ended
-from clipbench.judging.tuning.staging import staged
 from clipbench.judging.tuning.summary import tunings
+from clipbench.planning.staging import staged
 from clipbench.records import Change, Outcome, Record
 
 SHARE = 0.1

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from clipbench.errors import ClipbenchError
+from clipbench.planning.runs import plan
 from clipbench.records import Run
-from clipbench.spec import Asked, Inquiry, ask, plan
+from clipbench.spec import Asked, Inquiry, ask
 
 SPEC = """\
 # Which rate?

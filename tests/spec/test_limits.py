@@ -9,7 +9,8 @@ import pytest
 from spec.bench import MINIMAL, Bench
 
 from clipbench.errors import ClipbenchError, Fault, SpecError
-from clipbench.spec import Asked, ask, plan
+from clipbench.planning.runs import plan
+from clipbench.spec import Asked, ask
 from clipbench.spec.limits import MOST_BYTES
 
 

@@ -7,9 +7,10 @@ from spec.bench import MINIMAL, Bench
 
 from clipbench.budget import Budget
 from clipbench.errors import SpecError
+from clipbench.planning.runs import plan
 from clipbench.questions import Question
 from clipbench.records import ClipSettings, Schedule
-from clipbench.spec import load, plan, question
+from clipbench.spec import load, question
 
 
 def test_a_spec_is_filled_in_and_looked_up(bench: Bench) -> None:
@@ -226,7 +227,7 @@ def test_reading_a_spec_imports_nothing_that_is_slow_to_import(tmp_path: Path) -
     path = tmp_path / "real.yaml"
     path.write_text(REAL)
     script = (
-        "import sys\nfrom clipbench.spec import load, plan, question, json_schema\n"
+        "import sys\nfrom clipbench.planning.runs import plan\nfrom clipbench.spec import load, question, json_schema\n"
         f"spec = load({str(path)!r})\nplan(spec, device='cpu'), question(spec), json_schema()\n"
         "assert not {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
     )

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.endings import as_read
-from clipbench.judging.tuning.extending import EXTENSIONS, extension
 from clipbench.judging.tuning.summary import ArmTuning, tunings
 from clipbench.judging.tuning.trials import Tried, best, has_crashed, tried
+from clipbench.planning.extending import EXTENSIONS, extension
+from clipbench.planning.runs import plan, trials
 from clipbench.questions import Question, Trial, Tuned, Tuning
 from clipbench.records import Choice, Options, Record, Run
-from clipbench.spec import Inquiry, Spec, plan, question, trials
+from clipbench.spec import Inquiry, Spec, question
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from clipbench.records import Arm, Choice, Measure, Options, Run
 from clipbench.spec.limits import LARGEST_SEED, MOST_RUNS
 from clipbench.spec.loading import Spec
 
-Place = tuple[str, str]  # the names of a task and an arm
-Selected = Mapping[Place, Arm | None]
+Selected = Mapping[tuple[str, str], Arm | None]  # by the names of a task and an arm
 NOTHING: Selected = MappingProxyType({})
 
 

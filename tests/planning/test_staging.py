@@ -7,8 +7,8 @@ import pytest
 from judging.made import record
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.tuning.extending import EXTENSIONS
-from clipbench.judging.tuning.staging import Stage, staged
+from clipbench.planning.extending import EXTENSIONS
+from clipbench.planning.staging import Stage, staged
 from clipbench.records import Record, Run
 from clipbench.spec import Asked, Inquiry, ask
 
