@@ -29,7 +29,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """One command in an empty folder with the spec in it; a run that would be made is a failure of the test."""
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.run, "supervise", lambda *_, **__: pytest.fail("something was run"))
+    monkeypatch.setattr(cli.campaign, "supervise", lambda *_, **__: pytest.fail("something was run"))
     Path("bad.yaml").write_text(SPEC)
     return asking(monkeypatch, capsys)
 

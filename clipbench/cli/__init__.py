@@ -13,7 +13,7 @@ try:
     import typer
 
     from clipbench import __version__, console
-    from clipbench.cli import audit, check, claims, compare, doctor, init, merge, run, show
+    from clipbench.cli import audit, check, claims, compare, doctor, init, merge, plan, run, show, validate
 except KeyboardInterrupt:  # this takes a moment, in which nothing is at work yet
     sys.exit(INTERRUPTED)
 
@@ -89,8 +89,8 @@ def _version(
 
 app.command()(init.init)
 app.command()(run.run)
-app.command()(run.plan)
-app.command()(run.validate)
+app.command()(plan.plan)
+app.command()(validate.validate)
 app.command()(compare.compare)
 app.command()(merge.merge)
 app.command()(audit.audit)

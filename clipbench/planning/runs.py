@@ -9,8 +9,8 @@ from types import MappingProxyType
 from clipbench.data import SOURCES
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Options, Run
+from clipbench.spec import Spec
 from clipbench.spec.limits import LARGEST_SEED, MOST_RUNS
-from clipbench.spec.loading import Spec
 
 Selected = Mapping[tuple[str, str], Arm | None]  # by the names of a task and an arm
 NOTHING: Selected = MappingProxyType({})

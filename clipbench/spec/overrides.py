@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clipbench.errors import Fault, SpecError
@@ -15,6 +15,26 @@ _OPTIONAL = ("schedule", "evaluate", "target", "measure", "tuning")
 _OPTIONAL_IN_ARM = ("clip", "schedule")
 _SHOWN = 120  # characters of an override, where it is repeated
 _KEY = 60  # and of a key in it
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says in place of a spec's file; None leaves what the file says.
+
+    - `values`: "path=value", such as "optimizers.sgd.lr=0.2", set in their order.
+    - `only`: a pattern for the names of the arms to run now.
+    - `quick`: one seed (to tune on, as well) and a tenth of the budget.
+    """
+
+    values: Sequence[str] = ()
+    seeds: Sequence[int] | None = None
+    only: str | None = None
+    quick: bool = False
+    device: str | None = None
+    threads: int | None = None
+
+
+NONE = Overrides()
 
 
 def overridden(document: Document, overrides: Sequence[str]) -> Document:
