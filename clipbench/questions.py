@@ -12,9 +12,10 @@ Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the 
 
 @dataclass(frozen=True)
 class Space:
-    """What one setting of an arm was searched over: the `values` of a list, or all between `low` and `high`.
+    """What one setting is left open to: the `values` of a list, or the range of all between `low` and `high`.
 
-    `setting` is an option of the optimizer or, after `clip.`, the rule of its clip. `log`: evenly in the logarithm.
+    `setting` is an option of an optimizer or a task or, after `clip.`, the rule of an arm's clip. A range is even, or
+    with `log` even in the logarithm; between integers it is of integers alone.
     """
 
     setting: str

@@ -14,7 +14,7 @@ from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
 from clipbench.spec.expanding import length_of_folder, no_folder
 from clipbench.spec.ghosts import ghosts, unsound
-from clipbench.spec.grid import label, points
+from clipbench.spec.grid import label, points, size
 from clipbench.spec.limits import LONGEST_FOLDER
 from clipbench.spec.models import BudgetSettings, SpecFile
 from clipbench.spec.overrides import NONE, Overrides, overridden
@@ -49,7 +49,7 @@ def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) 
         measure=Measure(
             evaluate_every=written.evaluate.every,
             probe_every=written.measure.every,
-            probes=tuple(map(_single, chosen.probes)),
+            probes=tuple(probe.choice({}, name=probe.entry.name) for probe in chosen.probes),
             probe_at=tuple(sorted(written.measure.at or ())),
         ),
         ghosts=ghosts(written.measure.ghosts),
@@ -97,7 +97,7 @@ def _expanded(
     document: Document, written: SpecFile, chosen: _AllChosen
 ) -> tuple[tuple[Arm | Searched, ...], dict[str, "_Task"]]:
     """The arms and tasks with their grids expanded; SpecError where there is something wrong with them."""
-    number_of_tasks = sum(expanding.size_of(of_one.grid) for _, of_one in chosen.tasks)
+    number_of_tasks = sum(size(of_one.spaces) for _, of_one in chosen.tasks)
     by_arm, untunable = expanding.arms(document, chosen.arms, written, tasks=number_of_tasks)
     untunable += _beyond_the_budget(document, written)
     if untunable:
@@ -114,11 +114,6 @@ def _expanded(
 
 def _baseline(written: SpecFile, arms: Sequence[Arm | Searched]) -> str:
     return arms[0].name if written.baseline is None else written.baseline
-
-
-def _single(chosen: Chosen) -> Choice:
-    [point] = points(chosen.grid)
-    return chosen.choice(point.options, name=chosen.entry.name)
 
 
 def _repeated(document: Document, probes: Sequence[Named]) -> Iterator[Fault]:
@@ -179,12 +174,12 @@ def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[d
     expanded: dict[str, _Task] = {}
     faults: list[Fault] = []
     for site, chosen in tasks:
-        for point in points(chosen.grid):
+        for point in points(chosen.spaces):
             shared = names.count(chosen.entry.name) > 1
-            name = chosen.entry.name + (label(point.options) if shared else point.label)
+            name = chosen.entry.name + label(chosen.at(point) if shared else point)
             if name in expanded:
                 faults.append(document.fault(site.where, f"the task {name!r} is here twice"))
-            expanded[name] = _Task(chosen.choice(point.options, name=name), chosen.entry, site)
+            expanded[name] = _Task(chosen.choice(point, name=name), chosen.entry, site)
     return expanded, faults
 
 
