@@ -73,7 +73,8 @@ def trials(
     A trial has the whole budget of a run that is reported, so that what was good in it is good there; nothing is
     probed in it.
     """
-    unprobed = Measure(evaluate_every=spec.measure.evaluate_every, probe_every=spec.measure.evaluate_every)
+    every = spec.terms_of(task.name).evaluate_every
+    unprobed = Measure(evaluate_every=every, probe_every=every)
     made = partial(_run, spec, task, device=device, data=_data(spec))
     seeds = spec.tuning.seeds if spec.tuning else ()
     return {
@@ -97,13 +98,14 @@ def _run(
 ) -> Run:
     if device == "auto":
         raise ValueError("a run has one device: resolve auto before planning")
+    terms = spec.terms_of(task.name)
     return Run(
         spec=spec.name,
         task=task,
         arm=arm,
-        budget=spec.budget,
+        budget=terms.budget,
         seed=seed,
-        measure=replace(spec.measure, ghosts=ghosts),
+        measure=replace(spec.measure, evaluate_every=terms.evaluate_every, ghosts=ghosts),
         device=device,
         threads=spec.threads,
         data=data.get(task.name, ""),

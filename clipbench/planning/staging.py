@@ -135,7 +135,7 @@ def _carried_out(
         pairs = zip(settings[arm.name], runs[arm.name], strict=True)
         tries = tuple(Trial(one, tuple(run.key for run in of_one)) for one, of_one in pairs)
         tuned = Tuned(task.name, arm.name, arm.spaces, tries, planned=len(arm.settings))
-        results = tried(tuned, made, select=spec.tuning.select, target=spec.target, consecutive=spec.consecutive)
+        results = tried(tuned, made, select=spec.tuning.select, target=spec.terms_of(task.name).target)
         leader = best(results)
         tuned = replace(tuned, selected=None if leader is None else leader.settings)
         found.append(_Search(tuned, tuple(run for of_one in runs[arm.name] for run in of_one), tuple(results)))

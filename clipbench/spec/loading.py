@@ -2,25 +2,24 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
-from clipbench.budget import UNITS, Budget
 from clipbench.errors import Fault, SpecError
-from clipbench.records import Arm, Choice, Measure
-from clipbench.spec import choices, expanding, externals
-from clipbench.spec.catalogue import OWN, Entry
+from clipbench.records import Arm, Measure
+from clipbench.spec import choices, expanding
+from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
 from clipbench.spec.expanding import length_of_folder, no_folder
 from clipbench.spec.ghosts import ghosts, unsound
-from clipbench.spec.grid import label, points, size
+from clipbench.spec.grid import size
 from clipbench.spec.limits import LONGEST_FOLDER
-from clipbench.spec.models import BudgetSettings, SpecFile
+from clipbench.spec.models import SpecFile
 from clipbench.spec.overrides import NONE, Overrides, overridden
 from clipbench.spec.searching import Searched
 from clipbench.spec.spec import QUICK, Spec, adjusted
 from clipbench.spec.structure import checked
+from clipbench.spec.tasks import Task, beyond_the_budget, budget, fingerprints, target, tasks
 
 
 def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) -> Spec:
@@ -37,14 +36,14 @@ def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) 
     """
     document = overridden(read(Path(path)), overrides.values)
     written, chosen = _checked(document, shelves)
-    arms, tasks = _expanded(document, written, chosen)
+    arms, of_spec = _expanded(document, written, chosen)
     spec = Spec(
         name=Path(path).stem,
         question=document.question,
-        tasks=tuple(task.choice for task in tasks.values()),
+        tasks=tuple(task.choice for task in of_spec.values()),
         arms=arms,
         baseline=_baseline(written, arms),
-        budget=_budget(written.budget),
+        budget=budget(written.budget),
         seeds=written.seeds,
         measure=Measure(
             evaluate_every=written.evaluate.every,
@@ -53,14 +52,14 @@ def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) 
             probe_at=tuple(sorted(written.measure.at or ())),
         ),
         ghosts=ghosts(written.measure.ghosts),
-        target=None if written.target is None else written.target.loss,
-        consecutive=1 if written.target is None else written.target.consecutive,
+        target=target(written.target),
         effect=written.effect,
         diverged=written.evaluate.diverged,
         device=written.device,
         threads=written.threads,
-        data={name: task.entry.data for name, task in tasks.items() if task.entry.data},
-        fingerprints=_fingerprints(document, tasks),
+        data={name: task.entry.data for name, task in of_spec.items() if task.entry.data},
+        fingerprints=fingerprints(document, of_spec),
+        own={name: task.own for name, task in of_spec.items() if task.own is not None},
         tuning=written.tuning,
     )
     return adjusted(spec, overrides)
@@ -78,10 +77,10 @@ class _AllChosen:
 def _checked(document: Document, shelves: Path) -> tuple[SpecFile, _AllChosen]:
     """A spec whose shape is sound and whose names are known; SpecError with all faults where it is not."""
     written, shape = checked(document)
-    arms, tasks, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
-    resolver = Resolver(document, [*arms.values(), *tasks, *probes], shelves=shelves)
+    arms, sites, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
+    resolver = Resolver(document, [*arms.values(), *sites, *probes], shelves=shelves)
     chosen_arms = {name: resolver.chosen(site) for name, site in arms.items()}
-    chosen_tasks = [(site, resolver.chosen(site)) for site in tasks]
+    chosen_tasks = [(site, resolver.chosen(site)) for site in sites]
     chosen_probes = [resolver.chosen(site) for site in probes]
     faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes), *_nameless(document)]
     if written is None or faults:
@@ -95,21 +94,21 @@ def _checked(document: Document, shelves: Path) -> tuple[SpecFile, _AllChosen]:
 
 def _expanded(
     document: Document, written: SpecFile, chosen: _AllChosen
-) -> tuple[tuple[Arm | Searched, ...], dict[str, "_Task"]]:
+) -> tuple[tuple[Arm | Searched, ...], dict[str, Task]]:
     """The arms and tasks with their grids expanded; SpecError where there is something wrong with them."""
     number_of_tasks = sum(size(of_one.spaces) for _, of_one in chosen.tasks)
     by_arm, untunable = expanding.arms(document, chosen.arms, written, tasks=number_of_tasks)
-    untunable += _beyond_the_budget(document, written)
+    untunable += beyond_the_budget(document, chosen.tasks, written)
     if untunable:
         raise SpecError(document.file, [*untunable, *expanding.no_such_baseline(document)])
-    tasks, repeated = _tasks(document, chosen.tasks)
-    faults = [*repeated, *expanding.repeated(document, by_arm), *expanding.unknown_baseline(document, by_arm)]
-    faults += [*_unstorable(document, tasks), *expanding.unstorable(document, by_arm)]
+    of_spec, faults = tasks(document, chosen.tasks, written)
+    faults += [*expanding.repeated(document, by_arm), *expanding.unknown_baseline(document, by_arm)]
+    faults += expanding.unstorable(document, by_arm)
     arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
     faults += unsound(document, ghosts(written.measure.ghosts), arms, baseline=_baseline(written, arms))
     if faults:
         raise SpecError(document.file, faults)
-    return arms, tasks
+    return arms, of_spec
 
 
 def _baseline(written: SpecFile, arms: Sequence[Arm | Searched]) -> str:
@@ -134,74 +133,3 @@ def _nameless(document: Document) -> Iterator[Fault]:
         fault = "the name of this file is not UTF-8, and the results are to have it; rename the file"
     if fault:
         yield Fault(fault, document.file)
-
-
-def _unstorable(document: Document, tasks: Mapping[str, "_Task"]) -> Iterator[Fault]:
-    for name, task in tasks.items():
-        if length_of_folder(name) > LONGEST_FOLDER:
-            yield document.fault(task.site.where, no_folder("task", name))
-
-
-def _beyond_the_budget(document: Document, written: SpecFile) -> Iterator[Fault]:
-    """What was written to happen every so many steps, and would not happen once in a run.
-
-    What a spec leaves out is no promise. Step 0 is never probed, and the last is only evaluated.
-    """
-    steps = written.budget.steps
-    if steps is None:
-        return
-    evaluate, measure = written.evaluate, written.measure
-    if "every" in evaluate.model_fields_set and evaluate.every > steps:
-        message = f"{evaluate.every} is beyond the budget of {steps} steps; to evaluate at the end alone, write {steps}"
-        yield document.fault(("evaluate", "every"), message)
-    if "every" in measure.model_fields_set and measure.every >= steps and measure.probes:
-        message = f"no step of the budget of {steps} would be probed: the first after 0 is step {measure.every}"
-        yield document.fault(("measure", "every"), f"{message}; probe more often, or write `probes: []`")
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A task of the spec at one point of its grid, with its entry and where it stands."""
-
-    choice: Choice
-    entry: Entry
-    site: Named
-
-
-def _tasks(document: Document, tasks: Sequence[tuple[Named, Chosen]]) -> tuple[dict[str, _Task], list[Fault]]:
-    """The tasks with their grids expanded. Of several that share a name, each is told by the options written for it."""
-    names = [chosen.entry.name for _, chosen in tasks]
-    expanded: dict[str, _Task] = {}
-    faults: list[Fault] = []
-    for site, chosen in tasks:
-        for point in points(chosen.spaces):
-            shared = names.count(chosen.entry.name) > 1
-            name = chosen.entry.name + label(chosen.at(point) if shared else point)
-            if name in expanded:
-                faults.append(document.fault(site.where, f"the task {name!r} is here twice"))
-            expanded[name] = _Task(chosen.choice(point, name=name), chosen.entry, site)
-    return expanded, faults
-
-
-def _fingerprints(document: Document, tasks: Mapping[str, _Task]) -> dict[str, str]:
-    """The SHA-256 of what each task of the user's says of its data, by name, of those that say something.
-
-    Raises:
-        SpecError: asking a task for it failed.
-    """
-    asked = {name: task for name, task in tasks.items() if task.entry.fingerprinted}
-    answers = externals.fingerprints([(task.choice.target, task.choice.options) for task in asked.values()])
-    said = dict(zip(asked, answers, strict=True))
-    faults = [
-        document.fault(asked[name].site.where, f"the task {name!r} cannot be used: {answer['fault']}")
-        for name, answer in said.items()
-        if "fault" in answer
-    ]
-    if faults:
-        raise SpecError(document.file, faults)
-    return {name: sha256(answer["data"].encode(errors="surrogatepass")).hexdigest() for name, answer in said.items()}
-
-
-def _budget(written: BudgetSettings) -> Budget:
-    [(amount, unit)] = [(getattr(written, unit), unit) for unit in UNITS if getattr(written, unit) is not None]
-    return Budget(float(amount), unit)

@@ -20,7 +20,7 @@ Seeds = Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1, max_lengt
 
 
 class Use(BaseModel):
-    """A task or probe by name, or "package:attribute" for one from elsewhere, with its options beside it."""
+    """A probe by name, or "package:attribute" for one from elsewhere, with its options beside it."""
 
     model_config = WITH_OPTIONS
     use: str
@@ -59,12 +59,35 @@ class EvaluateSettings(BaseModel):
     diverged: float = Field(default=DIVERGED, gt=0)
 
 
+class TaskEvaluation(BaseModel):
+    """When to evaluate the runs of one task: every so many steps."""
+
+    model_config = CLOSED
+    every: Steps
+
+
 class TargetSettings(BaseModel):
     """The evaluation loss that arms race to; reached where so many `consecutive` evaluations are at or below it."""
 
     model_config = CLOSED
     loss: float
     consecutive: Steps = 1
+
+
+class TaskSettings(BaseModel):
+    """A task as `use` has it. What it says of `budget`, `target` and `evaluate` holds for its runs alone."""
+
+    model_config = WITH_OPTIONS
+    use: str
+    budget: BudgetSettings | None = None
+    target: TargetSettings | None = None
+    evaluate: TaskEvaluation | None = None
+
+
+NameOrTask = Annotated[
+    Annotated[str, Tag("as a value")] | Annotated[TaskSettings, Tag("as a mapping")],
+    MAPPING_OR_VALUE,
+]
 
 
 def _default_probes() -> list[str | Use]:
@@ -133,8 +156,8 @@ class SpecFile(BaseModel):
     model_config = CLOSED
     task: Annotated[
         Annotated[str, Tag("as a value")]
-        | Annotated[Use, Tag("as a mapping")]
-        | Annotated[list[NameOrUse], Field(min_length=1), Tag("as a list")],
+        | Annotated[TaskSettings, Tag("as a mapping")]
+        | Annotated[list[NameOrTask], Field(min_length=1), Tag("as a list")],
         BY_SHAPE,
     ]
     optimizers: dict[ArmName, ArmSettings] = Field(min_length=1)

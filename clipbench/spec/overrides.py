@@ -13,6 +13,7 @@ from clipbench.spec.wording import found, nearest
 # Sections that a spec may leave out, so that a key in them can be set without them.
 _OPTIONAL = ("schedule", "evaluate", "target", "measure", "tuning")
 _OPTIONAL_IN_ARM = ("clip", "schedule")
+_OPTIONAL_IN_TASK = ("budget", "target", "evaluate")
 _SHOWN = 120  # characters of an override, where it is repeated
 _KEY = 60  # and of a key in it
 
@@ -118,6 +119,8 @@ def _place(node: Any, where: Where, key: str, mark: Mark) -> str | int:
 def _creatable(where: Where) -> tuple[str, ...]:
     if not where:
         return _OPTIONAL
+    if where[0] == "task":
+        return _OPTIONAL_IN_TASK if len(where) == 1 or (len(where) == 2 and isinstance(where[1], int)) else ()
     return _OPTIONAL_IN_ARM if len(where) == 2 and where[0] == "optimizers" else ()
 
 

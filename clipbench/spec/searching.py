@@ -70,9 +70,17 @@ def faults(document: Document, spaces: Mapping[str, Sequence[Space]], tuning: Tu
         for place, seed in enumerate(tuning.seeds)
         if seed in reported
     ]
-    if tuning.select == "steps_to_target" and document.data.get("target") is None:
+    if tuning.select == "steps_to_target" and _lacks_a_target(document):
         found.append(document.fault(("tuning", "select"), "there is no `target` to count the steps to"))
     return found
+
+
+def _lacks_a_target(document: Document) -> bool:
+    """Whether there is a task whose runs race to nothing."""
+    written = document.data["task"]
+    entries = written if isinstance(written, list) else [written]
+    has_one = (isinstance(entry, dict) and entry.get("target") is not None for entry in entries)
+    return document.data.get("target") is None and not all(has_one)
 
 
 def unequal(document: Document, arms: Sequence[Searched], tuning: TuningSettings) -> list[Fault]:

@@ -8,7 +8,7 @@ from spec.bench import MINIMAL, Bench
 from clipbench.budget import Budget
 from clipbench.errors import SpecError
 from clipbench.planning.runs import plan
-from clipbench.questions import Question
+from clipbench.questions import Question, Target
 from clipbench.records import ClipSettings, Schedule
 from clipbench.spec import load, question
 
@@ -50,7 +50,7 @@ def test_every_key_of_a_spec_is_carried_over(bench: Bench) -> None:
         + "baseline: fast\nschedule: {use: cosine, warmup: 0.1, final: 0.2}\nevaluate: {every: 3}\ntarget: {loss: 2}\n"
         + "measure: {every: 7, probes: [norms, {use: sharpness, samples: 4}]}\ndevice: cuda:1\nthreads: 2\n"
     )
-    assert (spec.baseline, spec.budget, spec.target) == ("fast", Budget(2.5, "seconds"), 2.0)
+    assert (spec.baseline, spec.budget, spec.target) == ("fast", Budget(2.5, "seconds"), Target(2.0))
     assert {arm.schedule for arm in spec.arms} == {Schedule("cosine", 0.1, 0.2)}
     assert (spec.measure.evaluate_every, spec.measure.probe_every) == (3, 7)
     assert [(one.name, one.options["samples"]) for one in spec.measure.probes] == [("norms", 1), ("sharpness", 4)]
