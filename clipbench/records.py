@@ -108,7 +108,7 @@ class ClipSettings:
         if len(given) != 1:
             has = f"this one has {' and '.join(given)}" if given else "this one has none"
             raise ValueError(f"a clip has exactly one of {', '.join(CLIP_RULES)}; {has}")
-        object.__setattr__(self, self.rule, _amount(self.rule, getattr(self, self.rule)))
+        object.__setattr__(self, given[0], _amount(given[0], getattr(self, given[0])))
         if not isinstance(self.ignore_zeros, bool):
             raise TypeError(f"ignore_zeros must be True or False, not {self.ignore_zeros!r}")
         for name, known in (("of", CLIP_PLACES), ("scope", CLIP_SCOPES), ("scale", CLIP_SCALES)):

@@ -19,7 +19,7 @@ from clipbench.cli.options import ProgressFormat
 from clipbench.cli.plan import outlook
 from clipbench.errors import StoreError
 from clipbench.judging.words import count, listing
-from clipbench.planning.outlook import missing
+from clipbench.planning.outlook import still_to_make
 from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
 from clipbench.report.progress import Watcher, interrupted, watcher
@@ -116,7 +116,7 @@ class _Campaign:
         runs, results = [run for run in runs if run.key not in self.without], self.options.results
         if not runs:
             return []
-        to_make = missing(runs, results, spent=spent)
+        to_make = still_to_make(runs, results, spent=spent)
         if not to_make:
             with self._watcher() as watching:
                 watching.planned(len(runs), len(runs))
@@ -130,7 +130,7 @@ class _Campaign:
                 watching.planned(len(runs), len(runs) - len(to_make))
                 ended = supervise(to_make, results, engine=engine, watcher=watching, policy=self.policy)
         except InterruptedRunsError:
-            left = missing(runs, results, spent=spent)
+            left = still_to_make(runs, results, spent=spent)
             done = f"interrupted: {len(runs) - len(left)} of {len(runs)} {noun}s are there"
             console.say("; ".join([done, *interrupted([store.folder_of(run, results) for run in left])]))
             console.say(f"go on with: {console.command(*sys.argv[1:])}")

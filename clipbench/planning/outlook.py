@@ -21,10 +21,10 @@ class Outlook:
     def missing(self, results: Path) -> list[Run]:
         """The runs to make of those that are known by now."""
         stage, there = self.stage, {each.run.key for each in self.renamed}
-        return missing([*stage.trials, *stage.runs], results, spent={*stage.spent, *there})
+        return still_to_make([*stage.trials, *stage.runs], results, spent={*stage.spent, *there})
 
 
-def missing(runs: Iterable[Run], results: Path, *, spent: Collection[str]) -> list[Run]:
+def still_to_make(runs: Iterable[Run], results: Path, *, spent: Collection[str]) -> list[Run]:
     """The runs to make: one that crashed is made again, unless it is a trial that is spent."""
     return [run for run in store.missing(runs, results) if run.key not in spent]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipbench.errors import Fault, SpecError
 from clipbench.records import Arm, Measure
-from clipbench.spec import choices, expanding
+from clipbench.spec import choices, expanding, tasks
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import Document, read
@@ -19,7 +19,7 @@ from clipbench.spec.overrides import NONE, Overrides, overridden
 from clipbench.spec.searching import Searched
 from clipbench.spec.spec import QUICK, Spec, adjusted
 from clipbench.spec.structure import checked
-from clipbench.spec.tasks import Task, beyond_the_budget, budget, fingerprints, target, tasks
+from clipbench.spec.tasks import Task, beyond_the_budget, fingerprints
 
 
 def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) -> Spec:
@@ -43,7 +43,7 @@ def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) 
         tasks=tuple(task.choice for task in of_spec.values()),
         arms=arms,
         baseline=_baseline(written, arms),
-        budget=budget(written.budget),
+        budget=written.budget.as_budget(),
         seeds=written.seeds,
         measure=Measure(
             evaluate_every=written.evaluate.every,
@@ -52,7 +52,7 @@ def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) 
             probe_at=tuple(sorted(written.measure.at or ())),
         ),
         ghosts=ghosts(written.measure.ghosts),
-        target=target(written.target),
+        target=None if written.target is None else written.target.as_target(),
         effect=written.effect,
         diverged=written.evaluate.diverged,
         device=written.device,
@@ -101,7 +101,7 @@ def _expanded(
     untunable += beyond_the_budget(document, chosen.tasks, written)
     if untunable:
         raise SpecError(document.file, [*untunable, *expanding.no_such_baseline(document)])
-    of_spec, faults = tasks(document, chosen.tasks, written)
+    of_spec, faults = tasks.expanded(document, chosen.tasks, written)
     faults += [*expanding.repeated(document, by_arm), *expanding.unknown_baseline(document, by_arm)]
     faults += expanding.unstorable(document, by_arm)
     arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_validator
 
-from clipbench.budget import UNITS
-from clipbench.questions import DIVERGED, Search, Select
+from clipbench.budget import UNITS, Budget
+from clipbench.questions import DIVERGED, Search, Select, Target
 from clipbench.spec.arms import ArmName, ArmSettings, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
@@ -46,6 +46,11 @@ class BudgetSettings(BaseModel):
         one_of(self, UNITS, what="a budget is in")
         return self
 
+    def as_budget(self) -> Budget:
+        """The budget as it is counted."""
+        unit = one_of(self, UNITS, what="a budget is in")
+        return Budget(float(getattr(self, unit)), unit)
+
 
 class EvaluateSettings(BaseModel):
     """When to evaluate on held-out batches: every so many steps, and from which rise of the loss a run has diverged.
@@ -72,6 +77,10 @@ class TargetSettings(BaseModel):
     model_config = CLOSED
     loss: float
     consecutive: Steps = 1
+
+    def as_target(self) -> Target:
+        """The target as its readers have it."""
+        return Target(self.loss, self.consecutive)
 
 
 class TaskSettings(BaseModel):

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from clipbench.budget import UNITS, Budget
 from clipbench.errors import Fault, SpecError
-from clipbench.questions import Target
 from clipbench.records import Choice
 from clipbench.spec import externals
 from clipbench.spec.catalogue import Entry
@@ -16,7 +14,7 @@ from clipbench.spec.document import Document
 from clipbench.spec.expanding import length_of_folder, no_folder
 from clipbench.spec.grid import label, points
 from clipbench.spec.limits import LONGEST_FOLDER
-from clipbench.spec.models import BudgetSettings, SpecFile, TargetSettings, TaskSettings
+from clipbench.spec.models import SpecFile, TaskSettings
 from clipbench.spec.spec import Terms
 
 
@@ -30,32 +28,21 @@ class Task:
     own: Terms | None
 
 
-def tasks(
+def expanded(
     document: Document, chosen: Sequence[tuple[Named, Chosen]], written: SpecFile
 ) -> tuple[dict[str, Task], list[Fault]]:
     """The tasks with their grids expanded. Of several that share a name, each is told by the options written for it."""
     names = [of_one.entry.name for _, of_one in chosen]
-    expanded: dict[str, Task] = {}
+    by_name: dict[str, Task] = {}
     faults: list[Fault] = []
     for (site, of_one), settings in zip(chosen, _settings(written), strict=True):
         for point in points(of_one.spaces):
             shared = names.count(of_one.entry.name) > 1
             name = of_one.entry.name + label(of_one.at(point) if shared else point)
-            if name in expanded:
+            if name in by_name:
                 faults.append(document.fault(site.where, f"the task {name!r} is here twice"))
-            expanded[name] = Task(of_one.choice(point, name=name), of_one.entry, site, _own_terms(settings, written))
-    return expanded, [*faults, *_unstorable(document, expanded)]
-
-
-def budget(written: BudgetSettings) -> Budget:
-    """A budget as it is counted."""
-    [(amount, unit)] = [(getattr(written, unit), unit) for unit in UNITS if getattr(written, unit) is not None]
-    return Budget(float(amount), unit)
-
-
-def target(written: TargetSettings | None) -> Target | None:
-    """A target as its readers have it."""
-    return None if written is None else Target(written.loss, written.consecutive)
+            by_name[name] = Task(of_one.choice(point, name=name), of_one.entry, site, _own_terms(settings, written))
+    return by_name, [*faults, *_unstorable(document, by_name)]
 
 
 def beyond_the_budget(document: Document, chosen: Sequence[tuple[Named, Chosen]], written: SpecFile) -> list[Fault]:
@@ -117,10 +104,11 @@ def _settings(written: SpecFile) -> list[TaskSettings]:
 def _own_terms(own: TaskSettings, written: SpecFile) -> Terms | None:
     if own.budget is None and own.evaluate is None and own.target is None:
         return None
+    target = own.target or written.target
     return Terms(
-        budget=budget(own.budget or written.budget),
+        budget=(own.budget or written.budget).as_budget(),
         evaluate_every=(own.evaluate or written.evaluate).every,
-        target=target(own.target or written.target),
+        target=None if target is None else target.as_target(),
     )
 
 
