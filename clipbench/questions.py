@@ -1,6 +1,7 @@
 """What a spec asks of its runs, and how its arms were tuned: plain frozen data that lies beside the records."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from clipbench.records import Options, Value
@@ -11,10 +12,19 @@ Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the 
 
 
 @dataclass(frozen=True)
-class Space:
-    """What one setting of an arm was searched over: the `values` of a list, or all between `low` and `high`.
+class Target:
+    """The evaluation loss to reach: reached where so many `consecutive` evaluations are at or below it."""
 
-    `setting` is an option of the optimizer or, after `clip.`, the rule of its clip. `log`: evenly in the logarithm.
+    loss: float
+    consecutive: int = 1
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one setting is left open to: the `values` of a list, or the range of all between `low` and `high`.
+
+    `setting` is an option of an optimizer or a task or, after `clip.`, the rule of an arm's clip. A range is even, or
+    with `log` even in the logarithm; between integers it is of integers alone.
     """
 
     setting: str
@@ -66,7 +76,7 @@ class Question:
     target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
     final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned. A
     run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
-    more than three standard errors.
+    more than three standard errors. `targets` has the tasks whose target is not that of the spec.
     """
 
     spec: str
@@ -79,3 +89,9 @@ class Question:
     effect: float | None = None
     tuning: Tuning | None = None
     diverged: float = DIVERGED
+    targets: Mapping[str, Target] = field(default_factory=dict)
+
+    def target_of(self, task: str) -> Target | None:
+        """What the arms race to on a task; None where there is no target."""
+        general = None if self.target is None else Target(self.target, self.consecutive)
+        return self.targets.get(task, general)

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from clipbench.budget import Budget, LedgerRow
@@ -18,6 +20,9 @@ ClipPlace = Literal["gradient", "numerator", "update"]  # whose coordinates a cl
 ClipScope = Literal["global", "group", "tensor"]  # which of them share a threshold
 ClipScale = Literal["none", "norm"]  # what becomes of the length of what was clipped
 ClipRule = Literal["fraction", "threshold", "norm"]  # what a clip is told
+CLIP_PLACES: tuple[ClipPlace, ...] = get_args(ClipPlace)
+CLIP_SCOPES: tuple[ClipScope, ...] = get_args(ClipScope)
+CLIP_SCALES: tuple[ClipScale, ...] = get_args(ClipScale)
 CLIP_RULES: tuple[ClipRule, ...] = get_args(ClipRule)
 
 # Raise it when a change outside the code that is hashed (the shelves' files, the networks, the data) alters the numbers
@@ -84,6 +89,10 @@ class ClipSettings:
       whether what was clipped keeps its length, and with `ignore_zeros` the fraction is of those that are not zero.
     - `threshold`: every coordinate of the gradient, down to this size.
     - `norm`: the gradient as a whole, down to this length.
+
+    Raises:
+        TypeError: an amount that is no number, or an `ignore_zeros` that is no bool.
+        ValueError: not exactly one rule, a value outside its bounds, or settings that exclude each other.
     """
 
     fraction: float | None = None
@@ -97,7 +106,19 @@ class ClipSettings:
     def __post_init__(self) -> None:
         given = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]
         if len(given) != 1:
-            raise ValueError(f"a clip has exactly one of {', '.join(CLIP_RULES)}, not {' and '.join(given) or 'none'}")
+            has = f"this one has {' and '.join(given)}" if given else "this one has none"
+            raise ValueError(f"a clip has exactly one of {', '.join(CLIP_RULES)}; {has}")
+        object.__setattr__(self, given[0], _amount(given[0], getattr(self, given[0])))
+        if not isinstance(self.ignore_zeros, bool):
+            raise TypeError(f"ignore_zeros must be True or False, not {self.ignore_zeros!r}")
+        for name, known in (("of", CLIP_PLACES), ("scope", CLIP_SCOPES), ("scale", CLIP_SCALES)):
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name}={value!r} is unknown: it is one of {', '.join(map(repr, known))}")
+        if self.scale == "norm" and self.of == "numerator":
+            raise ValueError(
+                "'scale: norm' cannot go with 'of: numerator', whose second moment sets the step's length as well; use "
+                "gradient or update"
+            )
 
     @property
     def rule(self) -> ClipRule:
@@ -109,6 +130,23 @@ class ClipSettings:
     def amount(self) -> float:
         """The fraction, threshold or norm."""
         return float(getattr(self, self.rule))
+
+
+def _amount(rule: ClipRule, amount: object) -> float:
+    """What a clip is told, as a plain float.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is outside the rule's bounds.
+    """
+    said = "the fraction to clip" if rule == "fraction" else f"the {rule} to clip at"
+    if isinstance(amount, bool) or not isinstance(amount, Real):
+        raise TypeError(f"{said} must be a number, not {amount!r}")
+    if rule == "fraction" and not 0.0 <= float(amount) < 1.0:
+        raise ValueError(f"{said} is {amount}: it must be at least 0 and below 1")
+    if rule != "fraction" and not 0.0 < float(amount) < math.inf:
+        raise ValueError(f"{said} is {amount}: it must be above 0 and finite")
+    return float(amount)
 
 
 @dataclass(frozen=True)

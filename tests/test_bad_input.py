@@ -9,6 +9,7 @@ from console import contents
 
 from clipbench import cli, spec, store
 from clipbench.measurements import Measurement
+from clipbench.planning.runs import plan
 from clipbench.records import Outcome
 
 SPEC = """\
@@ -28,7 +29,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """One command in an empty folder with the spec in it; a run that would be made is a failure of the test."""
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.run, "supervise", lambda *_, **__: pytest.fail("something was run"))
+    monkeypatch.setattr(cli.campaign, "supervise", lambda *_, **__: pytest.fail("something was run"))
     Path("bad.yaml").write_text(SPEC)
     return asking(monkeypatch, capsys)
 
@@ -184,7 +185,7 @@ def test_a_results_folder_that_cannot_be_written_is_named(ask: Ask, name: str, r
 def made(ask: Ask) -> Path:
     """The results of all four runs of the spec; the folder of the first."""
     loaded = spec.load("bad.yaml")
-    runs = spec.plan(loaded, device="cpu")
+    runs = plan(loaded, device="cpu")
     for run in runs:
         folder = store.folder_of(run, Path("results"))
         store.describe(run, folder)

@@ -12,7 +12,7 @@ WAYS = {
     r"\bprint\(": {"console.py", "running/worker.py", "report/progress.py", "geometry/step.py"},
     r"\becho\(": set[str](),
     r"\bsys\.(stdout|stderr)\.write\(": {"console.py", "running/signatures.py"},
-    r"\bConsole\(": {"console.py", "cli/run.py"},
+    r"\bConsole\(": {"console.py", "cli/campaign.py"},
     r"(?<![\w.])Text\(": {"console.py", "report/text.py"},
     r"(?<!_)from_markup\(|\brich\.print\b|\bmarkup=True": set[str](),
     r"\bcsv\.(Dict)?[wW]riter\(": {"report/raw.py", "store/live.py"},

@@ -20,6 +20,7 @@ from clipbench.budget import Budget
 from clipbench.contracts import Batch
 from clipbench.geometry.curvature import MissingRuleError, directional_curvature
 from clipbench.judging.compare import compare
+from clipbench.planning.runs import plan
 from clipbench.questions import Question
 from clipbench.records import EVAL_LOSS, TRAINING_POINT_LOSS, Arm, Choice, Measure, Record, Run
 from clipbench.running.evaluation import evaluate
@@ -176,7 +177,7 @@ def keys(task: str, *modules: str) -> list[str]:
     arms = "".join(f"  {module}: {{use: '{module}:Mine', lr: 0.1}}\n" for module in modules)
     text = f"task: {task}\noptimizers:\n{arms}budget: {{steps: 5}}\nseeds: [0]\n"
     Path("spec.yaml").write_text(text, encoding="utf-8")
-    return [run.key for run in spec.plan(spec.load(Path("spec.yaml")), device="cpu")]
+    return [run.key for run in plan(spec.load(Path("spec.yaml")), device="cpu")]
 
 
 def test_an_edit_of_a_file_that_decides_the_numbers_is_another_run(

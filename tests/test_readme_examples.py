@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clipbench.cli import app
-from clipbench.judging.tuning.extending import EXTENSIONS
+from clipbench.planning.extending import EXTENSIONS
 from clipbench.spec import catalogue, load
 from clipbench.spec.claims import load as load_claims
 

@@ -19,7 +19,7 @@ from making import make_run
 from clipbench import store
 from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
-from clipbench.questions import Question, Space, Trial, Tuned, Tuning
+from clipbench.questions import Question, Space, Target, Trial, Tuned, Tuning
 from clipbench.records import ClipSettings, Environment, Outcome, Run
 from clipbench.store.runs import _by_columns, _measurement
 
@@ -323,6 +323,27 @@ def test_what_was_tuned_lies_with_the_question(tmp_path: Path) -> None:
     assert read == question
     kinds = {name: type(value) for name, value in read.tuning.arms[0].trials[0].settings.items()}
     assert kinds == {name: type(value) for name, value in settings.items()}
+
+
+def test_the_targets_of_tasks_lie_with_the_question_and_where_there_are_none_the_file_is_what_it_was(
+    tmp_path: Path,
+) -> None:
+    plain = Question("made", "Is it?", ("sgd",), "sgd", 0.5)
+    store.write_question(plain, tmp_path)
+    assert "targets" not in json.loads((tmp_path / "made" / store.QUESTION).read_text())
+    question = replace(plain, targets={"code_lm": Target(2.6, consecutive=2)})
+    store.write_question(question, tmp_path)
+    assert store.read_question(tmp_path / "made") == question
+
+
+@pytest.mark.parametrize(("loss", "consecutive"), [("1e999", 1), ("1.0", 0)])
+def test_a_target_of_a_task_that_no_spec_can_have_is_refused(tmp_path: Path, loss: str, consecutive: int) -> None:
+    store.write_question(Question("made", "", ("sgd",), "sgd"), tmp_path)
+    path = tmp_path / "made" / store.QUESTION
+    target = f'{{"a": {{"loss": {loss}, "consecutive": {consecutive}}}}}'
+    path.write_text(path.read_text().rstrip().removesuffix("}") + f', "targets": {target}}}')
+    with pytest.raises(StoreError, match="this is not a question file"):
+        store.read_question(tmp_path / "made")
 
 
 def test_a_question_from_before_there_was_tuning_is_read(tmp_path: Path) -> None:

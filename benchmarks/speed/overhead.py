@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from clipbench import spec, store
 from clipbench.budget import Ledger
+from clipbench.planning.runs import plan
 from clipbench.records import Run
 
 QUICKSTART = Path(__file__).parents[1] / "quickstart.yaml"
@@ -30,10 +31,8 @@ JUDGED = ("fingerprints", "proof", "life")
 
 def chosen(arm: str, steps: int) -> Run:
     """An arm's first run of the quickstart, cut to so many steps."""
-    runs = spec.plan(
-        spec.load(QUICKSTART, [f"budget.steps={steps}", f"evaluate.every={min(steps, 10)}", "measure.probes=[]"]),
-        device="cpu",
-    )
+    values = [f"budget.steps={steps}", f"evaluate.every={min(steps, 10)}", "measure.probes=[]"]
+    runs = plan(spec.load(QUICKSTART, spec.Overrides(values)), device="cpu")
     by_arm = {run.arm.name: run for run in reversed(runs)}
     if arm not in by_arm:
         raise SystemExit(f"the quickstart has no arm {arm!r}; it has {', '.join(sorted(by_arm))}")

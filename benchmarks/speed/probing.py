@@ -18,6 +18,7 @@ import torch
 from tabulate import tabulate
 
 from clipbench import spec, store
+from clipbench.planning.runs import plan
 from clipbench.records import Record, Run
 from clipbench.running.worker import work
 
@@ -69,7 +70,7 @@ def main() -> None:
             .replace("LOOK", str(min(10, steps)))
         )
         path.write_text(text, encoding="utf-8")
-        [probed] = spec.plan(spec.load(path), device="cpu")
+        [probed] = plan(spec.load(path), device="cpu")
         plain = replace(probed, measure=replace(probed.measure, probes=(), ghosts=()))
         found: dict[str, list[tuple[float, Record]]] = {"without": [], "with ten ghosts": []}
         for number in range(rounds + 1):  # the first round loads what is loaded once

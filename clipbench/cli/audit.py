@@ -1,6 +1,7 @@
 """`clipbench audit`: is the comparison fair?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from clipbench.errors import FINDING, UndecidedError
 from clipbench.harmless import on_one_line
 from clipbench.judging.audit.rules import Audit, audit_plan
 from clipbench.judging.audit.rules import audit as audit_records
-from clipbench.judging.tuning.staging import staged
+from clipbench.planning.staging import staged
 from clipbench.questions import Question
 from clipbench.records import Record
 from clipbench.report.audit import render, summary
@@ -53,6 +54,6 @@ def put_verdict(records: Sequence[Record], question: Question, *, fmt: TableForm
 
 def _of_spec(path: Path) -> Audit:
     # The device decides no rule that can be judged beforehand: what `auto` is here does not matter.
-    inquiry = spec.ask(path, spec.Asked(), resolve=lambda device: "cpu" if device == "auto" else device)
-    stage = staged(inquiry, ())
+    loaded = spec.load(path)
+    stage = staged(replace(loaded, device="cpu") if loaded.device == "auto" else loaded, ())
     return audit_plan((*stage.runs, *stage.waiting), stage.question, trials=stage.trials)

@@ -25,8 +25,8 @@ class Place:
 COMMANDS = {
     "init": Place("init:init", "Write a starter spec and a CI workflow that checks it."),
     "run": Place("run:run", "Make the runs that are missing, after a try of every arm."),
-    "plan": Place("run:plan", "The runs of a spec: what is reused, what is missing, and what it costs."),
-    "validate": Place("run:validate", "Check specs strictly; every error is shown at once, with its line and column."),
+    "plan": Place("plan:plan", "The runs of a spec: what is reused, what is missing, and what it costs."),
+    "validate": Place("validate:validate", "Check specs strictly; every error at once, with its line and column."),
     "compare": Place("compare:compare", "The table: each arm against the baseline, paired by seed, with its caveats."),
     "merge": Place("merge:merge", "Copy the runs of several folders into one."),
     "audit": Place("audit:audit", "Is the comparison fair? Each rule: pass, warn or fail."),

@@ -8,19 +8,20 @@ from typing import Annotated
 import typer
 
 from clipbench import console, spec, store
-from clipbench.cli.options import Device, Json, Threads
+from clipbench.cli.options import Device, Json, Threads, on_this_machine
 from clipbench.errors import FINDING, RUN_FAILED
 from clipbench.judging.endings import as_read, ended
 from clipbench.judging.noise import noise
 from clipbench.judging.words import brief, count
+from clipbench.planning.runs import plan
 from clipbench.questions import DIVERGED
 from clipbench.records import Environment, Outcome, Record, Run, Scalar
 from clipbench.report.noise import noise_json, noise_table
-from clipbench.running.devices import cpu_sets, gpu_ids, has_mps, resolve
+from clipbench.running.devices import cpu_sets, gpu_ids, has_mps
 from clipbench.running.engines import Need
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, supervise
-from clipbench.spec import Asked
+from clipbench.spec import Overrides
 
 SPEC = """\
 # What do two identical runs differ by?
@@ -48,8 +49,8 @@ def doctor(
         path = Path(folder, "doctor.yaml")
         path.write_text(SPEC, encoding="utf-8")
         overrides = [f"budget.steps={QUICK_STEPS}", f"evaluate.every={QUICK_STEPS}"] if quick else []
-        asked = spec.ask(path, Asked(overrides, wanted, None, False, device, threads), resolve=resolve).spec
-        runs = spec.plan(asked, device=asked.device)
+        asked = on_this_machine(spec.load(path, Overrides(overrides, wanted, device=device, threads=threads)))
+        runs = plan(asked, device=asked.device)
         console.say(f"{count(2 * len(runs), 'run')} of one arm, one at a time, in turns")
         pairs = _in_turns(runs, Path(folder))
     failed = [record for pair in pairs for record in pair if record.outcome and record.outcome.status != "finished"]

@@ -1,5 +1,7 @@
-"""The options that several commands take, and the formats they write."""
+"""The options that several commands take, the formats they write, and the specs that they name."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +9,8 @@ from typing import Annotated
 import typer
 
 from clipbench.harmless import shortened
-from clipbench.spec import Asked
+from clipbench.running.devices import resolve
+from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
 
@@ -37,11 +40,25 @@ Threads = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
 
 
-def asked(
+def overrides(
     sets: list[str] | None, seeds: str | None, only: str | None, quick: bool, device: str | None, threads: int | None
-) -> Asked:
-    """What the command line asks beside the spec."""
-    return Asked(sets or (), seeds_of(seeds), only, quick, device, threads)
+) -> Overrides:
+    """What the command line says in place of a spec's file."""
+    return Overrides(sets or (), seeds_of(seeds), only, quick, device, threads)
+
+
+def loaded(paths: Sequence[Path], overrides: Overrides) -> list[Spec]:
+    """The specs as they are to be run on this machine."""
+    return [on_this_machine(load(path, overrides)) for path in paths]
+
+
+def on_this_machine(spec: Spec) -> Spec:
+    """The spec with the device that is meant here: auto is none.
+
+    Raises:
+        ClipbenchError: the device is not there.
+    """
+    return replace(spec, device=resolve(spec.device))
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from clipbench import console, store
 from clipbench.cli.options import ProgressFormat
 from clipbench.errors import ClipbenchError, StoreError
-from clipbench.judging.tuning.staging import Stage
+from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
 from clipbench.report import trying as lines
 from clipbench.report.progress import JsonlWatcher

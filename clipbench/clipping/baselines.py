@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import bound, clamp_, count_above, length
 from clipbench.clipping.places import look, unshare
 from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
+from clipbench.records import ClipSettings
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class FixedClip:
         self, optimizer: torch.optim.Optimizer, *, threshold: float | None = None, norm: float | None = None
     ) -> None:
         check_runs_hooks(optimizer, clip="FixedClip")
-        limits = _checked({"threshold": threshold, "norm": norm})
+        limits = _checked(threshold, norm)
         if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a clip already: call its remove() first")
         self._attach(optimizer, limits)
 
-    def _attach(self, optimizer: torch.optim.Optimizer, limits: dict[str, float | None]) -> None:
+    def _attach(self, optimizer: torch.optim.Optimizer, limits: ClipSettings) -> None:
         self._optimizer, self._limits = optimizer, limits
         self._last: Limited | None = None
         self._handle = optimizer.register_step_pre_hook(uncompiled(self._pre_step))
@@ -95,7 +95,7 @@ class FixedClip:
 
     def state_dict(self) -> dict[str, Any]:
         """The limits, for a checkpoint; the clip keeps nothing from step to step that decides a number."""
-        return dict(self._limits)
+        return {"threshold": self._limits.threshold, "norm": self._limits.norm}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take limits from a checkpoint.
@@ -103,9 +103,9 @@ class FixedClip:
         Raises:
             ValueError, TypeError: as at construction, or for other keys than `state_dict` gives; nothing changes.
         """
-        if set(state) != set(self._limits):
+        if set(state) != {"threshold", "norm"}:
             raise ValueError(f"a fixed clip's state has the keys 'threshold' and 'norm', not {sorted(state)}")
-        self._limits = _checked(dict(state))
+        self._limits = _checked(**state)
         if carried_by(self._optimizer) is self:
             carry(self, self._optimizer, again=_attached, settings=self._limits)
 
@@ -125,11 +125,8 @@ class FixedClip:
             return
         unshare(places)
         gradients = [p.grad for _, p in places if p.grad is not None]
-        threshold, norm = self._limits["threshold"], self._limits["norm"]
-        if threshold is not None:
-            self._last = _clip_coordinates(gradients, threshold)
-        elif norm is not None:
-            self._last = _clip_length(gradients, norm)
+        by_rule = _clip_coordinates if self._limits.rule == "threshold" else _clip_length
+        self._last = by_rule(gradients, self._limits.amount)
 
 
 def _clip_coordinates(gradients: list[Tensor], threshold: float) -> Limited:
@@ -157,18 +154,19 @@ def _like(gradients: list[Tensor], limit: float) -> Tensor:
     return torch.full((), limit, dtype=torch.float64, device=gradients[0].device)
 
 
-def _checked(limits: Mapping[str, object]) -> dict[str, float | None]:
-    given = {name: limit for name, limit in limits.items() if limit is not None}
+def _checked(threshold: Any, norm: Any) -> ClipSettings:
+    """The settings of one limit.
+
+    Raises:
+        TypeError: there are none or two, or it is no number.
+        ValueError: it is not above 0 and finite.
+    """
+    given = [name for name, limit in (("threshold", threshold), ("norm", norm)) if limit is not None]
     if len(given) != 1:
         raise TypeError(f"a fixed clip has either a threshold or a norm; this one has {' and '.join(given) or 'none'}")
-    [(name, limit)] = given.items()
-    if isinstance(limit, bool) or not isinstance(limit, Real):
-        raise TypeError(f"the {name} to clip at must be a number, not {limit!r}")
-    if not 0.0 < float(limit) < math.inf:
-        raise ValueError(f"the {name} to clip at is {limit}: it must be above 0 and finite")
-    return {other: float(limit) if other == name else None for other in limits}
+    return ClipSettings(threshold=threshold, norm=norm)
 
 
-def _attached(optimizer: torch.optim.Optimizer, limits: dict[str, float | None]) -> None:
+def _attached(optimizer: torch.optim.Optimizer, limits: ClipSettings) -> None:
     """A clip on a copy, whose limits were checked for the original."""
     FixedClip.__new__(FixedClip)._attach(optimizer, limits)

@@ -1,7 +1,6 @@
 """Coordinate-wise clipping for any torch optimizer, by its step hooks: the optimizer itself stays as it is."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -11,14 +10,15 @@ from torch import Tensor, nn
 
 from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
-from clipbench.clipping.places import Place, look, split, unshare
+from clipbench.clipping.places import Place, check_optimizer, look, split, unshare
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
-from clipbench.clipping.settings import Settings, checked
 from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
 from clipbench.clipping.updates import Weights, clip_updates, weights_before
 from clipbench.errors import ClipbenchError
-from clipbench.records import ClipPlace, ClipScale, ClipScope
+from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings
+
+_KEYS = ("fraction", "of", "scope", "scale", "ignore_zeros")  # of a clip's state
 
 
 class CoordinateClip:
@@ -86,12 +86,13 @@ class CoordinateClip:
         ignore_zeros: bool = False,
     ) -> None:
         check_runs_hooks(optimizer, clip="CoordinateClip")
-        settings = checked(optimizer, Settings(fraction, of, scope, scale, ignore_zeros))
+        settings = _by_fraction(fraction, of=of, scope=scope, scale=scale, ignore_zeros=ignore_zeros)
+        check_optimizer(optimizer, settings.of)
         if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a CoordinateClip already: call its remove() first")
         self._attach(optimizer, settings)
 
-    def _attach(self, optimizer: torch.optim.Optimizer, settings: Settings) -> None:
+    def _attach(self, optimizer: torch.optim.Optimizer, settings: ClipSettings) -> None:
         self._optimizer, self._settings = optimizer, settings
         self._last: Clipped | None = None
         self._zeros = ZeroWatch()
@@ -122,11 +123,11 @@ class CoordinateClip:
         Raises:
             ValueError, TypeError: as at construction, where it is set; nothing changes.
         """
-        return self._settings.fraction
+        return self._settings.amount
 
     @fraction.setter
     def fraction(self, fraction: float) -> None:
-        self._change(replace(self._settings, fraction=fraction))
+        self._change({**self.state_dict(), "fraction": fraction})
 
     @property
     def of(self) -> ClipPlace:
@@ -153,7 +154,7 @@ class CoordinateClip:
 
     def state_dict(self) -> dict[str, Any]:
         """The settings, for a checkpoint; the clip keeps nothing from step to step that decides a number."""
-        return self._settings.as_state()
+        return {key: getattr(self._settings, key) for key in _KEYS}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take settings from a checkpoint.
@@ -161,10 +162,14 @@ class CoordinateClip:
         Raises:
             ValueError, TypeError: as at construction, or for other keys than `state_dict` gives; nothing changes.
         """
-        self._change(Settings.from_state(state))
+        if set(state) != set(_KEYS):
+            raise ValueError(f"a clip's state has the keys {', '.join(map(repr, _KEYS))}, not {sorted(state)}")
+        self._change(state)
 
-    def _change(self, settings: Settings) -> None:
-        self._settings = checked(self._optimizer, settings)
+    def _change(self, state: Mapping[str, Any]) -> None:
+        settings = _by_fraction(**state)
+        check_optimizer(self._optimizer, settings.of)
+        self._settings = settings
         if carried_by(self._optimizer) is self:
             carry(self, self._optimizer, again=_attached, settings=self._settings)
 
@@ -253,6 +258,17 @@ class CoordinateClip:
         return found
 
 
-def _attached(optimizer: torch.optim.Optimizer, settings: Settings) -> None:
+def _by_fraction(fraction: Any, **others: Any) -> ClipSettings:
+    """Settings by a fraction, which None is not.
+
+    Raises:
+        ValueError, TypeError: as ClipSettings has it.
+    """
+    if fraction is None:
+        raise TypeError("the fraction to clip must be a number, not None")
+    return ClipSettings(fraction, **others)
+
+
+def _attached(optimizer: torch.optim.Optimizer, settings: ClipSettings) -> None:
     """A clip on a copy whose parameter groups are not filled yet: its settings were checked for the original."""
     CoordinateClip.__new__(CoordinateClip)._attach(optimizer, settings)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipbench.clipping.settings import check_optimizer
+from clipbench.clipping.second_moment import check_numerator
 from clipbench.errors import ClipbenchError
 from clipbench.records import ClipPlace, ClipScope
 
@@ -25,6 +25,18 @@ def with_gradient(optimizer: torch.optim.Optimizer) -> list[Place]:
             if p.grad is not None:
                 places.setdefault(p, (group, p))
     return list(places.values()) if any(p.numel() > 0 for p in places) else []
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, of: ClipPlace) -> None:
+    """Refuse parameter groups that a clip cannot be right for; cheap enough for every step.
+
+    Raises:
+        ValueError: a group is differentiable, or `of="numerator"` does not know it.
+    """
+    if any(group.get("differentiable") for group in optimizer.param_groups):
+        raise ValueError("differentiable=True is set, and the clip has no derivative: it works in place, without one")
+    if of == "numerator":
+        check_numerator(optimizer)
 
 
 def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[Place]:

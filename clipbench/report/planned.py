@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 
-from clipbench.judging.tuning.staging import Stage
 from clipbench.judging.words import count, listing, number
+from clipbench.planning.staging import Stage
 from clipbench.records import Run
 from clipbench.report.listing import ListFormat, add_row, list_table
 from clipbench.report.raw import to_json

@@ -1,9 +1,9 @@
 """What was selected in words: for the line after a run, the plan and the tables."""
 
-from clipbench.judging.tuning.extending import EXTENSIONS
 from clipbench.judging.tuning.summary import ArmTuning
 from clipbench.judging.tuning.trials import edges
 from clipbench.judging.words import count, number
+from clipbench.planning.extending import EXTENSIONS
 from clipbench.questions import Question
 from clipbench.records import Options
 

@@ -1,12 +1,14 @@
 """An arm as it is written: an optimizer with its options, its clip, its schedule and its check of life."""
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, Tag, model_validator
 
-from clipbench.records import CLIP_RULES, ClipPlace, ClipRule, ClipScale, ClipScope, Liveness
+from clipbench.questions import Space
+from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings, Liveness, Options
 from clipbench.spec.limits import MOST_SETTINGS
-from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, one_of
+from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct
 from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
 
 
@@ -56,31 +58,47 @@ class Clip(BaseModel):
     ignore_zeros: bool = False
 
     @model_validator(mode="after")
-    def _exactly_one_rule(self) -> "Clip":
-        rule = self.rule
+    def _is_a_clip(self) -> "Clip":
+        rule = self._first.rule
         aside = [key for key in ("of", "scope", "scale", "ignore_zeros") if key in self.model_fields_set]
-        if aside and self.fraction is None:
+        if aside and rule != "fraction":
             raise ValueError(
                 f"{' and '.join(map(repr, aside))} can only stand beside a fraction: a clip by {rule} is of the "
                 "whole gradient"
             )
-        if self.scale == "norm" and self.of == "numerator":
-            raise ValueError(
-                "'scale: norm' cannot go with 'of: numerator', whose second moment sets the step's length as well; use "
-                "gradient or update"
-            )
         return self
 
     @property
-    def rule(self) -> ClipRule:
-        """Which of the three it is."""
-        return one_of(self, CLIP_RULES, what="a clip has")
+    def _first(self) -> ClipSettings:
+        """The clip at the first of its amounts."""
+        fraction, threshold, norm = map(_first, (self.fraction, self.threshold, self.norm))
+        return ClipSettings(fraction, self.of, self.scope, threshold, norm, self.scale, self.ignore_zeros)
 
     @property
-    def written(self) -> float | list[float] | SpaceSettings:
-        """What stands under its rule: one value, several, or a space of them."""
-        found: float | list[float] | SpaceSettings = getattr(self, self.rule)
-        return found
+    def amount(self) -> float | Space:
+        """What stands under its rule; several values, and a range, are a space."""
+        rule = self._first.rule
+        given: float | list[float] | SpaceSettings = getattr(self, rule)
+        if isinstance(given, SpaceSettings):
+            return given.space(f"clip.{rule}")
+        return Space(f"clip.{rule}", tuple(given)) if isinstance(given, list) else given
+
+    def at(self, point: Options) -> ClipSettings | None:
+        """The clip at a point of what its arm leaves open.
+
+        A fraction of 0 clips nothing: such an arm is its own twin, and its run is the twin's run.
+        """
+        amount = point[self.amount.setting] if isinstance(self.amount, Space) else self.amount
+        if not isinstance(amount, float) or amount == 0.0:
+            return None
+        of_rule: dict[str, Any] = {self._first.rule: amount}
+        return replace(self._first, **of_rule)
+
+
+def _first(amount: float | list[float] | SpaceSettings | None) -> float | None:
+    if isinstance(amount, SpaceSettings):
+        return amount.ends[0]
+    return amount[0] if isinstance(amount, list) else amount
 
 
 class ScheduleSettings(BaseModel):

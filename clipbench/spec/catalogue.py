@@ -38,7 +38,7 @@ class Seam:
 
 
 SEAMS: Mapping[Kind, Seam] = {
-    "tasks": Seam("build", ("seed", "device"), "task"),
+    "tasks": Seam("build", ("seed", "device"), "task", ("use", "budget", "target", "evaluate")),
     "optimizers": Seam("build", ("named_parameters",), "optimizer", ("use", "clip", "schedule", "liveness")),
     "probes": Seam("measure", ("snapshot",), "probe"),
 }

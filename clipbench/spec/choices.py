@@ -1,17 +1,17 @@
 """From what a spec names to what is meant: a task, optimizer or probe with its options, checked and filled in."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from clipbench.errors import Fault
-from clipbench.records import Choice, Value
+from clipbench.questions import Space
+from clipbench.records import Choice, Options, Value
 from clipbench.spec.annotations import fit, fits, is_numeric
 from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option, entry, names
 from clipbench.spec.document import Document, Where
 from clipbench.spec.externals import RATE, UNKNOWN, Described, describe, external_entry
-from clipbench.spec.grid import Axis, Span
 from clipbench.spec.limits import LARGEST, MOST_SETTINGS
 from clipbench.spec.structure import space_at
 from clipbench.spec.wording import found, mismatch, nearest, written
@@ -30,24 +30,28 @@ class Named:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The thing a spec names, with an axis for each option that the spec gives, in the order written.
+    """The thing a spec names, with the options that the spec gives it, in the order written.
 
-    Only an arm has spans.
+    An option is a value, or the space of those that the spec leaves open. Only an arm has ranges.
     """
 
     entry: Entry
     use: str
-    axes: tuple[Axis | Span, ...]
+    options: Mapping[str, Value | Space]
 
     @property
-    def grid(self) -> list[Axis]:
-        return [axis for axis in self.axes if isinstance(axis, Axis)]
+    def spaces(self) -> list[Space]:
+        return [given for given in self.options.values() if isinstance(given, Space)]
 
-    def choice(self, given: Mapping[str, Value], *, name: str) -> Choice:
-        """The resolved choice: `given` with the defaults filled in (an external thing's defaults stay its own)."""
-        options = dict(given)
+    def at(self, settings: Options) -> dict[str, Value]:
+        """The options that the spec gives, at settings of what it leaves open."""
+        return {name: settings[name] if isinstance(given, Space) else given for name, given in self.options.items()}
+
+    def choice(self, settings: Options, *, name: str) -> Choice:
+        """The resolved choice, with the defaults filled in (an external thing's defaults stay its own)."""
+        options = self.at(settings)
         if not self.entry.external:
-            options = {option.name: given.get(option.name, option.default) for option in self.entry.options}
+            options = {option.name: options.get(option.name, option.default) for option in self.entry.options}
         return Choice(name, self.use, self.entry.target, options=options, source=self.entry.source)
 
 
@@ -104,9 +108,9 @@ class Resolver:
         entry = self._entry(site)
         if entry is None:
             return None
-        axes = tuple(axis for name in site.options if (axis := self._axis(site, entry, name)))
+        options = {name: given for name in site.options for given in self._given(site, entry, name)}
         self._complain_of_missing(site, entry)
-        return Chosen(entry, site.use, axes)
+        return Chosen(entry, site.use, options)
 
     def _entry(self, site: Named) -> Entry | None:
         word, known = SEAMS[site.kind].word, names(site.kind, self.shelves)
@@ -125,52 +129,56 @@ class Resolver:
             return None
         return found_entry
 
-    def _axis(self, site: Named, entry: Entry, name: str) -> Axis | Span | None:
+    def _given(self, site: Named, entry: Entry, name: str) -> Sequence[Value | Space]:
+        """What an option is given, a value or a space; in a sequence that is empty where there is a fault."""
         where = (*site.where, name)
         options = {option.name: option for option in entry.options}
         if name not in options and not entry.open:
             self._fault(where, f"{site.use!r} has no option {name!r}; {nearest(name, options)}", key=True)
-            return None
+            return ()
         option = options.get(name, RATE if name == "lr" else UNKNOWN)
         value = site.options[name]
         if isinstance(value, dict) and site.kind == "optimizers" and is_numeric(option.accepts):
-            return self._span(name, option, where)
+            return self._range(name, option, where)
         # A list is several values, but for an option whose one value is a list: there it takes a list of lists.
         if not isinstance(value, list) or (option.listed and not any(isinstance(one, list) for one in value)):
-            fitted = self._fit(option, value, where)
-            return Axis(name, fitted) if fitted else None
+            return self._fit(option, value, where)
         if site.kind == "probes":
             self._fault(where, f"{mismatch(f'expected {option.type}', value)}; a probe's options are no grid")
-            return None
-        if not value:
-            self._fault(where, "the list is empty: a grid needs at least one value")
-            return None
-        if len(value) > MOST_SETTINGS:
-            self._fault(where, f"the list has {len(value)} values, and at most {MOST_SETTINGS} are allowed")
-            return None
-        fits = [self._fit(option, one, (*where, place)) for place, one in enumerate(value)]
-        values = tuple(one for fit in fits for one in fit)
-        words = list(map(written, values))
-        for place, one in enumerate(words):
-            if len(values) == len(value) and one in words[:place]:
-                self._fault((*where, place), f"{found(value[place])} is in the grid twice")
-                return None
-        return Axis(name, values, swept=True)
+            return ()
+        return self._list(name, option, where, value)
 
-    def _span(self, name: str, option: Option, where: Where) -> Span | None:
+    def _list(self, name: str, option: Option, where: Where, listed: list[Any]) -> Sequence[Space]:
+        if not listed:
+            self._fault(where, "the list is empty: a grid needs at least one value")
+            return ()
+        if len(listed) > MOST_SETTINGS:
+            self._fault(where, f"the list has {len(listed)} values, and at most {MOST_SETTINGS} are allowed")
+            return ()
+        values = [value for place, one in enumerate(listed) for value in self._fit(option, one, (*where, place))]
+        if len(values) < len(listed):
+            return ()
+        words = list(map(written, values))
+        for place, word in enumerate(words):
+            if word in words[:place]:
+                self._fault((*where, place), f"{found(listed[place])} is in the grid twice")
+                return ()
+        return (Space(name, tuple(values)),)
+
+    def _range(self, name: str, option: Option, where: Where) -> Sequence[Space]:
         space, faults = space_at(self.document, where)
         self.faults += faults
         if space is None:
-            return None
-        whole = not fits(option.accepts, 0.5)
-        if whole and not all(end.is_integer() for end in space.ends):
+            return ()
+        is_whole = not fits(option.accepts, 0.5)
+        if is_whole and not all(end.is_integer() for end in space.ends):
             self._fault(where, f"expected whole numbers as its ends, found {space.ends}")
-            return None
-        if whole and max(map(abs, space.ends)) > LARGEST:
+            return ()
+        if is_whole and max(map(abs, space.ends)) > LARGEST:
             self._fault(where, f"expected ends of at most {LARGEST}, found {space.ends}")
-            return None
-        low, high = space.ends
-        return Span(name, low, high, log=space.log is not None, whole=whole)
+            return ()
+        given = space.space(name)
+        return (replace(given, low=int(space.ends[0]), high=int(space.ends[1])) if is_whole else given,)
 
     def _fit(self, option: Option, value: Any, where: Where) -> tuple[Value, ...]:
         """The value as the option's type has it, in a tuple that is empty if it does not fit."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from random import Random
 
-from clipbench.records import Value
-from clipbench.spec.grid import Axis, Span
+from clipbench.questions import Space
+from clipbench.records import Options, Value
 
 DIGITS = 4  # significant digits of a value drawn: enough to search by, and short enough to be quoted
 
@@ -45,34 +45,32 @@ def uniform(seed: int) -> Iterator[list[float]]:
         yield [generator.random() for _ in _PRIMES]
 
 
-def settings(axes: Sequence[Axis | Span], *, points: Iterator[list[float]], trials: int) -> list[dict[str, Value]]:
+def settings(spaces: Sequence[Space], *, points: Iterator[list[float]], trials: int) -> list[Options]:
     """`trials` different settings, from points of the unit cube.
 
     Raises:
-        ValueError: there are more axes than a point has coordinates, or fewer different settings than asked for.
+        ValueError: there are more spaces than a point has coordinates, or fewer different settings than asked for.
     """
-    if len(axes) > len(_PRIMES):
-        raise ValueError(f"{len(axes)} settings are left open; at most {len(_PRIMES)} can be drawn together")
-    found: dict[tuple[Value, ...], dict[str, Value]] = {}
+    if len(spaces) > len(_PRIMES):
+        raise ValueError(f"{len(spaces)} settings are left open; at most {len(_PRIMES)} can be drawn together")
+    found: dict[tuple[Value, ...], Options] = {}
     for point in islice(points, _PATIENCE * trials):
-        drawn = {axis.option: value(axis, at) for axis, at in zip(axes, point, strict=False)}
+        drawn = {space.setting: value(space, at) for space, at in zip(spaces, point, strict=False)}
         found.setdefault(tuple(drawn.values()), drawn)
         if len(found) == trials:
             return list(found.values())
     raise ValueError(f"only {len(found)} different settings could be drawn, and {trials} trials are asked for")
 
 
-def value(axis: Axis | Span, at: float) -> Value:
-    """The value at the fraction `at`, in [0, 1), of an axis; one of a list's values, each with an equal share."""
-    if isinstance(axis, Axis):
-        return axis.values[math.floor(at * len(axis.values))]
-    low, high = axis.low, axis.high
-    if axis.whole:  # every integer with an equal share
-        high += 1
-    drawn = low * (high / low) ** at if axis.log else low + at * (high - low)
-    if axis.whole:
-        return min(math.floor(drawn), int(axis.high))
-    return min(max(rounded(drawn), axis.low), axis.high)
+def value(space: Space, at: float) -> Value:
+    """The value at the fraction `at`, in [0, 1), of a space; values of a list, and integers, have equal shares."""
+    low, high = space.low, space.high
+    if low is None or high is None:
+        return space.values[math.floor(at * len(space.values))]
+    is_whole = isinstance(low, int) and isinstance(high, int)
+    end = high + 1 if is_whole else high
+    drawn = low * (end / low) ** at if space.log else low + at * (end - low)
+    return min(math.floor(drawn), int(high)) if is_whole else min(max(rounded(drawn), low), high)
 
 
 def rounded(number: float) -> float:

@@ -1,26 +1,23 @@
 """From the arms of a spec's file to the arms that are compared or tuned, and what is wrong with them."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from clipbench.errors import Fault
 from clipbench.harmless import shortened
-from clipbench.records import Arm, ClipSettings, Options, Schedule, Value
+from clipbench.questions import Space
+from clipbench.records import Arm, Options, Schedule
 from clipbench.spec import searching
-from clipbench.spec.arms import ArmSettings, Clip, ScheduleField, ScheduleSettings
+from clipbench.spec.arms import ArmSettings, ScheduleField, ScheduleSettings
 from clipbench.spec.choices import Chosen
 from clipbench.spec.document import Document
-from clipbench.spec.grid import Axis, Span, label, points
+from clipbench.spec.grid import label, points, size
 from clipbench.spec.limits import LONGEST_FOLDER, MOST_RUNS, MOST_SETTINGS
 from clipbench.spec.models import SpecFile
-from clipbench.spec.searching import Open, Searched, is_open, searched
-from clipbench.spec.spaces import SpaceSettings
+from clipbench.spec.searching import Searched, searched
 from clipbench.spec.wording import nearest
 from clipbench.store import folder_of_spec
-
-_CLIP = "clip."  # before the rule of an arm's clip, where that is an axis of its grid
 
 
 def arms(
@@ -30,44 +27,36 @@ def arms(
 
     Of arms that would have too many runs, none is made.
     """
-    axes = {
-        name: _axes(arm, written.optimizers[name], document.data["optimizers"][name]) for name, arm in chosen.items()
+    spaces = {
+        name: _spaces(arm, written.optimizers[name], document.data["optimizers"][name]) for name, arm in chosen.items()
     }
     if faults := [
-        *_too_many(document, axes),
-        *_too_many_runs(document, axes, written, tasks),
-        *searching.faults(document, axes, written.tuning),
+        *_too_many(document, spaces),
+        *_too_many_runs(document, spaces, written, tasks),
+        *searching.faults(document, spaces, written.tuning),
     ]:
         return {}, faults
     by_arm: dict[str, list[Arm | Searched]] = {}
     for name, arm in chosen.items():
-        make = partial(_arm, arm, axes[name], written.optimizers[name], written.schedule)
-        if written.tuning is None:
-            grid = points([axis for axis in axes[name] if isinstance(axis, Axis)])
-            by_arm[name] = [make(name + point.label, point.swept) for point in grid]
-        elif not any(map(is_open, axes[name])):
-            by_arm[name] = [make(name, {})]
-        else:
-            try:
-                by_arm[name] = [searched(name, axes[name], make=make, tuning=written.tuning)]
-            except ValueError as error:
-                faults.append(document.fault(("optimizers", name), str(error), key=True))
+        make = partial(_arm, arm, written.optimizers[name], written.schedule)
+        if written.tuning is None or not spaces[name]:
+            by_arm[name] = [make(name + label(point), point) for point in points(spaces[name])]
+            continue
+        try:
+            by_arm[name] = [searched(name, spaces[name], make=make, tuning=written.tuning)]
+        except ValueError as error:
+            faults.append(document.fault(("optimizers", name), str(error), key=True))
     if written.tuning is not None and not faults:
         to_tune = [arm for arms in by_arm.values() for arm in arms if isinstance(arm, Searched)]
         faults = searching.unequal(document, to_tune, written.tuning)
     return by_arm, faults
 
 
-def size_of(axes: Iterable[Open]) -> int:
-    """How many points a grid has, without the spaces beside it."""
-    return math.prod(len(axis.values) for axis in axes if isinstance(axis, Axis))
-
-
 def _too_many_runs(
-    document: Document, axes: Mapping[str, Sequence[Open]], written: SpecFile, tasks: int
+    document: Document, spaces: Mapping[str, Sequence[Space]], written: SpecFile, tasks: int
 ) -> Iterator[Fault]:
     """More runs than a plan can hold, trials among them, counted before they are made."""
-    tuning, sizes = written.tuning, {name: size_of(of_one) for name, of_one in axes.items()}
+    tuning, sizes = written.tuning, {name: size(of_one) for name, of_one in spaces.items()}
     runs = tasks * len(written.seeds) * (sum(sizes.values()) if tuning is None else len(sizes))
     if tuning is not None:
         runs += tasks * len(tuning.seeds) * sum(tuning.trials or size for size in sizes.values())
@@ -101,13 +90,12 @@ def _folders(arm: Arm | Searched) -> list[str]:
     return [arm.name, *trials]
 
 
-def _too_many(document: Document, axes: Mapping[str, Sequence[Open]]) -> Iterator[Fault]:
+def _too_many(document: Document, spaces: Mapping[str, Sequence[Space]]) -> Iterator[Fault]:
     """Grids of more points than are worth making, found before they are made."""
-    for name, of_one in axes.items():
-        size = size_of(of_one)
-        if size > MOST_SETTINGS:
-            message = f"its lists make {size} settings, and at most {MOST_SETTINGS} are allowed; leave some values out"
-            yield document.fault(("optimizers", name), message, key=True)
+    for name, of_one in spaces.items():
+        if (settings := size(of_one)) > MOST_SETTINGS:
+            message = f"its lists make {settings} settings, and at most {MOST_SETTINGS} are allowed"
+            yield document.fault(("optimizers", name), f"{message}; leave some values out", key=True)
 
 
 def repeated(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:
@@ -146,41 +134,18 @@ def no_such_baseline(document: Document) -> list[Fault]:
     return [document.fault(("baseline",), f"there is no arm {baseline!r}; {nearest(baseline, written)}")]
 
 
-def _arm(
-    chosen: Chosen, axes: Sequence[Open], settings: ArmSettings, general: ScheduleField, name: str, swept: Options
-) -> Arm:
-    """The arm of a name where what the spec leaves open is `swept`."""
-    options = {axis.option: axis.values[0] for axis in axes if isinstance(axis, Axis)} | dict(swept)
-    clip = None if settings.clip is None else _clip(settings.clip, options.pop(_CLIP + settings.clip.rule))
+def _arm(chosen: Chosen, settings: ArmSettings, general: ScheduleField, name: str, point: Options) -> Arm:
+    """The arm of a name at a point of what the spec leaves open."""
     schedule = _schedule(general if settings.schedule is None else settings.schedule)
-    choice = chosen.choice(options, name=chosen.entry.name)
+    choice = chosen.choice(point, name=chosen.entry.name)
+    clip = None if settings.clip is None else settings.clip.at(point)
     return Arm(name, choice, clip=clip, schedule=schedule, liveness=settings.liveness)
 
 
-def _axes(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Open]:
-    """An arm's axes, its clip's among them, in the order written."""
-    by_key = {axis.option: axis for axis in chosen.axes}
-    if settings.clip is not None:
-        by_key["clip"] = _clip_axis(_CLIP + settings.clip.rule, settings.clip.written)
-    return [by_key[key] for key in keys if key in by_key]
-
-
-def _clip_axis(option: str, written: float | list[float] | SpaceSettings) -> Open:
-    if isinstance(written, SpaceSettings):
-        low, high = written.ends
-        return Span(option, low, high, log=written.log is not None)
-    return Axis(option, tuple(written), swept=True) if isinstance(written, list) else Axis(option, (written,))
-
-
-def _clip(written: Clip, amount: Value) -> ClipSettings | None:
-    """A fraction of 0 clips nothing: such an arm is its own twin, and its run is the twin's run."""
-    if not isinstance(amount, float) or amount == 0.0:
-        return None
-    if written.rule == "fraction":
-        return ClipSettings(
-            amount, of=written.of, scope=written.scope, scale=written.scale, ignore_zeros=written.ignore_zeros
-        )
-    return ClipSettings(threshold=amount) if written.rule == "threshold" else ClipSettings(norm=amount)
+def _spaces(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Space]:
+    """What an arm leaves open, its clip's rule among it, in the order written."""
+    given = {**chosen.options, "clip": None if settings.clip is None else settings.clip.amount}
+    return [space for key in keys if isinstance(space := given.get(key), Space)]
 
 
 def _schedule(written: str | ScheduleSettings) -> Schedule:

@@ -1,53 +1,27 @@
 """Lists as grids: one arm, or one task, for each combination of the values that a spec lists."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
-from clipbench.records import Value
+from clipbench.questions import Space
+from clipbench.records import Options, Value
 from clipbench.spec.wording import written
 
 
-@dataclass(frozen=True)
-class Axis:
-    """The values an option takes; `swept` if the spec gave them as a list, even a list of one."""
+def points(spaces: Sequence[Space]) -> list[Options]:
+    """Every combination of the listed values, in the order written: the first setting changes slowest.
 
-    option: str
-    values: tuple[Value, ...]
-    swept: bool = False
-
-
-@dataclass(frozen=True)
-class Span:
-    """All values of an option from `low` to `high`, evenly or evenly in the logarithm; `whole`: integers only."""
-
-    option: str
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class Point:
-    """One combination: `label` tells it from the others ("" where nothing is swept), `options` are its values.
-
-    `swept` has those of its options that are not the same in every combination.
+    Without a space there is one combination, of nothing. A range has no list, so that it has no part in a grid.
     """
+    lists = [space for space in spaces if space.values]
+    names = [space.setting for space in lists]
+    return [dict(zip(names, values, strict=True)) for values in product(*(space.values for space in lists))]
 
-    label: str
-    options: Mapping[str, Value]
-    swept: Mapping[str, Value] = field(default_factory=dict)
 
-
-def points(axes: Sequence[Axis]) -> list[Point]:
-    """Every combination of the axes' values, in the order written: the first axis changes slowest."""
-    combinations: list[Point] = []
-    for values in product(*(axis.values for axis in axes)):
-        options = {axis.option: value for axis, value in zip(axes, values, strict=True)}
-        swept = {axis.option: options[axis.option] for axis in axes if axis.swept}
-        combinations.append(Point(label(swept), options, swept))
-    return combinations
+def size(spaces: Iterable[Space]) -> int:
+    """How many points a grid has."""
+    return math.prod(len(space.values) for space in spaces if space.values)
 
 
 def label(options: Mapping[str, Value]) -> str:

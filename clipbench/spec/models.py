@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_validator
 
-from clipbench.budget import UNITS
-from clipbench.questions import DIVERGED, Search, Select
+from clipbench.budget import UNITS, Budget
+from clipbench.questions import DIVERGED, Search, Select, Target
 from clipbench.spec.arms import ArmName, ArmSettings, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
@@ -20,7 +20,7 @@ Seeds = Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1, max_lengt
 
 
 class Use(BaseModel):
-    """A task or probe by name, or "package:attribute" for one from elsewhere, with its options beside it."""
+    """A probe by name, or "package:attribute" for one from elsewhere, with its options beside it."""
 
     model_config = WITH_OPTIONS
     use: str
@@ -46,6 +46,11 @@ class BudgetSettings(BaseModel):
         one_of(self, UNITS, what="a budget is in")
         return self
 
+    def as_budget(self) -> Budget:
+        """The budget as it is counted."""
+        unit = one_of(self, UNITS, what="a budget is in")
+        return Budget(float(getattr(self, unit)), unit)
+
 
 class EvaluateSettings(BaseModel):
     """When to evaluate on held-out batches: every so many steps, and from which rise of the loss a run has diverged.
@@ -59,12 +64,39 @@ class EvaluateSettings(BaseModel):
     diverged: float = Field(default=DIVERGED, gt=0)
 
 
+class TaskEvaluation(BaseModel):
+    """When to evaluate the runs of one task: every so many steps."""
+
+    model_config = CLOSED
+    every: Steps
+
+
 class TargetSettings(BaseModel):
     """The evaluation loss that arms race to; reached where so many `consecutive` evaluations are at or below it."""
 
     model_config = CLOSED
     loss: float
     consecutive: Steps = 1
+
+    def as_target(self) -> Target:
+        """The target as its readers have it."""
+        return Target(self.loss, self.consecutive)
+
+
+class TaskSettings(BaseModel):
+    """A task as `use` has it. What it says of `budget`, `target` and `evaluate` holds for its runs alone."""
+
+    model_config = WITH_OPTIONS
+    use: str
+    budget: BudgetSettings | None = None
+    target: TargetSettings | None = None
+    evaluate: TaskEvaluation | None = None
+
+
+NameOrTask = Annotated[
+    Annotated[str, Tag("as a value")] | Annotated[TaskSettings, Tag("as a mapping")],
+    MAPPING_OR_VALUE,
+]
 
 
 def _default_probes() -> list[str | Use]:
@@ -133,8 +165,8 @@ class SpecFile(BaseModel):
     model_config = CLOSED
     task: Annotated[
         Annotated[str, Tag("as a value")]
-        | Annotated[Use, Tag("as a mapping")]
-        | Annotated[list[NameOrUse], Field(min_length=1), Tag("as a list")],
+        | Annotated[TaskSettings, Tag("as a mapping")]
+        | Annotated[list[NameOrTask], Field(min_length=1), Tag("as a list")],
         BY_SHAPE,
     ]
     optimizers: dict[ArmName, ArmSettings] = Field(min_length=1)

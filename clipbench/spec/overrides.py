@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clipbench.errors import Fault, SpecError
@@ -13,8 +13,29 @@ from clipbench.spec.wording import found, nearest
 # Sections that a spec may leave out, so that a key in them can be set without them.
 _OPTIONAL = ("schedule", "evaluate", "target", "measure", "tuning")
 _OPTIONAL_IN_ARM = ("clip", "schedule")
+_OPTIONAL_IN_TASK = ("budget", "target", "evaluate")
 _SHOWN = 120  # characters of an override, where it is repeated
 _KEY = 60  # and of a key in it
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says in place of a spec's file; None leaves what the file says.
+
+    - `values`: "path=value", such as "optimizers.sgd.lr=0.2", set in their order.
+    - `only`: a pattern for the names of the arms to run now.
+    - `quick`: one seed (to tune on, as well) and a tenth of the budget.
+    """
+
+    values: Sequence[str] = ()
+    seeds: Sequence[int] | None = None
+    only: str | None = None
+    quick: bool = False
+    device: str | None = None
+    threads: int | None = None
+
+
+NONE = Overrides()
 
 
 def overridden(document: Document, overrides: Sequence[str]) -> Document:
@@ -98,6 +119,8 @@ def _place(node: Any, where: Where, key: str, mark: Mark) -> str | int:
 def _creatable(where: Where) -> tuple[str, ...]:
     if not where:
         return _OPTIONAL
+    if where[0] == "task":
+        return _OPTIONAL_IN_TASK if len(where) == 1 or (len(where) == 2 and isinstance(where[1], int)) else ()
     return _OPTIONAL_IN_ARM if len(where) == 2 and where[0] == "optimizers" else ()
 
 

@@ -17,9 +17,8 @@ def json_schema(*, shelves: Path = OWN) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a spec, with the names and options of what stands on the shelves."""
     schema = SpecFile.model_json_schema()
     definitions = schema["$defs"]
-    use = definitions.pop("Use")
-    definitions["Task"] = _with_entries(use, "tasks", shelves)
-    definitions["Probe"] = _with_entries(use, "probes", shelves)
+    definitions["Task"] = _with_entries(definitions.pop("TaskSettings"), "tasks", shelves)
+    definitions["Probe"] = _with_entries(definitions.pop("Use"), "probes", shelves)
     definitions["ArmSettings"] = _with_entries(definitions["ArmSettings"], "optimizers", shelves)
     schema["properties"]["task"] = _one_or_several("Task", _names("tasks", shelves))
     probes = definitions["MeasureSettings"]["properties"]["probes"]

@@ -8,21 +8,19 @@ from clipbench.questions import Space
 from clipbench.records import Arm, Options
 from clipbench.spec import drawing
 from clipbench.spec.document import Document, Where
-from clipbench.spec.grid import Axis, Span, label, points
+from clipbench.spec.grid import label, points
 from clipbench.spec.models import TuningSettings
-
-Open = Axis | Span
 
 
 @dataclass(frozen=True)
 class Searched:
-    """An arm that is to be tuned: the settings that it leaves `open`, and those to try, in their order.
+    """An arm that is to be tuned: the `spaces` of what it leaves open, and the settings to try, in their order.
 
     `make` gives the arm of a name at some settings.
     """
 
     name: str
-    open: tuple[Open, ...]
+    spaces: tuple[Space, ...]
     settings: tuple[Options, ...]
     make: Callable[[str, Options], Arm]
 
@@ -34,50 +32,34 @@ class Searched:
         """The arm as it is reported."""
         return self.make(self.name, settings)
 
-    @property
-    def spaces(self) -> tuple[Space, ...]:
-        return tuple(
-            Space(one.option, one.values)
-            if isinstance(one, Axis)
-            else Space(one.option, low=float(one.low), high=float(one.high), log=one.log)
-            for one in self.open
-        )
-
-
-def is_open(axis: Open) -> bool:
-    """Whether the spec left it open, by a list (of one value, even) or a space."""
-    return isinstance(axis, Span) or axis.swept
-
 
 def searched(
-    name: str, axes: Sequence[Open], *, make: Callable[[str, Options], Arm], tuning: TuningSettings
+    name: str, spaces: Sequence[Space], *, make: Callable[[str, Options], Arm], tuning: TuningSettings
 ) -> Searched:
     """The arm with the settings that the search finds for it.
 
     Raises:
-        ValueError: the axes have fewer different settings than trials are asked for.
+        ValueError: the spaces have fewer different settings than trials are asked for.
     """
-    left_open = tuple(axis for axis in axes if is_open(axis))
     if tuning.search == "grid" or tuning.trials is None:
-        grid = points([axis for axis in left_open if isinstance(axis, Axis)])
-        return Searched(name, left_open, tuple(point.swept for point in grid), make)
+        return Searched(name, tuple(spaces), tuple(points(spaces)), make)
     cube = drawing.halton() if tuning.search == "halton" else drawing.uniform(tuning.seeds[0])
-    drawn = drawing.settings(left_open, points=cube, trials=tuning.trials)
-    return Searched(name, left_open, tuple(drawn), make)
+    drawn = drawing.settings(spaces, points=cube, trials=tuning.trials)
+    return Searched(name, tuple(spaces), tuple(drawn), make)
 
 
-def faults(document: Document, axes: Mapping[str, Sequence[Open]], tuning: TuningSettings | None) -> list[Fault]:
+def faults(document: Document, spaces: Mapping[str, Sequence[Space]], tuning: TuningSettings | None) -> list[Fault]:
     """What is wrong with the protocol before any setting is drawn.
 
     Args:
         document: the spec.
-        axes: those of each arm, by its name.
+        spaces: of what each arm leaves open, by its name.
         tuning: the spec's section, if it has one.
     """
-    found = list(_undrawn(document, axes, tuning))
+    found = list(_undrawn(document, spaces, tuning))
     if tuning is None:
         return found
-    if not any(is_open(axis) for of_one in axes.values() for axis in of_one):
+    if not any(spaces.values()):
         message = "no arm has anything to tune: give one a list of values or a space"
         found.append(document.fault(("tuning",), message, key=True))
     reported = document.data["seeds"]
@@ -88,9 +70,17 @@ def faults(document: Document, axes: Mapping[str, Sequence[Open]], tuning: Tunin
         for place, seed in enumerate(tuning.seeds)
         if seed in reported
     ]
-    if tuning.select == "steps_to_target" and document.data.get("target") is None:
+    if tuning.select == "steps_to_target" and _lacks_a_target(document):
         found.append(document.fault(("tuning", "select"), "there is no `target` to count the steps to"))
     return found
+
+
+def _lacks_a_target(document: Document) -> bool:
+    """Whether there is a task whose runs race to nothing."""
+    written = document.data["task"]
+    entries = written if isinstance(written, list) else [written]
+    has_one = (isinstance(entry, dict) and entry.get("target") is not None for entry in entries)
+    return document.data.get("target") is None and not all(has_one)
 
 
 def unequal(document: Document, arms: Sequence[Searched], tuning: TuningSettings) -> list[Fault]:
@@ -106,12 +96,14 @@ def unequal(document: Document, arms: Sequence[Searched], tuning: TuningSettings
     return [document.fault(("tuning",), message + remedy, key=True)]
 
 
-def place_of(name: str, axis: Open) -> Where:
-    """Where an arm's axis stands in the spec."""
-    return ("optimizers", name, *axis.option.split(".", 1))
+def _where(name: str, space: Space) -> Where:
+    """Where an arm's space stands in the spec."""
+    return ("optimizers", name, *space.setting.split(".", 1))
 
 
-def _undrawn(document: Document, axes: Mapping[str, Sequence[Open]], tuning: TuningSettings | None) -> Iterator[Fault]:
+def _undrawn(
+    document: Document, spaces: Mapping[str, Sequence[Space]], tuning: TuningSettings | None
+) -> Iterator[Fault]:
     if tuning is not None and tuning.search != "grid":
         return
     remedy = (
@@ -119,9 +111,8 @@ def _undrawn(document: Document, axes: Mapping[str, Sequence[Open]], tuning: Tun
         if tuning is None
         else "say `search: halton` or `random`, with `trials`, or list the values"
     )
-    for name, of_one in axes.items():
-        for axis in of_one:
-            if isinstance(axis, Span):
-                yield document.fault(
-                    place_of(name, axis), f"a space of values is drawn from while an arm is tuned: {remedy}"
-                )
+    for name, of_one in spaces.items():
+        for space in of_one:
+            if not space.values:
+                message = f"a space of values is drawn from while an arm is tuned: {remedy}"
+                yield document.fault(_where(name, space), message)

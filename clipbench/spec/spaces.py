@@ -5,6 +5,7 @@ import math
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from clipbench.harmless import shortened
+from clipbench.questions import Space
 
 
 class SpaceSettings(BaseModel):
@@ -32,6 +33,11 @@ class SpaceSettings(BaseModel):
     def ends(self) -> list[float]:
         """The low and the high one."""
         return self.range or self.log or []
+
+    def space(self, setting: str) -> Space:
+        """What it leaves a setting open to."""
+        low, high = self.ends
+        return Space(setting, low=low, high=high, log=self.log is not None)
 
 
 def _shown(ends: list[float]) -> str:

@@ -15,6 +15,7 @@ from clipbench.spec.models import (
     MeasureSettings,
     SpecFile,
     TargetSettings,
+    TaskEvaluation,
     TuningSettings,
 )
 from clipbench.spec.spaces import SpaceSettings
@@ -29,6 +30,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "measure": MeasureSettings,
     "schedule": ScheduleSettings,
     "target": TargetSettings,
+    "task.evaluate": TaskEvaluation,
     "tuning": TuningSettings,
 }
 
@@ -104,7 +106,7 @@ def _fault(
     if kind == "extra_forbidden":
         above = [str(part) for part in where[:-1] if isinstance(part, str)]
         # What is no section of a spec is a setting, and a mapping under a setting is a space.
-        known = sections.get(above[-1], SpaceSettings) if above else model
+        known = sections.get(".".join(above), sections.get(above[-1], SpaceSettings)) if above else model
         return document.fault(where, f"there is no such key; {nearest(str(where[-1]), known.model_fields)}", key=True)
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])

@@ -55,7 +55,8 @@ def write_question(question: Question, results: Path) -> None:
     folder = folder_of_spec(question.spec, results)
     opening.refuse_a_link(folder)
     make_folder(folder)
-    replace_content(folder / QUESTION, _QUESTION.dump_json(question, indent=2))
+    without = None if question.targets else {"targets"}  # so that the file of a spec without any stays what it was
+    replace_content(folder / QUESTION, _QUESTION.dump_json(question, indent=2, exclude=without))
 
 
 def read_question(folder: Path) -> Question | None:
@@ -80,7 +81,10 @@ def _sound(question: Question) -> Question:
     """The question; ValueError where it has numbers that no spec can have."""
     if question.target is not None and not math.isfinite(question.target):
         raise ValueError("target: it is no finite number")
-    if not 1 <= question.consecutive < opening.MOST_JSON:
+    if not all(math.isfinite(target.loss) for target in question.targets.values()):
+        raise ValueError("targets: one is no finite number")
+    in_a_row = [question.consecutive, *(target.consecutive for target in question.targets.values())]
+    if not all(1 <= consecutive < opening.MOST_JSON for consecutive in in_a_row):
         raise ValueError("consecutive: it is not above 0, or too large")
     if not (math.isfinite(question.diverged) and question.diverged >= 0):
         raise ValueError("diverged: it is no share")

@@ -8,6 +8,7 @@ from cli.front import Ask, asking
 from console import records
 
 from clipbench import cli, spec, store
+from clipbench.planning.runs import plan
 
 SPEC = """\
 # Which of these can take a step?
@@ -56,7 +57,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture
 def ask_only(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """A run that would be made is a failure of the test."""
-    monkeypatch.setattr(cli.run, "supervise", lambda *_, **__: pytest.fail("something was run"))
+    monkeypatch.setattr(cli.campaign, "supervise", lambda *_, **__: pytest.fail("something was run"))
     return ask
 
 
@@ -152,8 +153,8 @@ def test_of_a_tuned_arm_a_trial_that_cannot_step_is_a_failed_trial(ask: Ask) -> 
 
 
 def test_a_run_with_a_checkpoint_has_taken_its_steps_and_is_not_failed_by_a_trial(ask_only: Ask) -> None:
-    inquiry = spec.load("steps.yaml", ())
-    run = next(run for run in spec.plan(inquiry, device="cpu") if run.arm.name == "negative")
+    loaded = spec.load("steps.yaml")
+    run = next(run for run in plan(loaded, device="cpu") if run.arm.name == "negative")
     folder = store.folder_of(run, Path("results"))
     store.describe(run, folder)
     (folder / store.CHECKPOINT).write_bytes(b"paid for")

@@ -67,7 +67,7 @@ def test_wrong_settings_are_refused_and_change_nothing(state: dict[str, Any], me
         ({"fraction": 0.1, "scope": "layer"}, ValueError, "scope='layer' is unknown: it is one of 'global'"),
         ({"fraction": 0.1, "scale": "l2"}, ValueError, "scale='l2' is unknown: it is one of 'none', 'norm'"),
         ({"fraction": 0.1, "ignore_zeros": 1}, TypeError, "ignore_zeros must be True or False, not 1"),
-        ({"fraction": 0.1, "of": "numerator", "scale": "norm"}, ValueError, "scale='norm' cannot go with"),
+        ({"fraction": 0.1, "of": "numerator", "scale": "norm"}, ValueError, "'scale: norm' cannot go with"),
     ],
 )
 def test_a_wrong_clip_is_refused_before_anything_changes(

@@ -31,10 +31,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fuzz.mutations import below, folders_of_runs, mutate
 
 from clipbench import cli, store
-from clipbench.judging.tuning.staging import staged
 from clipbench.measurements import Measurement
+from clipbench.planning.staging import staged
 from clipbench.records import Environment, Outcome, Run
-from clipbench.spec import Asked, ask
+from clipbench.spec import Overrides, load
 
 SECONDS, BYTES, WAIT = 10.0, 1 << 30, 60  # of the processor, of memory, seconds of the clock
 CODES = {0, 1, 2, 3, 4}
@@ -96,8 +96,7 @@ class Ground:
 
 def planted(ground: Ground) -> Path:
     """Whole results of the spec, made up but under the keys of its plan; another run lies outside."""
-    inquiry = ask(ground.root / "bad.yaml", Asked(), resolve=lambda _: "cpu")
-    stage = staged(inquiry, ())
+    stage = staged(load(ground.root / "bad.yaml", Overrides(device="cpu")), ())
     for run in stage.runs:
         folder = store.folder_of(run, ground.results)
         store.describe(run, folder)

@@ -10,8 +10,7 @@ from itertools import product
 from typing import Any
 
 from clipbench.budget import Budget
-from clipbench.clipping.settings import PLACES, SCOPES
-from clipbench.records import Arm, Choice, ClipSettings, Measure, Run, Schedule
+from clipbench.records import CLIP_PLACES, CLIP_SCOPES, Arm, Choice, ClipSettings, Measure, Run, Schedule
 
 STEPS = 4
 
@@ -110,13 +109,13 @@ def _run(*, task: Choice = PLAIN, arm: Arm = SGD, budget: Budget | None = None, 
 
 def _clips() -> Iterator[tuple[str, Arm]]:
     """Each place, fraction and scope on an optimizer that it works with, and each rule that there is."""
-    for place, fraction, scope in product(PLACES, (0.1, 0.5), SCOPES):
+    for place, fraction, scope in product(CLIP_PLACES, (0.1, 0.5), CLIP_SCOPES):
         arm = ADAM if place == "numerator" else SGD
         yield (
             f"{fraction:.0%} of the {place} by {scope}",
             replace(arm, clip=ClipSettings(fraction, of=place, scope=scope)),
         )
-    for place, fraction in product([place for place in PLACES if place != "numerator"], (0.1, 0.5)):
+    for place, fraction in product([place for place in CLIP_PLACES if place != "numerator"], (0.1, 0.5)):
         for arm in (SGD, ADAM):
             clip = ClipSettings(fraction, of=place, scale="norm")
             yield f"{fraction:.0%} of the {place} of {arm.name}, length kept", replace(arm, clip=clip)

@@ -10,9 +10,8 @@ from golden.cases import CASES
 from golden.runs import Golden, Numbers, data_of, fingerprint, make, moved, numbers, read, verdict, write
 
 from clipbench.budget import UNITS
-from clipbench.clipping.settings import PLACES, SCOPES
 from clipbench.errors import ClipbenchError
-from clipbench.records import CLIP_RULES, METHOD, ClipScale, Run, Schedule
+from clipbench.records import CLIP_PLACES, CLIP_RULES, CLIP_SCOPES, METHOD, ClipScale, Run, Schedule
 from clipbench.spec import catalogue
 
 GOLDEN = read()
@@ -71,7 +70,7 @@ def test_every_way_to_clip_to_schedule_and_to_budget_has_a_case() -> None:
     assert {clip.scale for clip in clips} == set(get_args(ClipScale))
     assert {clip.ignore_zeros for clip in clips} == {True, False}
     cut = {(clip.of, clip.fraction, clip.scope) for clip in clips if not clip.ignore_zeros and clip.scale == "none"}
-    assert cut >= set(product(PLACES, (0.1, 0.5), SCOPES))
+    assert cut >= set(product(CLIP_PLACES, (0.1, 0.5), CLIP_SCOPES))
     kinds = get_args(Schedule.__annotations__["use"])
     assert {(run.arm.schedule.use, run.arm.schedule.warmup > 0) for run in RUNS} == set(product(kinds, (True, False)))
     assert {run.budget.unit for run in RUNS} == set(UNITS) - {"seconds"}  # which no two machines spend alike

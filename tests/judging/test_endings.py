@@ -10,12 +10,12 @@ from judging.audit.unfair import fair
 from judging.claims.measured import asked, claim
 from judging.gate.sides import arm, judged, row
 from judging.made import ending, question, record, run, trials, tuning
-from judging.tuning.test_staging import SPEC, inquiry
+from planning.test_staging import SPEC, asked_for
 
 from clipbench.judging.compare import compare
 from clipbench.judging.endings import as_read, ended
-from clipbench.judging.tuning.staging import staged
 from clipbench.judging.tuning.summary import tunings
+from clipbench.planning.staging import staged
 from clipbench.records import Change, Outcome, Record
 
 SHARE = 0.1
@@ -128,7 +128,7 @@ def test_a_trial_that_rose_is_spent_as_one_that_diverged() -> None:
 
 @pytest.mark.parametrize(("share", "selected"), [(0.1, None), (0.5, {"lr": 0.1})])
 def test_what_is_selected_goes_by_the_share_of_the_spec(tmp_path: Path, share: float, selected: object) -> None:
-    of = inquiry(tmp_path, f"{SPEC}evaluate: {{diverged: {share}}}\n")
+    of = asked_for(tmp_path, f"{SPEC}evaluate: {{diverged: {share}}}\n")
     made = [
         replace(ending(record(each, [5.0, 6.0 + 0.1 * each.arm.optimizer.options["lr"]]), change=Change(5.0, 6.0, 0.1)))  # type: ignore[operator]
         for each in staged(of, []).trials

@@ -5,7 +5,7 @@ from dataclasses import replace
 from judging.made import question, run, trial, tuning
 from rich.console import Console, RenderableType
 
-from clipbench.judging.tuning.staging import Stage
+from clipbench.planning.staging import Stage
 from clipbench.report.planned import plan, planned_arms
 
 

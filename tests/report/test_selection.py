@@ -5,7 +5,7 @@ from dataclasses import replace
 from judging.made import question, tuning
 from report.test_tuning import ASKED, FOUND, GRID
 
-from clipbench.judging.tuning.extending import EXTENSIONS
+from clipbench.planning.extending import EXTENSIONS
 from clipbench.questions import Question, Trial
 from clipbench.report.selection import beyond_the_edge, selection_line
 

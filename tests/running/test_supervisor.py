@@ -70,7 +70,7 @@ class FakeEngine:
         removing: bool = False,
         beating: bool = False,
     ) -> None:
-        self.script, self.slots, self.delay = list(script), slots, delay
+        self.script, self.slots, self.delay = list(script), [("cpu", ())] * slots, delay
         self.stopping, self.removing, self.beating = stopping, removing, beating
         self.submitted: list[Path] = []
         self.busy: dict[Handle, int] = {}
@@ -78,7 +78,7 @@ class FakeEngine:
         self.killed: list[Handle] = []
 
     def capacity(self) -> int:
-        return self.slots - len(self.busy)
+        return len(self.slots) - len(self.busy)
 
     def submit(self, folder: Path, need: Need) -> Handle:
         assert need == CPU

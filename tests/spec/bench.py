@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipbench.errors import SpecError
-from clipbench.spec import Spec, load
+from clipbench.spec import Overrides, Spec, load
 
 MINIMAL = """\
 # Is it faster?
@@ -30,7 +30,7 @@ class Bench:
 
     def load(self, text: str = MINIMAL, *overrides: str) -> Spec:
         self.path.write_text(text)
-        return load(self.path, overrides, shelves=self.shelves)
+        return load(self.path, Overrides(overrides), shelves=self.shelves)
 
     def replaced(self, old: str, new: str, *overrides: str) -> Spec:
         """The minimal spec with one piece of text replaced."""

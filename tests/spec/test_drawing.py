@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from scipy.stats import qmc
 from spec.bench import printed_elsewhere
 
+from clipbench.questions import Space
 from clipbench.spec.drawing import DIGITS, halton, radical_inverse, rounded, settings, uniform, value
-from clipbench.spec.grid import Axis, Span
 
-RATE = Span("lr", 1e-4, 1e-1, log=True)
-FRACTION = Span("clip.fraction", 0.1, 0.5)
+RATE = Space("lr", low=1e-4, high=1e-1, log=True)
+FRACTION = Space("clip.fraction", low=0.1, high=0.5)
 
 
 def test_halton_points_are_those_of_scipy_without_its_first() -> None:
@@ -48,7 +48,7 @@ def test_the_first_halton_draw_is_in_the_middle_as_the_space_counts() -> None:
 
 @given(st.floats(0, 1, exclude_max=True), st.booleans(), st.floats(1e-6, 1e3), st.floats(1.1, 1e6))
 def test_a_value_drawn_is_in_its_space_and_can_be_quoted(at: float, log: bool, low: float, factor: float) -> None:
-    drawn = value(Span("x", low, low * factor, log=log), at)
+    drawn = value(Space("x", low=low, high=low * factor, log=log), at)
     assert isinstance(drawn, float)
     assert low <= drawn <= low * factor
     assert drawn in (rounded(drawn), low, low * factor)
@@ -56,31 +56,31 @@ def test_a_value_drawn_is_in_its_space_and_can_be_quoted(at: float, log: bool, l
 
 @pytest.mark.parametrize("log", [False, True])
 def test_whole_numbers_are_drawn_from_the_lowest_to_the_highest(log: bool) -> None:
-    drawn = {value(Span("every", 1.0, 4.0, log=log, whole=True), place / 100) for place in range(100)}
+    drawn = {value(Space("every", low=1, high=4, log=log), place / 100) for place in range(100)}
     assert drawn == {1, 2, 3, 4}
     assert all(type(each) is int for each in drawn)
 
 
 def test_each_value_of_a_list_has_an_equal_share() -> None:
-    drawn = [value(Axis("of", ("a", None, True), swept=True), place / 300) for place in range(300)]
+    drawn = [value(Space("of", ("a", None, True)), place / 300) for place in range(300)]
     assert [drawn.count(each) for each in ("a", None, True)] == [100, 100, 100]
 
 
 def test_no_setting_is_drawn_twice() -> None:
-    axis = Axis("form", ("a", "b", "c"), swept=True)
-    assert {each["form"] for each in settings([axis], points=uniform(0), trials=3)} == {"a", "b", "c"}
+    space = Space("form", ("a", "b", "c"))
+    assert {each["form"] for each in settings([space], points=uniform(0), trials=3)} == {"a", "b", "c"}
 
 
 def test_fewer_settings_than_trials_are_an_error() -> None:
-    axis = Axis("form", ("a", "b"), swept=True)
+    space = Space("form", ("a", "b"))
     with pytest.raises(ValueError, match="only 2 different settings could be drawn, and 3 trials are asked for"):
-        settings([axis], points=halton(), trials=3)
+        settings([space], points=halton(), trials=3)
 
 
 def test_more_settings_than_a_point_has_coordinates_are_an_error() -> None:
-    spans = [Span(f"x{place}", 0.0, 1.0) for place in range(9)]
+    spaces = [Space(f"x{place}", low=0.0, high=1.0) for place in range(9)]
     with pytest.raises(ValueError, match="9 settings are left open; at most 8"):
-        settings(spans, points=halton(), trials=2)
+        settings(spaces, points=halton(), trials=2)
 
 
 def test_a_number_is_rounded_to_digits_that_count_whatever_its_size() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from spec.bench import MINIMAL, Bench
 
+from clipbench.planning.runs import plan
 from clipbench.records import Run
-from clipbench.spec import plan, question
+from clipbench.spec import question
 
 GRID = MINIMAL.replace("lr: 0.1}", "lr: [0.1, 0.2]}")
 

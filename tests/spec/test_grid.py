@@ -3,30 +3,33 @@ from math import prod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipbench.spec.grid import Axis, points
+from clipbench.questions import Space
+from clipbench.spec.grid import label, points, size
 
 
-def test_without_axes_there_is_one_point_without_a_label() -> None:
-    [point] = points([])
-    assert (point.label, point.options) == ("", {})
+def test_without_spaces_there_is_one_point_without_a_label() -> None:
+    assert points([]) == [{}]
+    assert label({}) == ""
 
 
-def test_only_what_is_swept_is_in_the_label() -> None:
-    axes = [Axis("lr", (0.1, 1.0), swept=True), Axis("momentum", (0.9,)), Axis("nesterov", (True,), swept=True)]
-    assert [(point.label, dict(point.options)) for point in points(axes)] == [
-        ("[lr=0.1,nesterov=true]", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
-        ("[lr=1,nesterov=true]", {"lr": 1.0, "momentum": 0.9, "nesterov": True}),
-    ]
+def test_a_label_has_values_as_yaml_would_have_them() -> None:
+    assert label({"lr": 1.0, "nesterov": True, "betas": (0.9, 0.99)}) == "[lr=1,nesterov=true,betas=(0.9, 0.99)]"
 
 
-def test_the_first_axis_changes_slowest() -> None:
-    axes = [Axis("a", (2, 1), swept=True), Axis("b", ("x", None), swept=True)]
-    assert [point.label for point in points(axes)] == ["[a=2,b=x]", "[a=2,b=null]", "[a=1,b=x]", "[a=1,b=null]"]
+def test_the_first_setting_changes_slowest() -> None:
+    spaces = [Space("a", (2, 1)), Space("b", ("x", None))]
+    assert [label(point) for point in points(spaces)] == ["[a=2,b=x]", "[a=2,b=null]", "[a=1,b=x]", "[a=1,b=null]"]
+
+
+def test_a_range_has_no_part_in_a_grid() -> None:
+    spaces = [Space("a", (2, 1)), Space("b", low=0.0, high=1.0)]
+    assert points(spaces) == [{"a": 2}, {"a": 1}]
+    assert size(spaces) == 2
 
 
 @given(st.lists(st.lists(st.integers(), min_size=1, max_size=4, unique=True), max_size=3))
 def test_a_grid_has_each_combination_once(values: list[list[int]]) -> None:
-    axes = [Axis(f"x{place}", tuple(of_one), swept=True) for place, of_one in enumerate(values)]
-    found = points(axes)
-    assert len(found) == prod(len(of_one) for of_one in values)
-    assert len({point.label for point in found}) == len(found)
+    spaces = [Space(f"x{place}", tuple(of_one)) for place, of_one in enumerate(values)]
+    found = points(spaces)
+    assert len(found) == size(spaces) == prod(len(of_one) for of_one in values)
+    assert len({label(point) for point in found}) == len(found)

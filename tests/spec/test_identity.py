@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from spec.bench import Bench
 
+from clipbench.planning.runs import plan
 from clipbench.records import Run
-from clipbench.spec import catalogue, load, plan
+from clipbench.spec import catalogue, load
 
 SPEC = """\
 # Which?

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from clipbench.data import Source
+from clipbench.planning import runs as planning
+from clipbench.planning.runs import plan, trials
 from clipbench.records import Arm, Choice, Run
-from clipbench.spec import load, plan, planning, trials
+from clipbench.spec import load
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SPECS = sorted(FOLDER.glob("*.yaml"))

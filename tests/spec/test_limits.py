@@ -9,7 +9,8 @@ import pytest
 from spec.bench import MINIMAL, Bench
 
 from clipbench.errors import ClipbenchError, Fault, SpecError
-from clipbench.spec import Asked, ask, plan
+from clipbench.planning.runs import plan
+from clipbench.spec import load
 from clipbench.spec.limits import MOST_BYTES
 
 
@@ -227,7 +228,7 @@ def test_a_file_that_is_no_spec_is_refused_unread(tmp_path: Path, kind: str) -> 
     make, said = FILES[kind]
     make(tmp_path / "x.yaml")
     with pytest.raises(SpecError, match="nothing was run") as refused:
-        ask(tmp_path / "x.yaml", Asked(), resolve=str)
+        load(tmp_path / "x.yaml")
     assert said in str(refused.value)
 
 

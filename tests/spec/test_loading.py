@@ -7,9 +7,10 @@ from spec.bench import MINIMAL, Bench
 
 from clipbench.budget import Budget
 from clipbench.errors import SpecError
-from clipbench.questions import Question
+from clipbench.planning.runs import plan
+from clipbench.questions import Question, Target
 from clipbench.records import ClipSettings, Schedule
-from clipbench.spec import load, plan, question
+from clipbench.spec import load, question
 
 
 def test_a_spec_is_filled_in_and_looked_up(bench: Bench) -> None:
@@ -49,7 +50,7 @@ def test_every_key_of_a_spec_is_carried_over(bench: Bench) -> None:
         + "baseline: fast\nschedule: {use: cosine, warmup: 0.1, final: 0.2}\nevaluate: {every: 3}\ntarget: {loss: 2}\n"
         + "measure: {every: 7, probes: [norms, {use: sharpness, samples: 4}]}\ndevice: cuda:1\nthreads: 2\n"
     )
-    assert (spec.baseline, spec.budget, spec.target) == ("fast", Budget(2.5, "seconds"), 2.0)
+    assert (spec.baseline, spec.budget, spec.target) == ("fast", Budget(2.5, "seconds"), Target(2.0))
     assert {arm.schedule for arm in spec.arms} == {Schedule("cosine", 0.1, 0.2)}
     assert (spec.measure.evaluate_every, spec.measure.probe_every) == (3, 7)
     assert [(one.name, one.options["samples"]) for one in spec.measure.probes] == [("norms", 1), ("sharpness", 4)]
@@ -226,7 +227,7 @@ def test_reading_a_spec_imports_nothing_that_is_slow_to_import(tmp_path: Path) -
     path = tmp_path / "real.yaml"
     path.write_text(REAL)
     script = (
-        "import sys\nfrom clipbench.spec import load, plan, question, json_schema\n"
+        "import sys\nfrom clipbench.planning.runs import plan\nfrom clipbench.spec import load, question, json_schema\n"
         f"spec = load({str(path)!r})\nplan(spec, device='cpu'), question(spec), json_schema()\n"
         "assert not {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
     )

@@ -2,6 +2,7 @@ import pytest
 from spec.bench import MINIMAL, Bench
 
 from clipbench.errors import SpecError
+from clipbench.questions import Target
 
 
 def test_a_value_is_set_by_its_path(bench: Bench) -> None:
@@ -28,7 +29,7 @@ def test_a_list_is_entered_by_place(bench: Bench) -> None:
 
 def test_a_section_that_the_file_leaves_out_can_be_set(bench: Bench) -> None:
     spec = bench.load(MINIMAL, "target.loss=2.5", "measure.every=10", "optimizers.fast.clip.fraction=0.1", "threads=2")
-    assert (spec.target, spec.measure.probe_every, spec.threads) == (2.5, 10, 2)
+    assert (spec.target, spec.measure.probe_every, spec.threads) == (Target(2.5), 10, 2)
     assert spec.arms[1].clip is not None
     assert spec.arms[1].clip.fraction == 0.1
 

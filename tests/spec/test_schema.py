@@ -88,6 +88,14 @@ def test_the_evaluate_section_is_there_with_its_share_and_closed(schema: dict[st
     assert "diverged" in evaluate["description"]
 
 
+def test_a_task_may_have_terms_of_its_own_beside_its_options(schema: dict[str, Any]) -> None:
+    assert {"use", "budget", "target", "evaluate", "depth"} < set(_rule(schema, "Task", "valley")["properties"])
+    task = schema["$defs"]["Task"]["properties"]
+    assert {"$ref": "#/$defs/BudgetSettings"} in task["budget"]["anyOf"]
+    assert set(schema["$defs"]["TaskEvaluation"]["properties"]) == {"every"}
+    assert "budget" not in schema["$defs"]["Probe"]["properties"]
+
+
 def test_the_real_shelves_have_a_schema() -> None:
     schema = json_schema()
     assert "lr" in _rule(schema, "ArmSettings", "sgd")["properties"]

@@ -1,5 +1,1 @@
-"""How settings are found: which trial is to be made next, which is the best, and what all of them tell.
-
-`trials` ranks those of one arm, `extending` proposes one beyond an edge, `staging` says what a spec asks to be run now,
-and `summary` what the trials tell.
-"""
+"""How settings are found: `trials` ranks those of one arm, and `summary` says what all of them tell."""

@@ -59,10 +59,8 @@ def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, .
     if question.tuning is None:
         return ()
     made = {record.identity: record for record in as_read(records, question.diverged)}
-    found = partial(
-        tried, made=made, select=question.tuning.select, target=question.target, consecutive=question.consecutive
-    )
-    return tuple(_arm(tuned, found(tuned)) for tuned in question.tuning.arms)
+    found = partial(tried, made=made, select=question.tuning.select)
+    return tuple(_arm(each, found(each, target=question.target_of(each.task))) for each in question.tuning.arms)
 
 
 def reported(records: Sequence[Record], question: Question) -> list[Record]:

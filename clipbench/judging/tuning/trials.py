@@ -9,7 +9,7 @@ from typing import Literal, TypeGuard
 from clipbench.judging.copies import counted
 from clipbench.judging.metrics import steps_to_target
 from clipbench.quantities import final_loss
-from clipbench.questions import Question, Select, Trial, Tuned
+from clipbench.questions import Question, Select, Target, Trial, Tuned
 from clipbench.records import Options, Record, Value
 
 Edge = Literal["lowest", "highest", "only"]
@@ -44,19 +44,16 @@ class Tried:
         return self.score, self.loss
 
 
-def tried(
-    tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: float | None, consecutive: int = 1
-) -> list[Tried]:
+def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: Target | None) -> list[Tried]:
     """What came of the trials of an arm, in their order.
 
     Args:
         tuned: the arm's search.
         made: the runs there are, by their keys.
         select: what the best trial has the least of.
-        target: the evaluation loss to reach, where steps to it are counted.
-        consecutive: for how many evaluations in a row.
+        target: what to reach, where steps to it are counted.
     """
-    steps = None if select == "eval_loss" or target is None else partial(_steps, target=target, consecutive=consecutive)
+    steps = None if select == "eval_loss" or target is None else partial(_steps, target=target)
     return [_tried(trial, [made.get(key) for key in trial.keys], steps) for trial in tuned.trials]
 
 
@@ -136,6 +133,6 @@ def _own(finished: Sequence[Record]) -> list[Record]:
     return [run for run in finished if run.run.seed in own]
 
 
-def _steps(run: Record, *, target: float, consecutive: int) -> float:
-    found = steps_to_target(run, target, consecutive=consecutive)
+def _steps(run: Record, *, target: Target) -> float:
+    found = steps_to_target(run, target.loss, consecutive=target.consecutive)
     return math.inf if found is None else found

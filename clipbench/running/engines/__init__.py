@@ -1,9 +1,11 @@
 """An engine starts workers somewhere and tells how they ended. Policy (order, retry, timeout) is the supervisor's."""
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 # How a process is asked to end: by Ctrl-C, by a scheduler, by a terminal that closes.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,7 +29,23 @@ class Handle:
     folder: Path
 
 
+Slot = tuple[str, tuple[int, ...]]  # the device, and the CPUs a process is pinned to (none: not pinned)
+
+
 class Engine(Protocol):
+    """A context: at its end no worker is left. `slots` has room for so many runs at once."""
+
+    slots: Sequence[Slot]
+
+    def __init__(self, need: Need, *, jobs: int | None = None) -> None:
+        """Room for runs of one need, and for at most `jobs` of them."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
     def capacity(self) -> int:
         """How many more runs may be submitted now."""
 

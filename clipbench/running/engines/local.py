@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import connection, forkserver, resource_tracker
@@ -27,7 +27,7 @@ import psutil
 from clipbench import store
 from clipbench.errors import STOPPED, ClipbenchError
 from clipbench.running.devices import cpu_sets, gpu_ids
-from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Handle, Need
+from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Handle, Need, Slot
 
 WORKER, PRELOAD = "clipbench.running.worker", "clipbench.running.preload"
 
@@ -44,8 +44,6 @@ TURN_SECONDS = 0.05  # how often a worker looks whether the worker before it has
 
 LEAVE_SECONDS = 5.0  # for threads and children of a run that has ended
 
-Slot = tuple[str, tuple[int, ...]]  # the device, and the CPUs the process is pinned to (none: not pinned)
-
 
 @dataclass(frozen=True)
 class _Worker:
@@ -61,7 +59,7 @@ class LocalEngine:
 
     def __init__(self, need: Need, *, jobs: int | None = None) -> None:
         slots = _slots(need)
-        self.slots = slots if jobs is None else slots[:jobs]
+        self.slots: Sequence[Slot] = slots if jobs is None else slots[:jobs]
         self._free = list(reversed(self.slots))
         self._at_work: dict[Handle, _Worker] = {}
         self._exit_codes: dict[Handle, int] = {}

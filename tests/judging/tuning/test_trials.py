@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from judging.made import question, record, run, trial, trials, tuning
 
 from clipbench.judging.tuning.trials import Tried, best, edge, edges, of_trials, tried
-from clipbench.questions import Space, Trial, Tuned
+from clipbench.questions import Space, Target, Trial, Tuned
 from clipbench.records import Options
 
 
@@ -68,10 +68,10 @@ def test_steps_to_the_target_are_selected_by_if_asked_for_and_the_loss_among_tho
     [tuned] = tuning({"sgd": [0.1, 0.3, 1.0]}).arms
     curves = {0.1: [5.0, 2.9, 2.9], 0.3: [5.0, 4.0, 2.0], 1.0: [5.0, 4.0, 3.0]}
     made = {(of := record(trial(lr=lr), curve)).run.key: of for lr, curve in curves.items()}
-    found = tried(tuned, made, select="steps_to_target", target=2.95)
+    found = tried(tuned, made, select="steps_to_target", target=Target(2.95))
     assert [each.score for each in found] == [50, 100, math.inf]
     assert best(found).settings == {"lr": 0.1}
-    missed = tried(tuned, made, select="steps_to_target", target=1.0)
+    missed = tried(tuned, made, select="steps_to_target", target=Target(1.0))
     assert best(missed).settings == {"lr": 0.3}
 
 
@@ -80,7 +80,7 @@ def test_a_target_that_has_to_hold_is_selected_by_as_compare_counts_it() -> None
     [tuned] = tuning({"sgd": [0.1, 0.3]}).arms
     curves = {0.1: [5.0, 2.9, 4.0, 2.9], 0.3: [5.0, 4.0, 2.9, 2.9]}
     made = {(of := record(trial(lr=lr), curve)).run.key: of for lr, curve in curves.items()}
-    found = tried(tuned, made, select="steps_to_target", target=2.95, consecutive=2)
+    found = tried(tuned, made, select="steps_to_target", target=Target(2.95, consecutive=2))
     assert [each.score for each in found] == [math.inf, 100]
     assert best(found).settings == {"lr": 0.3}
 

@@ -1,19 +1,17 @@
 """From a spec to its runs, in the order in which they are made."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
 
 from clipbench.data import SOURCES
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Options, Run
+from clipbench.spec import Spec
 from clipbench.spec.limits import LARGEST_SEED, MOST_RUNS
-from clipbench.spec.loading import Spec
 
-Place = tuple[str, str]  # the names of a task and an arm
-Selected = Mapping[Place, Arm | None]
+Selected = Mapping[tuple[str, str], Arm | None]  # by the names of a task and an arm
 NOTHING: Selected = MappingProxyType({})
 
 
@@ -44,13 +42,13 @@ def plan(spec: Spec, *, device: str, selected: Selected = NOTHING) -> tuple[Run,
             f"arms are tuned on seed {min(shared)}, so it cannot be reported: what tuned an arm cannot judge it",
             remedy="give seeds that are not among the `tuning` seeds",
         )
-    if (runs := len(chosen) * len(spec.tasks) * len(spec.arms)) > MOST_RUNS:
+    if (number := len(chosen) * len(spec.tasks) * len(spec.arms)) > MOST_RUNS:
         raise ClipbenchError(
-            f"these are {runs:,} runs, and at most {MOST_RUNS:,} are allowed", remedy="give fewer seeds"
+            f"these are {number:,} runs, and at most {MOST_RUNS:,} are allowed", remedy="give fewer seeds"
         )
-    made = partial(_run, spec, device=device, data=_data(spec))
+    runs = _Runs(spec, device, _data(spec))
     return tuple(
-        made(task, arm, seed=seed, ghosts=ghosts)
+        runs.of(task, arm, seed=seed, ghosts=ghosts)
         for seed, task in product(chosen, spec.tasks)
         for arm, ghosts in _decided(spec, task, selected)
     )
@@ -74,41 +72,44 @@ def trials(
     A trial has the whole budget of a run that is reported, so that what was good in it is good there; nothing is
     probed in it.
     """
-    unprobed = Measure(evaluate_every=spec.measure.evaluate_every, probe_every=spec.measure.evaluate_every)
-    made = partial(_run, spec, task, device=device, data=_data(spec))
+    every = spec.terms_of(task.name).evaluate_every
+    unprobed = Measure(evaluate_every=every, probe_every=every)
+    runs = _Runs(spec, device, _data(spec))
     seeds = spec.tuning.seeds if spec.tuning else ()
     return {
         arm.name: [
-            tuple(replace(made(arm.trial(one), seed=seed), measure=unprobed, trial_of=arm.name) for seed in seeds)
+            tuple(
+                replace(runs.of(task, arm.trial(one), seed=seed), measure=unprobed, trial_of=arm.name) for seed in seeds
+            )
             for one in settings[arm.name]
         ]
         for arm in spec.searched
     }
 
 
-def _run(
-    spec: Spec,
-    task: Choice,
-    arm: Arm,
-    *,
-    seed: int,
-    device: str,
-    data: Mapping[str, str],
-    ghosts: tuple[Arm, ...] = (),
-) -> Run:
-    if device == "auto":
-        raise ValueError("a run has one device: resolve auto before planning")
-    return Run(
-        spec=spec.name,
-        task=task,
-        arm=arm,
-        budget=spec.budget,
-        seed=seed,
-        measure=replace(spec.measure, ghosts=ghosts),
-        device=device,
-        threads=spec.threads,
-        data=data.get(task.name, ""),
-    )
+@dataclass(frozen=True)
+class _Runs:
+    """Makes runs of a spec on a device; `data` has the fingerprint of what each task reads from the user's disk."""
+
+    spec: Spec
+    device: str
+    data: Mapping[str, str]
+
+    def of(self, task: Choice, arm: Arm, *, seed: int, ghosts: tuple[Arm, ...] = ()) -> Run:
+        if self.device == "auto":
+            raise ValueError("a run has one device: resolve auto before planning")
+        terms = self.spec.terms_of(task.name)
+        return Run(
+            spec=self.spec.name,
+            task=task,
+            arm=arm,
+            budget=terms.budget,
+            seed=seed,
+            measure=replace(self.spec.measure, evaluate_every=terms.evaluate_every, ghosts=ghosts),
+            device=self.device,
+            threads=self.spec.threads,
+            data=self.data.get(task.name, ""),
+        )
 
 
 def _data(spec: Spec) -> dict[str, str]:

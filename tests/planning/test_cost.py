@@ -5,7 +5,7 @@ from dataclasses import replace
 from judging.made import record, run, trial
 
 from clipbench.budget import Budget
-from clipbench.judging.cost import Cost, expected_cost
+from clipbench.planning.cost import Cost, expected_cost
 from clipbench.records import Record
 
 

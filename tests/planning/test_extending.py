@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipbench.judging.tuning.extending import extension, narrowed, widened
 from clipbench.judging.tuning.trials import Tried
+from clipbench.planning.extending import extension, narrowed, widened
 from clipbench.records import Options
 
 INF = math.inf

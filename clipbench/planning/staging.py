@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.endings import as_read
-from clipbench.judging.tuning.extending import EXTENSIONS, extension
 from clipbench.judging.tuning.summary import ArmTuning, tunings
 from clipbench.judging.tuning.trials import Tried, best, has_crashed, tried
+from clipbench.planning.extending import EXTENSIONS, extension
+from clipbench.planning.runs import plan, trials
 from clipbench.questions import Question, Trial, Tuned, Tuning
 from clipbench.records import Choice, Options, Record, Run
-from clipbench.spec import Inquiry, Spec, plan, question, trials
+from clipbench.spec import Spec, question
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Stage:
     spent: frozenset[str] = frozenset()
 
 
-def staged(inquiry: Inquiry, made: Sequence[Record], *, extend: bool = False) -> Stage:
+def staged(spec: Spec, made: Sequence[Record], *, extend: bool = False) -> Stage:
     """What is to be run now.
 
     The question's keys are those of the whole plan, whatever arms are asked for.
 
     Args:
-        inquiry: what is asked.
+        spec: what is asked.
         made: the runs of this spec that there are.
         extend: give every arm another trial while an arm's best lies at the edge of its grid, at most EXTENSIONS
             times. Extensions that were made before count without it.
@@ -55,9 +56,8 @@ def staged(inquiry: Inquiry, made: Sequence[Record], *, extend: bool = False) ->
     Raises:
         ClipbenchError: the seeds make no sense, or there is no grid that could be extended for all arms alike.
     """
-    spec = inquiry.spec
     if extend:
-        _check_extendable(inquiry)
+        _check_extendable(spec)
     by_key = {record.identity: record for record in as_read(made, spec.diverged)}
     searches = [one for task in spec.tasks for one in _searches(spec, task, by_key, extend=extend)]
     arms = {arm.name: arm for arm in spec.searched}
@@ -84,10 +84,10 @@ def staged(inquiry: Inquiry, made: Sequence[Record], *, extend: bool = False) ->
     ]
     return Stage(
         question=asked,
-        trials=tuple(run for run in ordered if inquiry.wants(run.trial_of)),
-        runs=tuple(run for run in runs if inquiry.wants(run.arm.name)),
-        waiting=tuple(run for run in waiting if inquiry.wants(run.arm.name)),
-        tunings=tuple(each for each in tunings(made, asked) if inquiry.wants(each.arm)),
+        trials=tuple(run for run in ordered if spec.wants(run.trial_of)),
+        runs=tuple(run for run in runs if spec.wants(run.arm.name)),
+        waiting=tuple(run for run in waiting if spec.wants(run.arm.name)),
+        tunings=tuple(each for each in tunings(made, asked) if spec.wants(each.arm)),
         spent=frozenset(key for one in searches for key in _spent(one, by_key)),
     )
 
@@ -135,7 +135,7 @@ def _carried_out(
         pairs = zip(settings[arm.name], runs[arm.name], strict=True)
         tries = tuple(Trial(one, tuple(run.key for run in of_one)) for one, of_one in pairs)
         tuned = Tuned(task.name, arm.name, arm.spaces, tries, planned=len(arm.settings))
-        results = tried(tuned, made, select=spec.tuning.select, target=spec.target, consecutive=spec.consecutive)
+        results = tried(tuned, made, select=spec.tuning.select, target=spec.terms_of(task.name).target)
         leader = best(results)
         tuned = replace(tuned, selected=None if leader is None else leader.settings)
         found.append(_Search(tuned, tuple(run for of_one in runs[arm.name] for run in of_one), tuple(results)))
@@ -158,14 +158,14 @@ def _seeds(spec: Spec) -> tuple[int, ...]:
     return spec.tuning.seeds if spec.tuning else ()
 
 
-def _check_extendable(inquiry: Inquiry) -> None:
-    tuning = inquiry.spec.tuning
+def _check_extendable(spec: Spec) -> None:
+    tuning = spec.tuning
     if tuning is None:
         found, remedy = "nothing is tuned in it, so there is no grid to extend", "add a `tuning` section to the spec"
     elif tuning.search != "grid":
         found, remedy = f"its search is {tuning.search}, not a grid", "widen the spaces in the spec instead"
-    elif inquiry.only is not None:
+    elif spec.only is not None:
         found, remedy = "an extension gives every arm a trial", "leave out --filter"
     else:
         return
-    raise ClipbenchError(f"--extend-grid makes no sense here: {found}", where=inquiry.spec.name, remedy=remedy)
+    raise ClipbenchError(f"--extend-grid makes no sense here: {found}", where=spec.name, remedy=remedy)

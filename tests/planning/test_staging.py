@@ -7,10 +7,10 @@ import pytest
 from judging.made import record
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.tuning.extending import EXTENSIONS
-from clipbench.judging.tuning.staging import Stage, staged
+from clipbench.planning.extending import EXTENSIONS
+from clipbench.planning.staging import Stage, staged
 from clipbench.records import Record, Run
-from clipbench.spec import Asked, Inquiry, ask
+from clipbench.spec import Overrides, Spec, load
 
 SPEC = """\
 # Which is faster, each at its best?
@@ -29,10 +29,10 @@ SMALL, LARGE = "quadratic[dimension=8]", "quadratic[dimension=16]"
 Losses = Callable[[Run], float]
 
 
-def inquiry(folder: Path, text: str = SPEC, **changes: object) -> Inquiry:
+def asked_for(folder: Path, text: str = SPEC, only: str | None = None) -> Spec:
     path = folder / "race.yaml"
     path.write_text(text)
-    return ask(path, Asked(**changes), resolve=lambda device: device)
+    return load(path, Overrides(only=only))
 
 
 def rate(run: Run) -> float:
@@ -54,7 +54,7 @@ def names(runs: Sequence[Run]) -> list[str]:
 
 
 def test_at_first_there_are_trials_and_what_needs_none(tmp_path: Path) -> None:
-    stage = staged(inquiry(tmp_path), [])
+    stage = staged(asked_for(tmp_path), [])
     assert names(stage.trials) == [
         *(f"{arm}[lr={lr}]/{seed}" for seed in (8, 9) for arm in ("sgd", "adam") for lr in ("0.1", "0.3", "1")),
     ]
@@ -66,7 +66,7 @@ def test_at_first_there_are_trials_and_what_needs_none(tmp_path: Path) -> None:
 
 
 def test_what_was_selected_on_each_task_is_reported(tmp_path: Path) -> None:
-    asked = inquiry(tmp_path)
+    asked = asked_for(tmp_path)
     trials = staged(asked, []).trials
     best = {(SMALL, "sgd"): 0.3, (LARGE, "sgd"): 1.0, (SMALL, "adam"): 0.1, (LARGE, "adam"): 0.3}
     stage = staged(asked, made(trials, lambda run: 1 + abs(rate(run) - best[run.task.name, run.trial_of])))
@@ -82,7 +82,7 @@ def test_what_was_selected_on_each_task_is_reported(tmp_path: Path) -> None:
 
 
 def test_an_arm_waits_for_its_own_trials_alone(tmp_path: Path) -> None:
-    asked = inquiry(tmp_path)
+    asked = asked_for(tmp_path)
     trials = staged(asked, []).trials
     half = [run for run in trials if run.trial_of == "sgd"]
     stage = staged(asked, made(half, towards({"sgd": 0.3})))
@@ -91,13 +91,13 @@ def test_an_arm_waits_for_its_own_trials_alone(tmp_path: Path) -> None:
 
 
 def test_an_arm_of_which_no_trial_finished_neither_runs_nor_waits(tmp_path: Path) -> None:
-    asked = inquiry(tmp_path)
+    asked = asked_for(tmp_path)
     stage = staged(asked, made(staged(asked, []).trials, lambda run: 9.0 if run.trial_of == "sgd" else 1.0))
     assert {run.arm.name for run in (*stage.runs, *stage.waiting)} == {"fixed", "adam"}
 
 
 def test_a_trial_that_crashed_keeps_its_place_and_is_spent(tmp_path: Path) -> None:
-    asked = inquiry(tmp_path)
+    asked = asked_for(tmp_path)
     trials = staged(asked, []).trials
     records = made(trials, towards({"sgd": 0.3, "adam": 0.3}))
     place = next(place for place, run in enumerate(trials) if run.trial_of == "sgd" and rate(run) == 0.3)
@@ -115,7 +115,7 @@ def test_a_trial_that_crashed_keeps_its_place_and_is_spent(tmp_path: Path) -> No
 
 
 def test_a_filter_leaves_the_others_out_of_the_runs_and_in_the_question(tmp_path: Path) -> None:
-    stage = staged(inquiry(tmp_path, only="s*"), [])
+    stage = staged(asked_for(tmp_path, only="s*"), [])
     assert {run.trial_of for run in stage.trials} == {"sgd"}
     assert {run.arm.name for run in (*stage.runs, *stage.waiting)} == {"sgd"}
     assert [each.arm for each in stage.tunings] == ["sgd", "sgd"]
@@ -125,12 +125,12 @@ def test_a_filter_leaves_the_others_out_of_the_runs_and_in_the_question(tmp_path
 
 
 def test_without_tuning_there_is_one_stage(tmp_path: Path) -> None:
-    stage = staged(inquiry(tmp_path, SPEC.replace("tuning: {seeds: [8, 9]}\n", "")), [])
+    stage = staged(asked_for(tmp_path, SPEC.replace("tuning: {seeds: [8, 9]}\n", "")), [])
     assert (stage.trials, stage.waiting, stage.question.tuning) == ((), (), None)
     assert len(stage.runs) == 2 * 2 * 7
 
 
-def carried_out(asked: Inquiry, loss: Losses, *, extend: bool) -> tuple[Stage, list[Record]]:
+def carried_out(asked: Spec, loss: Losses, *, extend: bool) -> tuple[Stage, list[Record]]:
     """All trials, as `run` makes them: those that are asked for, until no other follow."""
     records: list[Record] = []
     while True:
@@ -143,7 +143,7 @@ def carried_out(asked: Inquiry, loss: Losses, *, extend: bool) -> tuple[Stage, l
 
 
 def test_an_extension_goes_beyond_the_edge_until_the_best_is_bracketed(tmp_path: Path) -> None:
-    asked = inquiry(tmp_path)
+    asked = asked_for(tmp_path)
     plain, _ = carried_out(asked, towards({"sgd": 4.0, "adam": 0.3}), extend=False)
     assert {len(one.trials) for one in plain.question.tuning.arms} == {3}
     stage, records = carried_out(asked, towards({"sgd": 4.0, "adam": 0.3}), extend=True)
@@ -157,7 +157,7 @@ def test_an_extension_goes_beyond_the_edge_until_the_best_is_bracketed(tmp_path:
 
 
 def test_an_extension_that_was_only_begun_does_not_count_until_it_is_asked_for_again(tmp_path: Path) -> None:
-    asked = inquiry(tmp_path)
+    asked = asked_for(tmp_path)
     loss = towards({"sgd": 4.0, "adam": 0.3})
     begun = made(staged(asked, []).trials, loss)
     further = [run for run in staged(asked, begun, extend=True).trials if rate(run) > 1]
@@ -167,7 +167,7 @@ def test_an_extension_that_was_only_begun_does_not_count_until_it_is_asked_for_a
 
 
 def test_an_extension_has_a_limit(tmp_path: Path) -> None:
-    stage, _ = carried_out(inquiry(tmp_path), lambda run: 4 / (1 + rate(run)), extend=True)
+    stage, _ = carried_out(asked_for(tmp_path), lambda run: 4 / (1 + rate(run)), extend=True)
     assert {len(one.trials) for one in stage.question.tuning.arms} == {3 + EXTENSIONS}
     assert {each.edges["lr"] for each in stage.tunings} == {"highest"}
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_extended_alike_for_all_is_refused(
     tmp_path: Path, old: str, new: str, only: str | None, said: str
 ) -> None:
     with pytest.raises(ClipbenchError, match=said):
-        staged(inquiry(tmp_path, SPEC.replace(old, new), only=only), [], extend=True)
+        staged(asked_for(tmp_path, SPEC.replace(old, new), only=only), [], extend=True)
 
 
 def test_trials_are_selected_by_the_steps_to_a_target_that_holds_as_long_as_the_spec_says(tmp_path: Path) -> None:
@@ -192,6 +192,6 @@ def test_trials_are_selected_by_the_steps_to_a_target_that_holds_as_long_as_the_
     for consecutive, rate_selected in ((1, 0.1), (2, 0.3)):
         target = f"target: {{loss: 2, consecutive: {consecutive}}}\n"
         text = SPEC.replace("tuning: {seeds: [8, 9]}", f"tuning: {{seeds: [8, 9], select: steps_to_target}}\n{target}")
-        asked = inquiry(tmp_path, text)
+        asked = asked_for(tmp_path, text)
         stage = staged(asked, [record(run, curves[rate(run)]) for run in staged(asked, []).trials])
         assert {rate(run) for run in stage.runs if run.arm.name != "fixed"} == {rate_selected}

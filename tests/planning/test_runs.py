@@ -7,8 +7,10 @@ from spec.bench import MINIMAL, Bench, printed_elsewhere
 
 from clipbench.data import Source
 from clipbench.errors import ClipbenchError
+from clipbench.planning import runs as planning
+from clipbench.planning.runs import plan, trials
 from clipbench.records import Run
-from clipbench.spec import Spec, plan, planning, trials
+from clipbench.spec import Spec
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +151,9 @@ def test_a_new_default_is_a_new_run(bench: Bench, shelves: Path, old: str, new: 
 def test_a_plan_is_the_same_in_every_process(bench: Bench, shelves: Path) -> None:
     bench.load()
     script = (
-        "import sys; from pathlib import Path; from clipbench.spec import load, plan; "
+        "import sys; from pathlib import Path\n"
+        "from clipbench.planning.runs import plan\n"
+        "from clipbench.spec import load\n"
         "runs = plan(load(sys.argv[1], shelves=Path(sys.argv[2])), device='cpu'); "
         "print([(str(run), run.key) for run in runs])"
     )

@@ -1,0 +1,62 @@
+"""`clipbench plan`: the runs of specs, and how far they have come."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipbench import console, store
+from clipbench.cli.options import (
+    Device,
+    Filter,
+    Json,
+    Quick,
+    Results,
+    Seeds,
+    Sets,
+    Specs,
+    Threads,
+    loaded,
+    overrides,
+)
+from clipbench.cli.results import read
+from clipbench.planning.cost import expected_cost
+from clipbench.planning.outlook import Outlook, look
+from clipbench.report import planned
+from clipbench.report.listing import ListFormat
+from clipbench.spec import Spec
+
+
+def plan(
+    specs: Specs,
+    results: Results = Path("results"),
+    sets: Sets = None,
+    seeds: Seeds = None,
+    only: Filter = None,
+    quick: Quick = False,
+    device: Device = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """The runs of a spec: what is reused, what is missing, and what it will cost in time."""
+    asked = loaded(specs, overrides(sets, seeds, only, quick, device, threads))
+    show_plans([outlook(spec, results) for spec in asked], results, fmt="json" if json else "table")
+
+
+def outlook(spec: Spec, results: Path, *, extend: bool = False) -> Outlook:
+    """How far a spec has come. What was made before is read where arms are tuned, for it decides what is next."""
+    folder = store.folder_of_spec(spec.name, results)
+    made = read([folder]) if spec.tuning is not None and folder.exists() else []
+    return look(spec, results, made, extend=extend)
+
+
+def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: ListFormat = "table") -> None:
+    """Put the plans on stdout, and what they will cost on stderr."""
+    for each in outlooks:
+        stage, missing = each.stage, each.missing(results)
+        console.put(planned.plan(stage, missing={run.key for run in missing}, fmt=fmt))
+        folder = store.folder_of_spec(stage.question.spec, results)
+        made = store.read_all(folder)[0] if folder.exists() else []
+        cost = expected_cost([*missing, *stage.waiting], made)
+        if cost.known:
+            console.say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
+        if cost.unknown:
+            console.say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")

@@ -1,0 +1,58 @@
+"""`clipbench validate`: check specs without making a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipbench import console, spec
+from clipbench.cli import trying
+from clipbench.cli.options import Sets, Specs, on_this_machine
+from clipbench.errors import ClipbenchError
+from clipbench.judging.words import count
+from clipbench.planning.staging import staged
+from clipbench.report.trying import faults_of_arms, faults_of_probes
+from clipbench.spec import Overrides, Spec
+
+
+def validate(
+    specs: Specs,
+    sets: Sets = None,
+    build: Annotated[bool, typer.Option("--build", help="Also try every arm and every probe by a step.")] = False,
+) -> None:
+    """Check specs strictly; every error is shown at once, with its line and column."""
+    faulty: list[ClipbenchError] = []
+    for path in specs:
+        try:
+            loaded = spec.load(path, Overrides(sets or ()))
+            if build:
+                _build(loaded, path)
+        except ClipbenchError as error:
+            faulty.append(error)
+        else:
+            parts = (loaded.arms, "arm"), (loaded.tasks, "task"), (loaded.seeds, "seed")
+            counts = " × ".join(count(len(things), noun) for things, noun in parts)
+            console.put(f"{path}: right: {counts}{_tuned_by(loaded)}")
+    for fault in faulty:
+        console.complain(fault)
+    if faulty:
+        raise typer.Exit(faulty[0].exit_code)
+    console.say(f"next: {console.command('run', *specs)}")
+
+
+def _build(loaded: Spec, path: Path) -> None:
+    """Try all that a spec names, and say every fault; ClipbenchError where there is any."""
+    stage = staged(on_this_machine(loaded), ())
+    with console.sigterm_as_ctrl_c():
+        found = trying.try_arms(stage, [*stage.trials, *stage.runs])
+    if faults := [*faults_of_arms(found), *faults_of_probes(found)]:
+        for each in faults[:-1]:
+            console.complain(ClipbenchError(each, where=str(path)))
+        raise ClipbenchError(faults[-1], where=str(path))
+
+
+def _tuned_by(loaded: Spec) -> str:
+    if loaded.tuning is None:
+        return ""
+    trials, seeds = len(loaded.searched[0].settings), count(len(loaded.tuning.seeds), "seed")
+    return f"; {count(len(loaded.searched), 'arm')} tuned by {count(trials, 'trial')} on {seeds} a task"

@@ -1,0 +1,124 @@
+"""A benchmark as it is meant: what a spec's file says once its grids are expanded and its names looked up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+from clipbench.budget import Budget
+from clipbench.errors import ClipbenchError
+from clipbench.questions import DIVERGED, Question, Target
+from clipbench.records import Arm, Choice, Measure
+from clipbench.spec.ghosts import Ghosts
+from clipbench.spec.models import TuningSettings
+from clipbench.spec.overrides import Overrides
+from clipbench.spec.searching import Searched
+
+QUICK = "-quick"  # after the name of a spec that is only looked at
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the runs of a task have, and what they race to: a budget, an evaluation every so many steps, a target."""
+
+    budget: Budget
+    evaluate_every: int
+    target: Target | None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A benchmark as it is meant: grids expanded, names looked up, defaults filled in.
+
+    An arm that is to be tuned has no settings yet: it is `Searched`. `device` may still be auto: what that is depends
+    on the machine. `data` has the name of what a task of the shelf reads from the user's disk, and `fingerprints` the
+    SHA-256 of what a task of the user's says of its data, by the task's name. `measure` is without the ghosts: those
+    are a run's, by its arm. `own` has the terms of the tasks that have some of their own, by name. `only` is a pattern
+    for the names of the arms to run now; None for all of them.
+    """
+
+    name: str
+    question: str
+    tasks: tuple[Choice, ...]
+    arms: tuple[Arm | Searched, ...]
+    baseline: str
+    budget: Budget
+    seeds: tuple[int, ...]
+    measure: Measure
+    ghosts: Ghosts = field(default_factory=Ghosts)
+    target: Target | None = None
+    effect: float | None = None
+    diverged: float = DIVERGED
+    device: str = "auto"
+    threads: int = 1
+    data: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    tuning: TuningSettings | None = None
+    own: Mapping[str, Terms] = field(default_factory=dict)
+    only: str | None = None
+
+    @property
+    def searched(self) -> tuple[Searched, ...]:
+        """The arms that are to be tuned."""
+        return tuple(arm for arm in self.arms if isinstance(arm, Searched))
+
+    def terms_of(self, task: str) -> Terms:
+        """The terms of a task's runs: its own, or else the spec's."""
+        return self.own.get(task, Terms(self.budget, self.measure.evaluate_every, self.target))
+
+    def wants(self, arm: str) -> bool:
+        """Whether the arm of this name is to be run now. The others stay part of the plan, so their runs stay valid."""
+        # The brackets in the name of a grid's arm are no pattern, so a name fits as it stands, too.
+        return self.only is None or arm == self.only or fnmatchcase(arm, self.only)
+
+
+def question(spec: Spec) -> Question:
+    """What a spec asks, for those who read its results."""
+    return Question(
+        spec=spec.name,
+        text=spec.question,
+        arms=tuple(arm.name for arm in spec.arms if spec.ghosts.has_runs(arm)),
+        baseline=spec.baseline,
+        target=None if spec.target is None else spec.target.loss,
+        consecutive=1 if spec.target is None else spec.target.consecutive,
+        effect=spec.effect,
+        diverged=spec.diverged,
+        targets={task: terms.target for task, terms in spec.own.items() if terms.target not in (None, spec.target)},
+    )
+
+
+def adjusted(spec: Spec, overrides: Overrides) -> Spec:
+    """The spec with all that is overridden but the values, which were set in its document.
+
+    Raises:
+        ClipbenchError: `only` matches no arm.
+    """
+    spec = _quick(spec) if overrides.quick else spec
+    spec = replace(
+        spec,
+        seeds=spec.seeds if overrides.seeds is None else tuple(overrides.seeds),
+        device=overrides.device or spec.device,
+        threads=overrides.threads or spec.threads,
+        only=overrides.only,
+    )
+    if not any(spec.wants(arm.name) for arm in spec.arms):
+        arms = ", ".join(arm.name for arm in spec.arms)
+        raise ClipbenchError(f"--filter {overrides.only} matches no arm", remedy=f"the arms are: {arms}")
+    return spec
+
+
+def _quick(spec: Spec) -> Spec:
+    """Under a name of its own: never in one table with the real thing."""
+    return replace(
+        spec,
+        name=spec.name + QUICK,
+        question=f"{spec.question} (A quick look: one seed and a tenth of the budget; not comparable.)",
+        budget=_tenth(spec.budget),
+        own={task: replace(terms, budget=_tenth(terms.budget)) for task, terms in spec.own.items()},
+        seeds=spec.seeds[:1],
+        tuning=spec.tuning and spec.tuning.model_copy(update={"seeds": spec.tuning.seeds[:1]}),
+    )
+
+
+def _tenth(budget: Budget) -> Budget:
+    tenth = budget.amount / 10
+    return Budget(tenth if budget.unit == "seconds" else max(1.0, float(round(tenth))), budget.unit)
