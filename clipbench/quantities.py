@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from clipbench.errors import ClipbenchError, nearest
 from clipbench.measurements import Measurement
+from clipbench.questions import Target
 from clipbench.records import (
     CLIPPED_FRACTION,
     DIRECTIONAL_SHARPNESS,
@@ -38,14 +39,6 @@ FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET = "final_loss", "steps_to_target"
 STEP_SECONDS, PEAK_BYTES, TRAIN_SECONDS = "step_seconds", "peak_bytes", "train_seconds"
 ALIASES = {"steps": STEPS_TO_TARGET, "seconds": SECONDS_TO_TARGET, "sharpness": DIRECTIONAL_SHARPNESS}
 _FLOAT32 = 2.0**-23  # between 1 and the next number in float32, in which losses are computed
-
-
-@dataclass(frozen=True)
-class Goal:
-    """The evaluation loss to reach, at or below which so many `consecutive` evaluations are; None for no target."""
-
-    loss: float | None = None
-    consecutive: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Reading:
         return math.log(self.value) if 0 < self.value < math.inf else math.nan
 
 
-Read = Callable[[Record, Goal, str | None], Reading | None]
+Read = Callable[[Record, Target | None, str | None], Reading | None]
 
 
 @dataclass(frozen=True)
@@ -102,12 +95,12 @@ class Along:
     quantity: Quantity
     direction: str | None = None
 
-    def read(self, record: Record, goal: Goal) -> Reading | None:
+    def read(self, record: Record, target: Target | None) -> Reading | None:
         """The run's number; of a run that broke only where such a run has it, of one that has not ended none."""
         ended = record.outcome
         if ended is None or (ended.status != "finished" and not self.quantity.of_broken):
             return None
-        return self.quantity.read(record, goal, self.direction)
+        return self.quantity.read(record, target, self.direction)
 
     def __str__(self) -> str:
         return self.quantity.name if self.direction is None else f"{self.quantity.name}@{self.direction}"
@@ -122,27 +115,22 @@ class Exact:
     read: Callable[[Outcome], str | int | None]
 
 
-NO_TARGET = Goal()
-
-
 def final_loss(record: Record) -> float:
     """The last evaluation loss (not the least: a run is judged by where it ends); NaN where there is none."""
     curve = record.measurements.series("", EVAL_LOSS)
     return curve[-1].value if curve else math.nan
 
 
-def first_at(curve: Sequence[Measurement], goal: Goal) -> Measurement | None:
+def first_at(curve: Sequence[Measurement], target: Target) -> Measurement | None:
     """The first evaluation from which so many in a row are at or below the target; None where there is none.
 
     NaN and infinity never are.
     """
     held = 0
-    if goal.loss is None:
-        return None
     for place, measured in enumerate(curve):
-        held = held + 1 if measured.value <= goal.loss and math.isfinite(measured.value) else 0
-        if held == goal.consecutive:
-            return curve[place - goal.consecutive + 1]
+        held = held + 1 if measured.value <= target.loss and math.isfinite(measured.value) else 0
+        if held == target.consecutive:
+            return curve[place - target.consecutive + 1]
     return None
 
 
@@ -162,33 +150,36 @@ def _loss(record: Record, *_: object) -> Reading | None:
     return Reading(last, rounding=abs(last) * _FLOAT32 / math.sqrt(12))
 
 
-def _steps(record: Record, goal: Goal, *_: object) -> Reading | None:
-    return _to_target(record, goal, "steps")
+def _steps(record: Record, target: Target | None, *_: object) -> Reading | None:
+    return _to_target(record, target, "steps")
 
 
-def _seconds(record: Record, goal: Goal, *_: object) -> Reading | None:
-    return _to_target(record, goal, "seconds")
+def _seconds(record: Record, target: Target | None, *_: object) -> Reading | None:
+    return _to_target(record, target, "seconds")
 
 
-def _to_target(record: Record, goal: Goal, unit: Literal["steps", "seconds"]) -> Reading | None:
+def _to_target(record: Record, target: Target | None, unit: Literal["steps", "seconds"]) -> Reading | None:
     """What the target cost. A miss counts as the end of the run plus one evaluation: it cost at least that.
 
     A run that diverged or failed has missed, whatever it touched on the way: what it reached, its user cannot have. It
-    counts as a run that had its whole budget; where the budget is not in this unit, it has no such number.
+    counts as if it had gone on to the end of its budget; one that made no step has no such number.
     """
     outcome = record.outcome
-    if goal.loss is None or outcome is None:
+    if target is None or outcome is None:
         return None
     if outcome.status == "finished":
-        reached = first_at(record.measurements.series("", EVAL_LOSS), goal)
+        reached = first_at(record.measurements.series("", EVAL_LOSS), target)
         if reached is not None:
             cost = reached.step if unit == "steps" else reached.seconds
             return Reading(cost, rounding=rounding_of_step(record, reached.step))
-        spent = outcome.steps if unit == "steps" else outcome.train_seconds
-    elif record.run.budget.unit == unit:
-        spent = record.run.budget.amount
+        whole = 1.0
     else:
-        return None
+        budget = record.run.budget
+        used = outcome.train_seconds if budget.unit == "seconds" else getattr(outcome, budget.unit)
+        if not used:
+            return None
+        whole = max(1.0, budget.amount / used)
+    spent = whole * (outcome.steps if unit == "steps" else outcome.train_seconds)
     each = record.run.measure.evaluate_every * (1.0 if unit == "steps" else outcome.step_seconds)
     return Reading(spent + each, at_least=True)
 
@@ -213,7 +204,7 @@ def along(record: Record, name: str, direction: str | None) -> Sequence[Measurem
 def _recorded(name: str, scale: Scale, over: Over) -> Read:
     """The probed steps as one number: those that are finite and, for a mean of logarithms, positive."""
 
-    def read(record: Record, _: Goal, direction: str | None) -> Reading | None:
+    def read(record: Record, _: Target | None, direction: str | None) -> Reading | None:
         values = [each.value for each in along(record, name, direction)]
         if over == "last":
             values = values[-1:]
@@ -283,7 +274,9 @@ def _checked(value: ast.expr) -> dict[str, Manner]:
     choices = (get_args(Scale), get_args(Better), get_args(Over))
     try:
         content = ast.literal_eval(value)
-        entries = {str(name): tuple(said) for name, said in content.items()}
+        entries = {name: tuple(said) for name, said in content.items() if isinstance(said, tuple | list)}
+        if len(entries) < len(content) or not all(isinstance(name, str) for name in entries):
+            raise ValueError(form)
     except (ValueError, TypeError, AttributeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"{form}, written out as a literal") from error
     for name, said in entries.items():

@@ -18,7 +18,6 @@ from clipbench.quantities import (
     BUILT_IN,
     EXACT,
     Better,
-    Goal,
     Manner,
     Over,
     Reading,
@@ -32,9 +31,9 @@ from clipbench.quantities import (
     recorded,
     rounding_of_step,
 )
+from clipbench.questions import Target
 from clipbench.records import EVAL_LOSS, OWN, Record
 
-NO_GOAL = Goal()
 EXACTLY = 2.0**-23 / math.sqrt(12)  # the rounding of a loss of 1, kept in float32
 COARSELY = 50 / math.sqrt(12)  # of a step, read at each 50th
 
@@ -49,8 +48,8 @@ def measured(values: Mapping[str, Sequence[float]], name: str = "norm", *, of: R
     return with_rows(of or record(run(), [5.0, 3.0]), rows)
 
 
-def read(of: Record, text: str, goal: Goal = NO_GOAL) -> Reading | None:
-    return asked(text, [of]).read(of, goal)
+def read(of: Record, text: str, target: Target | None = None) -> Reading | None:
+    return asked(text, [of]).read(of, target)
 
 
 # What clipbench knows by name
@@ -86,7 +85,7 @@ def test_every_built_in_quantity_is_read_by_hand(name: str) -> None:
     if name in RECORDED:
         direction, values = RECORDED[name]
         made = measured({direction: values}, name, of=made)
-    found, expected = read(made, name, Goal(2.5)), BUILT_IN_READINGS[name]
+    found, expected = read(made, name, Target(2.5)), BUILT_IN_READINGS[name]
     assert found is not None
     assert (found.at_least, found.left_out) == (expected.at_least, expected.left_out)
     for part in ("value", "rounding", "log"):
@@ -102,7 +101,7 @@ def test_of_a_run_that_did_not_finish_only_the_missed_steps_are_a_number(name: s
         direction, values = RECORDED[name]
         made = measured({direction: values}, name, of=made)
     counted = name == "steps_to_target" and status != "unfinished"
-    assert read(made, name, Goal(2.5)) == (Reading(250.0, at_least=True) if counted else None)
+    assert read(made, name, Target(2.5)) == (Reading(250.0, at_least=True) if counted else None)
 
 
 @pytest.mark.parametrize("name", [each.name for each in BUILT_IN])
@@ -146,7 +145,7 @@ def test_the_final_loss_is_the_last_evaluation(curve: Any, expected: float) -> N
 
 def reached(curve: Sequence[float] | Mapping[int, float], target: float | None, consecutive: int = 1) -> int | None:
     """The step at which the target was first reached."""
-    found = first_at(record(run(), curve).measurements.series("", EVAL_LOSS), Goal(target, consecutive))
+    found = first_at(record(run(), curve).measurements.series("", EVAL_LOSS), Target(target, consecutive))
     return None if found is None else found.step
 
 
@@ -209,7 +208,7 @@ def test_a_miss_counts_as_the_end_of_the_run_plus_one_evaluation(
 ) -> None:
     made = record(run(budget=budget), [5.0, 4.0], status=status)
     for name, expected in (("steps", steps), ("seconds", seconds)):
-        found = read(made, name, Goal(1.0))
+        found = read(made, name, Target(1.0))
         assert found == (None if expected is None else Reading(pytest.approx(expected), at_least=True))
         assert read(made, name) is None  # without a target there is nothing to miss
 

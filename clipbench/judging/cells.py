@@ -9,8 +9,8 @@ from clipbench.judging.copies import counted
 from clipbench.judging.metrics import Status, status
 from clipbench.judging.paired import Paired, Sample, Scaled
 from clipbench.judging.words import count, listing
-from clipbench.quantities import NO_TARGET, Along, Goal, final_loss
-from clipbench.questions import Question
+from clipbench.quantities import Along, final_loss
+from clipbench.questions import Question, Target
 from clipbench.records import OWN, Arm, Record, Run
 
 LABELS = ("spec", "task.name", "arm.name", "arm.optimizer.name", "arm.liveness")  # fields that decide no number
@@ -32,7 +32,7 @@ class Cell:
     task: str
     arm: str
     records: tuple[Record, ...]
-    goal: Goal = NO_TARGET
+    target: Target | None = None
     _samples: dict[str, Scaled] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -96,7 +96,7 @@ class Cell:
     def _scaled(self, along: Along) -> Scaled:
         name = str(along)
         if name not in self._samples:
-            readings = ((record.run.seed, along.read(record, self.goal)) for record in self.records)
+            readings = ((record.run.seed, along.read(record, self.target)) for record in self.records)
             sample = {seed: reading for seed, reading in readings if reading is not None}
             self._samples[name] = Scaled(sample, along.quantity.scale)
         return self._samples[name]
@@ -166,9 +166,8 @@ def _ends(record: Record) -> tuple[str, str]:
     return record.outcome.weights_sha256 if record.outcome else "", str(final_loss(record))
 
 
-def cells(records: Sequence[Record], question: Question, *, target: float | None, consecutive: int = 1) -> list[Cell]:
+def cells(records: Sequence[Record], question: Question) -> list[Cell]:
     """One cell per task and arm that has runs: tasks as they first appear, arms in the question's order."""
-    goal = Goal(target, consecutive)
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.run.task.name, record.run.arm.name), []).append(record)
@@ -179,7 +178,7 @@ def cells(records: Sequence[Record], question: Question, *, target: float | None
         for arm in arms:
             group = sorted(groups.get((task, arm), []), key=lambda record: record.run.seed)
             if group:
-                found.append(Cell(task, arm, tuple(group), goal))
+                found.append(Cell(task, arm, tuple(group), question.target_of(task)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
@@ -39,9 +39,8 @@ from clipbench.quantities import (
     SHARPNESS,
     STEPS,
     Along,
-    Goal,
 )
-from clipbench.questions import Question
+from clipbench.questions import Question, Target
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
 
@@ -66,10 +65,23 @@ class Asked:
     threshold: float | None = None
     reference: str | None = None
 
-    def goal(self, question: Question) -> Goal:
-        """What is to be reached."""
-        loss = question.target if self.target is None else self.target
-        return Goal(loss, question.consecutive if self.consecutive is None else self.consecutive)
+    def read_by(self, question: Question) -> Question:
+        """The question with the target that is asked for, on every task, in place of its own.
+
+        Raises:
+            ClipbenchError: a number makes no sense.
+        """
+        if self.target is not None and not math.isfinite(self.target):
+            raise ClipbenchError(f"the target is {self.target}", remedy="give a finite evaluation loss")
+        if self.consecutive is not None and self.consecutive < 1:
+            found = f"{self.consecutive} evaluations in a row are asked for"
+            raise ClipbenchError(found, remedy="ask for at least 1")
+        if self.target is not None:
+            question = replace(question, target=self.target, targets={})
+        if self.consecutive is not None:
+            targets = {task: replace(each, consecutive=self.consecutive) for task, each in question.targets.items()}
+            question = replace(question, consecutive=self.consecutive, targets=targets)
+        return question
 
 
 NOTHING_ASKED = Asked()
@@ -98,8 +110,8 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
             f"there are no runs of {question.spec}, so there is nothing to compare",
             remedy=f"make them with: clipbench run benchmarks/{question.spec}.yaml",
         )
-    goal, metric = asked.goal(question), asked.metric
-    _check(goal, metric, asked.threshold)
+    question, metric = asked.read_by(question), asked.metric
+    _check(question, asked)
     name = known_arm(question.baseline if asked.baseline is None else asked.baseline, question, records=records)
     if asked.reference is not None:
         known_direction(asked.reference, records)
@@ -107,7 +119,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     if asked.at is not None:
         kept, said = as_of(kept, asked.at)
         left_out.append(said)
-    found = cells(kept, question, target=goal.loss, consecutive=goal.consecutive)
+    found = cells(kept, question)
     tasks = tuple(dict.fromkeys(cell.task for cell in found))
     rows = tuple(row for task in tasks for row in _rows([cell for cell in found if cell.task == task], name, asked))
     pairs = tuple(twins(found, {(each.task, each.arm): each.steps for each in rows}))
@@ -115,7 +127,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         found,
         question,
         baseline=name,
-        target=goal.loss,
+        target=question.target,
         rows=rows,
         twins=pairs,
         metric=metric,
@@ -125,16 +137,16 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         spec=question.spec,
         question=question.text,
         baseline=name,
-        target=goal.loss,
-        consecutive=goal.consecutive,
-        tasks=tuple(_head(task, found) for task in tasks),
+        target=question.target,
+        consecutive=question.consecutive,
+        tasks=tuple(_head(task, found, question.target_of(task)) for task in tasks),
         rows=rows,
         twins=pairs,
         caveats=(*left_out, *warned),
         metric=metric,
         threshold=asked.threshold,
         race=()
-        if goal.loss is None
+        if not any(cell.target for cell in found)
         else tuple(race(found, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
         matched=tuple(matched(found, baseline=name)),
         shared=tuple(shared_points(found, baseline=name, reference=asked.reference)),
@@ -143,16 +155,12 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     )
 
 
-def _check(goal: Goal, metric: Along, threshold: float | None) -> None:
-    if goal.loss is not None and not math.isfinite(goal.loss):
-        raise ClipbenchError(f"the target is {goal.loss}", remedy="give a finite evaluation loss")
-    if goal.consecutive < 1:
-        raise ClipbenchError(f"{goal.consecutive} evaluations in a row are asked for", remedy="ask for at least 1")
-    if metric.quantity.of_broken and goal.loss is None:
-        raise ClipbenchError(f"{metric} cannot be compared without a target", remedy="give --target LOSS")
-    if threshold is not None and not 0 < threshold < math.inf:
+def _check(question: Question, asked: Asked) -> None:
+    if asked.metric.quantity.of_broken and question.target is None and not question.targets:
+        raise ClipbenchError(f"{asked.metric} cannot be compared without a target", remedy="give --target LOSS")
+    if asked.threshold is not None and not 0 < asked.threshold < math.inf:
         raise ClipbenchError(
-            f"the threshold is {threshold}", remedy="give a relative difference, such as 0.01 for one percent"
+            f"the threshold is {asked.threshold}", remedy="give a relative difference, such as 0.01 for one percent"
         )
 
 
@@ -187,7 +195,7 @@ def _row(
     """One arm on one task, against the baseline on the same task (None where it has no runs)."""
     word: Standing = "broken" if cell.broken else "baseline" if judged is None else judged.word
     rates = cell.values(RATE)
-    targeted = cell.goal.loss is not None
+    targeted = cell.target is not None
     return Row(
         task=cell.task,
         arm=cell.arm,
@@ -265,7 +273,7 @@ def _milliseconds(cell: Cell) -> list[float]:
     return [outcome.step_seconds * 1000 for outcome in ended if outcome.status == "finished"]
 
 
-def _head(task: str, found: Iterable[Cell]) -> TaskHead:
+def _head(task: str, found: Iterable[Cell], target: Target | None) -> TaskHead:
     records = [record for cell in found if cell.task == task for record in cell.records]
     # A run that was killed leaves no environment: what its device is called is then told by the others.
     places = [record.environment.device_name for record in records if record.environment]
@@ -275,6 +283,7 @@ def _head(task: str, found: Iterable[Cell]) -> TaskHead:
         budgets=tuple(dict.fromkeys(_budget(record) for record in records)),
         devices=tuple(dict.fromkeys(devices)),
         threads=tuple(dict.fromkeys(record.run.threads for record in records)),
+        target=target,
     )
 
 

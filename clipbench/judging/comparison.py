@@ -12,6 +12,7 @@ from clipbench.judging.shared_points import SharedRow
 from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.tuning.summary import ArmTuning
 from clipbench.quantities import LOSS, Along
+from clipbench.questions import Target
 
 Standing = Word | Literal["baseline", "broken"]
 By = Literal["task", "arm"]  # what the rows of one table have in common
@@ -120,12 +121,13 @@ class Twin:
 
 @dataclass(frozen=True)
 class TaskHead:
-    """What holds for a task's rows: its budgets (one, unless runs are mixed), devices and thread counts."""
+    """What holds for a task's rows: its budgets (one, unless runs are mixed), devices, thread counts and target."""
 
     name: str
     budgets: tuple[str, ...]
     devices: tuple[str, ...]
     threads: tuple[int, ...]
+    target: Target | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from clipbench.judging.copies import counted
 from clipbench.judging.paired import Paired, paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate, estimate, exp, geometric_mean
 from clipbench.measurements import Measurement
-from clipbench.quantities import Goal, Reading, first_at, rounding_of_step
+from clipbench.quantities import Reading, first_at, rounding_of_step
+from clipbench.questions import Target
 from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN
 
 
@@ -83,7 +84,7 @@ def _there(cell: Cell, losses: Mapping[int, float]) -> _There:
     there = _There({}, {})
     for record in cell.records:
         seed, measured = record.run.seed, record.measurements
-        point = first_at(measured.series("", EVAL_LOSS), Goal(losses[seed])) if seed in losses else None
+        point = first_at(measured.series("", EVAL_LOSS), Target(losses[seed])) if seed in losses else None
         if point is None:
             continue
         there.steps[seed] = Reading(point.step, rounding=rounding_of_step(record, point.step))

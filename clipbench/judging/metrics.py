@@ -3,7 +3,8 @@
 import math
 from typing import Literal
 
-from clipbench.quantities import Goal, first_at
+from clipbench.quantities import first_at
+from clipbench.questions import Target
 from clipbench.records import EVAL_LOSS, Record
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]
@@ -32,5 +33,5 @@ def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> f
         return None
     if record.outcome.status != "finished":
         return math.inf
-    reached = first_at(record.measurements.series("", EVAL_LOSS), Goal(target, consecutive))
+    reached = first_at(record.measurements.series("", EVAL_LOSS), Target(target, consecutive))
     return math.inf if reached is None else reached.step

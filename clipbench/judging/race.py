@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.cells import Cell
+from clipbench.judging.copies import once
 from clipbench.judging.paired import Paired
 from clipbench.quantities import SECONDS, STEPS, Along
 
@@ -79,23 +80,30 @@ def _row(
     baseline: str,
 ) -> RaceRow:
     steps = _by_task(cells, rivals, STEPS)
-    only_baseline, only_arm = (sum(getattr(each, side) for each in steps.values()) for side in ("ahead", "behind"))
+    hits = [pair for cell in cells if cell.task in rivals for pair in _hits(cell, rivals[cell.task])]
     times = [_times(costs[own], first[own]) for own in _own(cells) if own in costs]
     is_baseline = arm == baseline
     return RaceRow(
         arm=arm,
         steps=None if is_baseline else speed_up(steps, several=len(cells) > 1),
         seconds=None if is_baseline else speed_up(_by_task(cells, rivals, SECONDS), several=len(cells) > 1),
-        both=sum(each.n + each.left_out for each in steps.values()) - only_arm - only_baseline,
-        only_arm=only_arm,
-        only_baseline=only_baseline,
-        neither=sum(each.neither for each in steps.values()),
+        both=hits.count((True, True)),
+        only_arm=hits.count((True, False)),
+        only_baseline=hits.count((False, True)),
+        neither=hits.count((False, False)),
         instances=len(times),
         reached=sum(map(math.isfinite, times)),
         within=tuple(sum(each <= factor for each in times) / len(times) for factor in RACE_FACTORS)
         if times
         else (math.nan,) * len(RACE_FACTORS),
     )
+
+
+def _hits(cell: Cell, rival: Cell) -> list[tuple[bool, bool]]:
+    """Of each pair of runs, whether the arm's and whether the baseline's reached the target."""
+    ours, theirs = to_target(cell, STEPS), to_target(rival, STEPS)
+    pairs = once(ours, theirs, cell.ends, rival.ends)
+    return [(math.isfinite(ours[seed]), math.isfinite(theirs[seed])) for seed in pairs]
 
 
 def _by_task(cells: Sequence[Cell], rivals: Mapping[str, Cell], along: Along) -> dict[str, Paired]:

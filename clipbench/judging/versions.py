@@ -104,8 +104,7 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
 def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[Place, Cell]:
     kept, left_out = in_force(folder.records, folder.question)
     notes += [f"{folder.label}: {sentence}" for sentence in left_out]
-    goal = asked.goal(folder.question)
-    found = cells(kept, folder.question, target=goal.loss, consecutive=goal.consecutive)
+    found = cells(kept, asked.read_by(folder.question))
     for cell in found:
         if lost := [run.seed for run in cell.runs if run.status != "finished"]:
             of_arm = f"{len(lost)} of {count(len(cell.runs), 'run')} of {cell.arm} on {cell.task}"

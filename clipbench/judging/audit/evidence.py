@@ -53,7 +53,7 @@ class Evidence:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        return tuple(cells(self.records, self.question, target=self.question.target))
+        return tuple(cells(self.records, self.question))
 
     @cached_property
     def by_key(self) -> Mapping[str, Run]:

@@ -141,7 +141,7 @@ def _of_seed(
         first = values(pair[0], OWN, quantity)
         second = values(pair[1], OWN, wanted.against_quantity or quantity)
         return [value for _, value in _step_by_step(first, second, wanted.how)], ()
-    if quantity != FINAL_LOSS and question.target is None:
+    if quantity != FINAL_LOSS and question.target_of(pair[0].run.task.name) is None:
         return [], ()
     ours, theirs = (of_run(record, quantity, question=question) for record in pair)
     if ours is None or theirs is None or (ours.at_least and theirs.at_least):  # two misses say nothing

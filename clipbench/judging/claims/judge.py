@@ -27,7 +27,7 @@ def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Resul
     found = []
     for question, records in specs:
         kept, left_out = in_force(records, question)
-        found.append(Results(question, tuple(cells(kept, question, target=question.target)), tuple(left_out)))
+        found.append(Results(question, tuple(cells(kept, question)), tuple(left_out)))
     return found
 
 

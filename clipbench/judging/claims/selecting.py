@@ -4,7 +4,7 @@ from fnmatch import fnmatchcase
 
 from clipbench.judging.metrics import status
 from clipbench.judging.twins import is_twin
-from clipbench.quantities import FINAL_LOSS, STEPS_TO_TARGET, Along, Goal, Reading, quantity
+from clipbench.quantities import FINAL_LOSS, STEPS_TO_TARGET, Along, Reading, quantity
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, ClipSettings, Record, Run
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
@@ -60,7 +60,7 @@ def of_run(record: Record, name: str, *, question: Question) -> Reading | None:
     """A number of a whole run; None where the run did not finish, or the question has no target to reach."""
     if not finished(record):
         return None
-    return Along(quantity(name)).read(record, Goal(question.target, question.consecutive))
+    return Along(quantity(name)).read(record, question.target_of(record.run.task.name))
 
 
 def _like(name: str, pattern: str) -> bool:

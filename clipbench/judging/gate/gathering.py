@@ -32,12 +32,12 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
     for question, records in groups:
         kept, left_out = in_force(records, question)
         caveats += [*left_out, *remarks(kept)]
-        found = cells(kept, question, target=question.target, consecutive=question.consecutive)
-        arms += [_arm(cell, question) for cell in found]
+        found = cells(kept, question)
+        arms += [_arm(cell) for cell in found]
     return Suite(tuple(arms), tuple(caveats))
 
 
-def _arm(cell: Cell, question: Question) -> ArmResult:
+def _arm(cell: Cell) -> ArmResult:
     first = cell.records[0].run
     problem, described, code = _problem(first), _described(first), first.arm.optimizer.source
     for other in cell.records[1:]:
@@ -52,13 +52,13 @@ def _arm(cell: Cell, question: Question) -> ArmResult:
         spec=first.spec,
         task=first.task.name,
         arm=first.arm.name,
-        target=question.target,
+        target=cell.target.loss if cell.target else None,
         problem=problem,
         described=described,
         code=code,
         evaluate_every=first.measure.evaluate_every,
         seeds=tuple(_seed(record, cell) for record in cell.records),
-        consecutive=question.consecutive,
+        consecutive=cell.target.consecutive if cell.target else 1,
     )
 
 
@@ -73,7 +73,7 @@ def _seed(record: Record, cell: Cell) -> SeedResult:
         first_loss=curve[0][1] if curve else math.nan,
         final_loss=final_loss(record),
         steps=ended.steps if ended else 0,
-        steps_to_target=None if cell.goal.loss is None else to_target(cell, STEPS).get(seed),
+        steps_to_target=None if cell.target is None else to_target(cell, STEPS).get(seed),
         log_sharpness=sharpness.on("log") if sharpness else math.nan,
         weights=ended.weights_sha256 if ended else "",
         step_seconds=ended.step_seconds if ended else 0.0,
