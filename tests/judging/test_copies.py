@@ -133,6 +133,14 @@ def test_copies_that_miss_the_target_are_one_miss() -> None:
     assert (row.against.ahead, row.against.n, row.verdict) == (1, 1, "undecided")
 
 
+def test_the_time_of_a_step_is_compared_in_every_copy() -> None:
+    """Measured anew each time; the seconds to a target are as many observations as the steps to it."""
+    for metric, pairs in (("step_seconds", 6), ("train_seconds", 6), ("seconds", 1), ("steps", 1), ("final_loss", 1)):
+        row = compared(deaf(2.1, 2.0), question("sgd", "adam", target=2.5), metric).rows[1]
+        assert row.against is not None
+        assert (metric, row.against.n) == (metric, pairs)
+
+
 def test_runs_that_diverged_to_nothing_but_nan_are_counted_each() -> None:
     """Weights that are NaN throughout are equal, whatever the seed was."""
     records = [ending(record(run(seed=seed), [5.0]), status="diverged", weights_sha256="nan") for seed in range(4)]

@@ -155,6 +155,7 @@ def test_a_single_pair_takes_no_part_in_the_correction() -> None:
     """Nor has it an interval; its level is the least of the family, for it has been given none of its own."""
     decided, single, empty = judge([about(*LOWER), about(-1.0), about()])
     assert (decided.word, decided.p, decided.level) == ("lower", pytest.approx(p_of(LOWER)), 0.05)
+    assert [each.level for each in judge([about(-1.0), about(*LOWER), about(*OPEN)])] == [0.025, 0.025, 0.05]
     for untested in (single, empty):
         assert (untested.word, untested.p, untested.level) == ("undecided", 1.0, 0.05)
         assert math.isnan(untested.low)
@@ -228,15 +229,16 @@ def test_a_target_that_the_candidate_missed_is_never_not_higher() -> None:
     assert alone(*HIGHER, side="higher", margin=0.5, misses={"behind": 1}).word == "higher"
 
 
-@pytest.mark.parametrize(("differences", "effect"), [((0.5, 1.5, -0.6), 1.4 / 3), (OPEN, 0.3 - 0.4 / 3)])
-def test_of_a_one_sided_comparison_seeds_are_for_the_side_of_the_margin_that_it_is_on(
-    differences: tuple[float, ...], effect: float
-) -> None:
-    """Above the margin the mean is to be shown above 0, below it the distance that is left to it."""
-    found = alone(*differences, side="higher", margin=0.3)
-    spread = float(stats.tstd(differences))
-    assert found.word == "undecided"
-    assert found.seeds_needed == seeds_to_show(effect, spread, two_sided=False)
+def test_of_a_one_sided_comparison_seeds_are_for_the_side_of_the_margin_that_it_is_on() -> None:
+    """Above the margin the mean is to be shown above 0, at the level of the family; below it the distance that is left
+    to it, at 5 %."""
+    above = (0.5, 1.5, -0.6)
+    found = judge([about(*differences, side="higher", margin=0.3) for differences in (above, OPEN)])
+    assert [(each.word, each.level) for each in found] == [("undecided", 0.025)] * 2
+    assert [each.seeds_needed for each in found] == [
+        seeds_to_show(1.4 / 3, float(stats.tstd(above)), level=0.025, two_sided=False),
+        seeds_to_show(0.3 - 0.4 / 3, float(stats.tstd(OPEN)), level=0.05, two_sided=False),
+    ]
 
 
 def test_a_mean_at_the_margin_is_beyond_any_number_of_seeds() -> None:
