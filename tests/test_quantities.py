@@ -94,20 +94,20 @@ def test_every_built_in_quantity_is_read_by_hand(name: str) -> None:
 
 @pytest.mark.parametrize("name", [each.name for each in BUILT_IN])
 @pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
-def test_of_a_run_that_did_not_finish_only_the_missed_steps_are_a_number(name: str, status: Any) -> None:
+def test_of_a_run_that_did_not_finish_only_the_missed_target_is_a_number(name: str, status: Any) -> None:
     """It was at the target on its way; what it reached, its user cannot have."""
     made = record(run(), [5.0, 2.0], status=status)
     if name in RECORDED:
         direction, values = RECORDED[name]
         made = measured({direction: values}, name, of=made)
-    counted = name == "steps_to_target" and status != "unfinished"
-    assert read(made, name, Target(2.5)) == (Reading(250.0, at_least=True) if counted else None)
+    missed = {"steps_to_target": 250.0, "seconds_to_target": 2.5} if status != "unfinished" else {}
+    assert read(made, name, Target(2.5)) == (Reading(missed[name], at_least=True) if name in missed else None)
 
 
 @pytest.mark.parametrize("name", [each.name for each in BUILT_IN])
 def test_a_run_of_which_nothing_was_measured_has_no_such_number(name: str) -> None:
     bare = ending(record(run(), []), train_seconds=0.0, step_seconds=0.0)
-    assert quantity(name).read(bare, NO_GOAL, None) is None
+    assert quantity(name).read(bare, None, None) is None
 
 
 def test_what_is_compared_as_it_is_comes_from_the_outcome() -> None:
@@ -143,7 +143,7 @@ def test_the_final_loss_is_the_last_evaluation(curve: Any, expected: float) -> N
     assert final_loss(record(run(), curve)) == pytest.approx(expected, nan_ok=True)
 
 
-def reached(curve: Sequence[float] | Mapping[int, float], target: float | None, consecutive: int = 1) -> int | None:
+def reached(curve: Sequence[float] | Mapping[int, float], target: float, consecutive: int = 1) -> int | None:
     """The step at which the target was first reached."""
     found = first_at(record(run(), curve).measurements.series("", EVAL_LOSS), Target(target, consecutive))
     return None if found is None else found.step
@@ -158,7 +158,6 @@ HELD = [5.0, 2.0, 3.0, 1.9, 1.8, 2.5, 1.0, 1.0, 1.0]  # ≤ 2 at step 50, at 150
         ([5.0, 3.0, 2.0, 4.0, 1.0], 3.0, 1, 50),  # at it, or below
         ({0: 5.0, 150: 1.0, 40: 1.5, 170: 0.5}, 2.0, 1, 40),  # the least step, under an uneven cadence
         ([5.0, 3.0], 2.9, 1, None),
-        ([5.0, 3.0], None, 1, None),
         ([5.0, math.nan, 4.0], 3.0, 1, None),
         ([5.0, math.inf, 4.0], 3.0, 1, None),
         ([5.0, -math.inf, 4.0], 3.0, 1, None),
@@ -197,10 +196,10 @@ def test_a_step_is_known_to_the_cadence() -> None:
     [
         (Budget(200, "steps"), "finished", 250.0, 2.5),  # 200 steps were made, of 0.01 s each
         (Budget(9, "seconds"), "finished", 250.0, 2.5),
-        (Budget(400, "steps"), "diverged", 450.0, None),  # as if it had had the whole budget
-        (Budget(400, "steps"), "failed", 450.0, None),
-        (Budget(9, "seconds"), "diverged", None, 9.5),
-        (Budget(1e6, "tokens"), "diverged", None, None),
+        (Budget(400, "steps"), "diverged", 450.0, 4.5),  # as if it had had the whole budget
+        (Budget(400, "steps"), "failed", 450.0, 4.5),
+        (Budget(9, "seconds"), "diverged", 950.0, 9.5),
+        (Budget(1e6, "tokens"), "diverged", None, None),  # it has used none, so that nobody knows how far it was
     ],
 )
 def test_a_miss_counts_as_the_end_of_the_run_plus_one_evaluation(
@@ -239,7 +238,7 @@ def test_what_nobody_describes_is_linear_neither_way_better_and_a_mean() -> None
 def test_one_number_stands_for_the_probed_steps(manner: Manner, value: float, left_out: int) -> None:
     """What is no number is left out, and on a log scale what is not positive."""
     made = measured({OWN: [-4.0, math.nan, 1.0, math.inf, 1.5]})
-    found = recorded("norm", manner).read(made, NO_GOAL, None)
+    found = recorded("norm", manner).read(made, None, None)
     assert found is not None
     assert (found.value, found.left_out) == (pytest.approx(value), left_out)
     assert found.on(manner.scale) == pytest.approx(math.log(value) if manner.scale == "log" else value)
@@ -247,8 +246,8 @@ def test_one_number_stands_for_the_probed_steps(manner: Manner, value: float, le
 
 @pytest.mark.parametrize("manner", [Manner(scale, over=over) for scale in get_args(Scale) for over in get_args(Over)])
 def test_without_a_usable_value_there_is_no_reading(manner: Manner) -> None:
-    assert recorded("norm", manner).read(measured({OWN: [math.nan]}), NO_GOAL, None) is None
-    assert recorded("norm", manner).read(measured({}), NO_GOAL, None) is None
+    assert recorded("norm", manner).read(measured({OWN: [math.nan]}), None, None) is None
+    assert recorded("norm", manner).read(measured({}), None, None) is None
 
 
 def test_a_reading_has_a_logarithm_where_it_is_positive_and_finite() -> None:
@@ -276,7 +275,7 @@ def test_a_quantity_is_read_along_the_direction_that_is_asked_for() -> None:
 def test_a_direction_that_only_some_runs_have_is_nothing_in_the_others() -> None:
     with_ghost, without = measured({OWN: [1.0], "adam": [2.0]}), measured({OWN: [1.0]})
     along = asked("norm@adam", [with_ghost, without])
-    assert along.read(without, NO_GOAL) is None
+    assert along.read(without, None) is None
 
 
 def test_sharpness_along_another_direction_is_another_quantity() -> None:
