@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def reason_of(error: BaseException) -> str:
         reason = f"{type(error).__name__}, without a word, at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
     reason = on_one_line(reason)
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} … (the log has all of it)"
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+    """The names, those most like `name` first."""
+    from difflib import get_close_matches  # late: only an error asks for it
+
+    like = get_close_matches(name, names, n=max(1, len(names)), cutoff=0.0)
+    return [*like, *(other for other in names if other not in like)]
 
 
 def _name(file: str) -> str:

@@ -20,7 +20,7 @@ from statistics import stdev
 from tabulate import tabulate
 
 from clipbench import store
-from clipbench.judging.metrics import final_loss
+from clipbench.quantities import final_loss
 
 SPEC = """\
 # Is the optimizer still the one it was?

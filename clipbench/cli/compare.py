@@ -8,25 +8,20 @@ from typing import Annotated
 
 import typer
 
-from clipbench import console
+from clipbench import console, quantities
 from clipbench.cli.audit import put_verdict
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read_with_errors, unread_of
 from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
+from clipbench.judging.compare import Asked
 from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.comparison import Comparison
 from clipbench.judging.moments import Moment
+from clipbench.quantities import FINAL_LOSS
 from clipbench.report.grouping import arranged
 from clipbench.report.render import render, render_section
 from clipbench.report.sections import section as section_of
 from clipbench.report.sections import sections
-
-
-class MetricName(StrEnum):
-    final_loss = "final_loss"
-    steps = "steps"
-    seconds = "seconds"
-    sharpness = "sharpness"
 
 
 class Grouping(StrEnum):
@@ -49,7 +44,9 @@ def compare(
     baseline: Annotated[str | None, typer.Option(help="The arm to compare with.")] = None,
     target: Annotated[float | None, typer.Option(help="The evaluation loss to reach.")] = None,
     consecutive: Annotated[int | None, typer.Option(help="For how many evaluations in a row.")] = None,
-    metric: Annotated[MetricName, typer.Option(help="What verdicts and ranks go by.")] = MetricName.final_loss,
+    metric: Annotated[
+        str, typer.Option(metavar="QUANTITY[@DIRECTION]", help="What verdicts and ranks go by; see `list quantities`.")
+    ] = FINAL_LOSS,
     at: Annotated[str | None, typer.Option(metavar="STEP|SHARE", help="Not at the end: 100, 50% or 0.5.")] = None,
     threshold: Annotated[float | None, typer.Option(help="A relative difference too small to matter: 0.01.")] = None,
     by: Annotated[Grouping, typer.Option(help="A table for each task, or each arm.")] = Grouping.task,
@@ -73,17 +70,16 @@ def compare(
             f"{fmt} holds one spec, and here are {', '.join(groups)}", remedy="give one of their folders"
         )
     for question, records in groups.values():
-        comparison = compare_records(
-            records,
-            question,
+        how = Asked(
             baseline=baseline,
             target=target,
             consecutive=consecutive,
-            metric=metric.value,
+            metric=quantities.asked(metric, records),
             at=moment,
             threshold=threshold,
             reference=reference,
         )
+        comparison = compare_records(records, question, how)
         comparison = replace(comparison, caveats=(*unread_of(question.spec, errors), *comparison.caveats))
         comparison = arranged(comparison, by=by.value, sort=sort)
         if section is not None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparability import comparability
-from clipbench.judging.comparison import Metric, Row, Twin
+from clipbench.judging.comparison import Row, Twin
 from clipbench.judging.doubts import doubts
 from clipbench.judging.tuning.summary import tuning_caveats
 from clipbench.judging.words import brief, listing, number
+from clipbench.quantities import Along
 from clipbench.questions import Question
 from clipbench.records import GHOST
 
@@ -42,7 +43,7 @@ def caveats(
     target: float | None,
     rows: Sequence[Row],
     twins: Sequence[Twin],
-    metric: Metric = "final_loss",
+    metric: Along,
     threshold: float | None = None,
 ) -> tuple[str, ...]:
     """The caveats that apply, the gravest first."""

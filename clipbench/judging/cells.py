@@ -1,14 +1,15 @@
 """Records sorted into cells, one per task and arm, with one run per seed in each."""
 
-import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
-from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.errors import ClipbenchError, UndecidedError, nearest
 from clipbench.judging.copies import counted
-from clipbench.judging.metrics import RunMetrics, final_loss, metrics, status
+from clipbench.judging.metrics import Status, status
+from clipbench.judging.paired import Paired, Sample, paired
 from clipbench.judging.words import count, listing
+from clipbench.quantities import NO_TARGET, Along, Goal, final_loss
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record, Run
 
@@ -16,13 +17,23 @@ LABELS = ("spec", "task.name", "arm.name", "arm.optimizer.name", "arm.liveness")
 
 
 @dataclass(frozen=True)
+class SeedRun:
+    """How the run of a seed ended: `unfinished` where it has not; the final loss is NaN where there is none."""
+
+    seed: int
+    status: Status
+    final_loss: float
+
+
+@dataclass(frozen=True)
 class Cell:
-    """The runs of one arm on one task, by seed."""
+    """The runs of one arm on one task, by seed, and the target that they are read by."""
 
     task: str
     arm: str
     records: tuple[Record, ...]
-    runs: tuple[RunMetrics, ...]
+    goal: Goal = NO_TARGET
+    _samples: dict[str, Sample] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def described(self) -> Arm:
@@ -30,7 +41,11 @@ class Cell:
         return self.records[0].run.arm
 
     @cached_property
-    def finished(self) -> tuple[RunMetrics, ...]:
+    def runs(self) -> tuple[SeedRun, ...]:
+        return tuple(SeedRun(each.run.seed, status(each), final_loss(each)) for each in self.records)
+
+    @cached_property
+    def finished(self) -> tuple[SeedRun, ...]:
         return tuple(run for run in self.runs if run.status == "finished")
 
     @cached_property
@@ -39,16 +54,27 @@ class Cell:
         return {record.run.seed: record.outcome.weights_sha256 if record.outcome else "" for record in self.records}
 
     @cached_property
-    def own(self) -> tuple[RunMetrics, ...]:
+    def own(self) -> tuple[SeedRun, ...]:
         """All runs but those that finished as copies of another: what is counted of this arm by itself."""
         finished = {run.seed for run in self.finished}
         copied = finished.difference(counted(finished, self.ends))
         return tuple(run for run in self.runs if run.seed not in copied)
 
     @cached_property
-    def counted(self) -> tuple[RunMetrics, ...]:
+    def counted(self) -> tuple[SeedRun, ...]:
         """The finished runs, of copies the first: what means are over."""
         return tuple(run for run in self.own if run.status == "finished")
+
+    @cached_property
+    def counted_records(self) -> tuple[Record, ...]:
+        """The records of those runs."""
+        seeds = {run.seed for run in self.counted}
+        return tuple(record for record in self.records if record.run.seed in seeds)
+
+    @property
+    def broken(self) -> bool:
+        """A seed that diverged or failed outweighs what the others reached: leaving it out would flatter the arm."""
+        return any(run.status in ("diverged", "failed") for run in self.runs)
 
     @property
     def learning_rate(self) -> float | None:
@@ -57,6 +83,25 @@ class Cell:
     @property
     def final_losses(self) -> dict[int, float]:
         return {run.seed: run.final_loss for run in self.finished}
+
+    def sample(self, along: Along) -> Sample:
+        """A quantity of the arm, by seed, of the runs that have it."""
+        name = str(along)
+        if name not in self._samples:
+            readings = ((record.run.seed, along.read(record, self.goal)) for record in self.records)
+            self._samples[name] = {seed: reading for seed, reading in readings if reading is not None}
+        return self._samples[name]
+
+    def values(self, along: Along) -> list[float]:
+        """The same of the runs that means are over, as numbers."""
+        sample = self.sample(along)
+        return [sample[run.seed].value for run in self.counted if run.seed in sample]
+
+    def against(self, other: "Cell", along: Along) -> Paired:
+        """What the arm differs by from another in a quantity, paired by seed: of copies, one pair; but times are taken
+        anew for each."""
+        ends = (self.ends, other.ends) if along.quantity.noise == "seed" or along.quantity.of_broken else None
+        return paired(self.sample(along), other.sample(along), along.quantity.scale, ends=ends)
 
 
 def learning_rate(arm: Arm) -> float | None:
@@ -113,6 +158,7 @@ def _ends(record: Record) -> tuple[str, str]:
 
 def cells(records: Sequence[Record], question: Question, *, target: float | None, consecutive: int = 1) -> list[Cell]:
     """One cell per task and arm that has runs: tasks as they first appear, arms in the question's order."""
+    goal = Goal(target, consecutive)
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.run.task.name, record.run.arm.name), []).append(record)
@@ -123,8 +169,7 @@ def cells(records: Sequence[Record], question: Question, *, target: float | None
         for arm in arms:
             group = sorted(groups.get((task, arm), []), key=lambda record: record.run.seed)
             if group:
-                runs = tuple(metrics(record, target=target, consecutive=consecutive) for record in group)
-                found.append(Cell(task, arm, tuple(group), runs))
+                found.append(Cell(task, arm, tuple(group), goal))
     return found
 
 
@@ -156,10 +201,9 @@ def known_direction(name: str, records: Sequence[Record]) -> str:
 
 
 def _unknown(kind: str, name: str, known: Sequence[str], *, what: str) -> ClipbenchError:
-    near = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
-    ordered = [*near, *(other for other in known if other not in near)]
     return ClipbenchError(
-        f"no {kind} is called {name!r}, so it cannot be {what}", remedy=f"choose one of: {', '.join(ordered)}"
+        f"no {kind} is called {name!r}, so it cannot be {what}",
+        remedy=f"choose one of: {', '.join(nearest(name, known))}",
     )
 
 

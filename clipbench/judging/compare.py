@@ -1,7 +1,8 @@
-"""Records side by side: means with errors, differences paired by seed, misses as ∞, and the caveats."""
+"""Records side by side: means with errors, differences paired by seed, verdicts and ranks, and the caveats."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
@@ -9,63 +10,84 @@ from clipbench.judging.caveats import caveats
 from clipbench.judging.cells import Cell, cells, known_arm, known_direction
 from clipbench.judging.comparison import (
     Comparison,
-    Contrast,
-    Metric,
-    Ranks,
     Row,
     Seeds,
     SharpnessSummary,
+    Standing,
     StepsToTarget,
     TaskHead,
-    Verdict,
 )
-from clipbench.judging.contrasts import contrast, judged, rounding, values
 from clipbench.judging.copies import once
 from clipbench.judging.current import in_force
+from clipbench.judging.families import Ranks, Test, Verdict, judge, ranks, turned
 from clipbench.judging.matched import matched
 from clipbench.judging.metrics import Status
 from clipbench.judging.moments import Moment, as_of
-from clipbench.judging.race import race
-from clipbench.judging.ranks import ranks
+from clipbench.judging.paired import Paired
+from clipbench.judging.race import race, to_target
 from clipbench.judging.shared_points import shared_points
-from clipbench.judging.statistics import PairedDifference, estimate, geometric_mean, paired_difference
+from clipbench.judging.statistics import Estimate, GeometricEstimate, estimate, geometric_mean
 from clipbench.judging.tuning.summary import tunings
 from clipbench.judging.twins import twins
 from clipbench.judging.words import number
+from clipbench.quantities import (
+    CLIPPED,
+    LOSS,
+    RATE,
+    SECONDS,
+    SECONDS_TO_TARGET,
+    SHARPNESS,
+    STEPS,
+    Along,
+    Goal,
+)
 from clipbench.questions import Question
-from clipbench.records import Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
 
-def compare(
-    records: Sequence[Record],
-    question: Question,
-    *,
-    baseline: str | None = None,
-    target: float | None = None,
-    consecutive: int | None = None,
-    metric: Metric = "final_loss",
-    at: Moment | None = None,
-    threshold: float | None = None,
-    reference: str | None = None,
-) -> Comparison:
+@dataclass(frozen=True)
+class Asked:
+    """How a comparison is to be read.
+
+    - `baseline`: the arm to compare with, in place of the question's.
+    - `target`, `consecutive`: the evaluation loss to reach, and for how many evaluations in a row, likewise.
+    - `metric`: what verdicts and ranks go by; `others` are further quantities to show.
+    - `at`: the moment at which runs are compared; the end where none is given.
+    - `threshold`: the relative difference from the baseline that is too small to matter.
+    - `reference`: the direction that others are compared with at shared points.
+    """
+
+    baseline: str | None = None
+    target: float | None = None
+    consecutive: int | None = None
+    metric: Along = LOSS
+    others: tuple[Along, ...] = ()
+    at: Moment | None = None
+    threshold: float | None = None
+    reference: str | None = None
+
+    def goal(self, question: Question) -> Goal:
+        """What is to be reached."""
+        loss = question.target if self.target is None else self.target
+        return Goal(loss, question.consecutive if self.consecutive is None else self.consecutive)
+
+
+NOTHING_ASKED = Asked()
+
+
+def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHING_ASKED) -> Comparison:
     """What the runs answer: one row per task and arm, each mean with its error.
 
     Means are over finished seeds; diverged, failed and unfinished ones are counted and named. Seeds that end with the
-    same weights count once (`judging.copies`). A difference is final loss minus the baseline's, paired by seed. A miss
-    of the target counts as ∞ steps, and a diverged or failed run is a miss. Verdicts and ranks are corrected for how
-    many there are, task by task.
+    same weights count once (`judging.copies`). A difference is final loss minus the baseline's, paired by seed. A run
+    that misses the target counts as its end plus one evaluation (`judging.paired`), and a diverged or failed run is a
+    miss. Verdicts and ranks are corrected for how many there are, task by task.
 
     Args:
         records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`). Trials
             are in no row: they are told of apart.
         question: what they were made for; its arms give the order of the rows.
-        baseline: the arm to compare with, in place of the question's.
-        target: the evaluation loss to reach, in place of the question's.
-        consecutive: for how many evaluations in a row, in place of the question's.
-        metric: what verdicts and ranks go by.
-        at: the moment at which runs are compared; the end where none is given.
-        threshold: the relative difference from the baseline that is too small to matter.
-        reference: the direction that others are compared with at shared points.
+        asked: how they are to be read.
 
     Raises:
         UndecidedError: there are no runs, or two different runs for one task, arm and seed.
@@ -76,167 +98,170 @@ def compare(
             f"there are no runs of {question.spec}, so there is nothing to compare",
             remedy=f"make them with: clipbench run benchmarks/{question.spec}.yaml",
         )
-    goal = question.target if target is None else target
-    in_a_row = question.consecutive if consecutive is None else consecutive
-    _check(goal, in_a_row, metric, threshold)
-    name = known_arm(question.baseline if baseline is None else baseline, question, records=records)
-    if reference is not None:
-        known_direction(reference, records)
+    goal, metric = asked.goal(question), asked.metric
+    _check(goal, metric, asked.threshold)
+    name = known_arm(question.baseline if asked.baseline is None else asked.baseline, question, records=records)
+    if asked.reference is not None:
+        known_direction(asked.reference, records)
     kept, left_out = in_force(records, question)
-    if at is not None:
-        kept, said = as_of(kept, at)
+    if asked.at is not None:
+        kept, said = as_of(kept, asked.at)
         left_out.append(said)
-    found = cells(kept, question, target=goal, consecutive=in_a_row)
+    found = cells(kept, question, target=goal.loss, consecutive=goal.consecutive)
     tasks = tuple(dict.fromkeys(cell.task for cell in found))
-    rows = tuple(
-        row
-        for task in tasks
-        for row in _rows(
-            [cell for cell in found if cell.task == task], name, target=goal, metric=metric, threshold=threshold
-        )
-    )
+    rows = tuple(row for task in tasks for row in _rows([cell for cell in found if cell.task == task], name, asked))
     pairs = tuple(twins(found, {(each.task, each.arm): each.steps for each in rows}))
-    shared = tuple(shared_points(found, baseline=name, reference=reference))
     warned = caveats(
-        found, question, baseline=name, target=goal, rows=rows, twins=pairs, metric=metric, threshold=threshold
+        found,
+        question,
+        baseline=name,
+        target=goal.loss,
+        rows=rows,
+        twins=pairs,
+        metric=metric,
+        threshold=asked.threshold,
     )
     return Comparison(
         spec=question.spec,
         question=question.text,
         baseline=name,
-        target=goal,
-        consecutive=in_a_row,
+        target=goal.loss,
+        consecutive=goal.consecutive,
         tasks=tuple(_head(task, found) for task in tasks),
         rows=rows,
         twins=pairs,
         caveats=(*left_out, *warned),
         metric=metric,
-        threshold=threshold,
-        race=() if goal is None else tuple(race(found, baseline=name, by_seconds=metric == "seconds")),
+        threshold=asked.threshold,
+        race=()
+        if goal.loss is None
+        else tuple(race(found, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
         matched=tuple(matched(found, baseline=name)),
-        shared=shared,
+        shared=tuple(shared_points(found, baseline=name, reference=asked.reference)),
         tunings=tunings(records, question),
+        others=asked.others,
     )
 
 
-def _check(target: float | None, consecutive: int, metric: Metric, threshold: float | None) -> None:
-    if target is not None and not math.isfinite(target):
-        raise ClipbenchError(f"the target is {target}", remedy="give a finite evaluation loss")
-    if consecutive < 1:
-        raise ClipbenchError(f"{consecutive} evaluations in a row are asked for", remedy="ask for at least 1")
-    if metric in ("steps", "seconds") and target is None:
-        raise ClipbenchError(f"{metric} to the target cannot be compared without a target", remedy="give --target LOSS")
+def _check(goal: Goal, metric: Along, threshold: float | None) -> None:
+    if goal.loss is not None and not math.isfinite(goal.loss):
+        raise ClipbenchError(f"the target is {goal.loss}", remedy="give a finite evaluation loss")
+    if goal.consecutive < 1:
+        raise ClipbenchError(f"{goal.consecutive} evaluations in a row are asked for", remedy="ask for at least 1")
+    if metric.quantity.of_broken and goal.loss is None:
+        raise ClipbenchError(f"{metric} cannot be compared without a target", remedy="give --target LOSS")
     if threshold is not None and not 0 < threshold < math.inf:
         raise ClipbenchError(
             f"the threshold is {threshold}", remedy="give a relative difference, such as 0.01 for one percent"
         )
 
 
-def _rows(
-    of_task: Sequence[Cell], baseline: str, *, target: float | None, metric: Metric, threshold: float | None
-) -> list[Row]:
-    """The rows of one task's table: what is judged is judged together."""
-    by_arm = {cell.arm: values(cell, metric) for cell in of_task}
-    theirs = by_arm.get(baseline, {})
-    ends = {cell.arm: cell.ends for cell in of_task}
-    sound = {cell.arm for cell in of_task if not _broken(cell)}
-    off = {cell.arm: rounding(cell, metric) for cell in of_task}
-    places = ranks({arm: by_arm[arm] for arm in by_arm if arm in sound}, metric, roundings=off, ends=ends)
-    contrasts = [
-        None
-        if cell.arm == baseline
-        else contrast(
-            once(by_arm[cell.arm], theirs, cell.ends, ends.get(baseline, {})),
-            theirs,
-            metric,
-            rounding=math.hypot(off[cell.arm], off.get(baseline, 0.0)),
-        )
+def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
+    """The rows of one task's table: what is judged is judged together; a broken arm is not."""
+    by_arm = {cell.arm: cell for cell in of_task}
+    theirs = by_arm.get(baseline)
+    sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
+    against = {
+        cell.arm: cell.against(theirs, asked.metric) if theirs else Paired(asked.metric.quantity.scale, {})
+        for cell in of_task
+        if cell.arm != baseline
+    }
+    tests = {
+        arm: Test(difference, margin=_margin(by_arm[arm], theirs, asked))
+        for arm, difference in against.items()
+        if not by_arm[arm].broken
+    }
+    verdicts = dict(zip(tests, judge([*tests.values()]), strict=True))
+    places = ranks(sound, lambda one, other: by_arm[one].against(by_arm[other], asked.metric))
+    if asked.metric.quantity.better == "higher":
+        places = turned(places)
+    return [
+        _row(cell, theirs, asked, against.get(cell.arm), verdicts.get(cell.arm), places.get(cell.arm))
         for cell in of_task
     ]
-    # A broken arm has its verdict, and takes no part in the correction.
-    tested = [one if cell.arm in sound else None for cell, one in zip(of_task, contrasts, strict=True)]
-    their_cell = next((cell for cell in of_task if cell.arm == baseline), None)
-    margins = [_margin(cell, their_cell, metric, threshold) for cell in of_task]
-    rows = []
-    for cell, one, (corrected, verdict) in zip(of_task, contrasts, judged(tested, margins), strict=True):
-        said: Verdict = verdict if cell.arm in sound else "broken"
-        rows.append(
-            _row(cell, their_cell, target=target, verdict=said, contrast=corrected or one, ranks=places.get(cell.arm))
-        )
-    return rows
 
 
 def _row(
-    cell: Cell,
-    baseline: Cell | None,
-    *,
-    target: float | None,
-    verdict: Verdict,
-    contrast: Contrast | None,
-    ranks: Ranks | None,
+    cell: Cell, baseline: Cell | None, asked: Asked, against: Paired | None, judged: Verdict | None, place: Ranks | None
 ) -> Row:
     """One arm on one task, against the baseline on the same task (None where it has no runs)."""
-    is_baseline = baseline is not None and baseline.arm == cell.arm
-    fractions = [run.clipped_fraction for run in cell.counted if run.clipped_fraction is not None]
-    rates = [run.rate_sharpness for run in cell.counted if run.rate_sharpness is not None]
+    word: Standing = "broken" if cell.broken else "baseline" if judged is None else judged.word
+    rates = cell.values(RATE)
+    targeted = cell.goal.loss is not None
     return Row(
         task=cell.task,
         arm=cell.arm,
         learning_rate=cell.learning_rate,
         seeds=Seeds(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
-        verdict=verdict,
+        verdict=word,
         final_loss=estimate([run.final_loss for run in cell.counted]),
-        difference=None if is_baseline else _difference(cell, baseline),
-        contrast=contrast,
-        ranks=ranks,
-        steps=None if target is None else _to_target({run.seed: run.steps_to_target for run in cell.own}),
-        seconds=None if target is None else _to_target({run.seed: run.seconds_to_target for run in cell.own}),
-        step_milliseconds=estimate([run.step_milliseconds for run in cell.finished]),
+        difference=None if against is None else cell.against(baseline, LOSS) if baseline else Paired("linear", {}),
+        against=against,
+        judged=judged,
+        ranks=place,
+        steps=_to_target(cell, STEPS) if targeted else None,
+        seconds=_to_target(cell, SECONDS) if targeted else None,
+        step_milliseconds=estimate(_milliseconds(cell)),
         sharpness=_sharpness(cell),
-        clipped=None if cell.described.clip is None else estimate(fractions),
+        clipped=None if cell.described.clip is None else estimate(cell.values(CLIPPED)),
         rate_sharpness=estimate(rates) if rates else None,
+        others={str(along): _mean(cell, along) for along in asked.others},
     )
 
 
-def _difference(cell: Cell, baseline: Cell | None) -> PairedDifference:
-    theirs, ends = (baseline.final_losses, baseline.ends) if baseline else ({}, {})
-    return paired_difference(once(cell.final_losses, theirs, cell.ends, ends), theirs)
+def _mean(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
+    if along.quantity.scale == "linear":
+        return estimate(cell.values(along))
+    sample = cell.sample(along)
+    readings = [sample[run.seed] for run in cell.counted if run.seed in sample]
+    return geometric_mean([log for reading in readings if not math.isnan(log := reading.on("log"))])
 
 
-def _broken(cell: Cell) -> bool:
-    """A seed that diverged or failed outweighs what the others reached: leaving it out would flatter the arm."""
-    return any(run.status in ("diverged", "failed") for run in cell.runs)
-
-
-def _margin(cell: Cell, baseline: Cell | None, metric: Metric, threshold: float | None) -> float | None:
+def _margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
     """What is too small to matter, on the metric's scale: a share of the baseline's mean, or a factor's logarithm."""
-    if threshold is None:
+    if asked.threshold is None:
         return None
-    if metric != "final_loss":
-        return math.log1p(threshold)
+    if asked.metric.quantity.scale == "log":
+        return math.log1p(asked.threshold)
     if baseline is None:
         return None
-    common = list(once(baseline.final_losses, cell.final_losses, cell.ends, baseline.ends).values())
-    return threshold * abs(sum(common) / len(common)) if common else None
+    ours, theirs = cell.sample(asked.metric), baseline.sample(asked.metric)
+    common = [reading.value for reading in once(theirs, ours, cell.ends, baseline.ends).values()]
+    return asked.threshold * abs(sum(common) / len(common)) if common else None
 
 
 def _seeds(cell: Cell, status: Status) -> tuple[int, ...]:
     return tuple(run.seed for run in cell.runs if run.status == status)
 
 
-def _to_target(costs: Mapping[int, float | None]) -> StepsToTarget:
-    by_seed = {seed: cost for seed, cost in costs.items() if cost is not None}
+def _to_target(cell: Cell, along: Along) -> StepsToTarget:
+    own = {run.seed for run in cell.own}
+    by_seed = {seed: cost for seed, cost in to_target(cell, along).items() if seed in own}
     return StepsToTarget(by_seed, median(by_seed.values()) if by_seed else math.nan)
 
 
 def _sharpness(cell: Cell) -> SharpnessSummary:
-    found = [run.sharpness for run in cell.counted]
+    """Over the runs that means are over."""
+    measured = [
+        [each.value for each in record.measurements.series(OWN, DIRECTIONAL_SHARPNESS)]
+        for record in cell.counted_records
+    ]
+    values = [value for of_run in measured for value in of_run]
+    positive = sum(0 < value < math.inf for value in values)
+    defined = sum(map(math.isfinite, values))
+    sample = cell.sample(SHARPNESS)
     return SharpnessSummary(
-        mean=geometric_mean([each.mean_log for each in found if each.positive]),
-        positive=sum(each.positive for each in found),
-        non_positive=sum(each.non_positive for each in found),
-        undefined=sum(each.undefined for each in found),
+        mean=geometric_mean([sample[run.seed].on("log") for run in cell.counted if run.seed in sample]),
+        positive=positive,
+        non_positive=defined - positive,
+        undefined=len(values) - defined,
     )
+
+
+def _milliseconds(cell: Cell) -> list[float]:
+    """Of a step, of every finished run: each took its own time, copies as well."""
+    ended = (record.outcome for record in cell.records if record.outcome)
+    return [outcome.step_seconds * 1000 for outcome in ended if outcome.status == "finished"]
 
 
 def _head(task: str, found: Iterable[Cell]) -> TaskHead:

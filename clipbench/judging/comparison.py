@@ -1,17 +1,19 @@
 """What a comparison says: one row per task and arm, clipped arms against their twins, and what to beware of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from clipbench.judging.families import Ranks, Verdict, Word
 from clipbench.judging.matched import MatchedRow
+from clipbench.judging.paired import Paired
 from clipbench.judging.race import RaceRow
 from clipbench.judging.shared_points import SharedRow
-from clipbench.judging.statistics import Estimate, GeometricEstimate, PairedDifference, PairedRatio
+from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.tuning.summary import ArmTuning
+from clipbench.quantities import LOSS, Along
 
-Verdict = Literal["baseline", "better", "worse", "equal", "within", "undecided", "broken"]
-Metric = Literal["final_loss", "steps", "seconds", "sharpness"]  # what verdicts and ranks go by; lower is better
+Standing = Word | Literal["baseline", "broken"]
 By = Literal["task", "arm"]  # what the rows of one table have in common
 
 
@@ -60,68 +62,35 @@ class SharpnessSummary:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """An arm against another in the metric that decides, paired by seed.
-
-    `mean` is that of arm − other with its standard error and 95 % interval; in the natural logarithm (`in_logs`)
-    unless the metric is the loss. `n` counts the pairs it is over; `ahead` those in which only the arm reached the
-    target, `behind` only the other: they are ∞ and counted, not averaged. `p` is how often chance alone would go so
-    far, by a t test, or by a sign test of all pairs where one is ahead or behind. `corrected` is p after Holm's
-    correction for all rows of the table. `seeds_needed` is how many an undecided difference would need, else NaN.
-    """
-
-    mean: float
-    standard_error: float
-    low: float
-    high: float
-    n: int
-    in_logs: bool = False
-    ahead: int = 0
-    behind: int = 0
-    lower: int = 0  # pairs, those ahead included, in which the arm is lower
-    higher: int = 0
-    p: float = 1.0
-    corrected: float = 1.0
-    seeds_needed: float = float("nan")
-
-    @property
-    def pairs(self) -> int:
-        return self.n + self.ahead + self.behind
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The places an arm may have among the arms of its task, from the best: a tie is a range."""
-
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
 class Row:
     """One arm on one task. Estimates are over finished seeds.
 
-    `difference` is this arm's final loss minus the baseline's, over the seeds that both finished; None for the
-    baseline itself. `contrast` is the same in the metric that decides. `steps` and `seconds` (to the target) are None
-    where no target is set, `clipped` where the arm has no clip, `rate_sharpness` (η·sharpness along own updates)
-    where it was not measured, `ranks` for an arm that is broken or has no value.
+    - `against`: what it differs by from the baseline in the metric that decides, `difference` in the final loss; both
+      None for the baseline itself.
+    - `judged`: the verdict on `against` among the rows of the task; None for an arm that is the baseline or broken (a
+      run of it diverged or failed), which `verdict` says.
+    - `steps`, `seconds`: to the target; None where no target is set.
+    - `clipped`: None where the arm has no clip; `rate_sharpness`: η·sharpness along own updates, None where it was not
+      measured; `ranks`: None for an arm that is broken or has no value; `others`: the means of further quantities.
     """
 
     task: str
     arm: str
     learning_rate: float | None
     seeds: Seeds
-    verdict: Verdict
+    verdict: Standing
     final_loss: Estimate
-    difference: PairedDifference | None
+    difference: Paired | None
     steps: StepsToTarget | None
     step_milliseconds: Estimate
     sharpness: SharpnessSummary
     clipped: Estimate | None
-    contrast: Contrast | None = None
+    against: Paired | None = None
+    judged: Verdict | None = None
     ranks: Ranks | None = None
     seconds: StepsToTarget | None = None
     rate_sharpness: Estimate | None = None
+    others: Mapping[str, Estimate | GeometricEstimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,9 +105,9 @@ class Twin:
     arm: str
     twin: str
     learning_rates: tuple[float | None, float | None]
-    sharpness: PairedRatio
-    loss: PairedDifference
-    step_time: PairedRatio
+    sharpness: Paired
+    loss: Paired
+    step_time: Paired
     steps: tuple[StepsToTarget, StepsToTarget] | None
     fewer_steps_on: int
     step_pairs: int
@@ -172,10 +141,11 @@ class Comparison:
     twins: tuple[Twin, ...]
     caveats: tuple[str, ...]
     consecutive: int = 1
-    metric: Metric = "final_loss"
+    metric: Along = LOSS
     threshold: float | None = None
     by: By = "task"
     race: tuple[RaceRow, ...] = ()
     matched: tuple[MatchedRow, ...] = ()
     shared: tuple[SharedRow, ...] = ()
     tunings: tuple[ArmTuning, ...] = ()
+    others: tuple[Along, ...] = ()  # further quantities that the table shows

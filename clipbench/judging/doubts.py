@@ -4,38 +4,38 @@ import math
 from collections.abc import Iterator, Sequence
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.chance import so_many
-from clipbench.judging.comparison import Metric, Row
-from clipbench.judging.statistics import half_width
+from clipbench.judging.comparison import Row
+from clipbench.judging.paired import half_width, so_many
 from clipbench.judging.words import listing, number
+from clipbench.quantities import Along
+from clipbench.records import DIRECTIONAL_SHARPNESS
 
-SIGN_SEEDS = 6  # the fewest whose unanimous sign is decided at 5 %: 2/2⁶ = 0.03
 FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
 
 
-def doubts(cells: Sequence[Cell], rows: Sequence[Row], *, metric: Metric, threshold: float | None) -> Iterator[str]:
+def doubts(cells: Sequence[Cell], rows: Sequence[Row], *, metric: Along, threshold: float | None) -> Iterator[str]:
     """The sentences that apply, the most general first."""
     yield from _few_seeds(cells, rows)
     yield from _several_differences(rows)
     yield from _undecided(rows)
-    yield from _counted_by_sign(rows)
+    yield from _missed(rows)
     if threshold is not None:
         yield (
             f"A difference of less than {number(100 * threshold)} % of the baseline is taken as too small to "
             "matter: = where the whole difference is shown to be within (two one-sided tests)."
         )
-    if metric in ("steps", "seconds"):
+    if metric.quantity.of_broken:
         yield (
             "A target is seen only at an evaluation: differences in reaching it are taken to be no surer than the "
             "steps between two of them allow."
         )
-    if metric == "sharpness":
+    if metric.quantity.name == DIRECTIONAL_SHARPNESS:
         yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
 
 
 def _few_seeds(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
     """Copies count once; an arm whose own runs are copies may still be in as many pairs as its opponent has runs."""
-    pairs = [(row.task, row.arm, row.contrast.pairs) for row in rows if row.contrast is not None]
+    pairs = [(row.task, row.arm, row.against.n) for row in rows if row.against is not None]
     sizes = set()
     for cell in cells:
         of_task = [(arm, n) for task, arm, n in pairs if task == cell.task]
@@ -62,7 +62,7 @@ def _several_differences(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _is_judged(row: Row) -> bool:
-    return row.verdict not in ("baseline", "broken") and row.contrast is not None and row.contrast.pairs > 1
+    return row.judged is not None and row.against is not None and row.against.n > 1
 
 
 def _tasks(rows: Sequence[Row]) -> list[str]:
@@ -73,9 +73,9 @@ def _undecided(rows: Sequence[Row]) -> Iterator[str]:
     """How many seeds it would take."""
     for task in _tasks(rows):
         said = [
-            f"{row.arm} {so_many(row.contrast.seeds_needed)}"
+            f"{row.arm} {so_many(row.judged.seeds_needed)}"
             for row in rows
-            if row.task == task and row.contrast is not None and not math.isnan(row.contrast.seeds_needed)
+            if row.task == task and row.judged is not None and not math.isnan(row.judged.seeds_needed)
         ]
         if said:
             yield (
@@ -84,10 +84,10 @@ def _undecided(rows: Sequence[Row]) -> Iterator[str]:
             )
 
 
-def _counted_by_sign(rows: Sequence[Row]) -> Iterator[str]:
-    said = [row.arm for row in rows if row.contrast and (row.contrast.ahead or row.contrast.behind)]
+def _missed(rows: Sequence[Row]) -> Iterator[str]:
+    said = [row.arm for row in rows if row.against and row.against.at_least]
     if said:
         yield (
-            f"Where one of a pair missed the target ({listing(dict.fromkeys(said))}), its ∞ is counted, not "
-            f"averaged: the verdict is a sign test of the pairs, which needs {SIGN_SEEDS} seeds at least."
+            f"Where one of a pair missed the target ({listing(dict.fromkeys(said))}), the miss counts as the end of "
+            "its run plus one evaluation: the difference is at least so large, and is never taken for none."
         )

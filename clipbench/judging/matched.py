@@ -5,63 +5,54 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.copies import Ends, counted, once
-from clipbench.judging.metrics import RunMetrics, first_at, target_rounding, typical
-from clipbench.judging.statistics import (
-    Estimate,
-    GeometricEstimate,
-    PairedRatio,
-    estimate,
-    geometric_mean,
-    paired_ratio,
-)
+from clipbench.judging.copies import counted
+from clipbench.judging.paired import Paired, paired
+from clipbench.judging.statistics import Estimate, GeometricEstimate, estimate, exp, geometric_mean
 from clipbench.measurements import Measurement
+from clipbench.quantities import Goal, Reading, first_at, rounding_of_step
+from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN
 
 
 @dataclass(frozen=True)
 class MatchedRow:
-    """An arm where its loss first is at or below what all arms of the task reach, seed by seed.
+    """An arm and the baseline, each where its loss first is at or below what both reach, seed by seed.
 
-    `loss` is that common loss, the highest of the finished arms' final losses on a seed; `steps` where the arm is
-    there; `sharpness` its directional sharpness there, over the seeds where that is positive; `no_sharpness` counts
-    the others. Ratios are to the baseline, paired by seed; None for the baseline.
+    `loss` is that common loss, the higher of their two final losses on a seed; `steps` where the arm is there;
+    `sharpness` its directional sharpness there, over the seeds where that is positive; `no_sharpness` counts the
+    others. Ratios are to the baseline, paired by seed; None for the baseline, which stands at its own final loss.
     """
 
     task: str
     arm: str
     loss: Estimate
     steps: Estimate
-    steps_ratio: PairedRatio | None
+    steps_ratio: Paired | None
     sharpness: GeometricEstimate
-    sharpness_ratio: PairedRatio | None
+    sharpness_ratio: Paired | None
     no_sharpness: int
 
 
 @dataclass(frozen=True)
 class _There:
-    """A run where it first has the common loss; `log_sharpness` is NaN where there is none to be had."""
+    """The runs of an arm where each first has a loss, by seed: the step, and the sharpness where there is one."""
 
-    loss: float
-    step: int
-    log_sharpness: float
-    rounding: float  # of the logarithm of its step, which is one at which it was evaluated
+    steps: dict[int, Reading]
+    sharpness: dict[int, Reading]
 
 
 def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
-    """One row per task and arm, for tasks on which at least two arms finished.
+    """One row per task and arm that finished, for tasks on which the baseline and another arm did.
 
-    The common loss of a task and seed is the highest final loss of the arms that finished there, so that each of them
-    has been at or below it. An arm is there at its first evaluation at or below it; between evaluations nothing is
+    The common loss of a seed is the higher final loss of the arm and the baseline, so that both have been at or below
+    it: no third arm rules it. An arm is there at its first evaluation at or below it; between evaluations nothing is
     interpolated. Its sharpness there is `sharpness_at` that step.
     """
     rows = []
     for task in dict.fromkeys(cell.task for cell in cells):
-        of_task = [cell for cell in cells if cell.task == task and _usable(cell)]
-        if len(of_task) > 1:
-            common = _common_losses(of_task)
-            there = {cell.arm: _there(cell, common) for cell in of_task}
-            ends = {cell.arm: cell.ends for cell in of_task}
-            rows += [_row(task, cell.arm, there, ends, baseline=baseline) for cell in of_task]
+        of_task = [cell for cell in cells if cell.task == task and _final_losses(cell)]
+        rival = next((cell for cell in of_task if cell.arm == baseline), None)
+        if len(of_task) > 1 and rival is not None:
+            rows += [_row(cell, rival) for cell in of_task]
     return rows
 
 
@@ -83,54 +74,40 @@ def sharpness_at(step: int, curve: Sequence[Measurement]) -> float:
     return (1 - share) * math.log(near.value) + share * math.log(far.value)
 
 
-def _usable(cell: Cell) -> list[RunMetrics]:
-    return [run for run in cell.finished if math.isfinite(run.final_loss)]
+def _final_losses(cell: Cell) -> dict[int, float]:
+    return {seed: loss for seed, loss in cell.final_losses.items() if math.isfinite(loss)}
 
 
-def _common_losses(cells: Sequence[Cell]) -> dict[int, float]:
-    """By seed, over the arms that finished it; a seed that only one arm finished has nothing to match."""
-    finals: dict[int, list[float]] = {}
-    for cell in cells:
-        for run in _usable(cell):
-            finals.setdefault(run.seed, []).append(run.final_loss)
-    return {seed: max(losses) for seed, losses in finals.items() if len(losses) > 1}
+def _there(cell: Cell, losses: Mapping[int, float]) -> _There:
+    """Where the runs of an arm first are at or below these losses, by seed."""
+    there = _There({}, {})
+    for record in cell.records:
+        seed, measured = record.run.seed, record.measurements
+        point = first_at(measured.series("", EVAL_LOSS), Goal(losses[seed])) if seed in losses else None
+        if point is None:
+            continue
+        there.steps[seed] = Reading(point.step, rounding=rounding_of_step(record, point.step))
+        log = sharpness_at(point.step, measured.series(OWN, DIRECTIONAL_SHARPNESS))
+        if math.isfinite(log):
+            there.sharpness[seed] = Reading(exp(log), log=log)
+    return there
 
 
-def _there(cell: Cell, common: Mapping[int, float]) -> dict[int, _There]:
-    records = {record.run.seed: record for record in cell.records}
-    found = {}
-    for run in _usable(cell):
-        if run.seed in common and (point := first_at(run.curve, common[run.seed])) is not None:
-            log_sharpness = sharpness_at(point.step, run.sharpness_curve)
-            rounding = target_rounding(records[run.seed], point.step)
-            found[run.seed] = _There(common[run.seed], point.step, log_sharpness, rounding)
-    return found
-
-
-def _row(
-    task: str, arm: str, there: Mapping[str, Mapping[int, _There]], ends: Mapping[str, Ends], *, baseline: str
-) -> MatchedRow:
-    theirs = there.get(baseline, {})
-    ours = {seed: there[arm][seed] for seed in counted(there[arm], ends[arm])}
-    pairs = once(there[arm], theirs, ends[arm], ends.get(baseline, {}))
-    sharp = _log_sharpness(ours)
-    rounding = math.hypot(*(typical(each.rounding for each in side.values()) for side in (ours, theirs)))
-    is_baseline = arm == baseline
+def _row(cell: Cell, rival: Cell) -> MatchedRow:
+    ours, theirs = _final_losses(cell), _final_losses(rival)
+    common = {seed: max(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()}
+    here, there = _there(cell, common), _there(rival, common)
+    own = counted(common, cell.ends)
+    sharp = [here.sharpness[seed].on("log") for seed in own if seed in here.sharpness]
+    ends = cell.ends, rival.ends
+    is_baseline = cell is rival
     return MatchedRow(
-        task=task,
-        arm=arm,
-        loss=estimate([each.loss for each in ours.values()]),
-        steps=estimate([each.step for each in ours.values()]),
-        steps_ratio=None if is_baseline else paired_ratio(_log_steps(pairs), _log_steps(theirs), rounding=rounding),
-        sharpness=geometric_mean(list(sharp.values())),
-        sharpness_ratio=None if is_baseline else paired_ratio(_log_sharpness(pairs), _log_sharpness(theirs)),
-        no_sharpness=len(ours) - len(sharp),
+        task=cell.task,
+        arm=cell.arm,
+        loss=estimate([common[seed] for seed in own]),
+        steps=estimate([here.steps[seed].value for seed in own]),
+        steps_ratio=None if is_baseline else paired(here.steps, there.steps, "log", ends=ends),
+        sharpness=geometric_mean(sharp),
+        sharpness_ratio=None if is_baseline else paired(here.sharpness, there.sharpness, "log", ends=ends),
+        no_sharpness=len(own) - len(sharp),
     )
-
-
-def _log_steps(there: Mapping[int, _There]) -> dict[int, float]:
-    return {seed: math.log(each.step) for seed, each in there.items() if each.step > 0}
-
-
-def _log_sharpness(there: Mapping[int, _There]) -> dict[int, float]:
-    return {seed: each.log_sharpness for seed, each in there.items() if math.isfinite(each.log_sharpness)}

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipbench.judging.chance import POWER
-from clipbench.judging.metrics import final_loss
-from clipbench.judging.statistics import estimate, half_width
+from clipbench.judging.paired import POWER, half_width
+from clipbench.judging.statistics import estimate
+from clipbench.quantities import final_loss
 from clipbench.records import Outcome, Record
 
 SEEDS = (3, 5, 10, 20)  # how many seeds people ask about

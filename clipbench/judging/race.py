@@ -1,31 +1,28 @@
 """The race to the target over all tasks and seeds: speed-ups, and who is how far behind the first."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.copies import once
-from clipbench.judging.metrics import RunMetrics, typical
-from clipbench.judging.statistics import PairedRatio, mean_ratio
+from clipbench.judging.paired import Paired
+from clipbench.quantities import SECONDS, STEPS, Along
 
 RACE_FACTORS = (1.0, 1.5, 2.0, 4.0)
 
 Instance = tuple[str, int]  # a task and a seed
-Costs = Mapping[Instance, float]  # an arm's steps or seconds to the target; ∞ for a miss
-_Cost = Callable[[RunMetrics], float | None]
 
 
 @dataclass(frozen=True)
 class SpeedUp:
     """By what factor an arm is sooner at the target than the baseline: baseline/arm, a geometric mean.
 
-    Over tasks, with a 95 % t interval over tasks; over the seeds of a single task, with one over seeds. `n` counts
-    those tasks, or seeds. Only pairs in which both reached the target are in it.
+    `paired` has the differences of the baseline's logarithm and the arm's: by task, or by seed where there is a single
+    task. A pair in which one side missed counts the miss as the end of its run plus one evaluation.
     """
 
-    factor: PairedRatio
+    paired: Paired
     over: Literal["tasks", "seeds"]
 
 
@@ -63,56 +60,61 @@ def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> l
     by_arm: dict[str, list[Cell]] = {}
     for cell in cells:
         by_arm.setdefault(cell.arm, []).append(cell)
-    steps = {arm: _costs(found, _steps) for arm, found in by_arm.items()}
-    seconds = {arm: _costs(found, _seconds) for arm, found in by_arm.items()}
-    costs = seconds if by_seconds else steps
+    costs = {arm: _costs(of_arm, SECONDS if by_seconds else STEPS) for arm, of_arm in by_arm.items()}
     first: dict[Instance, float] = {}
     for of_arm in costs.values():
         for instance, cost in of_arm.items():
             first[instance] = min(cost, first.get(instance, math.inf))
-    off = {arm: typical(run.target_rounding for cell in found for run in cell.runs) for arm, found in by_arm.items()}
-    rows = []
-    for arm, found in by_arm.items():
-        rivals = by_arm.get(baseline, [])
-        rows.append(
-            _row(
-                steps=(steps[arm], _paired(found, rivals, _steps)),
-                seconds=(seconds[arm], _paired(found, rivals, _seconds)),
-                behind=[_times(costs[arm][own], first[own]) for own in _own(found) if own in costs[arm]],
-                rounding=math.hypot(off[arm], off.get(baseline, 0.0)),
-                of=(arm, baseline),
-            )
-        )
-    return rows
+    rivals = {cell.task: cell for cell in by_arm.get(baseline, [])}
+    return [_row(arm, of_arm, rivals, costs[arm], first, baseline=baseline) for arm, of_arm in by_arm.items()]
 
 
 def _row(
+    arm: str,
+    cells: Sequence[Cell],
+    rivals: Mapping[str, Cell],
+    costs: Mapping[Instance, float],
+    first: Mapping[Instance, float],
     *,
-    of: tuple[str, str],
-    steps: tuple[Costs, Costs],
-    seconds: tuple[Costs, Costs],
-    behind: Sequence[float],
-    rounding: float,
+    baseline: str,
 ) -> RaceRow:
-    """An arm and the baseline, with the costs of each; the baseline's are those to be paired."""
-    arm, baseline = of
-    ours, theirs = steps
-    pairs = [(math.isfinite(ours[one]), math.isfinite(theirs[one])) for one in ours if one in theirs]
+    steps = _by_task(cells, rivals, STEPS)
+    only_baseline, only_arm = (sum(getattr(each, side) for each in steps.values()) for side in ("ahead", "behind"))
+    times = [_times(costs[own], first[own]) for own in _own(cells) if own in costs]
     is_baseline = arm == baseline
     return RaceRow(
         arm=arm,
-        steps=None if is_baseline else speed_up(ours, theirs, rounding=rounding),
-        seconds=None if is_baseline else speed_up(*seconds, rounding=rounding),
-        both=pairs.count((True, True)),
-        only_arm=pairs.count((True, False)),
-        only_baseline=pairs.count((False, True)),
-        neither=pairs.count((False, False)),
-        instances=len(behind),
-        reached=sum(map(math.isfinite, behind)),
-        within=tuple(sum(each <= factor for each in behind) / len(behind) for factor in RACE_FACTORS)
-        if behind
+        steps=None if is_baseline else speed_up(steps, several=len(cells) > 1),
+        seconds=None if is_baseline else speed_up(_by_task(cells, rivals, SECONDS), several=len(cells) > 1),
+        both=sum(each.n + each.left_out for each in steps.values()) - only_arm - only_baseline,
+        only_arm=only_arm,
+        only_baseline=only_baseline,
+        neither=sum(each.neither for each in steps.values()),
+        instances=len(times),
+        reached=sum(map(math.isfinite, times)),
+        within=tuple(sum(each <= factor for each in times) / len(times) for factor in RACE_FACTORS)
+        if times
         else (math.nan,) * len(RACE_FACTORS),
     )
+
+
+def _by_task(cells: Sequence[Cell], rivals: Mapping[str, Cell], along: Along) -> dict[str, Paired]:
+    """The baseline against the arm, on each task that both have."""
+    return {cell.task: rivals[cell.task].against(cell, along) for cell in cells if cell.task in rivals}
+
+
+def speed_up(by_task: Mapping[str, Paired], *, several: bool) -> SpeedUp:
+    """Over tasks where there are several, each by its mean logarithm over seeds; else over the seeds of the one."""
+    if not several:
+        return SpeedUp(next(iter(by_task.values()), Paired("log", {})), "seeds")
+    some = {task: each for task, each in by_task.items() if each.n}
+    seeds = sum(each.n for each in some.values()) / len(some) if some else 1.0
+    off = [each.rounding for each in some.values() if each.rounding]
+    rounding = sum(off) / len(off) / math.sqrt(seeds) if off else 0.0
+    ahead, behind = (sum(getattr(each, side) > 0 for each in some.values()) for side in ("ahead", "behind"))
+    means = {task: each.mean for task, each in sorted(some.items())}
+    neither = len(by_task) - len(some)
+    return SpeedUp(Paired("log", means, rounding, ahead=ahead, behind=behind, neither=neither), "tasks")
 
 
 def _own(cells: Sequence[Cell]) -> list[Instance]:
@@ -120,59 +122,19 @@ def _own(cells: Sequence[Cell]) -> list[Instance]:
     return [(cell.task, run.seed) for cell in cells for run in cell.own]
 
 
-def _paired(ours: Sequence[Cell], theirs: Sequence[Cell], of: _Cost) -> Costs:
-    """The costs of the baseline, whose cells are `theirs`, in the instances that count as pairs with an arm's."""
-    rivals = {cell.task: cell for cell in theirs}
+def _costs(cells: Sequence[Cell], along: Along) -> dict[Instance, float]:
+    """What each ended run took to the target; ∞ for a miss."""
+    return {(cell.task, seed): cost for cell in cells for seed, cost in to_target(cell, along).items()}
+
+
+def to_target(cell: Cell, along: Along) -> dict[int, float]:
+    """What each run of an arm took to the target, by seed: ∞ for one that missed it; none that has not ended."""
+    sample = cell.sample(along)
     return {
-        (cell.task, seed): cost
-        for cell in ours
-        if (rival := rivals.get(cell.task)) is not None
-        for seed, cost in once(_by_seed(rival, of), _by_seed(cell, of), cell.ends, rival.ends).items()
+        run.seed: sample[run.seed].value if run.seed in sample and not sample[run.seed].at_least else math.inf
+        for run in cell.runs
+        if run.status != "unfinished"
     }
-
-
-def speed_up(ours: Costs, theirs: Costs, *, rounding: float) -> SpeedUp:
-    """Over tasks where the arm has several, each by its mean logarithm over seeds; else over the seeds of the one.
-
-    `rounding` is of one pair's ratio, in the logarithm: targets are seen at evaluations alone (`not_surer_than`).
-    """
-    by_task: dict[str, dict[int, tuple[float, float]]] = {}
-    for task, seed in sorted(ours.keys() & theirs.keys()):
-        one, other = ours[task, seed], theirs[task, seed]
-        if 0 < one < math.inf and 0 < other < math.inf:
-            by_task.setdefault(task, {})[seed] = math.log(one), math.log(other)
-    if len({task for task, _ in ours}) == 1:
-        pairs = [pair for of_task in by_task.values() for pair in of_task.values()]
-        return SpeedUp(_ratio(pairs, rounding), "seeds")
-    seeds = sum(map(len, by_task.values())) / len(by_task) if by_task else 1.0
-    means = [_mean(list(pairs.values())) for _, pairs in sorted(by_task.items())]
-    return SpeedUp(_ratio(means, rounding / math.sqrt(seeds)), "tasks")
-
-
-def _ratio(pairs: Sequence[tuple[float, float]], rounding: float) -> PairedRatio:
-    """The slower's cost above: a factor of 2 is twice as soon."""
-    return mean_ratio([other - one for one, other in pairs], rounding=rounding)
-
-
-def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    ours, theirs = zip(*pairs, strict=True)
-    return sum(ours) / len(ours), sum(theirs) / len(theirs)
-
-
-def _costs(cells: Sequence[Cell], of: _Cost) -> dict[Instance, float]:
-    return {(cell.task, seed): cost for cell in cells for seed, cost in _by_seed(cell, of).items()}
-
-
-def _by_seed(cell: Cell, of: _Cost) -> dict[int, float]:
-    return {run.seed: cost for run in cell.runs if (cost := of(run)) is not None}
-
-
-def _steps(run: RunMetrics) -> float | None:
-    return run.steps_to_target
-
-
-def _seconds(run: RunMetrics) -> float | None:
-    return run.seconds_to_target
 
 
 def _times(cost: float, first: float) -> float:

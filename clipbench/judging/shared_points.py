@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.statistics import Estimate, PairedRatio, estimate, mean_ratio
+from clipbench.judging.paired import Paired, Points
+from clipbench.judging.statistics import Estimate, estimate
 from clipbench.measurements import Measurement, Measurements
 from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE
 
@@ -46,28 +47,16 @@ class SharedRow:
     trajectory: str
     direction: str
     reference: str
-    ratio: PairedRatio | None
+    ratio: Paired | None
     low: float
     high: float
     cells: int
     excluded: int
     cosine: Estimate
-    decrease: PairedRatio | None
+    decrease: Paired | None
     decrease_of: Literal["line", "taylor"] | None
     decrease_excluded: int
     left_out: int
-
-
-@dataclass(frozen=True)
-class _Ratios:
-    """A quantity along a direction over the same along the reference, in the logarithm, by seed and step."""
-
-    logs: Mapping[int, Sequence[float]]
-    excluded: int
-
-    @property
-    def over_seeds(self) -> PairedRatio:
-        return mean_ratio([sum(logs) / len(logs) for logs in self.logs.values() if logs])
 
 
 def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None = None) -> list[SharedRow]:
@@ -80,7 +69,11 @@ def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None
     """
     rows = []
     for cell in cells:
-        runs = {run.seed: run.ghosts for run in cell.counted if run.ghosts is not None}
+        runs = {
+            record.run.seed: record.measurements
+            for record in cell.counted_records
+            if record.measurements.along - {"", OWN}
+        }
         if runs:
             rows += _trajectory(cell, runs, reference, baseline=baseline)
     return rows
@@ -129,38 +122,34 @@ def _row(cell: Cell, values: Seeds, direction: str, reference: str) -> SharedRow
     decrease_of = _decrease_of(values, direction, reference)
     quantity = LINE_BEST_DECREASE if decrease_of == "line" else TAYLOR_BEST_DECREASE
     decrease = _ratios(values, direction, reference, quantity)
-    logs = [log for of_seed in sharpness.logs.values() for log in of_seed]
+    logs = sharpness.used
     itself = direction == reference
     return SharedRow(
         task=cell.task,
         trajectory=cell.arm,
         direction=direction,
         reference=reference,
-        ratio=None if itself else sharpness.over_seeds,
+        ratio=None if itself else sharpness.paired(),
         low=math.exp(min(logs)) if logs else math.nan,
         high=math.exp(max(logs)) if logs else math.nan,
         cells=len(logs),
-        excluded=sharpness.excluded,
+        excluded=sharpness.left_out,
         cosine=estimate(list(cosines.values())),
-        decrease=None if itself or decrease_of is None else decrease.over_seeds,
+        decrease=None if itself or decrease_of is None else decrease.paired(),
         decrease_of=decrease_of,
-        decrease_excluded=decrease.excluded if decrease_of is not None else 0,
+        decrease_excluded=decrease.left_out if decrease_of is not None else 0,
         left_out=len(cell.runs) - len(cell.finished),
     )
 
 
-def _ratios(values: Seeds, direction: str, reference: str, quantity: str) -> _Ratios:
-    """Where both are positive and finite; the other steps at which either was measured are counted as excluded."""
-    logs: dict[int, list[float]] = {}
-    excluded = 0
+def _ratios(values: Seeds, direction: str, reference: str, quantity: str) -> Points:
+    """Where both are positive and finite; the other steps at which either was measured are counted as left out."""
+    points = Points("log")
     for seed, by in values.items():
         ours, theirs = by.get((direction, quantity), {}), by.get((reference, quantity), {})
-        steps = sorted(ours.keys() | theirs.keys())
-        pairs = [(ours.get(step, math.nan), theirs.get(step, math.nan)) for step in steps]
-        kept = [(one, other) for one, other in pairs if 0 < one < math.inf and 0 < other < math.inf]
-        logs[seed] = [math.log(one) - math.log(other) for one, other in kept]
-        excluded += len(pairs) - len(kept)
-    return _Ratios(logs, excluded)
+        for step in sorted(ours.keys() | theirs.keys()):
+            points.add(seed, ours.get(step, math.nan), theirs.get(step, math.nan))
+    return points
 
 
 def _decrease_of(values: Seeds, direction: str, reference: str) -> Literal["line", "taylor"] | None:

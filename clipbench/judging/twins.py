@@ -1,28 +1,15 @@
 """Clipped arms against their twins: does the clip lower the sharpness, and does that buy anything?"""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.comparison import StepsToTarget, Twin
 from clipbench.judging.copies import once
-from clipbench.judging.statistics import (
-    Direction,
-    PairedDifference,
-    PairedRatio,
-    logs_of_positive,
-    paired_difference,
-    paired_ratio,
-)
+from clipbench.judging.paired import Paired
+from clipbench.judging.race import to_target
 from clipbench.judging.words import count, fold, number, span
+from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME, STEPS
 from clipbench.records import Arm
-
-_LOWER: Mapping[Direction, str] = {
-    "lower": "yes",
-    "higher": "no",
-    "equal": "no, identical",
-    "undecided": "undecided",
-}
 
 
 def is_twin(clipped: Arm, other: Arm) -> bool:
@@ -57,10 +44,7 @@ def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget |
 
 
 def _twin(clipped: Cell, other: Cell, steps: Mapping[tuple[str, str], StepsToTarget | None]) -> Twin:
-    sharp, loss_of = (_log_sharpness(clipped), _log_sharpness(other)), (clipped.final_losses, other.final_losses)
-    sharpness = paired_ratio(once(*sharp, clipped.ends, other.ends), sharp[1])
-    loss = paired_difference(once(*loss_of, clipped.ends, other.ends), loss_of[1])
-    step_time = paired_ratio(_log_times(clipped), _log_times(other))
+    sharpness, loss, step_time = (clipped.against(other, along) for along in (SHARPNESS, LOSS, STEP_TIME))
     ours, theirs = steps[clipped.task, clipped.arm], steps[other.task, other.arm]
     reached = (ours, theirs) if ours is not None and theirs is not None else None
     fewer, pairs = _fewer(clipped, other) if reached is not None else (0, 0)
@@ -90,45 +74,38 @@ def _but_rate(arm: Arm) -> dict[str, object]:
     return {name: value for name, value in arm.optimizer.options.items() if name != "lr"}
 
 
-def _log_sharpness(cell: Cell) -> dict[int, float]:
-    return {
-        run.seed: run.sharpness.mean_log
-        for run in cell.finished
-        if run.sharpness.positive and math.isfinite(run.sharpness.mean_log)
-    }
-
-
-def _log_times(cell: Cell) -> dict[int, float]:
-    logs = {run.seed: logs_of_positive([run.step_milliseconds]) for run in cell.finished}
-    return {seed: found[0] for seed, found in logs.items() if found}
-
-
 def _fewer(clipped: Cell, other: Cell) -> tuple[int, int]:
-    ours, theirs = (
-        {run.seed: run.steps_to_target for run in cell.runs if run.steps_to_target is not None}
-        for cell in (clipped, other)
-    )
+    ours, theirs = to_target(clipped, STEPS), to_target(other, STEPS)
     pairs = once(ours, theirs, clipped.ends, other.ends)
     return sum(steps < theirs[seed] for seed, steps in pairs.items()), len(pairs)
 
 
-def _ratio_answer(ratio: PairedRatio, counted: str) -> str:
-    verdict = _LOWER[ratio.direction]
+def _answer(found: Paired) -> str:
+    """By where the whole 95 % interval lies, which is of this comparison by itself."""
+    if found.identical:
+        return "no, identical"
+    low, high = found.interval()
+    return "yes" if high < 0 else "no" if low > 0 else "undecided"
+
+
+def _ratio_answer(ratio: Paired, counted: str) -> str:
+    verdict = _answer(ratio)
     if ratio.n == 0:
         return f"{verdict} (no {counted})"
-    size = f"{number(ratio.ratio)}×"
+    size = f"{number(ratio.shown(ratio.mean))}×"
     if ratio.n == 1:
         return f"{verdict} ({size} on 1 seed, no interval)"
-    return f"{verdict} ({size}, 95 % interval {fold(ratio.low, ratio.high)}, {count(ratio.n, 'seed')})"
+    interval = fold(*map(ratio.shown, ratio.interval()))
+    return f"{verdict} ({size}, 95 % interval {interval}, {count(ratio.n, 'seed')})"
 
 
-def _loss_answer(loss: PairedDifference) -> str:
-    verdict = _LOWER[loss.direction]
+def _loss_answer(loss: Paired) -> str:
+    verdict = _answer(loss)
     if loss.n == 0:
         return f"{verdict} (no seed that both finished)"
     if loss.n == 1:
         return f"{verdict} ({loss.mean:+.3g} on 1 seed, no interval)"
-    interval = span(loss.low, loss.high)
+    interval = span(*loss.interval())
     return f"{verdict} ({loss.mean:+.3g}, 95 % interval {interval}, {count(loss.n, 'seed')})"
 
 

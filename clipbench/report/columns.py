@@ -5,17 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clipbench.judging.comparison import Comparison, Metric, Row, TaskHead, Twin, Verdict
-from clipbench.judging.statistics import Estimate, exp
+from clipbench.judging.comparison import Comparison, Row, Standing, TaskHead, Twin
+from clipbench.judging.paired import Paired
+from clipbench.judging.statistics import Estimate
 from clipbench.judging.words import listing, number
+from clipbench.quantities import FINAL_LOSS
 from clipbench.report.numbers import NONE, Parts, with_error, with_factor
 
-MARKS: dict[Verdict, str] = {
+MARKS: dict[Standing, str] = {
     "baseline": "",
-    "better": "+",
-    "worse": "-",
-    "equal": "=",
-    "within": "=",
+    "lower": "+",
+    "higher": "-",
+    "identical": "=",
+    "equivalent": "=",
     "undecided": "~",
     "broken": "x",
 }
@@ -25,11 +27,6 @@ _LEGEND = (
     "may have; what is not decided is a tie."
 )
 _OF_SHARPNESS = " Directional sharpness is the geometric mean of its positive values; the column ≤ 0 counts the others."
-_RATIO_HEADINGS: dict[Metric, str] = {
-    "steps": "steps to target",
-    "seconds": "seconds to target",
-    "sharpness": "sharpness",
-}
 
 
 @dataclass(frozen=True)
@@ -107,23 +104,40 @@ def _seeds(row: Row) -> Parts:
 
 
 def _against(comparison: Comparison) -> Column:
-    """The column that verdicts go by: a difference of losses, or a ratio of anything else."""
-    if comparison.metric == "final_loss":
-        return Column(f"minus {comparison.baseline}", ("minus", "baseline"), _contrast)
-    over = _RATIO_HEADINGS[comparison.metric]
-    return Column(f"{over} over {comparison.baseline}'s", (*over.split(" "), "over", "baseline's"), _contrast)
+    """The column that verdicts go by: a difference of values, or a ratio."""
+    metric = comparison.metric
+    if metric.quantity.name == FINAL_LOSS:
+        return Column(f"minus {comparison.baseline}", ("minus", "baseline"), _difference)
+    name = str(metric).replace("_", " ")
+    over = "over" if metric.quantity.scale == "log" else "minus"
+    return Column(f"{name} {over} {comparison.baseline}'s", (*name.split(" "), over, "baseline's"), _difference)
 
 
-def _contrast(row: Row) -> Parts:
-    one = row.contrast
-    if one is None:
+def _difference(row: Row) -> Parts:
+    found = row.against
+    if found is None:
         return ("baseline",)
-    missed = [f"{n} {word}" for n, word in ((one.ahead, "ahead"), (one.behind, "behind")) if n]
-    if one.n == 0:
-        return tuple(missed) or (NONE,)
-    if one.in_logs:
-        return *with_factor(exp(one.mean), exp(one.standard_error)), f"({one.n})", *missed
-    return *with_error(one.mean, one.standard_error, signed=True), f"({one.n})"
+    if found.n == 0:
+        return ("both missed",) if found.neither else (NONE,)
+    if found.identical:
+        return "0", "± 0", f"({found.n})"
+    if found.scale == "linear":
+        return *with_error(found.mean, found.error, signed=True), f"({found.n})"
+    mean, *error = with_factor(found.shown(found.mean), found.shown(found.error))
+    return f"{bound(found)}{mean}", *error, pairs(found)
+
+
+def bound(found: Paired) -> str:
+    """What a missed target makes of a mean: with misses of the baseline alone it is at most so high."""
+    if found.ahead and found.behind:
+        return "≈ "
+    return "≤ " if found.ahead else "≥ " if found.behind else ""
+
+
+def pairs(found: Paired) -> str:
+    """Over how many pairs, and where a target was missed on how many each side reached it: (5), (5 of 5 against 3)."""
+    n = found.n
+    return f"({n - found.behind} of {n} against {n - found.ahead})" if found.at_least else f"({n})"
 
 
 def _rank(row: Row) -> Parts:

@@ -28,6 +28,16 @@ def _of(part: str, name: str) -> Callable[[Row], Cell]:
     return value
 
 
+def _end(part: str, side: int) -> Callable[[Row], Cell]:
+    """An end of a 95 % interval."""
+
+    def value(row: Row) -> Cell:
+        found = getattr(row, part)
+        return None if found is None else float(found.interval()[side])
+
+    return value
+
+
 FIELDS: tuple[Field, ...] = (
     Field("task", "the task's name", lambda row: row.task),
     Field("arm", "the arm's name", lambda row: row.arm),
@@ -36,7 +46,7 @@ FIELDS: tuple[Field, ...] = (
     Field("seeds_diverged", "how many diverged", lambda row: len(row.seeds.diverged)),
     Field("seeds_failed", "how many crashed", lambda row: len(row.seeds.failed)),
     Field("seeds_unfinished", "how many have not ended", lambda row: len(row.seeds.unfinished)),
-    Field("verdict", "baseline, better, worse, equal, within, undecided or broken", lambda row: row.verdict),
+    Field("verdict", "baseline, lower, higher, identical, equivalent, undecided or broken", lambda row: row.verdict),
     Field("rank_low", "the best place it may have among the arms", _of("ranks", "low")),
     Field("rank_high", "the worst place it may have", _of("ranks", "high")),
     Field("final_loss", "mean last evaluation loss of finished seeds", lambda row: row.final_loss.mean),
@@ -46,9 +56,9 @@ FIELDS: tuple[Field, ...] = (
         "mean final loss minus the baseline's, paired by seed; empty for the baseline",
         _of("difference", "mean"),
     ),
-    Field("difference_se", "its standard error", _of("difference", "standard_error")),
-    Field("difference_low", "lower end of its 95 % interval", _of("difference", "low")),
-    Field("difference_high", "upper end of its 95 % interval", _of("difference", "high")),
+    Field("difference_se", "its standard error", _of("difference", "error")),
+    Field("difference_low", "lower end of its 95 % interval", _end("difference", 0)),
+    Field("difference_high", "upper end of its 95 % interval", _end("difference", 1)),
     Field("difference_seeds", "how many seeds are paired", _of("difference", "n")),
     Field(
         "steps_to_target", "median over ended seeds, a miss being inf; empty without a target", _of("steps", "median")
@@ -78,15 +88,19 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "contrast",
-        "mean over pairs of arm minus baseline in the metric that decides; in natural logarithms unless it is the loss",
-        _of("contrast", "mean"),
+        "mean over pairs of arm minus baseline in the metric that decides; of natural logarithms where it is a ratio",
+        _of("against", "mean"),
     ),
-    Field("contrast_low", "lower end of its 95 % interval", _of("contrast", "low")),
-    Field("contrast_high", "upper end of its 95 % interval", _of("contrast", "high")),
-    Field("contrast_pairs", "how many pairs it is over", _of("contrast", "n")),
-    Field("contrast_ahead", "pairs in which only this arm reached the target", _of("contrast", "ahead")),
-    Field("contrast_behind", "pairs in which only the baseline did", _of("contrast", "behind")),
-    Field("p", "how often chance alone would go so far", _of("contrast", "p")),
-    Field("p_corrected", "p after Holm's correction for the rows of the task", _of("contrast", "corrected")),
-    Field("seeds_needed", "seeds that an undecided difference would need; else nan", _of("contrast", "seeds_needed")),
+    Field("contrast_low", "lower end of its 95 % interval", _end("against", 0)),
+    Field("contrast_high", "upper end of its 95 % interval", _end("against", 1)),
+    Field("contrast_pairs", "how many pairs it is over", _of("against", "n")),
+    Field("contrast_ahead", "pairs in which only this arm reached the target", _of("against", "ahead")),
+    Field("contrast_behind", "pairs in which only the baseline did", _of("against", "behind")),
+    Field("contrast_neither", "pairs in which neither did: in no mean", _of("against", "neither")),
+    Field("p", "the p-value of the paired t test", _of("against", "p")),
+    Field("p_corrected", "p after Holm's correction for the rows of the task", _of("judged", "p")),
+    Field("level", "at which p was judged, and of the next interval", _of("judged", "level")),
+    Field("judged_low", "lower end of the interval at that level", _of("judged", "low")),
+    Field("judged_high", "upper end", _of("judged", "high")),
+    Field("seeds_needed", "seeds that an undecided difference would need; else nan", _of("judged", "seeds_needed")),
 )

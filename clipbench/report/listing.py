@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from clipbench.harmless import on_one_line
-from clipbench.judging.metrics import final_loss, status
+from clipbench.judging.metrics import status
 from clipbench.judging.words import number
+from clipbench.quantities import final_loss
 from clipbench.records import Record, Value
 from clipbench.report.fields import Field
 from clipbench.report.numbers import NONE, seconds

@@ -14,8 +14,8 @@ def section(comparison: Comparison) -> Section:
         name="matched",
         title="At the same loss",
         legend=(
-            "Each arm at its first evaluation at or below the common loss, seed by seed: the highest final loss of the "
-            "arms that finished there. Sharpness there is along the arm's own step, its logarithm linear in the step "
+            f"Each arm and {base} at their first evaluations at or below the common loss, seed by seed: the higher of "
+            "their two final losses. Sharpness there is along the arm's own step, its logarithm linear in the step "
             "between the two probed steps around it (before the first and after the last, theirs). "
             f"Ratios are to {base}, paired by seed, with 95 % intervals; in brackets, seeds."
         ),

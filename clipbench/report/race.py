@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 
 from clipbench.judging.comparison import Comparison
+from clipbench.judging.paired import Paired
 from clipbench.judging.race import RACE_FACTORS, RaceRow, SpeedUp
-from clipbench.judging.statistics import PairedRatio
 from clipbench.judging.words import number
+from clipbench.quantities import SECONDS_TO_TARGET
 from clipbench.report.columns import Column
 from clipbench.report.fields import Field
 from clipbench.report.numbers import NONE, Parts
@@ -15,7 +16,7 @@ from clipbench.report.section import Section, arm_column, ratio_cell, ratio_fiel
 
 def section(comparison: Comparison) -> Section:
     target = NONE if comparison.target is None else number(comparison.target, 6)
-    cost = "seconds" if comparison.metric == "seconds" else "steps"
+    cost = "seconds" if comparison.metric.quantity.name == SECONDS_TO_TARGET else "steps"
     several = len(comparison.tasks) > 1
     base = comparison.baseline
     return Section(
@@ -23,7 +24,8 @@ def section(comparison: Comparison) -> Section:
         title=f"The race to the loss {target}, over all tasks and seeds",
         legend=(
             f"Speed-up: {base}'s cost over the arm's, a geometric mean over {'tasks' if several else 'seeds'} with its "
-            "95 % interval, from the pairs in which both reached the target; the other pairs are counted beside it. "
+            "95 % interval. A miss counts as the end of its run plus one evaluation, so that ≥ and ≤ say at least "
+            "and at most; pairs in which both missed are in no mean, and are counted beside it. "
             f"Within k×: share of the tasks and seeds in which the arm was there within k times the {cost} of the "
             "first (a performance profile); a miss is ∞ times."
         ),
@@ -66,13 +68,13 @@ def _within_field(place: int) -> Field:
 
 
 def _speed_up(of: SpeedUp | None) -> Parts:
-    return ("baseline",) if of is None else ratio_cell(of.factor)
+    return ("baseline",) if of is None else ratio_cell(of.paired)
 
 
 def _speed_fields(name: str, of: Callable[[RaceRow], SpeedUp | None]) -> tuple[Field, ...]:
-    def factor(row: RaceRow) -> PairedRatio | None:
+    def factor(row: RaceRow) -> Paired | None:
         found = of(row)
-        return found.factor if found else None
+        return found.paired if found else None
 
     def over(row: RaceRow) -> str | None:
         found = of(row)

@@ -10,6 +10,7 @@ from typing import Any
 
 from clipbench.harmless import as_cell, in_json
 from clipbench.judging.comparison import Comparison, Twin
+from clipbench.judging.paired import Paired
 from clipbench.judging.words import listing
 from clipbench.report.fields import FIELDS, Cell, Field
 from clipbench.report.sections import Section, sections
@@ -61,7 +62,7 @@ def as_json(comparison: Comparison) -> str:
             "baseline": comparison.baseline,
             "target": comparison.target,
             "consecutive": comparison.consecutive,
-            "metric": comparison.metric,
+            "metric": str(comparison.metric),
             "threshold": comparison.threshold,
             "tasks": [
                 {
@@ -115,15 +116,25 @@ def plain(value: object) -> Any:
     return value
 
 
+def _ratio(found: Paired) -> dict[str, object]:
+    low, high = map(found.shown, found.interval())
+    return {"ratio": found.shown(found.mean), "low": low, "high": high, "n": found.n}
+
+
+def _difference(found: Paired) -> dict[str, object]:
+    low, high = found.interval()
+    return {"mean": found.mean, "standard_error": found.error, "low": low, "high": high, "n": found.n}
+
+
 def _twin(twin: Twin) -> dict[str, object]:
     described: dict[str, object] = {
         "task": twin.task,
         "arm": twin.arm,
         "twin": twin.twin,
         "learning_rates": twin.learning_rates,
-        "sharpness_ratio": vars(twin.sharpness),
-        "loss_difference": vars(twin.loss),
-        "step_time_ratio": vars(twin.step_time),
+        "sharpness_ratio": _ratio(twin.sharpness),
+        "loss_difference": _difference(twin.loss),
+        "step_time_ratio": _ratio(twin.step_time),
         "answers": twin.answers,
     }
     if twin.steps is not None:

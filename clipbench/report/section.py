@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from clipbench.judging.statistics import PairedRatio
+from clipbench.judging.paired import Paired
 from clipbench.judging.words import fold, number
-from clipbench.report.columns import Column
+from clipbench.report.columns import Column, bound, pairs
 from clipbench.report.fields import Cell, Field
 from clipbench.report.numbers import NONE, Parts
 
@@ -44,22 +44,22 @@ def task_column(tasks: Iterable[str]) -> tuple[Column, ...]:
     return (Column("task", ("task",), lambda row: (row.task,), right=False),)
 
 
-def ratio_cell(ratio: PairedRatio | None) -> Parts:
+def ratio_cell(ratio: Paired | None) -> Parts:
     """1.9×, its interval, and over how many."""
     if ratio is None:
         return ("baseline",)
     if ratio.n == 0:
         return (NONE,)
-    size = f"{number(ratio.ratio)}×"
-    return (size, f"({ratio.n})") if ratio.n == 1 else (size, fold(ratio.low, ratio.high), f"({ratio.n})")
+    size = f"{bound(ratio)}{number(ratio.shown(ratio.mean))}×"
+    return (size, pairs(ratio)) if ratio.n == 1 else (size, fold(*map(ratio.shown, ratio.interval())), pairs(ratio))
 
 
 def ratio_fields(
-    name: str, meaning: str, of: Callable[[Any], PairedRatio | None], *, over: str = "seeds"
+    name: str, meaning: str, of: Callable[[Any], Paired | None], *, over: str = "seeds"
 ) -> tuple[Field, ...]:
     """A ratio with its interval and how many it is over."""
 
-    def value(get: Callable[[PairedRatio], Cell]) -> Callable[[Any], Cell]:
+    def value(get: Callable[[Paired], Cell]) -> Callable[[Any], Cell]:
         def cell(row: object) -> Cell:
             found = of(row)
             return None if found is None else get(found)
@@ -67,8 +67,8 @@ def ratio_fields(
         return cell
 
     return (
-        Field(name, f"geometric mean of {meaning}", value(lambda ratio: ratio.ratio)),
-        Field(f"{name}_low", "lower end of its 95 % interval", value(lambda ratio: ratio.low)),
-        Field(f"{name}_high", "upper end", value(lambda ratio: ratio.high)),
+        Field(name, f"geometric mean of {meaning}", value(lambda ratio: ratio.shown(ratio.mean))),
+        Field(f"{name}_low", "lower end of its 95 % interval", value(lambda ratio: ratio.shown(ratio.interval()[0]))),
+        Field(f"{name}_high", "upper end", value(lambda ratio: ratio.shown(ratio.interval()[1]))),
         Field(f"{name}_n", f"how many {over} it is over", value(lambda ratio: ratio.n)),
     )

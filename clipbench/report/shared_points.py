@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from clipbench.judging.comparison import Comparison
+from clipbench.judging.paired import Paired
 from clipbench.judging.shared_points import SharedRow
-from clipbench.judging.statistics import PairedRatio
 from clipbench.judging.words import count, fold, listing
 from clipbench.report.columns import Column
 from clipbench.report.fields import Field
@@ -70,7 +70,7 @@ def _left_out(rows: Sequence[SharedRow]) -> str:
     return f" Left out, as they diverged, failed or have not ended: {said}." if lost else ""
 
 
-def _or_reference(found: PairedRatio | None) -> Parts:
+def _or_reference(found: Paired | None) -> Parts:
     return ("reference",) if found is None else ratio_cell(found)
 
 

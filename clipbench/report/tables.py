@@ -2,19 +2,19 @@
 
 from rich.console import Group, RenderableType
 
-from clipbench.judging.comparison import Comparison, Row, Verdict
+from clipbench.judging.comparison import Comparison, Row, Standing
 from clipbench.report.columns import columns, legend, twin_line
 from clipbench.report.grouping import groups
 from clipbench.report.layout import Bullets, Fitted
 from clipbench.report.sections import Section, sections
 from clipbench.report.text import text_of
 
-_STYLES: dict[Verdict, str] = {
+_STYLES: dict[Standing, str] = {
     "baseline": "bold",
-    "better": "green",
-    "worse": "red",
-    "equal": "yellow",
-    "within": "yellow",
+    "lower": "green",
+    "higher": "red",
+    "identical": "yellow",
+    "equivalent": "yellow",
     "undecided": "",
     "broken": "bold red",
 }

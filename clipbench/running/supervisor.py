@@ -16,7 +16,7 @@ from typing import Protocol
 from clipbench import store
 from clipbench.errors import DONE, STOPPED, StoreError
 from clipbench.judging.endings import ended
-from clipbench.judging.metrics import final_loss
+from clipbench.quantities import final_loss
 from clipbench.questions import DIVERGED
 from clipbench.records import Outcome, Run
 from clipbench.running import logs

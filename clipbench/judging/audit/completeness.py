@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from clipbench.judging.audit.evidence import Evidence, grouped
 from clipbench.judging.audit.findings import NOTHING_RUN, Finding, failed, gravest, not_applicable, passed, warned
 from clipbench.judging.cells import Cell
-from clipbench.judging.chance import seeds_to_show, so_many
 from clipbench.judging.comparability import copied
 from clipbench.judging.copies import once, said
 from clipbench.judging.doubts import FEW_SEEDS
-from clipbench.judging.metrics import final_loss, status
+from clipbench.judging.metrics import status
+from clipbench.judging.paired import seeds_to_show, so_many
 from clipbench.judging.statistics import estimate
 from clipbench.judging.tuning.trials import has_crashed
 from clipbench.judging.words import count, listing, number, seeds_named
+from clipbench.quantities import final_loss
 
 
 def nothing_dropped(evidence: Evidence) -> Finding:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-from clipbench.judging.chance import p_value
-from clipbench.judging.statistics import Estimate, PairedDifference, exp, mean_difference
-from clipbench.spec.claims import Claim, Scale
+from clipbench.judging.paired import Paired, Points
+from clipbench.quantities import Scale
+from clipbench.spec.claims import Claim
 
 Verdict = Literal["holds", "fails", "undecided", "not measured yet"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -74,30 +74,21 @@ class Answer:
 
 @dataclass
 class Tally:
-    """What was found at one site, seed by seed: in the logarithm for a ratio."""
+    """What was found at one site: differences by seed and step, and what is in none of them."""
 
-    by_seed: dict[int, list[float]] = field(default_factory=dict)
-    excluded: int = 0
+    points: Points
     lost: int = 0
     left_out: Collection[int] = ()
-    roundings: list[float] = field(default_factory=list)  # what steps to a target are off by, since read in steps
-
-    def add(self, seed: int, value: float | None) -> None:
-        """None is a value that cannot be used; it is counted."""
-        if value is None or not math.isfinite(value):
-            self.excluded += 1
-        else:
-            self.by_seed.setdefault(seed, []).append(value)
+    roundings: tuple[float, ...] = ()  # of single differences, where they were read in steps
 
 
-def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: Scale) -> Comparison:
+def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim) -> Comparison:
     """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
-    means = {seed: sum(values) / len(values) for seed, values in tally.by_seed.items()}
     rounding = sum(tally.roundings) / len(tally.roundings) if tally.roundings else 0.0
-    found = mean_difference(list(means.values()), rounding=rounding)
-    centre, low, high = (exp(x) if scale == "ratio" else x for x in (found.mean, found.low, found.high))
+    found = tally.points.paired(rounding)
+    centre, low, high = map(found.shown, (found.mean, *found.interval()))
     verdict = _verdict(low, high, claim=claim)
-    against = _against(found, claim, scale)
+    against = _against(found, claim)
     if tally.lost and claim.expect == "lower":
         verdict, against = "fails", 0.0  # a run that never ends well has no loss that is lower
         centre, high = math.inf, math.inf
@@ -107,10 +98,10 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
         estimate=centre,
         low=low,
         high=high,
-        n=len(means),
-        steps=min(map(len, tally.by_seed.values()), default=0),
-        used=sum(map(len, tally.by_seed.values())),
-        excluded=tally.excluded,
+        n=found.n,
+        steps=min(map(len, tally.points.by_unit.values()), default=0),
+        used=len(tally.points.used),
+        excluded=tally.points.left_out,
         lost=tally.lost,
         left_out=len(tally.left_out),
         against=against,
@@ -118,14 +109,21 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim, scale: 
     )
 
 
-def _against(centre: PairedDifference, claim: Claim, scale: Scale) -> float:
-    margin = math.log(claim.beyond) if scale == "ratio" else claim.beyond
-    off = margin - centre.mean if claim.expect == "higher" else centre.mean - margin
-    if centre.n < 2 or not off >= 0:
+def points(how: str) -> Points:
+    """For the differences of a claim: of logarithms where it is about a ratio."""
+    scale: Scale = "log" if how == "ratio" else "linear"
+    return Points(scale)
+
+
+def _against(found: Paired, claim: Claim) -> float:
+    """The two-sided p-value of the distance from the margin, on the side that speaks against the claim; else 1."""
+    margin = math.log(claim.beyond) if found.scale == "log" else claim.beyond
+    off = margin - found.mean if claim.expect == "higher" else found.mean - margin
+    if found.n < 2 or not off >= 0:
         return 1.0
-    if off == centre.standard_error == 0:
+    if off == found.error == 0:
         return 0.0  # on the margin with every seed, which is not beyond it
-    return p_value(Estimate(off, centre.standard_error, centre.n))
+    return 2 * (found.p_lower(margin) if claim.expect == "higher" else found.p_higher(margin))
 
 
 def _verdict(low: float, high: float, *, claim: Claim) -> Verdict:

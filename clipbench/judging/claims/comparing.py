@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
+from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison, points
 from clipbench.judging.claims.selecting import (
-    FINAL_LOSS,
     OF_A_RUN,
-    STEPS_TO_TARGET,
     directions,
     finished,
     fits,
@@ -23,7 +21,7 @@ from clipbench.judging.claims.selecting import (
     values,
 )
 from clipbench.judging.copies import counted
-from clipbench.judging.metrics import target_rounding
+from clipbench.quantities import FINAL_LOSS, Reading
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, Compare, Scale
@@ -49,9 +47,7 @@ def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
             at = _shared if wanted.at == "shared" else _own
             for site, tally in at(wanted, each, quantity=quantity).items():
                 tallies[site] = tally
-        found = [
-            comparison(site, tally, quantity=quantity, claim=claim, scale=wanted.how) for site, tally in tallies.items()
-        ]
+        found = [comparison(site, tally, quantity=quantity, claim=claim) for site, tally in tallies.items()]
         if found:
             return found
     return []
@@ -73,9 +69,10 @@ def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, T
                 one = values(record, ours, quantity)
                 other = values(record, theirs, wanted.against_quantity or quantity)
                 for step, value in _step_by_step(one, other, wanted.how):
-                    tally = found.setdefault(replace(site, step=step) if wanted.each_step else site, Tally())
+                    place = replace(site, step=step) if wanted.each_step else site
+                    tally = found.setdefault(place, Tally(points(wanted.how)))
                     if finished(record):
-                        tally.add(record.run.seed, value)
+                        tally.points.add_difference(record.run.seed, value)
     for site, tally in found.items():
         tally.left_out = left_out.get(replace(site, step=None), ())
     return found
@@ -87,7 +84,7 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
     for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
         cells = {cell.arm: cell for cell in results.cells if cell.task == task}
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
-            tally, left_out, measured = Tally(), set(), False
+            tally, left_out, measured = Tally(points(wanted.how)), set(), False
             others = {record.run.seed: record for record in cells[theirs].records}
             copied = _copied(cells[ours], cells[theirs])
             for record in cells[ours].records:
@@ -95,15 +92,14 @@ def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tall
                 if other is None:
                     left_out.add(record.run.seed)
                     continue
-                of_seed = list(_of_seed(wanted, (record, other), quantity=quantity, question=results.question))
+                of_seed, roundings = _of_seed(wanted, (record, other), quantity=quantity, question=results.question)
                 measured |= bool(of_seed)
                 if record.run.seed in copied:
                     continue
                 if finished(record) and finished(other):
                     for value in of_seed:
-                        tally.add(record.run.seed, value)
-                    if quantity == STEPS_TO_TARGET and results.question.target is not None:
-                        tally.roundings.append(_rounding((record, other), wanted.how, results.question))
+                        tally.points.add_difference(record.run.seed, value)
+                    tally.roundings += roundings
                     continue
                 left_out.add(record.run.seed)
                 if of_seed and quantity in OF_A_RUN and record.outcome is not None and finished(other):
@@ -138,56 +134,44 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
 
 def _of_seed(
     wanted: Compare, pair: tuple[Record, Record], *, quantity: str, question: Question
-) -> Iterator[float | None]:
-    """One seed's values: of the runs as a whole, or of each step of what was measured along their own paths."""
-    ours, theirs = pair
-    if quantity in OF_A_RUN:
-        if quantity != FINAL_LOSS and question.target is None:
-            return
-        ends = [of_run(record, quantity, question=question) for record in pair]
-        if quantity != FINAL_LOSS:
-            ends = _censored(ends, pair)
-        yield None if ends[0] is None or ends[1] is None else _compared(ends[0], ends[1], wanted.how)
-        return
-    first = values(ours, OWN, quantity)
-    second = values(theirs, OWN, wanted.against_quantity or quantity)
-    yield from (value for _, value in _step_by_step(first, second, wanted.how))
+) -> tuple[list[float], tuple[float, ...]]:
+    """One seed's differences, of the runs as a whole or of each step of what was measured along their own paths; and
+    how far the former are off as they were read in steps."""
+    if quantity not in OF_A_RUN:
+        first = values(pair[0], OWN, quantity)
+        second = values(pair[1], OWN, wanted.against_quantity or quantity)
+        return [value for _, value in _step_by_step(first, second, wanted.how)], ()
+    if quantity != FINAL_LOSS and question.target is None:
+        return [], ()
+    ours, theirs = (of_run(record, quantity, question=question) for record in pair)
+    if ours is None or theirs is None or (ours.at_least and theirs.at_least):  # two misses say nothing
+        return [math.nan], ()
+    return [_compared(ours.value, theirs.value, wanted.how)], (_rounding((ours, theirs), quantity, wanted.how),)
 
 
-def _step_by_step(
-    ours: Mapping[int, float], theirs: Mapping[int, float], scale: Scale
-) -> Iterator[tuple[int, float | None]]:
-    """Each step at which either was measured; None where the other was not: a probe leaves out what has no value."""
+def _step_by_step(ours: Mapping[int, float], theirs: Mapping[int, float], scale: Scale) -> Iterator[tuple[int, float]]:
+    """Each step at which either was measured; NaN where the other was not: a probe leaves out what has no value."""
     for step in sorted(ours.keys() | theirs.keys()) if ours and theirs else ():
         both = step in ours and step in theirs
-        yield step, _compared(ours[step], theirs[step], scale) if both else None
+        yield step, _compared(ours[step], theirs[step], scale) if both else math.nan
 
 
-def _censored(steps: Sequence[float | None], records: Sequence[Record]) -> list[float | None]:
-    """A miss counts as the steps the run had: that understates how much slower it is. Two misses say nothing."""
-    if all(each is None or math.isinf(each) for each in steps):
-        return [None, None]
-    return [
-        float(record.outcome.steps) if each is not None and math.isinf(each) and record.outcome else each
-        for each, record in zip(steps, records, strict=True)
-    ]
+def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: Scale) -> float:
+    """How far one difference is off, as a standard deviation, since both sides were read in steps."""
+    in_logs = quantity != FINAL_LOSS  # as a reading of steps has its rounding
+    off = [each.rounding for each in pair]
+    if scale == "ratio" and not in_logs:
+        off = [each.rounding / abs(each.value) if each.value else 0.0 for each in pair]
+    if scale != "ratio" and in_logs:
+        off = [each.rounding * each.value for each in pair]
+    return off[0] if scale == "value" else math.hypot(*off)
 
 
-def _rounding(pair: tuple[Record, Record], scale: Scale, question: Question) -> float:
-    """How far a pair's steps to the target are off, as a standard deviation, since they are read at evaluations."""
-    reached = [of_run(record, STEPS_TO_TARGET, question=question) or 0.0 for record in pair]
-    logs = [target_rounding(record, steps) for record, steps in zip(pair, reached, strict=True)]
-    if scale == "ratio":
-        return math.hypot(*logs)
-    off = [log * steps for log, steps in zip(logs, reached, strict=True) if log]
-    return off[0] if scale == "value" and off else math.hypot(*off)
-
-
-def _compared(ours: float, theirs: float, scale: Scale) -> float | None:
-    """ln of a ratio, a difference, or the value alone; None for a ratio of what is not positive."""
+def _compared(ours: float, theirs: float, scale: Scale) -> float:
+    """ln of a ratio, a difference, or the value alone; NaN for a ratio of what is not positive."""
     if scale == "value":
         return ours
     if scale == "difference":
         return ours - theirs
     positive = 0 < ours < math.inf and 0 < theirs < math.inf
-    return math.log(ours) - math.log(theirs) if positive else None
+    return math.log(ours) - math.log(theirs) if positive else math.nan

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.cells import cells
-from clipbench.judging.chance import LEVEL, holm
 from clipbench.judging.claims.answers import Answer, Comparison, Site, Verdict
 from clipbench.judging.claims.comparing import Results, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN, finished
 from clipbench.judging.comparability import comparability
 from clipbench.judging.current import in_force
+from clipbench.judging.families import holm
+from clipbench.judging.paired import LEVEL
 from clipbench.judging.words import count, listing, number
 from clipbench.questions import Question
 from clipbench.records import Record
@@ -99,7 +100,7 @@ def _verdict(claim: Claim, found: Sequence[Comparison], results: Sequence[Result
 def _surely(found: Sequence[Comparison]) -> int:
     """How many fail even when all are tested at once."""
     corrected = holm([each.against for each in found])
-    return sum(each.verdict == "fails" and p <= LEVEL for each, p in zip(found, corrected, strict=True))
+    return sum(each.verdict == "fails" and of.p <= LEVEL for each, of in zip(found, corrected, strict=True))
 
 
 def _all(n: int) -> str:

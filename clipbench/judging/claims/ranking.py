@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import StatisticsError, correlation, median
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison
+from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison, points
 from clipbench.judging.claims.comparing import Results
 from clipbench.judging.claims.selecting import directions, finished, fits, named, of_run, values
 from clipbench.judging.copies import alike
@@ -48,10 +48,11 @@ def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Compariso
                     if ended:
                         by_seed[seed] = _Ordered(_correlation(table), _weights(steps, cells, seed, arms=ends))
     for site, by_seed in found.items():
-        tallies[site] = Tally(left_out=left_out.get(site, ()))
+        tallies[site] = Tally(points("value"), left_out=left_out.get(site, ()))
         for seed, *_ in alike({seed: one.weights for seed, one in by_seed.items()}):
-            tallies[site].add(seed, by_seed[seed].correlation)
-    return [comparison(site, tally, quantity=wanted.by, claim=claim, scale="value") for site, tally in tallies.items()]
+            correlation_of_seed = by_seed[seed].correlation
+            tallies[site].points.add_difference(seed, math.nan if correlation_of_seed is None else correlation_of_seed)
+    return [comparison(site, tally, quantity=wanted.by, claim=claim) for site, tally in tallies.items()]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question)
             if record.run.seed == seed and record.outcome is not None:
                 end = of_run(record, wanted.to, question=question)
                 if end is not None or not finished(record):
-                    found[cell.arm] = end if end is not None and math.isfinite(end) else math.inf
+                    ended = end is not None and not end.at_least and math.isfinite(end.value)
+                    found[cell.arm] = end.value if end is not None and ended else math.inf
     return found
 
 

@@ -2,14 +2,13 @@
 
 from fnmatch import fnmatchcase
 
-from clipbench.judging.metrics import final_loss, status, steps_to_target
+from clipbench.judging.metrics import status
 from clipbench.judging.twins import is_twin
+from clipbench.quantities import FINAL_LOSS, STEPS_TO_TARGET, Along, Goal, Reading, quantity
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, ClipSettings, Record, Run
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
 
-FINAL_LOSS = "final_loss"
-STEPS_TO_TARGET = "steps_to_target"
 OF_A_RUN = (FINAL_LOSS, STEPS_TO_TARGET)  # they belong to a run as a whole, and to no direction
 
 
@@ -57,17 +56,11 @@ def named(name: str, wanted: Names) -> bool:
     return any(_like(name, pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted))
 
 
-def of_run(record: Record, quantity: str, *, question: Question) -> float | None:
-    """A number of a whole run; None where the run did not finish, or the question has no target to reach.
-
-    A target that is missed is infinite.
-    """
+def of_run(record: Record, name: str, *, question: Question) -> Reading | None:
+    """A number of a whole run; None where the run did not finish, or the question has no target to reach."""
     if not finished(record):
         return None
-    if quantity == FINAL_LOSS:
-        return final_loss(record)
-    target = question.target
-    return None if target is None else steps_to_target(record, target, consecutive=question.consecutive)
+    return Along(quantity(name)).read(record, Goal(question.target, question.consecutive))
 
 
 def _like(name: str, pattern: str) -> bool:

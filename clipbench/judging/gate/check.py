@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from clipbench.judging.chance import MOST_SEEDS, holm_levels
+from clipbench.judging.families import holm
 from clipbench.judging.gate.arms import Matched, caveats
 from clipbench.judging.gate.bits import repeats, weights
 from clipbench.judging.gate.exact import flops, outcome, state
@@ -20,6 +20,7 @@ from clipbench.judging.gate.report import GRAVITY, GateReport, GateRow
 from clipbench.judging.gate.rules import WEIGHTS, Rules
 from clipbench.judging.gate.shift import Shift, seeds_to_decide, shift
 from clipbench.judging.gate.suite import MEND, ArmResult, Suite, differences
+from clipbench.judging.paired import MOST_SEEDS
 from clipbench.judging.words import count, listing
 
 UNREAD = f"What cannot be read leaves its arm undecided: {MEND}."
@@ -95,7 +96,8 @@ def _judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
         if len(of.differences) > 1 and not (of.identical or of.advice)
     }
     weights_of = [WEIGHTS[drafts[place].metric] for place in tested]
-    levels = dict(zip(tested, holm_levels([found.p for found in tested.values()], weights_of), strict=True))
+    judged = holm([found.p for found in tested.values()], weights_of)
+    levels = {place: of.level for place, of in zip(tested, judged, strict=True)}
     for place, of in enumerate(drafts):
         row = GateRow(
             *(of.spec, of.task, of.arm, of.metric, "inconclusive", ""),

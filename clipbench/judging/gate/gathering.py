@@ -9,9 +9,11 @@ from clipbench.errors import UndecidedError
 from clipbench.judging.cells import Cell, cells
 from clipbench.judging.current import in_force
 from clipbench.judging.gate.suite import ArmResult, SeedResult, Suite
-from clipbench.judging.metrics import RunMetrics
+from clipbench.judging.metrics import losses, status
+from clipbench.judging.race import to_target
 from clipbench.judging.remarks import remarks
 from clipbench.judging.words import brief, number
+from clipbench.quantities import SHARPNESS, STEPS, final_loss
 from clipbench.questions import Question
 from clipbench.records import Record, Run, Scalar
 
@@ -55,22 +57,24 @@ def _arm(cell: Cell, question: Question) -> ArmResult:
         described=described,
         code=code,
         evaluate_every=first.measure.evaluate_every,
-        seeds=tuple(map(_seed, cell.records, cell.runs)),
+        seeds=tuple(_seed(record, cell) for record in cell.records),
         consecutive=question.consecutive,
     )
 
 
-def _seed(record: Record, found: RunMetrics) -> SeedResult:
-    ended, place = record.outcome, record.environment
+def _seed(record: Record, cell: Cell) -> SeedResult:
+    ended, place, seed = record.outcome, record.environment, record.run.seed
+    curve = losses(record)
+    sharpness = cell.sample(SHARPNESS).get(seed)
     return SeedResult(
-        seed=found.seed,
-        status=found.status,
+        seed=seed,
+        status=status(record),
         reason=brief(ended.reason) if ended else "",
-        first_loss=found.curve[0].value if found.curve else math.nan,
-        final_loss=found.final_loss,
+        first_loss=curve[0][1] if curve else math.nan,
+        final_loss=final_loss(record),
         steps=ended.steps if ended else 0,
-        steps_to_target=found.steps_to_target,
-        log_sharpness=found.sharpness.mean_log,
+        steps_to_target=None if cell.goal.loss is None else to_target(cell, STEPS).get(seed),
+        log_sharpness=sharpness.on("log") if sharpness else math.nan,
         weights=ended.weights_sha256 if ended else "",
         step_seconds=ended.step_seconds if ended else 0.0,
         state_bytes=ended.state_bytes if ended else None,

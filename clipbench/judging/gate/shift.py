@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipbench.judging import student
-from clipbench.judging.chance import LEVEL, MOST_SEEDS
-from clipbench.judging.statistics import estimate, not_surer_than
+from clipbench.judging.paired import LEVEL, MOST_SEEDS, Paired
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ def shift(differences: Sequence[float], *, resolution: float = 0.0) -> Shift:
         resolution: the step in which both sides were read, in the differences' unit. Two rounding errors, each
             uniform over the step, have a standard deviation of resolution/√6 together (`not_surer_than`).
     """
-    of = not_surer_than(resolution / math.sqrt(6), estimate(differences))
-    return Shift(of.mean, of.standard_error * math.sqrt(of.n), of.n)
+    of = Paired("linear", dict(enumerate(differences)), resolution / math.sqrt(6))
+    return Shift(of.mean, of.error * math.sqrt(of.n), of.n)
 
 
 def seeds_to_decide(of: Shift, tolerance: float, *, level: float) -> int | None:

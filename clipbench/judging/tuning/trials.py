@@ -7,7 +7,8 @@ from functools import partial
 from typing import Literal, TypeGuard
 
 from clipbench.judging.copies import counted
-from clipbench.judging.metrics import final_loss, steps_to_target
+from clipbench.judging.metrics import steps_to_target
+from clipbench.quantities import final_loss
 from clipbench.questions import Question, Select, Trial, Tuned
 from clipbench.records import Options, Record, Value
 

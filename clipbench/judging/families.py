@@ -1,0 +1,192 @@
+"""Verdicts on several comparisons at once, corrected for how many there are, and the ranks that follow.
+
+Holm (1979): of m p-values in the order of size, the i-th (from 0) is judged at 0.05/(m − i) until the first that is
+above its level, and no later one at more. Rejecting what is at most its level then errs anywhere with probability at
+most 0.05, however the tests depend on each other. With weights a test has its share of the 0.05 in proportion.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from clipbench.judging.paired import LEVEL, Paired, seeds_to_show
+
+Word = Literal["lower", "higher", "identical", "equivalent", "not higher", "undecided"]
+
+
+@dataclass(frozen=True)
+class Test:
+    """A comparison that is asked about.
+
+    - `side`: whether a lower mean is a finding as a higher one is, or only a higher one.
+    - `margin`: what is too small to matter, on the comparison's scale; None for no limit. On both sides a mean shown
+      to be within ± margin is equivalent, whatever its sign. On one side a mean is higher only above the margin, and
+      not higher where it is shown to be below it.
+    - `weight`: how much of the 5 % it is given, in proportion; settled before the data were seen.
+    """
+
+    paired: Paired
+    side: Literal["both", "higher"] = "both"
+    margin: float | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is shown of a mean, among all that were asked about together.
+
+    - `p`: after the correction; 1 where there is no test.
+    - `level`: at which its own p-value was judged, and which its interval [low, high] has: on the comparison's scale;
+      of a one-sided test `low` is the bound at that level and `high` the bound at 5 %.
+    - `seeds_needed`: the pairs that would decide it in 80 % of cases at that level, were mean and spread as seen; NaN
+      where it is decided or there is no spread to go by.
+    """
+
+    word: Word
+    p: float
+    level: float
+    low: float
+    high: float
+    seeds_needed: float = math.nan
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A p-value corrected for its family, and the level at which it was judged."""
+
+    p: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks an arm may have among the arms of its task, from the best: a tie is a range."""
+
+    low: int
+    high: int
+
+
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[Judged]:
+    """Each p-value after Holm's correction for all of them, in their order, with the level it was judged at.
+
+    In the order of p/w the corrected value is p·W/w, at least the one before it and at most 1, where W is the weight
+    of itself and of all that come after it; its level is 0.05·w/W, and after the first that is above its level, W
+    falls no further. Equal weights make W/w = m − i.
+
+    Args:
+        p_values: one for each test.
+        weights: above 0; all equal where none are given.
+    """
+    weight = [1.0] * len(p_values) if weights is None else weights
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at] / weight[at])
+    left = [*accumulate(weight[at] for at in reversed(order))][::-1]
+    judged = [Judged(1.0, LEVEL)] * len(p_values)
+    largest, stopped = 0.0, False
+    share = math.nan
+    for at, after in zip(order, left, strict=True):
+        share = share if stopped else after
+        level = LEVEL * weight[at] / share
+        stopped = stopped or p_values[at] > level
+        largest = max(largest, min(1.0, p_values[at] * after / weight[at]))
+        judged[at] = Judged(largest, level)
+    return judged
+
+
+def judge(tests: Sequence[Test]) -> list[Verdict]:
+    """The verdicts of one table, which together err with probability at most 5 % where nothing differs.
+
+    Only comparisons of at least two pairs are tested and corrected for. Equivalence is corrected among itself: where
+    it is shown it goes before lower and higher, for it says that the difference does not matter.
+    """
+    tested = [at for at, test in enumerate(tests) if test.paired.n > 1]
+    weights = [tests[at].weight for at in tested]
+    against = dict(zip(tested, holm([_p(tests[at]) for at in tested], weights), strict=True))
+    within = dict(zip(tested, holm([_p_within(tests[at]) for at in tested]), strict=True))
+    least = min((judged.level for judged in against.values()), default=LEVEL)
+    untested = Judged(1.0, least)
+    return [
+        _verdict(test, against.get(at, untested), equivalent=at in within and within[at].p <= LEVEL)
+        for at, test in enumerate(tests)
+    ]
+
+
+def _p(test: Test) -> float:
+    return test.paired.p if test.side == "both" else test.paired.p_higher()
+
+
+def _p_within(test: Test) -> float:
+    if test.margin is None or test.side != "both":
+        return 1.0
+    return test.paired.p_within(test.margin)
+
+
+def _verdict(test: Test, judged: Judged, *, equivalent: bool) -> Verdict:
+    found = test.paired
+    word = _two_sided(found, judged, equivalent=equivalent) if test.side == "both" else _one_sided(test, judged)
+    if test.side == "both":
+        low, high = found.interval(judged.level)
+    else:
+        low, high = found.bound(judged.level, -1), found.bound(LEVEL, 1)
+    needed = _seeds_needed(test, judged.level) if word == "undecided" else math.nan
+    return Verdict(word, judged.p, judged.level, low, high, needed)
+
+
+def _two_sided(found: Paired, judged: Judged, *, equivalent: bool) -> Word:
+    if found.identical:
+        return "identical"
+    if equivalent:
+        return "equivalent"
+    if found.n < 2 or judged.p > LEVEL:
+        return "undecided"
+    return "lower" if found.mean < 0 else "higher"
+
+
+def _one_sided(test: Test, judged: Judged) -> Word:
+    found, margin = test.paired, test.margin or 0.0
+    if found.n < 2:
+        return "undecided"
+    if judged.p <= LEVEL and found.mean > margin:
+        return "higher"
+    if found.bound(LEVEL, 1) < margin and not found.behind:
+        return "not higher"
+    return "undecided"
+
+
+def _seeds_needed(test: Test, level: float) -> float:
+    found = test.paired
+    if test.side == "both":
+        return found.seeds_to_decide(level)
+    if found.n < 2 or not math.isfinite(found.error):
+        return math.nan
+    margin = test.margin or 0.0
+    effect, at = (found.mean, level) if found.mean > margin else (margin - found.mean, LEVEL)
+    return seeds_to_show(effect, found.error * math.sqrt(found.n), level=at, two_sided=False)
+
+
+def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired]) -> dict[str, Ranks]:
+    """The range of ranks of each arm: from 1 + the arms shown to be lower, to all − the arms shown to be higher.
+
+    Every pair of arms is tested, and Holm's correction is over all of these pairs. So with probability of 95 % or more
+    every range holds the arm's true rank (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91).
+
+    Args:
+        arms: their names; an arm without values has no rank, and is not among them.
+        compare: what one arm differs by from another; lower is better.
+    """
+    pairs = [(one, other) for at, one in enumerate(arms) for other in arms[at + 1 :]]
+    found = [compare(one, other) for one, other in pairs]
+    better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
+    for (one, other), difference, judged in zip(pairs, found, holm([each.p for each in found]), strict=True):
+        if judged.p <= LEVEL:
+            lower = difference.mean < 0
+            better[one if lower else other] += 1
+            worse[other if lower else one] += 1
+    return {arm: Ranks(1 + worse[arm], len(arms) - better[arm]) for arm in arms}
+
+
+def turned(ranks_of: Mapping[str, Ranks]) -> dict[str, Ranks]:
+    """The same where higher is better."""
+    n = len(ranks_of)
+    return {arm: Ranks(n + 1 - each.high, n + 1 - each.low) for arm, each in ranks_of.items()}

@@ -1,0 +1,248 @@
+"""The only comparison of two samples: in pairs, one a unit (a seed, or a task), since units alone are independent.
+
+    d_u = ours_u − theirs_u,    mean = Σ d_u / n,    error = √(Σ (d_u − mean)² / (n − 1)) / √n
+
+of values, or of their natural logarithms where the quantity's scale is that: the mean is then the logarithm of a
+geometric mean of ratios. Points of a unit (steps) are matched first, and their differences averaged: `over_points`.
+
+A run that missed its target counts as its end plus one evaluation, the least that it would have needed (a restricted
+mean). Such a pair can show that a run is slower or faster; it never shows that two are equal.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+from clipbench.judging import student
+from clipbench.judging.copies import Ends, counted
+from clipbench.judging.statistics import Estimate, estimate, exp
+from clipbench.quantities import Reading, Scale
+
+LEVEL = 0.05  # of an interval by itself; of a family of verdicts: how often any is wrong where nothing differs
+POWER = 0.8  # how often a difference of the size that is asked about would be decided with the seeds that are named
+MOST_SEEDS = 10**4  # nobody makes more
+
+Sample = Mapping[int, Reading]  # an arm, or a direction, in one quantity: by seed
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What one sample differs by from another: `differences` by unit, ours − theirs, on the `scale`.
+
+    - `rounding`: the standard deviation that the steps of reading alone make in a difference. The error of the mean is
+      never below it: three seeds that are all read 10 steps apart would else have no error at all, and pass for proof.
+    - `ahead`, `behind`: in how many of the differences only ours, or only theirs, reached the target.
+    - `neither`: pairs in which both missed it; they are in no difference, for they say nothing.
+    - `left_out`: pairs, or points of them, that have no difference for another reason.
+    """
+
+    scale: Scale
+    differences: Mapping[Any, float]
+    rounding: float = 0.0
+    ahead: int = 0
+    behind: int = 0
+    neither: int = 0
+    left_out: int = 0
+
+    @cached_property
+    def _estimate(self) -> Estimate:
+        found = estimate(list(self.differences.values()))
+        if found.n < 2 or not self.rounding:
+            return found
+        least = self.rounding / math.sqrt(found.n)
+        return Estimate(found.mean, max(found.standard_error, least), found.n)
+
+    @property
+    def n(self) -> int:
+        return len(self.differences)
+
+    @property
+    def mean(self) -> float:
+        return self._estimate.mean
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean; NaN for a single pair."""
+        return self._estimate.standard_error
+
+    @property
+    def at_least(self) -> bool:
+        """Whether a missed target is in the mean, which then says at least how far the sides are apart."""
+        return bool(self.ahead or self.behind)
+
+    @cached_property
+    def identical(self) -> bool:
+        """Whether every difference is exactly zero, and no target was missed."""
+        return self.n > 1 and not self.at_least and not any(self.differences.values())
+
+    def shown(self, value: float) -> float:
+        """A number on the scale as people read it: a difference, or a ratio."""
+        return exp(value) if self.scale == "log" else value
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """The two-sided t interval of the mean with confidence 1 − level; NaN for fewer than two pairs."""
+        return self.bound(level / 2, -1), self.bound(level / 2, 1)
+
+    def bound(self, level: float, side: int) -> float:
+        """The mean is below this (side 1), or above it (side −1), with confidence 1 − level: one-sided t."""
+        if self.n < 2:
+            return math.nan
+        return self.mean + side * student.quantile(1 - level, self.n - 1) * self.error
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of a one-sample t test: t = mean/error with n − 1 degrees of freedom.
+
+        1 where nothing can be said: fewer than two pairs, or a difference that is not finite.
+        """
+        if not self._testable:
+            return 1.0
+        if self.error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        return student.two_sided(self.mean / self.error, self.n - 1)
+
+    def p_higher(self, beyond: float = 0.0) -> float:
+        """The one-sided p-value of the same test: small where the mean is shown to be above `beyond`."""
+        return self._above(self.mean - beyond)
+
+    def p_lower(self, beyond: float = 0.0) -> float:
+        """The same for below: small where the mean is shown to be below `beyond`."""
+        return self._above(beyond - self.mean)
+
+    def p_within(self, margin: float) -> float:
+        """The p-value of two one-sided t tests (Schuirmann 1987): small where the mean is shown to be within ± margin.
+
+        1 where a missed target is in the mean: what is only known to be at least so much shows no equality.
+        """
+        if self.at_least:
+            return 1.0
+        return self._above(margin - abs(self.mean))
+
+    def seeds_to_decide(self, level: float = LEVEL) -> float:
+        """How many pairs would decide a difference such as this one in 80 % of cases, were mean and spread the true
+        ones; NaN where there is no spread to go by."""
+        if not self._testable:
+            return math.nan
+        return seeds_to_show(abs(self.mean), self.error * math.sqrt(self.n), level=level)
+
+    def _above(self, distance: float) -> float:
+        if not self._testable:
+            return 1.0
+        if self.error == 0:
+            return 0.0 if distance > 0 else 1.0
+        return student.above(distance / self.error, self.n - 1)
+
+    @property
+    def _testable(self) -> bool:
+        return self.n > 1 and math.isfinite(self.mean) and math.isfinite(self.error)
+
+
+def paired(
+    ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None, rounding: float | None = None
+) -> Paired:
+    """Two samples, paired by seed; seeds that only one has are in no pair.
+
+    Args:
+        ours, theirs: what was read, by seed.
+        scale: of the quantity.
+        ends: the final weights of both arms' runs by seed: pairs that are copies of each other count once; None where
+            copies count as well, as each takes another time.
+        rounding: of a difference; by default that of the two samples, as a typical reading has it.
+    """
+    common = ours.keys() & theirs.keys()
+    seeds = sorted(common) if ends is None else counted(common, *ends)
+    differences: dict[int, float] = {}
+    ahead = behind = neither = left_out = 0
+    for seed in seeds:
+        one, other = ours[seed], theirs[seed]
+        difference = one.on(scale) - other.on(scale)
+        if one.at_least and other.at_least:
+            neither += 1
+        elif math.isnan(difference) and scale == "log":
+            left_out += 1
+        else:
+            differences[seed] = difference
+            ahead += other.at_least
+            behind += one.at_least
+    if rounding is None:
+        rounding = math.hypot(typical(ours.values()), typical(theirs.values()))
+    return Paired(scale, differences, rounding, ahead, behind, neither, left_out)
+
+
+def typical(sample: Iterable[Reading]) -> float:
+    """The mean rounding of the readings that have any; 0 where none has."""
+    read = [each.rounding for each in sample if each.rounding]
+    return sum(read) / len(read) if read else 0.0
+
+
+@dataclass
+class Points:
+    """Differences by unit and point: of a unit they are averaged, for its points are not independent."""
+
+    scale: Scale
+    by_unit: dict[Hashable, list[float]] = field(default_factory=dict)
+    left_out: int = 0
+
+    def add(self, unit: Hashable, ours: float, theirs: float) -> None:
+        """One point; it is left out, and counted, where its difference is not a number on the scale."""
+        if self.scale == "log":
+            usable = 0 < ours < math.inf and 0 < theirs < math.inf
+            difference = math.log(ours) - math.log(theirs) if usable else math.nan
+        else:
+            difference = ours - theirs
+        self.add_difference(unit, difference)
+
+    def add_difference(self, unit: Hashable, difference: float) -> None:
+        if math.isfinite(difference):
+            self.by_unit.setdefault(unit, []).append(difference)
+        else:
+            self.left_out += 1
+
+    @property
+    def used(self) -> list[float]:
+        """All differences, of every unit and point."""
+        return [each for of_unit in self.by_unit.values() for each in of_unit]
+
+    def paired(self, rounding: float = 0.0) -> Paired:
+        means = {unit: sum(points) / len(points) for unit, points in self.by_unit.items()}
+        return Paired(self.scale, means, rounding, left_out=self.left_out)
+
+
+def seeds_to_show(effect: float, spread: float, *, level: float = LEVEL, two_sided: bool = True) -> float:
+    """The least number of pairs with which an effect of this size would be decided in 80 % of cases.
+
+    The least n ≥ 2 with (t(1 − level/2, n − 1) + t(0.8, n − 1)) · spread/√n ≤ effect, a good approximation of the
+    paired t test's power; ∞ beyond MOST_SEEDS.
+
+    Args:
+        effect: the mean difference to be shown, at least 0.
+        spread: the standard deviation of the differences, in the same unit.
+        level: of the test.
+        two_sided: whether the test is; of a one-sided one the whole level is on one side.
+    """
+    if not effect > 0:
+        return math.inf
+    probability, size = 1 - level / (2 if two_sided else 1), spread / effect
+    n = max(2, math.ceil(math.pow((_normal(probability) + _normal(POWER)) * size, 2)))  # t's quantiles lie above
+    while n <= MOST_SEEDS:
+        if (student.quantile(probability, n - 1) + student.quantile(POWER, n - 1)) * size <= math.sqrt(n):
+            return float(n)
+        n += 1
+    return math.inf
+
+
+def so_many(pairs: float) -> str:
+    """A number of pairs in words, where it was looked for up to MOST_SEEDS."""
+    return f"more than {MOST_SEEDS}" if math.isinf(pairs) else str(int(pairs))
+
+
+def half_width(n: int, level: float = LEVEL) -> float:
+    """Half the two-sided t interval of a mean of n ≥ 2 values, in standard errors: t(1 − level/2, n − 1)."""
+    return student.quantile(1 - level / 2, n - 1)
+
+
+def _normal(probability: float) -> float:
+    return NormalDist().inv_cdf(probability)
