@@ -11,8 +11,7 @@ from itertools import product
 import numpy as np
 from tabulate import tabulate
 
-from clipbench.judging.gate.shift import shift
-from clipbench.judging.statistics import paired_difference
+from clipbench.judging.paired import Paired
 
 TRUTH, SEED_NOISE, OWN_NOISE = 0.03, 0.2, 0.02
 
@@ -38,9 +37,9 @@ def _covered(random: np.random.Generator, tail: str, n: int) -> tuple[bool, bool
 
     seeds = SEED_NOISE * random.standard_normal(n)
     baseline, candidate = seeds + noise(), seeds + noise() + TRUTH
-    interval = paired_difference(dict(enumerate(candidate.tolist())), dict(enumerate(baseline.tolist())))
-    bounds = shift((candidate - baseline).tolist())
-    return interval.low <= TRUTH <= interval.high, bounds.low(0.05) < TRUTH, bounds.high() > TRUTH
+    found = Paired("linear", dict(enumerate((candidate - baseline).tolist())))
+    low, high = found.interval()
+    return low <= TRUTH <= high, found.bound(0.05, -1) < TRUTH, found.bound(0.05, 1) > TRUTH
 
 
 if __name__ == "__main__":

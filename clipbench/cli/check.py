@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from clipbench import console, store
-from clipbench.cli.options import TableFormat
+from clipbench.cli.options import TableFormat, seeds_of
 from clipbench.cli.results import by_spec
 from clipbench.errors import DONE, ClipbenchError, UndecidedError
 from clipbench.files import read_ordinary
+from clipbench.judging.gate.baseline import MOST_BYTES, dumped, loaded
 from clipbench.judging.gate.check import check as judge
-from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import rules
-from clipbench.judging.gate.suite import MOST_BYTES, Suite, Unread, counted, dumped, loaded
+from clipbench.judging.gate.suite import Suite, Unread, counted, gathered
 from clipbench.report.check import as_markdown, render
 from clipbench.report.junit import as_junit
 
@@ -39,6 +39,9 @@ def check(
     fail_on: FailOn = None,
     strict: Annotated[bool, typer.Option("--strict", help="Undecided and missing rows fail too.")] = False,
     tolerances: Tolerances = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds that must be there, in place of the baseline's: 0..4, or 0,3,7.")
+    ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
 ) -> None:
@@ -46,7 +49,12 @@ def check(
     machine; 3 where it cannot be decided; 0 for neither. If other bits were meant, keep a new baseline."""
     if baseline is None and save_baseline is None:
         raise typer.BadParameter("give --baseline to judge RESULTS, or --save-baseline to keep them as one")
-    allowed = rules(fail_on or (), tolerances or (), strict=strict)
+    if baseline is None and seeds is not None:
+        raise typer.BadParameter("--seeds says which seeds are judged, and goes with --baseline")
+    asked = seeds_of(seeds)
+    if asked is not None and not asked:
+        raise typer.BadParameter(f"--seeds {seeds} is no seed at all")
+    allowed = rules(fail_on or (), tolerances or (), strict=strict, seeds=asked)
     try:
         theirs = None if baseline is None else _baseline(baseline)
         ours = _suite(results)

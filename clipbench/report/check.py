@@ -21,7 +21,13 @@ FIELDS = (
     *("tolerance", "seeds", "seeds_needed", "detail"),
 )
 
-_STYLES: dict[Verdict, str] = {"regressed": "bold red", "changed": "red", "inconclusive": "yellow", "ok": "green"}
+_STYLES: dict[Verdict, str] = {
+    "regressed": "bold red",
+    "changed": "red",
+    "undecided": "yellow",
+    "improved": "green",
+    "ok": "green",
+}
 
 
 def render(report: GateReport, fmt: str = "table") -> RenderableType:

@@ -43,9 +43,14 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (arm(SHIFTED), ["--fail-on", "regressed"], 0),
         (arm(SHIFTED, environment=OTHER_MACHINE), [], 0),
         (arm(WORSE), ["--tolerance", "loss=0.2", "--fail-on", "regressed"], 0),
-        (arm({0: 3.0}, environment=ELSEWHERE), [], 0),  # equal by the numbers, if not by the bits
-        (arm({0: 3.1}, environment=ELSEWHERE), [], 3),
-        (arm({0: 3.1}, environment=ELSEWHERE), ["--strict"], 1),
+        (arm({0: 3.0}, environment=ELSEWHERE), ["--seeds", "0"], 0),  # equal by the numbers, if not by the bits
+        (arm({0: 3.1}, environment=ELSEWHERE), ["--seeds", "0"], 3),
+        (arm({0: 3.0}), [], 3),  # four of the baseline's seeds are not here
+        (arm({0: 3.0}), ["--strict"], 1),
+        (arm({0: 3.0}), ["--seeds", "0..1"], 3),
+        (arm({0: 3.0, 9: 9.0}), ["--seeds", "0,9"], 0),  # the baseline does not have the other
+        (arm({0: 3.1}, environment=ELSEWHERE), ["--seeds", "0", "--fail-on", "inconclusive"], 1),
+        (arm({0: 3.1}, environment=ELSEWHERE), ["--seeds", "0", "--strict"], 1),
         (arm(FIVE, of={"task": "digits"}), [], 3),
         (arm(FIVE, name="lion"), [], 3),
         (arm(FIVE, name="lion"), ["--strict"], 1),
@@ -141,6 +146,8 @@ def test_a_ci_gets_junit_and_a_summary(ask: Ask, monkeypatch: pytest.MonkeyPatch
         (["old", "--baseline", "later.json"], 2, "error: later.json: this baseline has format 9; this clipbench reads"),
         (["old", "--baseline", "old", "--fail-on", "regress"], 2, "--fail-on knows no 'regress'"),
         (["old", "--baseline", "old", "--tolerance", "x"], 2, "--tolerance: 'x' is no fraction"),
+        (["old", "--baseline", "old", "--seeds", "5..3"], 2, "--seeds 5..3 is no seed at all"),
+        (["old", "--save-baseline", "b.json", "--seeds", "0"], 2, "--seeds says which seeds are judged, and goes with"),
         (["old", "--baseline", "old", "--junit", "no/x.xml"], 2, "error: no/x.xml: cannot write this file (No such"),
         (["old", "--baseline", "old", "--format", "xml"], 2, "'xml' is not one of"),
     ],
@@ -182,17 +189,17 @@ def test_a_run_that_cannot_be_read_leaves_its_arm_undecided_on_either_side(
         answer = ask("check", ours, "--baseline", theirs, "--format", "json")
         assert answer.code == 3
         (found,) = [row for row in json.loads(answer.out)["rows"] if row["metric"] == "arm"]
-        assert (found["arm"], found["verdict"]) == ("sgd", "inconclusive")
+        assert (found["arm"], found["verdict"]) == ("sgd", "undecided")
         assert "/2-" in found["detail"]
         assert said in found["detail"]
     assert ask("check", "new", "--baseline", "old", "--strict").code == 1
 
 
-def test_a_seed_that_was_not_run_is_a_caveat_and_the_rest_decides(ask: Ask) -> None:
+def test_a_seed_that_was_not_run_is_a_row_of_its_own(ask: Ask) -> None:
     stored(arm({seed: FIVE[seed] for seed in (0, 1, 3, 4)}), Path("new"))
-    answer = ask("check", "new", "--baseline", "old", "--format", "json")
-    assert answer.code == 0
-    assert "sgd on code_lm: seed 2 is in the baseline alone, and in no row." in json.loads(answer.out)["caveats"]
+    answer = ask("check", "new", "--baseline", "old", "--format", "csv")
+    assert answer.code == 3
+    assert "code_lm,sgd,seeds,undecided,False,nan,nan,nan,,4,,seed 2 is in the baseline alone" in answer.out
 
 
 def test_a_baseline_that_would_lack_a_run_is_not_kept(ask: Ask) -> None:
@@ -218,7 +225,7 @@ def test_a_run_cut_off_in_its_last_line_is_unfinished_and_open(ask: Ask) -> None
     stored([*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0, 3.1], status="unfinished")], Path("new"))
     broken(2, row=b"100,0.1,,eval_lo")
     answer = ask("check", "new", "--baseline", "old", "--format", "csv")
-    assert "sgd,outcome,inconclusive" in answer.out
+    assert "sgd,outcome,undecided" in answer.out
     assert "seed 2 not ended" in answer.out
     assert answer.code == 3
 
