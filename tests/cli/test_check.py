@@ -234,7 +234,10 @@ def test_the_target_of_the_question_is_raced_to(ask: Ask) -> None:
     for place in ("new", "base"):
         stored(arm(FIVE), Path(place), question=question("sgd", target=4.0))
     assert "sgd,steps,ok" in ask("check", "new", "--baseline", "base", "--format", "csv").out
-    assert "the target was none and is 4" in ask("check", "new", "--baseline", "old", "--format", "csv").out
+    assert "sgd,steps,new" in ask("check", "new", "--baseline", "old", "--format", "csv").out
+    answer = ask("check", "old", "--baseline", "base", "--format", "csv")
+    assert "the target was 4 and is none" in answer.out
+    assert answer.code == 3
 
 
 def test_checking_imports_neither_torch_nor_the_heavy_half_of_scipy(ask: Ask) -> None:

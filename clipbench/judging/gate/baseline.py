@@ -45,13 +45,11 @@ def loaded(content: bytes, *, where: str) -> Suite:
             found = f"this baseline has format {has}; this clipbench reads format {FORMAT}"
             raise ClipbenchError(found, where=where, remedy=anew)
         suite = _SUITE.validate_json(text)  # as JSON, where a list may be a tuple and nothing else is converted
-    except ValidationError as error:
-        fault = error.errors()[0]
-        reason = shortened(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}", _SHOWN)
-        raise ClipbenchError(f"this is not a baseline file ({reason})", where=where, remedy=anew) from error
     except (ValueError, RecursionError) as error:
-        reason = shortened(str(error), _SHOWN)
-        raise ClipbenchError(f"this is not a baseline file ({reason})", where=where, remedy=anew) from error
+        fault = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" if fault else str(error)
+        found = f"this is not a baseline file ({shortened(reason, _SHOWN)})"
+        raise ClipbenchError(found, where=where, remedy=anew) from error
     # Of two arms one would be dropped in silence, and a seed that counts double would feign certainty.
     arms = Counter(f"{arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms)
     seeds = Counter(

@@ -60,9 +60,9 @@ class GateReport:
     def open_rows(self) -> tuple[GateRow, ...]:
         """The rows that leave their arm undecided.
 
-        It lacks what the baseline has, is not comparable, some of its runs cannot be read or have no result, or neither
-        weights nor loss decide it, and none of its seeds broke. That bits have changed does not say whether the loss
-        has.
+        It lacks what the baseline has, it or one of its metrics is not comparable, some of its runs cannot be read or
+        have no result, or neither weights nor loss decide it, and none of its seeds broke. That bits have changed does
+        not say whether the loss has.
         """
         decided = {row.place for row in self.rows if _decides(row)}
         return tuple(row for row in self.rows if _is_open(row, decided=row.place in decided))
@@ -94,11 +94,9 @@ class GateReport:
 
 
 def _is_open(row: GateRow, *, decided: bool) -> bool:
-    if row.verdict == "missing":
-        return True
-    if row.verdict not in ("undecided", "not comparable"):
-        return False
-    return row.metric in ("arm", "seeds", "outcome") or (row.metric == "loss" and not decided)
+    if row.verdict == "undecided":
+        return row.metric in ("arm", "seeds", "outcome") or (row.metric == "loss" and not decided)
+    return row.verdict in ("missing", "not comparable")
 
 
 def _decides(row: GateRow) -> bool:

@@ -24,7 +24,7 @@ Metric = str
 
 @dataclass(frozen=True)
 class Varying:
-    """A quantity that varies between runs described alike; the gate compares its ratios.
+    """A quantity that varies between runs described alike, of which less is better; the gate compares its ratios.
 
     - `tolerance`: the fraction by which it may be worse.
     - `weight`: how much of the 5 % that all tested rows share a row is given, in proportion.

@@ -95,7 +95,7 @@ def _loss(arm: Matched, of: Varying) -> Draft | GateRow | None:
 
 def _drafted(arm: Matched, of: Varying, *, gain: float = 0.0) -> Draft | GateRow | None:
     """The metric on both sides; a row where only one side has it, None where neither has."""
-    if of.metric == "steps" and not arm.same_target:
+    if of.metric == "steps" and not arm.same_target and arm.baseline.target is not None:
         return arm.row("steps", "not comparable", f"the target was {arm.baseline.goal} and is {arm.candidate.goal}")
     machine = quantity(of.quantity).noise == "machine"
     theirs, ours = (_sample(arm.sound, side, of, gain) for side in (0, 1))
@@ -200,7 +200,7 @@ def _pairs(draft: Draft) -> str:
     if found.at_least:
         parts.append(f"the target reached on {n - found.behind} of {n} against {n - found.ahead} of {n}")
     if found.neither:
-        parts.append(f"{count(found.neither, 'seed')} more on which neither side reached it")
+        parts.append(f"both missed the target on {count(found.neither, 'seed')}")
     return f" ({'; '.join(parts)})" if parts else ""
 
 

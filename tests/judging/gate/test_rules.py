@@ -2,6 +2,7 @@ import pytest
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.gate.rules import COUNTED, METRICS, TOLERANCES, VARYING, rules
+from clipbench.quantities import quantity
 
 
 def test_a_regression_and_a_change_fail_unless_something_else_is_asked_for() -> None:
@@ -17,6 +18,10 @@ def test_every_metric_is_named_once_and_the_losses_have_most_of_the_five_percent
     assert len(METRICS) == len(set(METRICS)) == 4 + len(COUNTED) + len(VARYING)
     weight = {each.metric: each.weight for each in VARYING}
     assert weight["loss"] / (weight["loss"] + weight["steps"] + weight["sharpness"]) == 0.8
+
+
+def test_of_what_varies_less_is_better() -> None:
+    assert {quantity(each.quantity).better for each in VARYING} == {"lower"}
 
 
 @pytest.mark.parametrize("word", ["undecided", "inconclusive"])

@@ -191,7 +191,7 @@ HIT = (100, 110, 90, 100, 105)
             (*HIT[:3], 999, 999),
             "ok",
             0.0,
-            "identical (2 seeds more on which neither side reached it)",
+            "identical (both missed the target on 2 seeds)",
         ),
     ],
 )
@@ -224,6 +224,9 @@ def test_steps_to_another_target_are_not_comparable() -> None:
     assert not [caveat for caveat in missed.caveats if "reaches the target on neither side" in caveat]
     none = check(suite(curves(100, 110)), suite(curves(100, 110), target=1.5), Rules())
     assert row(none, "steps").detail == "the target was 1.5 and is none"
+    assert {each.exit_code for each in (report, missed, none)} == {3}  # what the baseline measured is not known here
+    first = check(suite(curves(100, 110), target=1.5), suite(curves(100, 110)), Rules())
+    assert (row(first, "steps").verdict, first.exit_code) == ("new", 0)
 
 
 def test_ten_times_the_sharpness_is_a_regression() -> None:
