@@ -101,8 +101,7 @@ def _drafted(arm: Matched, of: Varying, *, gain: float = 0.0) -> Draft | GateRow
     theirs, ours = (_sample(arm.sound, side, of, gain) for side in (0, 1))
     advice = _why_advice([pair for pair in arm.sound if pair[0].seed in theirs]) if machine else ""
     lost = () if advice else tuple(sorted(theirs.keys() - ours.keys()))
-    scale: Scale = "linear" if gain else "log"
-    found = paired(ours, theirs, scale, ends=None if machine else arm.ends)
+    found = paired(ours, theirs, _scale(gain), ends=None if machine else arm.ends)
     if not found.n:
         return _one_sided(arm, of, lost, new=bool(ours) and not theirs and not machine)
     compared = [pair for pair in arm.sound if pair[0].seed in found.differences]
@@ -118,14 +117,19 @@ def _one_sided(arm: Matched, of: Varying, lost: Sequence[int], *, new: bool) -> 
 
 
 def _sample(pairs: Sequence[Pair], side: int, of: Varying, gain: float) -> Sample:
-    """One side's readings by seed, as their ratios are to be compared, or as shares of the gain."""
-    readings = {pair[side].seed: pair[side].readings.get(of.metric) for pair in pairs}
+    """One side's readings by seed, as their ratios are to be compared, or as shares of the gain; those that can be."""
+    recorded = {pair[side].seed: pair[side].readings.get(of.metric) for pair in pairs}
     linear = quantity(of.quantity).scale == "linear"
-    return {
+    readings = {
         seed: _shared(reading, gain) if gain else _for_ratios(reading, of.least, linear=linear)
-        for seed, reading in readings.items()
+        for seed, reading in recorded.items()
         if reading is not None
     }
+    return {seed: reading for seed, reading in readings.items() if math.isfinite(reading.on(_scale(gain)))}
+
+
+def _scale(gain: float) -> Scale:
+    return "linear" if gain else "log"
 
 
 def _shared(reading: Reading, gain: float) -> Reading:
@@ -170,7 +174,7 @@ def _row(draft: Draft, worse: Verdict, better: Verdict, rules: Rules) -> GateRow
     detail = f"{_change(draft)}{draft.share_of} on {count(found.n, 'seed')}{_pairs(draft)}"
     if worse.word == "higher":
         return replace(row, verdict="regressed", detail=f"{detail}, {_percent(row.low, draft)} at least{_lost(draft)}")
-    if better.word == "higher":
+    if better.word == "higher" and not found.behind:  # faster on the whole does not outweigh a target that is missed
         row = replace(row, verdict="improved", low=-better.high, high=-better.low)
     elif found.at_least:  # what is only known to be at least so much has no bound above
         return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")

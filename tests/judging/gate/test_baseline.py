@@ -132,6 +132,26 @@ def test_any_loss_has_a_verdict(loss: str) -> None:
     assert check(ours, loaded(content.encode(), where="b.json"), Rules()).rows
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "0.0", "-1.0"])
+def test_a_reading_that_has_no_ratio_is_missing_on_the_side_of_the_candidate_and_unknown_in_the_baseline(
+    value: str,
+) -> None:
+    measured = suite(arm(FIVE, sharpness=[1.5]))
+    odd = (
+        dumped(measured)
+        .decode()
+        .replace('"value": 1.5', f'"value": {value}')
+        .replace('"log": 0.405', '"log": NaN, "x": 0.405')
+    )
+    odd = re.sub(r', "x": [\d.]+', "", odd)
+    strange = loaded(odd.encode(), where="b.json")
+    assert {each.verdict for each in check(strange, measured, Rules()).rows if each.metric == "sharpness"} == {
+        "missing"
+    }
+    assert check(strange, measured, Rules()).exit_code == 3
+    assert {each.verdict for each in check(measured, strange, Rules()).rows if each.metric == "sharpness"} == {"new"}
+
+
 def test_a_truncated_baseline_is_refused() -> None:
     content = dumped(suite(arm(FIVE)))
     with pytest.raises(ClipbenchError, match="not a baseline file"):

@@ -179,6 +179,8 @@ HIT = (100, 110, 90, 100, 105)
         (HIT[:3], (100, 110, 999), "undecided", -math.log(410 / 90) / 3, "≤ -40 % on 3 seeds |3 of 3 against 2 of 3|"),
         ((999,) * 5, HIT, "regressed", None, "≥ ×4 on 5 seeds |0 of 5 against 5 of 5|, ×3.7 at least"),
         (HIT, (999,) * 5, "improved", None, "≤ -75 % on 5 seeds |5 of 5 against 0 of 5|, -73 % at most"),
+        # a sixth of the steps on nine seeds does not outweigh the tenth
+        ((50,) * 9 + (999,), (300,) * 10, "undecided", None, "≥ -79 % on 10 seeds |9 of 10 against 10 of 10|"),
         (
             (*HIT[:4], 999),
             (*HIT[:3], 999, HIT[4]),
