@@ -126,7 +126,7 @@ def test_a_closed_stream_is_no_traceback_and_takes_no_file_along(made: Path, clo
     script = f"{CLIPBENCH[0]} check {made}/results --save-baseline {tmp_path}/baseline.json {closed}"
     done = os.waitstatus_to_exitcode(os.system(script))
     assert done == (0 if closed == "2>&-" else 2)
-    assert json.loads((tmp_path / "baseline.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "baseline.json").read_text())["format"] == 2
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clipbench.judging.gate.suite import ArmResult, SeedResult, Suite
+from clipbench.judging.gate.suite import ArmResult, RunResult, Suite
+from clipbench.quantities import Reading
 
 Tail = Literal["normal", "t3"]
 EVERY = 10  # steps between evaluations: steps to the target are read no finer
@@ -59,7 +60,7 @@ def losses_alone(of: Suite) -> Suite:
 
 
 def _loss_alone(arm: ArmResult) -> ArmResult:
-    runs = (replace(run, steps_to_target=None, log_sharpness=math.nan) for run in arm.seeds)
+    runs = (replace(run, readings={"loss": run.readings["loss"]}) for run in arm.seeds)
     return replace(arm, target=None, seeds=tuple(runs))
 
 
@@ -84,28 +85,16 @@ def _arm(number: int, rows: list[list[float]]) -> ArmResult:
         problem={},
         described={},
         code="",
-        evaluate_every=EVERY,
-        seeds=tuple(_seed(*values) for values in zip(range(len(loss)), loss, steps, sharpness, strict=True)),
+        seeds=tuple(_run(*values) for values in zip(range(len(loss)), loss, steps, sharpness, strict=True)),
     )
 
 
-def _seed(seed: int, loss: float, steps: float, sharpness: float) -> SeedResult:
+def _run(seed: int, loss: float, steps: float, sharpness: float) -> RunResult:
     # No numerics id: bits are not expected to agree, so that everything is left to the statistics.
-    return SeedResult(
-        seed=seed,
-        status="finished",
-        reason="",
-        first_loss=10.0,
-        final_loss=2.0 * float(np.exp(loss)),
-        steps=1000,
-        steps_to_target=max(EVERY, EVERY * float(np.ceil(300 * np.exp(steps) / EVERY))),
-        log_sharpness=sharpness,
-        weights="",
-        step_seconds=0.0,
-        state_bytes=None,
-        peak_bytes=None,
-        numerics_id="",
-        machine_id="",
-        side_by_side=1,
-        started=0.0,
-    )
+    reached = max(EVERY, EVERY * float(np.ceil(300 * np.exp(steps) / EVERY)))
+    readings = {
+        "loss": Reading(2.0 * float(np.exp(loss))),
+        "steps": Reading(reached, rounding=EVERY / (reached * math.sqrt(12))),
+        "sharpness": Reading(float(np.exp(sharpness))),
+    }
+    return RunResult(seed, "finished", first_loss=10.0, readings=readings, side_by_side=1)

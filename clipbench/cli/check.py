@@ -1,9 +1,6 @@
 """`clipbench check`: the gate of a CI."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +8,16 @@ from typing import Annotated
 import typer
 
 from clipbench import console, store
-from clipbench.cli.options import TableFormat
+from clipbench.cli.options import TableFormat, seeds_of
 from clipbench.cli.results import by_spec
 from clipbench.errors import DONE, ClipbenchError, UndecidedError
 from clipbench.files import read_ordinary
+from clipbench.judging.gate.baseline import MOST_BYTES, dumped, loaded
 from clipbench.judging.gate.check import check as judge
-from clipbench.judging.gate.confirm import Extra, extra_seeds
-from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import rules
-from clipbench.judging.gate.suite import MOST_BYTES, Suite, Unread, counted, dumped, loaded
-from clipbench.report.check import annotations, as_markdown, render
+from clipbench.judging.gate.suite import Suite, Unread, counted, gathered
+from clipbench.report.check import as_markdown, render
 from clipbench.report.junit import as_junit
 
 FailOn = Annotated[
@@ -43,8 +39,9 @@ def check(
     fail_on: FailOn = None,
     strict: Annotated[bool, typer.Option("--strict", help="Undecided and missing rows fail too.")] = False,
     tolerances: Tolerances = None,
-    confirm: Annotated[int, typer.Option(min=0, help="Seeds to add where it regressed; needs --spec.")] = 0,
-    spec: Annotated[Path | None, typer.Option(help="The spec that --confirm makes more seeds of.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds that must be there, in place of the baseline's: 0..4, or 0,3,7.")
+    ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
     fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
 ) -> None:
@@ -52,9 +49,12 @@ def check(
     machine; 3 where it cannot be decided; 0 for neither. If other bits were meant, keep a new baseline."""
     if baseline is None and save_baseline is None:
         raise typer.BadParameter("give --baseline to judge RESULTS, or --save-baseline to keep them as one")
-    if bool(confirm) != (spec is not None):
-        raise typer.BadParameter("--confirm N and --spec SPEC go together: the seeds are made from the spec")
-    allowed = rules(fail_on or (), tolerances or (), strict=strict)
+    if baseline is None and seeds is not None:
+        raise typer.BadParameter("--seeds says which seeds are judged, and goes with --baseline")
+    asked = seeds_of(seeds)
+    if asked is not None and not asked:
+        raise typer.BadParameter(f"--seeds {seeds} is no seed at all")
+    allowed = rules(fail_on or (), tolerances or (), strict=strict, seeds=asked)
     try:
         theirs = None if baseline is None else _baseline(baseline)
         ours = _suite(results)
@@ -64,9 +64,6 @@ def check(
         raise
     if theirs is not None:
         report = judge(ours, theirs, allowed)
-        if confirm and spec and (extra := extra_seeds(report, ours, theirs, most=confirm)):
-            _make(extra, spec, results)
-            report = judge(_suite(results), theirs, allowed)
         _tell(report, fmt, junit)
         if report.exit_code != DONE:
             raise typer.Exit(report.exit_code)
@@ -100,23 +97,6 @@ def _baseline(path: Path) -> Suite:
         ) from error
 
 
-def _make(extra: Sequence[Extra], spec: Path, results: Path) -> None:
-    """The further seeds, by the command that a user would type; its words go to stderr."""
-    root = results.parent if (results / store.QUESTION).exists() else results
-    for more in extra:
-        if not more.seeds:
-            console.say(f"{more.arm} regressed, and the baseline has no further seeds to confirm it with")
-            continue
-        words = ("run", spec, "--seeds", ",".join(map(str, more.seeds)), "--filter", more.arm, "-o", root)
-        console.say(f"{more.arm} regressed; to confirm it: {console.command(*words)}")
-        # Streams of one process may be a terminal, a pipe or a test's: what is left of it is said by its exit code.
-        done = subprocess.run(
-            [sys.executable, "-m", "clipbench", *map(str, words)], stdout=subprocess.PIPE, check=False
-        )
-        if done.returncode != DONE:
-            raise ClipbenchError(f"the seeds to confirm with could not be made (exit code {done.returncode})")
-
-
 def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
     console.put(render(report, fmt))
     if fmt is TableFormat.csv:  # a CSV file has no place for them
@@ -127,9 +107,6 @@ def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
         _write(junit, as_junit(report))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         _write(Path(summary), f"## clipbench check\n\n{as_markdown(report)}\n\n", append=True)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in annotations(report):
-            console.command_to_ci(line)
 
 
 def _save(suite: Suite, path: Path) -> None:

@@ -76,6 +76,37 @@ jobs:
             check.xml
             baseline.json
           if-no-files-found: ignore
+  # Times depend on the machine, so the code before and after is run here in turns, seed by seed, one run at a time.
+  # PYTHONPATH lets each side import a package of its own at the root of the repository.
+  time:
+    runs-on: ubuntu-latest
+    timeout-minutes: 120
+    steps:
+      - uses: actions/checkout@v4
+        with:
+          fetch-depth: 2
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - name: Install
+        run: |
+          pip install torch --index-url https://download.pytorch.org/whl/cpu
+          pip install "$CLIPBENCH"
+      - name: Check out both sides
+        run: |
+          git worktree add --detach old HEAD^
+          git worktree add --detach new HEAD
+      - name: Run both in turns
+        if: hashFiles('old/benchmark.yaml') != ''
+        run: |
+          for seed in 0 1 2 3 4; do
+            for side in old new; do
+              (cd $side && PYTHONPATH=$PWD clipbench run benchmark.yaml --seeds $seed --jobs 1 -o ../times/$side)
+            done
+          done
+      - name: Check the time
+        if: hashFiles('old/benchmark.yaml') != ''
+        run: clipbench check times/new/benchmark --baseline times/old/benchmark --fail-on regressed:time
 """
 
 

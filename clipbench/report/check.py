@@ -1,4 +1,4 @@
-"""The gate's verdicts as a table in every format, as a Markdown summary, and as annotations for GitHub."""
+"""The gate's verdicts as a table in every format."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from clipbench.errors import ClipbenchError
-from clipbench.harmless import on_one_line
 from clipbench.judging.gate.report import GateReport, GateRow
 from clipbench.judging.gate.rules import Verdict
 from clipbench.report import latex, markdown
@@ -16,14 +15,19 @@ from clipbench.report.raw import to_csv, to_json
 from clipbench.report.text import text_of
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
-MOST_ANNOTATIONS = 10  # GitHub shows no more of one step
 HEADINGS = ("verdict", "task", "arm", "metric", "what was found")
 FIELDS = (
     *("spec", "task", "arm", "metric", "verdict", "fails", "change", "low", "high"),
     *("tolerance", "seeds", "seeds_needed", "detail"),
 )
 
-_STYLES: dict[Verdict, str] = {"regressed": "bold red", "changed": "red", "inconclusive": "yellow", "ok": "green"}
+_STYLES: dict[Verdict, str] = {
+    "regressed": "bold red",
+    "changed": "red",
+    "undecided": "yellow",
+    "improved": "green",
+    "ok": "green",
+}
 
 
 def render(report: GateReport, fmt: str = "table") -> RenderableType:
@@ -47,33 +51,6 @@ def as_markdown(report: GateReport) -> str:
     if report.caveats:
         parts.append(f"Caveats:\n\n{markdown.bullets(report.caveats)}")
     return "\n\n".join(parts)
-
-
-def annotations(report: GateReport) -> list[str]:
-    """What GitHub shows beside a change, as its workflow commands: an error for each row that fails the gate, a
-    warning for each that has changed or cannot be decided; ten at most, the last of them counting the rest."""
-    failing = [("error", row) for row in report.failing]
-    others = [
-        ("warning", row) for row in report.rows if not report.fails(row) and row.verdict not in ("ok", "advice", "new")
-    ]
-    said = [f"::{kind} title={_property(_title(row))}::{_message(row.detail)}" for kind, row in [*failing, *others]]
-    if len(said) > MOST_ANNOTATIONS:
-        left = len(said) - (MOST_ANNOTATIONS - 1)
-        kind = "error" if len(failing) >= MOST_ANNOTATIONS else "warning"
-        said = [*said[: MOST_ANNOTATIONS - 1], f"::{kind} title=clipbench check::and {left} more; see the step's table"]
-    return said
-
-
-def _title(row: GateRow) -> str:
-    return f"{row.metric} {row.verdict}: {row.arm} on {row.task}"
-
-
-def _message(text: str) -> str:
-    return on_one_line(text).replace("%", "%25")
-
-
-def _property(text: str) -> str:
-    return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _cells(report: GateReport) -> Iterator[tuple[Verdict, tuple[str, ...]]]:

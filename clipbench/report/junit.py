@@ -41,7 +41,7 @@ def _case(suite: Element, row: GateRow, report: GateReport) -> None:
         SubElement(case, "failure", message=said, type=row.verdict)
     elif row in report.open_rows:
         SubElement(case, "error", message=said, type=row.verdict)
-    elif row.verdict in ("ok", "changed", "regressed"):
+    elif row.verdict in ("ok", "improved", "changed", "regressed"):
         SubElement(case, "system-out").text = said
     else:
         SubElement(case, "skipped", message=said)

@@ -1,5 +1,6 @@
 """`clipbench init`: what it writes is right, and nothing that is there is touched."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ import yaml
 from cli.front import Ask, asking
 
 from clipbench import spec
-from clipbench.cli.commands import COMMANDS
 from clipbench.cli.init import SPEC_NAME, WORKFLOW_NAME
 
 
@@ -20,9 +20,16 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return asking(monkeypatch, capsys)
 
 
-def steps() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(Path(WORKFLOW_NAME).read_text())["jobs"]["benchmark"]["steps"]
+def steps(job: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(Path(WORKFLOW_NAME).read_text())["jobs"][job]["steps"]
     return found
+
+
+def commands(job: str) -> list[list[str]]:
+    """Every clipbench command of a job, as words."""
+    lines = [line for step in steps(job) for line in step.get("run", "").splitlines()]
+    parts = [line.partition("clipbench ")[1:] for line in lines]
+    return [shlex.split(found + words.removesuffix(")")) for found, words in parts if found]
 
 
 def test_the_spec_is_right_and_the_next_command_is_named(ask: Ask) -> None:
@@ -38,29 +45,43 @@ def test_the_spec_is_right_and_the_next_command_is_named(ask: Ask) -> None:
 
 def test_every_command_of_the_workflow_exists_with_its_options(ask: Ask) -> None:
     assert ask("init").code == 0
-    lines = [line for step in steps() for line in step.get("run", "").splitlines()]
-    commands = [shlex.split(line) for line in lines if line.startswith("clipbench")]
-    assert [words[1] for words in commands] == ["run", "check", "check"]
-    for _, name, *words in commands:
+    assert [words[1] for words in commands("benchmark")] == ["run", "check", "check"]
+    assert [words[1] for words in commands("time")] == ["run", "check"]
+    for _, name, *words in commands("benchmark") + commands("time"):
         helped = ask(name, "--help").out
         assert all(word in helped for word in words if word.startswith("--"))
-    assert {words[1] for words in commands} <= COMMANDS.keys()
 
 
 def test_the_workflow_runs_the_spec_it_came_with_and_checks_where_its_results_are(ask: Ask) -> None:
     assert ask("init").code == 0
-    commands = [step["run"] for step in steps() if "run" in step]
+    run, first, second = commands("benchmark")
     name = Path(SPEC_NAME).stem
-    assert f"clipbench run {SPEC_NAME}" in commands
-    checks = [command for command in commands if command.startswith("clipbench check")]
-    assert all(command.startswith(f"clipbench check results/{name} ") for command in checks)
+    assert run == ["clipbench", "run", SPEC_NAME]
+    assert {first[2], second[2]} == {f"results/{name}"}
     guards = {
-        step["run"].split()[3]: step["if"] for step in steps() if step.get("run", "").startswith("clipbench check")
+        step["run"].split()[3]: step["if"]
+        for step in steps("benchmark")
+        if step.get("run", "").startswith("clipbench check")
     }
     assert guards == {
         "--baseline": "hashFiles('baseline.json') != ''",
         "--save-baseline": "hashFiles('baseline.json') == ''",
     }
+
+
+def test_the_job_for_times_runs_the_seeds_of_the_spec_on_both_sides_in_turns(ask: Ask) -> None:
+    assert ask("init").code == 0
+    [loop] = [step["run"] for step in steps("time") if "--seeds" in step.get("run", "")]
+    seeds, sides = (re.search(pattern, loop) for pattern in (r"seed in ([\d ]+);", r"side in (\w+) (\w+);"))
+    assert seeds
+    assert sides
+    assert tuple(map(int, seeds[1].split())) == spec.load(SPEC_NAME).seeds
+    assert loop.index("for seed") < loop.index("for side")
+    run, check = commands("time")
+    assert run[2:] == [SPEC_NAME, "--seeds", "$seed", "--jobs", "1", "-o", "../times/$side"]
+    name = Path(SPEC_NAME).stem
+    old, new = sides.groups()
+    assert check[2:] == [f"times/{new}/{name}", "--baseline", f"times/{old}/{name}", "--fail-on", "regressed:time"]
 
 
 def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:

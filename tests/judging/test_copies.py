@@ -15,10 +15,10 @@ from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Twin
 from clipbench.judging.copies import alike, counted, once
 from clipbench.judging.families import Ranks
+from clipbench.judging.gate.baseline import dumped, loaded
 from clipbench.judging.gate.check import check
 from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import Rules
-from clipbench.judging.gate.suite import dumped, loaded
 from clipbench.judging.tuning.summary import tunings
 from clipbench.judging.tuning.trials import tried
 from clipbench.measurements import Measurement, Measurements
@@ -201,7 +201,7 @@ def test_copies_change_no_verdict_of_the_gate() -> None:
 def test_a_change_seen_in_copies_alone_is_not_decided(factor: float) -> None:
     one = {0: 3.0}
     report = judged(copied(arm({0: 3.0 * factor}, environment=ELSEWHERE), ALL_COPIES), copied(arm(one), ALL_COPIES))
-    assert (row(report, "loss").verdict, row(report, "loss").seeds) == ("inconclusive", 1)
+    assert (row(report, "loss").verdict, row(report, "loss").seeds) == ("undecided", 1)
     assert report.exit_code == 3
     said = "of sgd on code_lm in the baseline end with the same weights"
     assert sum(said in caveat for caveat in report.caveats) == 1
@@ -210,7 +210,7 @@ def test_a_change_seen_in_copies_alone_is_not_decided(factor: float) -> None:
 def test_a_baseline_file_knows_its_copies() -> None:
     kept = loaded(dumped(suite(copied(arm({0: 3.0}), ALL_COPIES))), where="baseline.json")
     report = check(suite(copied(arm({0: 4.0}, environment=ELSEWHERE), ALL_COPIES)), kept, Rules())
-    assert row(report, "loss").verdict == "inconclusive"
+    assert row(report, "loss").verdict == "undecided"
 
 
 def test_times_of_copies_are_measurements_all_the_same() -> None:

@@ -1,6 +1,6 @@
 """The gate of a CI: did anything get worse? Two suites of runs, arm by arm and metric by metric.
 
-`check` joins the two sides and gives the verdicts; `gathering` makes a `suite` of runs; `arms` has one arm on both
-sides. `exact`, `bits` and `readings` are the metrics, `shift` their statistics, `rules` how strict the gate is, and
-`report` what comes out. `names` tells what was probably renamed, `confirm` which further seeds would confirm a verdict.
+`check` joins the two sides and gives the verdicts. `suite` is what is read of their runs, `baseline` its file; `arms`
+has one arm on both sides. `exact` and `varying` make the rows, `rules` says how strict they are, `report` what comes
+out.
 """

@@ -1,74 +1,114 @@
-"""One arm on both sides of the gate, its common seeds side by side, and what to know of how the sides were made."""
+"""One arm on both sides of the gate: its common seeds side by side, and how the two sides were made."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from clipbench.judging.copies import alike, counted, said
-from clipbench.judging.gate.report import GateRow
+from clipbench.judging.copies import Ends, alike, said
+from clipbench.judging.gate.report import GateRow, Place
 from clipbench.judging.gate.rules import Metric, Verdict
-from clipbench.judging.gate.suite import ArmResult, SeedResult, differences
+from clipbench.judging.gate.suite import ArmResult, RunResult, Suite, differences
 from clipbench.judging.words import capital, listing, seeds_named
 
-Pair = tuple[SeedResult, SeedResult]  # baseline, candidate; of one seed
+Pair = tuple[RunResult, RunResult]  # baseline, candidate; of one seed
+_IF_MEANT = "rename it back, or keep a new baseline (clipbench check RESULTS --save-baseline FILE)"
 
 
 @dataclass(frozen=True)
 class Matched:
-    """One arm on both sides, its common seeds side by side."""
+    """One arm on both sides, its common seeds side by side; `asked` are the seeds that must be there."""
 
     baseline: ArmResult
     candidate: ArmResult
+    asked: frozenset[int]
 
-    @property
+    @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         ours = {result.seed: result for result in self.candidate.seeds}
         return tuple((theirs, ours[theirs.seed]) for theirs in self.baseline.seeds if theirs.seed in ours)
 
-    @property
+    @cached_property
     def sound(self) -> tuple[Pair, ...]:
         """The pairs in which both finished, each with a loss that is a number."""
         return tuple(pair for pair in self.pairs if pair[0].sound and pair[1].sound)
 
     @property
-    def counted(self) -> tuple[Pair, ...]:
-        """The sound pairs, of copies the first."""
-        sides = [{pair[side].seed: pair[side].weights for pair in self.sound} for side in (0, 1)]
-        own = counted(sides[0], *sides)
-        return tuple(pair for pair in self.sound if pair[0].seed in own)
+    def ends(self) -> tuple[Ends, Ends]:
+        """The final weights of the sound pairs by seed, for those that are copies of each other."""
+        theirs, ours = ({pair[side].seed: pair[side].weights for pair in self.sound} for side in (0, 1))
+        return ours, theirs
 
     @property
-    def reached(self) -> tuple[Pair, ...]:
-        """Those of them in which at least one side reached its target."""
-        return tuple(pair for pair in self.counted if any(run.hit for run in pair))
+    def same_target(self) -> bool:
+        return self.baseline.goal == self.candidate.goal
 
     def row(self, metric: Metric, verdict: Verdict, detail: str, **numbers: Any) -> GateRow:
         return GateRow(*self.candidate.place, metric, verdict, detail, **numbers)
 
 
+def of_seeds(suite: Suite, seeds: Collection[int] | None) -> Suite:
+    """The suite with the runs of some seeds alone; None: of all."""
+    if seeds is None:
+        return suite
+    arms = (replace(arm, seeds=tuple(run for run in arm.seeds if run.seed in seeds)) for arm in suite.arms)
+    return replace(suite, arms=tuple(arms))
+
+
+def not_comparable(arm: Matched) -> str:
+    """Why the two sides did not solve the same problem from the same beginning; empty where nothing says so.
+
+    Fingerprints can be compared only under one numerics_id.
+    """
+    if changed := differences(arm.baseline.problem, arm.candidate.problem):
+        return changed
+    unlike: dict[str, list[int]] = {}
+    for theirs, ours in arm.pairs:
+        for name in theirs.fingerprints.keys() & ours.fingerprints.keys():
+            if same_id(theirs.numerics_id, ours.numerics_id) and theirs.fingerprints[name] != ours.fingerprints[name]:
+                unlike.setdefault(name, []).append(ours.seed)
+    return "; ".join(f"other {name} than in the baseline on {seeds_named(seeds)}" for name, seeds in unlike.items())
+
+
+def began_alike(arm: Matched) -> bool:
+    """Whether fingerprints show of every sound pair that it began with the same weights and batches."""
+    return all(
+        same_id(theirs.numerics_id, ours.numerics_id) and theirs.fingerprints.keys() & ours.fingerprints.keys()
+        for theirs, ours in arm.sound
+    )
+
+
+def lacking(arm: Matched) -> GateRow | None:
+    """The row of the seeds that are asked for and not here: what they would say, nobody knows."""
+    theirs, ours = ({run.seed for run in side.seeds} for side in (arm.baseline, arm.candidate))
+    if not arm.pairs:
+        has, here = (listing(sorted(seeds)) or "none" for seeds in (theirs, ours))
+        return arm.row("seeds", "undecided", f"no seed in common (the baseline has {has}, here are {here})")
+    parts = (
+        (theirs & arm.asked - ours, "in the baseline alone"),
+        (arm.asked - theirs - ours, "asked for and on neither side"),
+    )
+    found = [f"{seeds_named(sorted(seeds))} {_verb(seeds)} {where}" for seeds, where in parts if seeds]
+    return arm.row("seeds", "undecided", "; ".join(found), seeds=len(arm.pairs)) if found else None
+
+
 def caveats(arm: Matched) -> Iterator[str]:
     """What a reader of the rows should know of how the two sides were made."""
     name = f"{arm.candidate.arm} on {arm.candidate.task}"
-    changed = differences(arm.baseline.described, arm.candidate.described)
-    if changed:
+    if changed := differences(arm.baseline.described, arm.candidate.described):
         yield f"{name} is not described as in the baseline ({changed}): its bits are not compared."
-    ours = {run.seed for run in arm.candidate.seeds}
-    theirs = {run.seed for run in arm.baseline.seeds}
-    for seeds, where in ((theirs - ours, "in the baseline alone"), (ours - theirs, "here alone")):
-        if seeds:
-            yield f"{name}: {seeds_named(sorted(seeds))} {'is' if len(seeds) == 1 else 'are'} {where}, and in no row."
+    if alone := {run.seed for run in arm.candidate.seeds} - {run.seed for run in arm.baseline.seeds}:
+        yield f"{name}: {seeds_named(sorted(alone))} {_verb(alone)} here alone, and in no row."
     yield from _copies(arm, name)
     if lost := [theirs.seed for theirs, ours in arm.pairs if ours.sound and not theirs.sound]:
         yield (
             f"{name}: {seeds_named(lost)} had no result in the baseline, so that only the outcome "
             f"looks at {'it' if len(lost) == 1 else 'them'}."
         )
-    if any(
-        theirs.sound and ours.sound and not same_id(theirs.numerics_id, ours.numerics_id) for theirs, ours in arm.pairs
-    ):
+    if any(not same_id(theirs.numerics_id, ours.numerics_id) for theirs, ours in arm.sound):
         yield f"{name} was made under another numerical set-up than the baseline: its bits are not compared."
-    alike = arm.baseline.goal == arm.candidate.goal
-    if alike and arm.candidate.target is not None and arm.sound and not arm.reached:
+    steps = [run.readings.get("steps") for pair in arm.sound for run in pair]
+    if arm.same_target and arm.candidate.target is not None and steps and all(read and read.at_least for read in steps):
         yield f"{name} reaches the target on neither side: its steps are in no row."
 
 
@@ -83,6 +123,40 @@ def same_id(theirs: str, ours: str) -> bool:
     return theirs == ours != ""
 
 
-def no_common_seed(arm: Matched) -> str:
-    theirs, ours = ([run.seed for run in side.seeds] for side in (arm.baseline, arm.candidate))
-    return f"no seed in common (the baseline has {listing(theirs)}, here are {listing(ours)})"
+def same_bits(pair: Pair) -> bool:
+    """Whether both runs are known to have ended with the very same weights."""
+    return pair[0].weights == pair[1].weights != ""
+
+
+def renamed(candidate: Suite, baseline: Suite) -> Iterator[str]:
+    """A sentence where no arm is on both sides, and one for each name that has probably become another.
+
+    An arm that is on one side alone was probably renamed where the other side has one alone that is described alike,
+    its problem included; of several such the one that shares most names is meant.
+    """
+    here, there = ({arm.place for arm in side.arms} for side in (candidate, baseline))
+    ours = [arm for arm in candidate.arms if arm.place not in there]
+    theirs = [arm for arm in baseline.arms if arm.place not in here]
+    if ours and theirs and not here & there:
+        yield f"No arm is on both sides: {_all_of(theirs)} in the baseline, {_all_of(ours)} here."
+    found: dict[tuple[str, str, str], None] = {}
+    for old in theirs:
+        alike = [new.place for new in ours if (new.problem, new.described) == (old.problem, old.described)]
+        if alike:
+            new = max(alike, key=lambda place: sum(a == b for a, b in zip(place, old.place, strict=True)))
+            names = zip(("spec", "task", "arm"), old.place, new, strict=True)
+            found |= {(kind, before, after): None for kind, before, after in names if before != after}
+    for kind, before, after in found:
+        yield f"The baseline has the {kind} '{before}', here is '{after}', described alike: if renamed, {_IF_MEANT}."
+
+
+def _all_of(arms: Sequence[ArmResult]) -> str:
+    return listing((_slashed(arm.place) for arm in arms), limit=3)
+
+
+def _slashed(place: Place) -> str:
+    return "/".join(place)
+
+
+def _verb(seeds: Collection[int]) -> str:
+    return "is" if len(seeds) == 1 else "are"

@@ -1,70 +1,127 @@
-"""The metrics of the gate that need no statistics: how runs ended, the optimizer's state and its operations.
-
-How many passes a step makes is none of them: clipbench steps without a closure, so that no optimizer can ask for a
-second one, and what it multiplies on its own account is among its operations.
-"""
+"""The rows of the gate that need no statistics: how runs ended, the final weights, and what is counted exactly."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from clipbench.judging.gate.arms import Matched, Pair, no_common_seed, same_id
+from clipbench.judging.gate.arms import Matched, Pair, same_bits, same_id
 from clipbench.judging.gate.report import GateRow
-from clipbench.judging.gate.rules import Metric
-from clipbench.judging.gate.suite import SeedResult
+from clipbench.judging.gate.rules import Counted, Verdict
+from clipbench.judging.gate.suite import RunResult
 from clipbench.judging.words import count, listing, seeds_named
 
 
 def outcome(arm: Matched) -> GateRow:
     """How the runs ended: a seed that the baseline finished must finish here, with a loss that is a number."""
-    if not arm.pairs:
-        return arm.row("outcome", "inconclusive", no_common_seed(arm))
     n = len(arm.pairs)
     broken: dict[str, list[int]] = {}
     for theirs, ours in arm.pairs:
-        if theirs.sound and _broke(ours):
+        if theirs.sound and not ours.sound and ours.status != "unfinished":
             broken.setdefault(_ending(ours), []).append(ours.seed)
     if broken:
-        said = listing((f"{seeds_named(seeds)} {ending}" for ending, seeds in broken.items()), 4)
-        return arm.row("outcome", "regressed", f"the baseline finished, here {said}", seeds=n)
+        detail = listing((f"{seeds_named(seeds)} {ending}" for ending, seeds in broken.items()), 4)
+        return arm.row("outcome", "regressed", f"the baseline finished, here {detail}", seeds=n)
     waiting = [ours.seed for _, ours in arm.pairs if ours.status == "unfinished"]
     crashed = [ours.seed for _, ours in arm.pairs if ours.status == "failed"]
     if waiting or crashed:
         open_ones = ((waiting, "not ended"), (crashed, "failed"))
-        said = "; ".join(f"{seeds_named(seeds)} {what}" for seeds, what in open_ones if seeds)
-        return arm.row("outcome", "inconclusive", said, seeds=n)
+        detail = "; ".join(f"{seeds_named(seeds)} {what}" for seeds, what in open_ones if seeds)
+        return arm.row("outcome", "undecided", detail, seeds=n)
+    mended = [ours.seed for theirs, ours in arm.pairs if ours.sound and theirs.status in ("diverged", "failed")]
     left = [ours.seed for _, ours in arm.pairs if not ours.sound]
-    said = f"{seeds_named(left)} diverged, as in the baseline" if left else f"{count(n, 'seed')} finished"
-    return arm.row("outcome", "ok", said, seeds=n)
+    detail = f"{seeds_named(left)} diverged, as in the baseline" if left else f"{count(n, 'seed')} finished"
+    if mended:
+        return arm.row("outcome", "improved", f"{detail}; the baseline had no result on {seeds_named(mended)}", seeds=n)
+    return arm.row("outcome", "ok", detail, seeds=n)
 
 
-def state(arm: Matched) -> GateRow | None:
-    """The bytes that the optimizer keeps: exact, so any increase is a regression. None where not on record."""
-    return _no_more(arm, "state", arm.sound, lambda run: run.state_bytes, unit="bytes")
-
-
-def flops(arm: Matched) -> GateRow | None:
-    """The operations of a step, likewise, where both sides compute alike: kernels differ in how they count."""
-    alike = [(theirs, ours) for theirs, ours in arm.sound if same_id(theirs.numerics_id, ours.numerics_id)]
-    return _no_more(arm, "flops", alike, lambda run: run.step_flops, unit="FLOPs a step")
-
-
-def _no_more(
-    arm: Matched, metric: Metric, pairs: Sequence[Pair], of: Callable[[SeedResult], int | None], *, unit: str
-) -> GateRow | None:
-    both = [(of(theirs), of(ours)) for theirs, ours in pairs]
-    read = [(before, after) for before, after in both if before is not None and after is not None]
+def counted(arm: Matched, of: Counted) -> GateRow | None:
+    """What is counted exactly: any increase is a regression. None where the baseline has none on record."""
+    pairs = arm.sound
+    if of.alike:
+        pairs = tuple(pair for pair in pairs if same_id(pair[0].numerics_id, pair[1].numerics_id))
+    both = [
+        (before, ours.exact.get(of.quantity), ours.seed)
+        for theirs, ours in pairs
+        if isinstance(before := theirs.exact.get(of.quantity), int)
+    ]
+    read = [(before, after) for before, after, _ in both if isinstance(after, int)]
+    if lost := [seed for _, after, seed in both if not isinstance(after, int)]:
+        return arm.row(of.metric, "missing", f"not on record on {seeds_named(lost)}, as in the baseline it is")
     if not read:
         return None
     before, after = max(read, key=lambda pair: pair[1] - pair[0])
     change = math.log(max(after, 1) / max(before, 1))  # nothing at all counts as one
-    said = f"{after:,} {unit}" if after == before else f"{before:,} {unit} became {after:,}"
-    return arm.row(metric, "regressed" if after > before else "ok", said, change=change, seeds=len(read))
+    detail = f"{after:,} {of.unit}" if after == before else f"{before:,} {of.unit} became {after:,}"
+    verdict: Verdict = "regressed" if after > before else "improved" if after < before else "ok"
+    return arm.row(of.metric, verdict, detail, change=change, seeds=len(read))
 
 
-def _broke(run: SeedResult) -> bool:
-    return not run.sound and run.status != "unfinished"
+def repeats(arm: Matched) -> bool:
+    """Whether the arm was run a second time on one machine and gave the same bits on every seed.
+
+    That shows what no record says: that on this device the task's kernels repeat themselves.
+    """
+    pairs = _computed_alike(arm)
+    return bool(pairs) and all(
+        same_bits(pair) and _one_machine(pair) and pair[0].started != pair[1].started for pair in pairs
+    )
 
 
-def _ending(run: SeedResult) -> str:
+def weights(arm: Matched, *, repeating: bool) -> GateRow | None:
+    """The final weights, where both sides compute alike and the spec says the same of the arm.
+
+    None where bits need not agree: another numerical set-up, another description, or no weights on record. Other bits
+    are a change only where nothing but a change explains them; elsewhere they are advice.
+
+    Args:
+        arm: both sides of it.
+        repeating: another arm of the task `repeats`.
+    """
+    pairs = _computed_alike(arm)
+    if not pairs:
+        return None
+    if lost := [ours.seed for _, ours in pairs if not ours.weights]:
+        return arm.row("weights", "missing", f"not on record on {seeds_named(lost)}, as in the baseline they are")
+    differ = [pair for pair in pairs if not same_bits(pair)]
+    seeds = count(len(pairs), "seed")
+    if not differ:
+        return arm.row("weights", "ok", f"the same bits on {seeds}", seeds=len(pairs))
+    detail = f"other bits on {len(differ)} of {seeds}"
+    some_agree = any(same_bits(pair) and _one_machine(pair) for pair in pairs)
+    if excuse := _excuse(differ, repeating=repeating and not some_agree):
+        return arm.row("weights", "advice", f"{detail}: {excuse}", seeds=len(pairs))
+    why = (
+        "its code changed" if arm.baseline.code != arm.candidate.code else "its code did not, something beneath it did"
+    )
+    if some_agree:
+        why += "; but that the other seeds agree points to a computation that does not repeat itself"
+    return arm.row("weights", "changed", f"{detail}, though the spec says the same of it: {why}", seeds=len(pairs))
+
+
+def _ending(run: RunResult) -> str:
     how = f"ended with a loss of {run.final_loss}" if run.status == "finished" else run.status
     return how + (f" ({run.reason})" if run.reason else "")
+
+
+def _computed_alike(arm: Matched) -> list[Pair]:
+    """The pairs whose bits can be compared: all that ended alike, or none."""
+    pairs = [(theirs, ours) for theirs, ours in arm.pairs if theirs.status == ours.status and theirs.weights]
+    alike = all(same_id(theirs.numerics_id, ours.numerics_id) for theirs, ours in pairs)
+    return pairs if alike and arm.baseline.described == arm.candidate.described else []
+
+
+def _excuse(differ: Sequence[Pair], *, repeating: bool) -> str:
+    """What else than a change explains other bits; empty where nothing does.
+
+    Libraries choose kernels by the model of the CPU, of which the numerical set-up says no more than its instruction
+    set. On a GPU torch is asked for deterministic kernels, and takes others where it has none.
+    """
+    if not any(map(_one_machine, differ)):
+        return "it was made on another machine, whose kernels may round otherwise"
+    if any(ours.device not in ("", "cpu") for _, ours in differ) and not repeating:
+        return "some kernels of a GPU never repeat themselves, and nothing shows that these do"
+    return ""
+
+
+def _one_machine(pair: Pair) -> bool:
+    return same_id(pair[0].machine_id, pair[1].machine_id)

@@ -18,9 +18,9 @@ class GateRow:
     """One metric of one arm on one task, candidate against baseline.
 
     `change` is how much worse (above 0) the candidate is: the mean of ln(candidate / baseline), or a share of what the
-    detail names. `low` and `high` are its one-sided bounds, `low` at the corrected level; NaN where a metric has no
-    statistics. `seeds` counts the pairs. `seeds_needed` is how many might decide a row that is inconclusive, None where
-    that is not known or beyond reason.
+    detail names. `low` and `high` are its one-sided bounds, each at the level at which it is judged; NaN where a metric
+    has no statistics. `seeds` counts the pairs. `seeds_needed` is how many would decide a row that is undecided in 80 %
+    of cases; None where that is not known or beyond reason.
     """
 
     spec: str
@@ -58,18 +58,14 @@ class GateReport:
 
     @cached_property  # each row of a JUnit file asks for them
     def open_rows(self) -> tuple[GateRow, ...]:
-        """The rows that leave their arm undecided: it is not here or not comparable, some of its runs cannot be read or
-        have no result, or neither weights nor loss decide it, and none of its seeds broke.
+        """The rows that leave their arm undecided.
 
-        That bits have changed does not say whether the loss has.
+        It lacks what the baseline has, it or one of its metrics is not comparable, some of its runs cannot be read or
+        have no result, or neither weights nor loss decide it, and none of its seeds broke. That bits have changed does
+        not say whether the loss has.
         """
         decided = {row.place for row in self.rows if _decides(row)}
-        return tuple(
-            row
-            for row in self.rows
-            if row.verdict in ("inconclusive", "not comparable", "missing")
-            and (row.metric in ("arm", "outcome") or (row.metric == "loss" and row.place not in decided))
-        )
+        return tuple(row for row in self.rows if _is_open(row, decided=row.place in decided))
 
     @property
     def undecided(self) -> tuple[Place, ...]:
@@ -97,6 +93,12 @@ class GateReport:
         return f"{said}: the gate passes"
 
 
+def _is_open(row: GateRow, *, decided: bool) -> bool:
+    if row.verdict == "undecided":
+        return row.metric in ("arm", "seeds", "outcome") or (row.metric == "loss" and not decided)
+    return row.verdict in ("missing", "not comparable")
+
+
 def _decides(row: GateRow) -> bool:
-    passed = row.metric in ("weights", "loss") and row.verdict == "ok"
+    passed = row.metric in ("weights", "loss") and row.verdict in ("improved", "ok")
     return passed or (row.metric in ("outcome", "loss") and row.verdict == "regressed")

@@ -1,70 +1,67 @@
-"""What the gate needs to know of a suite of runs, and no more: small enough to lie beside the code as one JSON file."""
+"""What the gate knows of a suite of runs, and how it is read from records."""
 
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, with_config
 
-from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.harmless import shortened
-from clipbench.judging.metrics import Status
-from clipbench.judging.words import count, listing
-from clipbench.records import Scalar
+from clipbench.errors import UndecidedError
+from clipbench.judging.cells import Cell, cells
+from clipbench.judging.current import in_force
+from clipbench.judging.gate.rules import VARYING
+from clipbench.judging.metrics import Status, status
+from clipbench.judging.remarks import remarks
+from clipbench.judging.words import brief, count, listing, number
+from clipbench.measurements import Measurement
+from clipbench.quantities import EXACT, Along, Reading, quantity
+from clipbench.questions import Question
+from clipbench.records import EVAL_LOSS, Record, Run, Scalar
 
-FORMAT = 1
-MOST_BYTES = 24_000_000  # of a baseline file: the ten thousand runs that judging is measured at, at 2 kB each
+FORMAT = 2  # of a baseline file
 MEND = "restore the run's folder, or delete it and run the spec again"
 _CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid", strict=True)
-_SHOWN = 200  # characters of what is wrong with a file
 
-
-def _no_nan(value: float) -> float:
-    if math.isnan(value):
-        raise ValueError("this cannot be NaN")
-    return value
-
-
-# A loss may be any float: a run that diverged has ended at infinity, or at what is no number.
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Times = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Steps = Annotated[float, Field(ge=0), AfterValidator(_no_nan)]  # infinity is a target that was missed
 Fact = bool | int | Finite | str | None
 
 
 @with_config(_CLOSED)
 @dataclass(frozen=True)
-class SeedResult:
+class RunResult:
     """One run, as the gate sees it.
 
-    `log_sharpness` is the mean of ln over the positive values of the run, NaN where there is none. `state_bytes`,
-    `peak_bytes` and `step_flops` are None, `started` is 0 and `device` empty, for runs that did not record them.
+    - `readings`: by metric, of those in VARYING that the run has.
+    - `exact`: by name, of quantities.EXACT likewise.
+    - `fingerprints`: of the weights and batches that it began with; empty where it did not record them.
+    - `first_loss`: NaN where there is none.
+    - `started`: seconds since 1970, 0 where it was not recorded.
     """
 
     seed: Count
     status: Status
-    reason: str
-    first_loss: float
-    final_loss: float
-    steps: Count
-    steps_to_target: Steps | None
-    log_sharpness: float
-    weights: str
-    step_seconds: Seconds
-    state_bytes: Count | None
-    peak_bytes: Count | None
-    numerics_id: str
-    machine_id: str
-    side_by_side: Count
-    started: Seconds
-    step_flops: Count | None = None
+    reason: str = ""
+    first_loss: float = math.nan
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    exact: Mapping[str, Count | str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    numerics_id: str = ""
+    machine_id: str = ""
     device: str = ""  # cpu, cuda or mps, whichever of several
+    side_by_side: Count = 0
+    started: Seconds = 0.0
+
+    @property
+    def final_loss(self) -> float:
+        """NaN where it has not finished, or was not evaluated."""
+        loss = self.readings.get("loss")
+        return math.nan if loss is None else loss.value
 
     @property
     def sound(self) -> bool:
@@ -72,9 +69,9 @@ class SeedResult:
         return self.status == "finished" and math.isfinite(self.final_loss)
 
     @property
-    def hit(self) -> bool:
-        """It reached its target."""
-        return self.steps_to_target is not None and self.steps_to_target < math.inf
+    def weights(self) -> str:
+        """The hash of its final weights; empty where there is none."""
+        return str(self.exact.get("weights", ""))
 
 
 @with_config(_CLOSED)
@@ -95,8 +92,7 @@ class ArmResult:
     problem: Mapping[str, Fact]
     described: Mapping[str, Fact]
     code: str
-    evaluate_every: Times
-    seeds: tuple[SeedResult, ...]
+    seeds: tuple[RunResult, ...]
     consecutive: Times = 1
 
     @property
@@ -104,9 +100,12 @@ class ArmResult:
         return self.spec, self.task, self.arm
 
     @property
-    def goal(self) -> tuple[float | None, int]:
-        """What steps are counted to."""
-        return self.target, self.consecutive
+    def goal(self) -> str:
+        """What steps are counted to, in words."""
+        if self.target is None:
+            return "none"
+        in_a_row = f" in {self.consecutive} evaluations in a row" if self.consecutive > 1 else ""
+        return f"{number(self.target, 6)}{in_a_row}"
 
 
 @with_config(_CLOSED)
@@ -132,62 +131,92 @@ class Suite:
     format: int = FORMAT
 
 
-_SUITE = TypeAdapter(Suite)
+def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
+    """The suite that some records make up.
 
-
-def dumped(suite: Suite) -> bytes:
-    """A suite as the JSON of a baseline file.
-
-    Raises:
-        UndecidedError: it has runs that could not be read: what lacks their seeds would silently judge on fewer.
-    """
-    if suite.unread:
-        broken = listing((run.found for run in suite.unread), limit=3)
-        found = f"{count(len(suite.unread), 'run')} cannot be read, and no baseline is kept without them: {broken}"
-        raise UndecidedError(found, remedy=MEND)
-    return _SUITE.dump_json(suite, indent=1, exclude={"unread"})
-
-
-def loaded(content: bytes, *, where: str) -> Suite:
-    """A suite from the JSON of a baseline file.
+    Args:
+        groups: for each spec what it asks, and its records.
 
     Raises:
-        ClipbenchError: it is no such file, or one of another format.
+        UndecidedError: two different runs claim one place, or the runs of one arm differ in more than their seed.
     """
-    anew = "write it anew: clipbench check RESULTS --save-baseline FILE"
-    try:
-        text = content.decode()
-        raw: Any = json.loads(text, object_pairs_hook=_each_once)
-        if isinstance(raw, dict) and raw.get("format", FORMAT) != FORMAT:
-            has = shortened(repr(raw["format"]), _SHOWN)
-            found = f"this baseline has format {has}; this clipbench reads format {FORMAT}"
-            raise ClipbenchError(found, where=where, remedy=anew)
-        suite = _SUITE.validate_json(text)  # as JSON, where a list may be a tuple and nothing else is converted
-    except ValidationError as error:
-        fault = error.errors()[0]
-        reason = shortened(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}", _SHOWN)
-        raise ClipbenchError(f"this is not a baseline file ({reason})", where=where, remedy=anew) from error
-    except (ValueError, RecursionError) as error:
-        reason = shortened(str(error), _SHOWN)
-        raise ClipbenchError(f"this is not a baseline file ({reason})", where=where, remedy=anew) from error
-    # Of two arms one would be dropped in silence, and a seed that counts double would feign certainty.
-    arms = Counter(f"{arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms)
-    seeds = Counter(
-        f"seed {run.seed} of {arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms for run in arm.seeds
+    arms: list[ArmResult] = []
+    caveats: list[str] = []
+    for question, records in groups:
+        kept, left_out = in_force(records, question)
+        caveats += [*left_out, *remarks(kept)]
+        arms += map(_arm, cells(kept, question))
+    return Suite(tuple(arms), tuple(caveats))
+
+
+def _arm(cell: Cell) -> ArmResult:
+    first = cell.records[0].run
+    problem, described, code = _problem(first), _described(first), first.arm.optimizer.source
+    for other in cell.records[1:]:
+        run = other.run
+        if (_problem(run), _described(run), run.arm.optimizer.source) != (problem, described, code):
+            raise UndecidedError(
+                f"{first.arm.name} on {first.task.name} is not one arm in all its runs: seeds {first.seed} and "
+                f"{run.seed} differ in more than their seed",
+                remedy="run the spec again, and all of its seeds are made alike",
+            )
+    return ArmResult(
+        spec=first.spec,
+        task=first.task.name,
+        arm=first.arm.name,
+        target=cell.target.loss if cell.target else None,
+        problem=problem,
+        described=described,
+        code=code,
+        seeds=tuple(_run(record, cell) for record in cell.records),
+        consecutive=cell.target.consecutive if cell.target else 1,
     )
-    if twice := [name for name, times in [*arms.items(), *seeds.items()] if times > 1]:
-        found = f"this baseline has {shortened(twice[0], _SHOWN)} twice"
-        raise ClipbenchError(found, where=where, remedy=anew)
-    return suite
 
 
-def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of two values under one name, a reader could take either."""
-    read = dict(pairs)
-    if len(read) < len(pairs):
-        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
-        raise ValueError(f"{twice!r} is there twice")
-    return read
+def _run(record: Record, cell: Cell) -> RunResult:
+    ended, place = record.outcome, record.environment
+    curve: Sequence[Measurement] = record.measurements.series("", EVAL_LOSS)
+    samples = {each.metric: cell.sample(Along(quantity(each.quantity))) for each in VARYING}
+    readings = {metric: sample[record.run.seed] for metric, sample in samples.items() if record.run.seed in sample}
+    exact = {each.name: value for each in EXACT if ended and (value := each.read(ended)) is not None}
+    return RunResult(
+        seed=record.run.seed,
+        status=status(record),
+        reason=brief(ended.reason) if ended else "",
+        first_loss=curve[0].value if curve else math.nan,
+        readings=readings,
+        exact=exact,
+        fingerprints=dict(ended.fingerprints) if ended else {},
+        numerics_id=place.numerics_id if place else "",
+        machine_id=place.machine_id if place else "",
+        device=place.device.partition(":")[0] if place else "",
+        side_by_side=place.side_by_side if place else 0,
+        started=ended.started if ended else 0.0,
+    )
+
+
+def _problem(run: Run) -> dict[str, Scalar]:
+    options = {name: _scalar(value) for name, value in run.task.options.items()}
+    return {
+        "task": run.task.target,
+        **options,
+        "the task's code": run.task.source,
+        "data": run.data,
+        "budget": f"{number(run.budget.amount, 12)} {run.budget.unit}",
+        "evaluation": f"every {run.measure.evaluate_every} steps",
+    }
+
+
+def _described(run: Run) -> dict[str, Scalar]:
+    arm = run.arm
+    options = {name: _scalar(value) for name, value in arm.optimizer.options.items()}
+    clip = {f"clip.{name}": value for name, value in asdict(arm.clip).items()} if arm.clip else {}
+    schedule = {f"schedule.{name}": value for name, value in asdict(arm.schedule).items()}
+    return {"optimizer": arm.optimizer.target, **options, **clip, **schedule}
+
+
+def _scalar(value: object) -> Scalar:
+    return value if isinstance(value, bool | int | float | str | None) else json.dumps(value)
 
 
 def differences(before: Mapping[str, Scalar], after: Mapping[str, Scalar]) -> str:

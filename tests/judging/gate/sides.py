@@ -7,10 +7,9 @@ from typing import Any
 from judging.made import HERE, question, record, run
 
 from clipbench.judging.gate.check import check
-from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.report import GateReport, GateRow
 from clipbench.judging.gate.rules import Rules
-from clipbench.judging.gate.suite import Suite
+from clipbench.judging.gate.suite import Suite, gathered
 from clipbench.records import Record
 
 ELSEWHERE = replace(HERE, numerics_id="n2")

@@ -11,9 +11,8 @@ from judging.made import question, record, run
 
 from clipbench.budget import Budget
 from clipbench.judging.gate.check import check
-from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.rules import STRICT, Rules
-from clipbench.judging.gate.suite import Suite, Unread
+from clipbench.judging.gate.suite import Suite, Unread, gathered
 from clipbench.records import Choice, Measure
 
 
@@ -76,23 +75,58 @@ def test_an_arm_that_could_not_be_decided_never_passes_beside_one_that_could() -
     other = arm({0: 3.0}, name="lion", environment=ELSEWHERE)
     report = judged(arm(FIVE) + other, arm(FIVE) + arm({0: 3.01}, name="lion"))
     assert row(report, "loss").verdict == "ok"
-    assert row(report, "loss", "lion").verdict == "inconclusive"
+    assert row(report, "loss", "lion").verdict == "undecided"
     assert report.exit_code == 3
     assert "not decided (lion on code_lm)" in report.sentence
 
 
-def test_seeds_of_one_side_alone_are_named_and_in_no_row() -> None:
-    report = judged(arm({0: 3.0, 1: 3.2, 7: 9.0}), arm({0: 3.0, 1: 3.2, 5: 1.0, 6: 1.0}))
+# Rule 0b: the seeds
+
+TWO = {0: 3.0, 1: 3.2}
+LACKS = "Seeds that are not here leave their arm undecided: run them, or say with --seeds which ones are asked for."
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "asked", "said"),
+    [
+        (TWO, {**TWO, 5: 1.0, 6: 1.0}, None, "seeds 5 and 6 are in the baseline alone"),
+        (TWO, {**TWO, 5: 1.0, 6: 1.0}, (0, 1, 5), "seed 5 is in the baseline alone"),
+        (TWO, {**TWO, 5: 1.0, 6: 1.0}, (0, 1), ""),
+        (TWO, TWO, (0, 1, 2), "seed 2 is asked for and on neither side"),
+        (TWO, {**TWO, 5: 1.0}, (0, 2, 5), "seed 5 is in the baseline alone; seed 2 is asked for and on neither side"),
+        ({**TWO, 7: 9.0}, TWO, None, ""),
+        ({**TWO, 7: 9.0}, TWO, (0, 1, 7), ""),
+        ({0: 3.0, 1: 3.2}, {5: 3.0, 6: 3.2}, None, "no seed in common (the baseline has 5 and 6, here are 0 and 1)"),
+        ({0: 3.0, 1: 3.2}, {5: 3.0, 6: 3.2}, (0,), "no seed in common (the baseline has none, here are 0)"),
+        (TWO, TWO, (3, 4), "no seed in common (the baseline has none, here are none)"),
+    ],
+)
+def test_a_seed_that_is_asked_for_and_not_here_is_an_undecided_row(
+    ours: Mapping[int, float], theirs: Mapping[int, float], asked: tuple[int, ...] | None, said: str
+) -> None:
+    report = judged(arm(ours), arm(theirs), rules=Rules(seeds=asked))
+    assert [(each.verdict, each.detail) for each in report.rows if each.metric == "seeds"] == (
+        [("undecided", said)] if said else []
+    )
+    assert (report.exit_code, LACKS in report.caveats) == ((3, True) if said else (0, False))
+    strict = Rules(tuple((verdict, None) for verdict in STRICT), seeds=asked)
+    assert judged(arm(ours), arm(theirs), rules=strict).exit_code == (1 if said else 0)
+
+
+def test_a_worse_seed_cannot_be_left_out() -> None:
+    """Without it the rest is as good as it was; the same bits on every seed that is left do not excuse it."""
+    theirs = arm(FIVE)
+    for left_out in FIVE:
+        report = judged([each for each in theirs if each.run.seed != left_out], theirs)
+        assert (row(report, "weights").verdict, row(report, "loss").verdict) == ("ok", "ok")
+        assert report.exit_code == 3
+        assert report.sentence.endswith("not decided (sgd on code_lm)")
+
+
+def test_seeds_of_the_candidate_alone_are_named_and_in_no_row() -> None:
+    report = judged(arm({0: 3.0, 1: 3.2, 7: 9.0}), arm({0: 3.0, 1: 3.2}))
     assert row(report, "loss").seeds == 2
-    assert "sgd on code_lm: seeds 5 and 6 are in the baseline alone, and in no row." in report.caveats
     assert "sgd on code_lm: seed 7 is here alone, and in no row." in report.caveats
-
-
-def test_arms_without_a_common_seed_are_not_decided() -> None:
-    report = judged(arm({0: 3.0, 1: 3.2}), arm({5: 3.0, 6: 3.2}))
-    said = "no seed in common (the baseline has 5 and 6, here are 0 and 1)"
-    assert row(report, "loss").detail == row(report, "outcome").detail == said
-    assert report.exit_code == 3
 
 
 # Rule 1: how runs ended
@@ -141,10 +175,12 @@ def test_divergence_that_the_baseline_has_too_is_no_regression() -> None:
     assert report.exit_code == 0
 
 
-def test_a_run_that_finishes_where_the_baseline_diverged_is_no_regression() -> None:
-    wild = [record(run(seed=0), [5.0, 90.0], status="diverged"), *arm({1: 3.2, 2: 3.1})]
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_a_run_that_finishes_where_the_baseline_broke_is_an_improvement(status: Any) -> None:
+    wild = [record(run(seed=0), [5.0, 90.0], status=status), *arm({1: 3.2, 2: 3.1})]
     report = judged(arm({0: 3.0, 1: 3.2, 2: 3.1}), wild)
-    assert row(report, "outcome").verdict == "ok"
+    assert row(report, "outcome").verdict == "improved"
+    assert row(report, "outcome").detail == "3 seeds finished; the baseline had no result on seed 0"
     assert row(report, "loss").seeds == 2
 
 
@@ -161,7 +197,7 @@ def test_runs_without_a_result_leave_the_outcome_open(status: Any) -> None:
     theirs = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status="failed")]
     ours = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status=status)]
     report = judged(ours, theirs)
-    assert row(report, "outcome").verdict == "inconclusive"
+    assert row(report, "outcome").verdict == "undecided"
     assert "seed 2" in row(report, "outcome").detail
     assert report.exit_code == 3  # whatever the other two say
 
@@ -186,7 +222,7 @@ def test_one_seed_with_the_same_bits_is_decided() -> None:
     [
         (800, 1600, "regressed", "800 bytes became 1,600"),
         (800, 800, "ok", "800 bytes"),
-        (800, 400, "ok", "800 bytes became 400"),
+        (800, 400, "improved", "800 bytes became 400"),
         (0, 400, "regressed", "0 bytes became 400"),
     ],
 )
@@ -203,16 +239,27 @@ def test_a_seed_on_which_less_is_kept_does_not_make_up_for_one_on_which_more_is(
     assert (found.verdict, found.detail) == ("regressed", "800 bytes became 900")
 
 
-def test_state_that_one_side_did_not_record_is_in_no_row() -> None:
+def test_state_that_the_baseline_did_not_record_is_in_no_row() -> None:
     report = judged(arm(FIVE, outcome={"state_bytes": 9}), arm(FIVE))
     assert not [each for each in report.rows if each.metric == "state"]
+
+
+@pytest.mark.parametrize(("name", "metric"), [("state_bytes", "state"), ("step_flops", "flops")])
+def test_what_the_candidate_did_not_record_is_missing_and_leaves_the_arm_undecided(name: str, metric: str) -> None:
+    theirs = arm(FIVE, outcome={name: 9})
+    some = [*theirs[:3], *arm({3: FIVE[3], 4: FIVE[4]})]
+    for ours, seeds in ((arm(FIVE), "seeds 0, 1, 2, 3 and 4"), (some, "seeds 3 and 4")):
+        report = judged(ours, theirs)
+        assert row(report, metric).verdict == "missing"
+        assert row(report, metric).detail == f"not on record on {seeds}, as in the baseline it is"
+        assert report.exit_code == 3
 
 
 def test_a_step_must_not_take_more_operations_than_it_did() -> None:
     before, after = arm(FIVE, outcome={"step_flops": 800}), arm(FIVE, outcome={"step_flops": 1600})
     worse = row(judged(after, before), "flops")
     assert (worse.verdict, worse.detail) == ("regressed", "800 FLOPs a step became 1,600")
-    assert row(judged(before, after), "flops").verdict == "ok"
+    assert row(judged(before, after), "flops").verdict == "improved"
     assert row(judged(before, before), "flops").detail == "800 FLOPs a step"
 
 
@@ -245,16 +292,16 @@ def test_rows_of_one_gravity_stand_in_the_order_of_the_baseline() -> None:
 def test_an_arm_of_which_a_seed_broke_is_decided_though_its_loss_is_not() -> None:
     broken = [*arm({0: 3.1}, environment=ELSEWHERE), record(run(seed=1), [5.0], status="diverged")]
     report = judged(broken, arm({0: 3.0, 1: 3.2}))
-    assert (row(report, "outcome").verdict, row(report, "loss").verdict) == ("regressed", "inconclusive")
+    assert (row(report, "outcome").verdict, row(report, "loss").verdict) == ("regressed", "undecided")
     assert report.undecided == ()
 
 
 def test_a_run_that_has_not_ended_says_nothing_of_its_numerical_set_up() -> None:
     waiting = record(run(seed=2), [5.0], status="unfinished", environment=ELSEWHERE)
     theirs = arm({0: 3.0, 1: 3.2, 2: 3.1})
-    assert not [said for said in judged([*theirs[:2], waiting], theirs).caveats if "numerical set-up" in said]
+    assert not [said for said in judged([*theirs[:2], waiting], theirs).caveats if "its bits are not" in said]
     moved = arm({0: 3.0, 1: 3.2, 2: 3.1}, environment=ELSEWHERE)
-    assert [said for said in judged(moved, theirs).caveats if "numerical set-up" in said]
+    assert [said for said in judged(moved, theirs).caveats if "its bits are not" in said]
 
 
 def test_a_verdict_may_fail_for_one_metric_alone() -> None:
@@ -285,7 +332,7 @@ def test_a_run_that_cannot_be_read_leaves_its_arm_undecided_whatever_the_others_
     broken = [Unread(SGD, f"r{i}/run.json: this is not a run") for i in range(2)]
     report = check(replace(ours, unread=tuple(broken[:here])), replace(theirs, unread=tuple(broken[:there])), Rules())
     assert row(report, "loss").verdict == "ok"
-    assert row(report, "arm").verdict == "inconclusive"
+    assert row(report, "arm").verdict == "undecided"
     said = row(report, "arm").detail
     assert said.startswith("cannot be read: ")
     assert ("here: r0/run.json: this is not a run" in said) == (here > 0)
@@ -306,5 +353,5 @@ def test_what_cannot_be_read_does_not_outweigh_a_regression() -> None:
 def test_an_arm_none_of_whose_runs_can_be_read_is_not_called_missing() -> None:
     ours = replace(suite(arm(FIVE, name="lion")), unread=(Unread(SGD, "gone"),))
     report = check(ours, suite(arm(FIVE) + arm(FIVE, name="lion")), Rules())
-    assert row(report, "arm").verdict == "inconclusive"
+    assert row(report, "arm").verdict == "undecided"
     assert report.exit_code == 3

@@ -1,29 +1,40 @@
 import pytest
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.gate.rules import TOLERANCES, WEIGHTS, rules
+from clipbench.judging.gate.rules import COUNTED, METRICS, TOLERANCES, VARYING, rules
+from clipbench.quantities import quantity
 
 
 def test_a_regression_and_a_change_fail_unless_something_else_is_asked_for() -> None:
     usual = rules([], [], strict=False)
     assert usual.fail("regressed", "loss")
     assert usual.fail("changed", "weights")
-    assert not usual.fail("inconclusive", "loss")
+    assert not usual.fail("undecided", "loss")
     assert not rules(["changed"], [], strict=False).fail("regressed", "loss")
     assert not rules(["regressed"], [], strict=False).fail("changed", "weights")
 
 
-def test_every_metric_with_a_tolerance_has_a_weight_and_the_losses_most_of_it() -> None:
-    assert WEIGHTS.keys() == TOLERANCES.keys()
-    beside = WEIGHTS["loss"] + WEIGHTS["steps"] + WEIGHTS["sharpness"]
-    assert WEIGHTS["loss"] / beside == 0.8
+def test_every_metric_is_named_once_and_the_losses_have_most_of_the_five_percent() -> None:
+    assert len(METRICS) == len(set(METRICS)) == 4 + len(COUNTED) + len(VARYING)
+    weight = {each.metric: each.weight for each in VARYING}
+    assert weight["loss"] / (weight["loss"] + weight["steps"] + weight["sharpness"]) == 0.8
+
+
+def test_of_what_varies_less_is_better() -> None:
+    assert {quantity(each.quantity).better for each in VARYING} == {"lower"}
+
+
+@pytest.mark.parametrize("word", ["undecided", "inconclusive"])
+def test_the_earlier_name_of_undecided_is_still_taken(word: str) -> None:
+    chosen = rules([f"{word}:loss"], [], strict=False)
+    assert (chosen.fail("undecided", "loss"), chosen.fail("undecided", "steps")) == (True, False)
 
 
 def test_strict_adds_all_that_is_not_decided() -> None:
     strict = rules([], [], strict=True)
-    for verdict in ("regressed", "changed", "not comparable", "missing", "inconclusive"):
+    for verdict in ("regressed", "changed", "not comparable", "missing", "undecided"):
         assert strict.fail(verdict, "loss")
-    for verdict in ("new", "advice", "ok"):
+    for verdict in ("new", "improved", "advice", "ok"):
         assert not strict.fail(verdict, "loss")
     assert rules(["new"], [], strict=True).fail("new", "loss")
 
@@ -51,6 +62,7 @@ def test_a_tolerance_is_for_one_metric_or_for_all() -> None:
         ),
         ("ok", "0", "--fail-on knows no 'ok'"),
         ("advice", "0", "--fail-on knows no 'advice'"),
+        ("improved", "0", "--fail-on knows no 'improved'"),
         ("changed:los", "0", "--fail-on knows no 'los'\n  did you mean 'loss'?"),
         ("changed", "los=0", "--tolerance knows no 'los'"),
         ("changed", "weights=0", "--tolerance knows no 'weights'"),

@@ -1,155 +1,61 @@
-import json
-import math
-import re
 from dataclasses import replace
 
 import pytest
-from judging.gate.sides import FIVE, arm, suite
-from judging.made import quickstart, record, run
+from judging.gate.sides import arm, judged, suite
+from judging.made import HERE, question, record, run
 
-from clipbench.errors import ClipbenchError, UndecidedError
+from clipbench.errors import UndecidedError
 from clipbench.judging.gate.check import check
 from clipbench.judging.gate.rules import Rules
-from clipbench.judging.gate.suite import Suite, Unread, counted, differences, dumped, loaded
+from clipbench.judging.gate.suite import gathered
 
 
-def test_a_baseline_that_was_saved_and_loaded_gives_the_same_verdicts() -> None:
-    theirs = suite(quickstart(), target=3.0)
-    ours = suite(arm({0: 3.3, 1: 3.4, 2: 3.3}), target=3.0)
-    again = loaded(dumped(theirs), where="b.json")
-    assert check(ours, again, Rules()) == check(ours, theirs, Rules())
-    assert dumped(again) == dumped(theirs)
+def test_an_arm_whose_seeds_are_described_differently_is_refused() -> None:
+    with pytest.raises(UndecidedError, match="sgd on code_lm is not one arm in all its runs: seeds 0 and 1 differ"):
+        suite([*arm({0: 3.0}), *arm({1: 3.0}, of={"lr": 0.2})])
 
 
-def test_what_is_no_number_survives_the_file() -> None:
-    theirs = suite([record(run(), [5.0, math.inf], status="diverged"), record(run(seed=1), [5.0, 4.0])], target=1.0)
-    first, second = loaded(dumped(theirs), where="b.json").arms[0].seeds
-    assert first.final_loss == math.inf
-    assert math.isnan(first.log_sharpness)
-    assert second.steps_to_target == math.inf
+def test_an_arm_whose_code_changed_between_its_seeds_is_refused() -> None:
+    first, second = arm({0: 3.0, 1: 3.0})
+    other = replace(second.run.arm, optimizer=replace(second.run.arm.optimizer, source="another"))
+    with pytest.raises(UndecidedError, match="is not one arm in all its runs"):
+        suite([first, replace(second, run=replace(second.run, arm=other))])
 
 
-def test_a_baseline_file_is_small() -> None:
-    """Under 2 kB a run: the loss curves, the environment and the ledger stay behind."""
-    saved = suite(quickstart(), target=3.0)
-    assert len(dumped(saved)) < 2000 * len(quickstart())
-    assert counted(saved) == "3 arms, 9 runs"
+def test_which_of_several_gpus_a_run_was_on_does_not_matter() -> None:
+    [of] = suite(arm({0: 3.0}, environment=replace(HERE, device="cuda:1"))).arms
+    assert of.seeds[0].device == "cuda"
 
 
-def test_a_suite_with_runs_that_cannot_be_read_is_no_baseline() -> None:
-    lacking = replace(suite(arm(FIVE)), unread=(Unread(("quickstart", "code_lm", "sgd"), "r/run.json: no run"),))
-    with pytest.raises(UndecidedError) as refused:
-        dumped(lacking)
-    assert str(refused.value) == (
-        "1 run cannot be read, and no baseline is kept without them: r/run.json: no run\n"
-        "  restore the run's folder, or delete it and run the spec again"
-    )
-    assert "unread" not in json.loads(dumped(replace(lacking, unread=())))
+def test_two_runs_of_one_seed_that_differ_are_refused() -> None:
+    with pytest.raises(UndecidedError, match="is there twice"):
+        suite([*arm({0: 3.0}), *arm({0: 3.0}, of={"lr": 0.2})])
 
 
-def test_a_baseline_file_from_before_devices_were_kept_still_loads() -> None:
-    content = json.loads(dumped(suite(arm(FIVE))))
-    for result in content["arms"][0]["seeds"]:
-        assert result.pop("device") == "cpu"
-    (older,) = loaded(json.dumps(content).encode(), where="b.json").arms
-    assert {result.device for result in older.seeds} == {""}
+def test_runs_of_an_earlier_version_of_the_spec_are_left_out_and_counted() -> None:
+    old, new = arm({0: 3.0}), arm({0: 2.0}, of={"lr": 0.2})
+    asked = replace(question(), keys=(new[0].run.key,))
+    of = gathered([(asked, [*old, *new])])
+    assert [result.final_loss for result in of.arms[0].seeds] == [2.0]
+    assert of.caveats == ("Left out: 1 run of an earlier version of the spec (sgd).",)
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "this is not a baseline file (Expecting value"),
-        (b"[]", "this is not a baseline file ("),
-        (b'{"arms": [], "format": 2}', "this baseline has format 2; this clipbench reads format 1"),
-        (b'{"arms": [{}]}', "this is not a baseline file (arms.0.spec: Field required)"),
-        (b'{"arms": [], "more": 1}', "this is not a baseline file (more: "),
-        (b"\xff\xfe\x00", "this is not a baseline file ("),
-        (b"[" * 100_000, "this is not a baseline file ("),
-    ],
-)
-def test_a_file_that_is_no_baseline_is_named_with_its_fault(content: bytes, said: str) -> None:
-    with pytest.raises(ClipbenchError) as refused:
-        loaded(content, where="b.json")
-    assert str(refused.value).startswith(f"b.json: {said}")
-    assert "write it anew: clipbench check RESULTS --save-baseline FILE" in str(refused.value)
+def test_two_specs_with_an_arm_of_one_name_stay_apart() -> None:
+    other = [replace(each, run=replace(each.run, spec="other")) for each in arm({0: 9.0, 1: 9.0})]
+    both = gathered([(question(), arm({0: 3.0, 1: 3.1})), (replace(question(), spec="other"), other)])
+    assert [result.place for result in both.arms] == [("quickstart", "code_lm", "sgd"), ("other", "code_lm", "sgd")]
+    assert check(both, both, Rules()).exit_code == 0
 
 
-# What is written in place of a value of a sound file, and what is said.
-WRONG = {
-    "a number in quotes": ('"seed": 0', '"seed": "0"', "arms.0.seeds.0.seed: Input should be a valid integer"),
-    "true for a number": ('"steps": 200', '"steps": true', "arms.0.seeds.0.steps: Input should be a valid integer"),
-    "a fraction of a step": ('"steps": 200', '"steps": 200.0', "arms.0.seeds.0.steps: Input should be a valid integer"),
-    "a seed below 0": ('"seed": 0', '"seed": -1', "arms.0.seeds.0.seed: Input should be greater than or equal to 0"),
-    "a seed without end": (
-        '"seed": 0',
-        f'"seed": 1{"0" * 400}',
-        "arms.0.seeds.0.seed: Input should be less than or equal",
-    ),
-    "a number that is too long": ('"seed": 0', f'"seed": {"9" * 5000}', "Exceeds the limit (4300 digits)"),
-    "no time": ('"step_seconds": 0.01', '"step_seconds": NaN', "arms.0.seeds.0.step_seconds: Input should be a finite"),
-    "time before the beginning": (
-        '"step_seconds": 0.01',
-        '"step_seconds": -1',
-        "step_seconds: Input should be greater",
-    ),
-    "a target that is no number": ('"target": null', '"target": NaN', "arms.0.target: Input should be a finite number"),
-    "steps that are no number": (
-        '"steps_to_target": null',
-        '"steps_to_target": NaN',
-        "steps_to_target: Input should be",
-    ),
-    "a fact that is no number": ('"lr": 0.1', '"lr": NaN', "arms.0.described.lr"),
-    "an unknown status": ('"finished"', '"fine"', "arms.0.seeds.0.status: Input should be "),
-    "an unknown key": ('"seed": 0', '"seed": 0, "sede": 1', "arms.0.seeds.0.sede: Unexpected keyword argument"),
-    "a key twice": ('"seed": 0', '"seed": 0, "seed": 1', "'seed' is there twice"),
-    "a text for a list": ('"caveats": []', '"caveats": "none"', "caveats: Input should be a valid"),
-    "another format as text": ('"format": 1', f'"format": "{"x" * 10**6}"', "this baseline has format 'xxxx"),
-    "an unknown key without end": ('"seed": 0', f'"seed": 0, "{"k" * 10**6}\\u001b": 1', "arms.0.seeds.0.kkkk"),
-    "depth": ('"lr": 0.1', f'"lr": {"[" * 100_000}{"]" * 100_000}', "ecursion"),
-}
+def test_a_run_that_left_no_environment_has_no_identity_to_compare() -> None:
+    bare = arm({0: 3.0, 1: 3.1}, environment=None)
+    report = judged(bare, bare)
+    assert not [row for row in report.rows if row.metric == "weights"]
+    assert [row.detail for row in report.rows if row.metric == "time"] == ["+0 % (other machine)"]
 
 
-@pytest.mark.parametrize("kind", WRONG)
-def test_a_baseline_is_read_strictly(kind: str) -> None:
-    old, new, said = WRONG[kind]
-    content = dumped(suite(arm(FIVE))).decode()
-    assert old in content
-    with pytest.raises(ClipbenchError) as refused:
-        loaded(content.replace(old, new, 1).encode(), where="b.json")
-    message = str(refused.value)
-    assert said in message
-    assert len(message) < 500
-    assert all(map(str.isprintable, message.split("\n")))
-
-
-@pytest.mark.parametrize("loss", ["Infinity", "-Infinity", "NaN", "1e308", "-1e308", "0", "5e-324"])
-def test_any_loss_has_a_verdict(loss: str) -> None:
-    """A run may end at any float, and so may each of a stranger's."""
-    ours = suite(arm(FIVE), target=3.0)
-    content = re.sub(r'("(?:first|final)_loss": )[^,]+', rf"\g<1>{loss}", dumped(ours).decode())
-    assert check(ours, loaded(content.encode(), where="b.json"), Rules()).rows
-
-
-def test_a_truncated_baseline_is_refused() -> None:
-    content = dumped(suite(arm(FIVE)))
-    with pytest.raises(ClipbenchError, match="not a baseline file"):
-        loaded(content[: len(content) // 2], where="b.json")
-
-
-def test_a_baseline_with_an_arm_or_a_seed_twice_is_refused() -> None:
-    """A seed that counts double would feign certainty; of two arms one would be dropped in silence."""
-    content = json.loads(dumped(suite(arm(FIVE))))
-    doubled = {**content, "arms": content["arms"] * 2}
-    with pytest.raises(ClipbenchError, match=r"b.json: this baseline has sgd on code_lm of quickstart twice"):
-        loaded(json.dumps(doubled).encode(), where="b.json")
-    content["arms"][0]["seeds"] += content["arms"][0]["seeds"][3:4]
-    with pytest.raises(ClipbenchError, match="this baseline has seed 3 of sgd on code_lm of quickstart twice"):
-        loaded(json.dumps(content).encode(), where="b.json")
-
-
-def test_differences_are_told_in_words() -> None:
-    assert differences({"lr": 0.1, "a": 1}, {"lr": 0.2, "b": "x"}) == (
-        "lr was 0.1 and is 0.2, a was 1 and is nothing and b was nothing and is x"
-    )
-    assert differences({"lr": 0.1}, {"lr": 0.1}) == ""
-    assert json.loads(dumped(Suite(())))["format"] == 1
+def test_a_target_has_to_hold_for_as_long_as_the_spec_says() -> None:
+    asked = replace(question(target=2.0), consecutive=2)
+    of = gathered([(asked, [record(run(), [5.0, 1.0, 4.0, 1.0, 1.0])])])
+    assert of.arms[0].goal == "2 in 2 evaluations in a row"
+    assert of.arms[0].seeds[0].readings["steps"].value == 150

@@ -1,15 +1,18 @@
-"""What the gate says of arms that are on one side alone because somebody renamed them."""
+"""How the gate joins the arms of both sides: those that were renamed, and those that did not begin alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from judging.gate.sides import FIVE, arm, judged, suite
+import pytest
+from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, row, suite
 from judging.made import question
 
+from clipbench.judging.gate.baseline import dumped, loaded
 from clipbench.judging.gate.check import check
-from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.rules import Rules
-from clipbench.records import Record
+from clipbench.judging.gate.suite import gathered
+from clipbench.records import EVALUATION_BATCHES, FIRST_BATCHES, INITIAL_WEIGHTS, PROBE_BATCHES, Record
 
 IF_RENAMED = "if renamed, rename it back, or keep a new baseline (clipbench check RESULTS --save-baseline FILE)."
 
@@ -65,3 +68,62 @@ def test_an_arm_that_was_left_out_and_another_that_was_added_were_not_renamed() 
     assert said(arm(FIVE) + arm(FIVE, name="lion"), arm(FIVE) + arm(FIVE, name="adam")) == []
     (only,) = said(arm(FIVE, name="lion"), arm(FIVE, name="adam"))
     assert only == "No arm is on both sides: quickstart/code_lm/adam in the baseline, quickstart/code_lm/lion here."
+
+
+# How both sides began
+
+NAMES = (INITIAL_WEIGHTS, FIRST_BATCHES, EVALUATION_BATCHES, PROBE_BATCHES)
+PRINTS = dict.fromkeys(NAMES, "a" * 64)
+NOT_KNOWN = (
+    "Whether sgd on code_lm began with the baseline's weights and batches is not known: a side has no fingerprints, or "
+    "the numerical set-ups differ."
+)
+
+
+def began(prints: Mapping[str, str], **more: Any) -> list[Record]:
+    return arm(FIVE, outcome={"fingerprints": prints}, **more)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_arm_that_began_otherwise_is_not_comparable_whatever_its_losses(name: str) -> None:
+    theirs = began(PRINTS)
+    other = began({**PRINTS, name: "b" * 64})
+    ours = [*theirs[:3], *other[3:]]
+    report = judged(ours, theirs)
+    (only,) = report.rows
+    assert (only.metric, only.verdict) == ("arm", "not comparable")
+    assert only.detail == f"other {name} than in the baseline on seeds 3 and 4"
+    assert report.exit_code == 3
+    assert NOT_KNOWN not in report.caveats
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (began({INITIAL_WEIGHTS: "b" * 64}, environment=ELSEWHERE), began(PRINTS)),
+        (began({}), began(PRINTS)),
+        (began(PRINTS), began({})),
+        (began({FIRST_BATCHES: "a"}), began({INITIAL_WEIGHTS: "b"})),
+        (began({}, environment=None), began({}, environment=None)),
+    ],
+    ids=["other numerics", "not here", "not in the baseline", "other names", "no numerics"],
+)
+def test_where_fingerprints_cannot_be_compared_that_is_said_and_bars_nothing(
+    ours: list[Record], theirs: list[Record]
+) -> None:
+    report = judged(ours, theirs)
+    assert NOT_KNOWN in report.caveats
+    assert report.exit_code == 0
+
+
+def test_a_beginning_that_is_known_to_be_alike_is_not_mentioned_and_is_kept_in_the_file() -> None:
+    theirs = suite(began(PRINTS))
+    report = check(suite(began(PRINTS)), loaded(dumped(theirs), where="b.json"), Rules())
+    assert (report.exit_code, NOT_KNOWN in report.caveats) == (0, False)
+    other = check(suite(began({**PRINTS, FIRST_BATCHES: "b"})), loaded(dumped(theirs), where="b.json"), Rules())
+    assert other.exit_code == 3
+
+
+def test_data_are_compared_whatever_the_numerical_set_up() -> None:
+    ours = [replace(each, run=replace(each.run, data="d" * 64)) for each in began({}, environment=ELSEWHERE)]
+    assert row(judged(ours, began({})), "arm").verdict == "not comparable"

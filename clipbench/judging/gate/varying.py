@@ -1,0 +1,220 @@
+"""The rows of the gate that statistics decide: paired differences, judged together.
+
+What varies with the seed is a mean of paired differences d with a one-sided t interval, pairs that are copies counting
+once: regressed where the mean is above the tolerance and above 0 with 95 % confidence for the suite as a whole (Holm,
+weighted), improved where it is so on the other side; ok where it is below the tolerance with 95 %; undecided otherwise.
+Times and memory are judged likewise, but only for runs made in turns on one machine.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from clipbench.judging.families import Test, Verdict, judge
+from clipbench.judging.gate.arms import Matched, Pair, same_bits
+from clipbench.judging.gate.report import GateRow
+from clipbench.judging.gate.rules import VARYING, Rules, Varying
+from clipbench.judging.paired import MOST_SEEDS, Paired, Sample, paired
+from clipbench.judging.words import count, number, seeds_named
+from clipbench.quantities import Reading, Scale, quantity
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One metric of an arm, to be judged with the others.
+
+    - `found`: how much worse the candidate is; `identical` where the very same bits show that it cannot be.
+    - `share_of`: what it is a share of, where it is no logarithm of ratios.
+    - `lost`: seeds on which the baseline has the metric and the candidate has not.
+    - `advice`: why there is no verdict at all; empty where nothing speaks against it.
+    """
+
+    arm: Matched
+    of: Varying
+    found: Paired
+    identical: bool
+    share_of: str = ""
+    lost: tuple[int, ...] = ()
+    advice: str = ""
+
+    @property
+    def tested(self) -> bool:
+        return self.found.n > 1 and not self.identical and not self.advice
+
+    def row(self, rules: Rules) -> GateRow:
+        """The row with its numbers, before there is a verdict."""
+        return self.arm.row(
+            self.of.metric,
+            "undecided",
+            "",
+            seeds=self.found.n,
+            change=self.found.mean,
+            tolerance=rules.tolerances[self.of.metric],
+        )
+
+
+def judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
+    """Every row that varies, with its verdict; those that are tested share one 5 % between them, by their weights."""
+    drafts: list[Draft] = []
+    for arm in matched:
+        for each in VARYING:
+            drafted = _loss(arm, each) if each.metric == "loss" else _drafted(arm, each)
+            if isinstance(drafted, Draft):
+                drafts.append(drafted)
+            elif drafted is not None:
+                yield drafted
+    tested = [draft for draft in drafts if draft.tested]
+    worse, better = (judge([_test(draft, rules, sign) for draft in tested]) for sign in (1, -1))
+    yield from (_untested(draft, rules) for draft in drafts if not draft.tested)
+    yield from map(_row, tested, worse, better, [rules] * len(tested))
+
+
+def _test(draft: Draft, rules: Rules, sign: int) -> Test:
+    found = draft.found
+    if sign < 0:
+        turned = {seed: -difference for seed, difference in found.differences.items()}
+        found = replace(found, differences=turned, ahead=found.behind, behind=found.ahead)
+    return Test(found, "higher", rules.tolerances[draft.of.metric], draft.of.weight)
+
+
+def _loss(arm: Matched, of: Varying) -> Draft | GateRow | None:
+    if not arm.pairs:
+        return None
+    if all(theirs.status == "diverged" and (ours.sound or ours.status == "diverged") for theirs, ours in arm.pairs):
+        return arm.row("loss", "ok", "the baseline diverged on every seed, and cannot be fallen short of")
+    if not arm.sound:
+        return arm.row("loss", "undecided", "no seed that both sides finished")
+    if all(run.final_loss > 0 for pair in arm.sound for run in pair):
+        return _drafted(arm, of)
+    gains = [theirs.first_loss - theirs.final_loss for theirs, _ in arm.sound]
+    gain = sum(gains) / len(gains)
+    if not 0 < gain < math.inf:
+        return arm.row("loss", "undecided", "a loss is not positive, and the baseline's training gained nothing")
+    return _drafted(arm, of, gain=gain)
+
+
+def _drafted(arm: Matched, of: Varying, *, gain: float = 0.0) -> Draft | GateRow | None:
+    """The metric on both sides; a row where only one side has it, None where neither has."""
+    if of.metric == "steps" and not arm.same_target and arm.baseline.target is not None:
+        return arm.row("steps", "not comparable", f"the target was {arm.baseline.goal} and is {arm.candidate.goal}")
+    machine = quantity(of.quantity).noise == "machine"
+    theirs, ours = (_sample(arm.sound, side, of, gain) for side in (0, 1))
+    advice = _why_advice([pair for pair in arm.sound if pair[0].seed in theirs]) if machine else ""
+    lost = () if advice else tuple(sorted(theirs.keys() - ours.keys()))
+    found = paired(ours, theirs, _scale(gain), ends=None if machine else arm.ends)
+    if not found.n:
+        return _one_sided(arm, of, lost, new=bool(ours) and not theirs and not machine)
+    compared = [pair for pair in arm.sound if pair[0].seed in found.differences]
+    identical = not found.at_least and not any(found.differences.values()) and all(map(same_bits, compared))
+    share_of = f" of what the baseline's training gained ({number(gain)}), as a loss is not positive" if gain else ""
+    return Draft(arm, of, found, identical, share_of, lost, advice)
+
+
+def _one_sided(arm: Matched, of: Varying, lost: Sequence[int], *, new: bool) -> GateRow | None:
+    if lost:
+        return arm.row(of.metric, "missing", f"measured in the baseline alone ({seeds_named(lost)})")
+    return arm.row(of.metric, "new", "not measured in the baseline") if new else None
+
+
+def _sample(pairs: Sequence[Pair], side: int, of: Varying, gain: float) -> Sample:
+    """One side's readings by seed, as their ratios are to be compared, or as shares of the gain; those that can be."""
+    recorded = {pair[side].seed: pair[side].readings.get(of.metric) for pair in pairs}
+    linear = quantity(of.quantity).scale == "linear"
+    readings = {
+        seed: _shared(reading, gain) if gain else _for_ratios(reading, of.least, linear=linear)
+        for seed, reading in recorded.items()
+        if reading is not None
+    }
+    return {seed: reading for seed, reading in readings.items() if math.isfinite(reading.on(_scale(gain)))}
+
+
+def _scale(gain: float) -> Scale:
+    return "linear" if gain else "log"
+
+
+def _shared(reading: Reading, gain: float) -> Reading:
+    return replace(reading, value=reading.value / gain, rounding=reading.rounding / gain)
+
+
+def _for_ratios(reading: Reading, least: float, *, linear: bool) -> Reading:
+    if linear and reading.value:  # the rounding is of the value, and is to be of its logarithm
+        return replace(reading, rounding=reading.rounding / abs(reading.value))
+    return replace(reading, value=least) if reading.value < least else reading
+
+
+def _why_advice(pairs: Sequence[Pair]) -> str:
+    """Why times and memory of these runs are no ground for a verdict; empty where they are."""
+    runs = [run for pair in pairs for run in pair]
+    if len({run.machine_id for run in runs}) != 1 or not runs[0].machine_id:
+        return "other machine"
+    if any(run.side_by_side > 1 for run in runs):
+        return "timed side by side with other runs"
+    if any(run.started == 0 for run in runs):
+        return "when they ran is not known"
+    # Taken in turns, each run stands beside its partner: whatever the machine did meanwhile, it did to both.
+    order = [run.seed for run in sorted(runs, key=lambda run: run.started)]
+    return "" if order[::2] == order[1::2] else "not run in turns in one session"
+
+
+def _untested(draft: Draft, rules: Rules) -> GateRow:
+    row = draft.row(rules)
+    change = _change(draft)
+    if draft.advice:
+        return replace(row, verdict="advice", detail=f"{change} ({draft.advice})")
+    if draft.identical:
+        detail = f"identical{_pairs(draft)}{_lost(draft)}"
+        return replace(row, verdict="missing" if draft.lost else "ok", detail=detail, low=0.0, high=0.0)
+    detail = f"{change} on 1 seed{_pairs(draft)}, no interval: two are needed, five serve well"
+    return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")
+
+
+def _row(draft: Draft, worse: Verdict, better: Verdict, rules: Rules) -> GateRow:
+    found = draft.found
+    row = replace(draft.row(rules), low=worse.low, high=worse.high)
+    detail = f"{_change(draft)}{draft.share_of} on {count(found.n, 'seed')}{_pairs(draft)}"
+    if worse.word == "higher":
+        return replace(row, verdict="regressed", detail=f"{detail}, {_percent(row.low, draft)} at least{_lost(draft)}")
+    if better.word == "higher" and not found.behind:  # faster on the whole does not outweigh a target that is missed
+        row = replace(row, verdict="improved", low=-better.high, high=-better.low)
+    elif found.at_least:  # what is only known to be at least so much has no bound above
+        return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")
+    elif worse.word == "not higher":
+        row = replace(row, verdict="ok")
+    detail = f"{detail}, {_percent(row.high, draft)} at most"
+    if draft.lost:
+        return replace(row, verdict="missing", detail=f"{detail}{_lost(draft)}")
+    if row.verdict != "undecided":
+        return replace(row, detail=detail)
+    needed = int(worse.seeds_needed) if math.isfinite(worse.seeds_needed) else None
+    many = count(needed, "seed") if needed else f"more than {MOST_SEEDS} seeds"
+    return replace(row, detail=f"{detail}: {many} would decide in 80 % of cases", seeds_needed=needed)
+
+
+def _change(draft: Draft) -> str:
+    """The mean; where a target was missed on one side alone, as the bound that it is."""
+    found = draft.found
+    bound = "≥ " if found.behind and not found.ahead else "≤ " if found.ahead and not found.behind else ""
+    return f"{bound}{_percent(found.mean, draft)}"
+
+
+def _pairs(draft: Draft) -> str:
+    """How many of the pairs reached the target on each side, where not all did."""
+    found = draft.found
+    n, parts = found.n, []
+    if found.at_least:
+        parts.append(f"the target reached on {n - found.behind} of {n} against {n - found.ahead} of {n}")
+    if found.neither:
+        parts.append(f"both missed the target on {count(found.neither, 'seed')}")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _lost(draft: Draft) -> str:
+    return f"; no value on {seeds_named(draft.lost)}, where the baseline has one" if draft.lost else ""
+
+
+def _percent(change: float, draft: Draft) -> str:
+    """A share, or the logarithm of a ratio as the percentage it is: +5 %, and from twice as much on ×2."""
+    if draft.share_of:
+        return f"{change * 100:+.2g} %"
+    share = math.expm1(min(change, 700.0))  # beyond, floats end
+    return f"{share * 100:+.2g} %" if share < 0.995 else f"×{share + 1:.2g}"
