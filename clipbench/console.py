@@ -55,11 +55,6 @@ def tell(lines: str) -> None:
     _print(harmless(lines.rstrip("\n")))
 
 
-def command_to_ci(line: str) -> None:
-    """Tell the CI that reads stderr what it is to do, in its own words: nothing else that is said can be such words."""
-    sys.stderr.write(f"{line}\n")
-
-
 def _print(text: str, style: str = "") -> None:
     Console(stderr=True, highlight=False).print(Text(text, style=style), soft_wrap=True)
 

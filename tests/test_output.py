@@ -16,7 +16,6 @@ WAYS = {
     r"(?<![\w.])Text\(": {"console.py", "report/text.py"},
     r"(?<!_)from_markup\(|\brich\.print\b|\bmarkup=True": set[str](),
     r"\bcsv\.(Dict)?[wW]riter\(": {"report/raw.py", "store/live.py"},
-    r"\bcommand_to_ci\(": {"console.py", "cli/check.py"},
 }
 
 

@@ -21,8 +21,9 @@ from clipbench.judging.gate.gathering import gathered
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import rules
 from clipbench.judging.gate.suite import MOST_BYTES, Suite, Unread, counted, dumped, loaded
-from clipbench.report.check import annotations, as_markdown, render
+from clipbench.report.check import as_markdown, render
 from clipbench.report.junit import as_junit
+from clipbench.report.render import Format
 
 FailOn = Annotated[
     list[str] | None,
@@ -46,7 +47,7 @@ def check(
     confirm: Annotated[int, typer.Option(min=0, help="Seeds to add where it regressed; needs --spec.")] = 0,
     spec: Annotated[Path | None, typer.Option(help="The spec that --confirm makes more seeds of.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
-    fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
+    fmt: TableFormat = "table",
 ) -> None:
     """Did anything get worse? Exit code 1 for a regression, or for other bits from the same description on the same
     machine; 3 where it cannot be decided; 0 for neither. If other bits were meant, keep a new baseline."""
@@ -117,9 +118,9 @@ def _make(extra: Sequence[Extra], spec: Path, results: Path) -> None:
             raise ClipbenchError(f"the seeds to confirm with could not be made (exit code {done.returncode})")
 
 
-def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
+def _tell(report: GateReport, fmt: Format, junit: Path | None) -> None:
     console.put(render(report, fmt))
-    if fmt is TableFormat.csv:  # a CSV file has no place for them
+    if fmt == "csv":  # a CSV file has no place for them
         for caveat in report.caveats:
             console.say(f"caveat: {caveat}")
         console.say(report.sentence)
@@ -127,9 +128,6 @@ def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
         _write(junit, as_junit(report))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         _write(Path(summary), f"## clipbench check\n\n{as_markdown(report)}\n\n", append=True)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in annotations(report):
-            console.command_to_ci(line)
 
 
 def _save(suite: Suite, path: Path) -> None:

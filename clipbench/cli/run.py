@@ -19,7 +19,6 @@ from clipbench.cli.options import (
     Device,
     Filter,
     Json,
-    ProgressFormat,
     Quick,
     Results,
     Seeds,
@@ -35,10 +34,10 @@ from clipbench.judging.tuning.staging import Stage, staged
 from clipbench.judging.words import count, listing
 from clipbench.records import FORMAT, Outcome, Record, Run
 from clipbench.report import planned
-from clipbench.report.listing import ListFormat
-from clipbench.report.progress import Watcher, interrupted, watcher
+from clipbench.report.progress import Watcher, WatcherFormat, interrupted, watcher
 from clipbench.report.raw import to_json_line
 from clipbench.report.renamed import renamed_lines
+from clipbench.report.render import Format, render
 from clipbench.report.selection import beyond_the_edge, selection_line
 from clipbench.report.trying import faults_of_arms, faults_of_probes
 from clipbench.running.devices import resolve
@@ -64,7 +63,7 @@ def run(
         bool, typer.Option("--extend-grid", help="More trials, the same for every arm, while a best lies at an edge.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
-    fmt: Annotated[ProgressFormat, typer.Option("--format", help="How progress is told.")] = ProgressFormat.human,
+    fmt: Annotated[WatcherFormat, typer.Option("--format", help="How progress is told.")] = "human",
 ) -> None:
     """Make the runs that are missing, after a try of every arm. Resumable: the second time it does nothing."""
     given = asked(sets, seeds, only, quick, device, threads)
@@ -92,7 +91,7 @@ def run(
             ended += _make(inquiry, results, extend=extend_grid, carry_out=this)
     for folder in folders:
         said = str(folder)
-        console.put(said if fmt is ProgressFormat.human else to_json_line({"event": "results", "folder": said}))
+        console.put(said if fmt == "human" else to_json_line({"event": "results", "folder": said}))
     console.say(f"next: {console.command('compare', *folders)}")
     if lost := [each for each, outcome in ended if outcome.status == "failed"]:
         console.say(
@@ -154,7 +153,7 @@ def _build(path: Path, sets: Sequence[str]) -> None:
         raise ClipbenchError(faults[-1], where=str(path))
 
 
-def _try(outlook: "_Outlook", results: Path, *, fmt: ProgressFormat, timeout: float | None) -> trying.Failing:
+def _try(outlook: "_Outlook", results: Path, *, fmt: WatcherFormat, timeout: float | None) -> trying.Failing:
     """The runs that would fail at their first steps. Those with a checkpoint have taken theirs, and are left alone."""
     missing = [
         run for run in _unmade(outlook, results) if not (store.folder_of(run, results) / store.CHECKPOINT).exists()
@@ -276,10 +275,10 @@ def _left_no_result(folder: Path) -> bool:
     return not (folder / store.RUN).exists() or store.read_outcome(folder) is None
 
 
-def _show_plans(outlooks: Sequence[_Outlook], results: Path, *, fmt: ListFormat = "table") -> None:
+def _show_plans(outlooks: Sequence[_Outlook], results: Path, *, fmt: Format = "table") -> None:
     for outlook in outlooks:
         stage, missing = outlook.stage, _unmade(outlook, results)
-        console.put(planned.plan(stage, missing={each.key for each in missing}, fmt=fmt))
+        console.put(render(planned.document(stage, missing={each.key for each in missing}), fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
         made = store.read_all(folder)[0] if folder.exists() else []
         cost = expected_cost([*missing, *stage.waiting], made)
@@ -305,7 +304,7 @@ def _supervise(
     *,
     noun: str,
     results: Path,
-    fmt: ProgressFormat,
+    fmt: WatcherFormat,
     jobs: int | None,
     policy: Policy,
     spent: Collection[str] = (),
@@ -346,5 +345,5 @@ def _set_aside(runs: Iterable[Run], results: Path) -> None:
                 console.say(f"{line}, and the run is made anew", style="yellow")
 
 
-def _watcher(fmt: ProgressFormat) -> Watcher:
-    return watcher(fmt.value, Console(stderr=True), put=console.put)
+def _watcher(fmt: WatcherFormat) -> Watcher:
+    return watcher(fmt, Console(stderr=True), put=console.put)
