@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from clipbench.judging.metrics import final_loss, status
 from clipbench.judging.words import number
 from clipbench.records import Outcome, Record
 from clipbench.report.columns import if_any
 from clipbench.report.numbers import NONE, Parts, seconds
-from clipbench.report.table import Column, Document, Table, Value, text_column
+from clipbench.report.table import AnyColumn, Column, Document, Table, Value, text_column
 from clipbench.spec.catalogue import Entry, Option
 
 
@@ -79,9 +78,9 @@ def runs(records: Sequence[Record]) -> Document:
     return Document([table])
 
 
-def columns(tables: Mapping[str, Sequence[Column[Any]]]) -> Document:
+def columns(tables: Mapping[str, Sequence[AnyColumn]]) -> Document:
     """What the columns of each table mean, under their names in CSV and JSON."""
-    table: Table[tuple[str, Column[Any]]] = Table(
+    table: Table[tuple[str, AnyColumn]] = Table(
         name="columns",
         columns=(
             text_column("table", "the name of its table", lambda row: row[0]),

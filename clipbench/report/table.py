@@ -139,6 +139,7 @@ class Bullets:
     title: str = ""
 
 
+AnyColumn = Column[Any]
 AnyTable = Table[Any]  # a document holds tables of all kinds of rows, and looks into none of them
 Part = Paragraph | Bullets | AnyTable
 
