@@ -10,7 +10,7 @@ from clipbench.judging.comparison import By, Comparison, Row, TaskHead, Twin
 from clipbench.judging.words import listing, number
 from clipbench.report import arms, matched, race, shared_points, tuning
 from clipbench.report.numbers import NONE
-from clipbench.report.table import AnyTable, Bullets, Column, Document, Paragraph, Table, Value
+from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, Paragraph, Table, Value
 
 SectionName = Literal["race", "matched", "shared", "tuning"]
 NAMES: tuple[SectionName, ...] = get_args(SectionName)
@@ -24,13 +24,12 @@ _SECTIONS: dict[SectionName, Callable[[Comparison], AnyTable]] = {
 
 def document(comparison: Comparison) -> Document:
     """All there is to say of a comparison."""
-    tables = _tables(comparison)
     twins = [Bullets(twin.answers, title=_twin_line(twin)) for twin in comparison.twins]
     caveats = [Bullets(comparison.caveats, title="Caveats")] if comparison.caveats else []
     return Document(
         parts=(
             Paragraph(comparison.question, style="bold", captioned=True),
-            *tables,
+            *_tables(comparison),
             *sections(comparison),
             *twins,
             *caveats,
@@ -50,10 +49,10 @@ def section(comparison: Comparison, name: SectionName) -> Document:
     return Document((_SECTIONS[name](comparison),))
 
 
-def all_columns() -> dict[str, list[Column[Row]]]:
+def all_columns() -> dict[str, Sequence[AnyColumn]]:
     """The columns of every CSV that `compare` writes, by the name of its table."""
     nothing = Comparison("", "", baseline="", target=None, tasks=(), rows=(), twins=(), caveats=())
-    tables = (_table(nothing, ()), *(make(nothing) for make in _SECTIONS.values()))
+    tables: list[AnyTable] = [_table(nothing, ()), *(make(nothing) for make in _SECTIONS.values())]
     return {table.name: table.named for table in tables}
 
 

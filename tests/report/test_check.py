@@ -6,10 +6,9 @@ import pytest
 from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, scaled
 from report.shown import data, drawn, lines, text
 
-from clipbench.errors import ClipbenchError
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import Rules
-from clipbench.report.check import document, render
+from clipbench.report.check import document
 from clipbench.report.render import FORMATS
 
 
@@ -79,8 +78,3 @@ def test_two_specs_are_told_apart_only_where_there_are_two(report: GateReport) -
     assert "quickstart/code_lm" not in drawn(document(report))
     other = replace(report, rows=(*report.rows, replace(report.rows[0], spec="other")))
     assert "quickstart/code_lm" in drawn(document(other))
-
-
-def test_an_unknown_format_is_refused(report: GateReport) -> None:
-    with pytest.raises(ClipbenchError, match="there is no format 'xml'"):
-        render(report, "xml")

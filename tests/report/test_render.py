@@ -6,13 +6,11 @@ import pytest
 from judging.made import question, quickstart, record, run
 from report.shown import cells, data, drawn, headings, lines, text
 
-from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Comparison, Row
 from clipbench.report.arms import legend
 from clipbench.report.compare import all_columns, document
 from clipbench.report.markdown import escaped
-from clipbench.report.render import FORMATS, render
 from clipbench.report.table import Table
 
 ARMS = ("sgd", "sgd+clip", "adam")
@@ -275,9 +273,3 @@ def test_the_twins_line_says_whether_the_rates_differ() -> None:
 def test_each_column_of_a_csv_has_a_name_of_its_own() -> None:
     for columns in all_columns().values():
         assert len({column.name for column in columns}) == len(columns)
-
-
-def test_an_unknown_format_is_an_error_that_names_the_others(comparison: Comparison) -> None:
-    with pytest.raises(ClipbenchError, match="no format 'html'") as caught:
-        render(document(comparison), "html")
-    assert all(fmt in str(caught.value) for fmt in FORMATS)
