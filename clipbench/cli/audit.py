@@ -17,13 +17,14 @@ from clipbench.judging.audit.rules import audit as audit_records
 from clipbench.planning.staging import staged
 from clipbench.questions import Question
 from clipbench.records import Record
-from clipbench.report.audit import render, summary
+from clipbench.report.audit import document, summary
+from clipbench.report.render import Format, render
 from clipbench.report.text import lines_of
 
 
 def audit(
     targets: Annotated[list[Path], typer.Argument(metavar="RESULTS|SPEC...", help="Folders of results, or specs.")],
-    fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
+    fmt: TableFormat = "table",
     explain: Annotated[bool, typer.Option("--explain", help="Say of each rule what it demands.")] = False,
 ) -> None:
     """Is the comparison fair? Each rule: pass, warn or fail. Of a spec, what can be said before it is run.
@@ -38,18 +39,18 @@ def audit(
         )
     audits = [_of_spec(target) for target in targets if target.is_file()]
     audits += [audit_records(records, question) for question, records in groups.values()]
-    console.put(render(audits, fmt, explain=explain))
+    console.put(render(document(audits, explain=explain), fmt))
     if any(each.of("fail") for each in audits):
         raise typer.Exit(FINDING)
 
 
-def put_verdict(records: Sequence[Record], question: Question, *, fmt: TableFormat, results: Sequence[Path]) -> None:
+def put_verdict(records: Sequence[Record], question: Question, *, fmt: Format, results: Sequence[Path]) -> None:
     """The audit in one line, under the table of a comparison; beside it, on stderr, where the format has no place."""
     line = on_one_line(f"{summary(audit_records(records, question))}; details: {console.command('audit', *results)}")
-    if fmt in (TableFormat.csv, TableFormat.json, TableFormat.latex):
+    if fmt in ("csv", "json", "latex"):
         console.say(line)
     else:
-        console.put(lines_of(f"\n{line}") if fmt is TableFormat.table else f"\n{line}")
+        console.put(lines_of(f"\n{line}") if fmt == "table" else f"\n{line}")
 
 
 def _of_spec(path: Path) -> Audit:

@@ -15,14 +15,13 @@ from rich.console import Console
 
 from clipbench import console, store
 from clipbench.cli import trying
-from clipbench.cli.options import ProgressFormat
 from clipbench.cli.plan import outlook
 from clipbench.errors import StoreError
 from clipbench.judging.words import count, listing
 from clipbench.planning.outlook import still_to_make
 from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
-from clipbench.report.progress import Watcher, interrupted, watcher
+from clipbench.report.progress import Watcher, WatcherFormat, interrupted, watcher
 from clipbench.report.renamed import renamed_lines
 from clipbench.report.selection import beyond_the_edge, selection_line
 from clipbench.running.engines import Engine, Need
@@ -44,7 +43,7 @@ class RunOptions:
     """
 
     results: Path
-    fmt: ProgressFormat
+    fmt: WatcherFormat
     jobs: int | None
     timeout: float | None
     retries: int
@@ -139,7 +138,7 @@ class _Campaign:
         return ended
 
     def _watcher(self) -> Watcher:
-        return watcher(self.options.fmt.value, Console(stderr=True), put=console.put)
+        return watcher(self.options.fmt, Console(stderr=True), put=console.put)
 
 
 def _take_over(renamed: Iterable[store.Renamed], results: Path) -> None:

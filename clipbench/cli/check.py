@@ -19,6 +19,7 @@ from clipbench.judging.gate.rules import rules
 from clipbench.judging.gate.suite import Suite, Unread, counted, gathered
 from clipbench.report.check import as_markdown, render
 from clipbench.report.junit import as_junit
+from clipbench.report.render import Format
 
 FailOn = Annotated[
     list[str] | None,
@@ -43,7 +44,7 @@ def check(
         str | None, typer.Option(help="Seeds that must be there, in place of the baseline's: 0..4, or 0,3,7.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
-    fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
+    fmt: TableFormat = "table",
 ) -> None:
     """Did anything get worse? Exit code 1 for a regression, or for other bits from the same description on the same
     machine; 3 where it cannot be decided; 0 for neither. If other bits were meant, keep a new baseline."""
@@ -97,9 +98,9 @@ def _baseline(path: Path) -> Suite:
         ) from error
 
 
-def _tell(report: GateReport, fmt: TableFormat, junit: Path | None) -> None:
+def _tell(report: GateReport, fmt: Format, junit: Path | None) -> None:
     console.put(render(report, fmt))
-    if fmt is TableFormat.csv:  # a CSV file has no place for them
+    if fmt == "csv":  # a CSV file has no place for them
         for caveat in report.caveats:
             console.say(f"caveat: {caveat}")
         console.say(report.sentence)

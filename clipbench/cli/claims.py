@@ -11,7 +11,8 @@ from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
 from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
 from clipbench.judging.claims.judge import cautions, judge, results_of
-from clipbench.report.claims import render
+from clipbench.report.claims import document
+from clipbench.report.render import render
 from clipbench.spec.claims import load
 
 PAPER = Path(clipbench.__file__).parents[1] / "benchmarks/claims/pan_li_2023.yaml"
@@ -22,7 +23,7 @@ def claims(
     file: Annotated[
         list[Path] | None, typer.Option("--claims", metavar="FILE", help="Claims in place of Pan & Li's (2023).")
     ] = None,
-    fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
+    fmt: TableFormat = "table",
     each: Annotated[bool, typer.Option("--each", help="Show every comparison behind a claim.")] = False,
 ) -> None:
     """Claims about optimizers, each with its number, interval and verdict: holds, fails, undecided, not measured yet.
@@ -42,7 +43,7 @@ def claims(
         )
     held_against = results_of(list(groups.values()))
     answers = judge(asked, held_against)
-    console.put(render(answers, fmt, each=each))
+    console.put(render(document(answers, each=each), fmt))
     for caution in cautions(held_against):
         console.say(f"caveat: {caution}")
     if not any(answer.verdict in ("holds", "fails") for answer in answers):

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,32 +14,17 @@ from clipbench.cli.results import by_spec, read_with_errors, unread_of
 from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
 from clipbench.judging.compare import Asked
 from clipbench.judging.compare import compare as compare_records
-from clipbench.judging.comparison import Comparison
+from clipbench.judging.comparison import By, Comparison
 from clipbench.judging.moments import Moment
 from clipbench.quantities import FINAL_LOSS
-from clipbench.report.grouping import arranged
-from clipbench.report.render import render, render_section
-from clipbench.report.sections import section as section_of
-from clipbench.report.sections import sections
-
-
-class Grouping(StrEnum):
-    task = "task"
-    arm = "arm"
-
-
-class SectionName(StrEnum):
-    race = "race"
-    matched = "matched"
-    shared = "shared"
-    tuning = "tuning"
-    sensitivity = "sensitivity"
-    expected = "expected"
+from clipbench.report.compare import SectionName, arranged, document, sections
+from clipbench.report.compare import section as section_of
+from clipbench.report.render import Format, render
 
 
 def compare(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of results.")],
-    fmt: Annotated[TableFormat, typer.Option("--format", help="How the table is written.")] = TableFormat.table,
+    fmt: TableFormat = "table",
     baseline: Annotated[str | None, typer.Option(help="The arm to compare with.")] = None,
     target: Annotated[float | None, typer.Option(help="The evaluation loss to reach.")] = None,
     consecutive: Annotated[int | None, typer.Option(help="For how many evaluations in a row.")] = None,
@@ -49,7 +33,7 @@ def compare(
     ] = FINAL_LOSS,
     at: Annotated[str | None, typer.Option(metavar="STEP|SHARE", help="Not at the end: 100, 50% or 0.5.")] = None,
     threshold: Annotated[float | None, typer.Option(help="A relative difference too small to matter: 0.01.")] = None,
-    by: Annotated[Grouping, typer.Option(help="A table for each task, or each arm.")] = Grouping.task,
+    by: Annotated[By, typer.Option(help="A table for each task, or each arm.")] = "task",
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the CSV; -COLUMN turns it round.")] = None,
     reference: Annotated[str | None, typer.Option(help="The direction others are over at shared points.")] = None,
     section: Annotated[SectionName | None, typer.Option(help="Only this table.")] = None,
@@ -65,7 +49,7 @@ def compare(
         raise UndecidedError(
             f"no runs to compare in {', '.join(map(str, results))}", remedy="runs are made by `clipbench run`"
         )
-    if len(groups) > 1 and fmt in (TableFormat.csv, TableFormat.json):
+    if len(groups) > 1 and fmt in ("csv", "json"):
         raise ClipbenchError(
             f"{fmt} holds one spec, and here are {', '.join(groups)}", remedy="give one of their folders"
         )
@@ -81,9 +65,9 @@ def compare(
         )
         comparison = compare_records(records, question, how)
         comparison = replace(comparison, caveats=(*unread_of(question.spec, errors), *comparison.caveats))
-        comparison = arranged(comparison, by=by.value, sort=sort)
+        comparison = arranged(comparison, by=by, sort=sort)
         if section is not None:
-            console.put(render_section(section_of(comparison, section), fmt))
+            console.put(render(section_of(comparison, section), fmt))
             continue
         _put(comparison, fmt)
         put_verdict(records, question, fmt=fmt, results=results)
@@ -92,9 +76,9 @@ def compare(
         raise typer.Exit(UNDECIDED)
 
 
-def _put(comparison: Comparison, fmt: TableFormat) -> None:
-    console.put(render(comparison, fmt))
-    if fmt is TableFormat.csv:  # a CSV file has no place for them
+def _put(comparison: Comparison, fmt: Format) -> None:
+    console.put(render(document(comparison), fmt))
+    if fmt == "csv":  # a CSV file has no place for them
         for caveat in comparison.caveats:
             console.say(f"caveat: {caveat}")
         for other in sections(comparison):

@@ -16,7 +16,8 @@ from clipbench.judging.words import brief, count
 from clipbench.planning.runs import plan
 from clipbench.questions import DIVERGED
 from clipbench.records import Environment, Outcome, Record, Run, Scalar
-from clipbench.report.noise import noise_json, noise_table
+from clipbench.report.noise import document
+from clipbench.report.render import render
 from clipbench.running.devices import cpu_sets, gpu_ids, has_mps
 from clipbench.running.engines import Need
 from clipbench.running.engines.local import LocalEngine
@@ -59,7 +60,7 @@ def doctor(
         console.say(f"{count(len(failed), 'run')} did not finish: {reason}", style="bold red")
         raise typer.Exit(RUN_FAILED)
     found, facts = noise(pairs), _facts(pairs[0][0].environment, runs[0])
-    console.put(noise_json(facts, found) if json else noise_table(facts, found))
+    console.put(render(document(facts, found), "json" if json else "table"))
     console.say(f"next: {console.command('init')}")
     if found.same_bits < found.pairs:
         raise typer.Exit(FINDING)

@@ -1,31 +1,17 @@
-"""The options that several commands take, the formats they write, and the specs that they name."""
+"""The options that several commands take, and the specs that they name."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from clipbench.harmless import shortened
+from clipbench.report.render import Format
 from clipbench.running.devices import resolve
 from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
-
-
-class TableFormat(StrEnum):
-    table = "table"
-    markdown = "markdown"
-    latex = "latex"
-    csv = "csv"
-    json = "json"
-
-
-class ProgressFormat(StrEnum):
-    human = "human"
-    jsonl = "jsonl"
-
 
 Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Benchmark specs, as YAML files.")]
 Results = Annotated[Path, typer.Option("-o", "--results", help="The folder that holds the results.")]
@@ -37,6 +23,7 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps
 Threads = Annotated[
     int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads a run, in place of the spec's own.")
 ]
+TableFormat = Annotated[Format, typer.Option("--format", help="How the table is written.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
 
 

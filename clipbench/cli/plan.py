@@ -21,7 +21,7 @@ from clipbench.cli.results import read
 from clipbench.planning.cost import expected_cost
 from clipbench.planning.outlook import Outlook, look
 from clipbench.report import planned
-from clipbench.report.listing import ListFormat
+from clipbench.report.render import Format, render
 from clipbench.spec import Spec
 
 
@@ -48,11 +48,11 @@ def outlook(spec: Spec, results: Path, *, extend: bool = False) -> Outlook:
     return look(spec, results, made, extend=extend)
 
 
-def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: ListFormat = "table") -> None:
+def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "table") -> None:
     """Put the plans on stdout, and what they will cost on stderr."""
     for each in outlooks:
         stage, missing = each.stage, each.missing(results)
-        console.put(planned.plan(stage, missing={run.key for run in missing}, fmt=fmt))
+        console.put(render(planned.document(stage, missing={run.key for run in missing}), fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
         made = store.read_all(folder)[0] if folder.exists() else []
         cost = expected_cost([*missing, *stage.waiting], made)

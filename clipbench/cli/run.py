@@ -14,7 +14,6 @@ from clipbench.cli.campaign import Ended, RunOptions, carried_out
 from clipbench.cli.options import (
     Device,
     Filter,
-    ProgressFormat,
     Quick,
     Results,
     Seeds,
@@ -28,6 +27,7 @@ from clipbench.cli.plan import outlook, show_plans
 from clipbench.errors import RUN_FAILED, ClipbenchError
 from clipbench.judging.words import count
 from clipbench.planning.outlook import Outlook
+from clipbench.report.progress import WatcherFormat
 from clipbench.report.raw import to_json_line
 from clipbench.spec import Spec
 
@@ -48,7 +48,7 @@ def run(
         bool, typer.Option("--extend-grid", help="More trials, the same for every arm, while a best lies at an edge.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
-    fmt: Annotated[ProgressFormat, typer.Option("--format", help="How progress is told.")] = ProgressFormat.human,
+    fmt: Annotated[WatcherFormat, typer.Option("--format", help="How progress is told.")] = "human",
 ) -> None:
     """Make the runs that are missing, after a try of every arm. Resumable: the second time it does nothing."""
     options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid)
@@ -93,9 +93,9 @@ def _try(outlook: Outlook, options: RunOptions) -> trying.Failing:
         raise
 
 
-def _say_what_is_next(folders: Sequence[Path], fmt: ProgressFormat) -> None:
+def _say_what_is_next(folders: Sequence[Path], fmt: WatcherFormat) -> None:
     for folder in folders:
-        human = fmt is ProgressFormat.human
+        human = fmt == "human"
         console.put(str(folder) if human else to_json_line({"event": "results", "folder": str(folder)}))
     console.say(f"next: {console.command('compare', *folders)}")
 

@@ -1,8 +1,7 @@
 """`clipbench show`, `list` and `schema`: what there is."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,18 +10,13 @@ from clipbench.cli.options import Json, Results
 from clipbench.cli.results import ends_read, read_with_errors
 from clipbench.errors import UndecidedError
 from clipbench.report import listing
+from clipbench.report.compare import all_columns
 from clipbench.report.raw import to_json
-from clipbench.report.sections import all_fields
-from clipbench.report.show import show as show_record
+from clipbench.report.render import Format, render
+from clipbench.report.show import document
 from clipbench.spec import catalogue
 
-
-class Listable(StrEnum):
-    tasks = "tasks"
-    optimizers = "optimizers"
-    probes = "probes"
-    runs = "runs"
-    columns = "columns"
+Listable = Literal["tasks", "optimizers", "probes", "runs", "columns"]
 
 
 def show(
@@ -32,7 +26,7 @@ def show(
     """One run: how it ended, its curve, where its time went, its environment, the log of a failure."""
     folder = store.find(run, results)
     [record] = ends_read([store.read(folder)])
-    console.put(show_record(record, log=store.read_log(folder)))
+    console.put(render(document(record, log=store.read_log(folder))))
 
 
 def list_(
@@ -42,17 +36,17 @@ def list_(
 ) -> None:
     """The tasks, optimizers or probes there are, with their options; the runs that were made; what the columns of
     `compare --format csv` mean."""
-    fmt: listing.ListFormat = "json" if json else "table"
-    if what is Listable.runs:
+    fmt: Format = "json" if json else "table"
+    if what == "runs":
         records, errors = read_with_errors([results])
         if errors and not records:
             raise UndecidedError(f"no run in {results} can be read", remedy="the lines above say why")
-        console.put(listing.runs(ends_read(records), fmt=fmt))
-    if what is Listable.columns:
-        console.put(listing.columns(all_fields(), fmt=fmt))
+        console.put(render(listing.runs(ends_read(records)), fmt))
+    if what == "columns":
+        console.put(render(listing.columns(all_columns()), fmt))
     for kind in catalogue.KINDS:
         if what == kind:
-            console.put(listing.shelf(catalogue.shelf(kind), fmt=fmt))
+            console.put(render(listing.shelf(catalogue.shelf(kind)), fmt))
 
 
 def schema() -> None:

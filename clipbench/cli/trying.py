@@ -7,19 +7,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from clipbench import console, store
-from clipbench.cli.options import ProgressFormat
 from clipbench.errors import ClipbenchError, StoreError
 from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
 from clipbench.report import trying as lines
-from clipbench.report.progress import JsonlWatcher
+from clipbench.report.progress import JsonlWatcher, WatcherFormat
 from clipbench.running.trying import Fault, Tried, to_try, tried
 
 Failing = list[tuple[Run, Fault]]  # the runs of arms that cannot take a step, and why
 
 
 def try_arms(
-    stage: Stage, missing: Sequence[Run], *, fmt: ProgressFormat = ProgressFormat.human, timeout: float | None = None
+    stage: Stage, missing: Sequence[Run], *, fmt: WatcherFormat = "human", timeout: float | None = None
 ) -> dict[str, Tried]:
     """What trying the arms of the missing runs has shown, by the name of the task."""
     found: dict[str, Tried] = {}
@@ -28,12 +27,12 @@ def try_arms(
         runs = to_try(of_task)
         reported = (run for run in [*of_task, *stage.waiting] if run.task.name == task and not run.trial_of)
         measure = next((run.measure for run in reported), of_task[0].measure)
-        if fmt is ProgressFormat.human:
+        if fmt == "human":
             console.say(lines.beginning(len(runs), task))
         begin = time.monotonic()
         found[task] = tried(runs, measure, timeout=timeout)
         taken = time.monotonic() - begin
-        if fmt is ProgressFormat.jsonl:
+        if fmt == "jsonl":
             event = lines.as_event(task, [run.arm.name for run in runs], found[task], taken)
             console.put(json.dumps(event, ensure_ascii=False))
         elif said := lines.duration(len(runs), task, taken):
@@ -64,7 +63,7 @@ def failing(stage: Stage, missing: Sequence[Run], found: Mapping[str, Tried]) ->
     return [(run, fault) for run, fault in named if fault is not None]
 
 
-def record(failed: Failing, results: Path, *, fmt: ProgressFormat) -> list[tuple[Run, Outcome]]:
+def record(failed: Failing, results: Path, *, fmt: WatcherFormat) -> list[tuple[Run, Outcome]]:
     """Give the runs of failing arms their outcome, with no worker started."""
     ended = [(run, Outcome("failed", reason=fault.reason)) for run, fault in failed]
     for (run, outcome), (_, fault) in zip(ended, failed, strict=True):
@@ -75,7 +74,7 @@ def record(failed: Failing, results: Path, *, fmt: ProgressFormat) -> list[tuple
                 with store.replacing(folder / store.LOG) as draft:
                     draft.write_text(fault.log, encoding="utf-8")
             store.finish(folder, outcome, None)
-        if fmt is ProgressFormat.jsonl:
+        if fmt == "jsonl":
             JsonlWatcher(console.put).finished(run, outcome)
     return ended
 

@@ -11,7 +11,7 @@ mean). Such a pair can show that a run is slower or faster; it never shows that 
 
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -77,6 +77,11 @@ class Paired:
     def identical(self) -> bool:
         """Whether every difference is exactly zero, and no target was missed."""
         return self.n > 1 and not self.at_least and not any(self.differences.values())
+
+    def turned(self) -> "Paired":
+        """The same with the sides in each other's place."""
+        turned = {unit: -difference for unit, difference in self.differences.items()}
+        return replace(self, differences=turned, ahead=self.behind, behind=self.ahead)
 
     def shown(self, value: float) -> float:
         """A number on the scale as people read it: a difference, or a ratio."""

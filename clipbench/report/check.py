@@ -1,25 +1,14 @@
-"""The gate's verdicts as a table in every format."""
+"""The gate's verdicts as a document."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import RenderableType
 
-from clipbench.errors import ClipbenchError
 from clipbench.judging.gate.report import GateReport, GateRow
 from clipbench.judging.gate.rules import Verdict
-from clipbench.report import latex, markdown
-from clipbench.report.layout import Bullets
-from clipbench.report.raw import to_csv, to_json
-from clipbench.report.text import text_of
-
-FORMATS = ("table", "markdown", "latex", "csv", "json")
-HEADINGS = ("verdict", "task", "arm", "metric", "what was found")
-FIELDS = (
-    *("spec", "task", "arm", "metric", "verdict", "fails", "change", "low", "high"),
-    *("tolerance", "seeds", "seeds_needed", "detail"),
-)
+from clipbench.report import markdown
+from clipbench.report.render import render as rendered
+from clipbench.report.table import Bullets, Column, Document, Paragraph, Part, Table, text_column
 
 _STYLES: dict[Verdict, str] = {
     "regressed": "bold red",
@@ -29,43 +18,72 @@ _STYLES: dict[Verdict, str] = {
     "ok": "green",
 }
 
+_Rows = Sequence[GateRow]  # what people read as one
+
 
 def render(report: GateReport, fmt: str = "table") -> RenderableType:
-    """The report as it is to be printed: something for a Rich console for `table`, text for every other format.
+    """The report as it is to be printed.
 
     Raises:
         ClipbenchError: there is no such format.
     """
-    if fmt not in FORMATS:
-        raise ClipbenchError(f"there is no format {fmt!r}", remedy=f"choose one of: {', '.join(FORMATS)}")
-    if fmt == "table":
-        return _table(report)
-    return {"markdown": as_markdown, "latex": _latex, "csv": _csv, "json": _json}[fmt](report)
+    return rendered(document(report), fmt)
 
 
 def as_markdown(report: GateReport) -> str:
-    cells = [row for _, row in _cells(report)]
-    parts = [f"**{markdown.escaped(report.sentence)}**"]
-    if cells:
-        parts.append(markdown.table(HEADINGS, cells))
+    return markdown.as_markdown(document(report))
+
+
+def document(report: GateReport) -> Document:
+    """The verdict, its rows and what to beware of; for programs, a row for each metric."""
+    lines = Table("check", _columns(report), report.rows)
+    parts: list[Part] = [Paragraph(report.sentence, style="bold", captioned=bool(report.rows))]
+    if report.rows:
+        parts.append(_table(report))
     if report.caveats:
-        parts.append(f"Caveats:\n\n{markdown.bullets(report.caveats)}")
-    return "\n\n".join(parts)
+        parts.append(Bullets(report.caveats, title="Caveats"))
+    return Document(
+        parts,
+        lines=lines,
+        data=lambda: {
+            "exit_code": report.exit_code,
+            "sentence": report.sentence,
+            "rows": lines.records(),
+            "caveats": report.caveats,
+        },
+    )
 
 
-def _cells(report: GateReport) -> Iterator[tuple[Verdict, tuple[str, ...]]]:
-    """The rows for people: what calls for no action is one row for each arm, everything else a row of its own."""
+def _table(report: GateReport) -> Table[_Rows]:
+    """What calls for no action is one row for each arm, everything else a row of its own."""
     several = len({row.spec for row in report.rows}) > 1
-    for rows in _grouped(report):
+
+    def verdict(rows: _Rows) -> str:
         first = rows[0]
-        verdict = f"{first.verdict} (fails)" if report.fails(first) and first.verdict != "regressed" else first.verdict
-        task = f"{first.spec}/{first.task}" if several else first.task
-        metric = first.metric if len(rows) == 1 else f"{len(rows)} metrics"
-        found = first.detail if len(rows) == 1 else "; ".join(f"{row.metric}: {row.detail}" for row in rows)
-        yield first.verdict, (verdict, task, first.arm, metric, found)
+        return f"{first.verdict} (fails)" if report.fails(first) and first.verdict != "regressed" else first.verdict
+
+    def metric(rows: _Rows) -> str:
+        return rows[0].metric if len(rows) == 1 else f"{len(rows)} metrics"
+
+    def detail(rows: _Rows) -> str:
+        return rows[0].detail if len(rows) == 1 else "; ".join(f"{row.metric}: {row.detail}" for row in rows)
+
+    return Table(
+        name="check",
+        columns=(
+            text_column("verdict", "of the gate", verdict),
+            text_column("task", "on it", lambda rows: f"{rows[0].spec}/{rows[0].task}" if several else rows[0].task),
+            text_column("arm", "the arm's name", lambda rows: rows[0].arm),
+            text_column("metric", "what was compared", metric),
+            text_column("detail", "the numbers behind it", detail, heading="what was found", wraps=True),
+        ),
+        rows=_grouped(report),
+        caption=f"{report.sentence}.",
+        style=lambda rows: _STYLES.get(rows[0].verdict, ""),
+    )
 
 
-def _grouped(report: GateReport) -> list[list[GateRow]]:
+def _grouped(report: GateReport) -> list[_Rows]:
     groups: dict[tuple[object, ...], list[GateRow]] = {}
     for row in report.rows:
         alone = () if row.verdict in ("ok", "advice") else (row.metric,)
@@ -73,38 +91,19 @@ def _grouped(report: GateReport) -> list[list[GateRow]]:
     return list(groups.values())
 
 
-def _table(report: GateReport) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, overflow="fold", no_wrap=heading == "metric")
-    for verdict, cells in _cells(report):
-        table.add_row(*map(text_of, cells), style=_STYLES.get(verdict, ""))
-    parts: list[RenderableType] = [table, text_of(), text_of(report.sentence, style="bold")]
-    if report.caveats:
-        parts += [text_of(), text_of("Caveats", style="bold"), Bullets(report.caveats)]
-    return Group(*parts)
-
-
-def _latex(report: GateReport) -> str:
-    caption = " ".join((f"{report.sentence}.", *report.caveats))
-    return latex.table(HEADINGS, [row for _, row in _cells(report)], caption=caption)
-
-
-def _flat(row: GateRow, report: GateReport) -> dict[str, object]:
-    values = vars(row) | {"fails": report.fails(row)}
-    return {name: values[name] for name in FIELDS}
-
-
-def _csv(report: GateReport) -> str:
-    return to_csv(FIELDS, (_flat(row, report) for row in report.rows))
-
-
-def _json(report: GateReport) -> str:
-    return to_json(
-        {
-            "exit_code": report.exit_code,
-            "sentence": report.sentence,
-            "rows": [_flat(row, report) for row in report.rows],
-            "caveats": report.caveats,
-        }
+def _columns(report: GateReport) -> tuple[Column[GateRow], ...]:
+    return (
+        Column("spec", "the spec's name", lambda row: row.spec),
+        Column("task", "the task's name", lambda row: row.task),
+        Column("arm", "the arm's name", lambda row: row.arm),
+        Column("metric", "what was compared", lambda row: row.metric),
+        Column("verdict", "of the gate", lambda row: row.verdict),
+        Column("fails", "whether the gate fails on it", report.fails),
+        Column("change", "how much worse than the baseline, above 0", lambda row: row.change),
+        Column("low", "its lower bound, at the corrected level", lambda row: row.low),
+        Column("high", "its upper bound", lambda row: row.high),
+        Column("tolerance", "how much worse is no matter", lambda row: row.tolerance),
+        Column("seeds", "how many pairs it is over", lambda row: row.seeds),
+        Column("seeds_needed", "how many might decide it", lambda row: row.seeds_needed),
+        Column("detail", "the numbers behind it", lambda row: row.detail),
     )

@@ -1,23 +1,14 @@
-"""Answers to claims in any format: a row for each claim, and every comparison behind it where it is asked for."""
+"""Answers to claims: a row for each claim, and every comparison behind it where it is asked for."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.padding import Padding
-from rich.table import Table
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from clipbench.judging.claims.answers import VERDICTS, Answer, Comparison, Verdict
 from clipbench.judging.words import count, number
-from clipbench.report import latex, markdown
+from clipbench.report.columns import if_any
 from clipbench.report.numbers import NONE
-from clipbench.report.raw import to_csv, to_json
-from clipbench.report.text import lines_of, text_of
-
-Row = tuple[str, str, str, str, str, str, str]  # as _HEADINGS
+from clipbench.report.table import Column, Document, Paragraph, Table, Value, text_column
 
 MARKS: dict[Verdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
 LEGEND = (
@@ -26,34 +17,19 @@ LEGEND = (
     "on the wrong side as chance does not bring about among so many (Holm)."
 )
 _STYLES: dict[Verdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
-_HEADINGS = ("", "claim", "verdict", "what it says", "estimate", "95 % interval", "n")
-_WIDE = 120  # columns; in fewer a sentence would stand one word beneath the other
-_RIGHT = ("estimate", "95 % interval", "n")
-_COLUMNS = (
-    "claim",
-    "verdict",
-    "statement",
-    "why",
-    "spec",
-    "task",
-    "trajectory",
-    "between",
-    "step",
-    "quantity",
-    "scale",
-    "margin",
-    "expect",
-    "estimate",
-    "low",
-    "high",
-    "n",
-    "used",
-    "excluded",
-    "lost",
-    "left_out",
-    "p_against",
-    "comparison",
-)
+
+
+class _Shown(NamedTuple):
+    """A claim, or a comparison behind it, as people read it."""
+
+    claim: str
+    verdict: Verdict
+    sentence: str
+    comparison: Comparison | None
+    times: str  # behind the estimate, where it is a ratio
+
+
+_Line = tuple[Answer, Comparison | None]  # of the CSV; a claim without any comparison has one all the same
 
 
 def tally(answers: Sequence[Answer]) -> str:
@@ -63,141 +39,125 @@ def tally(answers: Sequence[Answer]) -> str:
     return ", ".join(f"{n} {words.get(verdict, verdict)}" for verdict, n in counts.items())
 
 
-def render(answers: Sequence[Answer], fmt: str, *, each: bool = False) -> RenderableType:
-    """The answers as they are to be printed; with `each`, a row for every comparison. CSV and JSON always have all."""
-    if fmt == "csv":
-        return _as_csv(answers)
-    if fmt == "json":
-        return to_json([_described(answer) for answer in answers])
-    if fmt == "markdown":
-        return as_markdown(answers, each=each)
-    rows = [row for answer in answers for row in _rows(answer, each=each)]
-    if fmt == "table":
-        return _Table(rows, f"{LEGEND}\n\n{tally(answers)}")
-    cells = [row for _, row in rows]
-    layout = r"lllp{0.4\textwidth}rrr"  # sentences are longer than a line
-    return latex.table(_HEADINGS, cells, caption=f"{tally(answers)}. {LEGEND}", right=_RIGHT, layout=layout)
+def document(answers: Sequence[Answer], *, each: bool = False) -> Document:
+    """The answers; with `each`, people read every comparison. CSV and JSON always have all."""
+    shown = Table(
+        name="claims",
+        columns=_SHOWN,
+        rows=[row for answer in answers for row in _rows(answer, each=each)],
+        note=LEGEND,
+        caption=f"{tally(answers)}. {LEGEND}",
+        style=lambda row: _STYLES[row.verdict],
+    )
+    lines = [(answer, comparison) for answer in answers for comparison in answer.comparisons or (None,)]
+    return Document(
+        (shown, Paragraph(f"{tally(answers)}.", captioned=True)),
+        lines=Table("claims", _LINES, lines),
+        data=lambda: [_data(answer) for answer in answers],
+    )
 
 
-def as_markdown(answers: Sequence[Answer], *, each: bool = False) -> str:
-    cells = [row for answer in answers for _, row in _rows(answer, each=each)]
-    table = markdown.table(_HEADINGS, cells, right=_RIGHT)
-    return "\n\n".join((table, markdown.escaped(LEGEND), markdown.escaped(f"{tally(answers)}.")))
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A table where sentences find room in it; else a line for each row, and its sentence beneath."""
-
-    rows: Sequence[tuple[Verdict, Row]]
-    caption: str
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if options.max_width >= _WIDE:
-            yield self._columns()
-            return
-        for verdict, (mark, claim, said, sentence, estimate, interval, n) in self.rows:
-            numbers = "" if estimate == NONE else f"  {estimate}, {interval} (n {n})"
-            name = f"{claim}  " if claim else "  "
-            yield text_of(f"{mark or ' '} {name}{said}{numbers}", style=_STYLES[verdict])
-            yield Padding(text_of(sentence, style="" if claim else "dim"), (0, 0, 0, 4))
-        yield lines_of(f"\n{self.caption}", "italic dim")
-
-    def _columns(self) -> Table:
-        table = Table(
-            box=box.SIMPLE_HEAD,
-            collapse_padding=True,
-            pad_edge=False,
-            show_edge=False,
-            caption=lines_of(self.caption),
-            caption_justify="left",
-        )
-        for heading in _HEADINGS:
-            side: Literal["left", "right"] = "right" if heading in _RIGHT else "left"
-            table.add_column(heading, justify=side, no_wrap=heading not in ("what it says", "claim"), overflow="fold")
-        for verdict, row in self.rows:
-            table.add_row(*map(text_of, row), style=_STYLES[verdict])
-        return table
-
-
-def _rows(answer: Answer, *, each: bool) -> list[tuple[Verdict, Row]]:
+def _rows(answer: Answer, *, each: bool) -> list[_Shown]:
     """One row for a claim and, if asked for, one beneath it for each comparison."""
-    shown = answer.decisive
-    said = f"{answer.claim.statement} {answer.why[0].upper()}{answer.why[1:]}."
-    if shown is not None and not (each and len(answer.comparisons) > 1):
-        said += f" Shown: {_where(shown)}."
-    head = (MARKS[answer.verdict], answer.claim.name, answer.verdict, said, *_numbers(answer, shown))
-    rows: list[tuple[Verdict, Row]] = [(answer.verdict, head)]
-    if each and len(answer.comparisons) > 1:
-        for one in answer.comparisons:
-            row = (MARKS[one.verdict], "", one.verdict, _where(one), *_numbers(answer, one))
-            rows.append((one.verdict, row))
-    return rows
+    times = "×" if answer.claim.compare is not None and answer.claim.compare.how == "ratio" else ""
+    decisive, all_of_them = answer.decisive, each and len(answer.comparisons) > 1
+    sentence = f"{answer.claim.statement} {answer.why[0].upper()}{answer.why[1:]}."
+    if decisive is not None and not all_of_them:
+        sentence += f" Shown: {_where(decisive)}."
+    behind = answer.comparisons if all_of_them else ()
+    return [
+        _Shown(answer.claim.name, answer.verdict, sentence, decisive, times),
+        *(_Shown("", comparison.verdict, _where(comparison), comparison, times) for comparison in behind),
+    ]
 
 
-def _where(one: Comparison) -> str:
-    site = one.site
+def _where(comparison: Comparison) -> str:
+    site = comparison.site
     path = f" on the trajectory of {site.trajectory}" if site.trajectory else ""
     step = "" if site.step is None else f", step {site.step}"
-    missing = [f"{one.excluded} of {one.used + one.excluded} left out"] if one.excluded else []
-    if one.left_out:
-        missing.append(f"{count(one.left_out, 'seed')} left out")
-    if one.lost:
-        missing.append(f"{one.lost} lost")
-    said = f" ({', '.join(missing)})" if missing else ""
-    return f"{one.quantity}: {site.between}, {site.task} of {site.spec}{path}{step}{said}"
+    excluded, used = comparison.excluded, comparison.used
+    missing = [f"{excluded} of {used + excluded} left out"] if excluded else []
+    if comparison.left_out:
+        missing.append(f"{count(comparison.left_out, 'seed')} left out")
+    if comparison.lost:
+        missing.append(f"{comparison.lost} lost")
+    absent = f" ({', '.join(missing)})" if missing else ""
+    return f"{comparison.quantity}: {site.between}, {site.task} of {site.spec}{path}{step}{absent}"
 
 
-def _numbers(answer: Answer, one: Comparison | None) -> tuple[str, str, str]:
-    if one is None:
-        return NONE, NONE, NONE
-    times = "×" if answer.claim.compare is not None and answer.claim.compare.how == "ratio" else ""
-    interval = NONE if math.isnan(one.low) else f"{number(one.low)} to {number(one.high)}"
-    estimate = NONE if math.isnan(one.estimate) else f"{number(one.estimate)}{times}"
-    return estimate, interval, str(one.n)
+def _estimate(row: _Shown) -> str:
+    one = row.comparison
+    return NONE if one is None or math.isnan(one.estimate) else f"{number(one.estimate)}{row.times}"
 
 
-def _as_csv(answers: Sequence[Answer]) -> str:
-    """One line for each comparison; a claim without any has one line all the same."""
-    rows: list[dict[str, object]] = []
-    for answer in answers:
-        claim = {name: value for name, value in _described(answer).items() if name in _COLUMNS}
-        rows += [claim if one is None else claim | _flat(one) for one in answer.comparisons or (None,)]
-    return to_csv(_COLUMNS, rows)
+def _interval(row: _Shown) -> str:
+    one = row.comparison
+    return NONE if one is None or math.isnan(one.low) else f"{number(one.low)} to {number(one.high)}"
 
 
-def _described(answer: Answer) -> dict[str, object]:
+def _data(answer: Answer) -> dict[str, object]:
+    """A claim, with its comparisons beneath it."""
+    [claim] = Table("claims", _LINES, [(answer, None)]).records()
+    lines = Table("claims", _LINES, [(answer, comparison) for comparison in answer.comparisons]).records()
+    comparisons = [{name: value for name, value in line.items() if name not in _OF_CLAIM} for line in lines]
+    return {name: claim[name] for name in _OF_CLAIM} | {"comparisons": comparisons}
+
+
+def _scale(answer: Answer) -> Value:
     claim = answer.claim
-    return {
-        "claim": claim.name,
-        "statement": claim.statement,
-        "verdict": answer.verdict,
-        "why": answer.why,
-        "expect": claim.expect,
-        "margin": None if claim.expect is None else claim.beyond,
-        "scale": claim.compare.how if claim.compare else "value" if claim.rank else None,
-        "comparisons": [_flat(one) for one in answer.comparisons],
-    }
+    return claim.compare.how if claim.compare else "value" if claim.rank else None
 
 
-def _flat(one: Comparison) -> dict[str, object]:
-    """A comparison under the names of the CSV; `comparison` is its own verdict."""
-    site = one.site
-    return {
-        "spec": site.spec,
-        "task": site.task,
-        "trajectory": site.trajectory,
-        "between": site.between,
-        "step": site.step,
-        "quantity": one.quantity,
-        "estimate": one.estimate,
-        "low": one.low,
-        "high": one.high,
-        "n": one.n,
-        "used": one.used,
-        "excluded": one.excluded,
-        "lost": one.lost,
-        "left_out": one.left_out,
-        "p_against": one.against,
-        "comparison": one.verdict,
-    }
+def _margin(answer: Answer) -> Value:
+    return None if answer.claim.expect is None else answer.claim.beyond
+
+
+def _claim(name: str, meaning: str, value: Callable[[Answer], Value]) -> Column[_Line]:
+    return Column(name, meaning, lambda line: value(line[0]))
+
+
+def _compared(name: str, meaning: str, value: Callable[[Comparison], Value]) -> Column[_Line]:
+    return Column(name, meaning, if_any(lambda line: line[1], value))
+
+
+_OF_CLAIM = ("claim", "statement", "verdict", "why", "expect", "margin", "scale")
+_LINES: tuple[Column[_Line], ...] = (
+    _claim("claim", "the claim's name", lambda answer: answer.claim.name),
+    _claim("verdict", "holds, fails, undecided or not measured yet", lambda answer: answer.verdict),
+    _claim("statement", "what is claimed", lambda answer: answer.claim.statement),
+    _claim("why", "how the verdict came about", lambda answer: answer.why),
+    _compared("spec", "the spec of the runs", lambda comparison: comparison.site.spec),
+    _compared("task", "their task", lambda comparison: comparison.site.task),
+    _compared("trajectory", "the arm whose path the points are on", lambda comparison: comparison.site.trajectory),
+    _compared("between", "what is compared", lambda comparison: comparison.site.between),
+    _compared("step", "at which step; empty where it is over all", lambda comparison: comparison.site.step),
+    _compared("quantity", "in which quantity", lambda comparison: comparison.quantity),
+    _claim("scale", "ratio, difference or value", _scale),
+    _claim("margin", "beyond what the estimate has to lie", _margin),
+    _claim("expect", "on which side of it", lambda answer: answer.claim.expect),
+    _compared("estimate", "the mean over seeds", lambda comparison: comparison.estimate),
+    _compared("low", "lower end of its 95 % interval", lambda comparison: comparison.low),
+    _compared("high", "upper end", lambda comparison: comparison.high),
+    _compared("n", "how many seeds it is over", lambda comparison: comparison.n),
+    _compared("used", "how many values", lambda comparison: comparison.used),
+    _compared("excluded", "how many values are left out, as not positive", lambda comparison: comparison.excluded),
+    _compared("lost", "how many are lost", lambda comparison: comparison.lost),
+    _compared("left_out", "how many seeds are left out", lambda comparison: comparison.left_out),
+    _compared("p_against", "how often chance would speak so much against it", lambda comparison: comparison.against),
+    _compared("comparison", "what this comparison says by itself", lambda comparison: comparison.verdict),
+)
+_SHOWN: tuple[Column[_Shown], ...] = (
+    text_column("mark", "+ holds, x fails, ~ undecided", lambda row: MARKS[row.verdict], ""),
+    text_column("claim", "the claim's name", lambda row: row.claim),
+    text_column("verdict", "of the claim, or of the comparison", lambda row: row.verdict),
+    text_column("sentence", "what it says", lambda row: row.sentence, "what it says", wraps=True),
+    Column("estimate", "the mean over seeds", shown=lambda row: (_estimate(row),), heading="estimate"),
+    Column(
+        "interval",
+        "of the estimate",
+        shown=lambda row: (_interval(row),),
+        heading="95 % interval",
+        stacked=("95 %", "interval"),
+    ),
+    Column("n", "seeds", lambda row: row.comparison.n if row.comparison else None, "n"),
+)

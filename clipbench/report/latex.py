@@ -1,15 +1,11 @@
-"""A comparison as LaTeX: a table per task, then the twins' answers and the caveats as lists."""
+"""A document as plain LaTeX without packages. Tables float: what stands around a table is in its caption."""
 
 import re
-from collections.abc import Collection, Sequence
 
 from tabulate import tabulate
 
 from clipbench.harmless import on_one_line
-from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import Column, columns, legend, twin_line
-from clipbench.report.grouping import groups
-from clipbench.report.sections import Section, sections
+from clipbench.report.table import AnyTable, Bullets, Document, Paragraph, Part
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -35,63 +31,13 @@ _SPECIAL = {
     "→": r"$\to$",
     "…": r"\ldots{}",
 }
+_SENTENCE = r"p{0.4\textwidth}"  # a sentence is longer than a line
 _PATTERN = re.compile("|".join(map(re.escape, _SPECIAL)))
 
 
-def as_latex(comparison: Comparison) -> str:
-    """Plain LaTeX without packages; the question and each task's line are the captions."""
-    shown = columns(comparison)
-    parts = [
-        _table(shown, group.rows, caption=f"{comparison.question} {group.line}. {legend(comparison)}")
-        for group in groups(comparison)
-    ]
-    parts += [section_as_latex(section) for section in sections(comparison)]
-    for twin in comparison.twins:
-        parts.append(f"{escaped(twin_line(twin))}:\n{_items(twin.answers)}")
-    if comparison.caveats:
-        parts.append(f"Caveats:\n{_items(comparison.caveats)}")
-    return "\n\n".join(parts)
-
-
-def section_as_latex(section: Section) -> str:
-    """A table with its title and what its columns mean as the caption."""
-    return _table(section.columns, section.rows, caption=f"{section.title}. {section.legend}")
-
-
-def _table(shown: Sequence[Column], rows: Sequence[object], *, caption: str) -> str:
-    cells = [[" ".join(column.cell(row)) for column in shown] for row in rows]
-    right = [column.heading for column in shown if column.right]
-    return table([column.heading for column in shown], cells, caption=caption, right=right)
-
-
-def table(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    caption: str,
-    right: Collection[str] = (),
-    layout: str = "",
-) -> str:
-    """Plain text as a table with its caption.
-
-    Args:
-        headings, rows: what it says.
-        caption: what stands above it.
-        right: the headings of the columns that are set to the right.
-        layout: LaTeX's own column letters, in place of those that follow from `right`.
-    """
-    # escaped here, not by tabulate: it knows & and %, but not ± and ∞
-    tabular = tabulate(
-        [[escaped(cell) for cell in row] for row in rows],
-        headers=[escaped(heading) for heading in headings],
-        tablefmt="latex_raw",
-        disable_numparse=True,
-        colalign=["right" if heading in right else "left" for heading in headings] if rows else None,
-    )
-    if layout:
-        plain = "".join("r" if heading in right else "l" for heading in headings)
-        tabular = tabular.replace(f"{{{plain}}}", f"{{{layout}}}", 1)
-    return f"\\begin{{table}}\n\\centering\n\\caption{{{escaped(caption)}}}\n{tabular}\n\\end{{table}}"
+def as_latex(document: Document) -> str:
+    """Its parts one after the other, but for what the captions say."""
+    return "\n\n".join(filter(None, map(_part, document.parts)))
 
 
 def escaped(text: str) -> str:
@@ -101,6 +47,29 @@ def escaped(text: str) -> str:
     return f"{{}}{shown}" if shown.startswith(("[", "*")) else shown
 
 
-def _items(sentences: tuple[str, ...]) -> str:
-    lines = "\n".join(f"\\item {escaped(sentence)}" for sentence in sentences)
-    return f"\\begin{{itemize}}\n{lines}\n\\end{{itemize}}"
+def _part(part: Part) -> str:
+    if isinstance(part, Bullets):
+        items = "\n".join(f"\\item {escaped(sentence)}" for sentence in part.sentences)
+        title = f"{escaped(part.title)}:\n" if part.title else ""
+        return f"{title}\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
+    if isinstance(part, Paragraph):
+        title = f"{escaped(part.title)}: " if part.title else ""
+        return "" if part.captioned else title + "\n".join(map(escaped, part.text.split("\n")))
+    return _table(part)
+
+
+def _table(table: AnyTable) -> str:
+    columns = table.visible
+    # escaped here, not by tabulate: it knows & and %, but not ± and ∞
+    tabular = tabulate(
+        [[escaped(" ".join(parts)) for parts in row] for row in table.cells()],
+        headers=[escaped(column.heading or "") for column in columns],
+        tablefmt="latex_raw",
+        disable_numparse=True,
+        colalign=["right" if column.right else "left" for column in columns] if table.rows else None,
+    )
+    plain = "".join("r" if column.right else "l" for column in columns)
+    layout = "".join(_SENTENCE if column.wraps else "r" if column.right else "l" for column in columns)
+    tabular = tabular.replace(f"{{{plain}}}", f"{{{layout}}}", 1)
+    caption = table.caption or ". ".join(filter(None, (table.title, table.note)))
+    return f"\\begin{{table}}\n\\centering\n\\caption{{{escaped(caption)}}}\n{tabular}\n\\end{{table}}"

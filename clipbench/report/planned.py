@@ -1,17 +1,13 @@
-"""The runs of a plan: what is tried, what is reported, how much of it is already made. As a table and as JSON."""
+"""The runs of a plan: what is tried, what is reported, how much of it is already made."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
-
 from clipbench.judging.words import count, listing, number
 from clipbench.planning.staging import Stage
 from clipbench.records import Run
-from clipbench.report.listing import ListFormat, add_row, list_table
-from clipbench.report.raw import to_json
 from clipbench.report.selection import settings_text
-from clipbench.report.text import text_of
+from clipbench.report.table import Column, Document, Paragraph, Table, text_column
 
 AS_WRITTEN, LATER = "as written", "selected after tuning"
 
@@ -54,36 +50,27 @@ def planned_arms(stage: Stage, *, missing: Collection[str]) -> list[PlannedArm]:
     ]
 
 
-def plan(stage: Stage, *, missing: Collection[str], fmt: ListFormat = "table") -> RenderableType:
+def document(stage: Stage, *, missing: Collection[str]) -> Document:
     """What a spec asks for, and how much of it is already made.
 
     Args:
         stage: all runs of the plan.
         missing: the keys of those that are not yet made.
-        fmt: a table for the terminal, or JSON text.
     """
     arms = planned_arms(stage, missing=missing)
-    if fmt == "json":
-        return to_json([vars(arm) for arm in arms])
-    parts: list[RenderableType] = []
-    if stage.question.tuning is not None:
-        tried = list_table(
-            ["task", "arm", "budget", "seeds"], numbers=["trials", "in all", "runs", "reused", "missing"]
-        )
-        for arm in arms:
-            if arm.trials:
-                row = arm.task, arm.arm, arm.budget, listing(arm.seeds), str(arm.trials), arm.spent
-                add_row(tried, *row, *_sizes(arm))
-        parts += [text_of("Trials", style="bold"), tried, text_of(), text_of("Runs that are reported", style="bold")]
-    words = ["task", "arm", *(["settings"] if parts else []), "budget", "seeds"]
-    table = list_table(words, numbers=["runs", "reused", "missing"])
-    for arm in arms:
-        if not arm.trials:
-            shown = (arm.settings,) if parts else ()
-            add_row(table, arm.task, arm.arm, *shown, arm.budget, listing(arm.seeds), *_sizes(arm))
+    reported, tried = [arm for arm in arms if not arm.trials], [arm for arm in arms if arm.trials]
     reused, to_make = sum(arm.reused for arm in arms), sum(arm.missing for arm in arms)
+    names, sizes = ("task", "arm"), ("runs", "reused", "missing")
+    if stage.question.tuning is None:
+        tables = [Table("plan", _COLUMNS, reported, order=(*names, "budget", "seeds", *sizes))]
+    else:
+        trials, settings = ("budget", "seeds", "trials", "spent"), ("settings", "budget", "seeds")
+        tables = [
+            Table("trials", _COLUMNS, tried, title="Trials", order=(*names, *trials, *sizes)),
+            Table("plan", _COLUMNS, reported, title="Runs that are reported", order=(*names, *settings, *sizes)),
+        ]
     total = f"{count(reused + to_make, 'run')}: {reused} reused, {to_make} to make"
-    return Group(*parts, table, text_of(total))
+    return Document((*tables, Paragraph(total)), lines=Table("plan", _COLUMNS, arms))
 
 
 def _by_arm(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
@@ -111,5 +98,15 @@ def _planned(
     )
 
 
-def _sizes(arm: PlannedArm) -> tuple[str, str, str]:
-    return str(arm.reused + arm.missing), str(arm.reused), str(arm.missing)
+_COLUMNS: tuple[Column[PlannedArm], ...] = (
+    text_column("task", "the task's name", lambda arm: arm.task),
+    text_column("arm", "the arm's name", lambda arm: arm.arm),
+    Column("trials", "how many settings are tried; 0 where it is reported", lambda arm: arm.trials, "trials"),
+    text_column("settings", "where those come from that are reported", lambda arm: arm.settings),
+    text_column("budget", "of each run", lambda arm: arm.budget),
+    Column("seeds", "their seeds", lambda arm: arm.seeds, "seeds", lambda arm: (listing(arm.seeds),), right=False),
+    Column("runs", "how many there are", shown=lambda arm: (str(arm.reused + arm.missing),), heading="runs"),
+    Column("reused", "how many are there already", lambda arm: arm.reused, "reused"),
+    Column("missing", "how many are to be made", lambda arm: arm.missing, "missing"),
+    Column("spent", "the budget of all its runs together", lambda arm: arm.spent, "in all"),
+)

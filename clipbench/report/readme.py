@@ -17,7 +17,8 @@ from clipbench.judging.claims.judge import judge, results_of
 from clipbench.judging.compare import compare
 from clipbench.questions import Question
 from clipbench.records import Record
-from clipbench.report.claims import as_markdown as claims_as_markdown
+from clipbench.report import claims as claims_report
+from clipbench.report import compare as compare_report
 from clipbench.report.markdown import as_markdown
 from clipbench.spec import catalogue
 from clipbench.spec.claims import load
@@ -51,7 +52,7 @@ def _block(found: re.Match[str], reference: Path) -> str:
     match kind:
         case "table":
             question, records = _runs(reference / name)
-            content = as_markdown(compare(records, question))
+            content = as_markdown(compare_report.document(compare(records, question)))
         case "claims":
             content = _claims(reference / name, reference.parents[1] / CLAIMS)
         case _:
@@ -72,7 +73,8 @@ def _runs(folder: Path) -> tuple[Question, list[Record]]:
 def _claims(folder: Path, claims: Path) -> str:
     if not folder.is_dir():
         raise ClipbenchError("there are no runs to hold claims against", where=str(folder))
-    return claims_as_markdown(judge(load(claims), results_of([_runs(spec) for spec in sorted(folder.iterdir())])))
+    answers = judge(load(claims), results_of([_runs(spec) for spec in sorted(folder.iterdir())]))
+    return as_markdown(claims_report.document(answers))
 
 
 def _shelf(name: str) -> str:

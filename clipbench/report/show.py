@@ -1,12 +1,7 @@
 """One run: how it ended, its curve, where its time went, how it was configured, and where it was made."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-
-from rich import box
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from collections.abc import Mapping, Sequence
 
 from clipbench.judging.metrics import losses, status
 from clipbench.judging.words import number
@@ -23,7 +18,7 @@ from clipbench.records import (
     Record,
 )
 from clipbench.report.numbers import seconds
-from clipbench.report.text import lines_of, text_of
+from clipbench.report.table import Column, Document, Paragraph, Part, Table, facts, text_column
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_FINITE = "x"
@@ -55,17 +50,40 @@ def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
     return "".join(map(bar, values))
 
 
-def show(record: Record, *, log: str = "") -> RenderableType:
+def document(record: Record, *, log: str = "") -> Document:
     """All there is to say of one run.
 
     Args:
         record: the run.
         log: what its process wrote; the last lines are shown.
     """
-    run = record.run
-    parts: list[RenderableType] = [text_of(str(run), style="bold")]
-    arm = run.arm
-    described = {
+    outcome = record.outcome
+    parts: list[Part] = [
+        facts(_described(record), title=str(record.run)),
+        facts(_outcome(record), title="Outcome", indent=2),
+        Paragraph(_curve(losses(record)), title="Evaluation loss", indent=2),
+    ]
+    if curve := losses(record, TRAINING_POINT_LOSS):
+        parts.append(Paragraph(_curve(curve), title="Evaluation loss where gradients are taken", indent=2))
+    if outcome:
+        parts += [
+            _ledger(outcome),
+            *_facts("What the run says of itself", _remarks(outcome)),
+            *_facts("What it began with", _began(outcome)),
+            *_facts("What the probes say of themselves", _probes(outcome)),
+            facts(_texts(outcome.effective), title="Configuration as observed in the optimizer", indent=2),
+        ]
+    if record.environment:
+        parts.append(facts(_environment(record.environment), title="Environment", indent=2))
+    if log.strip():
+        tail = "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])
+        parts.append(Paragraph(tail, title="End of the log", indent=2, preformatted=True))
+    return Document(parts)
+
+
+def _described(record: Record) -> dict[str, str]:
+    run, arm = record.run, record.run.arm
+    return {
         "key": record.identity,
         "folder": record.folder or "not stored",
         "task": f"{run.task.use} {_options(run.task.options)}".strip(),
@@ -74,26 +92,6 @@ def show(record: Record, *, log: str = "") -> RenderableType:
         "schedule": f"{arm.schedule.use}, warm-up {arm.schedule.warmup:g}, final {arm.schedule.final:g}",
         "budget": str(run.budget),
     }
-    parts.append(_pairs(described))
-    parts += _section("Outcome", _pairs(_outcome(record)))
-    parts += _section("Evaluation loss", text_of(_curve(losses(record))))
-    if curve := losses(record, TRAINING_POINT_LOSS):
-        parts += _section("Evaluation loss where gradients are taken", text_of(_curve(curve)))
-    if record.outcome:
-        parts += _section("Where the time went", _ledger(record.outcome))
-        if said := _remarks(record.outcome):
-            parts += _section("What the run says of itself", _pairs(said))
-        if began := _began(record.outcome):
-            parts += _section("What it began with", _pairs(began))
-        if said := _probes(record.outcome):
-            parts += _section("What the probes say of themselves", _pairs(said))
-        parts += _section("Configuration as observed in the optimizer", _pairs(_texts(record.outcome.effective)))
-    if record.environment:
-        parts += _section("Environment", _pairs(_environment(record.environment)))
-    if log.strip():
-        tail = "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])
-        parts += _section("End of the log", lines_of(tail))
-    return Group(*parts)
 
 
 def _remarks(outcome: Outcome) -> dict[str, str]:
@@ -167,15 +165,19 @@ def _curve(curve: Sequence[tuple[int, float]]) -> str:
     return f"{sparkline([loss for _, loss in curve])}  {ends}, {len(curve)} evaluations"
 
 
-def _ledger(outcome: Outcome) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
-    table.add_column("row")
-    table.add_column("seconds", justify="right")
-    table.add_column("share", justify="right")
+def _ledger(outcome: Outcome) -> Table[tuple[str, float]]:
     total = sum(outcome.ledger.values())
-    for row, spent in (*outcome.ledger.items(), ("all", total)):
-        table.add_row(text_of(row), f"{spent:.3f}", f"{spent / total:.1%}" if total else "")
-    return table
+    return Table(
+        name="ledger",
+        title="Where the time went",
+        columns=(
+            text_column("row", "what the time was for", lambda row: row[0]),
+            Column("seconds", "how long", lambda row: row[1], "seconds", lambda row: (f"{row[1]:.3f}",)),
+            Column("share", "of all", shown=lambda row: (f"{row[1] / total:.1%}" if total else "",), heading="share"),
+        ),
+        rows=[*outcome.ledger.items(), ("all", total)],
+        indent=2,
+    )
 
 
 def _environment(place: Environment) -> dict[str, str]:
@@ -198,16 +200,6 @@ def _options(options: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def _pairs(values: Mapping[str, str]) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in values.items():
-        grid.add_row(text_of(name, style="dim"), text_of(value))
-    return grid
-
-
-def _section(title: str, content: RenderableType) -> Iterator[RenderableType]:
-    yield text_of()
-    yield text_of(title, style="bold")
-    yield Padding(content, (0, 0, 0, 2))
+def _facts(title: str, values: Mapping[str, str]) -> list[Part]:
+    """Left out where there are none."""
+    return [facts(values, title=title, indent=2)] if values else []

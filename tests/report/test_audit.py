@@ -1,15 +1,12 @@
-import csv
-import io
-import json
 from dataclasses import replace
 
 import pytest
 from judging.audit.unfair import asked, fair, last
-from report.test_render import drawn
+from report.shown import data, drawn, lines, text
 
 from clipbench.budget import Budget
 from clipbench.judging.audit.rules import RULES, Audit, audit
-from clipbench.report.audit import render, summary
+from clipbench.report.audit import document, summary
 
 
 @pytest.fixture(scope="module")
@@ -31,35 +28,35 @@ def test_an_audit_without_fault_has_no_names_after_its_counts() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_every_rule_with_its_finding_whatever_its_width(unfair: Audit, width: int) -> None:
-    text = drawn(render([unfair], "table"), width)
-    assert "a_b [bold]" in text
-    assert all(rule.name in text for rule in RULES)
-    assert summary(unfair) in " ".join(text.split())
-    assert max(map(len, text.splitlines())) <= width
+    table = drawn(document([unfair]), width)
+    assert "a_b [bold]" in table
+    assert all(rule.name in table for rule in RULES)
+    assert summary(unfair) in " ".join(table.split())
+    assert max(map(len, table.splitlines())) <= width
 
 
 def test_demands_are_said_where_they_are_asked_for(unfair: Audit) -> None:
     demand = "All runs on a task may use the same budget."
-    assert demand not in str(render([unfair], "markdown"))
-    assert f"{demand} Found: the budget of code_lm" in str(render([unfair], "markdown", explain=True))
+    assert demand not in text(document([unfair]), "markdown")
+    assert f"{demand} Found: the budget of code_lm" in text(document([unfair], explain=True), "markdown")
 
 
 def test_markdown_is_a_table_with_the_line_beneath(unfair: Audit) -> None:
-    text = str(render([unfair], "markdown"))
-    assert text.startswith("**a_b \\[bold\\]**")
-    assert "| x  | same budget" in text
-    assert text.endswith(summary(unfair))
+    page = text(document([unfair]), "markdown")
+    assert page.startswith("**a_b \\[bold\\]**")
+    assert "| x  | same budget" in page
+    assert page.endswith(summary(unfair))
 
 
 def test_latex_escapes_what_it_would_read_as_its_own(unfair: Audit) -> None:
-    text = str(render([unfair], "latex"))
-    assert "p{0.5\\textwidth}" in text
-    assert "code\\_lm" in text
-    assert "code_lm" not in text
+    page = text(document([unfair]), "latex")
+    assert "p{0.4\\textwidth}" in page
+    assert "code\\_lm" in page
+    assert "code_lm" not in page
 
 
 def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
-    rows = list(csv.DictReader(io.StringIO(str(render([unfair], "csv")))))
+    rows = lines(document([unfair]))
     assert [row["rule"] for row in rows] == [rule.name for rule in RULES]
     [budget] = [row for row in rows if row["rule"] == "same budget"]
     assert (budget["verdict"], budget["runs"], budget["spec"]) == ("fail", "code_lm/adam/seed 2", "a_b [bold]")
@@ -67,7 +64,7 @@ def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
 
 
 def test_json_has_a_list_of_audits_with_their_counts(unfair: Audit) -> None:
-    one, two = json.loads(str(render([unfair, unfair], "json")))
+    one, two = data(document([unfair, unfair]))
     assert one == two
     assert (one["spec"], one["pass"], one["warn"], one["fail"]) == ("a_b [bold]", 9, 2, 1)
     assert [rule["rule"] for rule in one["rules"]] == [rule.name for rule in RULES]

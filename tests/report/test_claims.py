@@ -1,18 +1,14 @@
-import csv
-import io
-import json
 from dataclasses import replace
 
 import pytest
 from judging.claims.measured import answered, claim, haunted
-from report.test_render import drawn
+from report.shown import data, drawn, lines, text
 
 from clipbench.judging.claims.answers import Answer
 from clipbench.judging.claims.judge import judge, results_of
 from clipbench.records import OWN, Record
-from clipbench.report.claims import LEGEND, render, tally
-
-FORMATS = ("table", "markdown", "latex", "csv", "json")
+from clipbench.report.claims import LEGEND, document, tally
+from clipbench.report.render import FORMATS, Format
 
 
 @pytest.fixture(scope="module")
@@ -38,54 +34,55 @@ def test_the_answers_are_counted_in_one_line(answers: list[Answer]) -> None:
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_every_format_has_every_claim_with_its_verdict(answers: list[Answer], fmt: str) -> None:
-    text = drawn(render(answers, fmt)) if fmt == "table" else str(render(answers, fmt))
-    assert all(word in text for word in ("holds", "fails", "not measured yet", "akes interventions"))
+def test_every_format_has_every_claim_with_its_verdict(answers: list[Answer], fmt: Format) -> None:
+    shown = text(document(answers), fmt)
+    assert all(word in shown for word in ("holds", "fails", "not measured yet", "akes interventions"))
 
 
 def test_a_row_shows_the_comparison_that_counts_most_against_the_claim(answers: list[Answer]) -> None:
-    text = str(render(answers[:1], "markdown"))
+    page = text(document(answers[:1]), "markdown")
     assert (
         "Shown: directional_sharpness: sgd against adam, code_lm of quickstart on the trajectory of sgd, step 100."
-        in text
+        in page
     )
-    assert "2.1×" in text  # (2.0 · 2.1 · 2.2)^(1/3) = 2.098, and not the 4.1 of the first step
-    assert LEGEND.split(";")[0] in text
+    assert "2.1×" in page  # (2.0 · 2.1 · 2.2)^(1/3) = 2.098, and not the 4.1 of the first step
+    assert LEGEND.split(";")[0] in page
 
 
 def test_a_narrow_terminal_has_the_sentences_beneath_and_cuts_no_word(answers: list[Answer]) -> None:
-    lines = [line.rstrip() for line in drawn(render(answers, "table", each=True), width=80).splitlines()]
-    assert max(map(len, lines)) <= 80
-    assert lines[0] == "+ A  holds  2.1×, 1.86 to 2.36 (n 3)"  # 2.098 ×/÷ exp(t(0.975, 2) · s/√3)
-    assert lines[1].startswith("    It is so. In all 2 comparisons.")
-    assert "D  not measured yet" in " ".join(lines)
-    assert lines[-1] == tally(answers)
-    assert any(line.startswith("    directional_sharpness: sgd against adam, code_lm of quickstart") for line in lines)
+    rows = drawn(document(answers, each=True), width=60).splitlines()
+    assert max(map(len, rows)) <= 60
+    assert rows[0].split() == ["claim", "verdict", "estimate", "95", "%", "interval", "n"]
+    assert rows[2].split() == ["+", "A", "holds", "2.1×", "1.86", "to", "2.36", "3"]  # 2.1 ×/÷ exp(t(0.975, 2) · s/√3)
+    assert rows[3].startswith("    It is so. In all 2 comparisons.")
+    assert "D      not measured yet" in " ".join(rows)
+    assert rows[-1] == f"{tally(answers)}."
+    assert any(line.startswith("    directional_sharpness: sgd against adam, code_lm of") for line in rows)
 
 
 def test_every_comparison_is_shown_where_it_is_asked_for(answers: list[Answer]) -> None:
-    whole = drawn(render(answers, "table", each=True))
+    whole = drawn(document(answers, each=True))
     assert all(f"step {step}" in whole for step in (50, 100))
-    assert "step 50" not in drawn(render(answers[:1], "table"))
+    assert "step 50" not in drawn(document(answers[:1]))
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_keeps_its_width_and_reads_no_markup(answers: list[Answer], width: int) -> None:
-    text = drawn(render(answers, "table"), width)
-    assert max(map(len, text.splitlines())) <= width
-    assert "[bold]" in text
+    table = drawn(document(answers), width)
+    assert max(map(len, table.splitlines())) <= width
+    assert "[bold]" in table
 
 
 def test_markdown_and_latex_escape_what_they_would_read_as_their_own(answers: list[Answer]) -> None:
-    assert "\\[bold\\]" in str(render(answers, "markdown"))
-    text = str(render(answers, "latex"))
-    assert "[bold] \\& a\\_b" in text
-    assert "p{0.4\\textwidth}" in text
-    assert "95 \\% interval" in text
+    assert "\\[bold\\]" in text(document(answers), "markdown")
+    page = text(document(answers), "latex")
+    assert "[bold] \\& a\\_b" in page
+    assert "p{0.4\\textwidth}" in page
+    assert "95 \\% interval" in page
 
 
 def test_csv_has_a_line_for_every_comparison_and_one_for_a_claim_without_any(answers: list[Answer]) -> None:
-    rows = list(csv.DictReader(io.StringIO(str(render(answers, "csv")))))
+    rows = lines(document(answers))
     assert [(row["claim"], row["step"]) for row in rows] == [
         ("A", "50"),
         ("A", "100"),
@@ -100,7 +97,7 @@ def test_csv_has_a_line_for_every_comparison_and_one_for_a_claim_without_any(ans
 
 
 def test_json_has_the_same_numbers(answers: list[Answer]) -> None:
-    first, *_, last = json.loads(str(render(answers, "json")))
+    first, *_, last = data(document(answers))
     assert (first["claim"], first["verdict"], first["margin"], first["scale"]) == ("A", "holds", 1.0, "ratio")
     assert first["comparisons"][0]["estimate"] == pytest.approx((4.0 * 4.1 * 4.2) ** (1 / 3))
     assert (last["verdict"], last["margin"], last["comparisons"]) == ("not measured yet", None, [])
@@ -108,17 +105,17 @@ def test_json_has_the_same_numbers(answers: list[Answer]) -> None:
 
 def test_a_single_seed_has_no_interval_to_show() -> None:
     of = judge([claim()], results_of([(answered(), [haunted({OWN: [4.0], "adam": [1.0]})])]))
-    text = str(render(of, "markdown"))
-    assert "4×" in text
-    assert "nan" not in text
-    assert "one seed has no interval" in text.lower()
+    page = text(document(of), "markdown")
+    assert "4×" in page
+    assert "nan" not in page
+    assert "one seed has no interval" in page.lower()
 
 
 def test_what_was_left_out_is_said() -> None:
     records = [haunted({OWN: [4.0 + seed, -1.0], "adam": [1.0, 1.0]}, seed=seed) for seed in range(3)]
-    assert "(3 of 6 left out)" in str(render(judge([claim()], results_of([(answered(), records)])), "markdown"))
+    assert "(3 of 6 left out)" in text(document(judge([claim()], results_of([(answered(), records)]))), "markdown")
     diverged = replace(records[2], outcome=replace(records[2].outcome, status="diverged"))
     answers = judge([claim()], results_of([(answered(), [*records[:2], diverged])]))
-    assert "(2 of 4 left out, 1 seed left out)" in str(render(answers, "markdown"))
-    [row] = csv.DictReader(io.StringIO(str(render(answers, "csv"))))
+    assert "(2 of 4 left out, 1 seed left out)" in text(document(answers), "markdown")
+    [row] = lines(document(answers))
     assert (row["n"], row["excluded"], row["left_out"]) == ("2", "2", "1")

@@ -1,19 +1,8 @@
-import io
-import json
-
 from judging.made import quickstart, record, run, trial
-from rich.console import Console, RenderableType
+from report.shown import data, drawn
 
 from clipbench.report.listing import runs, shelf
 from clipbench.spec.catalogue import Entry, Option
-
-
-def drawn(renderable: RenderableType) -> str:
-    console = Console(width=200, file=io.StringIO(), color_system=None)
-    with console.capture() as capture:
-        console.print(renderable)
-    return capture.get()
-
 
 ENTRIES = [
     Entry(
@@ -42,7 +31,7 @@ def test_a_required_option_shows_no_default() -> None:
 
 
 def test_a_shelf_in_json_tells_required_options_from_the_others() -> None:
-    sgd, odd = json.loads(str(shelf(ENTRIES, fmt="json")))
+    sgd, odd = data(shelf(ENTRIES))
     assert sgd["options"][0] == {"name": "lr", "type": "float", "required": True, "default": None}
     assert sgd["options"][1]["default"] == [0.9, 0.99]
     assert (odd["broken"], odd["options"]) == ("it has no build", [])
@@ -63,9 +52,9 @@ def test_a_run_that_failed_before_its_first_loss_has_none() -> None:
 
 
 def test_runs_in_json_keep_nan_out() -> None:
-    (bare,) = json.loads(str(runs([record(run("lion"), [], status="unfinished")], fmt="json")))
+    (bare,) = data(runs([record(run("lion"), [], status="unfinished")]))
     assert (bare["status"], bare["final_loss"], bare["steps"]) == ("unfinished", None, None)
-    (ended,) = json.loads(str(runs([record(run(), [5.0, 3.0])], fmt="json")))
-    (tried,) = json.loads(str(runs([record(trial(lr=0.3), [5.0, 3.0])], fmt="json")))
+    (ended,) = data(runs([record(run(), [5.0, 3.0])]))
+    (tried,) = data(runs([record(trial(lr=0.3), [5.0, 3.0])]))
     assert (tried["arm"], tried["trial_of"], ended["trial_of"]) == ("sgd[lr=0.3]", "sgd", "")
     assert (ended["final_loss"], ended["train_seconds"], ended["key"]) == (3.0, 2.0, run().key)

@@ -1,20 +1,10 @@
-import io
-import json
 from dataclasses import replace
 
 from judging.made import question, run, trial, tuning
-from rich.console import Console, RenderableType
+from report.shown import data, drawn
 
 from clipbench.planning.staging import Stage
-from clipbench.report.planned import plan, planned_arms
-
-
-def drawn(renderable: RenderableType) -> str:
-    console = Console(width=200, file=io.StringIO(), color_system=None)
-    with console.capture() as capture:
-        console.print(renderable)
-    return capture.get()
-
+from clipbench.report.planned import document, planned_arms
 
 PLANNED = [run(arm, seed=seed) for seed in range(3) for arm in ("sgd", "adam")]
 MISSING = {PLANNED[1].key, PLANNED[3].key, PLANNED[4].key}
@@ -39,7 +29,7 @@ def test_a_plan_counts_what_is_reused_and_what_is_missing_per_arm() -> None:
 
 
 def test_a_plan_is_drawn_with_its_total() -> None:
-    text = drawn(plan(PLAIN, missing=MISSING))
+    text = drawn(document(PLAIN, missing=MISSING))
     assert "6 runs: 3 reused, 3 to make" in text
     (line,) = (found for found in text.splitlines() if "adam" in found)
     assert line.split() == ["code_lm", "adam", "200", "steps", "0,", "1", "and", "2", "3", "1", "2"]
@@ -47,7 +37,7 @@ def test_a_plan_is_drawn_with_its_total() -> None:
 
 
 def test_a_plan_in_json_has_the_same_counts() -> None:
-    sgd, adam = json.loads(str(plan(PLAIN, missing=MISSING, fmt="json")))
+    sgd, adam = data(document(PLAIN, missing=MISSING))
     assert (sgd["reused"], sgd["missing"], sgd["seeds"]) == (2, 1, [0, 1, 2])
     assert (adam["task"], adam["reused"], adam["missing"]) == ("code_lm", 1, 2)
 
@@ -67,7 +57,7 @@ def test_what_is_reported_says_where_its_settings_come_from_in_the_order_of_the_
 
 
 def test_a_tuned_plan_is_drawn_as_two_tables() -> None:
-    text = drawn(plan(TUNED, missing=TRIALS_MISSING))
+    text = drawn(document(TUNED, missing=TRIALS_MISSING))
     first, second = text.split("Runs that are reported")
     (line,) = (found for found in first.splitlines() if "lion" in found)
     assert " ".join(line.split()) == "code_lm lion 200 steps 8 and 9 3 1200 steps 6 3 3"

@@ -7,6 +7,7 @@ import pytest
 from clipbench import store
 from clipbench.errors import ClipbenchError, StoreError
 from clipbench.judging.compare import compare
+from clipbench.report.compare import document
 from clipbench.report.markdown import as_markdown
 from clipbench.report.readme import written
 
@@ -25,7 +26,7 @@ def test_the_readme_shows_what_the_reference_runs_and_the_shelves_say() -> None:
 
 def test_a_table_is_the_comparison_of_its_folder_and_the_rest_stays() -> None:
     folder = REFERENCE / "cpu" / "quickstart"
-    table = as_markdown(compare(store.read_all(folder)[0], store.read_question(folder)))
+    table = as_markdown(document(compare(store.read_all(folder)[0], store.read_question(folder))))
     text = written("before\n<!-- table:cpu/quickstart -->\nold\n<!-- /table:cpu/quickstart -->\nafter", REFERENCE)
     assert text == f"before\n<!-- table:cpu/quickstart -->\n{table}\n<!-- /table:cpu/quickstart -->\nafter"
 

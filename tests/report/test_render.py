@@ -1,20 +1,17 @@
-import csv
-import io
 import json
 import math
 import re
 
 import pytest
 from judging.made import question, quickstart, record, run
-from rich.console import Console, RenderableType
+from report.shown import cells, data, drawn, headings, lines, text
 
-from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import compare
-from clipbench.judging.comparison import Comparison
-from clipbench.report.columns import columns, legend
-from clipbench.report.fields import FIELDS
+from clipbench.judging.comparison import Comparison, Row
+from clipbench.report.arms import legend
+from clipbench.report.compare import all_columns, document
 from clipbench.report.markdown import escaped
-from clipbench.report.render import FORMATS, render
+from clipbench.report.table import Table
 
 ARMS = ("sgd", "sgd+clip", "adam")
 
@@ -24,21 +21,17 @@ def comparison() -> Comparison:
     return compare(quickstart(), question(*ARMS, target=3.3))
 
 
-def drawn(renderable: RenderableType, width: int = 200) -> str:
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    with console.capture() as capture:
-        console.print(renderable)
-    return capture.get()
+def main_table(comparison: Comparison) -> Table[Row]:
+    [table] = [part for part in document(comparison).parts if isinstance(part, Table) and part.name == "compare"]
+    return table
 
 
 def cells_of(comparison: Comparison) -> list[list[str]]:
-    shown = columns(comparison)
-    return [[" ".join(column.cell(row)) for column in shown] for row in comparison.rows]
+    return cells(main_table(comparison))
 
 
 def test_the_cells_are_worked_out_by_hand(comparison: Comparison) -> None:
-    shown = columns(comparison)
-    assert [column.heading for column in shown] == [
+    assert headings(main_table(comparison)) == [
         "",
         "arm",
         "rank",
@@ -86,52 +79,50 @@ def test_the_cells_are_worked_out_by_hand(comparison: Comparison) -> None:
 
 
 def test_the_terminal_shows_every_cell_question_answer_and_caveat(comparison: Comparison) -> None:
-    text = drawn(render(comparison, "table"), width=400)
-    lines = text.splitlines()
-    assert lines[0].strip() == comparison.question
-    for cells in cells_of(comparison):
-        (line,) = (found for found in lines if re.match(rf"[-+~x= ]\s+{re.escape(cells[1])}\s{{2}}", found))
-        assert re.split(r"\s{2,}", line.strip()) == [cell for cell in cells if cell]
+    shown = drawn(document(comparison), width=400)
+    rows = shown.splitlines()
+    assert rows[0].strip() == comparison.question
+    for row in cells_of(comparison):
+        (line,) = (found for found in rows if re.match(rf"[-+~x= ]\s+{re.escape(row[1])}\s{{2}}", found))
+        assert re.split(r"\s{2,}", line.strip()) == [cell for cell in row if cell]
     for sentence in (*comparison.twins[0].answers, *comparison.caveats):
-        assert sentence in text
+        assert sentence in shown
 
 
 @pytest.mark.parametrize("width", [200, 120, 100, 80, 40])
 def test_no_number_is_cut_at_any_width(comparison: Comparison, width: int) -> None:
-    text = drawn(render(comparison, "table"), width=width)
-    assert max(map(len, text.splitlines())) <= width
-    for row in comparison.rows:
-        for column in columns(comparison):
-            for piece in column.cell(row):
-                assert piece in text
+    shown = drawn(document(comparison), width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    for row in main_table(comparison).cells():
+        assert all(piece in shown for pieces in row for piece in pieces)
 
 
 def test_at_120_columns_each_arm_has_one_line(comparison: Comparison) -> None:
-    lines = drawn(render(comparison, "table"), width=120).splitlines()
-    assert any("sgd+clip" in line and "2.97 ± 0.03" in line and "10 ± 0 %" in line for line in lines)
+    rows = drawn(document(comparison), width=120).splitlines()
+    assert any("sgd+clip" in line and "2.97 ± 0.03" in line and "10 ± 0 %" in line for line in rows)
 
 
 def test_the_legend_explains_sharpness_where_it_is_shown_alone(comparison: Comparison) -> None:
     bare = compare([record(run(), [5.0, 3.0]), record(run("adam"), [5.0, 2.0])], question("sgd", "adam"))
     assert "Directional sharpness" in legend(comparison)
     assert "sharpness" not in legend(bare)
-    assert "sharpness" not in " ".join(column.heading for column in columns(bare))
+    assert "sharpness" not in " ".join(filter(None, headings(main_table(bare))))
 
 
 def test_markdown_shows_the_same_cells(comparison: Comparison) -> None:
-    lines = render(comparison, "markdown").splitlines()
-    table = [line for line in lines[: lines.index(escaped(legend(comparison)))] if line.startswith("|")]
+    rows = text(document(comparison), "markdown").splitlines()
+    table = [line for line in rows[: rows.index(escaped(legend(comparison)))] if line.startswith("|")]
     parsed = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert parsed[0] == [column.heading for column in columns(comparison)]
+    assert parsed[0] == headings(main_table(comparison))
     assert parsed[2:] == cells_of(comparison)
     for sentence in (*comparison.twins[0].answers, *comparison.caveats):
-        assert f"- {sentence}" in lines
+        assert f"- {sentence}" in rows
 
 
 def test_latex_shows_the_same_cells(comparison: Comparison) -> None:
-    text = render(comparison, "latex")
+    page = text(document(comparison), "latex")
     signs = {r"$\pm$": "±", r"$\times$": "×", r"$\div$": "÷", r"$\le$": "≤", r"\textasciitilde{}": "~", r"\%": "%"}
-    first = text.partition(r"\end{table}")[0]
+    first = page.partition(r"\end{table}")[0]
     rows = [line for line in first.splitlines() if line.rstrip().endswith(r"\\")]
     parsed = []
     for line in rows:
@@ -139,33 +130,33 @@ def test_latex_shows_the_same_cells(comparison: Comparison) -> None:
             line = line.replace(code, sign)
         parsed.append([cell.strip().replace("--", "–") for cell in line.rstrip(" \\").split(" & ")])
     assert parsed[1:] == cells_of(comparison)
-    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert page.count(r"\begin{") == page.count(r"\end{")
 
 
 def test_latex_escapes_names(comparison: Comparison) -> None:
     hostile = compare(
         [record(run("a_b&c%{#}$^", use="sgd"), [5.0, 3.0])], question("a_b&c%{#}$^", baseline="a_b&c%{#}$^")
     )
-    assert r"a\_b\&c\%\{\#\}\$\textasciicircum{}" in render(hostile, "latex")
-    assert r"code\_lm" in render(comparison, "latex")
+    assert r"a\_b\&c\%\{\#\}\$\textasciicircum{}" in text(document(hostile), "latex")
+    assert r"code\_lm" in text(document(comparison), "latex")
 
 
 def test_markdown_escapes_names() -> None:
     name = "a|b *c* _d_ [e] f_g"
     hostile = compare([record(run(name, use="sgd"), [5.0, 3.0])], question(name, baseline=name))
-    assert r"| a\|b \*c\* \_d\_ \[e\] f_g |" in render(hostile, "markdown")
+    assert r"| a\|b \*c\* \_d\_ \[e\] f_g |" in text(document(hostile), "markdown")
 
 
 def test_the_terminal_reads_no_name_as_markup() -> None:
     name = "[red]sgd[/red]"
     hostile = compare([record(run(name, use="sgd"), [5.0, 3.0])], question(name, baseline=name))
-    assert name in drawn(render(hostile, "table"))
+    assert name in drawn(document(hostile))
 
 
 def test_csv_has_one_row_per_task_and_arm_with_every_digit(comparison: Comparison) -> None:
-    rows = list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
+    rows = lines(document(comparison))
     assert [row["arm"] for row in rows] == list(ARMS)
-    assert list(rows[0]) == [field.name for field in FIELDS]
+    assert list(rows[0]) == [column.name for column in all_columns()["compare"]]
     for parsed, row in zip(rows, comparison.rows, strict=True):
         assert float(parsed["final_loss"]) == row.final_loss.mean
         assert float(parsed["final_loss_se"]) == row.final_loss.standard_error
@@ -178,13 +169,13 @@ def test_csv_has_one_row_per_task_and_arm_with_every_digit(comparison: Compariso
 
 
 def test_json_and_csv_hold_the_same_numbers(comparison: Comparison) -> None:
-    parsed = json.loads(render(comparison, "json"))
-    rows = list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
+    parsed = data(document(comparison))
+    rows = lines(document(comparison))
     texts = {None: ("", "nan")}
     for ours, theirs in zip(parsed["rows"], rows, strict=True):
         assert set(ours) == set(theirs) | {"seeds"}
-        for name, text in theirs.items():
-            assert text in texts.get(ours[name], (str(ours[name]),))
+        for name, value in theirs.items():
+            assert value in texts.get(ours[name], (str(ours[name]),))
 
 
 def test_a_row_holds_what_was_judged_and_at_which_level(comparison: Comparison) -> None:
@@ -201,12 +192,12 @@ def test_a_row_holds_what_was_judged_and_at_which_level(comparison: Comparison) 
 
 def test_json_is_valid_and_tells_infinity_from_undefined() -> None:
     records = [record(run(), [5.0, 4.0]), record(run("adam"), [5.0, 9.0], status="diverged")]
-    text = render(compare(records, question("sgd", "adam", target=1.0)), "json")
+    dumped = text(document(compare(records, question("sgd", "adam", target=1.0))), "json")
 
     def refuse(literal: str) -> float:
         raise AssertionError(f"{literal} is not JSON")
 
-    sgd, adam = json.loads(text, parse_constant=refuse)["rows"]
+    sgd, adam = json.loads(dumped, parse_constant=refuse)["rows"]
     assert sgd["steps_to_target"] == "inf"
     assert sgd["final_loss_se"] is None
     assert adam["final_loss"] is None
@@ -214,7 +205,7 @@ def test_json_is_valid_and_tells_infinity_from_undefined() -> None:
 
 
 def test_json_holds_twins_caveats_and_what_was_compared(comparison: Comparison) -> None:
-    parsed = json.loads(render(comparison, "json"))
+    parsed = data(document(comparison))
     assert (parsed["baseline"], parsed["target"], parsed["spec"]) == ("sgd", 3.3, "quickstart")
     assert parsed["tasks"][0]["budget"] == "200 steps a run: equal steps, not equal time"
     (twin,) = parsed["twins"]
@@ -226,16 +217,16 @@ def test_json_holds_twins_caveats_and_what_was_compared(comparison: Comparison) 
 
 def test_a_missed_target_is_infinite_in_every_format() -> None:
     missed = compare([record(run(), [5.0, 4.0])], question(target=1.0))
-    assert "∞ (0/1)" in drawn(render(missed, "table"))
-    assert "∞ (0/1)" in render(missed, "markdown")
-    assert r"$\infty$ (0/1)" in render(missed, "latex")
-    (row,) = csv.DictReader(io.StringIO(render(missed, "csv")))
+    assert "∞ (0/1)" in drawn(document(missed))
+    assert "∞ (0/1)" in text(document(missed), "markdown")
+    assert r"$\infty$ (0/1)" in text(document(missed), "latex")
+    (row,) = lines(document(missed))
     assert float(row["steps_to_target"]) == math.inf
 
 
 def test_columns_without_content_are_left_out() -> None:
     plain = compare([record(run(), [5.0, 4.0])], question())
-    assert [column.heading for column in columns(plain)] == [
+    assert headings(main_table(plain)) == [
         "",
         "arm",
         "rank",
@@ -244,19 +235,18 @@ def test_columns_without_content_are_left_out() -> None:
         "minus sgd",
         "ms/step",
     ]
-    text = render(plain, "markdown")
-    assert "target" not in text
-    assert json.loads(render(plain, "json"))["twins"] == []
+    assert "target" not in text(document(plain), "markdown")
+    assert data(document(plain))["twins"] == []
 
 
 def test_a_twin_without_a_target_has_no_steps_in_json() -> None:
-    assert "steps_to_target" not in json.loads(render(compare(quickstart(), question(*ARMS)), "json"))["twins"][0]
+    assert "steps_to_target" not in data(document(compare(quickstart(), question(*ARMS))))["twins"][0]
 
 
 def test_one_seed_is_shown_with_an_unknown_error() -> None:
     one = compare([record(run(), [5.0, 4.0], sharpness=[2.0])], question())
-    assert "4 ± ?" in render(one, "markdown")
-    assert "2 ×/÷ ?" in render(one, "markdown")
+    assert "4 ± ?" in text(document(one), "markdown")
+    assert "2 ×/÷ ?" in text(document(one), "markdown")
 
 
 def test_an_arm_of_which_nothing_finished_shows_no_number() -> None:
@@ -285,18 +275,13 @@ def test_every_verdict_has_its_mark() -> None:
 
 
 def test_the_twins_line_says_whether_the_rates_differ() -> None:
-    assert "sgd+clip against its twin sgd on code_lm (learning rates differ: 1 against 0.1)" in render(
-        compare(quickstart(), question(*ARMS)), "markdown"
+    assert "sgd+clip against its twin sgd on code_lm (learning rates differ: 1 against 0.1)" in text(
+        document(compare(quickstart(), question(*ARMS))), "markdown"
     )
     same = [record(run("sgd+clip", clip=0.1), [5.0, 3.0]), record(run(), [5.0, 3.1])]
-    assert "(both at lr 0.1)" in render(compare(same, question()), "markdown")
+    assert "(both at lr 0.1)" in text(document(compare(same, question())), "markdown")
 
 
-def test_each_field_of_the_csv_has_a_name_of_its_own() -> None:
-    assert len({field.name for field in FIELDS}) == len(FIELDS)
-
-
-def test_an_unknown_format_is_an_error_that_names_the_others(comparison: Comparison) -> None:
-    with pytest.raises(ClipbenchError, match="no format 'html'") as caught:
-        render(comparison, "html")
-    assert all(fmt in str(caught.value) for fmt in FORMATS)
+def test_each_column_of_a_csv_has_a_name_of_its_own() -> None:
+    for columns in all_columns().values():
+        assert len({column.name for column in columns}) == len(columns)

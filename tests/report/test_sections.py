@@ -1,28 +1,22 @@
 """The race, matched loss and shared points in every format, and tables grouped and sorted."""
 
-import csv
-import io
-import json
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from judging.made import compared, question, quickstart, record, run, trials, tuning, with_rows
 from judging.test_shared_points import along
-from rich.console import Console, RenderableType
+from report.shown import cells, data, drawn, headings, lines, text
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Comparison
 from clipbench.measurements import Measurement
 from clipbench.records import COSINE, LINE_BEST_DECREASE, OWN, RATE_SHARPNESS
-from clipbench.report.columns import columns
-from clipbench.report.fields import FIELDS
-from clipbench.report.grouping import arranged, groups
+from clipbench.report.compare import NAMES, SectionName, all_columns, arranged, document, section, sections
 from clipbench.report.listing import columns as columns_listed
-from clipbench.report.render import FORMATS, render, render_section
-from clipbench.report.sections import NAMES, all_fields, section, sections
+from clipbench.report.render import FORMATS
+from clipbench.report.table import AnyTable, Document, Table
 
 ARMS = ("sgd", "sgd+clip", "adam")
 
@@ -42,16 +36,17 @@ def full() -> Comparison:
     return compare([*quickstart(), *ghosts, *tried], asked)
 
 
-def drawn(renderable: RenderableType, width: int) -> str:
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    with console.capture() as capture:
-        console.print(renderable)
-    return capture.get()
+def table(name: SectionName, comparison: Comparison) -> AnyTable:
+    [made] = section(comparison, name).tables
+    return made
 
 
-def cells(name: str, of: Comparison) -> list[list[str]]:
-    made = section(of, name)
-    return [[" ".join(column.cell(row)) for column in made.columns] for row in made.rows]
+def cells_of(name: SectionName, comparison: Comparison) -> list[list[str]]:
+    return cells(table(name, comparison))
+
+
+def main_tables(comparison: Comparison) -> list[AnyTable]:
+    return [part for part in document(comparison).parts if isinstance(part, Table) and part.name == "compare"]
 
 
 def test_the_race_is_worked_out_by_hand() -> None:
@@ -60,7 +55,7 @@ def test_the_race_is_worked_out_by_hand() -> None:
     Every seed says the same, but only at each 50th step: ln 1.5 ± t(0.975, 2)·50/√12·√(1/150² + 1/100²)/√3.
     Of adam 3, 3 and 150/250, as a run that diverged counts as its budget and one evaluation; its seconds are unknown.
     """
-    assert cells("race", compare(quickstart(), question(*ARMS, target=3.3))) == [
+    assert cells_of("race", compare(quickstart(), question(*ARMS, target=3.3))) == [
         ["sgd", "baseline", "baseline", "3", "0", "0", "0", "0 %", "33 %", "33 %", "100 %", "3/3"],
         [
             "sgd+clip",
@@ -96,7 +91,7 @@ def test_the_race_is_worked_out_by_hand() -> None:
 def test_arms_at_the_same_loss_are_worked_out_by_hand() -> None:
     """adam ends at 2.5 and the others at 3.0 (3.1, 3.2): sgd is there at its end, adam and the clip sooner."""
     of = compare([one for one in quickstart() if one.run.seed == 0], question(*ARMS))
-    [sgd, clip, adam] = cells("matched", of)
+    [sgd, clip, adam] = cells_of("matched", of)
     assert sgd[1:4] == ["3 ± ?", "150 ± ?", "baseline"]
     assert clip[4] == "0.1 ×/÷ ?"  # probed at 0 and 50, and the last one stays
     assert adam[2:5] == ["50 ± ?", "0.333× (1)", "–"]
@@ -104,7 +99,7 @@ def test_arms_at_the_same_loss_are_worked_out_by_hand() -> None:
 
 def test_the_shared_points_are_worked_out_by_hand() -> None:
     """√(4·2) = 2.83 over adam; lion's 0.5 where both are positive; both seeds alike."""
-    assert cells("shared", full())[:3] == [
+    assert cells_of("shared", full())[:3] == [
         ["sgd", "sgd", "2.83× 2.8–2.8 (2)", "2–4", "4", "0", "0.5 ± 0", "3× 3–3 (2)", "0"],
         ["sgd", "adam", "reference", "–", "4", "0", "–", "reference", "0"],
         ["sgd", "lion", "0.5× 0.5–0.5 (2)", "0.5–0.5", "2", "2", "0.1 ± 0", "–", "2"],
@@ -114,51 +109,49 @@ def test_the_shared_points_are_worked_out_by_hand() -> None:
 def test_runs_that_are_in_no_shared_point_are_told_beneath_the_table() -> None:
     ghosts = [along("sgd", {OWN: [8.0], "adam": [2.0]}, seed=seed) for seed in (0, 1, 2)]
     broken = replace(ghosts[2], outcome=replace(ghosts[2].outcome, status="diverged"))
-    told = section(compare([*ghosts[:2], broken], question(*ARMS)), "shared")
-    assert told.legend.endswith("Left out, as they diverged, failed or have not ended: 1 run along sgd.")
-    assert {int(row["runs_left_out"]) for row in csv.DictReader(io.StringIO(render_section(told, "csv")))} == {1}
-    assert "Left out, as" not in section(full(), "shared").legend
+    told = compare([*ghosts[:2], broken], question(*ARMS))
+    assert table("shared", told).note.endswith("Left out, as they diverged, failed or have not ended: 1 run along sgd.")
+    assert {int(row["runs_left_out"]) for row in lines(section(told, "shared"))} == {1}
+    assert "Left out, as" not in table("shared", full()).note
 
 
-def test_every_format_of_every_section_has_its_title_or_its_names_and_every_row() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_of_every_section_has_its_title_or_its_names_and_every_row(name: SectionName) -> None:
     of = full()
-    assert [made.name for made in sections(of)] == list(NAMES)
-    for made in sections(of):
-        for fmt in FORMATS:
-            text = drawn(render_section(made, fmt), 300) if fmt == "table" else str(render_section(made, fmt))
-            whole = drawn(render(of, fmt), 300) if fmt == "table" else str(render(of, fmt))
-            if fmt in ("csv", "json"):
-                rows: list[Any] = json.loads(text) if fmt == "json" else list(csv.DictReader(io.StringIO(text)))
-                assert [list(row) for row in rows] == [[field.name for field in made.fields]] * len(made.data)
-            else:
-                assert text.strip() in whole
-                assert text.count("lion") == repr(cells(made.name, of)).count("lion")
-        within, alone = json.loads(str(render(of, "json")))[made.name], json.loads(str(render_section(made, "json")))
-        assert [whole | line for whole, line in zip(within, alone, strict=True)] == within
-        assert made.name == "tuning" or within == alone  # which holds every number of its other sections as well
+    made, alone = table(name, of), section(of, name)
+    assert made.name == name
+    names = [column.name for column in made.named]
+    assert [list(row) for row in lines(alone)] == [list(row) for row in data(alone)] == [names] * len(made.rows)
+    for fmt in ("table", "markdown", "latex"):
+        shown = text(alone, fmt, 300)
+        assert shown.strip() in text(document(of), fmt, 300)
+        assert shown.count("lion") == repr(cells(made)).count("lion")
+    within = data(document(of))[name]
+    assert [whole | line for whole, line in zip(within, data(alone), strict=True)] == within or name == "tuning"
+    assert within == data(alone) or name == "tuning"  # of which the whole has every number of every rate
 
 
 @pytest.mark.parametrize("width", [300, 120, 100, 80, 40])
 def test_no_number_of_a_section_is_cut_at_any_width(width: int) -> None:
     of = full()
     for made in sections(of):
-        text = drawn(render_section(made), width)
-        assert max(map(len, text.splitlines())) <= width
-        for row in made.rows:
-            for column in made.columns:
-                assert all(piece in text for piece in column.cell(row))
+        shown = drawn(Document([made]), width)
+        assert max(map(len, shown.splitlines())) <= width
+        words = shown.split()
+        for row in made.cells():
+            assert all(word in words for pieces in row for piece in pieces for word in piece.split())
 
 
 def test_shared_points_and_own_paths_share_no_column() -> None:
     of = full()
-    own = {field.name for field in FIELDS}
-    shared = {field.name for field in section(of, "shared").fields}
+    own = {column.name for column in all_columns()["compare"]}
+    shared = {column.name for column in table("shared", of).named}
     assert own & shared == {"task"}
 
 
 def test_a_section_with_several_tasks_says_which() -> None:
     records = [record(run(arm, task=task), [5.0, 3.0]) for task in ("one", "two") for arm in ("sgd", "adam")]
-    assert [row[0] for row in cells("matched", compare(records, question("sgd", "adam")))] == [
+    assert [row[0] for row in cells_of("matched", compare(records, question("sgd", "adam")))] == [
         "one",
         "one",
         "two",
@@ -170,15 +163,13 @@ def test_a_section_without_rows_is_left_out_and_can_still_be_asked_for() -> None
     of = compare([record(run(), [5.0, 3.0])], question())
     assert sections(of) == []
     for name in NAMES:
-        assert all(render_section(section(of, name), fmt) is not None for fmt in FORMATS)
-        assert str(render_section(section(of, name), "csv")).count("\n") == 1
-    with pytest.raises(ClipbenchError, match="no section 'rase'"):
-        section(of, "rase")
+        assert all(text(section(of, name), fmt) for fmt in FORMATS)
+        assert text(section(of, name), "csv").count("\n") == 1
 
 
 def shown_against(of: Comparison, heading: str) -> list[str]:
-    place = [column.heading for column in columns(of)].index(heading)
-    return [" ".join(columns(of)[place].cell(row)) for row in of.rows]
+    [made] = main_tables(of)
+    return [row[headings(made).index(heading)] for row in cells(made)]
 
 
 def test_a_ratio_as_the_metric_is_shown_as_a_factor_with_its_misses() -> None:
@@ -208,7 +199,7 @@ def test_a_recorded_quantity_as_the_metric_is_shown_as_a_difference_and_along_a_
 def test_rate_times_sharpness_is_shown_where_it_was_measured() -> None:
     made = [record(run(seed=seed), [5.0, 3.0]) for seed in (0, 1)]
     of = compare(made, question("sgd"))
-    assert not any("η" in column.heading for column in columns(of))
+    assert not any("η" in str(heading) for made in main_tables(of) for heading in headings(made))
     measured = [
         with_rows(
             one,
@@ -221,10 +212,10 @@ def test_rate_times_sharpness_is_shown_where_it_was_measured() -> None:
         for one in made
     ]
     of = compare(measured, question("sgd"))
-    [column] = [column for column in columns(of) if column.heading == "η·sharpness (limit 2)"]
-    assert column.cell(of.rows[0]) == ("2.5", "± 0.5")
-    assert '"rate_times_sharpness": 2.5' in str(render(of, "json"))
-    assert r"$\eta$$\cdot$sharpness" in str(render(of, "latex"))
+    [made] = main_tables(of)
+    assert cells(made)[0][headings(made).index("η·sharpness (limit 2)")] == "2.5 ± 0.5"
+    assert '"rate_times_sharpness": 2.5' in text(document(of), "json")
+    assert r"$\eta$$\cdot$sharpness" in text(document(of), "latex")
 
 
 def test_rows_are_sorted_by_any_column_of_the_csv_within_their_task() -> None:
@@ -243,28 +234,29 @@ def test_rows_are_sorted_by_any_column_of_the_csv_within_their_task() -> None:
 def test_by_arm_there_is_a_table_for_each_arm_with_its_tasks() -> None:
     records = [record(run(arm, task=task), [5.0, 3.0]) for task in ("one", "two") for arm in ("sgd", "adam")]
     of = arranged(compare(records, question("sgd", "adam")), by="arm", sort="-task")
-    assert [(group.line.split(" ")[0], [row.task for row in group.rows]) for group in groups(of)] == [
+    tables = main_tables(of)
+    assert [(made.title.split(" ")[0], [row.task for row in made.rows]) for made in tables] == [
         ("sgd", ["two", "one"]),
         ("adam", ["two", "one"]),
     ]
-    assert columns(of)[1].heading == "task"
-    assert "one · 200 steps a run" in groups(of)[0].line
-    for fmt in ("markdown", "latex"):
-        assert "sgd" in str(render(of, fmt))
-    assert "adam" in drawn(render(of, "table"), 100)
+    assert headings(tables[0])[1] == "task"
+    assert "one · 200 steps a run" in tables[0].title
+    for fmt in FORMATS:
+        assert "sgd" in text(document(of), fmt)
+    assert "adam" in drawn(document(of), 100)
 
 
 def test_consecutive_evaluations_are_said_beside_the_target() -> None:
     of = compared([record(run(), [5.0, 1.0, 2.0, 1.0, 1.0])], question(target=1.0), consecutive=2)
     assert of.rows[0].steps is not None and of.rows[0].seconds is not None  # noqa: PT018
     assert (of.rows[0].steps.median, of.rows[0].seconds.median) == (150, pytest.approx(1.5))
-    assert "target loss 1, 2 evaluations in a row" in str(render(of, "markdown"))
-    assert json.loads(str(render(of, "json")))["consecutive"] == 2
+    assert "target loss 1, 2 evaluations in a row" in text(document(of), "markdown")
+    assert data(document(of))["consecutive"] == 2
 
 
 def test_what_was_asked_for_is_in_the_json() -> None:
     of = compared(quickstart(), question(*ARMS), "sharpness", threshold=0.1)
-    parsed = json.loads(str(render(of, "json")))
+    parsed = data(document(of))
     assert (parsed["metric"], parsed["threshold"]) == ("directional_sharpness", 0.1)
     assert parsed["rows"][1]["contrast"] == pytest.approx(math.log(0.1))
     assert (parsed["rows"][1]["rank_low"], parsed["rows"][1]["rank_high"]) == (1, 1)
@@ -272,12 +264,9 @@ def test_what_was_asked_for_is_in_the_json() -> None:
 
 def test_every_column_of_every_csv_is_listed_with_what_it_means() -> None:
     whole = full()
-    listed = {name: [field.name for field in fields] for name, fields in all_fields().items()}
-    headings = {"compare": next(csv.reader(io.StringIO(str(render(whole, "csv")))))}
-    for name in NAMES:
-        headings[name] = next(csv.reader(io.StringIO(str(render_section(section(whole, name), "csv")))))
-    assert listed == headings
-    shown = drawn(columns_listed(all_fields()), 160)
-    rows = json.loads(str(columns_listed(all_fields(), fmt="json")))
+    listed = {name: [column.name for column in columns] for name, columns in all_columns().items()}
+    written = {"compare": document(whole)} | {name: section(whole, name) for name in NAMES}
+    assert listed == {name: list(lines(each)[0]) for name, each in written.items()}
+    rows, shown = data(columns_listed(all_columns())), drawn(columns_listed(all_columns()), 160)
     assert len(rows) == sum(map(len, listed.values()))
     assert all(row["meaning"] and row["column"] in shown for row in rows)

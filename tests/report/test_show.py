@@ -1,4 +1,3 @@
-import io
 import math
 from dataclasses import replace
 
@@ -6,18 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judging.made import ending, record, run, with_rows
-from rich.console import Console, RenderableType
+from report.shown import drawn
 
 from clipbench.measurements import Measurement
 from clipbench.records import CODE, INITIAL_WEIGHTS, RESUME, TRAINING_POINT_LOSS, Change, ClipSettings
-from clipbench.report.show import show, sparkline
-
-
-def drawn(renderable: RenderableType) -> str:
-    console = Console(width=160, file=io.StringIO(), color_system=None)
-    with console.capture() as capture:
-        console.print(renderable)
-    return capture.get()
+from clipbench.report.show import document, sparkline
 
 
 def line_of(text: str, name: str) -> str:
@@ -58,7 +50,7 @@ def test_a_sparkline_has_a_mark_per_value(values: list[float]) -> None:
 
 def test_a_run_is_shown_whole() -> None:
     made = record(run("sgd+clip", lr=1.0, clip=0.1, options={"momentum": 0.9}), [5.0, 4.0, 3.0])
-    text = drawn(show(made, log="one\ntwo\nthree [bold]\n"))
+    text = drawn(document(made, log="one\ntwo\nthree [bold]\n"))
     assert text.startswith("code_lm/sgd+clip/seed 0\n")
     assert line_of(text, "clip").split("  ")[-1].strip() == "10 % of the gradient"
     assert "lr=1.0, momentum=0.9" in line_of(text, "optimizer")
@@ -74,26 +66,26 @@ def test_a_run_is_shown_whole() -> None:
 def test_what_the_probes_say_of_themselves_is_shown() -> None:
     made = record(run(), [5.0, 4.0])
     assert made.outcome is not None
-    assert "of themselves" not in drawn(show(made))
+    assert "of themselves" not in drawn(document(made))
     outcome = replace(
         made.outcome,
         remarks={"sharpness": ("by jets", "checked")},
         failed_probes={"norms": "at step 5: ValueError: no"},
     )
-    text = drawn(show(replace(made, outcome=outcome)))
+    text = drawn(document(replace(made, outcome=outcome)))
     assert line_of(text, "sharpness").split("  ")[-1].strip() == "by jets; checked"
     assert line_of(text, "norms").endswith("failed at step 5: ValueError: no")
 
 
 def test_what_a_run_says_of_itself_is_apart_from_its_probes() -> None:
     remarks = {CODE: ("code unknown: x.py",), RESUME: ("starts again",), "norms": ("by hand",)}
-    text = drawn(show(ending(record(run(), [5.0, 4.0]), remarks=remarks)))
+    text = drawn(document(ending(record(run(), [5.0, 4.0]), remarks=remarks)))
     of_run, of_probes = text.split("What the run says of itself")[1].split("What the probes say of themselves")
     assert line_of(of_run, "code").endswith("unknown: x.py")
     assert line_of(of_run, "resume").endswith("starts again")
     assert "starts again" not in of_probes
     assert line_of(of_probes, "norms").endswith("by hand")
-    assert "of itself" not in drawn(show(record(run(), [5.0, 4.0])))
+    assert "of itself" not in drawn(document(record(run(), [5.0, 4.0])))
 
 
 def test_what_a_run_began_with_and_how_its_loss_changed_is_shown() -> None:
@@ -103,23 +95,23 @@ def test_what_a_run_began_with_and_how_its_loss_changed_is_shown() -> None:
         fingerprints={INITIAL_WEIGHTS: "0123456789abcdef"},
         loaded={"org/text@main": "c" * 40},
     )
-    text = drawn(show(made))
+    text = drawn(document(made))
     assert line_of(text, "change of the loss").endswith("-1 (± 0.012)")
     assert line_of(text, "initial weights").endswith(" 0123456789ab")
     assert line_of(text, "org/text@main").endswith("c" * 40)
     assert "not finite" not in text
-    one_batch = drawn(show(ending(made, change=Change(5.0, 6.0, math.nan))))
+    one_batch = drawn(document(ending(made, change=Change(5.0, 6.0, math.nan))))
     assert line_of(one_batch, "change of the loss").endswith("+1 (one evaluation batch, no error)")
-    broken = drawn(show(ending(made, status="diverged", non_finite_step=17)))
+    broken = drawn(document(ending(made, status="diverged", non_finite_step=17)))
     assert line_of(broken, "not finite at").endswith("step 17")
-    assert "What it began with" not in drawn(show(record(run(), [5.0, 4.0])))
+    assert "What it began with" not in drawn(document(record(run(), [5.0, 4.0])))
 
 
 def test_a_loss_where_gradients_are_taken_is_a_curve_of_its_own() -> None:
     made = record(run(), [5.0, 4.0])
-    assert "where gradients are taken" not in drawn(show(made))
+    assert "where gradients are taken" not in drawn(document(made))
     both = with_rows(made, [Measurement(50 * place, 0.0, "", TRAINING_POINT_LOSS, 9.0 - place) for place in range(3)])
-    text = drawn(show(both))
+    text = drawn(document(both))
     assert "5 at step 0 to 4 at step 50, 2 evaluations" in text
     assert "9 at step 0 to 7 at step 100, 3 evaluations" in text.split("where gradients are taken")[1]
 
@@ -138,13 +130,13 @@ def test_a_loss_where_gradients_are_taken_is_a_curve_of_its_own() -> None:
 )
 def test_a_clip_is_said_in_words(clip: ClipSettings | None, said: str) -> None:
     made = record(run("sgd"), [5.0, 4.0])
-    text = drawn(show(replace(made, run=replace(made.run, arm=replace(made.run.arm, clip=clip)))))
+    text = drawn(document(replace(made, run=replace(made.run, arm=replace(made.run.arm, clip=clip)))))
     assert line_of(text, "clip").split("  ")[-1].strip() == said
 
 
 def test_a_failed_run_shows_its_reason_and_the_end_of_its_log() -> None:
     failed = record(run(), [], status="failed", reason="the process died")
-    text = drawn(show(failed, log="\n".join(f"line {i}" for i in range(100))))
+    text = drawn(document(failed, log="\n".join(f"line {i}" for i in range(100))))
     assert line_of(text, "reason").endswith("the process died")
     assert "line 99" in text
     assert "line 80" in text
@@ -153,7 +145,7 @@ def test_a_failed_run_shows_its_reason_and_the_end_of_its_log() -> None:
 
 
 def test_an_unfinished_run_has_no_ledger_yet() -> None:
-    text = drawn(show(record(run(), [5.0], status="unfinished", environment=None)))
+    text = drawn(document(record(run(), [5.0], status="unfinished", environment=None)))
     assert line_of(text, "status").endswith("unfinished")
     assert "Where the time went" not in text
     assert "Environment" not in text
@@ -163,9 +155,9 @@ def test_an_unfinished_run_has_no_ledger_yet() -> None:
 def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() -> None:
     made = record(run(), [5.0, 4.0])
     assert made.outcome
-    assert "optimizer state" not in drawn(show(made))
+    assert "optimizer state" not in drawn(document(made))
     text = drawn(
-        show(replace(made, outcome=replace(made.outcome, state_bytes=1234, peak_bytes=3 * 2**20, step_flops=5678)))
+        document(replace(made, outcome=replace(made.outcome, state_bytes=1234, peak_bytes=3 * 2**20, step_flops=5678)))
     )
     assert line_of(text, "products in a step").endswith("5,678 FLOPs")
     assert line_of(text, "optimizer state").endswith("1,234 bytes")

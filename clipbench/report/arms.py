@@ -1,0 +1,320 @@
+"""The columns of the main table of `compare`: an arm on a task, against the baseline."""
+
+import math
+
+from clipbench.judging.comparison import Comparison, Row, Standing, StepsToTarget
+from clipbench.judging.families import Ranks, Verdict
+from clipbench.judging.paired import Paired
+from clipbench.judging.statistics import Estimate, GeometricEstimate
+from clipbench.judging.words import number
+from clipbench.quantities import FINAL_LOSS, Along
+from clipbench.report.columns import at_least, estimate_column, if_any, numbers, of_pairs
+from clipbench.report.numbers import NONE, Parts, with_error, with_factor
+from clipbench.report.table import Column, text_column
+
+# How a verdict is marked, and Rich's name for how its row looks.
+MARKS: dict[Standing, tuple[str, str]] = {
+    "baseline": ("", "bold"),
+    "lower": ("+", "green"),
+    "higher": ("-", "red"),
+    "identical": ("=", "yellow"),
+    "equivalent": ("=", "yellow"),
+    "not higher": ("=", ""),
+    "undecided": ("~", ""),
+    "broken": ("x", "bold red"),
+}
+_LEGEND = (
+    "Against the baseline: + lower, - higher, ~ undecided, = identical or within what matters; x a seed diverged or "
+    "failed. ± is a standard error over seeds, ×/÷ a multiplicative one; in brackets, seeds. Rank: the places an arm "
+    "may have; what is not decided is a tie."
+)
+_OF_SHARPNESS = " Directional sharpness is the geometric mean of its positive values; the column ≤ 0 counts the others."
+
+
+def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
+    """All columns, in the order of the CSV."""
+    targets = {head.target.loss for head in comparison.tasks if head.target}
+    target = number(targets.pop(), 6) if len(targets) == 1 else "target"
+    return (
+        text_column("task", "the task's name", lambda row: row.task),
+        text_column("arm", "the arm's name", lambda row: row.arm),
+        Column("learning_rate", "the arm's lr; empty where it has none", lambda row: row.learning_rate),
+        Column("seeds_finished", "how many seeds finished", lambda row: len(row.seeds.finished), "seeds", _seeds),
+        Column("seeds_diverged", "how many diverged", lambda row: len(row.seeds.diverged)),
+        Column("seeds_failed", "how many crashed", lambda row: len(row.seeds.failed)),
+        Column("seeds_unfinished", "how many have not ended", lambda row: len(row.seeds.unfinished)),
+        _VERDICT,
+        _RANK,
+        estimate_column(
+            "final_loss", "mean last evaluation loss of finished seeds", lambda row: row.final_loss, "final loss"
+        ),
+        _difference(),
+        _steps_to_target(f"steps to {target}"),
+        estimate_column(
+            "step_ms", "mean milliseconds a step", lambda row: row.step_milliseconds, "ms/step", stacked=("ms/", "step")
+        ),
+        _SHARPNESS,
+        _NON_POSITIVE,
+        estimate_column(
+            "clipped_fraction",
+            "mean fraction of coordinates clipped; empty without a clip",
+            lambda row: row.clipped,
+            "clipped",
+            _clipped,
+        ),
+        estimate_column(
+            "rate_times_sharpness",
+            "mean of learning rate × sharpness along own updates; empty where not measured",
+            lambda row: row.rate_sharpness,
+            "η·sharpness (limit 2)",
+            stacked=("η·sharp-", "ness", "(limit 2)"),
+        ),
+        Column(
+            "seconds_to_target",
+            "median over ended seeds of training seconds, a miss being inf; empty without a target",
+            if_any(lambda row: row.seconds, lambda seconds: seconds.median),
+            f"s to {target}",
+            _seconds,
+        ),
+        _contrast(comparison),
+        *map(_other, comparison.others),
+    )
+
+
+def order(comparison: Comparison) -> tuple[str, ...]:
+    """The columns that people see, in their order: a target, sharpness and a clip are shown where there is one."""
+    name = "task" if comparison.by == "arm" else "arm"
+    always = ("verdict", name, "rank_low", "seeds_finished")
+    if comparison.others:
+        return (*always, "contrast", *map(str, comparison.others))
+    rows, with_sharpness = comparison.rows, _with_sharpness(comparison)
+    with_target = any(head.target for head in comparison.tasks)
+    optional = {
+        "steps_to_target": with_target,
+        "seconds_to_target": with_target,
+        "step_ms": True,
+        "sharpness": with_sharpness,
+        "sharpness_non_positive": with_sharpness,
+        "rate_times_sharpness": any(row.rate_sharpness is not None for row in rows),
+        "clipped_fraction": any(row.clipped is not None for row in rows),
+    }
+    return (*always, "final_loss", "contrast", *(name for name, is_shown in optional.items() if is_shown))
+
+
+def legend(comparison: Comparison) -> str:
+    """What the marks and numbers of the columns mean."""
+    return _LEGEND + (_OF_SHARPNESS if _with_sharpness(comparison) else "")
+
+
+def _with_sharpness(comparison: Comparison) -> bool:
+    return any(row.sharpness.total for row in comparison.rows)
+
+
+def _difference() -> Column[Row]:
+    def difference(row: Row) -> Paired | None:
+        return row.difference
+
+    return Column(
+        "difference",
+        "mean final loss minus the baseline's, paired by seed; empty for the baseline",
+        if_any(difference, lambda each: each.mean),
+        beside=numbers(
+            difference,
+            ("difference_se", "its standard error", lambda each: each.error),
+            ("difference_low", "lower end of its 95 % interval", lambda each: each.interval()[0]),
+            ("difference_high", "upper end of its 95 % interval", lambda each: each.interval()[1]),
+            ("difference_seeds", "how many seeds are paired", lambda each: each.n),
+        ),
+    )
+
+
+def _steps_to_target(heading: str) -> Column[Row]:
+    def steps(row: Row) -> StepsToTarget | None:
+        return row.steps
+
+    def shown(row: Row) -> Parts:
+        if row.steps is None or row.steps.seeds == 0:
+            return (NONE,)
+        return number(row.steps.median, 6), f"({row.steps.hits}/{row.steps.seeds})"
+
+    return Column(
+        "steps_to_target",
+        "median over ended seeds, a miss being inf; empty without a target",
+        if_any(steps, lambda each: each.median),
+        heading,
+        shown,
+        beside=numbers(
+            steps,
+            ("target_hits", "how many seeds reached the target", lambda each: each.hits),
+            ("target_seeds", "of how many ended seeds", lambda each: each.seeds),
+        ),
+    )
+
+
+def _contrast(comparison: Comparison) -> Column[Row]:
+    """What verdicts go by: a difference of values, or a ratio."""
+
+    def against(row: Row) -> Paired | None:
+        return row.against
+
+    def judged(row: Row) -> Verdict | None:
+        return row.judged
+
+    metric, base = comparison.metric, comparison.baseline
+    name, over = str(metric).replace("_", " "), "over" if metric.quantity.scale == "log" else "minus"
+    heading, stacked = f"{name} {over} {base}'s", (*name.split(" "), over, "baseline's")
+    if metric.quantity.name == FINAL_LOSS:
+        heading, stacked = f"minus {base}", ("minus", "baseline")
+    return Column(
+        "contrast",
+        "mean over pairs of arm minus baseline in the metric that decides; of natural logarithms where it is a ratio",
+        if_any(against, lambda each: each.mean),
+        heading,
+        _contrast_cell,
+        stacked,
+        beside=(
+            *numbers(
+                against,
+                ("contrast_low", "lower end of its 95 % interval", lambda each: each.interval()[0]),
+                ("contrast_high", "upper end of its 95 % interval", lambda each: each.interval()[1]),
+                ("contrast_pairs", "how many pairs it is over", lambda each: each.n),
+                ("contrast_ahead", "pairs in which only this arm reached the target", lambda each: each.ahead),
+                ("contrast_behind", "pairs in which only the baseline did", lambda each: each.behind),
+                ("contrast_neither", "pairs in which neither did: in no mean", lambda each: each.neither),
+                ("p", "the p-value of the paired t test", lambda each: each.p),
+            ),
+            *numbers(
+                judged,
+                ("p_corrected", "p after Holm's correction for the rows of the task", lambda each: each.p),
+                ("level", "at which p was judged, and of the next interval", lambda each: each.level),
+                ("judged_low", "lower end of the interval at that level", lambda each: each.low),
+                ("judged_high", "upper end", lambda each: each.high),
+                ("seeds_needed", "seeds that would decide what is undecided; else nan", lambda each: each.seeds_needed),
+            ),
+        ),
+    )
+
+
+def _contrast_cell(row: Row) -> Parts:
+    return ("baseline",) if row.against is None else difference_cell(row.against)
+
+
+def difference_cell(found: Paired) -> Parts:
+    """A difference or a ratio with its error, and over how many pairs it is."""
+    if found.n == 0:
+        return ("both missed",) if found.neither else (NONE,)
+    if found.identical:
+        return "0" if found.scale == "linear" else "1", "± 0", of_pairs(found)
+    if found.scale == "linear":
+        return *with_error(found.mean, found.error, signed=True), of_pairs(found)
+    mean, *error = with_factor(found.shown(found.mean), found.shown(found.error))
+    return f"{at_least(found)}{mean}", *error, of_pairs(found)
+
+
+def _other(along: Along) -> Column[Row]:
+    """A further quantity that was asked for."""
+    name = str(along)
+
+    def mean(row: Row) -> Estimate | GeometricEstimate | None:
+        return row.others.get(name)
+
+    def shown(row: Row) -> Parts:
+        return mean_cell(mean(row))
+
+    def size(row: Row) -> float | None:
+        found = mean(row)
+        return found.mean if found else None
+
+    def error(row: Row) -> float | None:
+        found = mean(row)
+        return found.standard_error if isinstance(found, Estimate) else found.factor if found else None
+
+    def seeds(row: Row) -> int | None:
+        found = mean(row)
+        return found.n if found else None
+
+    beside = (
+        Column(f"{name}_error", "its standard error; of a geometric mean a factor", error),
+        Column(f"{name}_seeds", "how many seeds it is over", seeds),
+    )
+    return Column(name, along.quantity.meaning, size, name, shown, tuple(name.split("_")), beside=beside)
+
+
+def mean_cell(mean: Estimate | GeometricEstimate | None) -> Parts:
+    """A mean with its error; a geometric one with its factor."""
+    if mean is None or not mean.n:
+        return (NONE,)
+    if isinstance(mean, Estimate):
+        return with_error(mean.mean, mean.standard_error)
+    return with_factor(mean.mean, mean.factor)
+
+
+def _seeds(row: Row) -> Parts:
+    seeds = row.seeds
+    lost = {"diverged": seeds.diverged, "failed": seeds.failed, "unfinished": seeds.unfinished}
+    words = [f"{len(each)} {name}" for name, each in lost.items() if each]
+    return (f"{len(seeds.finished)}/{seeds.total}", *words) if words else (str(seeds.total),)
+
+
+def _ranks(row: Row) -> Ranks | None:
+    return row.ranks
+
+
+def _rank(row: Row) -> Parts:
+    if row.ranks is None:
+        return (NONE,)
+    low, high = row.ranks.low, row.ranks.high
+    return (str(low) if low == high else f"{low}–{high}",)
+
+
+def _seconds(row: Row) -> Parts:
+    return (NONE,) if row.seconds is None or row.seconds.seeds == 0 else (number(row.seconds.median),)
+
+
+def _mean_sharpness(row: Row) -> Parts:
+    mean = row.sharpness.mean
+    return with_factor(mean.mean, mean.factor) if mean.n else (NONE,)
+
+
+def _clipped(row: Row) -> Parts:
+    if row.clipped is None or math.isnan(row.clipped.mean):  # no clip, or none that was measured
+        return (NONE,)
+    return with_error(row.clipped.mean * 100, row.clipped.standard_error * 100, unit=" %")
+
+
+_VERDICT: Column[Row] = text_column(
+    "verdict",
+    "baseline, lower, higher, identical, equivalent, undecided or broken",
+    lambda row: row.verdict,
+    "",
+    lambda row: (MARKS[row.verdict][0],),
+)
+_RANK: Column[Row] = Column(
+    "rank_low",
+    "the best place it may have among the arms",
+    if_any(_ranks, lambda ranks: ranks.low),
+    "rank",
+    _rank,
+    beside=numbers(_ranks, ("rank_high", "the worst place it may have", lambda ranks: ranks.high)),
+)
+_SHARPNESS: Column[Row] = Column(
+    "sharpness",
+    "geometric mean directional sharpness, own path",
+    lambda row: row.sharpness.mean.mean,
+    "directional sharpness",
+    _mean_sharpness,
+    beside=(
+        Column("sharpness_factor", "its multiplicative standard error", lambda row: row.sharpness.mean.factor),
+        Column("sharpness_seeds", "how many seeds it is over", lambda row: row.sharpness.mean.n),
+        Column("sharpness_positive", "how many values are positive", lambda row: row.sharpness.positive),
+    ),
+)
+_NON_POSITIVE: Column[Row] = Column(
+    "sharpness_non_positive",
+    "how many are zero or negative",
+    lambda row: row.sharpness.non_positive,
+    "≤ 0",
+    lambda row: (f"{row.sharpness.non_positive}/{row.sharpness.total}",),
+    ("≤ 0",),
+    beside=(Column("sharpness_undefined", "how many are NaN or infinite", lambda row: row.sharpness.undefined),),
+)

@@ -1,0 +1,204 @@
+"""A comparison as a document: the question, a table a task, the sections, what the clip does, and the caveats."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Literal, get_args
+
+from clipbench.errors import ClipbenchError
+from clipbench.judging.comparison import By, Comparison, Row, TaskHead, Twin
+from clipbench.judging.paired import Paired
+from clipbench.judging.words import listing, number
+from clipbench.report import arms, matched, race, shared_points, tuning
+from clipbench.report.numbers import NONE
+from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, Paragraph, Table, Value
+
+SectionName = Literal["race", "matched", "shared", "tuning"]
+NAMES: tuple[SectionName, ...] = get_args(SectionName)
+_SECTIONS: dict[SectionName, Callable[[Comparison], AnyTable]] = {
+    "race": race.table,
+    "matched": matched.table,
+    "shared": shared_points.table,
+    "tuning": tuning.table,
+}
+
+
+def document(comparison: Comparison) -> Document:
+    """All there is to say of a comparison."""
+    twins = [Bullets(twin.answers, title=_twin_line(twin)) for twin in comparison.twins]
+    caveats = [Bullets(comparison.caveats, title="Caveats")] if comparison.caveats else []
+    return Document(
+        parts=(
+            Paragraph(comparison.question, style="bold", captioned=True),
+            *_tables(comparison),
+            *sections(comparison),
+            *twins,
+            *caveats,
+        ),
+        lines=_table(comparison, comparison.rows),
+        data=lambda: _data(comparison),
+    )
+
+
+def sections(comparison: Comparison) -> list[AnyTable]:
+    """The tables beside the main one that have rows."""
+    return [table for table in (make(comparison) for make in _SECTIONS.values()) if table.rows]
+
+
+def section(comparison: Comparison, name: SectionName) -> Document:
+    """A section alone, be it without rows."""
+    return Document((_SECTIONS[name](comparison),))
+
+
+def all_columns() -> dict[str, Sequence[AnyColumn]]:
+    """The columns of every CSV that `compare` writes, by the name of its table."""
+    nothing = Comparison("", "", baseline="", target=None, tasks=(), rows=(), twins=(), caveats=())
+    tables: list[AnyTable] = [_table(nothing, ()), *(make(nothing) for make in _SECTIONS.values())]
+    return {table.name: table.named for table in tables}
+
+
+def arranged(comparison: Comparison, *, by: By = "task", sort: str | None = None) -> Comparison:
+    """The same with a table for each task or arm, and its rows in the order of a column of the CSV.
+
+    `-name` turns the order round. Equal rows keep their order; what a row does not have, or is undefined, comes last.
+
+    Raises:
+        ClipbenchError: there is no such column.
+    """
+    rows = comparison.rows
+    if sort is not None:
+        value, turned = _values(comparison, sort.removeprefix("-")), sort.startswith("-")
+        there = [row for row in rows if not _is_absent(value(row))]
+        there.sort(key=lambda row: _comparable(value(row)), reverse=turned)
+        rows = (*there, *(row for row in rows if _is_absent(value(row))))
+        places = {head.name: place for place, head in enumerate(comparison.tasks)}
+        rows = tuple(sorted(rows, key=lambda row: places[row.task])) if by == "task" else rows
+    return replace(comparison, by=by, rows=rows)
+
+
+def _tables(comparison: Comparison) -> list[Table[Row]]:
+    """A table a task with the arms in it; or, by arm, a table an arm with the tasks in it."""
+    heads, rows, legend = comparison.tasks, comparison.rows, arms.legend(comparison)
+    if comparison.by == "arm":
+        of_tasks = "; ".join(_task_line(head, comparison) for head in heads)
+        names = list(dict.fromkeys(row.arm for row in rows))
+        groups = [
+            (f"{arm} · {of_tasks}" if arm == names[0] else arm, [row for row in rows if row.arm == arm])
+            for arm in names
+        ]
+    else:
+        by_task: dict[str, list[Row]] = {head.name: [] for head in heads}
+        for row in rows:
+            by_task[row.task].append(row)
+        groups = [(_task_line(head, comparison), by_task[head.name]) for head in heads]
+    tables = [
+        replace(
+            _table(comparison, of_group),
+            title=line,
+            title_style="italic",
+            caption=f"{comparison.question} {line}. {legend}",
+        )
+        for line, of_group in groups
+    ]
+    return [*tables[:-1], *(replace(table, note=legend) for table in tables[-1:])]
+
+
+def _table(comparison: Comparison, rows: Sequence[Row]) -> Table[Row]:
+    return Table(
+        name="compare",
+        columns=arms.columns(comparison),
+        rows=rows,
+        order=arms.order(comparison),
+        style=lambda row: arms.MARKS[row.verdict][1],
+    )
+
+
+def _task_line(head: TaskHead, comparison: Comparison) -> str:
+    """What holds for the whole table of a task: budget, baseline, target, device."""
+    parts = [head.name, listing(head.budgets), f"baseline {comparison.baseline}"]
+    if head.target is not None:
+        in_a_row = f", {head.target.consecutive} evaluations in a row" if head.target.consecutive > 1 else ""
+        parts.append(f"target loss {number(head.target.loss, 6)}{in_a_row}")
+    threads = f"{listing(head.threads)} {'thread' if head.threads == (1,) else 'threads'}"
+    return " · ".join([*parts, listing(head.devices), threads])
+
+
+def _twin_line(twin: Twin) -> str:
+    """Which arms are compared, and whether their learning rates differ."""
+    ours, theirs = (NONE if rate is None else number(rate, 6) for rate in twin.learning_rates)
+    rates = f"both at lr {ours}" if twin.same_rate else f"learning rates differ: {ours} against {theirs}"
+    return f"{twin.arm} against its twin {twin.twin} on {twin.task} ({rates})"
+
+
+def _values(comparison: Comparison, name: str) -> Callable[[Row], Value]:
+    values = {column.name: column.value for column in _table(comparison, ()).named if column.value is not None}
+    if name not in values:
+        remedy = f"choose one of: {', '.join(values)}"
+        raise ClipbenchError(f"there is no column {name!r} to sort by", remedy=remedy)
+    return values[name]
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _comparable(value: object) -> tuple[float, str]:
+    return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
+
+
+def _data(comparison: Comparison) -> dict[str, object]:
+    """The whole comparison for JSON; rows hold the same names as the CSV."""
+    rows = _table(comparison, comparison.rows).records()
+    tables = {name: make(comparison).records() for name, make in _SECTIONS.items()}
+    return {
+        "spec": comparison.spec,
+        "question": comparison.question,
+        "baseline": comparison.baseline,
+        "target": comparison.target,
+        "consecutive": comparison.consecutive,
+        "metric": str(comparison.metric),
+        "threshold": comparison.threshold,
+        "tasks": [_head(head) for head in comparison.tasks],
+        "rows": [record | {"seeds": vars(row.seeds)} for record, row in zip(rows, comparison.rows, strict=True)],
+        "twins": [_twin(twin) for twin in comparison.twins],
+        **{name: records for name, records in tables.items() if records},
+        "caveats": comparison.caveats,
+        "tuning": [line | asdict(arm) for line, arm in zip(tables["tuning"], comparison.tunings, strict=True)],
+    }
+
+
+def _head(head: TaskHead) -> dict[str, object]:
+    return {
+        "name": head.name,
+        "budget": listing(head.budgets),
+        "devices": head.devices,
+        "threads": head.threads,
+        "target": head.target.loss if head.target else None,
+    }
+
+
+def _ratio(found: Paired) -> dict[str, object]:
+    low, high = map(found.shown, found.interval())
+    return {"ratio": found.shown(found.mean), "low": low, "high": high, "n": found.n}
+
+
+def _difference(found: Paired) -> dict[str, object]:
+    low, high = found.interval()
+    return {"mean": found.mean, "standard_error": found.error, "low": low, "high": high, "n": found.n}
+
+
+def _twin(twin: Twin) -> dict[str, object]:
+    described: dict[str, object] = {
+        "task": twin.task,
+        "arm": twin.arm,
+        "twin": twin.twin,
+        "learning_rates": twin.learning_rates,
+        "sharpness_ratio": _ratio(twin.sharpness),
+        "loss_difference": _difference(twin.loss),
+        "step_time_ratio": _ratio(twin.step_time),
+        "answers": twin.answers,
+    }
+    if twin.steps is not None:
+        described["steps_to_target"] = [steps.median for steps in twin.steps]
+        described["fewer_steps_on"] = [twin.fewer_steps_on, twin.step_pairs]
+    return described

@@ -1,0 +1,228 @@
+"""A document in the terminal, as wide as it allows. No number is ever cut: a number cut is another number.
+
+Tables are laid out here and not by Rich, whose tables take 10 ms a row: a comparison of thousands of runs has a
+thousand rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+
+from clipbench.harmless import on_one_line
+from clipbench.report.numbers import Parts
+from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, Paragraph, Part
+
+_LEAST_WIDTH = 10  # of a terminal
+_NAME_WIDTH = 12  # a name longer than this may be broken between its words where there is little room
+_SENTENCE_WIDTH = 28  # with less room than this, sentences stand beneath their row
+
+_Lines = list[str]  # of a cell
+_Styled = tuple[str, str]  # a line, and Rich's name for how it looks
+
+
+def as_terminal(document: Document) -> RenderableType:
+    """Something that a Rich console fits to its width. Names are never read as markup."""
+    return _Drawn(document)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    document: Document
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(options.max_width, _LEAST_WIDTH)
+        for number, part in enumerate(self.document.parts):
+            if number:
+                yield Segment.line()
+            for line, style in _part(part, width):
+                yield Segment(line, Style.parse(style) if style else None)
+                yield Segment.line()
+
+
+def _part(part: Part, width: int) -> Iterator[_Styled]:
+    if part.title:
+        style = "bold" if isinstance(part, Paragraph | Bullets) else part.title_style
+        yield from ((line, style) for line in _wrapped(part.title, width))
+    if isinstance(part, Bullets):
+        for sentence in part.sentences:
+            first, *others = _wrapped(sentence, width - 4)
+            yield f"  - {first}", ""
+            yield from ((f"    {line}", "") for line in others)
+    elif isinstance(part, Paragraph):
+        for text in part.text.expandtabs().split("\n") if part.preformatted else [part.text]:
+            lines = _wrapped(text, width - part.indent)
+            yield from ((" " * part.indent + line, part.style) for line in lines)
+    else:
+        for line, style in _Sheet(part, width - part.indent).lines():
+            yield " " * part.indent + line, style
+        if part.note:
+            yield from ((line, "dim") for line in _wrapped(part.note, width))
+
+
+class _Sheet:
+    """A table with its cells made harmless, and the room that it has."""
+
+    def __init__(self, table: AnyTable, width: int) -> None:
+        self.columns = table.visible
+        self.cells = [[tuple(map(on_one_line, parts)) for parts in row] for row in table.cells()]
+        self.styles = table.styles()
+        self.headings = [on_one_line(column.heading or "") for column in self.columns]  # it may name the baseline
+        self.width = width
+
+    def lines(self) -> Iterator[_Styled]:
+        """The rows on one line each; under stacked headings if need be; else with errors and counts beneath their
+        numbers. Sentences are wrapped in the room that is left, or stand beneath their row. Where nothing else fits,
+        a block a row."""
+        for inside in (True, False) if any(column.wraps for column in self.columns) else (True,):
+            for layout in self._layouts(inside):
+                if widths := layout.widths(self.width):
+                    return self._drawn(layout, widths, inside)
+        return self._blocks()
+
+    def _layouts(self, inside: bool) -> Iterator["_Layout"]:
+        """From the widest to the narrowest; `inside` with the columns of sentences."""
+        kept = [place for place, column in enumerate(self.columns) if inside or not column.wraps]
+        columns = [self.columns[place] for place in kept]
+        cells = [[row[place] for place in kept] for row in self.cells]
+        long = [[self.headings[place]] for place in kept]
+        stacked = [
+            heading if column.wraps else list(map(on_one_line, column.stacked)) or heading[0].split(" ")
+            for heading, column in zip(long, columns, strict=True)
+        ]
+        one_line = [
+            [list(parts) if column.wraps else [" ".join(parts)] for parts, column in zip(row, columns, strict=True)]
+            for row in cells
+        ]
+        yield _Layout(columns, long, one_line, 2)
+        yield _Layout(columns, stacked, one_line, 2)
+        yield _Layout(columns, stacked, one_line, 1)
+        if any(column.wraps for column in columns):  # it is better to have its sentences beneath a row than to break it
+            return
+        beneath = [
+            [
+                list(parts) if column.right else _wrapped(" ".join(parts), _NAME_WIDTH, cut=False)
+                for parts, column in zip(row, columns, strict=True)
+            ]
+            for row in cells
+        ]
+        yield _Layout(columns, stacked, beneath, 1)
+
+    def _drawn(self, layout: "_Layout", widths: Sequence[int], inside: bool) -> Iterator[_Styled]:
+        yield from layout.head(widths)
+        for lines, cells, style in zip(layout.rows(widths), self.cells, self.styles, strict=True):
+            yield from ((line, style) for line in lines)
+            if not inside:
+                yield from self._sentences(cells)
+
+    def _sentences(self, cells: Sequence[Parts]) -> Iterator[_Styled]:
+        """What stands beneath its row, set in."""
+        for parts, column in zip(cells, self.columns, strict=True):
+            if column.wraps:
+                yield from ((f"    {piece}", "") for part in parts if part for piece in _wrapped(part, self.width - 4))
+
+    def _blocks(self) -> Iterator[_Styled]:
+        """Under the names of a row, which are what is not a number, a line for each number."""
+        margin = max(
+            (cell_len(h) for h, column in zip(self.headings, self.columns, strict=True) if column.right), default=0
+        )
+        for row, style in zip(self.cells, self.styles, strict=True):
+            names = [
+                " ".join(parts) or " "
+                for parts, column in zip(row, self.columns, strict=True)
+                if not (column.right or column.wraps)
+            ]
+            yield from ((line, style) for line in _cut(" ".join(names), self.width))
+            for heading, parts, column in zip(self.headings, row, self.columns, strict=True):
+                if column.right:
+                    line = f"  {_padded(heading, margin, False)} {' '.join(parts)}"
+                    fits = cell_len(line) <= self.width
+                    lines = [line] if fits else [f"  {heading}", *(f"    {part}" for part in parts)]
+                    yield from ((piece, "") for line in lines for piece in _cut(line, self.width))
+            yield from self._sentences(row)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Headings and cells, each in lines, with a gap between two columns."""
+
+    columns: Sequence[AnyColumn]
+    headings: Sequence[_Lines]
+    body: Sequence[Sequence[_Lines]]
+    gap: int
+
+    def widths(self, width: int) -> list[int]:
+        """How wide each column is; empty where they do not fit."""
+        widths = [max(map(cell_len, self._column(place)), default=0) for place in range(len(self.columns))]
+        room = width - self.gap * (len(widths) - 1)
+        if sum(widths) <= room:
+            return widths
+        sentences = sorted((at for at, column in enumerate(self.columns) if column.wraps), key=widths.__getitem__)
+        left = room - sum(width for at, width in enumerate(widths) if at not in sentences)
+        if not sentences or left < sum(min(widths[at], _SENTENCE_WIDTH) for at in sentences):
+            return []
+        for done, at in enumerate(sentences):  # the short ones first: what they leave is for the long ones
+            widths[at] = min(widths[at], left // (len(sentences) - done))
+            left -= widths[at]
+        return widths
+
+    def head(self, widths: Sequence[int]) -> Iterator[_Styled]:
+        """The headings over a rule; nothing where there are none."""
+        if any(map(any, self.headings)):
+            height = max(map(len, self.headings))
+            lowered = [[*[""] * (height - len(heading)), *heading] for heading in self.headings]
+            yield from ((line, "bold") for line in self._joined(lowered, widths))
+            yield "─" * (sum(widths) + self.gap * (len(widths) - 1)), "dim"
+
+    def rows(self, widths: Sequence[int]) -> Iterator[list[str]]:
+        for row in self.body:
+            cells = [
+                [piece for line in lines for piece in _wrapped(line, width)] if column.wraps else lines
+                for lines, width, column in zip(row, widths, self.columns, strict=True)
+            ]
+            yield self._joined(cells, widths)
+
+    def _joined(self, cells: Sequence[_Lines], widths: Sequence[int]) -> list[str]:
+        lines = []
+        for line in zip_longest(*cells, fillvalue=""):
+            padded = (
+                _padded(text, width, column.right)
+                for text, width, column in zip(line, widths, self.columns, strict=True)
+            )
+            lines.append((" " * self.gap).join(padded).rstrip())
+        return lines
+
+    def _column(self, place: int) -> Iterator[str]:
+        yield from self.headings[place]
+        for row in self.body:
+            yield from row[place]
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    blank = " " * (width - cell_len(text))
+    return blank + text if right else text + blank
+
+
+def _wrapped(text: str, width: int, *, cut: bool = True) -> _Lines:
+    """The words of a text in lines of at most `width`; a word that is longer is cut, or has a line of its own."""
+    text = on_one_line(text)
+    if cell_len(text) <= width:
+        return [text]
+    lines, used = [""], 0
+    for word in text.split(" "):
+        for piece in _cut(word, width) if cut else [word]:
+            size = cell_len(piece)
+            if lines[-1] and used + 1 + size > width:
+                lines.append("")
+                used = 0
+            used += size + (1 if lines[-1] else 0)
+            lines[-1] += f" {piece}" if lines[-1] else piece
+    return lines
+
+
+def _cut(line: str, width: int) -> _Lines:
+    return [line] if cell_len(line) <= width else chop_cells(line, width)
