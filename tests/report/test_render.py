@@ -180,7 +180,7 @@ def test_json_and_csv_hold_the_same_numbers(comparison: Comparison) -> None:
 
 def test_a_row_holds_what_was_judged_and_at_which_level(comparison: Comparison) -> None:
     """One row is judged, the clip's, at 0.05: its interval is the one at 95 %; adam, which diverged once, is not."""
-    sgd, clip, adam = json.loads(render(comparison, "json"))["rows"]
+    sgd, clip, adam = data(document(comparison))["rows"]
     judged = comparison.rows[1].judged
     assert judged is not None
     assert (clip["verdict"], clip["level"], clip["seeds_needed"]) == ("undecided", 0.05, judged.seeds_needed)
