@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.caveats import caveats
 from clipbench.judging.cells import Cell, cells, known_arm, known_direction
+from clipbench.judging.checks.audit import caveats, evidence_of
 from clipbench.judging.comparison import (
     Comparison,
     Contrast,
@@ -25,6 +26,7 @@ from clipbench.judging.current import in_force
 from clipbench.judging.matched import matched
 from clipbench.judging.metrics import Status
 from clipbench.judging.moments import Moment, as_of
+from clipbench.judging.notes import notes
 from clipbench.judging.race import race
 from clipbench.judging.ranks import ranks
 from clipbench.judging.shared_points import shared_points
@@ -97,9 +99,8 @@ def compare(
     )
     pairs = tuple(twins(found, {(each.task, each.arm): each.steps for each in rows}))
     shared = tuple(shared_points(found, baseline=name, reference=reference))
-    warned = caveats(
-        found, question, baseline=name, target=goal, rows=rows, twins=pairs, metric=metric, threshold=threshold
-    )
+    evidence = evidence_of(records, replace(question, baseline=name), found)
+    below = notes(rows, target=goal, metric=metric, threshold=threshold)
     return Comparison(
         spec=question.spec,
         question=question.text,
@@ -109,7 +110,7 @@ def compare(
         tasks=tuple(_head(task, found) for task in tasks),
         rows=rows,
         twins=pairs,
-        caveats=(*left_out, *warned),
+        caveats=(*left_out, *caveats(evidence), *below),
         metric=metric,
         threshold=threshold,
         race=() if goal is None else tuple(race(found, baseline=name, by_seconds=metric == "seconds")),

@@ -6,28 +6,23 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from clipbench.judging.audit.findings import Finding, Verdict
-from clipbench.judging.audit.rules import Audit, Rule
+from clipbench.judging.checks.audit import Answer, Audit, Verdict
+from clipbench.judging.checks.evidence import Check
 from clipbench.judging.words import listing
 from clipbench.report import latex, markdown
 from clipbench.report.raw import to_csv, to_json
 from clipbench.report.text import text_of
 
 MARKS: dict[Verdict, str] = {"pass": "+", "warn": "~", "fail": "x", "not applicable": ""}
+COUNTED: tuple[Verdict, ...] = ("pass", "warn", "fail")
 _STYLES: dict[Verdict, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
 _HEADINGS = ("", "rule", "verdict", "finding")
 _COLUMNS = ("spec", "rule", "verdict", "finding", "runs", "demand")
 
 
 def summary(audit: Audit) -> str:
-    """The audit in one line: how many rules passed, and the names of those that did not.
-
-    audit: 9 pass, 2 warn, 1 fail: same budget (fail), bracketed and enough seeds (warn)
-    """
-    fails, warns = audit.of("fail"), audit.of("warn")
-    named = [f"{listing(names)} ({verdict})" for names, verdict in ((fails, "fail"), (warns, "warn")) if names]
-    line = f"audit: {len(audit.of('pass'))} pass, {len(warns)} warn, {len(fails)} fail"
-    return f"{line}: {', '.join(named)}" if named else line
+    """The audit in one line: `audit: 9 pass, 2 warn, 1 fail`. What failed stands in its table, or in the caveats."""
+    return f"audit: {', '.join(f'{len(audit.of(verdict))} {verdict}' for verdict in COUNTED)}"
 
 
 def as_table(audits: Sequence[Audit], *, explain: bool = False) -> RenderableType:
@@ -111,7 +106,7 @@ def _rows(audit: Audit, *, explain: bool) -> list[tuple[str, ...]]:
     ]
 
 
-def _said(rule: Rule, finding: Finding, *, explain: bool) -> str:
+def _said(rule: Check, finding: Answer, *, explain: bool) -> str:
     runs = f" [{listing(finding.runs, limit=4)}]" if finding.runs else ""
     said = f"{finding.what}{runs}"
-    return f"{rule.demand} Found: {said}" if explain else said
+    return f"{rule.demand} Found: {said}" if explain and finding.what != rule.demand else said

@@ -4,11 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from judging.audit.unfair import asked, fair, last
+from judging.checks.unfair import asked, fair, last
 from report.test_render import drawn
 
 from clipbench.budget import Budget
-from clipbench.judging.audit.rules import RULES, Audit, audit
+from clipbench.judging.checks.audit import CHECKS, Audit, audit
 from clipbench.report.audit import render, summary
 
 
@@ -19,21 +19,15 @@ def unfair() -> Audit:
     return audit(records, replace(asked(records), spec="a_b [bold]"))
 
 
-def test_the_one_line_counts_the_verdicts_and_names_the_rules(unfair: Audit) -> None:
-    said = "same budget (fail), choice on record and enough seeds (warn)"
-    assert summary(unfair) == f"audit: 9 pass, 2 warn, 1 fail: {said}"
-
-
-def test_an_audit_without_fault_has_no_names_after_its_counts() -> None:
-    of = Audit("x", ())
-    assert summary(of) == "audit: 0 pass, 0 warn, 0 fail"
+def test_the_one_line_counts_the_verdicts(unfair: Audit) -> None:
+    assert summary(unfair) == "audit: 13 pass, 2 warn, 1 fail"
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_every_rule_with_its_finding_whatever_its_width(unfair: Audit, width: int) -> None:
     text = drawn(render([unfair], "table"), width)
     assert "a_b [bold]" in text
-    assert all(rule.name in text for rule in RULES)
+    assert all(rule.name in text for rule in CHECKS)
     assert summary(unfair) in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= width
 
@@ -41,7 +35,7 @@ def test_the_terminal_shows_every_rule_with_its_finding_whatever_its_width(unfai
 def test_demands_are_said_where_they_are_asked_for(unfair: Audit) -> None:
     demand = "All runs on a task may use the same budget."
     assert demand not in str(render([unfair], "markdown"))
-    assert f"{demand} Found: the budget of code_lm" in str(render([unfair], "markdown", explain=True))
+    assert f"{demand} Found: Runs of code_lm differ in their budget" in str(render([unfair], "markdown", explain=True))
 
 
 def test_markdown_is_a_table_with_the_line_beneath(unfair: Audit) -> None:
@@ -60,7 +54,7 @@ def test_latex_escapes_what_it_would_read_as_its_own(unfair: Audit) -> None:
 
 def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
     rows = list(csv.DictReader(io.StringIO(str(render([unfair], "csv")))))
-    assert [row["rule"] for row in rows] == [rule.name for rule in RULES]
+    assert [row["rule"] for row in rows] == [rule.name for rule in CHECKS]
     [budget] = [row for row in rows if row["rule"] == "same budget"]
     assert (budget["verdict"], budget["runs"], budget["spec"]) == ("fail", "code_lm/adam/seed 2", "a_b [bold]")
     assert budget["demand"] == "All runs on a task may use the same budget."
@@ -69,5 +63,5 @@ def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
 def test_json_has_a_list_of_audits_with_their_counts(unfair: Audit) -> None:
     one, two = json.loads(str(render([unfair, unfair], "json")))
     assert one == two
-    assert (one["spec"], one["pass"], one["warn"], one["fail"]) == ("a_b [bold]", 9, 2, 1)
-    assert [rule["rule"] for rule in one["rules"]] == [rule.name for rule in RULES]
+    assert (one["spec"], one["pass"], one["warn"], one["fail"]) == ("a_b [bold]", 13, 2, 1)
+    assert [rule["rule"] for rule in one["rules"]] == [rule.name for rule in CHECKS]
