@@ -8,7 +8,7 @@ from judging.checks.unfair import asked, fair, last
 from report.test_render import drawn
 
 from clipbench.budget import Budget
-from clipbench.judging.checks.audit import CHECKS, Audit, audit
+from clipbench.judging.checks.audit import CHECKS, Answer, Audit, Verdict, audit
 from clipbench.report.audit import render, summary
 
 
@@ -19,8 +19,10 @@ def unfair() -> Audit:
     return audit(records, replace(asked(records), spec="a_b [bold]"))
 
 
-def test_the_one_line_counts_the_verdicts(unfair: Audit) -> None:
-    assert summary(unfair) == "audit: 13 pass, 2 warn, 1 fail"
+def test_the_one_line_counts_the_verdicts() -> None:
+    verdicts: list[Verdict] = ["pass", "warn", "not applicable", "pass", "fail", "pass"]
+    of = Audit("x", tuple((CHECKS[0], Answer(verdict, "")) for verdict in verdicts))
+    assert summary(of) == "audit: 3 pass, 1 warn, 1 fail"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -63,5 +65,6 @@ def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
 def test_json_has_a_list_of_audits_with_their_counts(unfair: Audit) -> None:
     one, two = json.loads(str(render([unfair, unfair], "json")))
     assert one == two
-    assert (one["spec"], one["pass"], one["warn"], one["fail"]) == ("a_b [bold]", 13, 2, 1)
+    assert (one["spec"], one["warn"], one["fail"]) == ("a_b [bold]", 2, 1)
+    assert one["pass"] == len(unfair.of("pass"))
     assert [rule["rule"] for rule in one["rules"]] == [rule.name for rule in CHECKS]
