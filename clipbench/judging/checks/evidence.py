@@ -102,9 +102,8 @@ class Check:
         if self.needs_runs and not evidence.made:
             return [Finding("not applicable", "Nothing was run yet.")]
         findings = list(self.judge(evidence))
-        return (
-            findings if any(each.severity != "note" for each in findings) else [Finding("ok", self.demand), *findings]
-        )
+        met = all(finding.severity == "note" for finding in findings)
+        return [Finding("ok", self.demand), *findings] if met else findings
 
 
 def numerics_id(record: Record) -> str:
@@ -134,15 +133,14 @@ class Split(Generic[T]):
 
 def split(items: Sequence[T], value: Callable[[T], object]) -> Split[T]:
     """By equality, not by hash: options are mappings."""
-    values: list[object] = []
-    groups: list[list[T]] = []
+    groups: list[tuple[object, list[T]]] = []
     for item in items:
-        its = value(item)
-        try:
-            groups[values.index(its)].append(item)
-        except ValueError:
-            values.append(its)
-            groups.append([item])
-    order = sorted(range(len(values)), key=lambda index: -len(groups[index]))
-    odd = [item for index in order[1:] for item in groups[index]]
-    return Split([values[index] for index in order], [groups[index][0] for index in order], odd)
+        key = value(item)
+        group = next((group for known, group in groups if known == key), None)
+        if group is None:
+            group = []
+            groups.append((key, group))
+        group.append(item)
+    groups.sort(key=lambda group: -len(group[1]))
+    values, examples = [key for key, _ in groups], [group[0] for _, group in groups]
+    return Split(values, examples, [item for _, group in groups[1:] for item in group])
