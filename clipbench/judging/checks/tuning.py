@@ -151,13 +151,17 @@ def _twins_missing(evidence: Evidence, paired: set[tuple[str, str]]) -> Iterator
 
 
 def _rates_of_twins(twins: Sequence[tuple[str, Arm, Arm]]) -> Iterator[Finding]:
-    unlike = [(arm, twin) for _, arm, twin in twins if learning_rate(arm) != learning_rate(twin)]
-    if not unlike:
+    pairs: dict[str, tuple[str, str]] = {}
+    for _, arm, twin in twins:
+        if learning_rate(arm) != learning_rate(twin):
+            rates = " against ".join(number(rate, 6) for rate in map(learning_rate, (arm, twin)) if rate is not None)
+            pairs[f"{arm.name} and its twin {twin.name} ({rates})"] = arm.name, twin.name
+    if pairs:
+        names = dict.fromkeys(name for pair in pairs.values() for name in pair)
+        differ = f"{listing(pairs)} have different learning rates"
+        yield Finding("warn", f"{differ}, and no trials are on record to say why.", tuple(names))
+    else:
         yield Finding("not applicable", "No trials are on record, and every twin has its clipped arm's learning rate.")
-    for arm, twin in unlike:
-        rates = listing(number(rate, 6) for rate in map(learning_rate, (arm, twin)) if rate is not None)
-        differ = f"{arm.name} and its twin {twin.name} have different learning rates ({rates})"
-        yield Finding("warn", f"{differ}, and no trials are on record to say why.", [arm.name, twin.name])
 
 
 def _searched_unlike(arm: Effort, twin: Effort) -> str:

@@ -237,7 +237,8 @@ def test_twins_at_different_rates_without_a_history_are_warned_of() -> None:
     records = clipped(lr=1.0)
     answer = found("twins tuned alike", records, asked(records, "sgd", "sgd+clip"))
     assert answer.verdict == "warn"
-    assert answer.what.startswith("sgd+clip and its twin sgd have different learning rates (1 and 0.1), and no trials")
+    assert answer.what.startswith("sgd+clip and its twin sgd (1 against 0.1) have different learning rates, and no tri")
+    assert answer.runs == ("sgd+clip", "sgd")
     same = clipped()
     assert found("twins tuned alike", same, asked(same, "sgd", "sgd+clip")).verdict == "not applicable"
     assert found("twins tuned alike", fair()).what == "No arm has a clip."
