@@ -21,7 +21,7 @@ PITFALLS: dict[int, tuple[str, tuple[str, ...]]] = {
             "clipping/test_hook.py: test_a_clipped_optimizer_differs_from_its_twin",
             "clipping/test_hook.py: test_single_foreach_and_fused_forms_agree",
             "running/test_liveness.py: test_a_clip_that_changes_nothing_against_its_twin_is_found",
-            "judging/test_caveats.py: test_arms_that_are_secretly_one_are_exposed_by_their_weights",
+            "judging/checks/test_seeds.py: test_arms_that_are_secretly_one_are_exposed_by_their_weights",
         ),
     ),
     2: (

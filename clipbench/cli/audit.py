@@ -12,8 +12,8 @@ from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
 from clipbench.errors import FINDING, UndecidedError
 from clipbench.harmless import on_one_line
-from clipbench.judging.audit.rules import Audit, audit_plan
-from clipbench.judging.audit.rules import audit as audit_records
+from clipbench.judging.checks.audit import Audit, audit_plan
+from clipbench.judging.checks.audit import audit as audit_records
 from clipbench.planning.staging import staged
 from clipbench.questions import Question
 from clipbench.records import Record

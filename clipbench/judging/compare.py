@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.caveats import caveats
 from clipbench.judging.cells import Cell, cells, known_arm, known_direction
+from clipbench.judging.checks.audit import caveats, evidence_of
 from clipbench.judging.comparison import (
     Comparison,
     Row,
@@ -23,6 +23,7 @@ from clipbench.judging.families import Ranks, Test, Verdict, judge, ranks, turne
 from clipbench.judging.matched import matched
 from clipbench.judging.metrics import Status
 from clipbench.judging.moments import Moment, as_of
+from clipbench.judging.notes import notes
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import race, to_target
 from clipbench.judging.shared_points import shared_points
@@ -123,16 +124,8 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     tasks = tuple(dict.fromkeys(cell.task for cell in found))
     rows = tuple(row for task in tasks for row in _rows([cell for cell in found if cell.task == task], name, asked))
     pairs = tuple(twins(found, {(each.task, each.arm): each.steps for each in rows}))
-    warned = caveats(
-        found,
-        question,
-        baseline=name,
-        target=question.target,
-        rows=rows,
-        twins=pairs,
-        metric=metric,
-        threshold=asked.threshold,
-    )
+    evidence = evidence_of(records, replace(question, baseline=name), found)
+    below = notes(rows, question, metric=metric, threshold=asked.threshold)
     return Comparison(
         spec=question.spec,
         question=question.text,
@@ -142,7 +135,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         tasks=tuple(_head(task, found, question.target_of(task)) for task in tasks),
         rows=rows,
         twins=pairs,
-        caveats=(*left_out, *warned),
+        caveats=(*left_out, *caveats(evidence), *below),
         metric=metric,
         threshold=asked.threshold,
         race=()

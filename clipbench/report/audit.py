@@ -2,27 +2,22 @@
 
 from collections.abc import Sequence
 
-from clipbench.judging.audit.findings import Finding, Verdict
-from clipbench.judging.audit.rules import Audit, Rule
+from clipbench.judging.checks.audit import Answer, Audit, Verdict
+from clipbench.judging.checks.evidence import Check
 from clipbench.judging.words import listing
 from clipbench.report.numbers import Parts
 from clipbench.report.table import Column, Document, Paragraph, Part, Table, text_column
 
 MARKS: dict[Verdict, str] = {"pass": "+", "warn": "~", "fail": "x", "not applicable": ""}
+COUNTED: tuple[Verdict, ...] = ("pass", "warn", "fail")
 _STYLES: dict[Verdict, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
 
-_Row = tuple[Audit, Rule, Finding]
+_Row = tuple[Audit, Check, Answer]
 
 
 def summary(audit: Audit) -> str:
-    """The audit in one line: how many rules passed, and the names of those that did not.
-
-    audit: 9 pass, 2 warn, 1 fail: same budget (fail), bracketed and enough seeds (warn)
-    """
-    fails, warns = audit.of("fail"), audit.of("warn")
-    named = [f"{listing(names)} ({verdict})" for names, verdict in ((fails, "fail"), (warns, "warn")) if names]
-    line = f"audit: {len(audit.of('pass'))} pass, {len(warns)} warn, {len(fails)} fail"
-    return f"{line}: {', '.join(named)}" if named else line
+    """The audit in one line: `audit: 9 pass, 2 warn, 1 fail`. What failed stands in its table, or in the caveats."""
+    return f"audit: {', '.join(f'{len(audit.of(verdict))} {verdict}' for verdict in COUNTED)}"
 
 
 def document(audits: Sequence[Audit], *, explain: bool = False) -> Document:
@@ -41,7 +36,8 @@ def _table(audits: Sequence[Audit], *, explain: bool = False, caption: str = "")
     def finding(row: _Row) -> Parts:
         _, rule, finding = row
         runs = f" [{listing(finding.runs, limit=4)}]" if finding.runs else ""
-        return (f"{rule.demand} Found: {finding.what}{runs}" if explain else f"{finding.what}{runs}",)
+        what = f"{finding.what}{runs}"
+        return (f"{rule.demand} Found: {what}" if explain and finding.what != rule.demand else what,)
 
     return Table(
         name="audit",
@@ -64,5 +60,5 @@ def _table(audits: Sequence[Audit], *, explain: bool = False, caption: str = "")
 def _data(audit: Audit) -> dict[str, object]:
     """An audit with every run that a rule names."""
     rules = [{name: value for name, value in record.items() if name != "spec"} for record in _table([audit]).records()]
-    counts = {verdict: len(audit.of(verdict)) for verdict in ("pass", "warn", "fail")}
+    counts: dict[str, int] = {verdict: len(audit.of(verdict)) for verdict in COUNTED}
     return {"spec": audit.spec, **counts, "rules": rules}

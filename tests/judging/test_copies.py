@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging.audit.unfair import asked as asked_of
-from judging.audit.unfair import found as found_by
+from judging.checks.unfair import asked as asked_of
+from judging.checks.unfair import found as found_by
 from judging.claims.measured import asked, claim, haunted
 from judging.gate.sides import ELSEWHERE, FIVE, arm, judged, row, scaled, suite
 from judging.made import compared, copied, ending, question, record, run, trial, tuning
@@ -83,7 +83,8 @@ def test_copies_change_no_number_of_a_comparison(metric: str) -> None:
         "they count once.",
     ]
     assert [caveat for caveat in more.caveats if caveat not in plain.caveats] == said
-    assert [caveat for caveat in plain.caveats if caveat not in more.caveats] == []
+    [few] = [caveat for caveat in plain.caveats if caveat not in more.caveats]
+    assert few.startswith("With 3 seeds")
 
 
 def deaf(*losses: float, arms: Sequence[str] = ("sgd", "adam")) -> list[Record]:
@@ -98,7 +99,6 @@ def test_copies_of_one_run_decide_nothing() -> None:
     assert of.rows[1].difference is not None
     assert [each.final_loss.n for each in of.rows] == [1, 1]
     assert of.rows[1].difference.n == 1
-    assert any(caveat.startswith("An arm with 1 finished seed has no error") for caveat in of.caveats)
 
 
 @pytest.mark.parametrize(("threshold", "verdict"), [(0.02, "higher"), (0.03, "equivalent")])
@@ -119,7 +119,6 @@ def test_copies_of_one_arm_are_pairs_with_a_rival_that_varies() -> None:
     assert of.rows[1].verdict == "lower"
     assert of.rows[1].against is not None
     assert (of.rows[1].against.n, of.rows[0].final_loss.n, of.rows[1].final_loss.n) == (6, 1, 6)
-    assert not any("1 finished seed" in caveat for caveat in of.caveats)
 
 
 def test_copies_that_miss_the_target_are_one_miss() -> None:
@@ -162,9 +161,8 @@ def test_a_seed_whose_copy_finished_is_not_lost_with_a_run_that_did_not() -> Non
 def test_the_audit_fails_on_copies_and_names_them() -> None:
     finding = found_by("enough seeds", deaf(3.0, 2.9), asked_of(deaf(3.0, 2.9)))
     assert finding.verdict == "fail"
-    said = "seeds 0, 1, 2, 3, 4 and 5 of adam on code_lm end with the same weights: the seed changes nothing there"
-    assert said in finding.what
-    assert "with 1 seed only large differences are decided" in finding.what
+    said = "Seeds 0, 1, 2, 3, 4 and 5 of sgd and adam on code_lm end with the same weights: the seed changes nothing"
+    assert finding.what.startswith(said)
     assert "code_lm/sgd/seed 0" in finding.runs
     assert "code_lm/adam/seed 5" in finding.runs
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judging.audit.unfair import fair
+from judging.checks.unfair import fair
 from judging.claims.measured import asked, claim
 from judging.gate.sides import arm, judged, row
 from judging.made import ending, question, record, run, trials, tuning

@@ -5,7 +5,7 @@ import sys
 def test_judging_and_report_load_neither_torch_nor_scipy() -> None:
     program = """
 import sys
-import clipbench.judging.audit.rules, clipbench.judging.claims.judge, clipbench.judging.compare
+import clipbench.judging.checks.audit, clipbench.judging.claims.judge, clipbench.judging.compare
 import clipbench.report.audit, clipbench.report.claims
 import clipbench.judging.gate.check, clipbench.judging.compare, clipbench.judging.noise
 import clipbench.report.check, clipbench.report.junit

@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from judging.audit.unfair import asked, fair, last
+from judging.checks.unfair import asked, fair, last
 from report.shown import data, drawn, lines, text
 
 from clipbench.budget import Budget
-from clipbench.judging.audit.rules import RULES, Audit, audit
+from clipbench.judging.checks.audit import CHECKS, Answer, Audit, Verdict, audit
 from clipbench.report.audit import document, summary
 
 
@@ -16,21 +16,17 @@ def unfair() -> Audit:
     return audit(records, replace(asked(records), spec="a_b [bold]"))
 
 
-def test_the_one_line_counts_the_verdicts_and_names_the_rules(unfair: Audit) -> None:
-    said = "same budget (fail), choice on record and enough seeds (warn)"
-    assert summary(unfair) == f"audit: 9 pass, 2 warn, 1 fail: {said}"
-
-
-def test_an_audit_without_fault_has_no_names_after_its_counts() -> None:
-    of = Audit("x", ())
-    assert summary(of) == "audit: 0 pass, 0 warn, 0 fail"
+def test_the_one_line_counts_the_verdicts() -> None:
+    verdicts: list[Verdict] = ["pass", "warn", "not applicable", "pass", "fail", "pass"]
+    of = Audit("x", tuple((CHECKS[0], Answer(verdict, "")) for verdict in verdicts))
+    assert summary(of) == "audit: 3 pass, 1 warn, 1 fail"
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_every_rule_with_its_finding_whatever_its_width(unfair: Audit, width: int) -> None:
     table = drawn(document([unfair]), width)
     assert "a_b [bold]" in table
-    assert all(rule.name in table for rule in RULES)
+    assert all(rule.name in table for rule in CHECKS)
     assert summary(unfair) in " ".join(table.split())
     assert max(map(len, table.splitlines())) <= width
 
@@ -38,7 +34,9 @@ def test_the_terminal_shows_every_rule_with_its_finding_whatever_its_width(unfai
 def test_demands_are_said_where_they_are_asked_for(unfair: Audit) -> None:
     demand = "All runs on a task may use the same budget."
     assert demand not in text(document([unfair]), "markdown")
-    assert f"{demand} Found: the budget of code_lm" in text(document([unfair], explain=True), "markdown")
+    assert f"{demand} Found: Runs of code_lm differ in their budget" in text(
+        document([unfair], explain=True), "markdown"
+    )
 
 
 def test_markdown_is_a_table_with_the_line_beneath(unfair: Audit) -> None:
@@ -57,7 +55,7 @@ def test_latex_escapes_what_it_would_read_as_its_own(unfair: Audit) -> None:
 
 def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
     rows = lines(document([unfair]))
-    assert [row["rule"] for row in rows] == [rule.name for rule in RULES]
+    assert [row["rule"] for row in rows] == [rule.name for rule in CHECKS]
     [budget] = [row for row in rows if row["rule"] == "same budget"]
     assert (budget["verdict"], budget["runs"], budget["spec"]) == ("fail", "code_lm/adam/seed 2", "a_b [bold]")
     assert budget["demand"] == "All runs on a task may use the same budget."
@@ -66,5 +64,6 @@ def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
 def test_json_has_a_list_of_audits_with_their_counts(unfair: Audit) -> None:
     one, two = data(document([unfair, unfair]))
     assert one == two
-    assert (one["spec"], one["pass"], one["warn"], one["fail"]) == ("a_b [bold]", 9, 2, 1)
-    assert [rule["rule"] for rule in one["rules"]] == [rule.name for rule in RULES]
+    assert (one["spec"], one["warn"], one["fail"]) == ("a_b [bold]", 2, 1)
+    assert one["pass"] == len(unfair.of("pass"))
+    assert [rule["rule"] for rule in one["rules"]] == [rule.name for rule in CHECKS]

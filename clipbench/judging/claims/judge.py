@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.cells import cells
+from clipbench.judging.checks import seeds, setup
+from clipbench.judging.checks.audit import caveats, evidence_of
 from clipbench.judging.claims.answers import Answer, Comparison, Site, Verdict
 from clipbench.judging.claims.comparing import Results, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN, finished
-from clipbench.judging.comparability import comparability
 from clipbench.judging.current import in_force
 from clipbench.judging.families import holm
 from clipbench.judging.paired import LEVEL
@@ -16,6 +17,16 @@ from clipbench.judging.words import count, listing, number
 from clipbench.questions import Question
 from clipbench.records import Record
 from clipbench.spec.claims import TWIN, Arms, Claim
+
+_CAUTIONS = (
+    setup.same_task,
+    setup.same_arm,
+    setup.same_budget,
+    setup.same_cadence,
+    setup.same_precision,
+    setup.as_described,
+    seeds.copies,
+)
 
 
 def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Results]:
@@ -51,7 +62,11 @@ def cautions(results: Sequence[Results]) -> list[str]:
 
     Copies of one run, runs of an earlier version of the spec, and whatever is not the same in all runs of a task.
     """
-    return [said for each in results for said in (*each.left_out, *comparability(each.cells, timed=False))]
+    return [
+        sentence
+        for each in results
+        for sentence in (*each.left_out, *caveats(evidence_of((), each.question, each.cells), _CAUTIONS))
+    ]
 
 
 def _answer(claim: Claim, results: Sequence[Results]) -> Answer:

@@ -10,7 +10,7 @@ from clipbench.errors import UndecidedError
 from clipbench.judging.endings import as_read
 from clipbench.judging.statistics import Estimate, estimate
 from clipbench.judging.tuning.trials import Edge, Tried, edges, is_number, of_trials, tried
-from clipbench.judging.words import count, listing, number, seeds_named
+from clipbench.judging.words import count
 from clipbench.questions import Question, Tuned
 from clipbench.records import Options, Record
 
@@ -82,35 +82,6 @@ def reported(records: Sequence[Record], question: Question) -> list[Record]:
             remedy="run the spec again: it goes on with the trials, and then with what they select",
         )
     return kept
-
-
-def tuning_caveats(question: Question) -> Iterator[str]:
-    """How the rates in a table were come by, where arms were tuned: what was spent, and what is open."""
-    tuning = question.tuning
-    if tuning is None or not tuning.arms:
-        return
-    spent = sorted({len(tuned.trials) for tuned in tuning.arms})
-    seeds = f"{seeds_named(tuning.seeds)}, which {'is' if len(tuning.seeds) == 1 else 'are'} not reported"
-    by = "final evaluation loss" if tuning.select == "eval_loss" else "steps to the target"
-    yield (
-        f"Settings were selected by {by} out of {listing(spent)} trials an arm ({tuning.search}) on {seeds}; "
-        "each trial had the whole budget."
-    )
-    for tuned in tuning.arms:
-        for setting, at in edges(tuned).items():
-            yield f"Not bracketed: {at_edge(tuned, setting, at)}. A better value may lie beyond."
-        if tuned.selected is None:
-            yield f"{tuned.arm} on {tuned.task}: nothing is selected, as not all of its trials ended or none finished."
-    untuned = [arm for arm in question.arms if arm not in {tuned.arm for tuned in tuning.arms}]
-    if untuned:
-        yield f"Not tuned, and so as good as the spec's settings are: {listing(untuned)}."
-
-
-def at_edge(tuned: Tuned, setting: str, at: Edge) -> str:
-    """`lr=3 of sgd on code_lm is the highest value tried`."""
-    value = (tuned.selected or {})[setting]
-    shown = number(value, 4) if is_number(value) else value
-    return f"{setting}={shown} of {tuned.arm} on {tuned.task} is the {at} value tried"
 
 
 def expected_best(losses: Sequence[float]) -> tuple[float, ...]:

@@ -162,7 +162,7 @@ def test_what_keeps_runs_from_being_compared_is_said_beside_the_claims() -> None
     assert cautions(results_of([(answered(), records)])) == []
     changed = replace(records[0].run, task=replace(records[0].run.task, source="changed"))
     [caution] = cautions(results_of([(answered(), [replace(records[0], run=changed), *records[1:]])]))
-    assert caution.startswith("code_lm is not one task in all runs: its code changed")
+    assert caution.startswith("code_lm is not one task in all its runs (its code changed)")
     [caution] = cautions(results_of([(answered(), [*records, replace(records[0], folder="elsewhere")])]))
     assert "is there twice" in caution
 

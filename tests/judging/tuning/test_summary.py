@@ -12,8 +12,7 @@ from judging.made import question, record, run, trial, trials, tuning
 
 from clipbench.errors import UndecidedError
 from clipbench.judging.compare import compare
-from clipbench.judging.tuning.summary import expected_best, tuning_caveats, tunings
-from clipbench.questions import Question
+from clipbench.judging.tuning.summary import expected_best, tunings
 from clipbench.records import Record
 
 GRID = (0.1, 0.3, 1.0, 3.0)
@@ -100,28 +99,7 @@ def test_the_expected_best_of_one_is_the_mean_and_of_all_the_least() -> None:
     assert expected_best([]) == ()
 
 
-def caveats(asked: Question) -> str:
-    return "\n".join(tuning_caveats(asked))
-
-
-def test_the_caveats_say_what_was_spent_and_what_is_open() -> None:
-    said = caveats(ASKED)
-    assert "selected by final evaluation loss out of 4 trials an arm (grid) on seed 1000, which is not reported" in said
-    assert "Not bracketed: lr=0.1 of adam on code_lm is the lowest value tried." in said
-    assert "of sgd" not in said
-    assert "Not tuned, and so as good as the spec's settings are: lion." in said
-    steps = replace(ASKED, tuning=replace(ASKED.tuning, select="steps_to_target", seeds=(8, 9)))
-    assert "selected by steps to the target" in caveats(steps)
-    assert "on seeds 8 and 9, which are not reported" in caveats(steps)
-
-
-def test_an_arm_without_a_selection_is_named() -> None:
-    asked = replace(ASKED, tuning=tuning({"sgd": GRID, "adam": GRID}, selected={"sgd": 1.0}))
-    assert "adam on code_lm: nothing is selected" in caveats(asked)
-
-
 def test_where_nothing_was_tuned_there_is_nothing_to_say() -> None:
-    assert caveats(question("sgd")) == ""
     assert tunings(REPORTED, question("sgd")) == ()
 
 
@@ -129,9 +107,7 @@ def test_a_comparison_keeps_trials_out_of_its_rows_and_tells_of_them_apart() -> 
     compared = compare(TRIALS + REPORTED, ASKED)
     assert [row.arm for row in compared.rows] == ["sgd", "adam", "lion"]
     assert [each.arm for each in compared.tunings] == ["sgd", "adam"]
-    said = "\n".join(compared.caveats)
-    assert "not tuned here" not in said
-    assert "4 trials an arm" in said
+    assert any("4 trials an arm" in caveat for caveat in compared.caveats)
 
 
 def test_trials_of_an_earlier_version_of_the_spec_are_in_no_row_either() -> None:

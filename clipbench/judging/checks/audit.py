@@ -1,0 +1,116 @@
+"""All checks, what they find of a spec's runs, and the caveats of a table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clipbench.judging.cells import Cell, cells
+from clipbench.judging.checks import completeness, seeds, setup, timing, tuning
+from clipbench.judging.checks.efforts import grids, recorded
+from clipbench.judging.checks.evidence import Check, Evidence, Finding, Judge, Severity
+from clipbench.judging.current import in_force
+from clipbench.judging.tuning.trials import has_crashed
+from clipbench.questions import Question
+from clipbench.records import Record, Run
+
+CHECKS: tuple[Check, ...] = (
+    *tuning.CHECKS,
+    *setup.CHECKS,
+    *completeness.CHECKS,
+    *seeds.CHECKS,
+    *timing.CHECKS,
+)
+JUDGES: tuple[Judge, ...] = tuple(check.judge for check in CHECKS)
+
+Verdict = Literal["pass", "warn", "fail", "not applicable"]
+_VERDICTS: dict[Severity, Verdict] = {  # the gravest first
+    "fail": "fail",
+    "warn": "warn",
+    "not applicable": "not applicable",
+    "ok": "pass",
+    "note": "pass",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A check's findings as one: the gravest verdict, the sentences of all that is noted or worse, and their runs."""
+
+    verdict: Verdict
+    what: str
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The answer of each check about one spec's runs, or about a spec that was not run yet."""
+
+    spec: str
+    findings: tuple[tuple[Check, Answer], ...]
+
+    def of(self, verdict: Verdict) -> tuple[str, ...]:
+        """The names of the checks with this verdict."""
+        return tuple(check.name for check, answer in self.findings if answer.verdict == verdict)
+
+
+def caveats(evidence: Evidence, judges: Iterable[Judge] = JUDGES) -> list[str]:
+    """What a reader of a table should know of how its runs were made, each fact once, the gravest first."""
+    findings = [finding for judge in judges for finding in judge(evidence)]
+    findings = [finding for finding in findings if finding.severity in ("fail", "warn", "note")]
+    return list(dict.fromkeys(finding.sentence for finding in sorted(findings, key=_gravity)))
+
+
+def audit(records: Sequence[Record], question: Question) -> Audit:
+    """Whether the runs of one spec make a fair comparison.
+
+    Args:
+        records: the spec's runs, trials among them.
+        question: what they were made for.
+
+    Raises:
+        UndecidedError: two different runs claim the same task, arm and seed.
+    """
+    reported, _ = in_force(records, question)
+    return audited(evidence_of(records, question, cells(reported, question)))
+
+
+def audit_plan(runs: Sequence[Run], question: Question, *, trials: Sequence[Run] = ()) -> Audit:
+    """What can be said of a spec before anything is run, from the runs to report and the trials before them."""
+    tuning = question.tuning
+    efforts = grids(runs, ()) if tuning is None else recorded(tuning, {run.key: run for run in trials})
+    return audited(Evidence(question, tuple(runs), efforts=efforts))
+
+
+def evidence_of(records: Sequence[Record], question: Question, reported: Sequence[Cell]) -> Evidence:
+    """What there is to judge of a spec's runs.
+
+    Args:
+        records: all of them, trials among them.
+        question: what they were made for.
+        reported: those that are compared, one cell for each task and arm.
+    """
+    kept = tuple(record for cell in reported for record in cell.records)
+    runs = tuple(record.run for record in kept)
+    if question.tuning is None:
+        efforts = grids(runs, reported)
+    else:
+        crashed = {record.identity for record in records if has_crashed(record)}
+        efforts = recorded(question.tuning, {each.identity: each.run for each in records}, crashed=crashed)
+    return Evidence(question, runs, kept, tuple(reported), efforts)
+
+
+def audited(evidence: Evidence) -> Audit:
+    return Audit(evidence.question.spec, tuple((check, _answer(check.findings(evidence))) for check in CHECKS))
+
+
+def _answer(findings: Sequence[Finding]) -> Answer:
+    ordered = sorted(findings, key=_gravity)
+    grave = [each for each in ordered if each.severity in ("fail", "warn")]
+    shown = [*grave, *(each for each in ordered if each.severity == "note")] if grave else ordered
+    about = dict.fromkeys(str(name) for each in grave for name in each.about)
+    sentences = dict.fromkeys(each.sentence for each in shown)
+    return Answer(_VERDICTS[shown[0].severity], " ".join(sentences), tuple(about))
+
+
+def _gravity(finding: Finding) -> int:
+    return list(_VERDICTS).index(finding.severity)

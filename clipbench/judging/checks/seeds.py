@@ -1,0 +1,118 @@
+"""Checks of what is observed how often: the same seeds for all arms, enough of them, and no run under two names."""
+
+import math
+from collections.abc import Iterator
+
+from clipbench.judging.cells import Cell
+from clipbench.judging.checks.evidence import Check, Evidence, Finding, grouped
+from clipbench.judging.copies import alike, once, said
+from clipbench.judging.paired import half_width, seeds_to_show, so_many
+from clipbench.judging.statistics import estimate
+from clipbench.judging.words import capital, count, listing, number, seeds_named
+
+FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
+
+
+def same_seeds(evidence: Evidence) -> Iterator[Finding]:
+    for task, runs in evidence.by_task.items():
+        every = {run.seed for run in runs}
+        lacking: dict[tuple[int, ...], list[str]] = {}
+        for arm, group in grouped(runs, lambda run: run.arm.name).items():
+            lacking.setdefault(tuple(sorted(every - {run.seed for run in group})), []).append(arm)
+        for seeds, arms in lacking.items():
+            if seeds:
+                lacks = f"{listing(arms)} on {task} {'lacks' if len(arms) == 1 else 'lack'} {seeds_named(seeds)}"
+                loss = "differences use the common seeds, means do not"
+                yield Finding("fail", f"{lacks} that others have: {loss}.", arms)
+
+
+def enough_seeds(evidence: Evidence) -> Iterator[Finding]:
+    yield from copies(evidence)
+    if evidence.question.effect is None:
+        yield from _few_seeds(evidence)
+    elif not evidence.made:
+        yield Finding("not applicable", "The spread over seeds is known after running.")
+    else:
+        yield from _enough_to_show(evidence.question.effect, evidence)
+
+
+def copies(evidence: Evidence) -> Iterator[Finding]:
+    """Arms of a task with copies on the same seeds in one sentence: it is mostly the task that is deaf."""
+    arms: dict[tuple[str, tuple[int, ...]], list[Cell]] = {}
+    for cell in evidence.cells:
+        for seeds in alike({run.seed: [cell.ends[run.seed]] for run in cell.finished}):
+            if len(seeds) > 1:
+                arms.setdefault((cell.task, seeds), []).append(cell)
+    for (task, seeds), cells in arms.items():
+        runs = [record.run for cell in cells for record in cell.records if record.run.seed in seeds]
+        yield Finding("fail", f"{capital(said(seeds, f'{listing(cell.arm for cell in cells)} on {task}'))}.", runs)
+
+
+def _few_seeds(evidence: Evidence) -> Iterator[Finding]:
+    arms = grouped(evidence.runs, lambda run: f"{run.task.name}/{run.arm.name}")
+    sizes = {name: len({run.seed for run in runs}) for name, runs in arms.items()}
+    few = [name for name, size in sizes.items() if size < FEW_SEEDS]
+    if few:
+        least = min(sizes.values())
+        beyond = (
+            f"With {least} seeds a difference is decided only where its mean exceeds "
+            f"{number(half_width(least) / least**0.5, 2)} standard deviations of the paired differences"
+            if least > 1
+            else "With 1 seed a difference has no error and is not decided"
+        )
+        advice = f"{FEW_SEEDS} seeds are a fair beginning; the audit says how many an effect declared in the spec takes"
+        yield Finding("warn", f"{beyond}. {advice}.", few)
+
+
+def _enough_to_show(effect: float, evidence: Evidence) -> Iterator[Finding]:
+    size = f"{number(effect * 100)} %"
+    baselines = {cell.task: cell for cell in evidence.cells if cell.arm == evidence.question.baseline}
+    pairs = [(cell, baselines[cell.task]) for cell in evidence.cells if cell.task in baselines]
+    differences = [(cell, _relative(cell, baseline)) for cell, baseline in pairs if cell is not baseline]
+    if not any(losses for _, losses in differences):
+        yield Finding("not applicable", f"There is no difference to show {size} of.")
+    for cell, losses in differences:
+        name, n = f"{cell.arm} on {cell.task}", len(losses)
+        spread = estimate(losses).standard_error * math.sqrt(n)
+        needed = seeds_to_show(effect, spread) if n > 1 else math.inf
+        if n == 1:
+            yield Finding("fail", f"{name} has one seed in common with the baseline: no spread is known.", [cell.arm])
+        elif 1 < n < needed:
+            needs = f"needs {so_many(needed)} to show {size} with a paired spread of {number(spread * 100, 2)} %"
+            yield Finding("fail", f"{name} has {count(n, 'seed')} and {needs}.", [cell.arm])
+
+
+def _relative(cell: Cell, baseline: Cell) -> list[float]:
+    """Differences of final losses, copies once, over the baseline's mean; none where that mean is not above zero."""
+    theirs = baseline.final_losses
+    ours = once(cell.final_losses, theirs, cell.ends, baseline.ends)
+    scale = estimate([theirs[seed] for seed in ours]).mean
+    return [(loss - theirs[seed]) / scale for seed, loss in ours.items()] if scale > 0 else []
+
+
+def arms_differ(evidence: Evidence) -> Iterator[Finding]:
+    """Arms whose runs end with the very same weights: one optimizer under two names, whatever the spec calls them."""
+    ends: dict[tuple[str, int, str], list[str]] = {}
+    for cell in evidence.cells:
+        for seed, weights in cell.ends.items():
+            if weights:
+                ends.setdefault((cell.task, seed, weights), []).append(cell.arm)
+    same: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for (task, seed, _), arms in ends.items():
+        if len(arms) > 1:
+            same.setdefault((task, tuple(arms)), []).append(seed)
+    for (task, names), seeds in same.items():
+        ends_alike = f"end with the very same weights on {task}, {seeds_named(sorted(seeds))}"
+        yield Finding("warn", f"{listing(names)} {ends_alike}: their difference did not act.", names)
+
+
+CHECKS = (
+    Check("same seeds", "All arms on a task have the same seeds.", same_seeds),
+    Check(
+        "enough seeds",
+        f"There are seeds enough to show the declared effect, or {FEW_SEEDS} where none is declared, and no two of an "
+        "arm end with the same weights.",
+        enough_seeds,
+    ),
+    Check("arms differ", "No two arms end with the same weights.", arms_differ, needs_runs=True),
+)

@@ -1,0 +1,177 @@
+"""Checks of what all runs of a task, or of an arm, should have in common."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from clipbench.budget import Spent
+from clipbench.judging.cells import LABELS, differing
+from clipbench.judging.checks.beginnings import begun_unlike, commits, known_by
+from clipbench.judging.checks.evidence import Check, Evidence, Finding, Severity, grouped, numerics_id, split
+from clipbench.judging.remarks import remarks
+from clipbench.judging.words import count, listing, number, seeds_named
+from clipbench.records import Record, Run
+
+_PRECISION = ("device", "dtype", "tf32")  # of Environment.numerics: what changes the numbers and not only last bits
+_COMPLETE = 1 - 1e-9  # a budget in seconds is a sum of floats
+_LOSSES = "their losses are not comparable"
+
+
+def same_task(evidence: Evidence) -> Iterator[Finding]:
+    """By description, where the batch is among a task's options; and by the fingerprints of what was really used."""
+    unlike = [
+        *_unlike(evidence.by_task, "task", _task, "fail"),
+        *_differ(evidence, "data", lambda run: run.data[:12] or "none of the disk", f": {_LOSSES}"),
+        *begun_unlike(evidence.records),
+        *commits(evidence.records),
+    ]
+    if not unlike:
+        known = known_by(evidence.records) if evidence.made else ", by description alone"
+        yield Finding("ok", f"Every arm had the same task, batches and data{known}.")
+    yield from unlike
+
+
+def same_arm(evidence: Evidence) -> Iterator[Finding]:
+    by_arm = grouped(evidence.runs, lambda run: f"{run.arm.name} on {run.task.name}")
+    yield from _unlike(by_arm, "arm", _arm, "warn")
+
+
+def same_budget(evidence: Evidence) -> Iterator[Finding]:
+    yield from _differ(evidence, "budget", lambda run: str(run.budget), f": {_LOSSES}")
+
+
+def same_cadence(evidence: Evidence) -> Iterator[Finding]:
+    loss = ": steps to the target are read with different precision"
+    yield from _differ(evidence, "evaluation cadence", lambda run: f"every {run.measure.evaluate_every} steps", loss)
+
+
+def same_schedule(evidence: Evidence) -> Iterator[Finding]:
+    for finding in _differ(evidence, "learning-rate schedule", _schedule, ""):
+        yield replace(finding, severity="warn")
+
+
+def schedule_complete(evidence: Evidence) -> Iterator[Finding]:
+    if not evidence.finished:
+        yield Finding("not applicable", "No run finished.")
+    short = [record.run for record in evidence.finished if _progress(record) < _COMPLETE]
+    if short:
+        least = min(map(_progress, evidence.finished))
+        yield Finding(
+            "fail",
+            f"{count(len(short), 'finished run')} ended before the budget was spent (at {least:.0%} of it, at worst): "
+            "a schedule cut short ends at another learning rate.",
+            short,
+        )
+
+
+def same_precision(evidence: Evidence) -> Iterator[Finding]:
+    """Runs are compared seed by seed, so it is within a seed that all arms must be computed alike."""
+    placed = [record for record in evidence.records if record.environment]
+    if not placed:
+        yield Finding("not applicable", "No run says how it was computed.")
+        return
+    unlike: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
+    for records in grouped(placed, lambda record: f"{record.run.task.name} {record.run.seed}").values():
+        setups = split(records, numerics_id)
+        if setups.odd:
+            place = setups.odd[0].run.task.name, _apart(setups.examples)
+            unlike.setdefault(place, []).extend(record.run for record in setups.odd)
+    for (task, changed), runs in unlike.items():
+        seeds = seeds_named(sorted({run.seed for run in runs}))
+        how = f"were computed under different numerical set-ups ({listing(changed)} differ)"
+        severity: Severity = "fail" if set(changed) & set(_PRECISION) else "warn"
+        yield Finding(severity, f"Arms on {task}, {seeds}, {how}: equal seeds need not give equal bits.", runs)
+    setups = split(placed, numerics_id)
+    if setups.odd and not unlike:
+        several = f"{len(setups.values)} numerical set-ups ({listing(_apart(setups.examples))} differ)"
+        yield Finding("warn", f"Seeds were computed under {several}: means mix them, differences do not.")
+
+
+def as_described(evidence: Evidence) -> Iterator[Finding]:
+    yield from (Finding("warn", sentence) for sentence in remarks(evidence.records))
+
+
+def _unlike(
+    groups: Mapping[str, Sequence[Run]], part: str, description: Callable[[Run], object], severity: Severity
+) -> Iterator[Finding]:
+    """Groups of runs whose `task` or `arm` has one name and several descriptions."""
+    for name, runs in groups.items():
+        described = split(runs, description)
+        if described.odd:
+            changes = _changes(described.examples, part)
+            sentence = f"{name} is not one {part} in all its runs ({changes}): {_LOSSES}."
+            yield Finding(severity, sentence, described.odd)
+
+
+def _differ(evidence: Evidence, what: str, value: Callable[[Run], str], loss: str) -> Iterator[Finding]:
+    for task, runs in evidence.by_task.items():
+        values = split(runs, value)
+        if values.odd:
+            shown = listing(values.values)
+            yield Finding("fail", f"Runs of {task} differ in their {what} ({shown}){loss}.", values.odd)
+
+
+def _changes(examples: Sequence[Run], part: str) -> str:
+    """What is not the same in the `task` or the `arm` of runs: `batch is 32 and 64; its code changed`."""
+    changes = {name: values for name, values in differing(examples).items() if name.startswith(f"{part}.")}
+    return "; ".join(
+        "its code changed" if name.endswith(".source") else f"{_short(name)} is {listing(values)}"
+        for name, values in changes.items()
+        if name not in LABELS
+    )
+
+
+def _short(name: str) -> str:
+    """`lr` for `arm.optimizer.options.lr`, `clip.fraction` for `arm.clip.fraction`."""
+    return name.partition(".")[2].removeprefix("optimizer.").removeprefix("options.")
+
+
+def _task(run: Run) -> tuple[object, ...]:
+    return run.task.target, run.task.source, run.task.options
+
+
+def _arm(run: Run) -> tuple[object, ...]:
+    optimizer = run.arm.optimizer
+    return optimizer.target, optimizer.source, optimizer.options, run.arm.clip, run.arm.schedule
+
+
+def _progress(record: Record) -> float:
+    end = record.outcome
+    spent = Spent(end.steps, end.samples, end.tokens, end.train_seconds) if end else Spent(0, 0, 0, 0.0)
+    return record.run.budget.progress(spent)
+
+
+def _schedule(run: Run) -> str:
+    schedule = run.arm.schedule
+    warmup = f" after a warm-up of {number(schedule.warmup, 12)}" if schedule.warmup else ""
+    final = f" to {number(schedule.final, 12)}" if schedule.final else ""
+    return f"{schedule.use}{final}{warmup}"
+
+
+def _apart(examples: Sequence[Record]) -> tuple[str, ...]:
+    """The facts of the numerical set-up that are not the same in all; their ids where no fact is known to differ."""
+    setups = [record.environment.numerics for record in examples if record.environment]
+    names = dict.fromkeys(name for setup in setups for name in setup)
+    return tuple(name for name in names if len({str(setup.get(name)) for setup in setups}) > 1) or ("their ids",)
+
+
+CHECKS = (
+    Check(
+        "same task",
+        "All arms on a task have the same batches, data and code of the task, and start from the same weights.",
+        same_task,
+    ),
+    Check("same arm", "All runs of an arm on a task have one optimizer, options, clip and schedule.", same_arm),
+    Check("same budget", "All runs on a task may use the same budget.", same_budget),
+    Check("same schedule", "All arms on a task follow the same learning-rate schedule.", same_schedule),
+    Check(
+        "schedule complete", "No finished run ended before its budget was spent.", schedule_complete, needs_runs=True
+    ),
+    Check(
+        "same precision",
+        "All arms are computed on one kind of device in one precision.",
+        same_precision,
+        needs_runs=True,
+    ),
+    Check("same cadence", "All runs on a task are evaluated at the same steps.", same_cadence),
+    Check("as described", "No run has a remark on its code, its data or its arm.", as_described, needs_runs=True),
+)

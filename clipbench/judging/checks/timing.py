@@ -1,0 +1,72 @@
+"""Checks of times: one machine, and every arm alike alone on it."""
+
+from collections.abc import Iterator
+
+from clipbench.judging.checks.evidence import Check, Evidence, Finding, grouped, split
+from clipbench.judging.words import listing
+from clipbench.records import Environment, Record
+
+NO_TIMES = Finding("not applicable", "No finished run says where it was made.")
+
+
+def one_machine(evidence: Evidence) -> Iterator[Finding]:
+    """Several machines are no fault where each seed has all its arms on one of them: ratios are paired by seed."""
+    timed = _timed(evidence)
+    if not timed:
+        yield NO_TIMES
+    for task, records in grouped([record for record, _ in timed], lambda record: record.run.task.name).items():
+        machines = split(records, _machine)
+        if not machines.odd:
+            continue
+        names = listing(dict.fromkeys(_named(record) for record in machines.examples))
+        several = f"Times on {task} come from {len(machines.values)} machines, devices or thread counts ({names})"
+        odd = [record.run for record in machines.odd]
+        blocks = grouped(records, lambda record: str(record.run.seed)).values()
+        if any(split(block, _machine).odd for block in blocks):
+            yield Finding("fail", f"{several}, arms of one seed among them: they are not comparable.", odd)
+        else:
+            yield Finding("warn", f"{several}, each seed on one: means mix them.", odd)
+
+
+def uncontended(evidence: Evidence) -> Iterator[Finding]:
+    timed = _timed(evidence)
+    if not timed:
+        yield NO_TIMES
+        return
+    sizes = split(timed, lambda pair: pair[1].side_by_side)
+    if sizes.odd:
+        shown = listing(sorted(sizes.values, key=str))
+        odd = [record.run for record, _ in sizes.odd]
+        unequal = f"Up to {shown} runs were timed side by side, not one number for all"
+        yield Finding("fail", f"{unequal}: times are not comparable.", odd)
+        return
+    size = timed[0][1].side_by_side
+    together = f"Up to {size} runs were timed side by side on one machine"
+    racing = [record.run for record, _ in timed if record.run.budget.unit == "seconds"]
+    if size > 1 and racing:
+        yield Finding("fail", f"{together}, and their budget is in seconds: what they reach depends on it.", racing)
+    elif size > 1:
+        yield Finding(
+            "warn", f"{together}: times are longer and noisier than alone; clipbench run --jobs 1 times each alone."
+        )
+
+
+def _timed(evidence: Evidence) -> list[tuple[Record, Environment]]:
+    return [(record, record.environment) for record in evidence.finished if record.environment]
+
+
+def _machine(record: Record) -> tuple[str, ...]:
+    place = record.environment
+    return () if place is None else (place.machine_id, place.device_name, str(place.threads))
+
+
+def _named(record: Record) -> str:
+    return record.environment.device_name if record.environment else ""
+
+
+CHECKS = (
+    Check("one machine", "Times that are compared come from one machine and device.", one_machine, needs_runs=True),
+    Check(
+        "uncontended timing", "Every run was timed alone, or all with the same company.", uncontended, needs_runs=True
+    ),
+)

@@ -1,0 +1,121 @@
+"""What to know of the numbers of a table: what they can decide, what is not in them, and what they mean.
+
+How the runs were made is told by `judging.checks`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from clipbench.judging.comparison import Row
+from clipbench.judging.paired import so_many
+from clipbench.judging.words import listing, number
+from clipbench.quantities import Along
+from clipbench.questions import Question
+from clipbench.records import DIRECTIONAL_SHARPNESS
+
+CLOCK = (
+    "ms/step is batch transfer + forward + backward + step, the median over steps, with the device synchronised; "
+    "evaluation and probes are off the clock."
+)
+OWN_POINTS = (
+    "Directional sharpness is along each arm's own updates at the points of its own path: it describes where an arm "
+    "goes, and does not compare two directions at one point."
+)
+
+
+def notes(rows: Sequence[Row], question: Question, *, metric: Along, threshold: float | None) -> Iterator[str]:
+    """The sentences that apply; what columns mean comes last."""
+    yield from _target(rows, question)
+    yield from _sharpness_signs(rows)
+    yield from _several_differences(rows)
+    yield from _undecided(rows)
+    yield from _missed(rows)
+    yield from _meanings(rows, metric, threshold)
+
+
+def _target(rows: Sequence[Row], question: Question) -> Iterator[str]:
+    for task in _tasks(rows):
+        steps = [row.steps for row in rows if row.task == task and row.steps and row.steps.seeds]
+        target = question.target_of(task)
+        if target is None or not steps:
+            continue
+        loss = f"the target loss {number(target.loss, 6)}"
+        if not any(each.hits for each in steps):
+            yield f"No arm reached {loss} on {task}."
+        if all(each.median == 0 for each in steps):
+            yield f"On {task} {loss} was met before the first step: it tells no arm from another."
+
+
+def _sharpness_signs(rows: Sequence[Row]) -> Iterator[str]:
+    counts = [
+        f"{row.arm} on {row.task} {row.sharpness.non_positive} of {row.sharpness.total}"
+        + (f" (and {row.sharpness.undefined} undefined)" if row.sharpness.undefined else "")
+        for row in rows
+        if row.sharpness.non_positive or row.sharpness.undefined
+    ]
+    if counts:
+        yield (
+            f"Sharpness was zero or negative in some measurements ({'; '.join(counts)}): the geometric mean is of the "
+            "positive ones only, and so lies too high."
+        )
+
+
+def _several_differences(rows: Sequence[Row]) -> Iterator[str]:
+    judged = [sum(_is_judged(row) for row in rows if row.task == task) for task in _tasks(rows)]
+    if max(judged, default=0) > 1:
+        yield (
+            f"Verdicts are corrected (Holm) for the {listing(sorted(set(judged)))} differences of a table, ranks for "
+            "all pairs of its arms: where nothing differs, one table in 20 has a wrong verdict. Intervals, and the "
+            "clip's answers, are each at 95 % by themselves."
+        )
+
+
+def _undecided(rows: Sequence[Row]) -> Iterator[str]:
+    """How many seeds it would take."""
+    for task in _tasks(rows):
+        needed = [
+            f"{row.arm} {so_many(row.judged.seeds_needed)}"
+            for row in rows
+            if row.task == task and row.judged is not None and not math.isnan(row.judged.seeds_needed)
+        ]
+        if needed:
+            yield (
+                f"Undecided on {task}; seeds each would need to be decided in 80 % of cases, were the difference and "
+                f"spread seen here the true ones: {listing(needed)}."
+            )
+
+
+def _missed(rows: Sequence[Row]) -> Iterator[str]:
+    arms = dict.fromkeys(row.arm for row in rows if row.against and row.against.at_least)
+    if arms:
+        yield (
+            f"Where one of a pair missed the target ({listing(arms)}), the miss counts as the end of its run plus one "
+            "evaluation: the difference is at least so large, and is never taken for none."
+        )
+
+
+def _meanings(rows: Sequence[Row], metric: Along, threshold: float | None) -> Iterator[str]:
+    if threshold is not None:
+        yield (
+            f"A difference of less than {number(100 * threshold)} % of the baseline is taken as too small to "
+            "matter: = where the whole difference is shown to be within (two one-sided tests)."
+        )
+    if metric.quantity.of_broken:
+        yield (
+            "A target is seen only at an evaluation: differences in reaching it are taken to be no surer than the "
+            "steps between two of them allow."
+        )
+    if metric.quantity.name == DIRECTIONAL_SHARPNESS:
+        yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
+    if any(row.sharpness.total for row in rows):
+        yield OWN_POINTS
+    if any(row.step_milliseconds.n for row in rows):
+        yield CLOCK
+
+
+def _is_judged(row: Row) -> bool:
+    return row.judged is not None and row.against is not None and row.against.n > 1
+
+
+def _tasks(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.task for row in rows))

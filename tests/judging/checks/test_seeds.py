@@ -1,0 +1,95 @@
+from dataclasses import replace
+
+import pytest
+from judging.checks.unfair import as_task, asked, caveats, fair, found, planned
+from judging.made import ending, question, record, run
+
+from clipbench.records import Record
+
+
+@pytest.mark.parametrize("check", ["same seeds", "enough seeds", "arms differ"])
+def test_five_common_seeds_of_two_arms_pass(check: str) -> None:
+    assert found(check, fair()).verdict == "pass"
+
+
+def test_an_arm_that_lacks_a_seed_of_the_others_fails() -> None:
+    answer = found("same seeds", fair()[:-1])
+    assert (answer.verdict, answer.runs) == ("fail", ("adam",))
+    assert answer.what.startswith("adam on code_lm lacks seed 4 that others have: differences use the common seeds")
+    assert found("same seeds", [*fair()[:-1], *as_task("digits", fair(2))]).runs == ("adam",)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sentence"),
+    [
+        # t(0.975, 2)/√3 = 4.303/1.732 = 2.48
+        (3, "With 3 seeds a difference is decided only where its mean exceeds 2.5 standard deviations of the paired"),
+        (1, "With 1 seed a difference has no error and is not decided. 5 seeds are a fair beginning"),
+    ],
+)
+def test_few_seeds_tell_what_they_can_resolve(seeds: int, sentence: str) -> None:
+    records = fair(seeds)
+    for answer in (found("enough seeds", records), planned("enough seeds", [r.run for r in records], asked(records))):
+        assert (answer.verdict, answer.runs) == ("warn", ("code_lm/sgd", "code_lm/adam"))
+        assert answer.what.startswith(sentence)
+
+
+def spread(losses: list[float]) -> list[Record]:
+    """SGD always ends at 2; Adam at these losses."""
+    return [
+        each
+        for seed, loss in enumerate(losses)
+        for each in (record(run(seed=seed), [5.0, 2.0]), record(run("adam", seed=seed), [5.0, loss]))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "effect", "verdict", "sentence"),
+    [
+        # relative differences -0.1, 0, 0.1: s = 0.1; (t.975 + t.8)·0.1/√n is .208 for n = 4 and .166 for n = 5
+        ([1.8, 2.0, 2.2], 0.2, "fail", "adam on code_lm has 3 seeds and needs 5 to show 20 % with a paired spread of"),
+        ([1.8, 2.0, 2.2], 0.5, "pass", "There are seeds enough to show the declared effect"),
+        ([1.0, 3.0], 0.001, "fail", "needs more than 10000 to show 0.1 %"),
+        ([1.8], 0.5, "fail", "adam on code_lm has one seed in common with the baseline: no spread is known."),
+    ],
+)
+def test_the_seeds_that_a_declared_effect_takes_are_there_or_it_fails(
+    losses: list[float], effect: float, verdict: str, sentence: str
+) -> None:
+    records = spread(losses)
+    answer = found("enough seeds", records, asked(records, effect=effect))
+    assert (answer.verdict, answer.runs) == (verdict, ("adam",) if verdict == "fail" else ())
+    assert sentence in answer.what
+
+
+@pytest.mark.parametrize("losses", [[0.0, 0.0], [-1.0, -2.0]])
+def test_a_loss_that_is_not_above_zero_has_no_relative_effect(losses: list[float]) -> None:
+    records = [record(run(arm, seed=seed), [5.0, loss]) for seed, loss in enumerate(losses) for arm in ("sgd", "adam")]
+    assert found("enough seeds", records, asked(records, effect=0.1)).verdict == "not applicable"
+
+
+def test_of_a_plan_that_declares_an_effect_no_number_of_seeds_is_known() -> None:
+    declared = replace(question("sgd", "adam"), effect=0.1)
+    assert planned("enough seeds", [each.run for each in fair(3)], declared).verdict == "not applicable"
+
+
+def ends_as(records: list[Record], arm: str, seeds: tuple[int, ...], *, like: str, shift: int = 0) -> list[Record]:
+    """Runs of an arm that end with the weights of another arm's, of the same seed or of one `shift` away."""
+    ends = {(each.run.arm.name, each.run.seed): each.outcome.weights_sha256 for each in records if each.outcome}
+    return [
+        ending(each, weights_sha256=ends[like, each.run.seed + shift])
+        if each.run.arm.name == arm and each.run.seed in seeds
+        else each
+        for each in records
+    ]
+
+
+def test_arms_that_are_secretly_one_are_exposed_by_their_weights() -> None:
+    """Equal weights of one seed, not equal losses: two arms may meet at one loss by accident."""
+    answer = found("arms differ", ends_as(fair(), "adam", (0, 3), like="sgd"))
+    assert (answer.verdict, answer.runs) == ("warn", ("sgd", "adam"))
+    where = "on code_lm, seeds 0 and 3"
+    assert answer.what == f"sgd and adam end with the very same weights {where}: their difference did not act."
+    assert not any(
+        "very same weights" in caveat for caveat in caveats(ends_as(fair(), "adam", (0,), like="sgd", shift=1))
+    )
