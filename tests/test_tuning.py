@@ -88,7 +88,7 @@ def test_a_table_has_the_reported_arms_and_tells_of_the_trials_apart(here: Path)
         ("wild", 3, 3),
     ]
     table = clipbench(here, "compare", COMPARED).stdout
-    assert "Tuning: final loss by learning rate" in table
+    assert "Tuning: what was selected" in table
 
 
 @pytest.mark.usefixtures("first")
