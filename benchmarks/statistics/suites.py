@@ -12,18 +12,21 @@ from clipbench.quantities import Reading
 
 Tail = Literal["normal", "t3"]
 EVERY = 10  # steps between evaluations: steps to the target are read no finer
+END = 1000  # steps of a run
 METRICS = ("loss", "steps", "sharpness")
 
 
 @dataclass(frozen=True)
 class Noise:
     """Standard deviations of logarithms: `seed` is what a seed does to every arm, `own` what it does to each side
-    by itself. Where seeds are not shared, each side has a seed effect of its own."""
+    by itself. Where seeds are not shared, each side has a seed effect of its own. `missed` is the share of runs that
+    miss their target, whatever else they do."""
 
     seed: float
     own: float
     tail: Tail = "normal"
     shared: bool = True
+    missed: float = 0.0
 
 
 # Of a metric's own noise to the loss's: steps to a target and sharpness vary more, as they do in the quickstart.
@@ -50,7 +53,8 @@ def pair(
         logs = (effect + _draw(random, noise, shape) * noise.own) * _WIDER[None, :, None]
         for arm, amount in (worse or {}).items() if side == 0 else ():
             logs[arm, 0] += amount
-        sides.append(_suite(logs))
+        missed = random.random((arms, seeds)) < noise.missed if noise.missed else np.zeros((arms, seeds), bool)
+        sides.append(_suite(logs, missed))
     return sides[0], sides[1]
 
 
@@ -71,11 +75,12 @@ def _draw(random: np.random.Generator, noise: Noise, shape: tuple[int, ...]) -> 
     return random.standard_t(3, shape) / np.sqrt(3)
 
 
-def _suite(logs: NDArray[np.float64]) -> Suite:
-    return Suite(tuple(_arm(number, rows) for number, rows in enumerate(logs.tolist())))
+def _suite(logs: NDArray[np.float64], missed: NDArray[np.bool_]) -> Suite:
+    arms = zip(logs.tolist(), missed.tolist(), strict=True)
+    return Suite(tuple(_arm(number, rows, misses) for number, (rows, misses) in enumerate(arms)))
 
 
-def _arm(number: int, rows: list[list[float]]) -> ArmResult:
+def _arm(number: int, rows: list[list[float]], missed: list[bool]) -> ArmResult:
     loss, steps, sharpness = rows
     return ArmResult(
         spec="simulated",
@@ -85,16 +90,20 @@ def _arm(number: int, rows: list[list[float]]) -> ArmResult:
         problem={},
         described={},
         code="",
-        seeds=tuple(_run(*values) for values in zip(range(len(loss)), loss, steps, sharpness, strict=True)),
+        seeds=tuple(_run(*values) for values in zip(range(len(loss)), loss, steps, sharpness, missed, strict=True)),
     )
 
 
-def _run(seed: int, loss: float, steps: float, sharpness: float) -> RunResult:
+def _run(seed: int, loss: float, steps: float, sharpness: float, missed: bool) -> RunResult:
     # No numerics id: bits are not expected to agree, so that everything is left to the statistics.
     reached = max(EVERY, EVERY * float(np.ceil(300 * np.exp(steps) / EVERY)))
     readings = {
         "loss": Reading(2.0 * float(np.exp(loss))),
-        "steps": Reading(reached, rounding=EVERY / (reached * math.sqrt(12))),
+        "steps": Reading(END + EVERY, at_least=True) if missed else Reading(reached, rounding=_rounding(reached)),
         "sharpness": Reading(float(np.exp(sharpness))),
     }
     return RunResult(seed, "finished", first_loss=10.0, readings=readings, side_by_side=1)
+
+
+def _rounding(steps: float) -> float:
+    return EVERY / (steps * math.sqrt(12))

@@ -34,7 +34,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleTy
     ("name", "words", "rows"),
     [
         ("coverage", ("--draws", "400"), 6),
-        ("false_alarms", ("--suites", "4"), 4),
+        ("false_alarms", ("--suites", "4"), 5),
         ("power", ("--suites", "1"), 9),
     ],
 )

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from clipbench.judging.copies import Ends, alike, said
-from clipbench.judging.gate.report import GateRow, Place
+from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import Metric, Verdict
 from clipbench.judging.gate.suite import ArmResult, RunResult, Suite, differences
 from clipbench.judging.words import capital, listing, seeds_named
@@ -151,11 +151,7 @@ def renamed(candidate: Suite, baseline: Suite) -> Iterator[str]:
 
 
 def _all_of(arms: Sequence[ArmResult]) -> str:
-    return listing((_slashed(arm.place) for arm in arms), limit=3)
-
-
-def _slashed(place: Place) -> str:
-    return "/".join(place)
+    return listing(("/".join(arm.place) for arm in arms), limit=3)
 
 
 def _verb(seeds: Collection[int]) -> str:
