@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from clipbench.errors import ClipbenchError, nearest
 from clipbench.measurements import Measurement
-from clipbench.questions import Target
+from clipbench.questions import Better, Manner, Over, Scale, Target
 from clipbench.records import (
     CLIPPED_FRACTION,
     DIRECTIONAL_SHARPNESS,
@@ -30,9 +30,6 @@ from clipbench.records import (
 )
 from clipbench.sources.code import READINGS
 
-Scale = Literal["linear", "log"]  # differences are of values, or of their natural logarithms
-Better = Literal["lower", "higher", "neither"]
-Over = Literal["mean", "last", "least", "greatest"]  # which one number stands for the probed steps
 Noise = Literal["seed", "machine"]  # what makes it vary between runs that are described alike
 
 FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET = "final_loss", "steps_to_target", "seconds_to_target"
@@ -222,16 +219,10 @@ def _recorded(name: str, scale: Scale, over: Over) -> Read:
     return read
 
 
-@dataclass(frozen=True)
-class Manner:
-    """What a probe's file says of a quantity it records."""
-
-    scale: Scale = "linear"
-    better: Better = "neither"
-    over: Over = "mean"
+AS_IT_IS = Manner()
 
 
-def recorded(name: str, manner: Manner = Manner(), meaning: str = "") -> Quantity:
+def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "") -> Quantity:
     """The quantity of that name as a run measured it."""
     how = {"mean": "mean over the probed steps", "last": "at the last probed step"}.get(
         manner.over, f"{manner.over} over the probed steps"
@@ -370,7 +361,7 @@ def quantity(name: str, said: Mapping[str, Manner] | None = None) -> Quantity:
     name = ALIASES.get(name, name)
     if name in _BY_NAME:
         return _BY_NAME[name]
-    return recorded(name, (said or {}).get(name) or _of_the_shelf().get(name) or Manner())
+    return recorded(name, (said or {}).get(name) or _of_the_shelf().get(name) or AS_IT_IS)
 
 
 LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, RATE, CLIPPED = (

@@ -19,6 +19,20 @@ class Target:
     consecutive: int = 1
 
 
+Scale = Literal["linear", "log"]  # differences are of values, or of their natural logarithms
+Better = Literal["lower", "higher", "neither"]
+Over = Literal["mean", "last", "least", "greatest"]  # which one number stands for the probed steps
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a quantity that a probe records is read, as the probe's file says in its constant QUANTITIES."""
+
+    scale: Scale = "linear"
+    better: Better = "neither"
+    over: Over = "mean"
+
+
 @dataclass(frozen=True)
 class Space:
     """What one setting is left open to: the `values` of a list, or the range of all between `low` and `high`.
@@ -76,7 +90,8 @@ class Question:
     target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
     final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned. A
     run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
-    more than three standard errors. `targets` has the tasks whose target is not that of the spec.
+    more than three standard errors. `targets` has the tasks whose target is not that of the spec, and
+    `quantities` how those of the user's own probes are read.
     """
 
     spec: str
@@ -90,6 +105,7 @@ class Question:
     tuning: Tuning | None = None
     diverged: float = DIVERGED
     targets: Mapping[str, Target] = field(default_factory=dict)
+    quantities: Mapping[str, Manner] = field(default_factory=dict)
 
     def target_of(self, task: str) -> Target | None:
         """What the arms race to on a task; None where there is no target."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging.made import ending, record, run, with_rows
 
+import clipbench
 from clipbench.budget import Budget
 from clipbench.errors import USAGE, ClipbenchError
 from clipbench.measurements import Measurement
@@ -376,3 +377,17 @@ def test_nothing_of_the_file_is_executed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="written out as a literal"):
         manners(f"QUANTITIES = {{'norm': open({str(witness)!r}, 'w')}}\n")
     assert not witness.exists()
+
+
+def test_what_the_probes_of_clipbench_say_is_of_quantities_that_they_record() -> None:
+    for name, (probe, scale, better) in {
+        "gradient_norm": ("norms", "log", "neither"),
+        "same_batch_sharpness": ("sharpness", "log", "lower"),
+        "batch_sharpness": ("batch_sharpness", "log", "lower"),
+        "taylor_best_decrease": ("taylor", "log", "higher"),
+        "line_best_decrease": ("landscape", "log", "higher"),
+    }.items():
+        assert (quantity(name).scale, quantity(name).better) == (scale, better)
+        text = (Path(clipbench.__file__).parent / f"probes/{probe}.py").read_text()
+        assert name in manners(text)
+        assert text.count(name.upper()) + text.count(f'"{name}"') > 1  # it is recorded as well

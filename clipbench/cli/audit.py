@@ -15,8 +15,6 @@ from clipbench.harmless import on_one_line
 from clipbench.judging.checks.audit import Audit, audit_plan
 from clipbench.judging.checks.audit import audit as audit_records
 from clipbench.planning.staging import staged
-from clipbench.questions import Question
-from clipbench.records import Record
 from clipbench.report.audit import document, summary
 from clipbench.report.render import Format, render
 from clipbench.report.text import lines_of
@@ -44,9 +42,9 @@ def audit(
         raise typer.Exit(FINDING)
 
 
-def put_verdict(records: Sequence[Record], question: Question, *, fmt: Format, results: Sequence[Path]) -> None:
+def put_verdict(audit: Audit, *, fmt: Format, results: Sequence[Path]) -> None:
     """The audit in one line, under the table of a comparison; beside it, on stderr, where the format has no place."""
-    line = on_one_line(f"{summary(audit_records(records, question))}; details: {console.command('audit', *results)}")
+    line = on_one_line(f"{summary(audit)}; details: {console.command('audit', *results)}")
     if fmt in ("csv", "json", "latex"):
         console.say(line)
     else:

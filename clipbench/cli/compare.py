@@ -1,25 +1,30 @@
 """`clipbench compare`: the table."""
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clipbench import console, quantities
+from clipbench import console
 from clipbench.cli.audit import put_verdict
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read_with_errors, unread_of
-from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
+from clipbench.errors import UNDECIDED, ClipbenchError, StoreError, UndecidedError
 from clipbench.judging.compare import Asked
 from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.comparison import By, Comparison
 from clipbench.judging.moments import Moment
-from clipbench.quantities import FINAL_LOSS
+from clipbench.judging.versions import Folder, overlap, versions
+from clipbench.quantities import FINAL_LOSS, asked
+from clipbench.questions import Question
+from clipbench.records import Record
 from clipbench.report.compare import SectionName, arranged, document, sections
 from clipbench.report.compare import section as section_of
 from clipbench.report.render import Format, render
+from clipbench.report.versions import document as versions_document
 
 
 def compare(
@@ -31,6 +36,9 @@ def compare(
     metric: Annotated[
         str, typer.Option(metavar="QUANTITY[@DIRECTION]", help="What verdicts and ranks go by; see `list quantities`.")
     ] = FINAL_LOSS,
+    columns: Annotated[
+        str | None, typer.Option(metavar="QUANTITY,...", help="The quantities to show, in place of the usual columns.")
+    ] = None,
     at: Annotated[str | None, typer.Option(metavar="STEP|SHARE", help="Not at the end: 100, 50% or 0.5.")] = None,
     threshold: Annotated[float | None, typer.Option(help="A relative difference too small to matter: 0.01.")] = None,
     by: Annotated[By, typer.Option(help="A table for each task, or each arm.")] = "task",
@@ -40,40 +48,91 @@ def compare(
 ) -> None:
     """The table: each arm against the baseline, paired by seed, with its caveats.
 
+    Folders that hold the same arms with the same seeds are versions: each is compared with the first, arm by arm.
     Exit code 3 where no run has ended.
     """
-    moment = None if at is None else moment_of(at)
-    read, errors = read_with_errors(results)
-    groups = by_spec(read)
-    if not groups:
+    how = Asked(
+        baseline=baseline,
+        target=target,
+        consecutive=consecutive,
+        at=None if at is None else moment_of(at),
+        threshold=threshold,
+        reference=reference,
+    )
+    folders = [read_with_errors([each]) for each in results]
+    read = [record for records, _ in folders for record in records]
+    errors = [error for _, of_folder in folders for error in of_folder]
+    if not read:
         raise UndecidedError(
             f"no runs to compare in {', '.join(map(str, results))}", remedy="runs are made by `clipbench run`"
         )
+    if overlap([records for records, _ in folders]):
+        if section is not None or columns is not None:
+            raise ClipbenchError("versions side by side are one table", remedy="leave out --section and --columns")
+        sides = [(label, records) for label, (records, _) in zip(labels_of(results), folders, strict=True)]
+        _put_versions(sides, how, metric, fmt, errors)
+    else:
+        for comparison in _comparisons(by_spec(read), how, metric, columns, fmt):
+            comparison = replace(comparison, caveats=(*unread_of(comparison.spec, errors), *comparison.caveats))
+            comparison = arranged(comparison, by=by, sort=sort)
+            if section is not None:
+                console.put(render(section_of(comparison, section), fmt))
+                continue
+            _put(comparison, fmt)
+            put_verdict(comparison.audit, fmt=fmt, results=results)
+    if all(record.outcome is None for record in read):
+        console.say("no run has ended: there is nothing to compare yet")
+        raise typer.Exit(UNDECIDED)
+
+
+def _comparisons(
+    groups: Mapping[str, tuple[Question, list[Record]]], how: Asked, metric: str, columns: str | None, fmt: Format
+) -> Iterator[Comparison]:
+    """One for each spec.
+
+    Raises:
+        ClipbenchError: there are several, and the format holds one.
+    """
     if len(groups) > 1 and fmt in ("csv", "json"):
         raise ClipbenchError(
             f"{fmt} holds one spec, and here are {', '.join(groups)}", remedy="give one of their folders"
         )
+    wanted = [name.strip() for name in columns.split(",")] if columns else []
     for question, records in groups.values():
-        how = Asked(
-            baseline=baseline,
-            target=target,
-            consecutive=consecutive,
-            metric=quantities.asked(metric, records),
-            at=moment,
-            threshold=threshold,
-            reference=reference,
+        of_spec = replace(
+            how,
+            metric=asked(metric, records, question.quantities),
+            others=tuple(asked(name, records, question.quantities) for name in wanted),
         )
-        comparison = compare_records(records, question, how)
-        comparison = replace(comparison, caveats=(*unread_of(question.spec, errors), *comparison.caveats))
-        comparison = arranged(comparison, by=by, sort=sort)
-        if section is not None:
-            console.put(render(section_of(comparison, section), fmt))
-            continue
-        _put(comparison, fmt)
-        put_verdict(records, question, fmt=fmt, results=results)
-    if all(record.outcome is None for record in read):
-        console.say("no run has ended: there is nothing to compare yet")
-        raise typer.Exit(UNDECIDED)
+        yield compare_records(records, question, of_spec)
+
+
+def _put_versions(
+    sides: Sequence[tuple[str, Sequence[Record]]], how: Asked, metric: str, fmt: Format, errors: Sequence[StoreError]
+) -> None:
+    """A table for each spec that more than one of the folders has."""
+    by_label = [(label, by_spec(records)) for label, records in sides]
+    for spec in dict.fromkeys(name for _, groups in by_label for name in groups):
+        folders = [Folder(label, *groups[spec]) for label, groups in by_label if spec in groups]
+        if len(folders) > 1:
+            everywhere = [record for folder in folders for record in folder.records]
+            metric_of_spec = asked(metric, everywhere, folders[0].question.quantities)
+            compared = versions(folders, replace(how, metric=metric_of_spec))
+            compared = replace(compared, notes=(*unread_of(spec, errors), *compared.notes))
+            console.put(render(versions_document(compared), fmt))
+            if fmt == "csv":
+                for note in compared.notes:
+                    console.say(f"caveat: {note}")
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """What tells folders apart: a/results and b/results are a and b; their whole paths where no part does."""
+    parts = [path.resolve().parts for path in paths]
+    for place in range(-1, -min(map(len, parts)) - 1, -1):
+        names = [each[place] for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(map(str, paths))
 
 
 def _put(comparison: Comparison, fmt: Format) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from clipbench import console, spec, store
+from clipbench import console, quantities, spec, store
 from clipbench.cli.options import Json, Results
-from clipbench.cli.results import ends_read, read_with_errors
+from clipbench.cli.results import by_spec, ends_read, read_with_errors
 from clipbench.errors import UndecidedError
 from clipbench.report import listing
 from clipbench.report.compare import all_columns
@@ -16,7 +16,7 @@ from clipbench.report.render import Format, render
 from clipbench.report.show import document
 from clipbench.spec import catalogue
 
-Listable = Literal["tasks", "optimizers", "probes", "runs", "columns"]
+Listable = Literal["tasks", "optimizers", "probes", "runs", "columns", "quantities"]
 
 
 def show(
@@ -34,14 +34,20 @@ def list_(
     results: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("results"),
     json: Json = False,
 ) -> None:
-    """The tasks, optimizers or probes there are, with their options; the runs that were made; what the columns of
-    `compare --format csv` mean."""
+    """What there is: tasks, optimizers and probes with their options; the runs that were made; what the columns of
+    `compare --format csv` mean; and the quantities that `compare --metric` and `--columns` take."""
     fmt: Format = "json" if json else "table"
     if what == "runs":
         records, errors = read_with_errors([results])
         if errors and not records:
             raise UndecidedError(f"no run in {results} can be read", remedy="the lines above say why")
         console.put(render(listing.runs(ends_read(records)), fmt))
+    if what == "quantities":
+        records = read_with_errors([results])[0] if results.is_dir() else []
+        said = {
+            name: manner for question, _ in by_spec(records).values() for name, manner in question.quantities.items()
+        }
+        console.put(render(listing.quantities(quantities.known(records, said).values()), fmt))
     if what == "columns":
         console.put(render(listing.columns(all_columns()), fmt))
     for kind in catalogue.KINDS:

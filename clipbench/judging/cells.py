@@ -120,6 +120,21 @@ def learning_rate(arm: Arm) -> float | None:
     return float(rate) if isinstance(rate, int | float) else None
 
 
+def is_twin(clipped: Arm, other: Arm) -> bool:
+    """Whether `other` is `clipped` without its clip: same optimizer, options (lr aside) and schedule."""
+    return (
+        clipped.clip is not None
+        and other.clip is None
+        and clipped.optimizer.use == other.optimizer.use
+        and _but_rate(clipped) == _but_rate(other)
+        and clipped.schedule == other.schedule
+    )
+
+
+def _but_rate(arm: Arm) -> dict[str, object]:
+    return {name: value for name, value in arm.optimizer.options.items() if name != "lr"}
+
+
 def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Keep one record per task, arm and seed, and say what was left out.
 

@@ -7,7 +7,7 @@ from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.cells import Cell, cells, known_arm, known_direction
-from clipbench.judging.checks.audit import caveats, evidence_of
+from clipbench.judging.checks.audit import audited, caveats, evidence_of
 from clipbench.judging.comparison import (
     Comparison,
     Row,
@@ -144,6 +144,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         matched=tuple(matched(found, baseline=name)),
         shared=tuple(shared_points(found, baseline=name, reference=asked.reference)),
         tunings=tunings(records, question),
+        audit=audited(evidence),
         others=asked.others,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from clipbench.judging.checks.audit import Audit
 from clipbench.judging.families import Ranks, Verdict, Word
 from clipbench.judging.matched import MatchedRow
 from clipbench.judging.paired import Paired
@@ -130,6 +131,9 @@ class TaskHead:
     target: Target | None = None
 
 
+NOTHING_AUDITED = Audit("", ())
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The answer to a question, before it is drawn; every format of the report is made from this."""
@@ -150,4 +154,5 @@ class Comparison:
     matched: tuple[MatchedRow, ...] = ()
     shared: tuple[SharedRow, ...] = ()
     tunings: tuple[ArmTuning, ...] = ()
+    audit: Audit = NOTHING_AUDITED  # how the runs were made
     others: tuple[Along, ...] = ()  # further quantities that the table shows

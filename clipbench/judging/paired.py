@@ -19,7 +19,8 @@ from typing import Any
 from clipbench.judging import student
 from clipbench.judging.copies import Ends, counted
 from clipbench.judging.statistics import Estimate, estimate, exp
-from clipbench.quantities import Reading, Scale
+from clipbench.quantities import Reading
+from clipbench.questions import Scale
 
 LEVEL = 0.05  # of an interval by itself; of a family of verdicts: how often any is wrong where nothing differs
 POWER = 0.8  # how often a difference of the size that is asked about would be decided with the seeds that are named

@@ -2,25 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, is_twin
 from clipbench.judging.comparison import StepsToTarget, Twin
 from clipbench.judging.copies import once
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import to_target
 from clipbench.judging.words import count, fold, number, span
 from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME, STEPS
-from clipbench.records import Arm
-
-
-def is_twin(clipped: Arm, other: Arm) -> bool:
-    """Whether `other` is `clipped` without its clip: same optimizer, options (lr aside) and schedule."""
-    return (
-        clipped.clip is not None
-        and other.clip is None
-        and clipped.optimizer.use == other.optimizer.use
-        and _but_rate(clipped) == _but_rate(other)
-        and clipped.schedule == other.schedule
-    )
 
 
 def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget | None]) -> list[Twin]:
@@ -68,10 +56,6 @@ def _twin(clipped: Cell, other: Cell, steps: Mapping[tuple[str, str], StepsToTar
         step_pairs=pairs,
         answers=tuple(answers),
     )
-
-
-def _but_rate(arm: Arm) -> dict[str, object]:
-    return {name: value for name, value in arm.optimizer.options.items() if name != "lr"}
 
 
 def _fewer(clipped: Cell, other: Cell) -> tuple[int, int]:

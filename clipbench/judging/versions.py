@@ -13,7 +13,7 @@ from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.words import count
 from clipbench.quantities import Along
 from clipbench.questions import Question
-from clipbench.records import Record
+from clipbench.records import Record, Run
 
 Place = tuple[str, str]  # a task and an arm
 
@@ -24,7 +24,7 @@ class Folder:
 
     label: str
     question: Question
-    records: tuple[Record, ...]
+    records: Sequence[Record]
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ class Versions:
     notes: tuple[str, ...] = ()
 
 
-def overlap(folders: Sequence[Folder]) -> bool:
-    """Whether the folders hold the same arms with the same seeds, and so are versions and not parts of one whole."""
-    places = [
-        {(record.run.task.name, record.run.arm.name, record.run.seed) for record in each.records} for each in folders
-    ]
+def overlap(folders: Sequence[Sequence[Record]]) -> bool:
+    """Whether folders hold the same arms with the same seeds, and so are versions and not parts of one whole."""
+    places = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in map(_run, each)} for each in folders]
     return any(one & other for one, other in combinations(places, 2))
+
+
+def _run(record: Record) -> Run:
+    return record.run
 
 
 def versions(folders: Sequence[Folder], asked: Asked) -> Versions:

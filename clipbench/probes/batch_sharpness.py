@@ -12,6 +12,8 @@ from clipbench.geometry.curvature import NonFiniteLossError, directional_curvatu
 from clipbench.geometry.objective import Objective
 from clipbench.records import BATCH_SHARPNESS
 
+QUANTITIES = {"batch_sharpness": ("log", "lower", "mean")}
+
 ERROR = "batch_sharpness_error"
 GRADIENT = "gradient"
 

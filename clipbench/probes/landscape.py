@@ -11,6 +11,12 @@ from clipbench.geometry.objective import Objective
 from clipbench.geometry.products import norm
 from clipbench.records import CRITICAL_SHARPNESS, LINE_BEST_DECREASE, LINE_BEST_STEP
 
+QUANTITIES = {
+    "line_best_step": ("log", "neither", "mean"),
+    "line_best_decrease": ("log", "higher", "mean"),
+    "critical_sharpness": ("log", "lower", "mean"),
+}
+
 CRITICAL_STEP = "critical_step"  # η_c, in multiples of the update
 LONGEST = 1e30  # a multiple that leaves room for the search to go on in float32
 

@@ -6,6 +6,8 @@ from clipbench.contracts import Snapshot
 from clipbench.geometry.products import norm
 from clipbench.records import GRADIENT_NORM, UPDATE_NORM
 
+QUANTITIES = {"gradient_norm": ("log", "neither", "mean"), "update_norm": ("log", "neither", "mean")}
+
 
 def measure(snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
     """How long the gradient and the steps are: ‖g‖₂ and, for each direction, ‖u‖₂ with u = θ_after − θ_before.

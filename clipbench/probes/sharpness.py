@@ -16,6 +16,8 @@ from clipbench.records import (
     SLOPE_ERROR,
 )
 
+QUANTITIES = {"same_batch_sharpness": ("log", "lower", "mean")}
+
 UNDEFINED = DirectionalCurvature(math.nan, math.nan, math.nan)
 
 

@@ -10,6 +10,8 @@ from clipbench.geometry.objective import Objective
 from clipbench.geometry.taylor import TaylorLedger, taylor_ledgers
 from clipbench.records import COSINE, LAMBDA_DIR, RATE_SHARPNESS, TAYLOR_BEST_DECREASE, TAYLOR_BEST_STEP
 
+QUANTITIES = {"taylor_best_step": ("log", "neither", "mean"), "taylor_best_decrease": ("log", "higher", "mean")}
+
 MINIMUM_AHEAD = "taylor_minimum"  # 1 where the model falls at first and bends upwards, else 0
 GAIN = "predicted_gain"  # −gᵀu
 COST = "curvature_cost"  # ½uᵀHu

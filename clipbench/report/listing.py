@@ -1,11 +1,11 @@
 """Lists: the entries of a shelf, the runs of a results folder, what columns mean."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from clipbench.judging.metrics import status
 from clipbench.judging.words import number
-from clipbench.quantities import final_loss
+from clipbench.quantities import ALIASES, Quantity, final_loss
 from clipbench.records import Outcome, Record
 from clipbench.report.columns import if_any
 from clipbench.report.numbers import NONE, Parts, seconds
@@ -75,6 +75,31 @@ def runs(records: Sequence[Record]) -> Document:
         ),
         rows=records,
         order=("run", "status", "folder", "final_loss", "steps", "train_seconds"),
+    )
+    return Document([table])
+
+
+def quantities(known: Iterable[Quantity]) -> Document:
+    """What each quantity means; its aliases are in brackets."""
+    aliases: dict[str, list[str]] = {}
+    for alias, name in ALIASES.items():
+        aliases.setdefault(name, []).append(alias)
+
+    def called(each: Quantity) -> Parts:
+        return (f"{each.name} ({', '.join(aliases[each.name])})" if each.name in aliases else each.name,)
+
+    table: Table[Quantity] = Table(
+        name="quantities",
+        columns=(
+            text_column("name", "what --metric calls it", lambda each: each.name, "quantity", called),
+            Column("aliases", "other names of it", lambda each: aliases.get(each.name, [])),
+            text_column("scale", "log: compared as a ratio; linear: as a difference", lambda each: each.scale),
+            text_column("better", "which way is better", lambda each: each.better),
+            text_column("noise", "what it varies with between equal runs", lambda each: each.noise, "varies by"),
+            text_column("meaning", "what it is", lambda each: each.meaning, "what it is", wraps=True),
+        ),
+        rows=list(known),
+        note="Along another arm's steps, where ghosts were measured: QUANTITY@ARM.",
     )
     return Document([table])
 

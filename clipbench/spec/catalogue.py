@@ -5,12 +5,13 @@ The files import torch; this module does not, and does not import them.
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from clipbench.questions import Manner
 from clipbench.records import Value
 from clipbench.sources.code import file_sha256
 from clipbench.sources.imports import closure
@@ -67,6 +68,7 @@ class Entry:
     `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing; `source`
     identifies its code, that of a shelf's file together with what it imports of the networks, the data and the shelves.
     `broken` says why it cannot be used; it is empty where it can.
+    `quantities`: how those that a probe from another package records are read.
     `external`: it comes from another package; its defaults are its own and stay unsaid. `fingerprinted`: beside it is a
     function that says what its data is. `open`: it takes **kwargs, so that any further option is passed on unchecked.
     """
@@ -81,6 +83,7 @@ class Entry:
     external: bool = False
     fingerprinted: bool = False
     open: bool = False
+    quantities: Mapping[str, Manner] = field(default_factory=dict)
 
 
 def names(kind: Kind, root: Path = OWN) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from clipbench.quantities import manners
+from clipbench.questions import Manner
 from clipbench.records import Options, Scalar
 from clipbench.sources.modules import Code
 from clipbench.sources.modules import source as source_text
@@ -81,6 +83,10 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
         source = source_text(_code(described), probe=module if kind == "probes" else "")
     except OSError as error:
         return replace(entry, broken=f"its code cannot be read: {error}")
+    try:
+        readings = _quantities(module, described) if kind == "probes" else {}
+    except ValueError as error:
+        return replace(entry, broken=str(error))
     by_name = [one for one in parameters if one["kind"] in {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}]
     return replace(
         entry,
@@ -88,7 +94,17 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
         source=source,
         fingerprinted=described["fingerprint"],
         open=any(one["kind"] == "VAR_KEYWORD" for one in parameters),
+        quantities=readings,
     )
+
+
+def _quantities(module: str, described: Described) -> Mapping[str, Manner]:
+    """How a probe's file says that its quantities are read; ValueError where it says so in another form."""
+    path = described["files"].get(module)
+    try:
+        return manners(Path(path).read_text(encoding="utf-8")) if path else {}
+    except (OSError, UnicodeDecodeError):
+        return {}
 
 
 def _code(described: Described) -> Code:

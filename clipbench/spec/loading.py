@@ -61,6 +61,7 @@ def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) 
         fingerprints=fingerprints(document, of_spec),
         own={name: task.own for name, task in of_spec.items() if task.own is not None},
         tuning=written.tuning,
+        quantities={name: manner for probe in chosen.probes for name, manner in probe.entry.quantities.items()},
     )
     return adjusted(spec, overrides)
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
-from clipbench.questions import DIVERGED, Question, Target
+from clipbench.questions import DIVERGED, Manner, Question, Target
 from clipbench.records import Arm, Choice, Measure
 from clipbench.spec.ghosts import Ghosts
 from clipbench.spec.models import TuningSettings
@@ -32,8 +32,8 @@ class Spec:
     An arm that is to be tuned has no settings yet: it is `Searched`. `device` may still be auto: what that is depends
     on the machine. `data` has the name of what a task of the shelf reads from the user's disk, and `fingerprints` the
     SHA-256 of what a task of the user's says of its data, by the task's name. `measure` is without the ghosts: those
-    are a run's, by its arm. `own` has the terms of the tasks that have some of their own, by name. `only` is a pattern
-    for the names of the arms to run now; None for all of them.
+    are a run's, by its arm. `own` has the terms of the tasks that have some of their own, by name, and `quantities` how
+    those of the user's own probes are read. `only` is a pattern for the names of the arms to run now; None for all.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Spec:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     tuning: TuningSettings | None = None
     own: Mapping[str, Terms] = field(default_factory=dict)
+    quantities: Mapping[str, Manner] = field(default_factory=dict)
     only: str | None = None
 
     @property
@@ -83,6 +84,7 @@ def question(spec: Spec) -> Question:
         effect=spec.effect,
         diverged=spec.diverged,
         targets={task: terms.target for task, terms in spec.own.items() if terms.target not in (None, spec.target)},
+        quantities=spec.quantities,
     )
 
 

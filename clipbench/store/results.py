@@ -55,7 +55,8 @@ def write_question(question: Question, results: Path) -> None:
     folder = folder_of_spec(question.spec, results)
     opening.refuse_a_link(folder)
     make_folder(folder)
-    without = None if question.targets else {"targets"}  # so that the file of a spec without any stays what it was
+    # What is empty is left out, so that the file of a spec without any stays what it was.
+    without = {name for name in ("targets", "quantities") if not getattr(question, name)}
     replace_content(folder / QUESTION, _QUESTION.dump_json(question, indent=2, exclude=without))
 
 

@@ -1,15 +1,17 @@
 """`clipbench compare` and `merge` as they are typed, over folders that a store wrote."""
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli.front import Answer, Ask, asking, stored
-from judging.made import ending, quickstart, trials, tuning
+from judging.made import ending, quickstart, record, run, trials, tuning, with_rows
 
 from clipbench import store
-from clipbench.measurements import Measurements
+from clipbench.measurements import Measurement, Measurements
 from clipbench.questions import Question
 from clipbench.records import Change, Record
 from clipbench.report.render import FORMATS
@@ -228,3 +230,62 @@ def test_a_run_without_a_question_is_read_by_the_default_and_one_that_is_broken_
     assert "above its start at 5 by more than 10 %" in said.out
     monkeypatch.chdir(folder)
     assert "above its start" in ask("show", ".").out
+
+
+def versions_of(losses: dict[str, list[float]], results: str) -> None:
+    written(
+        [
+            record(run(arm, seed=seed), [5.0, loss])
+            for arm, of_arm in losses.items()
+            for seed, loss in enumerate(of_arm)
+        ],
+        results,
+    )
+
+
+def test_two_folders_of_the_same_arms_are_put_side_by_side_under_what_tells_them_apart(ask: Ask) -> None:
+    versions_of({"sgd": [3.0, 3.2, 3.1], "adam": [2.5, 2.6, 2.4]}, "old/results")
+    versions_of({"sgd": [3.0, 3.2, 3.1], "adam": [2.8, 2.9, 2.75]}, "new/results")
+    answer = ask("compare", "old/results", "new/results", "--format", "csv")
+    assert answer.code == 0
+    found = {row["arm"]: (row["verdict"], row["folder"]) for row in csv.DictReader(io.StringIO(answer.out))}
+    assert found == {"sgd": ("identical", "new"), "adam": ("higher", "new")}
+    assert "final loss in new against old" in ask("compare", "old/results", "new/results").out
+    assert ask("compare", "old/results", "new/results", "--section", "race").code == 2
+
+
+def test_two_folders_of_other_seeds_are_parts_of_one_whole(ask: Ask) -> None:
+    records = quickstart()
+    written([each for each in records if each.run.seed < 2], "one")
+    written([each for each in records if each.run.seed == 2], "two")
+    found = list(csv.DictReader(io.StringIO(ask("compare", "one", "two", "--format", "csv").out)))
+    assert [int(row["seeds_finished"]) + int(row["seeds_diverged"]) for row in found] == [3, 3, 3]
+
+
+def test_any_quantity_may_be_a_column_and_the_metric(ask: Ask) -> None:
+    made = [
+        with_rows(each, [Measurement(50, 0.0, "", "gradient_norm", 2.0), Measurement(50, 0.0, "lion", "angle", 0.5)])
+        for each in quickstart()
+    ]
+    written(made, "results")
+    words = ("--columns", "gradient_norm,angle@lion", "--metric", "angle@lion", "--format", "csv")
+    shown = ask("compare", "results", *words)
+    row = next(csv.DictReader(io.StringIO(shown.out)))
+    assert (float(row["gradient_norm"]), float(row["angle@lion"])) == (pytest.approx(2.0), 0.5)
+    assert (row["gradient_norm_error"], row["gradient_norm_seeds"]) == ("1.0", "3")
+    heading = ask("compare", "results", "--columns", "gradient_norm").out
+    header = heading.partition("──")[0]
+    assert "gradient_norm" in header
+    assert "clipped" not in header
+    unknown = ask("compare", "results", "--columns", "gradient_nrm")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "choose one of: gradient_norm" in unknown.err
+
+
+def test_quantities_are_listed_with_what_they_mean_and_those_that_runs_recorded(ask: Ask) -> None:
+    written([with_rows(each, [Measurement(50, 0.0, "own", "angle", 0.5)]) for each in quickstart()], "results")
+    listed = {row["name"]: row for row in json.loads(ask("list", "quantities", "results", "--json").out)}
+    assert listed["final_loss"]["better"] == "lower"
+    assert listed["steps_to_target"]["aliases"] == ["steps"]
+    assert (listed["angle"]["scale"], listed["angle"]["better"]) == ("linear", "neither")
+    assert "angle" not in {row["name"] for row in json.loads(ask("list", "quantities", "nowhere", "--json").out)}

@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 from judging.made import question, quickstart, record, run
 
+from clipbench.judging.cells import is_twin
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Twin
 from clipbench.judging.paired import Paired
-from clipbench.judging.twins import is_twin
 from clipbench.records import Arm, Record, Schedule
 
 CLIPPED = run("sgd+clip", lr=1.0, clip=0.1, options={"momentum": 0.9}).arm

@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 from spec.bench import MINIMAL, Bench
 
+from clipbench.errors import SpecError
+from clipbench.questions import Manner
 from clipbench.records import Choice
 from clipbench.sources.code import file_sha256
-from clipbench.spec import externals
+from clipbench.spec import externals, load, question
 from clipbench.spec.catalogue import Kind
+from clipbench.store import read_question, write_question
 
 MINE = '''
 """An optimizer of the user's own."""
@@ -227,3 +230,33 @@ def test_torchs_own_muon_is_known_by_the_version_of_torch(bench: Bench) -> None:
 def test_an_optimizer_that_needs_a_closure_is_refused_before_anything_runs(bench: Bench) -> None:
     [fault] = bench.faults(lambda: optimizer(bench, '{use: "torch.optim:LBFGS", lr: 0.1}'))
     assert "'torch.optim:LBFGS' cannot be used: its step() needs a closure, and clipbench steps without one" in fault
+
+
+MEASURE = "def measure(snapshot):\n    yield '', 'angle', 1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "manner"),
+    [
+        ("", None),
+        ("QUANTITIES = {'angle': ('log', 'higher', 'last')}\n", Manner("log", "higher", "last")),
+        ("QUANTITIES = {'angle': ('log', 'up', 'last')}\n", "of linear or log; lower or higher or neither"),
+        ("QUANTITIES = {'angle': tuple('abc')}\n", "written out as a literal"),
+    ],
+)
+def test_how_a_probe_of_the_users_own_is_read_stands_in_its_file_and_in_the_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, manner: Manner | str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own_angle.py").write_text(f"{said}{MEASURE}")
+    text = "task: {use: quadratic}\noptimizers: {sgd: {use: sgd, lr: 0.1}}\nbudget: {steps: 9}\nseeds: [0]\nevaluate: {every: 3}\n"
+    Path("mine.yaml").write_text(f"{text}measure: {{every: 3, probes: ['own_angle:measure']}}\n")
+    if isinstance(manner, str):
+        with pytest.raises(SpecError, match=manner):
+            load("mine.yaml")
+        return
+    spec = load("mine.yaml")
+    assert question(spec).quantities == ({} if manner is None else {"angle": manner})
+    write_question(question(spec), tmp_path)
+    assert ("quantities" in (tmp_path / "mine/question.json").read_text()) is (manner is not None)
+    assert read_question(tmp_path / "mine") == question(spec)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from clipbench.judging.cells import learning_rate
+from clipbench.judging.cells import is_twin, learning_rate
 from clipbench.judging.checks.efforts import family
 from clipbench.judging.checks.evidence import Check, Effort, Evidence, Finding, Severity, grouped, split
-from clipbench.judging.twins import is_twin
 from clipbench.judging.words import count, listing, number, seeds_named
 from clipbench.records import Arm
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from clipbench.judging.paired import Paired, Points
-from clipbench.quantities import Scale
+from clipbench.questions import Scale
 from clipbench.spec.claims import Claim
 
 Verdict = Literal["holds", "fails", "undecided", "not measured yet"]

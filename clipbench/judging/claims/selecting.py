@@ -2,8 +2,8 @@
 
 from fnmatch import fnmatchcase
 
+from clipbench.judging.cells import is_twin
 from clipbench.judging.metrics import status
-from clipbench.judging.twins import is_twin
 from clipbench.quantities import FINAL_LOSS, STEPS_TO_TARGET, Along, Reading, quantity
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, ClipSettings, Record, Run

@@ -16,7 +16,8 @@ from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import VARYING, Rules, Varying
 from clipbench.judging.paired import MOST_SEEDS, Paired, Sample, paired
 from clipbench.judging.words import count, number, seeds_named
-from clipbench.quantities import Reading, Scale, quantity
+from clipbench.quantities import Reading, quantity
+from clipbench.questions import Scale
 
 
 @dataclass(frozen=True)
