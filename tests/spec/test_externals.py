@@ -249,7 +249,8 @@ def test_how_a_probe_of_the_users_own_is_read_stands_in_its_file_and_in_the_ques
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("own_angle.py").write_text(f"{said}{MEASURE}")
-    text = "task: {use: quadratic}\noptimizers: {sgd: {use: sgd, lr: 0.1}}\nbudget: {steps: 9}\nseeds: [0]\nevaluate: {every: 3}\n"
+    text = "task: {use: quadratic}\noptimizers: {sgd: {use: sgd, lr: 0.1}}\nbudget: {steps: 9}\n"
+    text += "seeds: [0]\nevaluate: {every: 3}\n"
     Path("mine.yaml").write_text(f"{text}measure: {{every: 3, probes: ['own_angle:measure']}}\n")
     if isinstance(manner, str):
         with pytest.raises(SpecError, match=manner):
