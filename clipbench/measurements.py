@@ -25,7 +25,7 @@ class Measurement(NamedTuple):
     value: float
 
 
-Place = tuple[str, str]  # direction and quantity
+SeriesName = tuple[str, str]  # direction and quantity
 _Pick = Callable[[Sequence[float]], Sequence[float]]
 # As Measurement._make does, but without a Python function in between.
 _MAKE = cast("Callable[[Iterable[object]], Measurement]", partial(tuple.__new__, Measurement))
@@ -40,9 +40,9 @@ class Layout:
     quantities: tuple[str, ...]
 
     @cached_property
-    def picks(self) -> Mapping[Place, _Pick]:
+    def picks(self) -> Mapping[SeriesName, _Pick]:
         """By direction and quantity, what picks its rows out of a column, in the order of their steps."""
-        found: dict[Place, list[int]] = {}
+        found: dict[SeriesName, list[int]] = {}
         for row, place in enumerate(zip(self.directions, self.quantities, strict=True)):
             found.setdefault(place, []).append(row)
         return {place: _pick(sorted(rows, key=self.steps.__getitem__)) for place, rows in found.items()}
@@ -74,7 +74,7 @@ class Measurements(Sequence[Measurement]):
         self.layout = layout
         self.seconds = seconds
         self.values = values
-        self._series: dict[Place, list[Measurement]] = {}
+        self._series: dict[SeriesName, list[Measurement]] = {}
 
     @classmethod
     def of(cls, rows: Iterable[Measurement]) -> "Measurements":
@@ -84,7 +84,7 @@ class Measurements(Sequence[Measurement]):
         return cls(Layout(steps, directions, quantities), seconds, values)
 
     @property
-    def places(self) -> Iterable[Place]:
+    def places(self) -> Iterable[SeriesName]:
         """The directions and quantities, in the order in which each was first written."""
         return self.layout.picks
 

@@ -30,7 +30,7 @@ from clipbench.records import (
 )
 from clipbench.sources.code import READINGS
 
-Noise = Literal["seed", "machine"]  # what makes it vary between runs that are described alike
+NoiseSource = Literal["seed", "machine"]  # what makes it vary between runs that are described alike
 
 FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET = "final_loss", "steps_to_target", "seconds_to_target"
 STEP_SECONDS, PEAK_BYTES, TRAIN_SECONDS = "step_seconds", "peak_bytes", "train_seconds"
@@ -80,7 +80,7 @@ class Quantity:
     read: Read
     scale: Scale = "linear"
     better: Better = "neither"
-    noise: Noise = "seed"
+    noise: NoiseSource = "seed"
     over: Over = "mean"
     of_broken: bool = False
 

@@ -50,7 +50,7 @@ class RunOptions:
     extend_grid: bool
 
 
-def carried_out(spec: Spec, options: RunOptions, *, failing: trying.Failing) -> Ended:
+def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns) -> Ended:
     """Make the missing runs of a spec.
 
     Args:

@@ -12,7 +12,7 @@ from clipbench.cli.options import TableFormat, seeds_of
 from clipbench.cli.results import by_spec
 from clipbench.errors import DONE, ClipbenchError, UndecidedError
 from clipbench.files import read_ordinary
-from clipbench.judging.gate.baseline import MOST_BYTES, dumped, loaded
+from clipbench.judging.gate.baseline import MOST_BASELINE_BYTES, dumped, loaded
 from clipbench.judging.gate.check import check as judge
 from clipbench.judging.gate.report import GateReport
 from clipbench.judging.gate.rules import rules
@@ -89,7 +89,7 @@ def _baseline(path: Path) -> Suite:
     if path.is_dir():
         return _suite(path)
     try:
-        return loaded(read_ordinary(path, most=MOST_BYTES), where=str(path))
+        return loaded(read_ordinary(path, most=MOST_BASELINE_BYTES), where=str(path))
     except OSError as error:
         raise UndecidedError(
             f"the baseline cannot be read ({error.strerror})",

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 
 @dataclass(frozen=True)
-class Place:
+class Command:
     """Where a command lives in clipbench.cli, as "module:function", and the beginning of its help."""
 
     target: str
@@ -23,19 +23,23 @@ class Place:
 
 
 COMMANDS = {
-    "init": Place("init:init", "Write a starter spec and a CI workflow that checks it."),
-    "run": Place("run:run", "Make the runs that are missing, after a try of every arm."),
-    "plan": Place("plan:plan", "The runs of a spec: what is reused, what is missing, and what it costs."),
-    "validate": Place("validate:validate", "Check specs strictly; every error at once, with its line and column."),
-    "compare": Place("compare:compare", "The table: each arm against the baseline, paired by seed, with its caveats."),
-    "merge": Place("merge:merge", "Copy the runs of several folders into one."),
-    "audit": Place("audit:audit", "Is the comparison fair? Each rule: pass, warn or fail."),
-    "claims": Place("claims:claims", "Claims about optimizers, each with its number, interval and verdict."),
-    "check": Place("check:check", "Did anything get worse? Exit code 1 for a regression, 3 where it is not decided."),
-    "doctor": Place("doctor:doctor", "What this machine is, whether equal seeds give equal bits, and how noisy it is."),
-    "show": Place("show:show", "One run: how it ended, its curve, where its time went, its environment."),
-    "list": Place("show:list_", "What there is: tasks, optimizers, probes, runs, columns, quantities."),
-    "schema": Place("show:schema", "The JSON Schema of a spec, for editors."),
+    "init": Command("init:init", "Write a starter spec and a CI workflow that checks it."),
+    "run": Command("run:run", "Make the runs that are missing, after a try of every arm."),
+    "plan": Command("plan:plan", "The runs of a spec: what is reused, what is missing, and what it costs."),
+    "validate": Command("validate:validate", "Check specs strictly; every error at once, with its line and column."),
+    "compare": Command(
+        "compare:compare", "The table: each arm against the baseline, paired by seed, with its caveats."
+    ),
+    "merge": Command("merge:merge", "Copy the runs of several folders into one."),
+    "audit": Command("audit:audit", "Is the comparison fair? Each rule: pass, warn or fail."),
+    "claims": Command("claims:claims", "Claims about optimizers, each with its number, interval and verdict."),
+    "check": Command("check:check", "Did anything get worse? Exit code 1 for a regression, 3 where it is not decided."),
+    "doctor": Command(
+        "doctor:doctor", "What this machine is, whether equal seeds give equal bits, and how noisy it is."
+    ),
+    "show": Command("show:show", "One run: how it ended, its curve, where its time went, its environment."),
+    "list": Command("show:list_", "What there is: tasks, optimizers, probes, runs, columns, quantities."),
+    "schema": Command("show:schema", "The JSON Schema of a spec, for editors."),
 }
 
 

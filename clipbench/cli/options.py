@@ -14,9 +14,9 @@ from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
 Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Benchmark specs, as YAML files.")]
-Results = Annotated[Path, typer.Option("-o", "--results", help="The folder that holds the results.")]
+ResultsFolder = Annotated[Path, typer.Option("-o", "--results", help="The folder that holds the results.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Set one value of the spec.")]
-Seeds = Annotated[str | None, typer.Option(help="Seeds in place of the spec's own: 0..4, or 0,3,7.")]
+SeedsOption = Annotated[str | None, typer.Option(help="Seeds in place of the spec's own: 0..4, or 0,3,7.")]
 Filter = Annotated[str | None, typer.Option("--filter", metavar="GLOB", help="Only arms whose names match.")]
 Quick = Annotated[bool, typer.Option("--quick", help="One seed and a tenth of the budget; not comparable.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, in place of the spec's own.")]

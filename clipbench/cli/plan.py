@@ -9,8 +9,8 @@ from clipbench.cli.options import (
     Filter,
     Json,
     Quick,
-    Results,
-    Seeds,
+    ResultsFolder,
+    SeedsOption,
     Sets,
     Specs,
     Threads,
@@ -27,9 +27,9 @@ from clipbench.spec import Spec
 
 def plan(
     specs: Specs,
-    results: Results = Path("results"),
+    results: ResultsFolder = Path("results"),
     sets: Sets = None,
-    seeds: Seeds = None,
+    seeds: SeedsOption = None,
     only: Filter = None,
     quick: Quick = False,
     device: Device = None,

@@ -15,8 +15,8 @@ from clipbench.cli.options import (
     Device,
     Filter,
     Quick,
-    Results,
-    Seeds,
+    ResultsFolder,
+    SeedsOption,
     Sets,
     Specs,
     Threads,
@@ -34,9 +34,9 @@ from clipbench.spec import Spec
 
 def run(
     specs: Specs,
-    results: Results = Path("results"),
+    results: ResultsFolder = Path("results"),
     sets: Sets = None,
-    seeds: Seeds = None,
+    seeds: SeedsOption = None,
     only: Filter = None,
     quick: Quick = False,
     device: Device = None,
@@ -78,7 +78,7 @@ def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:
     return specs
 
 
-def _try(outlook: Outlook, options: RunOptions) -> trying.Failing:
+def _try(outlook: Outlook, options: RunOptions) -> trying.FailingRuns:
     """The runs that would fail at their first steps. Those with a checkpoint have taken theirs, and are left alone."""
     results, stage = options.results, outlook.stage
     missing = [

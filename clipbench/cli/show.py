@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from clipbench import console, quantities, spec, store
-from clipbench.cli.options import Json, Results
+from clipbench.cli.options import Json, ResultsFolder
 from clipbench.cli.results import by_spec, ends_read, read_with_errors
 from clipbench.errors import UndecidedError
 from clipbench.report import listing
@@ -21,7 +21,7 @@ Listable = Literal["tasks", "optimizers", "probes", "runs", "columns", "quantiti
 
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or the beginning of its key.")],
-    results: Results = Path("results"),
+    results: ResultsFolder = Path("results"),
 ) -> None:
     """One run: how it ended, its curve, where its time went, its environment, the log of a failure."""
     folder = store.find(run, results)

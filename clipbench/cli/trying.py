@@ -12,9 +12,9 @@ from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
 from clipbench.report import trying as lines
 from clipbench.report.progress import JsonlWatcher, WatcherFormat
-from clipbench.running.trying import Fault, Tried, to_try, tried
+from clipbench.running.trying import FirstStepFault, Tried, to_try, tried
 
-Failing = list[tuple[Run, Fault]]  # the runs of arms that cannot take a step, and why
+FailingRuns = list[tuple[Run, FirstStepFault]]  # the runs of arms that cannot take a step, and why
 
 
 def try_arms(
@@ -40,7 +40,7 @@ def try_arms(
     return found
 
 
-def failing(stage: Stage, missing: Sequence[Run], found: Mapping[str, Tried]) -> Failing:
+def failing(stage: Stage, missing: Sequence[Run], found: Mapping[str, Tried]) -> FailingRuns:
     """The runs of the arms that fail; what fails is said.
 
     Raises:
@@ -63,7 +63,7 @@ def failing(stage: Stage, missing: Sequence[Run], found: Mapping[str, Tried]) ->
     return [(run, fault) for run, fault in named if fault is not None]
 
 
-def record(failed: Failing, results: Path, *, fmt: WatcherFormat) -> list[tuple[Run, Outcome]]:
+def record(failed: FailingRuns, results: Path, *, fmt: WatcherFormat) -> list[tuple[Run, Outcome]]:
     """Give the runs of failing arms their outcome, with no worker started."""
     ended = [(run, Outcome("failed", reason=fault.reason)) for run, fault in failed]
     for (run, outcome), (_, fault) in zip(ended, failed, strict=True):

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
-from clipbench.clipping.places import Place, check_optimizer, look, split, unshare
+from clipbench.clipping.places import ParameterPlace, check_optimizer, look, split, unshare
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
 from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
-from clipbench.clipping.updates import Weights, clip_updates, weights_before
+from clipbench.clipping.updates import WeightsById, clip_updates, weights_before
 from clipbench.errors import ClipbenchError
 from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings
 
@@ -96,8 +96,8 @@ class CoordinateClip:
         self._optimizer, self._settings = optimizer, settings
         self._last: Clipped | None = None
         self._zeros = ZeroWatch()
-        self._before: Weights = {}
-        self._moving: list[Place] = []
+        self._before: WeightsById = {}
+        self._moving: list[ParameterPlace] = []
         self._hidden: list[tuple[nn.Parameter, Tensor]] = []
         self._handles = (
             optimizer.register_step_pre_hook(uncompiled(self._pre_step)),
@@ -215,7 +215,7 @@ class CoordinateClip:
         elif remember:
             self._before = weights_before((p for _, p in places), clip=str(self))
 
-    def _clip_gradients(self, optimizer: torch.optim.Optimizer, places: list[Place]) -> None:
+    def _clip_gradients(self, optimizer: torch.optim.Optimizer, places: list[ParameterPlace]) -> None:
         unshare(places)
         parts = split(places, scope=self._settings.scope)
         lists = [[p.grad for _, p in part if p.grad is not None] for part in parts]
@@ -236,7 +236,7 @@ class CoordinateClip:
         if places and self.fraction > 0.0:
             self._clip_updates(split(places, scope=self._settings.scope), before)
 
-    def _put_back(self) -> Weights:
+    def _put_back(self) -> WeightsById:
         """Give back the gradients that were hidden from the optimizer, and hand over the weights from before it."""
         hidden, self._hidden = self._hidden, []
         for parameter, gradient in hidden:
@@ -244,7 +244,7 @@ class CoordinateClip:
         before, self._before = self._before, {}
         return before
 
-    def _clip_updates(self, parts: list[list[Place]], before: Weights) -> None:
+    def _clip_updates(self, parts: list[list[ParameterPlace]], before: WeightsById) -> None:
         lists = [[p for _, p in part] for part in parts]
         updates = [[p - before[p] for p in parameters] for parameters in lists]
         keep_length = self._settings.scale == "norm"

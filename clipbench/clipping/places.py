@@ -10,16 +10,16 @@ from clipbench.clipping.second_moment import check_numerator
 from clipbench.errors import ClipbenchError
 from clipbench.records import ClipPlace, ClipScope
 
-Place = tuple[dict[str, Any], nn.Parameter]  # a parameter with its group
+ParameterPlace = tuple[dict[str, Any], nn.Parameter]  # a parameter with its group
 
 
-def with_gradient(optimizer: torch.optim.Optimizer) -> list[Place]:
+def with_gradient(optimizer: torch.optim.Optimizer) -> list[ParameterPlace]:
     """The parameters that have a gradient, in the optimizer's order; none if no gradient has a coordinate.
 
     A parameter that stands in the groups twice, which torch warns of or refuses where it sees it, is here once, with
     the first of its groups.
     """
-    places: dict[nn.Parameter, Place] = {}
+    places: dict[nn.Parameter, ParameterPlace] = {}
     for group in optimizer.param_groups:
         for p in group["params"]:
             if p.grad is not None:
@@ -39,7 +39,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer, of: ClipPlace) -> None:
         check_numerator(optimizer)
 
 
-def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[Place]:
+def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[ParameterPlace]:
     """The parameters that have a gradient; none if there is none to clip, or a gradient scaler skips the step.
 
     Args:
@@ -81,7 +81,7 @@ def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[
     return [] if overflow is not None and bool(overflow) else places
 
 
-def unshare(places: list[Place]) -> None:
+def unshare(places: list[ParameterPlace]) -> None:
     """Give each gradient memory that a change in place can be made in: where it has none, `.grad` becomes a copy.
 
     After expand() several coordinates lie at one address, and two parameters can be given one tensor: a change in
@@ -110,7 +110,7 @@ def _reach(tensor: Tensor) -> int | None:
     return last + 1
 
 
-def split(places: list[Place], *, scope: ClipScope) -> list[list[Place]]:
+def split(places: list[ParameterPlace], *, scope: ClipScope) -> list[list[ParameterPlace]]:
     """The places that share a threshold; those that have no coordinate among them are left out."""
     if scope == "global":
         return [places]

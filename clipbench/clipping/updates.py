@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from clipbench.clipping.coordinates import Scope, clip_
 from clipbench.errors import ClipbenchError
 
-Weights = dict[nn.Parameter, Tensor]
+WeightsById = dict[nn.Parameter, Tensor]
 
 
-def weights_before(parameters: Iterable[nn.Parameter], *, clip: str) -> Weights:
+def weights_before(parameters: Iterable[nn.Parameter], *, clip: str) -> WeightsById:
     """A copy of the parameters from before a step.
 
     Raises:

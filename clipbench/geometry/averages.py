@@ -11,7 +11,7 @@ from torch import Tensor
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.losses import WHERE
 
-Group = dist.ProcessGroup | None
+AverageGroup = dist.ProcessGroup | None
 """The processes whose batches are in the means, as torch.distributed has it; None for this one alone."""
 
 
@@ -20,7 +20,7 @@ def averaged(
     weights: Sequence[int],
     *,
     same: Sequence[float] = (),
-    group: Group = None,
+    group: AverageGroup = None,
     device: torch.device | None = None,
 ) -> list[tuple[float, float]]:
     """(mean, standard error) of each quantity: x̄ = Σwᵢxᵢ/W, and √(n/(n−1) · Σ(wᵢ/W)²(xᵢ − x̄)²), a ratio estimate's.
@@ -59,7 +59,7 @@ def averaged(
 
 
 @contextmanager
-def shared_fate(group: Group, *, quantities: int, same: int, device: torch.device) -> Iterator[None]:
+def shared_fate(group: AverageGroup, *, quantities: int, same: int, device: torch.device) -> Iterator[None]:
     """Inside, what this process raises is told to the others, which would wait for it in `averaged` for ever."""
     try:
         yield

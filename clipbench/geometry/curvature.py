@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.attention import math_attention
-from clipbench.geometry.averages import Group, averaged, shared_fate
+from clipbench.geometry.averages import AverageGroup, averaged, shared_fate
 from clipbench.geometry.directions import Direction, UnitDirections, unit_directions
 from clipbench.geometry.double_backward import NoSecondDerivativeError, by_double_backward
 from clipbench.geometry.eager import eager
@@ -48,7 +48,7 @@ __all__ = [
     "directional_curvature",
 ]
 
-Engine = Literal["auto", "jets", "adjoint", "double_backward"]
+CurvatureEngine = Literal["auto", "jets", "adjoint", "double_backward"]
 TOGETHER = 4
 """Directions in one pass. What they share is one forward pass of 1 + 3K (jets) or 1 + 2K: more at once save little."""
 
@@ -62,11 +62,11 @@ def directional_curvature(
     batches: Sequence[Batch],
     directions: Mapping[str, Direction],
     *,
-    engine: Engine = "auto",
+    engine: CurvatureEngine = "auto",
     chunk: int | None = None,
     memory: int | None = None,
     check: bool = True,
-    group: Group = None,
+    group: AverageGroup = None,
 ) -> Curvatures:
     """How steep the loss is along each direction, and how it bends: the first two derivatives at the present weights.
 
@@ -132,7 +132,12 @@ def directional_curvature(
 
 
 def _found(
-    measured: Measured, units: UnitDirections, norms: Mapping[str, float], weights: tuple[int, ...], *, group: Group
+    measured: Measured,
+    units: UnitDirections,
+    norms: Mapping[str, float],
+    weights: tuple[int, ...],
+    *,
+    group: AverageGroup,
 ) -> Curvatures:
     """Means over the batches, of every process if there are several."""
     unknown = (math.nan,) * len(weights)
@@ -172,7 +177,7 @@ class _Measuring:
     memory: int | None
     check: bool
 
-    def by(self, engine: Engine) -> Measured:
+    def by(self, engine: CurvatureEngine) -> Measured:
         missing = disagreement = None
         if engine == "adjoint":
             return self._by_jets("adjoint")
@@ -232,8 +237,10 @@ def _require_sense(
                 where=WHERE,
                 remedy="leave it out, or correct its count of samples or tokens",
             )
-    if engine not in get_args(Engine):
-        raise ClipbenchError(f"there is no engine {engine!r}", where=WHERE, remedy=f"one of {get_args(Engine)}")
+    if engine not in get_args(CurvatureEngine):
+        raise ClipbenchError(
+            f"there is no engine {engine!r}", where=WHERE, remedy=f"one of {get_args(CurvatureEngine)}"
+        )
     if chunk is not None and chunk < 1:
         raise ClipbenchError(f"a chunk of {chunk} directions", where=WHERE, remedy="at least 1")
     if memory is not None and memory < 1:

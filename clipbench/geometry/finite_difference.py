@@ -12,7 +12,7 @@ from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import Direction, UnitDirections, rounding, unit_directions
 from clipbench.geometry.eager import eager
-from clipbench.geometry.jets.forward import Objective
+from clipbench.geometry.jets.forward import JetObjective
 from clipbench.geometry.losses import WHERE, require_finite_scalar
 from clipbench.geometry.precision import full_float32
 from clipbench.geometry.products import norm
@@ -100,7 +100,7 @@ def _line(
     def cast(tensor: Tensor) -> Tensor:
         return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
-    objective = Objective(model, loss)
+    objective = JetObjective(model, loss)
     v = {name: cast(u) for name, u in zip(units.parameters, units.unit(k), strict=True)}
     still = {name: cast(t) for name, t in (*model.named_parameters(), *model.named_buffers())}
     device = next(iter(units.parameters.values())).device

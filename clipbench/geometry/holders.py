@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-Content = dict[Any, Any] | list[Any]
+Container = dict[Any, Any] | list[Any]
 
 _LIBRARIES = {*sys.stdlib_module_names, "torch", "numpy"}
 _OPEN_ALL_THE_SAME = (nn.Module, SimpleNamespace, UserDict, UserList, Tensor)
@@ -35,15 +35,15 @@ _CLOSED = (torch.optim.Optimizer, type, Enum, ModuleType)
 
 
 @dataclass(frozen=True)
-class Part:
+class HeldPart:
     """What objects of a kind hold by name or in order: how to read it, and how to write it into the same object."""
 
-    read: Callable[[Any], Content]
+    read: Callable[[Any], Container]
     write: Callable[[Any, Any], None]
 
 
 @cache
-def parts(kind: Any) -> tuple[Part, ...]:
+def parts(kind: Any) -> tuple[HeldPart, ...]:
     """All that can be written back into objects of this kind."""
     if issubclass(kind, FunctionType):
         return _FUNCTION
@@ -233,17 +233,17 @@ def _through_tensor(tensor: Tensor) -> list[Any]:
     return [*own, *(kind for kind in type(tensor).__mro__ if _is_users(kind.__module__))]
 
 
-_ATTRIBUTES = Part(_attributes, _write_attributes)
-_SLOTS = Part(_read_slots, _write_slots)
-_KIND = Part(lambda thing: [type(thing)], _write_kind)
-_FUNCTION = (Part(_enclosed, _enclose), Part(_read_globals, _write_globals), _ATTRIBUTES)
-_PARTS: dict[type, Part] = {
-    OrderedDict: Part(lambda thing: dict(OrderedDict.items(thing)), partial(_fill, OrderedDict)),
-    dict: Part(lambda thing: dict(dict.items(thing)), partial(_fill, dict)),
-    list: Part(lambda thing: [*list.__iter__(thing)], _write_list),
-    set: Part(lambda thing: [*set.__iter__(thing)], _write_set),
-    deque: Part(lambda thing: [*deque.__iter__(thing)], _write_deque),
-    type: Part(_class_attributes, _write_class_attributes),
+_ATTRIBUTES = HeldPart(_attributes, _write_attributes)
+_SLOTS = HeldPart(_read_slots, _write_slots)
+_KIND = HeldPart(lambda thing: [type(thing)], _write_kind)
+_FUNCTION = (HeldPart(_enclosed, _enclose), HeldPart(_read_globals, _write_globals), _ATTRIBUTES)
+_PARTS: dict[type, HeldPart] = {
+    OrderedDict: HeldPart(lambda thing: dict(OrderedDict.items(thing)), partial(_fill, OrderedDict)),
+    dict: HeldPart(lambda thing: dict(dict.items(thing)), partial(_fill, dict)),
+    list: HeldPart(lambda thing: [*list.__iter__(thing)], _write_list),
+    set: HeldPart(lambda thing: [*set.__iter__(thing)], _write_set),
+    deque: HeldPart(lambda thing: [*deque.__iter__(thing)], _write_deque),
+    type: HeldPart(_class_attributes, _write_class_attributes),
 }
 _PASSAGES: dict[type, Callable[[Any], list[Any]]] = {
     tuple: list,

@@ -23,7 +23,7 @@ class TooFewBytesError(ClipbenchError):
         self.fit = fit
 
 
-class Tally(TorchDispatchMode):
+class MemoryTally(TorchDispatchMode):
     """Inside, the memory of every tensor that an operation makes is counted until it is freed: `peak`, in bytes.
 
     What was there before (weights, batches, directions) is not in it, unless it is given to `note`.

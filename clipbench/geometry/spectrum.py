@@ -17,7 +17,7 @@ from clipbench.geometry.products import coordinates_of, narrowed
 DENSE = 20
 """Up to so many coordinates the Hessian is written out: Lanczos would keep as many vectors."""
 
-End = Literal["largest", "smallest"]
+SpectrumEnd = Literal["largest", "smallest"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Eigenvalue:
         return self.residual <= tolerance * abs(self.value)
 
 
-def eigenvalue(objective: Objective, end: End, *, tolerance: float, products: int, seed: int) -> Eigenvalue | str:
+def eigenvalue(
+    objective: Objective, end: SpectrumEnd, *, tolerance: float, products: int, seed: int
+) -> Eigenvalue | str:
     """The algebraically largest or smallest eigenvalue of ∇²L, or why there is none.
 
     Implicitly restarted Lanczos (ARPACK, by scipy's eigsh) on Hessian-vector products by double backward, from a seeded

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch
 from clipbench.errors import ClipbenchError
 from clipbench.geometry import said
-from clipbench.geometry.curvature import Engine, NonFiniteLossError, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, NonFiniteLossError, directional_curvature
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.products import norm
 from clipbench.geometry.taylor import TaylorLedger, taylor_ledgers
@@ -94,9 +94,11 @@ class StepGeometry:
         engine: as of `directional_curvature`.
     """
 
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], *, engine: Engine = "auto") -> None:
+    def __init__(
+        self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], *, engine: CurvatureEngine = "auto"
+    ) -> None:
         self.model = model
-        self.engine: Engine = engine
+        self.engine: CurvatureEngine = engine
         self._given: tuple[Any, ...] = ()
         # One object for all steps, by which the engine knows that it has been checked with this loss.
         self._loss = lambda model, batch: loss(model, self._given[int(batch["place"])])

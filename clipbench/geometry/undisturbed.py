@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from clipbench.geometry import keeping
-from clipbench.geometry.holders import Content, Part, parts, passages
+from clipbench.geometry.holders import Container, HeldPart, parts, passages
 
 LARGEST_TENSOR = 10**6
 """Elements of a tensor or an array; a larger one in a closure or a helper object is taken for data."""
@@ -80,7 +80,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self._seen: dict[int, object] = {}
-        self._held: list[tuple[Part, Any, Content]] = []
+        self._held: list[tuple[HeldPart, Any, Container]] = []
         self._contents: list[Callable[[], None]] = []
         self._copies: dict[int, object] = {}  # of iterators, which nothing winds back
 
@@ -117,7 +117,7 @@ class _Walk:
         for back in self._contents:
             back()
 
-    def _with_copies(self, content: Content) -> Content:
+    def _with_copies(self, content: Container) -> Container:
         if isinstance(content, dict):
             return {name: self._copies.get(id(value), value) for name, value in content.items()}
         return [self._copies.get(id(value), value) for value in content]
@@ -135,7 +135,7 @@ def _is_small(thing: object) -> bool:
     return not isinstance(thing, _ROWS) or len(thing) <= LONGEST_ROW
 
 
-def _same(now: Content, before: Content) -> bool:
+def _same(now: Container, before: Container) -> bool:
     """Whether the very same objects stand in the same order."""
     if len(now) != len(before) or not all(map(is_, now, before)):
         return False

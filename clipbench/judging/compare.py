@@ -11,7 +11,7 @@ from clipbench.judging.checks.audit import audited, caveats, evidence_of
 from clipbench.judging.comparison import (
     Comparison,
     Row,
-    Seeds,
+    SeedsByStatus,
     SharpnessSummary,
     Standing,
     StepsToTarget,
@@ -194,7 +194,7 @@ def _row(
         task=cell.task,
         arm=cell.arm,
         learning_rate=cell.learning_rate,
-        seeds=Seeds(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
+        seeds=SeedsByStatus(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
         verdict=word,
         final_loss=estimate([run.final_loss for run in cell.counted]),
         difference=None if against is None else cell.against(baseline, LOSS) if baseline else Paired("linear", {}),

@@ -20,7 +20,7 @@ By = Literal["task", "arm"]  # what the rows of one table have in common
 
 
 @dataclass(frozen=True)
-class Seeds:
+class SeedsByStatus:
     """Which seeds of an arm ended how; only the finished ones are averaged."""
 
     finished: tuple[int, ...] = ()
@@ -79,7 +79,7 @@ class Row:
     task: str
     arm: str
     learning_rate: float | None
-    seeds: Seeds
+    seeds: SeedsByStatus
     verdict: Standing
     final_loss: Estimate
     difference: Paired | None

@@ -29,7 +29,9 @@ from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE,
 
 _ADAM = ("adam", "torch.optim:Adam")
 
-Seeds = Mapping[int, Mapping[tuple[str, str], Mapping[int, float]]]  # seed → direction and quantity → step → value
+SharedValues = Mapping[
+    int, Mapping[tuple[str, str], Mapping[int, float]]
+]  # seed → direction and quantity → step → value
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _last(points: Sequence[Measurement]) -> dict[int, float]:
     return {point.step: point.value for point in points}
 
 
-def _row(cell: Cell, values: Seeds, direction: str, reference: str) -> SharedRow:
+def _row(cell: Cell, values: SharedValues, direction: str, reference: str) -> SharedRow:
     sharpness = _ratios(values, direction, reference, DIRECTIONAL_SHARPNESS)
     cosines = _seed_means(values, direction, COSINE)
     decrease_of = _decrease_of(values, direction, reference)
@@ -142,7 +144,7 @@ def _row(cell: Cell, values: Seeds, direction: str, reference: str) -> SharedRow
     )
 
 
-def _ratios(values: Seeds, direction: str, reference: str, quantity: str) -> Points:
+def _ratios(values: SharedValues, direction: str, reference: str, quantity: str) -> Points:
     """Where both are positive and finite; the other steps at which either was measured are counted as left out."""
     points = Points("log")
     for seed, by in values.items():
@@ -152,7 +154,7 @@ def _ratios(values: Seeds, direction: str, reference: str, quantity: str) -> Poi
     return points
 
 
-def _decrease_of(values: Seeds, direction: str, reference: str) -> Literal["line", "taylor"] | None:
+def _decrease_of(values: SharedValues, direction: str, reference: str) -> Literal["line", "taylor"] | None:
     """The decrease found along the line where it was looked for, for both; else the one that Taylor's model gives."""
     options: tuple[tuple[Literal["line", "taylor"], str], ...] = (
         ("line", LINE_BEST_DECREASE),
@@ -164,7 +166,7 @@ def _decrease_of(values: Seeds, direction: str, reference: str) -> Literal["line
     return None
 
 
-def _seed_means(values: Seeds, direction: str, quantity: str) -> dict[int, float]:
+def _seed_means(values: SharedValues, direction: str, quantity: str) -> dict[int, float]:
     found: dict[int, float] = {}
     for seed, by in values.items():
         finite = [value for value in by.get((direction, quantity), {}).values() if math.isfinite(value)]

@@ -15,7 +15,7 @@ from clipbench.quantities import Along
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
-Place = tuple[str, str]  # a task and an arm
+TaskArm = tuple[str, str]  # a task and an arm
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
     )
 
 
-def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[Place, Cell]:
+def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[TaskArm, Cell]:
     kept, left_out = in_force(folder.records, folder.question)
     notes += [f"{folder.label}: {sentence}" for sentence in left_out]
     found = cells(kept, asked.read_by(folder.question))
@@ -131,7 +131,7 @@ def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict
     )
 
 
-def _alone(before: Mapping[Place, Cell], after: Mapping[Place, Cell], label: str, first: str) -> list[str]:
+def _alone(before: Mapping[TaskArm, Cell], after: Mapping[TaskArm, Cell], label: str, first: str) -> list[str]:
     """What only one of two folders has."""
     return [
         f"{arm} on {task} is in {where} alone."

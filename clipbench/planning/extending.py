@@ -6,14 +6,14 @@ So arms whose best is bracketed are not left with fewer trials than those that h
 import math
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.tuning.trials import Number, Tried, best, edge, is_number, numbers
+from clipbench.judging.tuning.trials import Number, TrialResult, best, edge, is_number, numbers
 from clipbench.records import Options
 from clipbench.spec.drawing import rounded
 
 EXTENSIONS = 4  # rounds of one trial an arm; a best that still lies at an edge then stays flagged
 
 
-def extension(tried: Mapping[str, Sequence[Tried]]) -> dict[str, Options]:
+def extension(tried: Mapping[str, Sequence[TrialResult]]) -> dict[str, Options]:
     """The setting that each arm on a task is to try next; none where no arm's best lies at an edge to look beyond.
 
     An arm of which no trial finished has no best, is not reported, and needs none. Where an arm that does need one has
@@ -30,7 +30,7 @@ def extension(tried: Mapping[str, Sequence[Tried]]) -> dict[str, Options]:
     return {arm: one for arm, one in proposed.items() if one is not None} if all(proposed.values()) else {}
 
 
-def widened(trials: Sequence[Tried]) -> Options | None:
+def widened(trials: Sequence[TrialResult]) -> Options | None:
     """The best setting with one value moved beyond the edge at which it lies, by the ratio of the last two there."""
     leader, among = _leader(trials)
     for setting in leader:
@@ -45,7 +45,7 @@ def widened(trials: Sequence[Tried]) -> Options | None:
     return None
 
 
-def narrowed(trials: Sequence[Tried]) -> Options | None:
+def narrowed(trials: Sequence[TrialResult]) -> Options | None:
     """The best setting with one value moved halfway to a neighbour: across the wider gap, else to the better one.
 
     The first value, in the order written, that has a neighbour; halfway in the logarithm where all are positive.
@@ -71,13 +71,13 @@ def _gap(one: Number, other: Number, *, log: bool, span: float) -> float:
     return round(abs(math.log10(one / other)) if log else abs(one - other) / span, 1)
 
 
-def _leader(trials: Sequence[Tried]) -> tuple[Options, list[Options]]:
+def _leader(trials: Sequence[TrialResult]) -> tuple[Options, list[Options]]:
     leader = best(trials)
     assert leader is not None
     return dict(leader.settings), [dict(trial.settings) for trial in trials]
 
 
-def _least(trials: Sequence[Tried], setting: str, value: Number) -> tuple[float, float]:
+def _least(trials: Sequence[TrialResult], setting: str, value: Number) -> tuple[float, float]:
     """How good the best trial at a value is."""
     return min(trial.rank for trial in trials if trial.settings[setting] == value)
 

@@ -12,10 +12,10 @@ from clipbench.spec import Spec
 from clipbench.spec.limits import LARGEST_SEED, MOST_RUNS
 
 Selected = Mapping[tuple[str, str], Arm | None]  # by the names of a task and an arm
-NOTHING: Selected = MappingProxyType({})
+NO_RUNS: Selected = MappingProxyType({})
 
 
-def plan(spec: Spec, *, device: str, selected: Selected = NOTHING) -> tuple[Run, ...]:
+def plan(spec: Spec, *, device: str, selected: Selected = NO_RUNS) -> tuple[Run, ...]:
     """The runs that a spec reports: seed outermost, then task, then arm.
 
     So the arms of one comparison run close in time, and a plan that is cut short has whole seeds.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from clipbench.errors import ClipbenchError
 from clipbench.judging.endings import as_read
 from clipbench.judging.tuning.summary import ArmTuning, tunings
-from clipbench.judging.tuning.trials import Tried, best, has_crashed, tried
+from clipbench.judging.tuning.trials import TrialResult, best, has_crashed, tried
 from clipbench.planning.extending import EXTENSIONS, extension
 from clipbench.planning.runs import plan, trials
 from clipbench.questions import Question, Trial, Tuned, Tuning
@@ -98,7 +98,7 @@ class _Search:
 
     tuned: Tuned
     runs: tuple[Run, ...]
-    tried: tuple[Tried, ...]
+    tried: tuple[TrialResult, ...]
 
     @property
     def has_ended(self) -> bool:

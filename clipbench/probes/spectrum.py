@@ -9,7 +9,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry import said
 from clipbench.geometry.curvature import NonFiniteLossError, directional_curvature
 from clipbench.geometry.objective import Objective
-from clipbench.geometry.spectrum import End, eigenvalue, random_signs, trace
+from clipbench.geometry.spectrum import SpectrumEnd, eigenvalue, random_signs, trace
 
 NAMES = {"largest": "lambda_max", "smallest": "lambda_min"}
 
@@ -39,7 +39,7 @@ def measure(
     problem = snapshot.problem
     objective = Objective(problem.model, problem.loss, problem.probe_batches)
     try:
-        for end in get_args(End):
+        for end in get_args(SpectrumEnd):
             found = eigenvalue(objective, end, tolerance=tolerance, products=products, seed=snapshot.step)
             if isinstance(found, str):
                 snapshot.remark(found)

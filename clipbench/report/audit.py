@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 
-from clipbench.judging.checks.audit import Answer, Audit, Verdict
+from clipbench.judging.checks.audit import Audit, AuditVerdict, CheckAnswer
 from clipbench.judging.checks.evidence import Check
 from clipbench.judging.words import listing
 from clipbench.report.numbers import Parts
-from clipbench.report.table import Column, Document, Paragraph, Part, Table, text_column
+from clipbench.report.table import Column, Document, DocumentPart, Paragraph, Table, text_column
 
-MARKS: dict[Verdict, str] = {"pass": "+", "warn": "~", "fail": "x", "not applicable": ""}
-COUNTED: tuple[Verdict, ...] = ("pass", "warn", "fail")
-_STYLES: dict[Verdict, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
+MARKS: dict[AuditVerdict, str] = {"pass": "+", "warn": "~", "fail": "x", "not applicable": ""}
+COUNTED_VERDICTS: tuple[AuditVerdict, ...] = ("pass", "warn", "fail")
+_STYLES: dict[AuditVerdict, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
 
-_Row = tuple[Audit, Check, Answer]
+_Row = tuple[Audit, Check, CheckAnswer]
 
 
 def summary(audit: Audit) -> str:
     """The audit in one line: `audit: 9 pass, 2 warn, 1 fail`. What failed stands in its table, or in the caveats."""
-    return f"audit: {', '.join(f'{len(audit.of(verdict))} {verdict}' for verdict in COUNTED)}"
+    return f"audit: {', '.join(f'{len(audit.of(verdict))} {verdict}' for verdict in COUNTED_VERDICTS)}"
 
 
 def document(audits: Sequence[Audit], *, explain: bool = False) -> Document:
@@ -25,7 +25,7 @@ def document(audits: Sequence[Audit], *, explain: bool = False) -> Document:
 
     CSV and JSON always have the demand of a rule beside its finding.
     """
-    parts: list[Part] = []
+    parts: list[DocumentPart] = []
     for audit in audits:
         caption = f"{audit.spec}: {summary(audit)}"
         parts += [_table([audit], explain=explain, caption=caption), Paragraph(summary(audit), captioned=True)]
@@ -60,5 +60,5 @@ def _table(audits: Sequence[Audit], *, explain: bool = False, caption: str = "")
 def _data(audit: Audit) -> dict[str, object]:
     """An audit with every run that a rule names."""
     rules = [{name: value for name, value in record.items() if name != "spec"} for record in _table([audit]).records()]
-    counts: dict[str, int] = {verdict: len(audit.of(verdict)) for verdict in COUNTED}
+    counts: dict[str, int] = {verdict: len(audit.of(verdict)) for verdict in COUNTED_VERDICTS}
     return {"spec": audit.spec, **counts, "rules": rules}

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from clipbench.judging.gate.report import GateReport, GateRow
-from clipbench.judging.gate.rules import Verdict
+from clipbench.judging.gate.rules import GateVerdict
 from clipbench.report import markdown
 from clipbench.report.render import render as rendered
-from clipbench.report.table import Bullets, Column, Document, Paragraph, Part, Table, text_column
+from clipbench.report.table import Bullets, Column, Document, DocumentPart, Paragraph, Table, text_column
 
-_STYLES: dict[Verdict, str] = {
+_STYLES: dict[GateVerdict, str] = {
     "regressed": "bold red",
     "changed": "red",
     "undecided": "yellow",
@@ -37,7 +37,7 @@ def as_markdown(report: GateReport) -> str:
 def document(report: GateReport) -> Document:
     """The verdict, its rows and what to beware of; for programs, a row for each metric."""
     lines = Table("check", _columns(report), report.rows)
-    parts: list[Part] = [Paragraph(report.sentence, style="bold", captioned=bool(report.rows))]
+    parts: list[DocumentPart] = [Paragraph(report.sentence, style="bold", captioned=bool(report.rows))]
     if report.rows:
         parts.append(_table(report))
     if report.caveats:

@@ -4,32 +4,32 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from clipbench.judging.claims.answers import VERDICTS, Answer, Comparison, Verdict
+from clipbench.judging.claims.answers import VERDICTS, Answer, ClaimComparison, ClaimVerdict
 from clipbench.judging.words import count, number
 from clipbench.report.columns import if_any
 from clipbench.report.numbers import NONE
-from clipbench.report.table import Column, Document, Paragraph, Table, Value, text_column
+from clipbench.report.table import CellValue, Column, Document, Paragraph, Table, text_column
 
-MARKS: dict[Verdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
+MARKS: dict[ClaimVerdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
 LEGEND = (
     "Of the comparisons of a claim the one that speaks most against it is shown, with its 95 % interval over n seeds; "
     "each interval is at 95 % by itself. A claim holds where all its comparisons hold, and fails where one is so far "
     "on the wrong side as chance does not bring about among so many (Holm)."
 )
-_STYLES: dict[Verdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
+_STYLES: dict[ClaimVerdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
 
 
 class _Shown(NamedTuple):
     """A claim, or a comparison behind it, as people read it."""
 
     claim: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     sentence: str
-    comparison: Comparison | None
+    comparison: ClaimComparison | None
     times: str  # behind the estimate, where it is a ratio
 
 
-_Line = tuple[Answer, Comparison | None]  # of the CSV; a claim without any comparison has one all the same
+_Line = tuple[Answer, ClaimComparison | None]  # of the CSV; a claim without any comparison has one all the same
 
 
 def tally(answers: Sequence[Answer]) -> str:
@@ -71,7 +71,7 @@ def _rows(answer: Answer, *, each: bool) -> list[_Shown]:
     ]
 
 
-def _where(comparison: Comparison) -> str:
+def _where(comparison: ClaimComparison) -> str:
     site = comparison.site
     path = f" on the trajectory of {site.trajectory}" if site.trajectory else ""
     step = "" if site.step is None else f", step {site.step}"
@@ -103,20 +103,20 @@ def _data(answer: Answer) -> dict[str, object]:
     return {name: claim[name] for name in _OF_CLAIM} | {"comparisons": comparisons}
 
 
-def _scale(answer: Answer) -> Value:
+def _scale(answer: Answer) -> CellValue:
     claim = answer.claim
     return claim.compare.how if claim.compare else "value" if claim.rank else None
 
 
-def _margin(answer: Answer) -> Value:
+def _margin(answer: Answer) -> CellValue:
     return None if answer.claim.expect is None else answer.claim.beyond
 
 
-def _claim(name: str, meaning: str, value: Callable[[Answer], Value]) -> Column[_Line]:
+def _claim(name: str, meaning: str, value: Callable[[Answer], CellValue]) -> Column[_Line]:
     return Column(name, meaning, lambda line: value(line[0]))
 
 
-def _compared(name: str, meaning: str, value: Callable[[Comparison], Value]) -> Column[_Line]:
+def _compared(name: str, meaning: str, value: Callable[[ClaimComparison], CellValue]) -> Column[_Line]:
     return Column(name, meaning, if_any(lambda line: line[1], value))
 
 

@@ -7,7 +7,7 @@ from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate
 from clipbench.judging.words import fold, number
 from clipbench.report.numbers import NONE, Parts, with_error
-from clipbench.report.table import Column, Row, Value, text_column
+from clipbench.report.table import CellValue, Column, RowT, text_column
 
 Thing = TypeVar("Thing")
 
@@ -32,10 +32,10 @@ def task_column(tasks: Iterable[str]) -> Column[OfTask]:
     return Column("task", "the task's name", lambda row: row.task, heading=heading, right=False)
 
 
-def if_any(part: Callable[[Row], Thing | None], value: Callable[[Thing], Value]) -> Callable[[Row], Value]:
+def if_any(part: Callable[[RowT], Thing | None], value: Callable[[Thing], CellValue]) -> Callable[[RowT], CellValue]:
     """The value of a part that a row may lack; None without it."""
 
-    def get(row: Row) -> Value:
+    def get(row: RowT) -> CellValue:
         present = part(row)
         return None if present is None else value(present)
 
@@ -43,8 +43,8 @@ def if_any(part: Callable[[Row], Thing | None], value: Callable[[Thing], Value])
 
 
 def numbers(
-    part: Callable[[Row], Thing | None], *each: tuple[str, str, Callable[[Thing], Value]]
-) -> tuple[Column[Row], ...]:
+    part: Callable[[RowT], Thing | None], *each: tuple[str, str, Callable[[Thing], CellValue]]
+) -> tuple[Column[RowT], ...]:
     """Name, meaning and value of numbers, for programs, that belong to a part of a row."""
     return tuple(Column(name, meaning, if_any(part, value)) for name, meaning, value in each)
 
@@ -52,15 +52,15 @@ def numbers(
 def estimate_column(
     name: str,
     meaning: str,
-    estimate: Callable[[Row], Estimate | None],
+    estimate: Callable[[RowT], Estimate | None],
     heading: str,
-    shown: Callable[[Row], Parts] | None = None,
+    shown: Callable[[RowT], Parts] | None = None,
     *,
     stacked: Parts = (),
-) -> Column[Row]:
+) -> Column[RowT]:
     """A mean, which people see with its error, and for programs its standard error."""
 
-    def with_its_error(row: Row) -> Parts:
+    def with_its_error(row: RowT) -> Parts:
         measured = estimate(row)
         return with_error(measured.mean, measured.standard_error) if measured and measured.n else (NONE,)
 
@@ -72,16 +72,16 @@ def estimate_column(
 def ratio_column(
     name: str,
     meaning: str,
-    ratio: Callable[[Row], Paired | None],
+    ratio: Callable[[RowT], Paired | None],
     heading: str,
-    shown: Callable[[Row], Parts] | None = None,
+    shown: Callable[[RowT], Parts] | None = None,
     *,
     stacked: Parts = (),
     over: str = "seeds",
-) -> Column[Row]:
+) -> Column[RowT]:
     """A ratio, which people see with its interval and how many it is over, and for programs these numbers."""
 
-    def with_its_interval(row: Row) -> Parts:
+    def with_its_interval(row: RowT) -> Parts:
         return ratio_cell(ratio(row))
 
     beside = numbers(

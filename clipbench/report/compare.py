@@ -11,7 +11,7 @@ from clipbench.judging.paired import Paired
 from clipbench.judging.words import listing, number
 from clipbench.report import arms, matched, race, shared_points, tuning
 from clipbench.report.numbers import NONE
-from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, Paragraph, Table, Value
+from clipbench.report.table import AnyColumn, AnyTable, Bullets, CellValue, Document, Paragraph, Table
 
 SectionName = Literal["race", "matched", "shared", "tuning"]
 NAMES: tuple[SectionName, ...] = get_args(SectionName)
@@ -130,7 +130,7 @@ def _twin_line(twin: Twin) -> str:
     return f"{twin.arm} against its twin {twin.twin} on {twin.task} ({rates})"
 
 
-def _values(comparison: Comparison, name: str) -> Callable[[Row], Value]:
+def _values(comparison: Comparison, name: str) -> Callable[[Row], CellValue]:
     values = {column.name: column.value for column in _table(comparison, ()).named if column.value is not None}
     if name not in values:
         remedy = f"choose one of: {', '.join(values)}"

@@ -5,7 +5,7 @@ import re
 from tabulate import tabulate
 
 from clipbench.harmless import on_one_line
-from clipbench.report.table import AnyTable, Bullets, Document, Paragraph, Part
+from clipbench.report.table import AnyTable, Bullets, Document, DocumentPart, Paragraph
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -47,7 +47,7 @@ def escaped(text: str) -> str:
     return f"{{}}{shown}" if shown.startswith(("[", "*")) else shown
 
 
-def _part(part: Part) -> str:
+def _part(part: DocumentPart) -> str:
     if isinstance(part, Bullets):
         items = "\n".join(f"\\item {escaped(sentence)}" for sentence in part.sentences)
         title = f"{escaped(part.title)}:\n" if part.title else ""

@@ -9,7 +9,7 @@ from clipbench.quantities import ALIASES, Quantity, final_loss
 from clipbench.records import Outcome, Record
 from clipbench.report.columns import if_any
 from clipbench.report.numbers import NONE, Parts, seconds
-from clipbench.report.table import AnyColumn, Column, Document, Table, Value, text_column
+from clipbench.report.table import AnyColumn, CellValue, Column, Document, Table, text_column
 from clipbench.spec.catalogue import Entry, Option
 
 
@@ -118,7 +118,7 @@ def columns(tables: Mapping[str, Sequence[AnyColumn]]) -> Document:
     return Document([table])
 
 
-def _if_ended(value: Callable[[Outcome], Value]) -> Callable[[Record], Value]:
+def _if_ended(value: Callable[[Outcome], CellValue]) -> Callable[[Record], CellValue]:
     return if_any(lambda record: record.outcome, value)
 
 

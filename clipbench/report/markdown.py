@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from clipbench.harmless import on_one_line
-from clipbench.report.table import AnyTable, Bullets, Document, Paragraph, Part
+from clipbench.report.table import AnyTable, Bullets, Document, DocumentPart, Paragraph
 
 
 def as_markdown(document: Document) -> str:
@@ -19,7 +19,7 @@ def escaped(text: str) -> str:
     return re.sub(r"[\\`*|<>\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", on_one_line(text))
 
 
-def _blocks(part: Part) -> Iterator[str]:
+def _blocks(part: DocumentPart) -> Iterator[str]:
     if isinstance(part, Bullets):
         if part.title:
             yield f"{escaped(part.title)}:"

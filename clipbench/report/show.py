@@ -18,7 +18,7 @@ from clipbench.records import (
     Record,
 )
 from clipbench.report.numbers import seconds
-from clipbench.report.table import Column, Document, Paragraph, Part, Table, facts, text_column
+from clipbench.report.table import Column, Document, DocumentPart, Paragraph, Table, facts, text_column
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_FINITE = "x"
@@ -58,7 +58,7 @@ def document(record: Record, *, log: str = "") -> Document:
         log: what its process wrote; the last lines are shown.
     """
     outcome = record.outcome
-    parts: list[Part] = [
+    parts: list[DocumentPart] = [
         facts(_described(record), title=str(record.run)),
         facts(_outcome(record), title="Outcome", indent=2),
         Paragraph(_curve(losses(record)), title="Evaluation loss", indent=2),
@@ -200,6 +200,6 @@ def _options(options: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def _facts(title: str, values: Mapping[str, str]) -> list[Part]:
+def _facts(title: str, values: Mapping[str, str]) -> list[DocumentPart]:
     """Left out where there are none."""
     return [facts(values, title=title, indent=2)] if values else []

@@ -6,10 +6,12 @@ from typing import Any, Generic, TypeVar
 
 from clipbench.report.numbers import NONE, Parts
 
-Scalar = str | int | float | None
-Value = Scalar | Sequence[Scalar]  # what a program gets: in JSON a list is a list, in CSV its values with ; between
+CellScalar = str | int | float | None
+CellValue = (
+    CellScalar | Sequence[CellScalar]
+)  # what a program gets: in JSON a list is a list, in CSV its values with ; between
 
-Row = TypeVar("Row")
+RowT = TypeVar("RowT")
 Row_contra = TypeVar("Row_contra", contravariant=True)
 
 
@@ -31,7 +33,7 @@ class Column(Generic[Row_contra]):
 
     name: str
     meaning: str = ""
-    value: Callable[[Row_contra], Value] | None = None
+    value: Callable[[Row_contra], CellValue] | None = None
     heading: str | None = None
     shown: Callable[[Row_contra], Parts] | None = None
     stacked: Parts = ()
@@ -50,18 +52,18 @@ class Column(Generic[Row_contra]):
 def text_column(
     name: str,
     meaning: str,
-    value: Callable[[Row], str],
+    value: Callable[[RowT], str],
     heading: str | None = None,
-    shown: Callable[[Row], Parts] | None = None,
+    shown: Callable[[RowT], Parts] | None = None,
     *,
     wraps: bool = False,
-) -> Column[Row]:
+) -> Column[RowT]:
     """A column of names or sentences, under its own name by default."""
     return Column(name, meaning, value, name if heading is None else heading, shown, right=False, wraps=wraps)
 
 
 @dataclass(frozen=True)
-class Table(Generic[Row]):
+class Table(Generic[RowT]):
     """Columns over rows.
 
     Attributes:
@@ -76,18 +78,18 @@ class Table(Generic[Row]):
     """
 
     name: str
-    columns: Sequence[Column[Row]]
-    rows: Sequence[Row]
+    columns: Sequence[Column[RowT]]
+    rows: Sequence[RowT]
     title: str = ""
     note: str = ""
     caption: str = ""
     order: Sequence[str] = ()
-    style: Callable[[Row], str] | None = None
+    style: Callable[[RowT], str] | None = None
     title_style: str = "bold"
     indent: int = 0
 
     @property
-    def visible(self) -> list[Column[Row]]:
+    def visible(self) -> list[Column[RowT]]:
         """The columns for people."""
         if not self.order:
             return [column for column in self.columns if column.heading is not None]
@@ -95,7 +97,7 @@ class Table(Generic[Row]):
         return [by_name[name] for name in self.order]
 
     @property
-    def named(self) -> list[Column[Row]]:
+    def named(self) -> list[Column[RowT]]:
         """The columns for programs."""
         every = [each for column in self.columns for each in (column, *column.beside)]
         return [column for column in every if column.value is not None]
@@ -105,7 +107,7 @@ class Table(Generic[Row]):
         columns = self.visible
         return [[column.cell(row) for column in columns] for row in self.rows]
 
-    def records(self) -> list[dict[str, Value]]:
+    def records(self) -> list[dict[str, CellValue]]:
         """What programs get, row by row."""
         getters = [(column.name, column.value) for column in self.named if column.value is not None]
         return [{name: value(row) for name, value in getters} for row in self.rows]
@@ -141,7 +143,7 @@ class Bullets:
 
 AnyColumn = Column[Any]
 AnyTable = Table[Any]  # a document holds tables of all kinds of rows, and looks into none of them
-Part = Paragraph | Bullets | AnyTable
+DocumentPart = Paragraph | Bullets | AnyTable
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Document:
         data: what JSON holds; by default the rows.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[DocumentPart]
     lines: AnyTable | None = None
     data: Callable[[], object] | None = None
 

@@ -15,7 +15,7 @@ from rich.style import Style
 
 from clipbench.harmless import on_one_line
 from clipbench.report.numbers import Parts
-from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, Paragraph, Part
+from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, DocumentPart, Paragraph
 
 _LEAST_WIDTH = 10  # of a terminal
 _NAME_WIDTH = 12  # a name longer than this may be broken between its words where there is little room
@@ -44,7 +44,7 @@ class _Drawn:
                 yield Segment.line()
 
 
-def _part(part: Part, width: int) -> Iterator[_Styled]:
+def _part(part: DocumentPart, width: int) -> Iterator[_Styled]:
     if part.title:
         style = "bold" if isinstance(part, Paragraph | Bullets) else part.title_style
         yield from ((line, style) for line in _wrapped(part.title, width))

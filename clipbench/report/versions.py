@@ -5,13 +5,13 @@ from clipbench.judging.versions import VersionRow, Versions
 from clipbench.judging.words import listing
 from clipbench.report.arms import MARKS, difference_cell, mean_cell
 from clipbench.report.columns import arm_column, task_column
-from clipbench.report.table import Bullets, Column, Document, Paragraph, Part, Table, text_column
+from clipbench.report.table import Bullets, Column, Document, DocumentPart, Paragraph, Table, text_column
 
 
 def document(versions: Versions) -> Document:
     """The question, a row for each arm in each folder, and what to know of them."""
     table = _table(versions)
-    parts: list[Part] = [Paragraph(versions.question, style="bold", captioned=True), table]
+    parts: list[DocumentPart] = [Paragraph(versions.question, style="bold", captioned=True), table]
     if versions.notes:
         parts.append(Bullets(versions.notes, title="Caveats"))
     return Document(parts, lines=table)

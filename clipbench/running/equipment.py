@@ -15,8 +15,8 @@ from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, V
 from clipbench.running.evaluation import has_two_states
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Measure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
-Clip = CoordinateClip | FixedClip
+ProbeMeasure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
+AttachedClip = CoordinateClip | FixedClip
 
 
 def load(choice: Choice) -> Any:
@@ -83,7 +83,7 @@ def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Clip | None]:
+def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, AttachedClip | None]:
     """The arm's optimizer over the model's trainable parameters, with its clip attached where it has one.
 
     A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do. One with a
@@ -101,7 +101,7 @@ def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optim
     return optimizer, attach(arm.clip, optimizer) if arm.clip else None
 
 
-def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> Clip:
+def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> AttachedClip:
     """The clip that a spec describes, on an optimizer."""
     if clip.rule == "fraction":
         return CoordinateClip(
@@ -110,7 +110,7 @@ def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> Clip:
     return FixedClip(optimizer, threshold=clip.threshold, norm=clip.norm)
 
 
-def build_probes(run: Run) -> list[tuple[str, Measure]]:
+def build_probes(run: Run) -> list[tuple[str, ProbeMeasure]]:
     return [(probe.name, functools.partial(load(probe), **probe.options)) for probe in run.measure.probes]
 
 

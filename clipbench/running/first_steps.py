@@ -16,7 +16,7 @@ from clipbench.records import Run
 from clipbench.running import liveness
 from clipbench.running.environment import seed_generators, settle, this_process_alone
 from clipbench.running.equipment import build_problem
-from clipbench.running.preparing import Tried, assembled, refuse_endless
+from clipbench.running.preparing import LiveArm, assembled, refuse_endless
 from clipbench.running.train import train
 from clipbench.running.trial import put_back
 from clipbench.running.vigil import settings
@@ -70,7 +70,7 @@ def _look(run: Run, problem: Problem) -> Faults:
 def _train(run: Run, problem: Problem, *, steps: int) -> dict[str, str]:
     """Train as a run begins, its evaluation at step 0 included, and put the problem back; the probes that failed."""
     with put_back(problem):
-        training = assembled(run, problem, Tried((), {}, (), None, settings()))
+        training = assembled(run, problem, LiveArm((), {}, (), None, settings()))
         train(training, lambda training: training.state.spent.steps >= steps)
         return training.state.failed_probes
 

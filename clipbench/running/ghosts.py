@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.records import Arm
-from clipbench.running.equipment import Clip, build_optimizer, state_bytes, trainable
+from clipbench.running.equipment import AttachedClip, build_optimizer, state_bytes, trainable
 from clipbench.running.evaluation import device_of
 from clipbench.running.schedule import ScheduledRates
 
@@ -30,7 +30,7 @@ def free_bytes(device: torch.device) -> int:
 @dataclass
 class _Ghost:
     optimizer: torch.optim.Optimizer
-    clip: Clip | None
+    clip: AttachedClip | None
     rates: ScheduledRates
     away: dict[tuple[Tensor, str], torch.device] = field(default_factory=dict)  # where offloaded state belongs
 
@@ -89,7 +89,7 @@ class Ghosts:
         return {name: ghost.rates.current() for name, ghost in self._ghosts.items()}
 
     @property
-    def clips(self) -> dict[str, Clip]:
+    def clips(self) -> dict[str, AttachedClip]:
         return {name: ghost.clip for name, ghost in self._ghosts.items() if ghost.clip is not None}
 
     @property

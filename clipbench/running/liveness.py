@@ -23,12 +23,12 @@ from clipbench.running.differing import alike, other_values, same
 from clipbench.running.equipment import trainable
 from clipbench.running.held import held
 from clipbench.running.trial import (
+    LIFE_STEPS,
     MOST_STEPS,
-    STEPS,
     Gradient,
+    LifeTrial,
     NotLiveError,
-    Source,
-    Trial,
+    TrialSource,
     given,
     place,
     sources,
@@ -38,8 +38,8 @@ from clipbench.running.trial import (
 # Where a clip that was idle is made to act, as a share of the first gradient's size.
 _TIGHT = 0.01
 
-Finding = NotLiveError | str  # what is wrong where it is certain, what was seen where it is not
-Course = Callable[[], Sequence[Source]]
+LifeFinding = NotLiveError | str  # what is wrong where it is certain, what was seen where it is not
+Course = Callable[[], Sequence[TrialSource]]
 
 
 def check(arm: Arm, problem: Problem) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def check(arm: Arm, problem: Problem) -> tuple[str, ...]:
     if arm.liveness == "off":
         return ()
     remarks: list[str] = []
-    for finding in _findings(_Trials(arm, problem, [partial(sources, problem, n) for n in (STEPS, MOST_STEPS)])):
+    for finding in _findings(_Trials(arm, problem, [partial(sources, problem, n) for n in (LIFE_STEPS, MOST_STEPS)])):
         if isinstance(finding, str):
             remarks.append(finding)
         elif arm.liveness == "refuse":
@@ -83,7 +83,7 @@ class _Trials:
     def __init__(self, arm: Arm, problem: Problem, courses: Sequence[Course]) -> None:
         self.arm, self._problem = arm, problem
         self._courses = [cache(course) for course in courses]
-        self._own: dict[int, Trial] = {}
+        self._own: dict[int, LifeTrial] = {}
         before = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
         moving = (n for n in range(len(courses)) if not same(before, self.take(arm, n).weights))
         first = next(moving, None)
@@ -91,11 +91,11 @@ class _Trials:
         self.lengths = range(len(courses) - 1 if first is None else first, len(courses))
 
     @property
-    def first(self) -> Trial:
+    def first(self) -> LifeTrial:
         """The arm's own, in the shortest length in which it moves, or the longest."""
         return self.take(self.arm, self.lengths[0])
 
-    def take(self, arm: Arm, length: int) -> Trial:
+    def take(self, arm: Arm, length: int) -> LifeTrial:
         """The trial of an arm in one of the `lengths`."""
         if arm is not self.arm:
             return take_steps(arm, self._problem, self._courses[length]())
@@ -108,7 +108,7 @@ class _Trials:
         return any(not same(self.take(one, n).weights, self.take(other, n).weights) for n in self.lengths)
 
 
-def _findings(trials: _Trials) -> Iterator[Finding]:
+def _findings(trials: _Trials) -> Iterator[LifeFinding]:
     arm, clip = trials.arm, trials.arm.clip
     if not trials.moved and not trials.first.gradient:
         found = f"the task's gradient is zero at each of {MOST_STEPS} steps"
@@ -148,7 +148,7 @@ def step_flops(arm: Arm, problem: Problem) -> int | None:
     return counter.get_total_flops()
 
 
-def _miscount(arm: Arm, fraction: float, trial: Trial) -> NotLiveError | None:
+def _miscount(arm: Arm, fraction: float, trial: LifeTrial) -> NotLiveError | None:
     """At no step the clip changed more coordinates than was asked, and at one of them at least about as many.
 
     Coordinates equal to the threshold are not changed by it, so ties lower the count: at Adam's first step nearly all
@@ -191,7 +191,7 @@ def _idle(arm: Arm, clip: ClipSettings, trials: _Trials) -> NotLiveError | None:
     return _dead(arm, found, f"does '{arm.optimizer.use}' use only the sign of its gradient?")
 
 
-def _option(name: str, value: Value, trials: _Trials) -> Finding | None:
+def _option(name: str, value: Value, trials: _Trials) -> LifeFinding | None:
     """An option is taken where the new optimizer shows it at its value, or where another value of it changes something.
 
     To be shown it need not act: whether a momentum of 0.9 that stands in a group is used, a few steps may not tell.

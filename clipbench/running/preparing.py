@@ -62,7 +62,7 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Tried:
+class LiveArm:
     """What trying an arm and its ghosts has shown: the ghosts that are alive, and why the others are not.
 
     `since` is what torch was to compute with before anybody's code ran.
@@ -157,11 +157,11 @@ def _problem(run: Run, device: torch.device) -> Problem:
     return build_problem(run, device)
 
 
-def _fresh(run: Run, device: torch.device, tried: Tried) -> Training:
+def _fresh(run: Run, device: torch.device, tried: LiveArm) -> Training:
     return assembled(run, _problem(run, device), tried)
 
 
-def assembled(run: Run, problem: Problem, tried: Tried) -> Training:
+def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
     """The parts to train a problem with, from step 0."""
     optimizer, clip = build_optimizer(run.arm, problem.model)
     ghosts = Ghosts(tried.ghosts, problem.model) if tried.ghosts else None
@@ -187,7 +187,7 @@ def assembled(run: Run, problem: Problem, tried: Tried) -> Training:
     )
 
 
-def _tried(run: Run, problem: Problem, since: Settings) -> Tried:
+def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
     """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
     remarks = list(liveness.check(run.arm, problem))
     flops = liveness.step_flops(run.arm, problem)
@@ -205,4 +205,4 @@ def _tried(run: Run, problem: Problem, since: Settings) -> Tried:
             failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"
         else:
             alive.append(ghost)
-    return Tried(tuple(alive), failed, tuple(remarks), flops, since)
+    return LiveArm(tuple(alive), failed, tuple(remarks), flops, since)

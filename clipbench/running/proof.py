@@ -26,7 +26,7 @@ from clipbench.running.held import held
 from clipbench.running.train import take_step
 from clipbench.running.training import Training
 
-STEPS = 2  # before the checkpoint: the fewest after which an average differs from its first value
+PROOF_STEPS = 2  # before the checkpoint: the fewest after which an average differs from its first value
 
 # Where repeats differ, so do their differences: a kernel without a deterministic form is off by its rounding, which
 # varies by a small factor from one try to the next, and what is lost shows at the size of an update, far above.
@@ -69,7 +69,7 @@ def prove(used: Training, build: Build) -> Proof:
         build: makes the same parts anew.
     """
     try:
-        _advance(used, STEPS)
+        _advance(used, PROOF_STEPS)
         saved = packed(used)
         through = _after_one_more(used)
     except Exception as error:  # a task and an optimizer are anybody's code: the run itself may still go well

@@ -10,8 +10,8 @@ from clipbench.budget import Budget, Ledger, Spent, Stopwatch
 from clipbench.contracts import Batch, Problem, Recorder
 from clipbench.measurements import Measurement
 from clipbench.records import Measure
-from clipbench.running.equipment import Clip
-from clipbench.running.equipment import Measure as ProbeMeasure
+from clipbench.running.equipment import AttachedClip
+from clipbench.running.equipment import ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.vigil import Vigil
@@ -47,7 +47,7 @@ class Training:
 
     problem: Problem
     optimizer: torch.optim.Optimizer
-    clip: Clip | None
+    clip: AttachedClip | None
     rates: ScheduledRates
     budget: Budget
     measure: Measure

@@ -18,11 +18,11 @@ from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Arm, ClipSettings
-from clipbench.running.equipment import Clip, build_optimizer, trainable
+from clipbench.running.equipment import AttachedClip, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
-STEPS = 3
+LIFE_STEPS = 3
 # By design some optimizers stand still at first: RAdam until its step 6, AdaShift until its step 10. Where the first
 # steps show nothing, so many are taken.
 MOST_STEPS = 20
@@ -31,7 +31,7 @@ MOST_STEPS = 20
 _OF_SECOND_ORDER = ("create_graph", "does not have a grad_fn", "does not require grad")
 
 Gradient = dict[str, Tensor]  # by parameter name, without those that have none
-Source = Callable[[], None]  # of a step's gradient, which it leaves on the parameters
+TrialSource = Callable[[], None]  # of a step's gradient, which it leaves on the parameters
 
 
 class NotLiveError(ClipbenchError):
@@ -52,7 +52,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Trial:
+class LifeTrial:
     """An arm after a few steps: its weights, its optimizer, and what its clip did at each step that had a gradient.
 
     `configured` has every value that the new optimizer showed under the name of an option, before a step could change
@@ -69,7 +69,7 @@ class Trial:
     gradient: bool
 
 
-def sources(problem: Problem, steps: int = STEPS) -> list[Source]:
+def sources(problem: Problem, steps: int = LIFE_STEPS) -> list[TrialSource]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
     batches = list(itertools.islice(problem.train_batches(0), steps))
     if not batches:
@@ -84,7 +84,7 @@ def _backward(problem: Problem, batch: Batch) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
 
 
-def given(problem: Problem, gradient: Gradient) -> Source:
+def given(problem: Problem, gradient: Gradient) -> TrialSource:
     """A gradient that is there already, whatever the weights are."""
 
     def give() -> None:
@@ -131,7 +131,7 @@ def _hooks(parameter: nn.Parameter) -> list[dict[int, Any]]:
     return [cast("dict[int, Any]", hooks) for hooks in both if hooks is not None]
 
 
-def take_steps(arm: Arm, problem: Problem, steps: Sequence[Source]) -> Trial:
+def take_steps(arm: Arm, problem: Problem, steps: Sequence[TrialSource]) -> LifeTrial:
     """Take the arm's steps from the problem's weights, and put everything back."""
     clips: list[Step] = []
     largest = length = 0.0
@@ -153,7 +153,7 @@ def take_steps(arm: Arm, problem: Problem, steps: Sequence[Source]) -> Trial:
                     asked = last.asked  # which coordinates of an update are zero, a gradient does not tell
                 clips.append(Step(_erased(clip), int(last.clipped), last.n, asked))
         weights = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
-        return Trial(weights, optimizer, configured, clips, largest, length, gradient)
+        return LifeTrial(weights, optimizer, configured, clips, largest, length, gradient)
 
 
 def _shown(optimizer: torch.optim.Optimizer, name: str) -> list[object]:
@@ -195,7 +195,7 @@ def _counted(gradient: Tensor, clip: ClipSettings) -> int:
     return int(torch.count_nonzero(gradient)) if clip.ignore_zeros else gradient.numel()
 
 
-def _erased(clip: Clip) -> bool:
+def _erased(clip: AttachedClip) -> bool:
     """Whether a threshold of zero took all there was to take."""
     return isinstance(clip, CoordinateClip) and clip.zero_thresholds > 0
 

@@ -33,7 +33,7 @@ END_SECONDS = 5.0  # for a process to end by itself
 
 
 @dataclass(frozen=True)
-class Fault:
+class FirstStepFault:
     """Why something cannot run, in one line; the traceback where it raised, else how its process was lost."""
 
     reason: str
@@ -46,7 +46,7 @@ class _ServerLostError(Exception):
 
 
 class _NoProblemError(Exception):
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: FirstStepFault) -> None:
         self.fault = fault
         super().__init__(fault.reason)
 
@@ -55,9 +55,9 @@ class _NoProblemError(Exception):
 class Tried:
     """What trying a task has shown: why it cannot be built; else what is wrong with arms and with probes, by name."""
 
-    task: Fault | None = None
-    arms: Mapping[str, Fault] = field(default_factory=dict)
-    probes: Mapping[str, Fault] = field(default_factory=dict)
+    task: FirstStepFault | None = None
+    arms: Mapping[str, FirstStepFault] = field(default_factory=dict)
+    probes: Mapping[str, FirstStepFault] = field(default_factory=dict)
 
 
 def to_try(runs: Sequence[Run]) -> list[Run]:
@@ -89,7 +89,7 @@ def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None
 
 
 def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes") -> Tried:
-    arms: dict[str, Fault] = {}
+    arms: dict[str, FirstStepFault] = {}
     with trying as processes:
         try:
             for run in runs:
@@ -101,10 +101,10 @@ def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes") -> Tried
             return Tried(task=error.fault)
 
 
-def _of_probes(runs: Sequence[Run], measure: Measure, processes: "_Processes") -> dict[str, Fault]:
+def _of_probes(runs: Sequence[Run], measure: Measure, processes: "_Processes") -> dict[str, FirstStepFault]:
     """The faults of the probes that fail with every arm; one that takes its process along is not tried again."""
     left = measure.probes
-    faults: dict[str, Fault] = {}
+    faults: dict[str, FirstStepFault] = {}
     for run in runs:
         if not left:
             break
@@ -134,7 +134,7 @@ class _Processes:
         self._end(kill=kind is not None)
         self._engine.__exit__(kind, error, at)
 
-    def step(self, run: Run) -> Fault | None:
+    def step(self, run: Run) -> FirstStepFault | None:
         """What is wrong with the run's arm."""
         bare = replace(run, measure=replace(run.measure, probes=(), ghosts=()))
         first = self._process is None or self._fresh
@@ -144,11 +144,11 @@ class _Processes:
         self._end()
         return self._ask(bare).get("")
 
-    def look(self, run: Run) -> dict[str, Fault]:
+    def look(self, run: Run) -> dict[str, FirstStepFault]:
         """Which of the run's probes fail, by name; under "" why they could not look."""
         return self._ask(run)
 
-    def _ask(self, run: Run) -> dict[str, Fault]:
+    def _ask(self, run: Run) -> dict[str, FirstStepFault]:
         if self._process is None:
             self._begin()
         self._fresh = False
@@ -171,20 +171,20 @@ class _Processes:
         if answer := self._answer(BUILD_LIMIT):
             raise _NoProblemError(answer[""])
 
-    def _answer(self, limit: float) -> dict[str, Fault]:
+    def _answer(self, limit: float) -> dict[str, FirstStepFault]:
         assert self._process is not None
         limit = min(limit, self._timeout or limit)
         ready = wait([self._talk, self._process.sentinel], limit)
         with contextlib.suppress(EOFError, OSError):
             if self._talk in ready:
-                return {name: Fault(*said) for name, said in self._talk.recv().items()}
+                return {name: FirstStepFault(*said) for name, said in self._talk.recv().items()}
         code = self._end(kill=not ready)
         if not ready:
-            return {"": Fault(f"timed out after {limit:g} s", ended="hung")}
+            return {"": FirstStepFault(f"timed out after {limit:g} s", ended="hung")}
         if code == LOST and not self._again:
             raise _ServerLostError
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return {"": Fault(f"the worker {how}", ended="died")}
+        return {"": FirstStepFault(f"the worker {how}", ended="died")}
 
     def _end(self, *, kill: bool = False) -> int:
         """Let the process end and all that it has started, by force if need be; its exit code."""

@@ -30,7 +30,7 @@ from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
-from clipbench.running.proof import STEPS, Proof, end, judged, packed
+from clipbench.running.proof import PROOF_STEPS, Proof, end, judged, packed
 from clipbench.running.train import Ending, train
 from clipbench.running.training import State, Training
 
@@ -208,7 +208,7 @@ class _Saving:
 
     def allowed(self, training: Training) -> bool:
         """Before a checkpoint. Where nothing is proved yet, what it would hold is kept until after the next step."""
-        if self._proof is None and training.state.spent.steps >= STEPS:
+        if self._proof is None and training.state.spent.steps >= PROOF_STEPS:
             self._tried = packed(training)
             self._keep_updates(training, keeping=True)
         return self._proof is not None and self._proof.keeps

@@ -39,7 +39,7 @@ LimitOrSeveral = Annotated[
 ]
 
 
-class Clip(BaseModel):
+class ClipEntry(BaseModel):
     """The clip of an arm, by exactly one rule; a list of values is a grid, and a space can be tuned.
 
     `fraction`: the largest coordinates of what `of` says, this share of them, 0 for none; `scope` says which of them
@@ -58,7 +58,7 @@ class Clip(BaseModel):
     ignore_zeros: bool = False
 
     @model_validator(mode="after")
-    def _is_a_clip(self) -> "Clip":
+    def _is_a_clip(self) -> "ClipEntry":
         rule = self._first.rule
         aside = [key for key in ("of", "scope", "scale", "ignore_zeros") if key in self.model_fields_set]
         if aside and rule != "fraction":
@@ -133,6 +133,6 @@ class ArmSettings(BaseModel):
 
     model_config = WITH_OPTIONS
     use: str
-    clip: Clip | None = None
+    clip: ClipEntry | None = None
     schedule: ScheduleField | None = None
     liveness: Liveness = "refuse"

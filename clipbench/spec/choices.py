@@ -10,7 +10,7 @@ from clipbench.questions import Space
 from clipbench.records import Choice, Options, Value
 from clipbench.spec.annotations import fit, fits, is_numeric
 from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option, entry, names
-from clipbench.spec.document import Document, Where
+from clipbench.spec.document import SpecDocument, Where
 from clipbench.spec.externals import RATE, UNKNOWN, Described, describe, external_entry
 from clipbench.spec.limits import LARGEST, MOST_SETTINGS
 from clipbench.spec.structure import space_at
@@ -55,7 +55,7 @@ class Chosen:
         return Choice(name, self.use, self.entry.target, options=options, source=self.entry.source)
 
 
-def arms(document: Document) -> dict[str, Named]:
+def arms(document: SpecDocument) -> dict[str, Named]:
     """The arms of a spec whose shape is sound enough to be looked up, by name."""
     section = document.data.get("optimizers")
     if not isinstance(section, dict):
@@ -66,12 +66,12 @@ def arms(document: Document) -> dict[str, Named]:
     return {name: site for name, site in named.items() if site}
 
 
-def tasks(document: Document) -> list[Named]:
+def tasks(document: SpecDocument) -> list[Named]:
     """The tasks of a spec, in order."""
     return list(_several("tasks", ("task",), document.data.get("task")))
 
 
-def probes(document: Document) -> list[Named]:
+def probes(document: SpecDocument) -> list[Named]:
     """The probes of a spec, in order; `sharpness` where the spec names none."""
     measure = document.data.get("measure", {})
     listed = measure.get("probes", ["sharpness"]) if isinstance(measure, dict) else []
@@ -97,7 +97,7 @@ def _named(kind: Kind, where: Where, said: Any) -> Named | None:
 class Resolver:
     """Looks up what a spec names, each thing once, and gathers the faults."""
 
-    def __init__(self, document: Document, sites: Sequence[Named], *, shelves: Path) -> None:
+    def __init__(self, document: SpecDocument, sites: Sequence[Named], *, shelves: Path) -> None:
         self.document, self.shelves = document, shelves
         self.faults: list[Fault] = []
         self._described = describe(site.use for site in sites if ":" in site.use)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, Tag, model_validator
 
 from clipbench.errors import Fault, SpecError
 from clipbench.records import ClipPlace
-from clipbench.spec.document import Document, read
+from clipbench.spec.document import SpecDocument, read
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, one_of
 from clipbench.spec.structure import fitted
 
@@ -20,8 +20,8 @@ _WAYS = ("compare", "rank", "unmeasured")
 
 TWIN = "twin"  # as `against`: the same arm without its clip
 
-Where = Literal["shared", "own"]
-Scale = Literal["ratio", "difference", "value"]
+ClaimWhere = Literal["shared", "own"]
+ClaimScale = Literal["ratio", "difference", "value"]
 
 
 class ClipPattern(BaseModel):
@@ -79,10 +79,10 @@ class Compare(BaseModel):
     of: Arms
     against: Arms | None = None
     against_quantity: str | None = None
-    at: Where = "shared"
+    at: ClaimWhere = "shared"
     on: Arms = "*"
     tasks: Names = "*"
-    scale: Scale | None = None
+    scale: ClaimScale | None = None
     each_step: bool = False
 
     @model_validator(mode="after")
@@ -97,7 +97,7 @@ class Compare(BaseModel):
         return self
 
     @property
-    def how(self) -> Scale:
+    def how(self) -> ClaimScale:
         """The scale; a comparison is of ratios where nothing else is said."""
         beside = self.against is not None or self.against_quantity is not None
         return self.scale or ("ratio" if beside else "value")
@@ -116,7 +116,7 @@ class Rank(BaseModel):
     to: Literal["final_loss", "steps_to_target"] = "final_loss"
     rather_than: str | None = None
     of: Arms = "*"
-    at: Where = "shared"
+    at: ClaimWhere = "shared"
     on: Arms = "*"
     tasks: Names = "*"
 
@@ -199,7 +199,7 @@ def load(path: Path) -> tuple[Claim, ...]:
     return written.claims
 
 
-def _repeated(document: Document) -> list[Fault]:
+def _repeated(document: SpecDocument) -> list[Fault]:
     items = document.data.get("claims")
     names = [item.get("name") if isinstance(item, dict) else None for item in items] if isinstance(items, list) else []
     return [

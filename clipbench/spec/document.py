@@ -41,7 +41,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Document:
+class SpecDocument:
     """What a spec says, as dicts, lists and scalars, and where it says it.
 
     `values` and `keys` map the path of a value (`("optimizers", "sgd", "lr")`) to where the value and its key
@@ -68,7 +68,7 @@ def read(
     *,
     shape: str = "a spec is a mapping of keys such as task and optimizers",
     needs: str = "a spec needs at least task, optimizers, budget and seeds",
-) -> Document:
+) -> SpecDocument:
     """Read a spec file, or another file of the same YAML.
 
     YAML 1.2 core scalars; duplicate keys, anchors, aliases, merge keys and tags are refused: a spec is read by
@@ -92,7 +92,7 @@ def read(
         raise SpecError(
             file, [top.fault(f"{shape}, not {'a list' if isinstance(data, list) else shortened(repr(data), _NAME)}")]
         )
-    return Document(file, data, *marks, _question(text), tuple(faults))
+    return SpecDocument(file, data, *marks, _question(text), tuple(faults))
 
 
 def parse(text: str, file: str) -> tuple[Any, tuple[dict[Where, Mark], dict[Where, Mark]], list[Fault]]:

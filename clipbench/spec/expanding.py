@@ -11,7 +11,7 @@ from clipbench.records import Arm, Options, Schedule
 from clipbench.spec import searching
 from clipbench.spec.arms import ArmSettings, ScheduleField, ScheduleSettings
 from clipbench.spec.choices import Chosen
-from clipbench.spec.document import Document
+from clipbench.spec.document import SpecDocument
 from clipbench.spec.grid import label, points, size
 from clipbench.spec.limits import LONGEST_FOLDER, MOST_RUNS, MOST_SETTINGS
 from clipbench.spec.models import SpecFile
@@ -21,7 +21,7 @@ from clipbench.store import folder_of_spec
 
 
 def arms(
-    document: Document, chosen: Mapping[str, Chosen], written: SpecFile, *, tasks: int
+    document: SpecDocument, chosen: Mapping[str, Chosen], written: SpecFile, *, tasks: int
 ) -> tuple[dict[str, list[Arm | Searched]], list[Fault]]:
     """The arms that each arm of the file stands for on so many tasks, and what is wrong with how they are to be tuned.
 
@@ -53,7 +53,7 @@ def arms(
 
 
 def _too_many_runs(
-    document: Document, spaces: Mapping[str, Sequence[Space]], written: SpecFile, tasks: int
+    document: SpecDocument, spaces: Mapping[str, Sequence[Space]], written: SpecFile, tasks: int
 ) -> Iterator[Fault]:
     """More runs than a plan can hold, trials among them, counted before they are made."""
     tuning, sizes = written.tuning, {name: size(of_one) for name, of_one in spaces.items()}
@@ -65,7 +65,7 @@ def _too_many_runs(
         yield document.fault(("seeds",), message, key=True)
 
 
-def unstorable(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> Iterator[Fault]:
+def unstorable(document: SpecDocument, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> Iterator[Fault]:
     """Arms whose folder would have a longer name than a disk takes; what is no plain letter there takes three bytes."""
     for written, of_one in by_arm.items():
         names = [name for arm in of_one for name in _folders(arm)]
@@ -90,7 +90,7 @@ def _folders(arm: Arm | Searched) -> list[str]:
     return [arm.name, *trials]
 
 
-def _too_many(document: Document, spaces: Mapping[str, Sequence[Space]]) -> Iterator[Fault]:
+def _too_many(document: SpecDocument, spaces: Mapping[str, Sequence[Space]]) -> Iterator[Fault]:
     """Grids of more points than are worth making, found before they are made."""
     for name, of_one in spaces.items():
         if (settings := size(of_one)) > MOST_SETTINGS:
@@ -98,7 +98,7 @@ def _too_many(document: Document, spaces: Mapping[str, Sequence[Space]]) -> Iter
             yield document.fault(("optimizers", name), f"{message}; leave some values out", key=True)
 
 
-def repeated(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:
+def repeated(document: SpecDocument, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:
     """Arms of the file that stand for arms of one name."""
     owner: dict[str, str] = {}
     faults: list[Fault] = []
@@ -110,7 +110,7 @@ def repeated(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]])
     return faults
 
 
-def unknown_baseline(document: Document, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:
+def unknown_baseline(document: SpecDocument, by_arm: Mapping[str, Sequence[Arm | Searched]]) -> list[Fault]:
     """A baseline that is none of the arms, or stands for several."""
     baseline = document.data.get("baseline")
     names = [arm.name for arms in by_arm.values() for arm in arms]
@@ -124,7 +124,7 @@ def unknown_baseline(document: Document, by_arm: Mapping[str, Sequence[Arm | Sea
     return [document.fault(("baseline",), message)]
 
 
-def no_such_baseline(document: Document) -> list[Fault]:
+def no_such_baseline(document: SpecDocument) -> list[Fault]:
     """What can be said of the baseline while other faults hide the arms' full names."""
     baseline, written = document.data.get("baseline"), document.data.get("optimizers")
     if not isinstance(baseline, str) or not isinstance(written, dict):

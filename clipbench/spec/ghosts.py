@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from clipbench.errors import Fault
 from clipbench.records import OWN
-from clipbench.spec.document import Document
+from clipbench.spec.document import SpecDocument
 from clipbench.spec.models import GhostSettings
 from clipbench.spec.wording import nearest
 
@@ -22,7 +22,7 @@ AnyArm = TypeVar("AnyArm", bound=_WithName)
 
 
 @dataclass(frozen=True)
-class Ghosts:
+class GhostPlan:
     """Which arms' runs carry ghosts and which arms' steps these are, by name as written or of one arm of a grid.
 
     None stands for all arms. An arm is no ghost on its own path: its step there is the one that it takes. `only` leaves
@@ -46,14 +46,14 @@ def _named(arm: _WithName, names: Iterable[str] | None) -> bool:
     return names is None or any(arm.name == name or arm.name.startswith(f"{name}[") for name in names)
 
 
-def ghosts(written: GhostSettings | None) -> Ghosts:
+def ghosts(written: GhostSettings | None) -> GhostPlan:
     if written is None:
-        return Ghosts()
+        return GhostPlan()
     along, of = (None if named == "all" else tuple(named) for named in (written.along, written.of))
-    return Ghosts(along, of, written.only)
+    return GhostPlan(along, of, written.only)
 
 
-def unsound(document: Document, ghosts: Ghosts, arms: Sequence[_WithName], *, baseline: str) -> list[Fault]:
+def unsound(document: SpecDocument, ghosts: GhostPlan, arms: Sequence[_WithName], *, baseline: str) -> list[Fault]:
     """Names that no arm has, an arm whose steps could not be told from a run's own, and a baseline without runs."""
     found = [
         document.fault(("measure", "ghosts", key, place), f"there is no arm {name!r}; {nearest(name, _names(arms))}")

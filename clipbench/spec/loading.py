@@ -9,20 +9,20 @@ from clipbench.records import Arm, Measure
 from clipbench.spec import choices, expanding, tasks
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
-from clipbench.spec.document import Document, read
+from clipbench.spec.document import SpecDocument, read
 from clipbench.spec.expanding import length_of_folder, no_folder
 from clipbench.spec.ghosts import ghosts, unsound
 from clipbench.spec.grid import size
 from clipbench.spec.limits import LONGEST_FOLDER
 from clipbench.spec.models import SpecFile
-from clipbench.spec.overrides import NONE, Overrides, overridden
+from clipbench.spec.overrides import NO_OVERRIDES, Overrides, overridden
 from clipbench.spec.searching import Searched
 from clipbench.spec.spec import QUICK, Spec, adjusted
 from clipbench.spec.structure import checked
-from clipbench.spec.tasks import Task, beyond_the_budget, fingerprints
+from clipbench.spec.tasks import SpecTask, beyond_the_budget, fingerprints
 
 
-def load(path: str | Path, overrides: Overrides = NONE, *, shelves: Path = OWN) -> Spec:
+def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path = OWN) -> Spec:
     """Read a spec and check everything that can be checked without running it.
 
     Args:
@@ -75,7 +75,7 @@ class _AllChosen:
     probes: Sequence[Chosen]
 
 
-def _checked(document: Document, shelves: Path) -> tuple[SpecFile, _AllChosen]:
+def _checked(document: SpecDocument, shelves: Path) -> tuple[SpecFile, _AllChosen]:
     """A spec whose shape is sound and whose names are known; SpecError with all faults where it is not."""
     written, shape = checked(document)
     arms, sites, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
@@ -94,8 +94,8 @@ def _checked(document: Document, shelves: Path) -> tuple[SpecFile, _AllChosen]:
 
 
 def _expanded(
-    document: Document, written: SpecFile, chosen: _AllChosen
-) -> tuple[tuple[Arm | Searched, ...], dict[str, Task]]:
+    document: SpecDocument, written: SpecFile, chosen: _AllChosen
+) -> tuple[tuple[Arm | Searched, ...], dict[str, SpecTask]]:
     """The arms and tasks with their grids expanded; SpecError where there is something wrong with them."""
     number_of_tasks = sum(size(of_one.spaces) for _, of_one in chosen.tasks)
     by_arm, untunable = expanding.arms(document, chosen.arms, written, tasks=number_of_tasks)
@@ -116,7 +116,7 @@ def _baseline(written: SpecFile, arms: Sequence[Arm | Searched]) -> str:
     return arms[0].name if written.baseline is None else written.baseline
 
 
-def _repeated(document: Document, probes: Sequence[Named]) -> Iterator[Fault]:
+def _repeated(document: SpecDocument, probes: Sequence[Named]) -> Iterator[Fault]:
     before: set[str] = set()
     for site in probes:
         if site.use in before:
@@ -125,7 +125,7 @@ def _repeated(document: Document, probes: Sequence[Named]) -> Iterator[Fault]:
         before.add(site.use)
 
 
-def _nameless(document: Document) -> Iterator[Fault]:
+def _nameless(document: SpecDocument) -> Iterator[Fault]:
     """A spec whose name, which is its file's, can be no folder's."""
     longest = Path(document.file).stem + QUICK
     try:

@@ -13,10 +13,12 @@ from clipbench.spec.arms import ArmName, ArmSettings, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
 
-Steps = Annotated[int, Field(ge=1, le=LARGEST)]
+StepCount = Annotated[int, Field(ge=1, le=LARGEST)]
 BudgetFraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Seeds = Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(distinct)]
+SeedList = Annotated[
+    tuple[Seed, ...], Strict(False), Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(distinct)
+]
 
 
 class Use(BaseModel):
@@ -60,7 +62,7 @@ class EvaluateSettings(BaseModel):
     """
 
     model_config = CLOSED
-    every: Steps = 20
+    every: StepCount = 20
     diverged: float = Field(default=DIVERGED, gt=0)
 
 
@@ -68,7 +70,7 @@ class TaskEvaluation(BaseModel):
     """When to evaluate the runs of one task: every so many steps."""
 
     model_config = CLOSED
-    every: Steps
+    every: StepCount
 
 
 class TargetSettings(BaseModel):
@@ -76,7 +78,7 @@ class TargetSettings(BaseModel):
 
     model_config = CLOSED
     loss: float
-    consecutive: Steps = 1
+    consecutive: StepCount = 1
 
     def as_target(self) -> Target:
         """The target as its readers have it."""
@@ -126,7 +128,7 @@ class MeasureSettings(BaseModel):
     """Which probes to run, and when: `every` so many steps, or `at` fractions of the budget, 1 being its last step."""
 
     model_config = CLOSED
-    every: Steps = 50
+    every: StepCount = 50
     at: Annotated[list[BudgetFraction], Field(min_length=1), AfterValidator(each_once)] | None = None
     probes: list[NameOrUse] = Field(default_factory=_default_probes)
     ghosts: GhostSettings | None = None
@@ -147,7 +149,7 @@ class TuningSettings(BaseModel):
     """
 
     model_config = CLOSED
-    seeds: Seeds
+    seeds: SeedList
     search: Search = "grid"
     trials: int | None = Field(default=None, ge=1, le=MOST_SETTINGS)
     select: Select = "eval_loss"
@@ -173,7 +175,7 @@ class SpecFile(BaseModel):
     baseline: str | None = Field(default=None, description="the arm that others are compared with; the first")
     budget: BudgetSettings
     schedule: ScheduleField = "constant"
-    seeds: Seeds
+    seeds: SeedList
     tuning: TuningSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
     target: TargetSettings | None = None

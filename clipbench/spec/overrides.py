@@ -7,7 +7,7 @@ from typing import Any
 
 from clipbench.errors import Fault, SpecError
 from clipbench.harmless import shortened
-from clipbench.spec.document import Document, Mark, Where, parse
+from clipbench.spec.document import Mark, SpecDocument, Where, parse
 from clipbench.spec.wording import found, nearest
 
 # Sections that a spec may leave out, so that a key in them can be set without them.
@@ -35,10 +35,10 @@ class Overrides:
     threads: int | None = None
 
 
-NONE = Overrides()
+NO_OVERRIDES = Overrides()
 
 
-def overridden(document: Document, overrides: Sequence[str]) -> Document:
+def overridden(document: SpecDocument, overrides: Sequence[str]) -> SpecDocument:
     """The document with each `path=value` set, in their order.
 
     A path is keys and list places (from 0) joined by dots. A key may itself have dots, blanks or equals signs

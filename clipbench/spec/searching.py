@@ -7,7 +7,7 @@ from clipbench.errors import Fault
 from clipbench.questions import Space
 from clipbench.records import Arm, Options
 from clipbench.spec import drawing
-from clipbench.spec.document import Document, Where
+from clipbench.spec.document import SpecDocument, Where
 from clipbench.spec.grid import label, points
 from clipbench.spec.models import TuningSettings
 
@@ -48,7 +48,7 @@ def searched(
     return Searched(name, tuple(spaces), tuple(drawn), make)
 
 
-def faults(document: Document, spaces: Mapping[str, Sequence[Space]], tuning: TuningSettings | None) -> list[Fault]:
+def faults(document: SpecDocument, spaces: Mapping[str, Sequence[Space]], tuning: TuningSettings | None) -> list[Fault]:
     """What is wrong with the protocol before any setting is drawn.
 
     Args:
@@ -75,7 +75,7 @@ def faults(document: Document, spaces: Mapping[str, Sequence[Space]], tuning: Tu
     return found
 
 
-def _lacks_a_target(document: Document) -> bool:
+def _lacks_a_target(document: SpecDocument) -> bool:
     """Whether there is a task whose runs race to nothing."""
     written = document.data["task"]
     entries = written if isinstance(written, list) else [written]
@@ -83,7 +83,7 @@ def _lacks_a_target(document: Document) -> bool:
     return document.data.get("target") is None and not all(has_one)
 
 
-def unequal(document: Document, arms: Sequence[Searched], tuning: TuningSettings) -> list[Fault]:
+def unequal(document: SpecDocument, arms: Sequence[Searched], tuning: TuningSettings) -> list[Fault]:
     """Arms that would be given different numbers of trials: the one with more of them would win by that alone."""
     counts = {arm.name: len(arm.settings) for arm in arms}
     wanted = tuning.trials or max(counts.values(), default=0)
@@ -102,7 +102,7 @@ def _where(name: str, space: Space) -> Where:
 
 
 def _undrawn(
-    document: Document, spaces: Mapping[str, Sequence[Space]], tuning: TuningSettings | None
+    document: SpecDocument, spaces: Mapping[str, Sequence[Space]], tuning: TuningSettings | None
 ) -> Iterator[Fault]:
     if tuning is not None and tuning.search != "grid":
         return

@@ -8,7 +8,7 @@ from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
 from clipbench.questions import DIVERGED, Manner, Question, Target
 from clipbench.records import Arm, Choice, Measure
-from clipbench.spec.ghosts import Ghosts
+from clipbench.spec.ghosts import GhostPlan
 from clipbench.spec.models import TuningSettings
 from clipbench.spec.overrides import Overrides
 from clipbench.spec.searching import Searched
@@ -44,7 +44,7 @@ class Spec:
     budget: Budget
     seeds: tuple[int, ...]
     measure: Measure
-    ghosts: Ghosts = field(default_factory=Ghosts)
+    ghosts: GhostPlan = field(default_factory=GhostPlan)
     target: Target | None = None
     effect: float | None = None
     diverged: float = DIVERGED

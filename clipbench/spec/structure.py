@@ -7,8 +7,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from clipbench.errors import Fault
-from clipbench.spec.arms import Clip, ScheduleSettings
-from clipbench.spec.document import Document, Where
+from clipbench.spec.arms import ClipEntry, ScheduleSettings
+from clipbench.spec.document import SpecDocument, Where
 from clipbench.spec.models import (
     BudgetSettings,
     EvaluateSettings,
@@ -25,7 +25,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "budget": BudgetSettings,
-    "clip": Clip,
+    "clip": ClipEntry,
     "evaluate": EvaluateSettings,
     "measure": MeasureSettings,
     "schedule": ScheduleSettings,
@@ -56,13 +56,13 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def checked(document: Document) -> tuple[SpecFile | None, list[Fault]]:
+def checked(document: SpecDocument) -> tuple[SpecFile | None, list[Fault]]:
     """The spec as its models have it, or None and the faults of its shape."""
     return fitted(document, SpecFile, sections=_SECTIONS)
 
 
 def fitted(
-    document: Document, model: type[M], *, sections: Mapping[str, type[BaseModel]]
+    document: SpecDocument, model: type[M], *, sections: Mapping[str, type[BaseModel]]
 ) -> tuple[M | None, list[Fault]]:
     """What a document says as `model` has it, or None and the faults of its shape.
 
@@ -80,7 +80,7 @@ def fitted(
         return None, [_fault(document, one, model=model, sections=sections) for one in kept]
 
 
-def space_at(document: Document, where: Where) -> tuple[SpaceSettings | None, list[Fault]]:
+def space_at(document: SpecDocument, where: Where) -> tuple[SpaceSettings | None, list[Fault]]:
     """The space of values that stands at a place of the document, or None and the faults of its shape."""
     value: Any = document.data
     for part in where:
@@ -93,7 +93,7 @@ def space_at(document: Document, where: Where) -> tuple[SpaceSettings | None, li
 
 
 def _fault(
-    document: Document,
+    document: SpecDocument,
     error: ErrorDetails,
     *,
     model: type[BaseModel] = SpecFile,

@@ -10,7 +10,7 @@ from clipbench.records import Choice
 from clipbench.spec import externals
 from clipbench.spec.catalogue import Entry
 from clipbench.spec.choices import Chosen, Named
-from clipbench.spec.document import Document
+from clipbench.spec.document import SpecDocument
 from clipbench.spec.expanding import length_of_folder, no_folder
 from clipbench.spec.grid import label, points
 from clipbench.spec.limits import LONGEST_FOLDER
@@ -19,7 +19,7 @@ from clipbench.spec.spec import Terms
 
 
 @dataclass(frozen=True)
-class Task:
+class SpecTask:
     """A task of the spec at one point of its grid, with its entry and where it stands; `own` are terms of its own."""
 
     choice: Choice
@@ -29,11 +29,11 @@ class Task:
 
 
 def expanded(
-    document: Document, chosen: Sequence[tuple[Named, Chosen]], written: SpecFile
-) -> tuple[dict[str, Task], list[Fault]]:
+    document: SpecDocument, chosen: Sequence[tuple[Named, Chosen]], written: SpecFile
+) -> tuple[dict[str, SpecTask], list[Fault]]:
     """The tasks with their grids expanded. Of several that share a name, each is told by the options written for it."""
     names = [of_one.entry.name for _, of_one in chosen]
-    by_name: dict[str, Task] = {}
+    by_name: dict[str, SpecTask] = {}
     faults: list[Fault] = []
     for (site, of_one), settings in zip(chosen, _settings(written), strict=True):
         for point in points(of_one.spaces):
@@ -41,11 +41,11 @@ def expanded(
             name = of_one.entry.name + label(of_one.at(point) if shared else point)
             if name in by_name:
                 faults.append(document.fault(site.where, f"the task {name!r} is here twice"))
-            by_name[name] = Task(of_one.choice(point, name=name), of_one.entry, site, _own_terms(settings, written))
+            by_name[name] = SpecTask(of_one.choice(point, name=name), of_one.entry, site, _own_terms(settings, written))
     return by_name, [*faults, *_unstorable(document, by_name)]
 
 
-def beyond_the_budget(document: Document, chosen: Sequence[tuple[Named, Chosen]], written: SpecFile) -> list[Fault]:
+def beyond_the_budget(document: SpecDocument, chosen: Sequence[tuple[Named, Chosen]], written: SpecFile) -> list[Fault]:
     """What was written to happen every so many steps, and would not happen once in a run of a task.
 
     What a spec leaves out is no promise. Step 0 is never probed, and the last is only evaluated.
@@ -55,7 +55,9 @@ def beyond_the_budget(document: Document, chosen: Sequence[tuple[Named, Chosen]]
     return list(dict.fromkeys(faults))  # tasks without terms of their own share a fault of the spec's
 
 
-def _beyond(document: Document, where: tuple[str | int, ...], own: TaskSettings, written: SpecFile) -> Iterator[Fault]:
+def _beyond(
+    document: SpecDocument, where: tuple[str | int, ...], own: TaskSettings, written: SpecFile
+) -> Iterator[Fault]:
     steps, measure = (own.budget or written.budget).steps, written.measure
     if steps is None:
         return
@@ -76,7 +78,7 @@ def _beyond(document: Document, where: tuple[str | int, ...], own: TaskSettings,
         yield document.fault(("measure", "every") if own.budget is None else its_budget, f"{message}; {remedy}")
 
 
-def fingerprints(document: Document, of_spec: Mapping[str, Task]) -> dict[str, str]:
+def fingerprints(document: SpecDocument, of_spec: Mapping[str, SpecTask]) -> dict[str, str]:
     """The SHA-256 of what each task of the user's says of its data, by name, of those that say something.
 
     Raises:
@@ -112,7 +114,7 @@ def _own_terms(own: TaskSettings, written: SpecFile) -> Terms | None:
     )
 
 
-def _unstorable(document: Document, of_spec: Mapping[str, Task]) -> Iterator[Fault]:
+def _unstorable(document: SpecDocument, of_spec: Mapping[str, SpecTask]) -> Iterator[Fault]:
     for name, task in of_spec.items():
         if length_of_folder(name) > LONGEST_FOLDER:
             yield document.fault(task.site.where, no_folder("task", name))

@@ -5,14 +5,14 @@ import torch
 from oracles import Trace
 from reference.problems import problem, random_direction
 
-from clipbench.geometry.curvature import Engine, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.mark.parametrize("engine", ["auto", "adjoint"])
 @pytest.mark.parametrize("kind", ["mlp", "transformer", "convolutional"])
-def test_it_is_that_of_the_cpu_and_leaves_no_trace(kind: str, engine: Engine) -> None:
+def test_it_is_that_of_the_cpu_and_leaves_no_trace(kind: str, engine: CurvatureEngine) -> None:
     given = problem(kind)
     directions = {"u": random_direction(given.model, seed=1)}
     expected = directional_curvature(given.model, given.loss, given.probe_batches, directions, engine=engine)["u"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipbench.contracts import Batch
-from clipbench.geometry.curvature import Engine, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 from clipbench.geometry.finite_difference import finite_difference_curvature
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.step import StepGeometry
@@ -103,7 +103,7 @@ def with_a_function_of_the_loss(backend: Counting, fullgraph: bool) -> nn.Module
 WAYS = [with_the_model, with_the_model_in_place, with_a_layer, with_a_function_of_the_loss]
 
 
-def by(engine: Engine, **options: Any) -> Callable[[nn.Module], object]:
+def by(engine: CurvatureEngine, **options: Any) -> Callable[[nn.Module], object]:
     def measure(model: nn.Module) -> object:
         return directional_curvature(
             model, loss, [BATCH], {"0": random_direction(model, seed=0)}, engine=engine, **options

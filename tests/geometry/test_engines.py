@@ -20,8 +20,8 @@ from torch.nn import functional
 from clipbench.contracts import Batch, Loss, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.curvature import (
+    CurvatureEngine,
     Curvatures,
-    Engine,
     MissingRuleError,
     NoSecondDerivativeError,
     TooFewBytesError,
@@ -29,7 +29,7 @@ from clipbench.geometry.curvature import (
 )
 from clipbench.tasks import code_lm, digits, heavy_tail, number_translation, quadratic
 
-ENGINES: tuple[Engine, ...] = ("jets", "adjoint", "double_backward")
+ENGINES: tuple[CurvatureEngine, ...] = ("jets", "adjoint", "double_backward")
 Build = Callable[[], Problem]
 TASKS: dict[str, Build] = {
     "code_lm": lambda: code_lm.build(0, torch.device("cpu"), width=16, context=12, batch=2),
@@ -42,7 +42,7 @@ TASKS: dict[str, Build] = {
 
 
 def by(
-    engine: Engine,
+    engine: CurvatureEngine,
     model: nn.Module,
     loss: Loss,
     batches: Sequence[Batch],
@@ -55,7 +55,7 @@ def by(
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_it_is_the_dense_hessian_in_float64(name: str, engine: Engine) -> None:
+def test_it_is_the_dense_hessian_in_float64(name: str, engine: CurvatureEngine) -> None:
     model, loss, batches = network(name, dtype=torch.float64)
     directions = [random_direction(model, seed=seed) for seed in range(2)]
     hessian = dense_hessian(model, loss, batches)
@@ -71,7 +71,7 @@ def test_it_is_the_dense_hessian_in_float64(name: str, engine: Engine) -> None:
 
 @pytest.mark.parametrize("engine", ["auto", "adjoint"])
 @pytest.mark.parametrize("task", TASKS)
-def test_the_engines_agree_on_every_task_of_the_shelf(task: str, engine: Engine) -> None:
+def test_the_engines_agree_on_every_task_of_the_shelf(task: str, engine: CurvatureEngine) -> None:
     given = TASKS[task]()
     directions = [random_direction(given.model, seed=seed) for seed in range(2)]
     directions.append({n: u * (n == next(iter(directions[0]))) for n, u in directions[0].items()})
@@ -87,7 +87,7 @@ def test_the_engines_agree_on_every_task_of_the_shelf(task: str, engine: Engine)
 
 @pytest.mark.parametrize("engine", ["jets", "adjoint"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
-def test_chunks_change_nothing_but_rounding(chunk: int, engine: Engine) -> None:
+def test_chunks_change_nothing_but_rounding(chunk: int, engine: CurvatureEngine) -> None:
     model, loss, batches = network("causal transformer", dtype=torch.float64)
     directions = [random_direction(model, seed=seed) for seed in range(5)]
     whole = by(engine, model, loss, batches, *directions, chunk=5)
@@ -109,7 +109,7 @@ def test_length_does_not_matter_and_the_sign_turns_the_slope_alone(factor: float
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_micro_batches_and_their_terms_add_up_to_the_whole(engine: Engine) -> None:
+def test_micro_batches_and_their_terms_add_up_to_the_whole(engine: CurvatureEngine) -> None:
     given = problem("transformer")
     model, batches = given.model.double(), given.probe_batches
     whole = Batch(
@@ -126,7 +126,7 @@ def test_micro_batches_and_their_terms_add_up_to_the_whole(engine: Engine) -> No
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_standard_error_is_that_of_the_batches(engine: Engine) -> None:
+def test_the_standard_error_is_that_of_the_batches(engine: CurvatureEngine) -> None:
     given = problem("mlp")
     equal = [replace(batch, samples=7) for batch in given.probe_batches]
     direction = random_direction(given.model, seed=1)
@@ -143,7 +143,7 @@ def test_the_standard_error_is_that_of_the_batches(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_neither_engine_leaves_a_trace(engine: Engine) -> None:
+def test_neither_engine_leaves_a_trace(engine: CurvatureEngine) -> None:
     model, loss, batches = network("batch norm and relu in place")
     loss(model.train(), batches[0]).backward()
     direction = random_direction(model, seed=1)

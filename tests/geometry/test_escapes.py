@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from clipbench.contracts import Batch
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.curvature import Engine, MissingRuleError, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, MissingRuleError, directional_curvature
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.spectrum import eigenvalue
 from clipbench.geometry.step import StepGeometry
@@ -75,13 +75,13 @@ def by_finite_differences(model: nn.Module, loss: Loss, direction: dict[str, Ten
     return (above - below) / (2 * h), (above - 2 * here + below) / h**2
 
 
-def found_by(engine: Engine, model: nn.Module, loss: Loss, *, check: bool = True) -> tuple[float, float]:
+def found_by(engine: CurvatureEngine, model: nn.Module, loss: Loss, *, check: bool = True) -> tuple[float, float]:
     direction = random_direction(model, seed=0)
     found = directional_curvature(model, loss, [BATCH], {"0": direction}, engine=engine, check=check)["0"]
     return found.slope, found.curvature
 
 
-def found_or_refused(engine: Engine, model: nn.Module, loss: Loss) -> tuple[float, float] | str:
+def found_or_refused(engine: CurvatureEngine, model: nn.Module, loss: Loss) -> tuple[float, float] | str:
     try:
         return found_by(engine, model, loss, check=False)
     except (ClipbenchError, RuntimeError) as error:
@@ -248,7 +248,7 @@ def test_complex_weights_move_in_both_of_their_parts() -> None:
     torch.manual_seed(0)
     direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
     right = by_finite_differences(model, of_spectral, direction)
-    engines: tuple[Engine, ...] = ("auto", "double_backward")
+    engines: tuple[CurvatureEngine, ...] = ("auto", "double_backward")
     for engine in engines:
         found = directional_curvature(model, of_spectral, [BATCH], {"0": direction}, engine=engine)["0"]
         assert (found.slope, found.curvature) == pytest.approx(right, rel=1e-5, abs=1e-6)

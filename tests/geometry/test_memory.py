@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from clipbench.contracts import Batch
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.curvature import Curvatures, Engine, TooFewBytesError, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, Curvatures, TooFewBytesError, directional_curvature
 from clipbench.geometry.jets.chunks import Limits, in_chunks
-from clipbench.geometry.memory import Tally, free_bytes, is_out_of_memory
+from clipbench.geometry.memory import MemoryTally, free_bytes, is_out_of_memory
 
-ENGINES: tuple[Engine, ...] = ("jets", "adjoint")
+ENGINES: tuple[CurvatureEngine, ...] = ("jets", "adjoint")
 CPU = torch.device("cpu")
 
 
 def test_a_tally_counts_tensors_while_they_live_and_a_view_not_twice() -> None:
     given = torch.ones(1000)
-    with Tally() as tally:
+    with MemoryTally() as tally:
         first = given + 1
         second = first.view(10, 100).t()
         assert tally.held == 4000
@@ -56,16 +56,16 @@ def carried(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_within_a_limit_the_first_goes_alone_then_as_many_as_fit_and_the_limit_is_kept(engine: Engine) -> None:
+def test_within_a_limit_the_first_goes_alone_then_as_many_as_fit_and_the_limit_is_kept(engine: CurvatureEngine) -> None:
     model, loss, batches = network("causal transformer")
     options = {"engine": engine, "check": False}
     exact, _ = carried(model, batches, loss, chunk=9, **options)
-    with Tally() as alone:
+    with MemoryTally() as alone:
         carried(model, batches, loss, chunk=1, **options)
-    with Tally() as together:
+    with MemoryTally() as together:
         carried(model, batches, loss, chunk=9, **options)
     limit = (alone.peak + together.peak) // 2
-    with Tally() as kept:
+    with MemoryTally() as kept:
         found, sizes = carried(model, batches, loss, memory=limit, **options)
     passes = [size for size in sizes if size]
     assert passes[0] == 1
@@ -77,7 +77,7 @@ def test_within_a_limit_the_first_goes_alone_then_as_many_as_fit_and_the_limit_i
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_chunk_is_the_most_also_where_memory_would_allow_more(engine: Engine) -> None:
+def test_a_chunk_is_the_most_also_where_memory_would_allow_more(engine: CurvatureEngine) -> None:
     model, loss, batches = network("mlp")
     _, sizes = carried(model, batches[:1], loss, engine=engine, memory=2**30, chunk=4, check=False)
     assert [size for size in sizes if size] == [1, 4, 4]
@@ -86,7 +86,7 @@ def test_a_chunk_is_the_most_also_where_memory_would_allow_more(engine: Engine) 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_limit_that_one_direction_exceeds_says_what_one_takes(engine: Engine) -> None:
+def test_a_limit_that_one_direction_exceeds_says_what_one_takes(engine: CurvatureEngine) -> None:
     model, loss, batches = network("mlp")
     with pytest.raises(TooFewBytesError, match=r"one direction takes [\d,]+ of 100 bytes") as refused:
         carried(model, batches, loss, engine=engine, memory=100)

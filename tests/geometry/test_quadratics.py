@@ -11,7 +11,7 @@ from reference.problems import NO_DATA, Quadratic, quadratic_loss
 from torch import Tensor, nn
 
 from clipbench.clipping.threshold import coordinate_threshold
-from clipbench.geometry.curvature import DirectionalCurvature, Engine, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, DirectionalCurvature, directional_curvature
 
 D = 40
 EXACT = 1e-12  # float64 throughout
@@ -176,7 +176,7 @@ def test_a_saddle_has_its_negative_curvature() -> None:
 
 
 @pytest.mark.parametrize("engine", ["jets", "adjoint", "double_backward"])
-def test_along_a_flat_direction_the_curvature_is_zero(engine: Engine) -> None:
+def test_along_a_flat_direction_the_curvature_is_zero(engine: CurvatureEngine) -> None:
     model = Quadratic(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.ones(2))
     direction = {"u": {"point": torch.tensor([0.0, 3.0])}}
     found = directional_curvature(model, quadratic_loss, [NO_DATA], direction, engine=engine)["u"]
@@ -184,7 +184,7 @@ def test_along_a_flat_direction_the_curvature_is_zero(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("engine", ["jets", "adjoint", "double_backward"])
-def test_where_the_second_derivative_is_infinite_or_not_a_number_it_is_said(engine: Engine) -> None:
+def test_where_the_second_derivative_is_infinite_or_not_a_number_it_is_said(engine: CurvatureEngine) -> None:
     """|x|^1.5 at zero has the value and the slope 0 and no finite curvature."""
     model = Quadratic(torch.eye(1), torch.zeros(1))
     direction = {"u": {"point": torch.ones(1)}}

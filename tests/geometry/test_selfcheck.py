@@ -14,15 +14,15 @@ from torch.nn import functional
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.curvature import Curvatures, Engine, EnginesDisagreeError, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, Curvatures, EnginesDisagreeError, directional_curvature
 from clipbench.geometry.jets import pointwise, propagation
 
-CHECKED: tuple[Engine, ...] = ("jets", "adjoint")
-ENGINES: tuple[Engine, ...] = (*CHECKED, "auto")
+CHECKED: tuple[CurvatureEngine, ...] = ("jets", "adjoint")
+ENGINES: tuple[CurvatureEngine, ...] = (*CHECKED, "auto")
 
 
 def measured(
-    model: nn.Module, loss: Loss, batches: Sequence[Batch], *, engine: Engine = "auto", check: bool = True
+    model: nn.Module, loss: Loss, batches: Sequence[Batch], *, engine: CurvatureEngine = "auto", check: bool = True
 ) -> Curvatures:
     direction = random_direction(model, seed=0)
     return directional_curvature(model, loss, batches, {"0": direction}, engine=engine, check=check)
@@ -55,7 +55,7 @@ def test_a_custom_function_whose_derivative_jets_cannot_see_does_not_pass_the_ch
 
 
 @pytest.mark.parametrize("engine", CHECKED)
-def test_a_wrong_rule_does_not_pass_the_check(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_rule_does_not_pass_the_check(engine: CurvatureEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     model, loss, batches = network("mlp")
     tanh = torch.ops.aten.tanh.default
 
@@ -100,7 +100,7 @@ def test_the_check_runs_once_for_a_model_a_loss_and_a_dtype() -> None:
 
 
 @pytest.mark.parametrize("engine", [*ENGINES, "double_backward"])
-def test_weight_normalisation_is_refused_because_double_backward_is_silently_wrong(engine: Engine) -> None:
+def test_weight_normalisation_is_refused_because_double_backward_is_silently_wrong(engine: CurvatureEngine) -> None:
     model, loss, batches = network("mlp")
     nn.utils.parametrizations.weight_norm(model[0])  # type: ignore[index]
     with pytest.raises(ClipbenchError, match="_weight_norm_interface"):
@@ -160,7 +160,7 @@ def without_a_graph(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("engine", CHECKED)
 @pytest.mark.parametrize("together", [True, False])
 def test_an_operation_that_no_check_has_seen_is_checked_when_it_comes(
-    engine: Engine, together: bool, monkeypatch: pytest.MonkeyPatch
+    engine: CurvatureEngine, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, few, many = of_two_sizes()
     loss, sin = branching(torch.sin), torch.ops.aten.sin.default
@@ -205,7 +205,7 @@ NOISE = {
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("where", NOISE)
-def test_a_loss_that_is_another_one_each_time_is_not_passed_on(where: str, engine: Engine) -> None:
+def test_a_loss_that_is_another_one_each_time_is_not_passed_on(where: str, engine: CurvatureEngine) -> None:
     model, _, batches = network("mlp")
     said = "the loss is not deterministic" if engine == "auto" else "by jets and"
     with pytest.raises(EnginesDisagreeError, match=said):

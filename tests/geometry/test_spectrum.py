@@ -11,14 +11,14 @@ from torch import Tensor
 
 from clipbench.geometry.curvature import directional_curvature
 from clipbench.geometry.objective import Objective
-from clipbench.geometry.spectrum import Eigenvalue, End, eigenvalue, random_signs, trace
+from clipbench.geometry.spectrum import Eigenvalue, SpectrumEnd, eigenvalue, random_signs, trace
 
 
 def objective_of(hessian: Tensor) -> Objective:
     return Objective(Quadratic(hessian, torch.ones(len(hessian), dtype=torch.float64)), quadratic_loss, [NO_DATA])
 
 
-def found(objective: Objective, end: End, *, products: int = 400) -> Eigenvalue | str:
+def found(objective: Objective, end: SpectrumEnd, *, products: int = 400) -> Eigenvalue | str:
     return eigenvalue(objective, end, tolerance=1e-6, products=products, seed=1)
 
 

@@ -11,10 +11,10 @@ from reference.problems import random_direction
 from torch import Tensor
 
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.curvature import Engine, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 from clipbench.geometry.directions import unit_directions
 
-ENGINES: tuple[Engine, ...] = ("jets", "adjoint", "double_backward")
+ENGINES: tuple[CurvatureEngine, ...] = ("jets", "adjoint", "double_backward")
 
 
 def made(direction: dict[str, Tensor]) -> Callable[[str], Tensor]:
@@ -22,7 +22,7 @@ def made(direction: dict[str, Tensor]) -> Callable[[str], Tensor]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_callables_and_mappings_give_the_same_numbers_mixed_or_not(engine: Engine) -> None:
+def test_callables_and_mappings_give_the_same_numbers_mixed_or_not(engine: CurvatureEngine) -> None:
     model, loss, batches = network("causal transformer")
     given = {str(seed): random_direction(model, seed=seed) for seed in range(3)}
     mixed = {"0": made(given["0"]), "1": given["1"], "2": made(given["2"])}
@@ -31,7 +31,7 @@ def test_callables_and_mappings_give_the_same_numbers_mixed_or_not(engine: Engin
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_of_what_callables_make_at_most_two_tensors_are_alive(engine: Engine) -> None:
+def test_of_what_callables_make_at_most_two_tensors_are_alive(engine: CurvatureEngine) -> None:
     model, loss, batches = network("causal transformer", dtype=torch.float64)
     directions = {str(seed): random_direction(model, seed=seed) for seed in range(6)}
     alive: weakref.WeakSet[Tensor] = weakref.WeakSet()

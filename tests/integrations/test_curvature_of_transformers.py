@@ -10,9 +10,9 @@ from reference.problems import random_direction
 from torch import Tensor, nn
 
 from clipbench.contracts import Batch
-from clipbench.geometry.curvature import Engine, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 
-ENGINES: tuple[Engine, ...] = ("jets", "adjoint")
+ENGINES: tuple[CurvatureEngine, ...] = ("jets", "adjoint")
 WORDS = 40
 SMALL = {"vocab_size": WORDS, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 FED = {**SMALL, "intermediate_size": 24}

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipbench.judging.tuning.trials import Tried
+from clipbench.judging.tuning.trials import TrialResult
 from clipbench.planning.extending import extension, narrowed, widened
 from clipbench.records import Options
 
 INF = math.inf
 
 
-def tries(losses: Mapping[float, float], setting: str = "lr") -> list[Tried]:
-    return [Tried({setting: value}, (loss,), loss, loss) for value, loss in losses.items()]
+def tries(losses: Mapping[float, float], setting: str = "lr") -> list[TrialResult]:
+    return [TrialResult({setting: value}, (loss,), loss, loss) for value, loss in losses.items()]
 
 
-def many(*tried: tuple[Options, float]) -> list[Tried]:
-    return [Tried(settings, (loss,), loss, loss) for settings, loss in tried]
+def many(*tried: tuple[Options, float]) -> list[TrialResult]:
+    return [TrialResult(settings, (loss,), loss, loss) for settings, loss in tried]
 
 
 @pytest.mark.parametrize(

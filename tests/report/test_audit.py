@@ -5,7 +5,7 @@ from judging.checks.unfair import asked, fair, last
 from report.shown import data, drawn, lines, text
 
 from clipbench.budget import Budget
-from clipbench.judging.checks.audit import CHECKS, Answer, Audit, Verdict, audit
+from clipbench.judging.checks.audit import CHECKS, Audit, AuditVerdict, CheckAnswer, audit
 from clipbench.report.audit import document, summary
 
 
@@ -17,8 +17,8 @@ def unfair() -> Audit:
 
 
 def test_the_one_line_counts_the_verdicts() -> None:
-    verdicts: list[Verdict] = ["pass", "warn", "not applicable", "pass", "fail", "pass"]
-    of = Audit("x", tuple((CHECKS[0], Answer(verdict, "")) for verdict in verdicts))
+    verdicts: list[AuditVerdict] = ["pass", "warn", "not applicable", "pass", "fail", "pass"]
+    of = Audit("x", tuple((CHECKS[0], CheckAnswer(verdict, "")) for verdict in verdicts))
     assert summary(of) == "audit: 3 pass, 1 warn, 1 fail"
 
 

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clipbench.errors import Fault, SpecError
-from clipbench.spec.document import Document, read
+from clipbench.spec.document import SpecDocument, read
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -14,7 +14,7 @@ def written(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def document(folder: Path, text: str | bytes) -> Document:
+def document(folder: Path, text: str | bytes) -> SpecDocument:
     return read(written(folder, text))
 
 

@@ -16,7 +16,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import UnitDirections
 from clipbench.geometry.jets import selection, shapes
 from clipbench.geometry.jets.chunks import Limits, Rows, in_chunks
-from clipbench.geometry.jets.forward import Carried, Objective, moving, per_unit_length
+from clipbench.geometry.jets.forward import Carried, JetObjective, moving, per_unit_length
 from clipbench.geometry.jets.jet import Jet, MissingRuleError, parts, value
 from clipbench.geometry.jets.pointwise import overloads
 from clipbench.geometry.jets.propagation import Propagation, Watch, second_order
@@ -32,7 +32,7 @@ STRAIGHT = {
 """Operations that bend nothing: what their outputs are worth need not be kept. To leave one out costs memory alone."""
 
 
-Place = tuple[int, int]
+NodeOutput = tuple[int, int]
 """An output: of which operation on the way, and which of its outputs."""
 
 
@@ -52,7 +52,7 @@ def by_adjoints(
         MissingRuleError: an operation has no rule.
         ClipbenchError, NonFiniteLossError: as `directional_curvature`.
     """
-    objective = Objective(model, loss)
+    objective = JetObjective(model, loss)
     device = next(iter(units.parameters.values())).device
     losses: list[float] = []
     rows: Rows = []
@@ -82,8 +82,8 @@ class Tape:
     """What the first pass tells the second: the operations in order, which of their outputs are jets, and each λ."""
 
     operations: Sequence[Any]
-    jets: frozenset[Place]
-    worths: Mapping[Place, Tensor | None]
+    jets: frozenset[NodeOutput]
+    worths: Mapping[NodeOutput, Tensor | None]
 
 
 class _First:
@@ -93,8 +93,8 @@ class _First:
 
     def __init__(self) -> None:
         self.operations: list[Any] = []
-        self.jets: set[Place] = set()
-        self.edges: dict[Place, GradientEdge] = {}
+        self.jets: set[NodeOutput] = set()
+        self.edges: dict[NodeOutput, GradientEdge] = {}
 
     def __call__(self, func: Any, args: Any, kwargs: Any) -> Any:
         at = len(self.operations)
@@ -114,7 +114,7 @@ class _First:
                 leaves[i] = _still(each)
         return tree_unflatten(leaves, structure)
 
-    def worths(self, loss: Tensor) -> dict[Place, Tensor | None]:
+    def worths(self, loss: Tensor) -> dict[NodeOutput, Tensor | None]:
         """λ = ∂loss/∂output for each operation that may bend; None where the loss does not depend on it."""
         found = torch.autograd.grad(loss, list(self.edges.values()), allow_unused=True) if self.edges else ()
         return dict(zip(self.edges, found, strict=True))
@@ -147,7 +147,7 @@ class _Second:
             [self._weighed(each, (self.at, i), alone=alone) for i, each in enumerate(leaves)], structure
         )
 
-    def _weighed(self, output: Any, place: Place, *, alone: bool) -> Any:
+    def _weighed(self, output: Any, place: NodeOutput, *, alone: bool) -> Any:
         if place not in self.tape.jets:
             return value(output)
         if not isinstance(output, Jet):
@@ -164,7 +164,7 @@ class _Second:
         return output
 
 
-def _bends(objective: Objective, batch: Batch, units: UnitDirections, tape: Tape, ks: range) -> Rows:
+def _bends(objective: JetObjective, batch: Batch, units: UnitDirections, tape: Tape, ks: range) -> Rows:
     stacked, lengths = units.stacked(ks)
     second = _Second(tape)
     jets = {name: w if isinstance(w, Jet) else _still(w, shared=True) for name, w in moving(units, stacked).items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clipbench.geometry.memory import Tally, TooFewBytesError, free_bytes, is_out_of_memory
+from clipbench.geometry.memory import MemoryTally, TooFewBytesError, free_bytes, is_out_of_memory
 
 Rows = list[list[tuple[float, float]]]
 """For each batch, (slope, curvature) along each direction."""
@@ -68,7 +68,7 @@ def _tried(
     try:
         if not tally:
             return measured(ks), 0
-        with Tally() as counted:
+        with MemoryTally() as counted:
             counted.note(*kept)
             return measured(ks), counted.peak
     except RuntimeError as error:

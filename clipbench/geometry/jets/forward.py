@@ -16,7 +16,7 @@ from clipbench.geometry.jets.propagation import Propagation, Watch
 from clipbench.geometry.losses import require_dependent, require_finite_scalar
 
 
-class Objective(nn.Module):
+class JetObjective(nn.Module):
     """loss(model, ·) as a module, so that torch's own functional call can put jets in the weights' places."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
@@ -51,7 +51,7 @@ def by_jets(
         MissingRuleError: an operation has no rule.
         ClipbenchError, NonFiniteLossError: as `directional_curvature`.
     """
-    objective = Objective(model, loss)
+    objective = JetObjective(model, loss)
     device = next(iter(units.parameters.values())).device
     losses: list[float] = []
     watches = [Watch(units.parameters.values()) for _ in batches]

@@ -22,8 +22,8 @@ CHECKS: tuple[Check, ...] = (
 )
 JUDGES: tuple[Judge, ...] = tuple(check.judge for check in CHECKS)
 
-Verdict = Literal["pass", "warn", "fail", "not applicable"]
-_VERDICTS: dict[Severity, Verdict] = {  # the gravest first
+AuditVerdict = Literal["pass", "warn", "fail", "not applicable"]
+_VERDICTS: dict[Severity, AuditVerdict] = {  # the gravest first
     "fail": "fail",
     "warn": "warn",
     "not applicable": "not applicable",
@@ -33,10 +33,10 @@ _VERDICTS: dict[Severity, Verdict] = {  # the gravest first
 
 
 @dataclass(frozen=True)
-class Answer:
+class CheckAnswer:
     """A check's findings as one: the gravest verdict, the sentences of all that is noted or worse, and their runs."""
 
-    verdict: Verdict
+    verdict: AuditVerdict
     what: str
     runs: tuple[str, ...] = ()
 
@@ -46,9 +46,9 @@ class Audit:
     """The answer of each check about one spec's runs, or about a spec that was not run yet."""
 
     spec: str
-    findings: tuple[tuple[Check, Answer], ...]
+    findings: tuple[tuple[Check, CheckAnswer], ...]
 
-    def of(self, verdict: Verdict) -> tuple[str, ...]:
+    def of(self, verdict: AuditVerdict) -> tuple[str, ...]:
         """The names of the checks with this verdict."""
         return tuple(check.name for check, answer in self.findings if answer.verdict == verdict)
 
@@ -103,13 +103,13 @@ def audited(evidence: Evidence) -> Audit:
     return Audit(evidence.question.spec, tuple((check, _answer(check.findings(evidence))) for check in CHECKS))
 
 
-def _answer(findings: Sequence[Finding]) -> Answer:
+def _answer(findings: Sequence[Finding]) -> CheckAnswer:
     ordered = sorted(findings, key=_gravity)
     grave = [each for each in ordered if each.severity in ("fail", "warn")]
     shown = [*grave, *(each for each in ordered if each.severity == "note")] if grave else ordered
     about = dict.fromkeys(str(name) for each in grave for name in each.about)
     sentences = dict.fromkeys(each.sentence for each in shown)
-    return Answer(_VERDICTS[shown[0].severity], " ".join(sentences), tuple(about))
+    return CheckAnswer(_VERDICTS[shown[0].severity], " ".join(sentences), tuple(about))
 
 
 def _gravity(finding: Finding) -> int:

@@ -9,8 +9,8 @@ from clipbench.judging.paired import Paired, Points
 from clipbench.questions import Scale
 from clipbench.spec.claims import Claim
 
-Verdict = Literal["holds", "fails", "undecided", "not measured yet"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+ClaimVerdict = Literal["holds", "fails", "undecided", "not measured yet"]
+VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClaimComparison:
     """One estimate over seeds with its two-sided 95 % interval [low, high], and what it means for the claim.
 
     `n` seeds; `steps` is the least number of steps behind a seed's value; `used` values or pairs of them entered it and
@@ -49,7 +49,7 @@ class Comparison:
     lost: int
     left_out: int
     against: float
-    verdict: Verdict
+    verdict: ClaimVerdict
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Answer:
     """A claim with its verdict, the reason in words, and every comparison behind it."""
 
     claim: Claim
-    verdict: Verdict
+    verdict: ClaimVerdict
     why: str
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[ClaimComparison, ...] = ()
 
     @property
-    def decisive(self) -> Comparison | None:
+    def decisive(self) -> ClaimComparison | None:
         """The comparison that speaks most against the claim: of a claim about all of them the one that counts."""
         if self.claim.expect is None:
             return None
@@ -82,7 +82,7 @@ class Tally:
     roundings: tuple[float, ...] = ()  # of single differences, where they were read in steps
 
 
-def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim) -> Comparison:
+def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim) -> ClaimComparison:
     """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
     rounding = sum(tally.roundings) / len(tally.roundings) if tally.roundings else 0.0
     found = tally.points.paired(rounding)
@@ -92,7 +92,7 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim) -> Comp
     if tally.lost and claim.expect == "lower":
         verdict, against = "fails", 0.0  # a run that never ends well has no loss that is lower
         centre, high = math.inf, math.inf
-    return Comparison(
+    return ClaimComparison(
         site=site,
         quantity=quantity,
         estimate=centre,
@@ -126,7 +126,7 @@ def _against(found: Paired, claim: Claim) -> float:
     return 2 * (found.p_lower(margin) if claim.expect == "higher" else found.p_higher(margin))
 
 
-def _verdict(low: float, high: float, *, claim: Claim) -> Verdict:
+def _verdict(low: float, high: float, *, claim: Claim) -> ClaimVerdict:
     """By where the whole interval lies; NaN, the interval of a single seed, is on neither side.
 
     An interval that touches the margin from the wrong side fails: no difference at all is not a lower value.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison, points
+from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
 from clipbench.judging.claims.selecting import (
     OF_A_RUN,
     directions,
@@ -24,11 +24,11 @@ from clipbench.judging.copies import counted
 from clipbench.quantities import FINAL_LOSS, Reading
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record
-from clipbench.spec.claims import Claim, Compare, Scale
+from clipbench.spec.claims import Claim, ClaimScale, Compare
 
 
 @dataclass(frozen=True)
-class Results:
+class SpecResults:
     """The runs of one spec, in cells, with the question they answer, and what to say of those that were left out."""
 
     question: Question
@@ -36,7 +36,7 @@ class Results:
     left_out: tuple[str, ...] = ()
 
 
-def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
+def comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimComparison]:
     """Every comparison that the runs allow, with the first of the claim's quantities that gives any."""
     wanted = claim.compare
     if wanted is None:
@@ -53,7 +53,7 @@ def comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
     return []
 
 
-def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tally]:
+def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
     """Directions within one run at the same steps: the same weights, gradients and batches."""
     found: dict[Site, Tally] = {}
     left_out: dict[Site, set[int]] = {}
@@ -78,7 +78,7 @@ def _shared(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, T
     return found
 
 
-def _own(wanted: Compare, results: Results, *, quantity: str) -> dict[Site, Tally]:
+def _own(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
     """Arms of one task, each on its own path, paired by seed."""
     found: dict[Site, Tally] = {}
     for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
@@ -149,14 +149,16 @@ def _of_seed(
     return [_compared(ours.value, theirs.value, wanted.how)], (_rounding((ours, theirs), quantity, wanted.how),)
 
 
-def _step_by_step(ours: Mapping[int, float], theirs: Mapping[int, float], scale: Scale) -> Iterator[tuple[int, float]]:
+def _step_by_step(
+    ours: Mapping[int, float], theirs: Mapping[int, float], scale: ClaimScale
+) -> Iterator[tuple[int, float]]:
     """Each step at which either was measured; NaN where the other was not: a probe leaves out what has no value."""
     for step in sorted(ours.keys() | theirs.keys()) if ours and theirs else ():
         both = step in ours and step in theirs
         yield step, _compared(ours[step], theirs[step], scale) if both else math.nan
 
 
-def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: Scale) -> float:
+def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: ClaimScale) -> float:
     """How far one difference is off, as a standard deviation, since both sides were read in steps."""
     in_logs = quantity != FINAL_LOSS  # as a reading of steps has its rounding
     off = [each.rounding for each in pair]
@@ -167,7 +169,7 @@ def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: Scale) -> flo
     return off[0] if scale == "value" else math.hypot(*off)
 
 
-def _compared(ours: float, theirs: float, scale: Scale) -> float:
+def _compared(ours: float, theirs: float, scale: ClaimScale) -> float:
     """ln of a ratio, a difference, or the value alone; NaN for a ratio of what is not positive."""
     if scale == "value":
         return ours

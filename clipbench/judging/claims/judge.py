@@ -6,8 +6,8 @@ from dataclasses import replace
 from clipbench.judging.cells import cells
 from clipbench.judging.checks import seeds, setup
 from clipbench.judging.checks.audit import caveats, evidence_of
-from clipbench.judging.claims.answers import Answer, Comparison, Site, Verdict
-from clipbench.judging.claims.comparing import Results, comparisons
+from clipbench.judging.claims.answers import Answer, ClaimComparison, ClaimVerdict, Site
+from clipbench.judging.claims.comparing import SpecResults, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN, finished
 from clipbench.judging.current import in_force
@@ -29,7 +29,7 @@ _CAUTIONS = (
 )
 
 
-def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Results]:
+def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[SpecResults]:
     """The runs of each spec that claims are held against, and what was left out of them.
 
     Raises:
@@ -38,11 +38,11 @@ def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Resul
     found = []
     for question, records in specs:
         kept, left_out = in_force(records, question)
-        found.append(Results(question, tuple(cells(kept, question)), tuple(left_out)))
+        found.append(SpecResults(question, tuple(cells(kept, question)), tuple(left_out)))
     return found
 
 
-def judge(claims: Sequence[Claim], results: Sequence[Results]) -> list[Answer]:
+def judge(claims: Sequence[Claim], results: Sequence[SpecResults]) -> list[Answer]:
     """What the runs of some specs say of each claim.
 
     A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
@@ -57,7 +57,7 @@ def judge(claims: Sequence[Claim], results: Sequence[Results]) -> list[Answer]:
     return [_answer(claim, results) for claim in claims]
 
 
-def cautions(results: Sequence[Results]) -> list[str]:
+def cautions(results: Sequence[SpecResults]) -> list[str]:
     """What keeps runs from being compared as they are, though claims are held against them: the caveats of `compare`.
 
     Copies of one run, runs of an earlier version of the spec, and whatever is not the same in all runs of a task.
@@ -69,7 +69,7 @@ def cautions(results: Sequence[Results]) -> list[str]:
     ]
 
 
-def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
+def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
     if claim.unmeasured is not None:
         return Answer(claim, "not measured yet", claim.unmeasured)
     found = comparisons(claim, results) or rank_comparisons(claim, results)
@@ -85,7 +85,9 @@ def _answer(claim: Claim, results: Sequence[Results]) -> Answer:
     return Answer(claim, verdict, why, tuple(found))
 
 
-def _verdict(claim: Claim, found: Sequence[Comparison], results: Sequence[Results]) -> tuple[Verdict, str]:
+def _verdict(
+    claim: Claim, found: Sequence[ClaimComparison], results: Sequence[SpecResults]
+) -> tuple[ClaimVerdict, str]:
     """What follows from all comparisons of a claim, and why."""
     wrong = [each for each in found if each.verdict == "fails"]
     holding = [each for each in found if each.verdict == "holds"]
@@ -112,7 +114,7 @@ def _verdict(claim: Claim, found: Sequence[Comparison], results: Sequence[Result
     return "undecided", why
 
 
-def _surely(found: Sequence[Comparison]) -> int:
+def _surely(found: Sequence[ClaimComparison]) -> int:
     """How many fail even when all are tested at once."""
     corrected = holm([each.against for each in found])
     return sum(each.verdict == "fails" and of.p <= LEVEL for each, of in zip(found, corrected, strict=True))
@@ -122,7 +124,7 @@ def _all(n: int) -> str:
     return "the one comparison" if n == 1 else f"all {n} comparisons"
 
 
-def _uncovered(claim: Claim, results: Sequence[Results]) -> str:
+def _uncovered(claim: Claim, results: Sequence[SpecResults]) -> str:
     """Of several arms that a claim names, those that no comparison has: it is about each of them."""
     if claim.compare is None:
         return ""
@@ -135,7 +137,7 @@ def _uncovered(claim: Claim, results: Sequence[Results]) -> str:
     return ""
 
 
-def _lacking(claim: Claim, found: Sequence[Comparison]) -> str:
+def _lacking(claim: Claim, found: Sequence[ClaimComparison]) -> str:
     """What the claim needs more of, with the first shortage; empty where it has all."""
     needs = claim.needs
     each_step = claim.compare is not None and claim.compare.each_step
@@ -156,7 +158,7 @@ def _lacking(claim: Claim, found: Sequence[Comparison]) -> str:
     return ""
 
 
-def _missing(claim: Claim, results: Sequence[Results]) -> str:
+def _missing(claim: Claim, results: Sequence[SpecResults]) -> str:
     """Why there is nothing to compare: the quantity was not measured, or not for what is compared."""
     measured = {
         quantity

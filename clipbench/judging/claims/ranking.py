@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import StatisticsError, correlation, median
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.claims.answers import Comparison, Site, Tally, comparison, points
-from clipbench.judging.claims.comparing import Results
+from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
+from clipbench.judging.claims.comparing import SpecResults
 from clipbench.judging.claims.selecting import directions, finished, fits, named, of_run, values
 from clipbench.judging.copies import alike
 from clipbench.judging.metrics import status
@@ -15,10 +15,12 @@ from clipbench.questions import Question
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
 
-Steps = Mapping[str, tuple[Record, str]]  # by arm: the run that a step of it was measured on, and its direction there
+StepsByArm = Mapping[
+    str, tuple[Record, str]
+]  # by arm: the run that a step of it was measured on, and its direction there
 
 
-def rank_comparisons(claim: Claim, results: Sequence[Results]) -> list[Comparison]:
+def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimComparison]:
     """One correlation for each task and trajectory, with its interval over seeds.
 
     Over the arms that have a direction there and a run of their own with the same seed; of fewer arms than the claim
@@ -71,7 +73,7 @@ def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
         return None
 
 
-def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Steps, bool]]:
+def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, StepsByArm, bool]]:
     """Trajectory and seed with the steps of arms there, and whether it finished: all at one run's points, or each at
     its own, where there is no such run."""
     if wanted.at == "own":
@@ -100,7 +102,7 @@ def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question)
     return found
 
 
-def _weights(steps: Steps, cells: Sequence[Cell], seed: int, *, arms: Collection[str]) -> tuple[str, ...]:
+def _weights(steps: StepsByArm, cells: Sequence[Cell], seed: int, *, arms: Collection[str]) -> tuple[str, ...]:
     """What the runs ended with that steps were measured on, and those of the same arms that say how each ended.
 
     A run that broke stands last whatever it left: that it broke is all it says.
@@ -112,7 +114,7 @@ def _weights(steps: Steps, cells: Sequence[Cell], seed: int, *, arms: Collection
     return tuple(one if finished(run) else status(run) for one, run in zip(weights, runs, strict=True))
 
 
-def _table(steps: Steps, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:
+def _table(steps: StepsByArm, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:
     """A row for each arm that has all of it: the typical values of each quantity, and how its run ended."""
     rows = []
     for arm, (record, direction) in steps.items():

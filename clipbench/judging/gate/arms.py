@@ -7,7 +7,7 @@ from typing import Any
 
 from clipbench.judging.copies import Ends, alike, said
 from clipbench.judging.gate.report import GateRow
-from clipbench.judging.gate.rules import Metric, Verdict
+from clipbench.judging.gate.rules import GateVerdict, Metric
 from clipbench.judging.gate.suite import ArmResult, RunResult, Suite, differences
 from clipbench.judging.words import capital, listing, seeds_named
 
@@ -43,7 +43,7 @@ class Matched:
     def same_target(self) -> bool:
         return self.baseline.goal == self.candidate.goal
 
-    def row(self, metric: Metric, verdict: Verdict, detail: str, **numbers: Any) -> GateRow:
+    def row(self, metric: Metric, verdict: GateVerdict, detail: str, **numbers: Any) -> GateRow:
         return GateRow(*self.candidate.place, metric, verdict, detail, **numbers)
 
 

@@ -9,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.harmless import shortened
-from clipbench.judging.gate.suite import FORMAT, MEND, Suite
+from clipbench.judging.gate.suite import BASELINE_FORMAT, MEND, Suite
 from clipbench.judging.words import count, listing
 
-MOST_BYTES = 24_000_000  # of a baseline file: the ten thousand runs that judging is measured at, at 2 kB each
+MOST_BASELINE_BYTES = 24_000_000  # of a baseline file: the ten thousand runs that judging is measured at, at 2 kB each
 _SHOWN = 200  # characters of what is wrong with a file
 _SUITE = TypeAdapter(Suite)
 
@@ -40,9 +40,9 @@ def loaded(content: bytes, *, where: str) -> Suite:
     try:
         text = content.decode()
         raw: Any = json.loads(text, object_pairs_hook=_each_once)
-        if isinstance(raw, dict) and raw.get("format", FORMAT) != FORMAT:
+        if isinstance(raw, dict) and raw.get("format", BASELINE_FORMAT) != BASELINE_FORMAT:
             has = shortened(repr(raw["format"]), _SHOWN)
-            found = f"this baseline has format {has}; this clipbench reads format {FORMAT}"
+            found = f"this baseline has format {has}; this clipbench reads format {BASELINE_FORMAT}"
             raise ClipbenchError(found, where=where, remedy=anew)
         suite = _SUITE.validate_json(text)  # as JSON, where a list may be a tuple and nothing else is converted
     except (ValueError, RecursionError) as error:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from clipbench.judging.gate.arms import Matched, Pair, same_bits, same_id
 from clipbench.judging.gate.report import GateRow
-from clipbench.judging.gate.rules import Counted, Verdict
+from clipbench.judging.gate.rules import Counted, GateVerdict
 from clipbench.judging.gate.suite import RunResult
 from clipbench.judging.words import count, listing, seeds_named
 
@@ -52,7 +52,7 @@ def counted(arm: Matched, of: Counted) -> GateRow | None:
     before, after = max(read, key=lambda pair: pair[1] - pair[0])
     change = math.log(max(after, 1) / max(before, 1))  # nothing at all counts as one
     detail = f"{after:,} {of.unit}" if after == before else f"{before:,} {of.unit} became {after:,}"
-    verdict: Verdict = "regressed" if after > before else "improved" if after < before else "ok"
+    verdict: GateVerdict = "regressed" if after > before else "improved" if after < before else "ok"
     return arm.row(of.metric, verdict, detail, change=change, seeds=len(read))
 
 

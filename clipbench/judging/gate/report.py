@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import get_args
 
 from clipbench.errors import DONE, FINDING, UNDECIDED
-from clipbench.judging.gate.rules import Metric, Rules, Verdict
+from clipbench.judging.gate.rules import GateVerdict, Metric, Rules
 from clipbench.judging.words import count
 
-GRAVITY: tuple[Verdict, ...] = get_args(Verdict)
-Place = tuple[str, str, str]
+GRAVITY: tuple[GateVerdict, ...] = get_args(GateVerdict)
+ArmPlace = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class GateRow:
     task: str
     arm: str
     metric: Metric
-    verdict: Verdict
+    verdict: GateVerdict
     detail: str
     change: float = math.nan
     low: float = math.nan
@@ -37,7 +37,7 @@ class GateRow:
     seeds_needed: int | None = None
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ArmPlace:
         return self.spec, self.task, self.arm
 
 
@@ -68,7 +68,7 @@ class GateReport:
         return tuple(row for row in self.rows if _is_open(row, decided=row.place in decided))
 
     @property
-    def undecided(self) -> tuple[Place, ...]:
+    def undecided(self) -> tuple[ArmPlace, ...]:
         """The arms that such rows are of."""
         return tuple(dict.fromkeys(row.place for row in self.open_rows))
 

@@ -16,7 +16,7 @@ from clipbench.quantities import (
 from clipbench.records import DIRECTIONAL_SHARPNESS
 
 # The gravest first. A row is `missing` where the candidate lacks what the baseline has: an arm, or a metric on a seed.
-Verdict = Literal[
+GateVerdict = Literal[
     "regressed", "changed", "not comparable", "missing", "undecided", "new", "improved", "advice", "ok"
 ]  # fmt: skip
 Metric = str
@@ -76,12 +76,12 @@ METRICS: tuple[Metric, ...] = (
 TOLERANCES: Mapping[Metric, float] = {each.metric: each.tolerance for each in VARYING}
 
 # What may be asked to fail: improved, advice and ok say that nothing is to be failed on.
-FAILABLE: tuple[Verdict, ...] = ("regressed", "changed", "not comparable", "missing", "undecided", "new")
-ALIASES = {"inconclusive": "undecided"}  # earlier names that `--fail-on` still takes
-DEFAULT: tuple[Verdict, ...] = ("regressed", "changed")
-STRICT: tuple[Verdict, ...] = FAILABLE[:-1]
+FAILABLE: tuple[GateVerdict, ...] = ("regressed", "changed", "not comparable", "missing", "undecided", "new")
+VERDICT_ALIASES = {"inconclusive": "undecided"}  # earlier names that `--fail-on` still takes
+DEFAULT: tuple[GateVerdict, ...] = ("regressed", "changed")
+STRICT: tuple[GateVerdict, ...] = FAILABLE[:-1]
 
-Failing = tuple[Verdict, Metric | None]  # None: whatever the metric
+Failing = tuple[GateVerdict, Metric | None]  # None: whatever the metric
 Name = TypeVar("Name", bound=str)
 
 
@@ -96,7 +96,7 @@ class Rules:
     tolerances: Mapping[Metric, float] = field(default_factory=lambda: TOLERANCES)
     seeds: tuple[int, ...] | None = None
 
-    def fail(self, verdict: Verdict, metric: Metric) -> bool:
+    def fail(self, verdict: GateVerdict, metric: Metric) -> bool:
         return (verdict, None) in self.fail_on or (verdict, metric) in self.fail_on
 
 
@@ -129,7 +129,7 @@ def rules(
 def _failing(text: str) -> Failing:
     name, colon, metric = text.partition(":")
     name = name.replace("-", " ")
-    verdict = _known(ALIASES.get(name, name), FAILABLE, "--fail-on")
+    verdict = _known(VERDICT_ALIASES.get(name, name), FAILABLE, "--fail-on")
     return verdict, _known(metric, METRICS, "--fail-on") if colon else None
 
 

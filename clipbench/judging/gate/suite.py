@@ -21,11 +21,11 @@ from clipbench.quantities import EXACT, Along, Reading, quantity
 from clipbench.questions import Question
 from clipbench.records import EVAL_LOSS, Record, Run, Scalar
 
-FORMAT = 2  # of a baseline file
+BASELINE_FORMAT = 2  # of a baseline file
 MEND = "restore the run's folder, or delete it and run the spec again"
 _CLOSED = ConfigDict(ser_json_inf_nan="constants", extra="forbid", strict=True)
 
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+NonNegative = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Times = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -44,17 +44,17 @@ class RunResult:
     - `started`: seconds since 1970, 0 where it was not recorded.
     """
 
-    seed: Count
+    seed: NonNegative
     status: Status
     reason: str = ""
     first_loss: float = math.nan
     readings: Mapping[str, Reading] = field(default_factory=dict)
-    exact: Mapping[str, Count | str] = field(default_factory=dict)
+    exact: Mapping[str, NonNegative | str] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     numerics_id: str = ""
     machine_id: str = ""
     device: str = ""  # cpu, cuda or mps, whichever of several
-    side_by_side: Count = 0
+    side_by_side: NonNegative = 0
     started: Seconds = 0.0
 
     @property
@@ -128,7 +128,7 @@ class Suite:
     arms: tuple[ArmResult, ...]
     caveats: tuple[str, ...] = ()
     unread: tuple[Unread, ...] = ()
-    format: int = FORMAT
+    format: int = BASELINE_FORMAT
 
 
 def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:

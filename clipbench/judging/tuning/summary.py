@@ -9,7 +9,7 @@ from math import comb
 from clipbench.errors import UndecidedError
 from clipbench.judging.endings import as_read
 from clipbench.judging.statistics import Estimate, estimate
-from clipbench.judging.tuning.trials import Edge, Tried, edges, is_number, of_trials, tried
+from clipbench.judging.tuning.trials import Edge, TrialResult, edges, is_number, of_trials, tried
 from clipbench.judging.words import count
 from clipbench.questions import Question, Tuned
 from clipbench.records import Options, Record
@@ -99,7 +99,7 @@ def expected_best(losses: Sequence[float]) -> tuple[float, ...]:
     )
 
 
-def _arm(tuned: Tuned, trials: Sequence[Tried]) -> ArmTuning:
+def _arm(tuned: Tuned, trials: Sequence[TrialResult]) -> ArmTuning:
     losses = [trial.loss for trial in trials if trial.loss is not None]
     chosen = next((trial for trial in trials if trial.settings == tuned.selected), None)
     rates = tuple(_rates(trials))
@@ -119,8 +119,8 @@ def _arm(tuned: Tuned, trials: Sequence[Tried]) -> ArmTuning:
     )
 
 
-def _rates(trials: Sequence[Tried]) -> Iterator[RateTried]:
-    by_rate: dict[float, list[Tried]] = {}
+def _rates(trials: Sequence[TrialResult]) -> Iterator[RateTried]:
+    by_rate: dict[float, list[TrialResult]] = {}
     for trial in trials:
         rate = trial.settings.get("lr")
         if trial.ended and is_number(rate):

@@ -17,7 +17,7 @@ Number = int | float
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """A trial and what came of it, as means over the tuning seeds.
 
     `losses` are the final evaluation losses of its finished runs, of copies the first. `loss` is their mean, infinite
@@ -44,7 +44,7 @@ class Tried:
         return self.score, self.loss
 
 
-def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: Target | None) -> list[Tried]:
+def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: Target | None) -> list[TrialResult]:
     """What came of the trials of an arm, in their order.
 
     Args:
@@ -57,7 +57,7 @@ def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: T
     return [_tried(trial, [made.get(key) for key in trial.keys], steps) for trial in tuned.trials]
 
 
-def best(trials: Sequence[Tried]) -> Tried | None:
+def best(trials: Sequence[TrialResult]) -> TrialResult | None:
     """The trial to select, the first among equals; None while one has not ended, or where none finished."""
     if not trials or not all(trial.ended for trial in trials):
         return None
@@ -112,18 +112,18 @@ def of_trials(question: Question) -> frozenset[str]:
     return frozenset(key for tuned in arms for trial in tuned.trials for key in trial.keys)
 
 
-def _tried(trial: Trial, runs: Sequence[Record | None], steps: Callable[[Record], float] | None) -> Tried:
+def _tried(trial: Trial, runs: Sequence[Record | None], steps: Callable[[Record], float] | None) -> TrialResult:
     """`steps`: of a finished run, to the target; None where the loss is what is selected by."""
     ended = [run for run in runs if run is not None and run.outcome is not None]
     finished = [run for run in ended if run.outcome and run.outcome.status == "finished"]
     own = _own(finished)
     losses = tuple(final_loss(run) for run in own)
     if len(ended) < len(runs):
-        return Tried(trial.settings, losses)
+        return TrialResult(trial.settings, losses)
     if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
-        return Tried(trial.settings, losses, math.inf, math.inf, crashed=any(map(has_crashed, ended)))
+        return TrialResult(trial.settings, losses, math.inf, math.inf, crashed=any(map(has_crashed, ended)))
     loss = sum(losses) / len(losses)
-    return Tried(trial.settings, losses, loss, loss if steps is None else sum(map(steps, own)) / len(own))
+    return TrialResult(trial.settings, losses, loss, loss if steps is None else sum(map(steps, own)) / len(own))
 
 
 def _own(finished: Sequence[Record]) -> list[Record]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clipbench.contracts import Batch
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.curvature import Engine, MissingRuleError, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, MissingRuleError, directional_curvature
 from clipbench.geometry.jets import adjoint
 from clipbench.geometry.jets.jet import Jet
 
@@ -87,7 +87,7 @@ def test_second_derivatives_are_dropped_on_the_way(monkeypatch: pytest.MonkeyPat
         bent.append(x2 is not None)
         return made(cls, x0, x1, x2)
 
-    def share(engine: Engine) -> float:
+    def share(engine: CurvatureEngine) -> float:
         bent.clear()
         directional_curvature(model, loss, batches, {"u": random_direction(model, seed=0)}, engine=engine, check=False)
         return sum(bent) / len(bent)
@@ -109,7 +109,7 @@ def test_a_loss_that_takes_another_way_the_second_time_is_refused() -> None:
         directional_curvature(model, fickle, batches, {"u": random_direction(model, seed=0)}, engine="adjoint")
 
 
-def along(loss: Callable[[nn.Module, Batch], Tensor], engine: Engine) -> float:
+def along(loss: Callable[[nn.Module, Batch], Tensor], engine: CurvatureEngine) -> float:
     model, _, batches = network("mlp", dtype=torch.float64)
     return directional_curvature(model, loss, batches, {"u": random_direction(model, seed=0)}, engine=engine)[
         "u"

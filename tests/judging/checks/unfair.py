@@ -7,7 +7,7 @@ from typing import Any
 from judging.made import HERE, ending, question, record, run
 
 from clipbench.judging.cells import cells
-from clipbench.judging.checks.audit import Answer, Audit, audit_plan, audited, evidence_of
+from clipbench.judging.checks.audit import Audit, CheckAnswer, audit_plan, audited, evidence_of
 from clipbench.judging.checks.evidence import Effort
 from clipbench.judging.compare import compare
 from clipbench.judging.current import in_force
@@ -67,7 +67,7 @@ def judged(records: Sequence[Record], of: Question, efforts: Sequence[Effort] | 
 
 def found(
     check: str, records: Sequence[Record], of: Question | None = None, *, efforts: Sequence[Effort] | None = None
-) -> Answer:
+) -> CheckAnswer:
     """What one check says of some runs. Where that is grave, the table says it in the same words."""
     of = of or asked(records)
     answer = answers(judged(records, of, efforts))[check]
@@ -76,12 +76,12 @@ def found(
     return answer
 
 
-def planned(check: str, runs: Sequence[Run], of: Question) -> Answer:
+def planned(check: str, runs: Sequence[Run], of: Question) -> CheckAnswer:
     """What one check says of a plan."""
     return answers(audit_plan(runs, of))[check]
 
 
-def answers(audit: Audit) -> Mapping[str, Answer]:
+def answers(audit: Audit) -> Mapping[str, CheckAnswer]:
     return {check.name: answer for check, answer in audit.findings}
 
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging.made import question, record, run, trial, trials, tuning
 
-from clipbench.judging.tuning.trials import Tried, best, edge, edges, of_trials, tried
+from clipbench.judging.tuning.trials import TrialResult, best, edge, edges, of_trials, tried
 from clipbench.questions import Space, Target, Trial, Tuned
 from clipbench.records import Options
 
 
-def scored(losses: dict[float, float], **changes: object) -> list[Tried]:
+def scored(losses: dict[float, float], **changes: object) -> list[TrialResult]:
     [tuned] = tuning({"sgd": list(losses)}).arms
     made = {each.run.key: each for each in trials("sgd", losses)}
     return tried(tuned, made, select="eval_loss", target=None, **changes)
