@@ -10,8 +10,7 @@ from clipbench.budget import Budget, Ledger, Spent, Stopwatch
 from clipbench.contracts import Batch, Problem, Recorder
 from clipbench.measurements import Measurement
 from clipbench.records import Measure
-from clipbench.running.equipment import AttachedClip
-from clipbench.running.equipment import ProbeMeasure
+from clipbench.running.equipment import AttachedClip, ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.vigil import Vigil
