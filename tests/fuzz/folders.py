@@ -89,6 +89,7 @@ class Findings:
     wrong: list[str] = field(default_factory=list)
     codes: Counter[tuple[str, int]] = field(default_factory=Counter)
     slowest: float = 0.0  # seconds of the processor
+    here: int = 0  # bytes of this process, at the peak
     largest: int = 0  # bytes of a run's largest process
     outlived: float = 0.0  # seconds that a process was there after the command that started it
     with_checkpoints: int = 0  # folders of runs that were interrupted
@@ -257,6 +258,10 @@ def _judge(about: str, words: Sequence[str], findings: Findings) -> None:
         findings.wrong.append(f"{about}: {' '.join(words)}: exit code {code}\n{raised}")
     if spent > SECONDS:
         findings.wrong.append(f"{about}: {' '.join(words)}: {spent:.1f} s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if peak > BYTES >= findings.here:
+        findings.wrong.append(f"{about}: {' '.join(words)}: {peak} bytes of memory, from {findings.here}")
+    findings.here = max(findings.here, peak)
 
 
 def run_at_random(seed: int, numbers: Sequence[int], findings: Findings) -> None:
@@ -439,9 +444,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     findings = Findings()
     faulthandler.register(signal.SIGUSR1)
     read_at_random(options.seed, range(options.first, options.first + options.folders), findings)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if peak > BYTES:
-        findings.wrong.append(f"{peak} bytes of memory")
     if options.runs:
         run_at_random(options.seed, range(options.first, options.first + options.runs), findings)
     for wrong in findings.wrong:
@@ -450,8 +452,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for line in (
         f"{options.folders} folders and {options.runs} runs: {len(findings.wrong)} faults; exit codes {counted}",
         f"{findings.with_checkpoints} of the runs found a checkpoint, and {findings.went_on} went on from it",
-        f"slowest {findings.slowest:.1f} s of the processor; at the peak {peak / 1e6:.0f} MB in this process, and "
-        f"{findings.largest / 1e6:.0f} MB in the largest of a run; the last of a run's processes was gone "
+        f"slowest {findings.slowest:.1f} s of the processor; at the peak {findings.here / 1e6:.0f} MB in this process, "
+        f"and {findings.largest / 1e6:.0f} MB in the largest of a run; the last of a run's processes was gone "
         f"{findings.outlived:.2f} s after it",
     ):
         print(line)  # noqa: T201

@@ -396,7 +396,8 @@ def mutate(random: Random, results: Path, outside: Path) -> list[str]:
     made = []
     for _ in range(random.choice((1, 1, 2, 4))):
         mutation = random.choice(MUTATIONS)
-        with suppress(IndexError, OSError):  # nothing is left to change, or it is changed already
+        # Nothing is left to change, or it is changed already; or it is nested deeper than Python removes.
+        with suppress(IndexError, OSError, RecursionError):
             mutation(random, results, outside)
             made.append(mutation.__name__)
     return made

@@ -5,13 +5,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.harmless import shortened
+from clipbench.harmless import on_one_line, shortened
 from clipbench.judging.metrics import Status
 from clipbench.judging.words import count, listing
 from clipbench.records import Scalar
@@ -145,7 +145,8 @@ def dumped(suite: Suite) -> bytes:
         broken = listing((run.found for run in suite.unread), limit=3)
         found = f"{count(len(suite.unread), 'run')} cannot be read, and no baseline is kept without them: {broken}"
         raise UndecidedError(found, remedy=MEND)
-    return _SUITE.dump_json(suite, indent=1, exclude={"unread"})
+    harmless = replace(suite, caveats=tuple(map(on_one_line, suite.caveats)))  # a folder's name may be no text
+    return _SUITE.dump_json(harmless, indent=1, exclude={"unread"})
 
 
 def loaded(content: bytes, *, where: str) -> Suite:
