@@ -139,7 +139,8 @@ class Ground:
             kind = path.lstat()
             found.update(f"{path} {kind.st_mode} {kind.st_size}".encode(errors="surrogateescape"))
             if path.is_file():
-                found.update(path.read_bytes())
+                with path.open("rb") as file:
+                    found.update(file.read(1 << 20))  # one with holes would fill the memory
         return found.hexdigest()
 
 
