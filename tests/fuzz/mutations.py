@@ -111,6 +111,13 @@ def _a_file(random: Random, results: Path) -> Path:
     return random.choice(files)
 
 
+def _bytes(path: Path) -> bytes:
+    """The content of a small file; OSError for another, as for what cannot be read."""
+    if path.stat().st_size > 1 << 20:
+        raise OSError("it may have been given holes, which would fill the memory of this process")
+    return path.read_bytes()
+
+
 def _a_folder(random: Random, results: Path) -> Path:
     return random.choice([path for path in below(results) if path.is_dir()])
 
@@ -184,7 +191,7 @@ def another_key(random: Random, results: Path, _: Path) -> None:
     """An edited description under the old key, with a digest that may be right."""
     folder = random.choice(folders_of_runs(results))
     with suppress(ValueError, RecursionError, OSError, KeyError, TypeError):
-        content = json.loads((folder / store.RUN).read_bytes())
+        content = json.loads(_bytes(folder / store.RUN))
         content["run"]["arm"]["optimizer"]["options"]["lr"] = 0.9
         content["run"]["arm"]["optimizer"]["target"] = "canary:run"
         content["run"]["task"]["target"] = "canary:run"
@@ -302,7 +309,7 @@ def exchanged(random: Random, results: Path, _: Path) -> None:
     first, second = random.choice(folders_of_runs(results)), random.choice(folders_of_runs(results))
     name = random.choice((store.RUN, store.MEASUREMENTS))
     with suppress(OSError):
-        one, other = (first / name).read_bytes(), (second / name).read_bytes()
+        one, other = _bytes(first / name), _bytes(second / name)
         (first / name).write_bytes(other)
         (second / name).write_bytes(one)
 
