@@ -1,6 +1,7 @@
 """Optimizers, probes and tasks that fail at their first steps, for the tests of what is tried before any run."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,37 @@ class Sleeping(torch.optim.SGD):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         _append("asleep", f"{os.getpid()} {child.pid}")
         time.sleep(600)
+
+
+def _kill_the_server(times: int) -> None:
+    """Say who this process is and what has forked it, kill that, and sleep; once that was done so often, do nothing."""
+    asleep = Path("asleep")
+    if asleep.exists() and len(asleep.read_text().splitlines()) >= times:
+        return
+    server = os.getppid()
+    _append("asleep", f"{os.getpid()} {server}")
+    os.kill(server, signal.SIGKILL)
+    time.sleep(600)
+
+
+class Bereaved(torch.optim.SGD):
+    """Loses the server that has forked its process when it first takes a step."""
+
+    times = 1  # no option: the check of life tries others
+
+    def step(self) -> None:
+        _kill_the_server(self.times)
+        super().step()
+
+
+class OftenBereaved(Bereaved):
+    times = 9
+
+
+def bereaved(seed: int, device: torch.device) -> Problem:
+    """A task that loses the server when it is first built."""
+    _kill_the_server(1)
+    return counted(seed, device)
 
 
 class Dirty(torch.optim.SGD):

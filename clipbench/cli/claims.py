@@ -26,7 +26,7 @@ def claims(
     fmt: TableFormat = "table",
     each: Annotated[bool, typer.Option("--each", help="Show every comparison behind a claim.")] = False,
 ) -> None:
-    """Claims about optimizers, each with its number, interval and verdict: holds, fails, undecided, not measured yet.
+    """Claims about optimizers, each with its number, interval and verdict: holds, fails, undecided, not measured.
 
     A claim that fails is a result: exit code 0. Exit code 3 where no claim could be decided.
     """

@@ -10,13 +10,13 @@ from clipbench.report.columns import if_any
 from clipbench.report.numbers import NONE
 from clipbench.report.table import CellValue, Column, Document, Paragraph, Table, text_column
 
-MARKS: dict[ClaimVerdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured yet": ""}
+MARKS: dict[ClaimVerdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured": ""}
 LEGEND = (
     "Of the comparisons of a claim the one that speaks most against it is shown, with its 95 % interval over n seeds; "
     "each interval is at 95 % by itself. A claim holds where all its comparisons hold, and fails where one is so far "
     "on the wrong side as chance does not bring about among so many (Holm)."
 )
-_STYLES: dict[ClaimVerdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured yet": "dim"}
+_STYLES: dict[ClaimVerdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured": "dim"}
 
 
 class _Shown(NamedTuple):
@@ -33,7 +33,7 @@ _Line = tuple[Answer, ClaimComparison | None]  # of the CSV; a claim without any
 
 
 def tally(answers: Sequence[Answer]) -> str:
-    """The answers in one line: 3 hold, 1 fails, 2 undecided, 9 not measured yet."""
+    """The answers in one line: 3 hold, 1 fails, 2 undecided, 9 not measured."""
     counts = {verdict: sum(answer.verdict == verdict for answer in answers) for verdict in VERDICTS}
     words = {"holds": "hold" if counts["holds"] != 1 else "holds", "fails": "fail" if counts["fails"] != 1 else "fails"}
     return ", ".join(f"{n} {words.get(verdict, verdict)}" for verdict, n in counts.items())
@@ -123,7 +123,7 @@ def _compared(name: str, meaning: str, value: Callable[[ClaimComparison], CellVa
 _OF_CLAIM = ("claim", "statement", "verdict", "why", "expect", "margin", "scale")
 _LINES: tuple[Column[_Line], ...] = (
     _claim("claim", "the claim's name", lambda answer: answer.claim.name),
-    _claim("verdict", "holds, fails, undecided or not measured yet", lambda answer: answer.verdict),
+    _claim("verdict", "holds, fails, undecided or not measured", lambda answer: answer.verdict),
     _claim("statement", "what is claimed", lambda answer: answer.claim.statement),
     _claim("why", "how the verdict came about", lambda answer: answer.why),
     _compared("spec", "the spec of the runs", lambda comparison: comparison.site.spec),

@@ -71,6 +71,7 @@ def load(file: BinaryIO) -> Any:
 def save(training: Training, folder: Path, *, key: str, numerics: str, recorded: int) -> None:
     """Write the checkpoint of the run with this key; it vouches for the first `recorded` bytes of the measurements."""
     written = {"key": key, "numerics": numerics, "recorded": recorded, "ledger": training.ledger.close()}
+    written["recorded_sha256"] = store.recorded_sha256(folder, recorded)
     written["last_batch"] = batch_sha256(training.last_batch) if training.last_batch else ""
     with store.replacing(folder / store.CHECKPOINT) as draft:
         torch.save(written | {"content": content(training)}, draft)
@@ -93,6 +94,8 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
             raise ValueError(f"it is of the run {saved['key']}, not {key}")
         if not store.has_recorded(folder, recorded):
             raise ValueError(f"it vouches for {recorded} bytes of measurements, which are not there")
+        if saved["recorded_sha256"] != store.recorded_sha256(folder, recorded):
+            raise ValueError("the measurements are not those that it vouches for")
         put_back(training, saved["content"])
         state = training.state
         if state.spent.steps != len(state.step_seconds):

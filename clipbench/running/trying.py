@@ -24,7 +24,7 @@ from typing import Literal, Self
 from clipbench.errors import ClipbenchError
 from clipbench.records import Measure, Run
 from clipbench.running.engines import LOST, Need
-from clipbench.running.engines.local import LocalEngine, context, start
+from clipbench.running.engines.local import LocalEngine, context, end_server, start
 
 FIRST_STEPS = "clipbench.running.first_steps"
 LIMIT = 600.0  # seconds for an arm: a large model that torch compiles takes minutes for its first steps
@@ -181,8 +181,10 @@ class _Processes:
         code = self._end(kill=not ready)
         if not ready:
             return {"": FirstStepFault(f"timed out after {limit:g} s", ended="hung")}
-        if code == LOST and not self._again:
-            raise _ServerLostError
+        if code == LOST:
+            end_server(alone=True)  # it hangs up before it counts as dead, and what is asked next needs another
+            if not self._again:
+                raise _ServerLostError
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return {"": FirstStepFault(f"the worker {how}", ended="died")}
 

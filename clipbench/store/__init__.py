@@ -20,6 +20,7 @@ from clipbench.store.live import has_recorded as has_recorded
 from clipbench.store.live import open_log as open_log
 from clipbench.store.live import read_heartbeat as read_heartbeat
 from clipbench.store.live import read_log as read_log
+from clipbench.store.live import recorded_sha256 as recorded_sha256
 from clipbench.store.live import write_heartbeat as write_heartbeat
 from clipbench.store.merging import joined as joined
 from clipbench.store.merging import merge as merge

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -150,6 +151,20 @@ def has_recorded(folder: Path, size: int) -> bool:
             return size > len(HEADING) and file.read(1) == b"\n"
     except (OSError, ValueError):  # no file, or no size
         return False
+
+
+def recorded_sha256(folder: Path, size: int) -> str:
+    """Of the first `size` bytes of a run's measurements the hex SHA-256.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found = hashlib.sha256()
+    with opening.reading(folder / MEASUREMENTS) as file:
+        while size > 0 and (part := file.read(min(size, LARGE))):
+            found.update(part)
+            size -= len(part)
+    return found.hexdigest()
 
 
 def write_heartbeat(folder: Path, *, progress: float, step: int, loss: float, stopping: bool = False) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,27 @@ def test_the_files_for_a_ci_hold_nothing_that_acts(ask: Ask, monkeypatch: pytest
     assert is_harmless(junit)
     assert fromstring(junit).findall("testsuite")
     assert is_harmless(answer.err)
+
+
+def test_a_folder_whose_name_is_no_text_is_told_of_in_a_baseline_and_to_a_ci(
+    ask: Ask, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(made / "results", results)
+    twice = store.run_folders(results)[0]
+    shutil.copytree(twice, twice.with_name("\udcff\udcfe"))
+    assert ask("check", results, "--save-baseline", tmp_path / "kept.json").code == 0
+    kept = (tmp_path / "kept.json").read_text()
+    assert any(r"\udcff\udcfe" in caveat for caveat in json.loads(kept)["caveats"])
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    for side, other in (("before", results), (results, "before"), (tmp_path / "kept.json", "before")):
+        for fmt in FORMATS:
+            answer = ask("check", other, "--baseline", side, "--junit", tmp_path / "junit.xml", "--format", fmt)
+            assert answer.code in (0, 1, 3)
+            assert is_harmless(answer.out)
+    assert is_harmless((tmp_path / "junit.xml").read_text())
+    assert "udcff" in (tmp_path / "summary.md").read_text()
 
 
 def every_way_to_tell(error: StoreError) -> Iterator[None]:

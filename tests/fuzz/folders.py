@@ -3,12 +3,16 @@
     python tests/fuzz/folders.py --folders 1500 --runs 200 [--first 0] [--seed 0]
 
 No command may end in a traceback, take more than 10 s of the processor or 1 GB of memory, end with an exit code that
-is not documented, execute what a folder names, or touch what lies outside it. Prints what it found, and fails for it.
+is not documented, execute what a folder names, or touch what lies outside it. Of a run it is all its processes together
+that may take no more, none of them may be left, and what it finishes has the bits of a run that nobody disturbed; half
+of the folders have runs that were interrupted and kept a checkpoint. Prints what it found, and fails for it.
 """
 
 import argparse
 import faulthandler
 import hashlib
+import importlib
+import json
 import os
 import resource
 import shutil
@@ -28,16 +32,20 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.mutations import below, folders_of_runs, mutate
+from fuzz.mutations import another_state, below, folders_of_runs, mutate
 
 from clipbench import cli, store
+from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
 from clipbench.planning.staging import staged
 from clipbench.records import Environment, Outcome, Run
 from clipbench.spec import Overrides, load
 
 SECONDS, BYTES, WAIT = 10.0, 1 << 30, 60  # of the processor, of memory, seconds of the clock
+PATIENCE = 300  # seconds of the clock for a run
 CODES = {0, 1, 2, 3, 4}
+RUN = ("run", "bad.yaml", "--jobs", "1")
+STATE = another_state.__name__
 SPEC = """\
 task: {use: quadratic, dimension: 8}
 optimizers:
@@ -50,6 +58,27 @@ seeds: [0, 1]
 target: {loss: 2.0}
 device: cpu
 """
+LONGER = """\
+task: {use: quadratic, dimension: 8}
+optimizers:
+  sgd: {use: sgd, lr: 0.00005, momentum: 0.9}
+  clipped: {use: sgd, lr: 0.00005, clip: {fraction: 0.2}}
+budget: {steps: 1500}
+evaluate: {every: 250}
+measure: {every: 500, probes: [sharpness]}
+seeds: [0, 1]
+device: cpu
+"""  # long enough to be interrupted
+CANARY = """\
+import pathlib
+
+
+def run(*_, **__):
+    pathlib.Path({path!r}).write_text("canary")
+
+
+run()
+"""
 ENVIRONMENT = Environment("0", "3.11", "2", "cpu", "a CPU", 1, 1, {"tf32": False}, {"cores": 2}, "n", "m")
 
 
@@ -59,7 +88,12 @@ class Findings:
 
     wrong: list[str] = field(default_factory=list)
     codes: Counter[tuple[str, int]] = field(default_factory=Counter)
-    slowest: float = 0.0
+    slowest: float = 0.0  # seconds of the processor
+    here: int = 0  # bytes of this process, at the peak
+    largest: int = 0  # bytes of a run's largest process
+    outlived: float = 0.0  # seconds that a process was there after the command that started it
+    with_checkpoints: int = 0  # folders of runs that were interrupted
+    went_on: int = 0  # of those, how many commands went on from a checkpoint
 
 
 @dataclass(frozen=True)
@@ -67,6 +101,7 @@ class Ground:
     """A place with a spec, whole results, and canaries: a module, and files outside of the results."""
 
     root: Path
+    spec: str = SPEC
 
     @property
     def results(self) -> Path:
@@ -79,9 +114,23 @@ class Ground:
     def prepared(self) -> "Ground":
         self.outside.mkdir(parents=True)
         (self.outside / "file.txt").write_text("mine")
-        (self.root / "bad.yaml").write_text(SPEC)
-        (self.root / "canary.py").write_text("import pathlib\npathlib.Path('outside/executed').write_text('canary')\n")
+        (self.root / "bad.yaml").write_text(self.spec)
+        (self.root / "canary.py").write_text(CANARY.format(path=str(self.outside.absolute() / "executed")))
         return self
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This process works here, and the canary can be imported."""
+        here, root = Path.cwd(), str(self.root)
+        sys.modules.pop("canary", None)
+        sys.path.insert(0, root)
+        importlib.invalidate_caches()
+        os.chdir(root)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+            sys.path.remove(root)
 
     def touched(self) -> str:
         """What lies outside of the results, hashed: names, kinds, contents."""
@@ -90,7 +139,8 @@ class Ground:
             kind = path.lstat()
             found.update(f"{path} {kind.st_mode} {kind.st_size}".encode(errors="surrogateescape"))
             if path.is_file():
-                found.update(path.read_bytes())
+                with path.open("rb") as file:
+                    found.update(file.read(1 << 20))  # one with holes would fill the memory
         return found.hexdigest()
 
 
@@ -181,7 +231,6 @@ def answered(words: Sequence[str]) -> tuple[int, str]:
 
 def read_at_random(seed: int, numbers: Sequence[int], findings: Findings) -> None:
     """Each number is one mutated folder, given to every reading command."""
-    here = Path.cwd()
     with tempfile.TemporaryDirectory() as temporary:
         whole = planted(Ground(Path(temporary) / "whole").prepared())
         for number in numbers:
@@ -191,12 +240,9 @@ def read_at_random(seed: int, numbers: Sequence[int], findings: Findings) -> Non
             shutil.copytree(whole.parent / "outside", ground.outside, dirs_exist_ok=True)
             made = mutate(random, ground.results, ground.outside)
             before = ground.touched()
-            os.chdir(ground.root)
-            try:
+            with ground.entered():
                 for words in commands(random, whole, ground.results):
                     _judge(f"folder {number} ({', '.join(made)})", words, findings)
-            finally:
-                os.chdir(here)
             if ground.touched() != before:
                 findings.wrong.append(f"folder {number} ({', '.join(made)}): something outside was touched")
             subprocess.run(["rm", "-rf", str(ground.root)], check=True)  # deeper than Python removes
@@ -212,35 +258,135 @@ def _judge(about: str, words: Sequence[str], findings: Findings) -> None:
         findings.wrong.append(f"{about}: {' '.join(words)}: exit code {code}\n{raised}")
     if spent > SECONDS:
         findings.wrong.append(f"{about}: {' '.join(words)}: {spent:.1f} s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if peak > BYTES >= findings.here:
+        findings.wrong.append(f"{about}: {' '.join(words)}: {peak} bytes of memory, from {findings.here}")
+    findings.here = max(findings.here, peak)
 
 
 def run_at_random(seed: int, numbers: Sequence[int], findings: Findings) -> None:
     """Each number is one mutated folder in which a real `clipbench run` goes on; what it makes has the right bits."""
     with tempfile.TemporaryDirectory() as temporary:
-        whole = Ground(Path(temporary) / "whole").prepared()
-        _process(whole.root, ["run", "bad.yaml"])
+        whole = Ground(Path(temporary) / "whole", LONGER).prepared()
+        _require(_process(whole.root, RUN).code == 0, "a run that nobody disturbs")
         right = _weights(whole.results)
         _lay_outside(store.read_all(whole.results)[0][0].run, whole)
+        begun = Ground(Path(temporary) / "begun", LONGER).prepared()
+        interrupted = [_interrupted(begun, arm, seed) for arm, seed in (("sgd", 0), ("clipped", 1))]
         for number in numbers:
             random = Random(f"{seed}/{number}")
-            ground = Ground(Path(temporary) / str(number)).prepared()
+            ground = Ground(Path(temporary) / str(number), LONGER).prepared()
             shutil.copytree(whole.results, ground.results)
             shutil.copytree(whole.outside, ground.outside, dirs_exist_ok=True)
-            if random.random() < 0.5:
-                _unfinished(random, ground.results)
+            laid: list[Begun] = []
+            match random.choice(("ended", "begun", "begun", "without a checkpoint")):
+                case "begun":
+                    laid = [each.laid(begun, ground) for each in random.sample(interrupted, random.choice((1, 2)))]
+                case "without a checkpoint":
+                    _unfinished(random, ground.results)
             made = mutate(random, ground.results, ground.outside)
-            before = ground.touched()
-            code, said, spent = _process(ground.root, ["run", "bad.yaml"])
-            about = f"run {number} ({', '.join(made)})"
-            findings.codes["run", code] += 1
-            findings.slowest = max(findings.slowest, spent)
-            if code not in CODES - {1} or "Traceback" in said:
-                findings.wrong.append(f"{about}: exit code {code}\n{said[-3000:]}")
-            if ground.touched() != before:
-                findings.wrong.append(f"{about}: something outside was touched\n{said[-3000:]}")
-            if code == 0 and not _weights(ground.results).items() >= right.items():
-                findings.wrong.append(f"{about}: other bits\n{said[-3000:]}")
+            if laid and random.random() < 0.5:
+                made += mutate(random, random.choice(laid).folder, ground.outside)
+            _judge_run(f"run {number} ({', '.join(made)})", ground, laid, right, findings, trusted=STATE not in made)
             subprocess.run(["rm", "-rf", str(ground.root)], check=True)
+
+
+def _judge_run(
+    about: str, ground: Ground, laid: "Sequence[Begun]", right: dict[str, str], findings: Findings, *, trusted: bool
+) -> None:
+    """Let a run go on; its bits are those of `right`, unless a checkpoint is a whole one of somebody else's."""
+    before, untouched = ground.touched(), [each for each in laid if each.is_as_it_was()]
+    done = _process(ground.root, RUN)
+    findings.codes["run", done.code] += 1
+    findings.slowest, findings.largest = max(findings.slowest, done.seconds), max(findings.largest, done.bytes)
+    findings.outlived = max(findings.outlived, done.outlived or 0.0)
+    findings.with_checkpoints += bool(laid)
+    findings.went_on += any(each.went_on() for each in laid)
+    weights = _weights(ground.results) if done.code == 0 else right
+    faults = {
+        f"exit code {done.code}": done.code not in CODES - {1},
+        "a traceback": "Traceback" in done.said,
+        f"{done.seconds:.1f} s": done.seconds > SECONDS,
+        f"{done.bytes} bytes of memory": done.bytes > BYTES,
+        "a process had to be killed": done.outlived is None,
+        "something outside was touched": ground.touched() != before,
+        "a run is missing": not weights.keys() >= right.keys(),
+        "other bits": trusted and not weights.items() >= right.items(),
+        "a checkpoint was not used": done.code == 0 and not all(each.went_on() for each in untouched),
+    }
+    findings.wrong += [f"{about}: {fault}\n{done.said[-3000:]}" for fault, is_so in faults.items() if is_so]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The folder of a run that was interrupted while it trained, how it is, and what its first step took."""
+
+    folder: Path
+    content: str
+    first_step_seconds: float
+
+    def laid(self, begun: Ground, ground: Ground) -> "Begun":
+        """The same in the results of another ground."""
+        folder = ground.results / self.folder.relative_to(begun.results)
+        shutil.rmtree(folder)
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder)
+
+    def is_as_it_was(self) -> bool:
+        return self.folder.resolve() == self.folder.absolute() and _content(self.folder) == self.content
+
+    def went_on(self) -> bool:
+        """Whether the run that lies there has the first step of before it was interrupted: no two take equally long."""
+        try:
+            outcome = store.read_outcome(self.folder)
+        except StoreError:
+            return False
+        return outcome is not None and outcome.first_step_seconds == self.first_step_seconds
+
+
+def _content(folder: Path) -> str:
+    """The names of a folder's files and what is in them, hashed."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        is_file = path.is_file() and not path.is_symlink()
+        found.update(f"{path.name} {is_file}".encode(errors="surrogateescape"))
+        if is_file:
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _interrupted(begun: Ground, arm: str, seed: int) -> Begun:
+    """A run that gets SIGTERM while it trains, and keeps a checkpoint."""
+    for _ in range(10):  # it may have ended before
+        with subprocess.Popen(
+            [sys.executable, "-m", "clipbench", *RUN, "--filter", arm, "--seeds", str(seed)],
+            cwd=begun.root,
+            env=_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            while not (beats := [*begun.results.rglob(f"{arm}/{seed}-*/{store.HEARTBEAT}")]) and process.poll() is None:
+                time.sleep(0.005)
+            time.sleep(0.1)
+            process.terminate()
+        if beats and (beats[0].parent / store.CHECKPOINT).exists():
+            return Begun(beats[0].parent, _content(beats[0].parent), _first_step_seconds(beats[0].parent))
+        shutil.rmtree(begun.results, ignore_errors=True)
+    raise AssertionError("the run could not be interrupted while it trained")
+
+
+def _first_step_seconds(folder: Path) -> float:
+    """What the first step took, by the checkpoint."""
+    code = "import sys, torch; print(torch.load(sys.argv[1])['content']['state']['step_seconds'][0])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder / store.CHECKPOINT)], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def _require(right: bool, what: str) -> None:
+    if not right:
+        raise AssertionError(f"{what} does not end as it should")
 
 
 def _unfinished(random: Random, results: Path) -> None:
@@ -264,20 +410,28 @@ def _weights(results: Path) -> dict[str, str]:
     return found
 
 
-def _process(here: Path, words: Sequence[str]) -> tuple[int, str, float]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "clipbench", *words],
-        cwd=here,
-        env=environment,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return done.returncode, (done.stdout + done.stderr).decode(errors="replace"), spent
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it and all that it has started took together."""
+
+    code: int
+    seconds: float
+    bytes: int
+    outlived: float | None  # seconds until its last process was gone, too; None where that had to be killed
+    said: str
+
+
+def _process(here: Path, words: Sequence[str]) -> Done:
+    """One command in processes of its own."""
+    used = here / "used.json"
+    reaped = [sys.executable, str(Path(__file__).with_name("reaped.py")), str(used), str(PATIENCE)]
+    command = [sys.executable, "-m", "clipbench", *words]
+    done = subprocess.run([*reaped, *command], cwd=here, env=_environment(), capture_output=True, check=True)
+    return Done(**json.loads(used.read_text()), said=(done.stdout + done.stderr).decode(errors="replace"))
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -290,16 +444,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     findings = Findings()
     faulthandler.register(signal.SIGUSR1)
     read_at_random(options.seed, range(options.first, options.first + options.folders), findings)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if peak > BYTES:
-        findings.wrong.append(f"{peak} bytes of memory")
     if options.runs:
         run_at_random(options.seed, range(options.first, options.first + options.runs), findings)
     for wrong in findings.wrong:
         print(wrong)  # noqa: T201
     counted = ", ".join(f"{name} {code}: {times}" for (name, code), times in sorted(findings.codes.items()))
-    print(f"{options.folders} folders and {options.runs} runs: {len(findings.wrong)} faults; exit codes {counted}; ")  # noqa: T201
-    print(f"slowest {findings.slowest:.1f} s of the processor, {peak / 1e6:.0f} MB at the peak")  # noqa: T201
+    for line in (
+        f"{options.folders} folders and {options.runs} runs: {len(findings.wrong)} faults; exit codes {counted}",
+        f"{findings.with_checkpoints} of the runs found a checkpoint, and {findings.went_on} went on from it",
+        f"slowest {findings.slowest:.1f} s of the processor; at the peak {findings.here / 1e6:.0f} MB in this process, "
+        f"and {findings.largest / 1e6:.0f} MB in the largest of a run; the last of a run's processes was gone "
+        f"{findings.outlived:.2f} s after it",
+    ):
+        print(line)  # noqa: T201
     sys.exit(bool(findings.wrong))
 
 

@@ -1,9 +1,13 @@
 """What a stranger may have done to a folder of results: one change each, drawn at random."""
 
+import importlib
 import json
+import math
 import os
+import pickle
 import shutil
 import socket
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -107,6 +111,13 @@ def _a_file(random: Random, results: Path) -> Path:
     return random.choice(files)
 
 
+def _bytes(path: Path) -> bytes:
+    """The content of a small file; OSError for another, as for what cannot be read."""
+    if path.stat().st_size > 1 << 20:
+        raise OSError("it may have been given holes, which would fill the memory of this process")
+    return path.read_bytes()
+
+
 def _a_folder(random: Random, results: Path) -> Path:
     return random.choice([path for path in below(results) if path.is_dir()])
 
@@ -114,7 +125,7 @@ def _a_folder(random: Random, results: Path) -> Path:
 def flipped_bytes(random: Random, results: Path, _: Path) -> None:
     path = _a_file(random, results)
     content = bytearray(path.read_bytes())
-    for _ in range(random.choice((1, 1, 3, 30))):
+    for _time in range(random.choice((1, 1, 3, 30))):
         if content:
             content[random.randrange(len(content))] = random.randrange(256)
     path.write_bytes(content)
@@ -158,7 +169,7 @@ def another_value(random: Random, results: Path, _: Path) -> None:
         if path.stat().st_size > 1 << 20:
             return
         content = json.loads(path.read_bytes())
-        for _ in range(random.choice((1, 1, 2, 5))):
+        for _time in range(random.choice((1, 1, 2, 5))):
             ways = list(_places(content))
             if not ways:
                 return
@@ -180,7 +191,7 @@ def another_key(random: Random, results: Path, _: Path) -> None:
     """An edited description under the old key, with a digest that may be right."""
     folder = random.choice(folders_of_runs(results))
     with suppress(ValueError, RecursionError, OSError, KeyError, TypeError):
-        content = json.loads((folder / store.RUN).read_bytes())
+        content = json.loads(_bytes(folder / store.RUN))
         content["run"]["arm"]["optimizer"]["options"]["lr"] = 0.9
         content["run"]["arm"]["optimizer"]["target"] = "canary:run"
         content["run"]["task"]["target"] = "canary:run"
@@ -196,7 +207,7 @@ def another_cell(random: Random, results: Path, _: Path) -> None:
         if path.stat().st_size > 1 << 20:
             return
         rows = [line.split(",") for line in path.read_text(errors="replace").splitlines()]
-        for _ in range(random.choice((1, 2, 5))):
+        for _time in range(random.choice((1, 2, 5))):
             row = random.choice(rows)
             row[random.randrange(len(row))] = random.choice(ODD_CELLS)
         path.write_text("\n".join(map(",".join, rows)) + "\n")
@@ -270,7 +281,7 @@ def a_linked_folder(random: Random, results: Path, outside: Path) -> None:
 def nested(random: Random, results: Path, _: Path) -> None:
     here = os.open(_a_folder(random, results), os.O_RDONLY)
     try:
-        for _ in range(random.choice((30, 1000, 3000))):
+        for _time in range(random.choice((30, 1000, 3000))):
             os.mkdir("d", dir_fd=here)
             below = os.open("d", os.O_RDONLY, dir_fd=here)
             os.close(here)
@@ -298,7 +309,7 @@ def exchanged(random: Random, results: Path, _: Path) -> None:
     first, second = random.choice(folders_of_runs(results)), random.choice(folders_of_runs(results))
     name = random.choice((store.RUN, store.MEASUREMENTS))
     with suppress(OSError):
-        one, other = (first / name).read_bytes(), (second / name).read_bytes()
+        one, other = _bytes(first / name), _bytes(second / name)
         (first / name).write_bytes(other)
         (second / name).write_bytes(one)
 
@@ -307,6 +318,47 @@ def a_heartbeat(random: Random, results: Path, _: Path) -> None:
     texts = ("[]", "[" * 5000, '{"progress": "a"}', '{"progress": 1e999, "step": 1, "loss": null}', "null", "1", "\xff")
     with suppress(OSError):
         (random.choice(folders_of_runs(results)) / store.HEARTBEAT).write_text(random.choice(texts))
+
+
+def another_state(random: Random, results: Path, _: Path) -> None:
+    """A checkpoint that torch reads, with values, types and shapes of somebody else's."""
+    import torch  # a fuzzer of the commands that read has none
+
+    paths = [path for path in _files(results) if path.name == store.CHECKPOINT and path.stat().st_size < 1 << 20]
+    path = random.choice(paths)
+    values = (*ODD_VALUES, torch.zeros(3), torch.full((8, 1), math.nan), torch.zeros(1).expand(1 << 40), torch.ones(()))
+    content: Any = None
+    with suppress(Exception):  # it may be damaged already
+        content = torch.load(path, weights_only=True)
+    for _time in range(random.choice((1, 1, 3))):
+        *way, last = random.choice(list(_places(content)))
+        inner = content
+        for key in way:
+            inner = inner[key]
+        with suppress(TypeError):  # a tuple
+            if random.random() < 0.3:
+                del inner[last]
+            else:
+                inner[last] = random.choice(values)
+    torch.save(content, path)
+
+
+def a_poisoned_checkpoint(random: Random, results: Path, _: Path) -> None:
+    """Who unpickles it imports the canary, whether it is taken for a pickle or for an archive of torch."""
+    path = random.choice(folders_of_runs(results)) / store.CHECKPOINT
+    poison = pickle.dumps(_Poison(), protocol=2)
+    with suppress(OSError):
+        if random.random() < 0.5:
+            path.write_bytes(poison)
+            return
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("checkpoint/data.pkl", poison)
+            archive.writestr("checkpoint/version", "3\n")
+
+
+class _Poison:
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return importlib.import_module, ("canary",)
 
 
 def forbidden(random: Random, results: Path, _: Path) -> None:
@@ -339,6 +391,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     renamed,
     exchanged,
     a_heartbeat,
+    another_state,
+    a_poisoned_checkpoint,
     forbidden,
     gone,
 )
@@ -349,7 +403,8 @@ def mutate(random: Random, results: Path, outside: Path) -> list[str]:
     made = []
     for _ in range(random.choice((1, 1, 2, 4))):
         mutation = random.choice(MUTATIONS)
-        with suppress(IndexError, OSError):  # nothing is left to change, or it is changed already
+        # Nothing is left to change, or it is changed already; or it is nested deeper than Python removes.
+        with suppress(IndexError, OSError, RecursionError):
             mutation(random, results, outside)
             made.append(mutation.__name__)
     return made

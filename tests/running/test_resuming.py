@@ -239,6 +239,19 @@ def test_a_checkpoint_that_does_not_fit_means_a_start_from_step_zero(
     assert numbers(again) == numbers(through)
 
 
+@pytest.mark.parametrize("end", [b";", b"7", b"8"])
+def test_measurements_that_were_changed_since_the_checkpoint_are_taken_again(tmp_path: Path, end: bytes) -> None:
+    """A row that is none would end the run with results that nobody can read; another number would pass for its own."""
+    run = described("faulty:noisy", "torch.optim:Adam")
+    through = carry_on(run, tmp_path / "through")
+    path = Path(carry_on(run, tmp_path / "changed", stop_at=11).folder) / store.MEASUREMENTS
+    heading, row, *rows = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([heading, row[:-1] + end, *rows, b""]))
+    again = carry_on(run, tmp_path / "changed")
+    assert numbers(again) == numbers(through)
+    assert ended(again).weights_sha256 == ended(through).weights_sha256
+
+
 class Trap:
     """Code that a pickle would run."""
 

@@ -394,7 +394,7 @@ def test_a_server_that_is_killed_takes_no_worker_along_and_another_is_started(
 
 
 def test_a_server_that_is_killed_while_it_loads_is_started_anew(tmp_path: Path, engine: LocalEngine) -> None:
-    local._end_server()
+    local.end_server()
     server: Any = vars(forkserver)["_forkserver"]
 
     def kill_the_server() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,7 @@ def runs(*arms: Arm, task: str = "untried:counted", seed: int = 3) -> list[Run]:
     return [replace(made, arm=each) for each in arms]
 
 
-SOUND = arm("sound", "torch.optim:SGD")
+SOUND, ADAM = arm("sound", "torch.optim:SGD"), arm("adam", "torch.optim:Adam")
 FAULTY = [
     (arm("negative", SHELF, lr=-0.1), "ValueError: lr must be a number above 0, not -0.1"),
     (arm("fast", SHELF, momentum=2.0), "ValueError: momentum must be at least 0 and below 1, not 2.0"),
@@ -58,7 +59,7 @@ def test_sound_arms_share_one_problem_of_the_first_seed_and_leave_no_trace() -> 
     dead = arm("dead", "faulty:Unmoving")
     accepted = [replace(dead, name="warned", liveness="warn"), replace(dead, name="unchecked", liveness="off")]
     found = tried(
-        runs(SOUND, *accepted, arm("adam", "torch.optim:Adam"), arm("lion", "clipbench.optimizers.lion:build")),
+        runs(SOUND, *accepted, ADAM, arm("lion", "clipbench.optimizers.lion:build")),
         NO_PROBES,
     )
     assert found == Tried()
@@ -82,7 +83,7 @@ def test_an_arm_fails_for_the_reason_that_its_run_would(faulty: Arm, reason: str
 
 def test_a_process_that_is_lost_costs_its_arm_alone_and_nobody_is_left() -> None:
     exiting, sleeping = arm("exiting", "untried:Exiting"), arm("sleeping", "untried:Sleeping")
-    found = tried(runs(SOUND, exiting, sleeping, arm("adam", "torch.optim:Adam")), NO_PROBES, timeout=4)
+    found = tried(runs(SOUND, exiting, sleeping, ADAM), NO_PROBES, timeout=4)
     assert reasons(found) == {"exiting": "the worker ended with exit code 7", "sleeping": "timed out after 4 s"}
     _assert_all_are_gone()
 
@@ -118,11 +119,40 @@ def test_probes_look_at_a_step_and_cost_no_arm() -> None:
         "raising": "at step 1: ValueError: nothing to see"
     }
     measure = replace(NO_PROBES, probes=(Choice("exiting", "exiting", "untried:exiting"),))
-    found = tried(runs(SOUND, arm("adam", "torch.optim:Adam")), measure)
+    found = tried(runs(SOUND, ADAM), measure)
     assert not found.arms
     assert {name: fault.reason for name, fault in found.probes.items()} == {
         "exiting": "the worker ended with exit code 3"
     }
+
+
+@pytest.mark.parametrize(
+    ("task", "second", "built"),
+    [
+        ("untried:counted", arm("bereaved", "untried:Bereaved"), "3\n3\n"),
+        ("untried:bereaved", ADAM, "3\n"),
+    ],
+)
+def test_a_server_that_is_killed_costs_no_arm(task: str, second: Arm, built: str) -> None:
+    found = tried(runs(SOUND, second, arm("lion", "clipbench.optimizers.lion:build"), task=task), NO_PROBES)
+    assert found == Tried()
+    assert Path("built").read_text() == built
+    _assert_all_are_gone()
+
+
+def test_a_server_that_is_killed_before_it_forks_costs_no_arm() -> None:
+    assert tried(runs(SOUND), NO_PROBES) == Tried()
+    server = vars(forkserver)["_forkserver"]._forkserver_pid
+    os.kill(server, signal.SIGKILL)
+    assert tried(runs(SOUND), NO_PROBES) == Tried()
+    assert vars(forkserver)["_forkserver"]._forkserver_pid != server
+
+
+def test_a_server_that_is_killed_each_time_is_said_and_is_no_traceback() -> None:
+    found = tried(runs(arm("bereaved", "untried:OftenBereaved"), SOUND), NO_PROBES)
+    assert reasons(found) == {"bereaved": "the worker ended with exit code 255"}
+    assert len(Path("asleep").read_text().splitlines()) == 2
+    _assert_all_are_gone()
 
 
 def test_ctrl_c_ends_it_at_once_and_nobody_is_left() -> None:

@@ -9,7 +9,7 @@ from clipbench.judging.paired import Paired, Points
 from clipbench.questions import Scale
 from clipbench.spec.claims import Claim
 
-ClaimVerdict = Literal["holds", "fails", "undecided", "not measured yet"]
+ClaimVerdict = Literal["holds", "fails", "undecided", "not measured"]
 VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 
 

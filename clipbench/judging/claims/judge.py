@@ -48,7 +48,7 @@ def judge(claims: Sequence[Claim], results: Sequence[SpecResults]) -> list[Answe
     A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
     itself, for none can make up for another (Berger 1982, Technometrics 24). It fails where one fails even when all are
     tested at once (Holm): among a hundred comparisons some lie on the wrong side by chance. Otherwise it is undecided.
-    Where nothing or too little was measured, it is not measured yet, and never holds.
+    Where nothing or too little was measured, it is not measured, and never holds.
 
     Args:
         claims: in the order of the answers.
@@ -71,12 +71,12 @@ def cautions(results: Sequence[SpecResults]) -> list[str]:
 
 def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
     if claim.unmeasured is not None:
-        return Answer(claim, "not measured yet", claim.unmeasured)
+        return Answer(claim, "not measured", claim.unmeasured)
     found = comparisons(claim, results) or rank_comparisons(claim, results)
     if not found:
         broken = [record for each in results for cell in each.cells for record in cell.records if not finished(record)]
         said = f" ({count(len(broken), 'run')} diverged, failed or did not end)" if broken else ""
-        return Answer(claim, "not measured yet", _missing(claim, results) + said)
+        return Answer(claim, "not measured", _missing(claim, results) + said)
     verdict, why = _verdict(claim, found, results)
     lacking = sum(each.left_out > 0 for each in found)
     if lacking:
@@ -101,7 +101,7 @@ def _verdict(
         what = f"all of {count(excluded, 'value')} had to be left out" if excluded else "no seed is left to compare"
         return "undecided", what
     if lacking := _uncovered(claim, results) or _lacking(claim, found):
-        return "not measured yet", lacking
+        return "not measured", lacking
     if len(holding) == len(found):
         return "holds", f"in {_all(len(found))}"
     if max(each.n for each in found) < 2:

@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.harmless import shortened
+from clipbench.harmless import on_one_line, shortened
 from clipbench.judging.gate.suite import BASELINE_FORMAT, MEND, Suite
 from clipbench.judging.words import count, listing
 
@@ -27,7 +28,8 @@ def dumped(suite: Suite) -> bytes:
         broken = listing((run.found for run in suite.unread), limit=3)
         found = f"{count(len(suite.unread), 'run')} cannot be read, and no baseline is kept without them: {broken}"
         raise UndecidedError(found, remedy=MEND)
-    return _SUITE.dump_json(suite, indent=1, exclude={"unread"})
+    harmless = replace(suite, caveats=tuple(map(on_one_line, suite.caveats)))  # a folder's name may be no text
+    return _SUITE.dump_json(harmless, indent=1, exclude={"unread"})
 
 
 def loaded(content: bytes, *, where: str) -> Suite:

@@ -65,8 +65,8 @@ class LocalEngine:
         self._exit_codes: dict[Handle, int] = {}
         self._number = 0
         self._context = context()
-        atexit.unregister(_end_server)  # once is enough
-        atexit.register(_end_server)  # by itself it would take torch apart for seconds after the command has ended
+        atexit.unregister(end_server)  # once is enough
+        atexit.register(end_server)  # by itself it would take torch apart for seconds after the command has ended
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +75,7 @@ class LocalEngine:
         for handle in list(self._at_work):
             self.cancel(handle, kill=True)
         if error is not None:  # nobody is left, not even a worker whose start was interrupted
-            _end_server()
+            end_server()
 
     def capacity(self) -> int:
         return len(self._free)
@@ -86,7 +86,7 @@ class LocalEngine:
         try:
             worker = self._started(folder, self._free[-1])
         except ClipbenchError:  # somebody killed the server: another may do better
-            _end_server(alone=True)  # it hangs up before it counts as dead
+            end_server(alone=True)  # it hangs up before it counts as dead
             worker = self._started(folder, self._free[-1])
         self._free.pop()
         self._at_work[handle] = worker
@@ -139,7 +139,7 @@ def _kill(process: psutil.Process) -> None:
                 each.kill()
 
 
-def _end_server(*, alone: bool = False) -> None:
+def end_server(*, alone: bool = False) -> None:
     """Kill the server, and a later run starts another; unless `alone`, so are the workers that it has forked, of which
     one is not known to us where its start was interrupted.
     """

@@ -44,7 +44,7 @@ def test_a_seed_that_only_one_arm_has_is_not_paired() -> None:
     assert (found.n, found.left_out, found.lost) == (2, 2, 0)
     answer = asked(own("final_loss"), [records[0], records[3]])
     assert (answer.verdict, answer.why) == (
-        "not measured yet",
+        "not measured",
         "no task has ended runs of sgd with a clip and its twin with one seed",
     )
 
@@ -145,7 +145,7 @@ def test_a_target_has_to_hold_for_as_long_as_the_spec_says() -> None:
 def test_without_a_target_nothing_is_reached() -> None:
     answer = asked(own("steps_to_target"), pair([2.0], [3.0]))
     assert (answer.verdict, answer.why) == (
-        "not measured yet",
+        "not measured",
         "no task has ended runs of sgd with a clip and its twin with one seed",
     )
 
@@ -179,4 +179,4 @@ def test_arms_are_chosen_by_name_by_use_and_by_what_their_clip_does() -> None:
 def test_other_tasks_can_be_left_out() -> None:
     records = pair([2.0, 3.0], [2.2, 3.3])
     assert asked(own("final_loss", compare={"tasks": ["digits", "code_*"]}), records).comparisons
-    assert asked(own("final_loss", compare={"tasks": "digits"}), records).verdict == "not measured yet"
+    assert asked(own("final_loss", compare={"tasks": "digits"}), records).verdict == "not measured"

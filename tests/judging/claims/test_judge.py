@@ -143,7 +143,7 @@ def test_where_no_run_finished_nothing_holds_and_that_is_why() -> None:
     assert answer.why.startswith("no seed is left to compare; seeds that lack a finished run")
     before_the_first_probe = [replace(each, measurements=Measurements.of(each.measurements[:1])) for each in broken]
     answer = asked(claim(), before_the_first_probe)
-    assert answer.verdict == "not measured yet"
+    assert answer.verdict == "not measured"
     assert answer.why == "these runs have no directional_sharpness (3 runs diverged, failed or did not end)"
 
 
@@ -177,14 +177,14 @@ def test_a_step_at_which_one_direction_has_no_value_is_counted_as_left_out() -> 
 def test_what_was_not_measured_never_holds() -> None:
     bare = [record(run(seed=seed), [5.0, 3.0]) for seed in range(3)]
     answer = asked(claim(), bare)
-    assert (answer.verdict, answer.why) == ("not measured yet", "these runs have no directional_sharpness")
+    assert (answer.verdict, answer.why) == ("not measured", "these runs have no directional_sharpness")
     own_alone = [measured(each, {OWN: [4.0]}) for each in bare]
     assert asked(claim(), own_alone).why == "no run has sgd and adam at shared points, which takes ghosts"
 
 
 def test_a_claim_that_cannot_be_measured_says_why() -> None:
     answer = asked(claim(compare=None, expect=None, unmeasured="it takes interventions"), runs(*TWO_SEEDS))
-    assert (answer.verdict, answer.why, answer.comparisons) == ("not measured yet", "it takes interventions", ())
+    assert (answer.verdict, answer.why, answer.comparisons) == ("not measured", "it takes interventions", ())
 
 
 def test_one_failing_comparison_of_many_is_a_failing_claim() -> None:
@@ -226,7 +226,7 @@ def test_a_claim_about_more_than_was_measured_is_not_measured_yet(needs: dict[st
     records = runs([4.0, 4.1], [4.4, 4.3], [4.2, 4.2])
     assert asked(claim(), records).verdict == "holds"
     answer = asked(claim(needs=needs), records)
-    assert (answer.verdict, answer.why) == ("not measured yet", why)
+    assert (answer.verdict, answer.why) == ("not measured", why)
 
 
 def test_steps_that_are_needed_are_needed_of_every_seed_and_on_every_task() -> None:
@@ -249,7 +249,7 @@ def test_a_claim_about_several_arms_needs_each_of_them() -> None:
     both = claim(compare={"quantity": "directional_sharpness", "of": "sgd", "against": ["adam", {"use": "lion"}]})
     records = runs([4.0], [4.4], [4.2])
     answer = asked(both, records)
-    assert (answer.verdict, answer.why) == ("not measured yet", "these runs have no such comparison for lion")
+    assert (answer.verdict, answer.why) == ("not measured", "these runs have no such comparison for lion")
     lion = run("lion").arm
     whole = [
         haunted({OWN: [4.0 + seed], "adam": [1.0], "lion": [1.0]}, seed=seed, ghosts=(ADAM, lion)) for seed in range(3)
@@ -286,7 +286,7 @@ def test_a_ghost_is_compared_with_a_ghost_on_the_trajectories_that_count() -> No
     answer = asked(twins, of(ADAM))
     assert (answer.verdict, answer.comparisons[0].site.between) == ("holds", "sgd+clip against sgd")
     elsewhere = twins.model_copy(update={"compare": twins.compare.model_copy(update={"on": "sgd"})})  # type: ignore[union-attr]
-    assert asked(elsewhere, of(ADAM)).verdict == "not measured yet"
+    assert asked(elsewhere, of(ADAM)).verdict == "not measured"
 
 
 def test_a_ghost_with_the_name_of_the_runs_own_arm_is_its_own_step() -> None:

@@ -94,7 +94,7 @@ def test_a_trajectory_that_broke_is_left_out_and_counted() -> None:
 def test_too_few_arms_have_no_order() -> None:
     records = [each for each in race([[4.0, 3.0, 2.0, 1.0]] * 3) if each.run.arm.name != "lion"]
     answer = asked(ranked(), records)
-    assert answer.verdict == "not measured yet"
+    assert answer.verdict == "not measured"
     assert answer.why == "no task has 4 arms with directional_sharpness and final_loss of one seed"
 
 
@@ -139,7 +139,7 @@ def test_arms_may_be_ranked_along_their_own_paths() -> None:
 
 def test_steps_to_a_target_are_ranked_with_misses_last() -> None:
     records = race([[4.0, 1.0, 1.0, 1.0]] * 3)
-    assert asked(ranked(to="steps_to_target"), records).verdict == "not measured yet"
+    assert asked(ranked(to="steps_to_target"), records).verdict == "not measured"
     [found] = asked(ranked(to="steps_to_target"), records, target=2.0).comparisons
     missed = 250.0  # SGD never gets there; the others do at step 50
     expected = spearmanr([4.0, 2.0, 1.0, 0.5], [missed, 50.0, 50.0, 50.0]).statistic
