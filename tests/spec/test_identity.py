@@ -27,7 +27,7 @@ FILES = {
     "own_task_help.py": "X = 1\n",
     "own_arm.py": "import own_arm_help\nclass Mine:\n    def __init__(self, params, lr): ...\n",
     "own_arm_help.py": "X = 1\n",
-    "own_probe.py": "QUANTITIES = {'a': 1}\ndef measure(snapshot):\n    import own_probe_help\n",
+    "own_probe.py": "QUANTITIES = {'a': ('log', 'lower', 'mean')}\ndef measure(snapshot):\n    import own_probe_help\n",
     "own_probe_help.py": "X = 1\n",
 }
 OWN, VALLEY = ("task[depth=1]", "task[depth=2]"), ("valley",)
@@ -75,7 +75,7 @@ def test_how_a_probes_numbers_are_read_and_where_the_project_lies_change_no_run(
     elsewhere = here.with_name("elsewhere")
     shutil.copytree(here, elsewhere)
     monkeypatch.chdir(elsewhere)
-    (elsewhere / "own_probe.py").write_text(FILES["own_probe.py"].replace("'a': 1", "'a': 'lower'"))
+    (elsewhere / "own_probe.py").write_text(FILES["own_probe.py"].replace("'log'", "'linear'"))
     assert keys(bench) == first
 
 
