@@ -33,14 +33,14 @@ PITFALLS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "judging/test_compare.py: test_the_final_loss_is_the_mean_over_seeds_with_its_error",
             "judging/test_compare.py: test_the_difference_is_paired_by_seed",
-            "judging/test_metrics.py: test_the_final_loss_is_the_last_and_not_the_least",
+            "test_quantities.py: test_the_final_loss_is_the_last_evaluation",
         ),
     ),
     4: (
         "trials that share a seed unawares",
         (
-            "spec/test_planning.py: test_seeds_that_are_none_repeated_or_negative_are_refused",
-            "spec/test_planning.py: test_seeds_that_tuned_an_arm_cannot_be_reported",
+            "planning/test_runs.py: test_seeds_that_are_none_repeated_or_negative_are_refused",
+            "planning/test_runs.py: test_seeds_that_tuned_an_arm_cannot_be_reported",
         ),
     ),
     5: (
@@ -50,7 +50,7 @@ PITFALLS: dict[int, tuple[str, tuple[str, ...]]] = {
     6: (
         "a NaN read as 0",
         (
-            "judging/test_metrics.py: test_nan_and_infinity_never_hit_a_target",
+            "test_quantities.py: test_a_target_is_reached_at_the_first_of_so_many_evaluations_in_a_row",
             "test_store.py: test_not_a_number_stays_visible",
             "test_cli.py: test_divergence_is_a_result_and_is_counted",
         ),
@@ -68,7 +68,7 @@ PITFALLS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     9: (
         "the lowest index in place of the least time",
-        ("judging/test_metrics.py: test_the_least_step_counts_under_an_uneven_cadence",),
+        ("test_quantities.py: test_a_target_is_reached_at_the_first_of_so_many_evaluations_in_a_row",),
     ),
     10: (
         "a second seed that resumes the first one's run",
