@@ -35,6 +35,7 @@ NoiseSource = Literal["seed", "machine"]  # what makes it vary between runs that
 FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET = "final_loss", "steps_to_target", "seconds_to_target"
 STEP_SECONDS, PEAK_BYTES, TRAIN_SECONDS = "step_seconds", "peak_bytes", "train_seconds"
 ALIASES = {"steps": STEPS_TO_TARGET, "seconds": SECONDS_TO_TARGET, "sharpness": DIRECTIONAL_SHARPNESS}
+_NEAREST = 5  # names that an unknown one is answered with
 _FLOAT32 = 2.0**-23  # between 1 and the next number in float32, in which losses are computed
 
 
@@ -131,6 +132,16 @@ def first_at(curve: Sequence[Measurement], target: Target) -> Measurement | None
     return None
 
 
+def _held_at_the_end(curve: Sequence[Measurement], target: Target) -> Measurement | None:
+    """The first of the last evaluations that are at or below the target, fewer than it takes; None where none is."""
+    begin = None
+    for measured in reversed(curve):
+        if not (measured.value <= target.loss and math.isfinite(measured.value)):
+            break
+        begin = measured
+    return begin
+
+
 def rounding_of_step(record: Record, step: float) -> float:
     """How far ln(step) may be off, as a standard deviation, where a step is seen only at an evaluation.
 
@@ -169,6 +180,8 @@ def _to_target(record: Record, target: Target | None, unit: Literal["steps", "se
         if reached is not None:
             cost = reached.step if unit == "steps" else reached.seconds
             return Reading(cost, rounding=rounding_of_step(record, reached.step))
+        if held := _held_at_the_end(record.measurements.series("", EVAL_LOSS), target):  # the end may be its beginning
+            return Reading(held.step if unit == "steps" else held.seconds, at_least=True)
         whole = 1.0
     else:
         budget = record.run.budget
@@ -386,14 +399,15 @@ def asked(text: str, records: Sequence[Record], said: Mapping[str, Manner] | Non
     Raises:
         ClipbenchError: no run has such a quantity, or such a direction.
     """
+    there = known(records, said)
+    if text in there:  # whose own name may have an @ in it
+        return Along(there[text])
     name, at, direction = text.partition("@")
     name = ALIASES.get(name, name)
-    there = known(records, said)
     if name not in there:
-        names = [*there, *ALIASES]
-        raise ClipbenchError(
-            f"no run has a quantity {name!r}", remedy=f"choose one of: {', '.join(nearest(name, names))}"
-        )
+        near = nearest(name, [*there, *ALIASES])[:_NEAREST]
+        remedy = f"the nearest: {', '.join(near)}; all of them: clipbench list quantities RESULTS"
+        raise ClipbenchError(f"no run has a quantity {name!r}", remedy=remedy)
     if not at:
         return Along(there[name])
     directions = dict.fromkeys(

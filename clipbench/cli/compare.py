@@ -18,6 +18,7 @@ from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.comparison import By, Comparison
 from clipbench.judging.moments import Moment
 from clipbench.judging.versions import Folder, overlap, versions
+from clipbench.judging.words import listing
 from clipbench.quantities import FINAL_LOSS, asked
 from clipbench.questions import Question
 from clipbench.records import Record
@@ -67,8 +68,10 @@ def compare(
             f"no runs to compare in {', '.join(map(str, results))}", remedy="runs are made by `clipbench run`"
         )
     if overlap([records for records, _ in folders]):
-        if section is not None or columns is not None:
-            raise ClipbenchError("versions side by side are one table", remedy="leave out --section and --columns")
+        options = {"section": section, "columns": columns, "baseline": baseline, "reference": reference, "sort": sort}
+        if unused := [f"--{name}" for name, value in options.items() if value is not None]:
+            found = "the folders hold the same runs, and are compared with each other, each arm with itself"
+            raise ClipbenchError(found, remedy=f"leave out {listing(unused)}")
         sides = [(label, records) for label, (records, _) in zip(labels_of(results), folders, strict=True)]
         _put_versions(sides, how, metric, fmt, errors)
     else:
@@ -97,12 +100,12 @@ def _comparisons(
         raise ClipbenchError(
             f"{fmt} holds one spec, and here are {', '.join(groups)}", remedy="give one of their folders"
         )
-    wanted = [name.strip() for name in columns.split(",")] if columns else []
+    wanted = [*dict.fromkeys(name.strip() for name in columns.split(","))] if columns else []
     for question, records in groups.values():
         of_spec = replace(
             how,
             metric=asked(metric, records, question.quantities),
-            others=tuple(asked(name, records, question.quantities) for name in wanted),
+            others=tuple(dict.fromkeys(asked(name, records, question.quantities) for name in wanted)),
         )
         yield compare_records(records, question, of_spec)
 
@@ -112,9 +115,14 @@ def _put_versions(
 ) -> None:
     """A table for each spec that more than one of the folders has."""
     by_label = [(label, by_spec(records)) for label, records in sides]
-    for spec in dict.fromkeys(name for _, groups in by_label for name in groups):
+    specs = list(dict.fromkeys(name for _, groups in by_label for name in groups))
+    if len(specs) > 1 and fmt in ("csv", "json"):
+        raise ClipbenchError(f"{fmt} holds one spec, and here are {', '.join(specs)}", remedy="give their folders")
+    for spec in specs:
         folders = [Folder(label, *groups[spec]) for label, groups in by_label if spec in groups]
-        if len(folders) > 1:
+        if len(folders) < 2:
+            console.say(f"{spec} is in {folders[0].label} alone, and in no table", style="yellow")
+        else:
             everywhere = [record for folder in folders for record in folder.records]
             metric_of_spec = asked(metric, everywhere, folders[0].question.quantities)
             compared = versions(folders, replace(how, metric=metric_of_spec))

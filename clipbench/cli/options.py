@@ -58,6 +58,8 @@ def seeds_of(text: str | None) -> tuple[int, ...] | None:
     except ValueError:
         shown = shortened(text, 60)
         raise typer.BadParameter(f"{shown!r} is neither a range such as 0..4 nor a list such as 0,3,7") from None
+    if any(seed < 0 for seed in seeds[:MOST_SEEDS]):
+        raise typer.BadParameter(f"{shortened(text, 60)!r} has a seed below 0")
     if seeds[MOST_SEEDS:]:  # a range is no list yet, and its length may be more than a machine's integer
         raise typer.BadParameter(
             f"{shortened(text, 60)!r} is more than {MOST_SEEDS} seeds, and each is a run of every arm: give fewer, "

@@ -31,19 +31,21 @@ def show(
 
 def list_(
     what: Annotated[Listable, typer.Argument(help="What to list.")],
-    results: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("results"),
+    results: Annotated[Path | None, typer.Argument(help="Where the runs are; results by default.")] = None,
     json: Json = False,
 ) -> None:
     """What there is: tasks, optimizers and probes with their options; the runs that were made; what the columns of
     `compare --format csv` mean; and the quantities that `compare --metric` and `--columns` take."""
     fmt: Format = "json" if json else "table"
     if what == "runs":
-        records, errors = read_with_errors([results])
+        folder = Path("results") if results is None else results
+        records, errors = read_with_errors([folder])
         if errors and not records:
-            raise UndecidedError(f"no run in {results} can be read", remedy="the lines above say why")
+            raise UndecidedError(f"no run in {folder} can be read", remedy="the lines above say why")
         console.put(render(listing.runs(ends_read(records)), fmt))
     if what == "quantities":
-        records = read_with_errors([results])[0] if results.is_dir() else []
+        folders = [Path("results")] if results is None and Path("results").is_dir() else [results] if results else []
+        records, _ = read_with_errors(folders)
         said = {
             name: manner for question, _ in by_spec(records).values() for name, manner in question.quantities.items()
         }

@@ -112,7 +112,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
             remedy=f"make them with: clipbench run benchmarks/{question.spec}.yaml",
         )
     question, metric = asked.read_by(question), asked.metric
-    _check(question, asked)
+    check(question, asked)
     name = known_arm(question.baseline if asked.baseline is None else asked.baseline, question, records=records)
     if asked.reference is not None:
         known_direction(asked.reference, records)
@@ -149,7 +149,8 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     )
 
 
-def _check(question: Question, asked: Asked) -> None:
+def check(question: Question, asked: Asked) -> None:
+    """Refuse what makes no sense: ClipbenchError."""
     if asked.metric.quantity.of_broken and question.target is None and not question.targets:
         raise ClipbenchError(f"{asked.metric} cannot be compared without a target", remedy="give --target LOSS")
     if asked.threshold is not None and not 0 < asked.threshold < math.inf:
@@ -174,9 +175,10 @@ def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
         if not by_arm[arm].broken
     }
     verdicts = dict(zip(tests, judge([*tests.values()]), strict=True))
-    places = ranks(sound, lambda one, other: by_arm[one].against(by_arm[other], asked.metric))
-    if asked.metric.quantity.better == "higher":
-        places = turned(places)
+    better = asked.metric.quantity.better
+    ordered = [] if better == "neither" else sound
+    places = ranks(ordered, lambda one, other: by_arm[one].against(by_arm[other], asked.metric))
+    places = turned(places) if better == "higher" else places
     return [
         _row(cell, theirs, asked, against.get(cell.arm), verdicts.get(cell.arm), places.get(cell.arm))
         for cell in of_task
@@ -212,7 +214,13 @@ def _row(
 
 
 def mean_of(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
-    """A quantity's mean over the runs that count: a geometric one where its scale is the logarithm."""
+    """A quantity's mean over the runs that count: a geometric one where its scale is the logarithm.
+
+    What a target costs is the median over ended seeds, in which a miss is ∞.
+    """
+    if along.quantity.of_broken:  # a mean over misses would hide them
+        costs = list(to_target(cell, along).values())
+        return Estimate(median(costs) if costs else math.nan, math.nan, len(costs))
     if along.quantity.scale == "linear":
         return estimate(cell.values(along))
     sample = cell.sample(along)

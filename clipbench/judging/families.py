@@ -140,14 +140,15 @@ def _two_sided(found: Paired, judged: Judged, *, equivalent: bool) -> Word:
         return "equivalent"
     if found.n < 2 or judged.p > LEVEL:
         return "undecided"
-    return "lower" if found.mean < 0 else "higher"
+    side: Literal["lower", "higher"] = "lower" if found.mean < 0 else "higher"
+    return side if found.can_be(side) else "undecided"
 
 
 def _one_sided(test: Test, judged: Judged) -> Word:
     found, margin = test.paired, test.margin or 0.0
     if found.n < 2:
         return "undecided"
-    if judged.p <= LEVEL and found.mean > margin:
+    if judged.p <= LEVEL and found.mean > margin and found.can_be("higher"):
         return "higher"
     if found.bound(LEVEL, 1) < margin and not found.behind:
         return "not higher"
@@ -179,8 +180,8 @@ def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired]) -> dict[st
     found = [compare(one, other) for one, other in pairs]
     better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
     for (one, other), difference, judged in zip(pairs, found, holm([each.p for each in found]), strict=True):
-        if judged.p <= LEVEL:
-            lower = difference.mean < 0
+        lower = difference.mean < 0
+        if judged.p <= LEVEL and difference.can_be("lower" if lower else "higher"):
             better[one if lower else other] += 1
             worse[other if lower else one] += 1
     return {arm: Ranks(1 + worse[arm], len(arms) - better[arm]) for arm in arms}

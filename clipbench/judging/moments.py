@@ -44,12 +44,21 @@ def as_of(records: Sequence[Record], moment: Moment) -> tuple[list[Record], str]
     cut = []
     for record in records:
         by_then = _by_then(record, moment)
-        cut.append(replace(record, measurements=Measurements.of(filter(by_then, record.measurements))))
+        cut.append(_ending(replace(record, measurements=Measurements.of(filter(by_then, record.measurements)))))
     evaluations = [record.measurements.series("", EVAL_LOSS) for record in cut]
     steps = {max((each.step for each in of_run), default=0) for of_run in evaluations}
     said = f"Compared at {moment} and not at the end, each run by its last evaluation until then"
     spread = f" (the runs' last are at steps {listing(sorted(steps))})" if len(steps) > 1 else ""
     return cut, f"{said}{spread}; ms/step, and whether a run diverged or failed, are of the whole run."
+
+
+def _ending(record: Record) -> Record:
+    """The record as if its last evaluation had been its end; one that broke keeps its own."""
+    curve = record.measurements.series("", EVAL_LOSS)
+    if record.outcome is None or record.outcome.status != "finished" or not curve:
+        return record
+    last = curve[-1]
+    return replace(record, outcome=replace(record.outcome, steps=last.step, train_seconds=last.seconds))
 
 
 def _by_then(record: Record, moment: Moment) -> Callable[[Measurement], bool]:

@@ -44,6 +44,11 @@ def _target(rows: Sequence[Row], question: Question) -> Iterator[str]:
             yield f"No arm reached {loss} on {task}."
         if all(each.median == 0 for each in steps):
             yield f"On {task} {loss} was met before the first step: it tells no arm from another."
+            continue
+        at_once = [row.arm for row in rows if row.task == task and row.steps and 0 in row.steps.by_seed.values()]
+        if at_once:
+            where = f"On {task} {listing(at_once)} met {loss} before the first step on some seeds"
+            yield f"{where}: no ratio has them in it."
 
 
 def _sharpness_signs(rows: Sequence[Row]) -> Iterator[str]:

@@ -6,7 +6,8 @@ of values, or of their natural logarithms where the quantity's scale is that: th
 geometric mean of ratios. Points of a unit (steps) are matched first, and their differences averaged: `over_points`.
 
 A run that missed its target counts as its end plus one evaluation, the least that it would have needed (a restricted
-mean). Such a pair can show that a run is slower or faster; it never shows that two are equal.
+mean). A pair says nothing where the other run reached the target later than that. Such a mean can show that a run is
+slower, where only this side missed, or faster, where only the other did; it never shows that two are equal.
 """
 
 import math
@@ -14,7 +15,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 from clipbench.judging import student
 from clipbench.judging.copies import Ends, counted
@@ -36,7 +37,8 @@ class Paired:
     - `rounding`: the standard deviation that the steps of reading alone make in a difference. The error of the mean is
       never below it: three seeds that are all read 10 steps apart would else have no error at all, and pass for proof.
     - `ahead`, `behind`: in how many of the differences only ours, or only theirs, reached the target.
-    - `neither`: pairs in which both missed it; they are in no difference, for they say nothing.
+    - `neither`: pairs that say nothing of the target: both missed it, or one reached it later than the other was
+      looked at. They are in no difference.
     - `left_out`: pairs, or points of them, that have no difference for another reason.
     """
 
@@ -73,6 +75,12 @@ class Paired:
     def at_least(self) -> bool:
         """Whether a missed target is in the mean, which then says at least how far the sides are apart."""
         return bool(self.ahead or self.behind)
+
+    def can_be(self, side: Literal["lower", "higher"]) -> bool:
+        """Whether the mean may be called so: one that is known to be at least so high is never shown to be lower."""
+        if self.ahead and self.behind:
+            return True  # means over the time that runs were looked at
+        return not self.behind if side == "lower" else not self.ahead
 
     @cached_property
     def identical(self) -> bool:
@@ -182,9 +190,9 @@ class Scaled:
         if self.is_plain and theirs.is_plain:
             return Paired(self.scale, differences, rounding)
         missed = {seed: (self.sample[seed].at_least, theirs.sample[seed].at_least) for seed in seeds}
-        neither = [seed for seed in seeds if all(missed[seed])]
+        neither = [seed for seed in seeds if _says_nothing(differences[seed], *missed[seed])]
         left_out = [
-            seed for seed in seeds if math.isnan(differences[seed]) and self.scale == "log" and not all(missed[seed])
+            seed for seed in seeds if math.isnan(differences[seed]) and self.scale == "log" and seed not in neither
         ]
         kept = [seed for seed in seeds if seed not in neither and seed not in left_out]
         return Paired(
@@ -196,6 +204,13 @@ class Scaled:
             neither=len(neither),
             left_out=len(left_out),
         )
+
+
+def _says_nothing(difference: float, ours_missed: bool, theirs_missed: bool) -> bool:
+    """Whether a pair with a miss says nothing: of two misses, or of a miss that was over before the other was there."""
+    if ours_missed and theirs_missed:
+        return True
+    return (ours_missed and difference <= 0) or (theirs_missed and difference >= 0)
 
 
 def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None) -> Paired:

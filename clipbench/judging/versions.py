@@ -1,16 +1,18 @@
 """Two versions or machines of the same arms side by side: the runs of each folder against those of the first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from clipbench.errors import UndecidedError
 from clipbench.judging.cells import LABELS, Cell, cells, differing
-from clipbench.judging.compare import Asked, margin, mean_of
+from clipbench.judging.compare import Asked, check, margin, mean_of
 from clipbench.judging.current import in_force
 from clipbench.judging.families import Test, Verdict, judge
+from clipbench.judging.moments import as_of
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate
-from clipbench.judging.words import count
+from clipbench.judging.words import count, listing, seeds_named
 from clipbench.quantities import Along
 from clipbench.questions import Question
 from clipbench.records import Record, Run
@@ -61,9 +63,12 @@ class Versions:
 
 
 def overlap(folders: Sequence[Sequence[Record]]) -> bool:
-    """Whether folders hold the same arms with the same seeds, and so are versions and not parts of one whole."""
-    places = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in map(_run, each)} for each in folders]
-    return any(one & other for one, other in combinations(places, 2))
+    """Whether folders are versions and not parts of one whole: two share more than half of the smaller one's runs.
+
+    Two runs are the same here where their spec, task, arm and seed are called the same.
+    """
+    names = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in map(_run, each)} for each in folders]
+    return any(2 * len(one & other) > min(len(one), len(other)) for one, other in combinations(names, 2))
 
 
 def _run(record: Record) -> Run:
@@ -74,25 +79,30 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
     """Each folder's arms against those of the first; verdicts are corrected for all rows of a folder and a task.
 
     Raises:
-        UndecidedError: two different runs of one folder claim the same task, arm and seed.
+        UndecidedError: two different runs of one folder claim the same task, arm and seed; or steps to targets are
+            asked for, and the targets are not the same.
+        ClipbenchError: a number makes no sense, or there is no such moment in a run.
     """
     first, *others = folders
+    check(asked.read_by(first.question), asked)
     notes: list[str] = []
     before = _cells(first, asked, notes)
     rows: list[VersionRow] = []
     for folder in others:
         after = _cells(folder, asked, notes)
-        for task in dict.fromkeys(task for task, _ in before):
-            both = [place for place in before if place in after and place[0] == task]
-            against = {place: after[place].against(before[place], asked.metric) for place in both}
-            verdicts = judge(
-                [Test(against[place], margin=margin(after[place], before[place], asked)) for place in both]
-            )
+        both = [place for place in before if place in after]
+        _same_targets([(before[place], after[place]) for place in both], asked.metric, folder.label)
+        for task in dict.fromkeys(task for task, _ in both):
+            of_task = [place for place in both if place[0] == task]
+            against = {place: after[place].against(before[place], asked.metric) for place in of_task}
+            margins = [margin(after[place], before[place], asked) for place in of_task]
+            tests = [Test(against[place], margin=limit) for place, limit in zip(of_task, margins, strict=True)]
             rows += [
                 _row(before[place], after[place], folder.label, against[place], judged, asked.metric)
-                for place, judged in zip(both, verdicts, strict=True)
+                for place, judged in zip(of_task, judge(tests), strict=True)
             ]
         notes += _alone(before, after, folder.label, first.label)
+        notes += [note for place in both for note in _unlike(before[place], after[place], folder.label)]
     return Versions(
         first.question.spec,
         first.question.text,
@@ -105,13 +115,45 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
 
 def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[TaskArm, Cell]:
     kept, left_out = in_force(folder.records, folder.question)
+    if asked.at is not None:
+        kept, moment = as_of(kept, asked.at)
+        left_out.append(moment)
     notes += [f"{folder.label}: {sentence}" for sentence in left_out]
     found = cells(kept, asked.read_by(folder.question))
     for cell in found:
-        if lost := [run.seed for run in cell.runs if run.status != "finished"]:
-            of_arm = f"{len(lost)} of {count(len(cell.runs), 'run')} of {cell.arm} on {cell.task}"
-            notes.append(f"{folder.label}: {of_arm} did not finish.")
+        ends = [run.status for run in cell.runs]
+        lost = [f"{ends.count(status)} {status}" for status in ("diverged", "failed", "unfinished") if status in ends]
+        if lost:
+            notes.append(f"{folder.label}: of {cell.arm} on {cell.task} {listing(lost)} of {count(len(ends), 'run')}.")
     return {(cell.task, cell.arm): cell for cell in found}
+
+
+def _same_targets(pairs: Sequence[tuple[Cell, Cell]], metric: Along, label: str) -> None:
+    if not metric.quantity.of_broken:
+        return
+    for before, after in pairs:
+        if before.target != after.target:
+            losses = [each.target.loss if each.target else None for each in (before, after)]
+            found = f"the target on {after.task} is {losses[0]}, and {losses[1]} in {label}"
+            raise UndecidedError(f"{found}: {metric} cannot be compared", remedy="give --target LOSS for both")
+
+
+def _unlike(before: Cell, after: Cell, label: str) -> Iterator[str]:
+    """What bars a comparison of losses, and which seeds are in no pair."""
+    ours, theirs = after.records[0].run, before.records[0].run
+    problem = {
+        "data": (theirs.data, ours.data),
+        "task": (theirs.task.options, ours.task.options),
+        "task's code": (theirs.task.source, ours.task.source),
+        "budget": (theirs.budget, ours.budget),
+    }
+    unlike = [name for name, (one, other) in problem.items() if one != other]
+    if unlike:
+        what = f"{listing(unlike)} of {after.task} {'is' if len(unlike) == 1 else 'are'} not the same"
+        yield f"The {what} in {label}: losses are not comparable."
+    seeds = {run.seed for run in before.runs}, {run.seed for run in after.runs}
+    if alone := sorted(seeds[0] ^ seeds[1]):
+        yield f"{after.arm} on {after.task}: {seeds_named(alone)} on one side alone, and in no pair ({label})."
 
 
 def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict, metric: Along) -> VersionRow:
@@ -127,8 +169,13 @@ def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict
         judged=judged,
         same_weights=sum(before.ends[seed] == after.ends[seed] != "" for seed in finished),
         pairs=len(finished),
-        changed=tuple(name for name in changed if name not in (*LABELS, "seed")),
+        changed=tuple(sorted((name for name in changed if name not in (*LABELS, "seed")), key=_less_important)),
     )
+
+
+def _less_important(name: str) -> bool:
+    """What is measured comes after what is solved."""
+    return name.startswith("measure.")
 
 
 def _alone(before: Mapping[TaskArm, Cell], after: Mapping[TaskArm, Cell], label: str, first: str) -> list[str]:

@@ -7,7 +7,9 @@ from clipbench.judging.families import Ranks, Verdict
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.words import number
-from clipbench.quantities import FINAL_LOSS, Along
+from clipbench.quantities import FINAL_LOSS, SECONDS_TO_TARGET, STEPS_TO_TARGET, Along
+from clipbench.questions import Better
+from clipbench.records import LEARNING_RATE
 from clipbench.report.columns import at_least, estimate_column, if_any, numbers, of_pairs
 from clipbench.report.numbers import NONE, Parts, with_error, with_factor
 from clipbench.report.table import Column, text_column
@@ -24,11 +26,32 @@ MARKS: dict[Standing, tuple[str, str]] = {
     "broken": ("x", "bold red"),
 }
 _LEGEND = (
-    "Against the baseline: + lower, - higher, ~ undecided, = identical or within what matters; x a seed diverged or "
-    "failed. ± is a standard error over seeds, ×/÷ a multiplicative one; in brackets, seeds. Rank: the places an arm "
-    "may have; what is not decided is a tie."
+    "~ undecided, = identical or within what matters; x a seed diverged or failed. ± is a standard error over seeds, "
+    "×/÷ a multiplicative one; in brackets, seeds. Rank: the places an arm may have; what is not decided is a tie."
 )
+_SIGNS = {
+    "lower": "+ lower, - higher, ",
+    "higher": "+ higher, - lower, ",
+    "neither": "< lower, > higher (neither is better), ",
+}
 _OF_SHARPNESS = " Directional sharpness is the geometric mean of its positive values; the column ≤ 0 counts the others."
+
+
+_THERE = {FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET}  # quantities that have a column of their own
+
+
+def signs(better: Better) -> str:
+    """What the marks of verdicts mean that have a direction."""
+    return _SIGNS[better]
+
+
+def mark(word: Standing, better: Better) -> tuple[str, str]:
+    """How a verdict is marked, and Rich's name for how its row looks: + and green are better, whichever way that is."""
+    if word not in ("lower", "higher"):
+        return MARKS[word]
+    if better == "neither":
+        return ("<" if word == "lower" else ">"), ""
+    return MARKS["lower" if word == better else "higher"]
 
 
 def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
@@ -43,7 +66,7 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
         Column("seeds_diverged", "how many diverged", lambda row: len(row.seeds.diverged)),
         Column("seeds_failed", "how many crashed", lambda row: len(row.seeds.failed)),
         Column("seeds_unfinished", "how many have not ended", lambda row: len(row.seeds.unfinished)),
-        _VERDICT,
+        _verdict(comparison.metric.quantity.better),
         _RANK,
         estimate_column(
             "final_loss", "mean last evaluation loss of finished seeds", lambda row: row.final_loss, "final loss"
@@ -77,7 +100,7 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
             _seconds,
         ),
         _contrast(comparison),
-        *map(_other, comparison.others),
+        *(_other(along) for along in comparison.others if str(along) not in _THERE),
     )
 
 
@@ -86,7 +109,7 @@ def order(comparison: Comparison) -> tuple[str, ...]:
     name = "task" if comparison.by == "arm" else "arm"
     always = ("verdict", name, "rank_low", "seeds_finished")
     if comparison.others:
-        return (*always, "contrast", *map(str, comparison.others))
+        return (*always, "contrast", *map(_name_of, comparison.others))
     rows, with_sharpness = comparison.rows, _with_sharpness(comparison)
     with_target = any(head.target for head in comparison.tasks)
     optional = {
@@ -96,14 +119,15 @@ def order(comparison: Comparison) -> tuple[str, ...]:
         "sharpness": with_sharpness,
         "sharpness_non_positive": with_sharpness,
         "rate_times_sharpness": any(row.rate_sharpness is not None for row in rows),
-        "clipped_fraction": any(row.clipped is not None for row in rows),
+        "clipped_fraction": any(row.clipped is not None and row.clipped.n for row in rows),
     }
     return (*always, "final_loss", "contrast", *(name for name, is_shown in optional.items() if is_shown))
 
 
 def legend(comparison: Comparison) -> str:
     """What the marks and numbers of the columns mean."""
-    return _LEGEND + (_OF_SHARPNESS if _with_sharpness(comparison) else "")
+    marks = f"Against the baseline: {signs(comparison.metric.quantity.better)}{_LEGEND}"
+    return marks + (_OF_SHARPNESS if _with_sharpness(comparison) else "")
 
 
 def _with_sharpness(comparison: Comparison) -> bool:
@@ -211,12 +235,16 @@ def difference_cell(found: Paired) -> Parts:
     return f"{at_least(found)}{mean}", *error, of_pairs(found)
 
 
+def _name_of(along: Along) -> str:
+    return "learning_rate_used" if str(along) == LEARNING_RATE else str(along)  # the arm's own lr has a column
+
+
 def _other(along: Along) -> Column[Row]:
     """A further quantity that was asked for."""
-    name = str(along)
+    name = _name_of(along)
 
     def mean(row: Row) -> Estimate | GeometricEstimate | None:
-        return row.others.get(name)
+        return row.others.get(str(along))
 
     def shown(row: Row) -> Parts:
         return mean_cell(mean(row))
@@ -247,6 +275,16 @@ def mean_cell(mean: Estimate | GeometricEstimate | None) -> Parts:
     if isinstance(mean, Estimate):
         return with_error(mean.mean, mean.standard_error)
     return with_factor(mean.mean, mean.factor)
+
+
+def _verdict(better: Better) -> Column[Row]:
+    return text_column(
+        "verdict",
+        "baseline, lower, higher, identical, equivalent, undecided or broken",
+        lambda row: row.verdict,
+        "",
+        lambda row: (mark(row.verdict, better)[0],),
+    )
 
 
 def _seeds(row: Row) -> Parts:
@@ -282,13 +320,6 @@ def _clipped(row: Row) -> Parts:
     return with_error(row.clipped.mean * 100, row.clipped.standard_error * 100, unit=" %")
 
 
-_VERDICT: Column[Row] = text_column(
-    "verdict",
-    "baseline, lower, higher, identical, equivalent, undecided or broken",
-    lambda row: row.verdict,
-    "",
-    lambda row: (MARKS[row.verdict][0],),
-)
 _RANK: Column[Row] = Column(
     "rank_low",
     "the best place it may have among the arms",

@@ -9,6 +9,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.judging.comparison import By, Comparison, Row, TaskHead, Twin
 from clipbench.judging.paired import Paired
 from clipbench.judging.words import listing, number
+from clipbench.quantities import ALIASES
 from clipbench.report import arms, matched, race, shared_points, tuning
 from clipbench.report.numbers import NONE
 from clipbench.report.table import AnyColumn, AnyTable, Bullets, CellValue, Document, Paragraph, Table
@@ -109,7 +110,7 @@ def _table(comparison: Comparison, rows: Sequence[Row]) -> Table[Row]:
         columns=arms.columns(comparison),
         rows=rows,
         order=arms.order(comparison),
-        style=lambda row: arms.MARKS[row.verdict][1],
+        style=lambda row: arms.mark(row.verdict, comparison.metric.quantity.better)[1],
     )
 
 
@@ -132,6 +133,7 @@ def _twin_line(twin: Twin) -> str:
 
 def _values(comparison: Comparison, name: str) -> Callable[[Row], CellValue]:
     values = {column.name: column.value for column in _table(comparison, ()).named if column.value is not None}
+    name = name if name in values else ALIASES.get(name, name)
     if name not in values:
         remedy = f"choose one of: {', '.join(values)}"
         raise ClipbenchError(f"there is no column {name!r} to sort by", remedy=remedy)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from clipbench.judging.comparison import Comparison
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import RACE_FACTORS, RaceRow, SpeedUp
-from clipbench.judging.words import number
+from clipbench.judging.words import count, number
 from clipbench.quantities import SECONDS_TO_TARGET
 from clipbench.report.columns import arm_column, if_any, of_pairs, ratio_cell, ratio_column
 from clipbench.report.numbers import NONE, Parts
@@ -78,6 +78,9 @@ def _speed_up(
         if found is None or not found.n:
             return ratio_cell(found)
         *parts, _ = ratio_cell(found)
+        measured = speed_up(row)
+        if measured and measured.over == "tasks":
+            return *parts, f"({count(found.n, 'task')})"
         return *parts, of_pairs(found.turned())  # the arm's pairs first, as in the main table
 
     meaning, over = f"the baseline's {name} over the arm's", "tasks, or seeds of one task,"

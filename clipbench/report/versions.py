@@ -3,7 +3,7 @@
 from clipbench.judging.comparison import Standing
 from clipbench.judging.versions import VersionRow, Versions
 from clipbench.judging.words import listing
-from clipbench.report.arms import MARKS, difference_cell, mean_cell
+from clipbench.report.arms import difference_cell, mark, mean_cell, signs
 from clipbench.report.columns import arm_column, task_column
 from clipbench.report.table import Bullets, Column, Document, DocumentPart, Paragraph, Table, text_column
 
@@ -14,25 +14,29 @@ def document(versions: Versions) -> Document:
     parts: list[DocumentPart] = [Paragraph(versions.question, style="bold", captioned=True), table]
     if versions.notes:
         parts.append(Bullets(versions.notes, title="Caveats"))
-    return Document(parts, lines=table)
+    return Document(parts, lines=table, data=lambda: {"rows": table.records(), "caveats": versions.notes})
 
 
 def _table(versions: Versions) -> Table[VersionRow]:
     first, *others = versions.labels
-    metric = versions.metric
+    metric, better = versions.metric, versions.metric.quantity.better
     name, over = str(metric).replace("_", " "), "over" if metric.quantity.scale == "log" else "minus"
     several = len(others) > 1
     return Table(
         name="versions",
         title=f"{versions.spec}: {name} in {listing(others)} against {first}",
         note=(
-            "+ lower, - higher, ~ undecided, = identical or within what matters; paired by seed, and corrected (Holm) "
+            f"{signs(better)}~ undecided, = identical or within what matters; paired by seed, and corrected (Holm) "
             "for all rows of a folder and a task. Same weights: on how many of the seeds that both finished the final "
             "weights are equal bit for bit."
         ),
         columns=(
             text_column(
-                "verdict", "of the later folder against the first", _word, "", lambda row: (MARKS[_word(row)][0],)
+                "verdict",
+                "of the later folder against the first",
+                _word,
+                "",
+                lambda row: (mark(_word(row), better)[0],),
             ),
             task_column(row.task for row in versions.rows),
             arm_column(),
@@ -72,13 +76,13 @@ def _table(versions: Versions) -> Table[VersionRow]:
             text_column(
                 "changed",
                 "what the runs say otherwise of how they were made",
-                lambda row: listing(row.changed),
+                lambda row: listing(row.changed, limit=12),
                 "described otherwise",
                 wraps=True,
             ),
         ),
         rows=versions.rows,
-        style=lambda row: MARKS[_word(row)][1],
+        style=lambda row: mark(_word(row), better)[1],
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from clipbench.contracts import Batch
+from clipbench.records import FIRST_BATCHES
 
 FIRST = 2  # training batches that a fingerprint covers
 
@@ -29,6 +30,11 @@ def batch_sha256(batch: Batch) -> str:
 def batches_sha256(batches: Iterable[Batch]) -> str:
     """SHA-256 of batches in their order."""
     return _texts_sha256(map(batch_sha256, batches))
+
+
+def comparable(fingerprints: Mapping[str, str], steps: int) -> dict[str, str]:
+    """The fingerprints of a run that made so many steps: of fewer than FIRST batches none is to be compared."""
+    return {name: value for name, value in fingerprints.items() if name != FIRST_BATCHES or steps >= FIRST}
 
 
 def followed_by(before: str, batch: Batch) -> str:

@@ -26,7 +26,7 @@ from clipbench.running import checkpoint
 from clipbench.running.environment import observe, peak_bytes, settle, this_process_alone
 from clipbench.running.equipment import effective_options, state_bytes
 from clipbench.running.evaluation import at_evaluation_weights, change, device_of
-from clipbench.running.fingerprints import weights_sha256
+from clipbench.running.fingerprints import comparable, weights_sha256
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
@@ -145,7 +145,7 @@ class _Work:
             ledger=self._ledger.close(),
             failed_probes=state.failed_probes,
             remarks=state.remarks,
-            fingerprints=state.fingerprints,
+            fingerprints=comparable(state.fingerprints, state.spent.steps),
         )
 
     def _begun(self, prepared: Prepared) -> tuple[Training, int]:
@@ -255,6 +255,6 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         step_flops=training.step_flops,
         non_finite_step=ending.non_finite_step,
         change=change(problem, state.first_losses, state.last_losses),
-        fingerprints=state.fingerprints,
+        fingerprints=comparable(state.fingerprints, state.spent.steps),
         loaded=dict(problem.loaded),
     )

@@ -48,7 +48,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (arm({0: 3.0}), [], 3),  # four of the baseline's seeds are not here
         (arm({0: 3.0}), ["--strict"], 1),
         (arm({0: 3.0}), ["--seeds", "0..1"], 3),
-        (arm({0: 3.0, 9: 9.0}), ["--seeds", "0,9"], 0),  # the baseline does not have the other
+        (arm({0: 3.0, 9: 9.0}), ["--seeds", "0,9"], 3),  # the baseline does not have the other
         (arm({0: 3.1}, environment=ELSEWHERE), ["--seeds", "0", "--fail-on", "inconclusive"], 1),
         (arm({0: 3.1}, environment=ELSEWHERE), ["--seeds", "0", "--strict"], 1),
         (arm(FIVE, of={"task": "digits"}), [], 3),

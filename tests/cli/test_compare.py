@@ -91,7 +91,7 @@ def test_how_arms_were_tuned_may_be_asked_for_alone(ask: Ask, fmt: str) -> None:
         (["--at", "soon"], 2, "'soon' is neither a step such as 100 nor a share such as 50% or 0.5"),
         (["--at", "9999"], 2, "no run has a step 9999"),
         (["--at", "150%"], 2, "there is no 150 % of the budget"),
-        (["--metric", "speed"], 2, "no run has a quantity 'speed'\n  choose one of: seconds, "),
+        (["--metric", "speed"], 2, "no run has a quantity 'speed'\n  the nearest: seconds, "),
         (["--metric", "sharpness@lion"], 2, "directional_sharpness was measured along no direction 'lion'"),
         (["--metric", "train_seconds@"], 2, "train_seconds was measured along no direction ''"),
         (["--sort", "speed"], 2, "there is no column 'speed' to sort by"),
@@ -279,7 +279,7 @@ def test_any_quantity_may_be_a_column_and_the_metric(ask: Ask) -> None:
     assert "clipped" not in header
     unknown = ask("compare", "results", "--columns", "gradient_nrm")
     assert (unknown.code, unknown.out) == (2, "")
-    assert "choose one of: gradient_norm" in unknown.err
+    assert "the nearest: gradient_norm" in unknown.err
 
 
 def test_quantities_are_listed_with_what_they_mean_and_those_that_runs_recorded(ask: Ask) -> None:
@@ -288,4 +288,6 @@ def test_quantities_are_listed_with_what_they_mean_and_those_that_runs_recorded(
     assert listed["final_loss"]["better"] == "lower"
     assert listed["steps_to_target"]["aliases"] == ["steps"]
     assert (listed["angle"]["scale"], listed["angle"]["better"]) == ("linear", "neither")
-    assert "angle" not in {row["name"] for row in json.loads(ask("list", "quantities", "nowhere", "--json").out)}
+    assert ask("list", "quantities", "nowhere").code == 2
+    Path("results").rename("others")
+    assert "angle" not in {row["name"] for row in json.loads(ask("list", "quantities", "--json").out)}

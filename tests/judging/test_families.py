@@ -181,11 +181,19 @@ def test_equivalence_is_corrected_among_itself() -> None:
     assert judge([about(*OPEN, margin=4 * margin), *others])[0].word == "equivalent"
 
 
-@pytest.mark.parametrize("missed", ["ahead", "behind"])
-def test_where_a_miss_is_in_the_mean_it_may_be_lower_or_higher_and_nothing_is_equal(missed: str) -> None:
-    misses = {missed: 1}
-    assert alone(*LOWER, misses=misses).word == "lower"
-    assert alone(*HIGHER, misses=misses).word == "higher"
+@pytest.mark.parametrize(
+    ("misses", "low", "high"),
+    [
+        ({"ahead": 1}, "lower", "undecided"),  # they missed: it is at most so high
+        ({"behind": 1}, "undecided", "higher"),
+        ({"ahead": 1, "behind": 1}, "lower", "higher"),
+    ],
+)
+def test_a_mean_with_a_miss_is_never_shown_against_what_is_known_of_it_and_nothing_is_equal(
+    misses: dict[str, int], low: str, high: str
+) -> None:
+    assert alone(*LOWER, misses=misses).word == low
+    assert alone(*HIGHER, misses=misses).word == high
     assert alone(*OPEN, misses=misses, margin=100.0).word == "undecided"
     assert alone(0.0, 0.0, misses=misses).word == "undecided"
     assert alone(*OPEN, misses=misses).seeds_needed == alone(*OPEN).seeds_needed

@@ -259,3 +259,35 @@ def test_without_an_effect_or_a_spread_no_number_of_seeds_is_named() -> None:
 def test_the_half_width_is_students(n: int) -> None:
     assert half_width(n) == pytest.approx(stats.t.ppf(0.975, n - 1))
     assert half_width(n, 0.01) == pytest.approx(stats.t.ppf(0.995, n - 1))
+
+
+def missed(value: float) -> Reading:
+    return Reading(value, at_least=True)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "kept"),
+    [
+        (Reading(5.0), missed(10.0), 1),
+        (missed(10.0), Reading(5.0), 1),
+        (Reading(20.0), missed(10.0), 0),  # they may have been there at 15
+        (missed(10.0), Reading(20.0), 0),
+        (missed(10.0), Reading(10.0), 0),
+        (missed(10.0), missed(20.0), 0),
+        (Reading(10.0), Reading(20.0), 1),
+    ],
+)
+def test_a_miss_says_nothing_beside_a_run_that_was_looked_at_for_longer(
+    ours: Reading, theirs: Reading, kept: int
+) -> None:
+    found = paired({0: ours}, {0: theirs}, "log")
+    assert (found.n, found.neither) == (kept, 1 - kept)
+    assert paired({0: theirs}, {0: ours}, "log").mean == pytest.approx(-found.mean, nan_ok=True)
+
+
+def test_sides_that_change_places_turn_the_sign_and_who_missed() -> None:
+    found = paired({0: Reading(5.0), 1: Reading(1.0)}, {0: missed(10.0), 1: Reading(2.0)}, "log")
+    turned = found.turned()
+    assert (turned.mean, turned.ahead, turned.behind) == (-found.mean, 0, 1)
+    assert (found.can_be("lower"), found.can_be("higher")) == (True, False)
+    assert (turned.can_be("lower"), turned.can_be("higher")) == (False, True)

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from judging.made import compared, question, quickstart, record, run, with_rows
+from judging.made import compared, ending, question, quickstart, record, run, with_rows
 from scipy import stats
 
 from clipbench import quantities
@@ -12,8 +12,10 @@ from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import Asked, compare
 from clipbench.judging.comparison import Row
 from clipbench.judging.families import Ranks
+from clipbench.judging.moments import Moment
 from clipbench.measurements import Measurement
 from clipbench.quantities import Manner
+from clipbench.questions import Target
 from clipbench.records import OWN, Measure, Record
 
 SGD, BETTER = [3.0, 3.1, 3.2], [2.5, 2.7, 2.6]
@@ -270,7 +272,7 @@ def probed(name: str, **values: list[float]) -> list[Record]:
 
 
 def test_any_recorded_quantity_is_a_metric() -> None:
-    """A difference of values, paired by seed; which way is better nobody said, and the ranks are from the least."""
+    """A difference of values, paired by seed; which way is better nobody said, and so there are no ranks."""
     found = rows(probed("angle", sgd=[-1.0, -1.1, -1.2], adam=[1.0, 1.1, 0.9], lion=[0.0, 2.0, -2.0]), "angle")
     adam = found["adam"]
     assert adam.against is not None
@@ -281,7 +283,7 @@ def test_any_recorded_quantity_is_a_metric() -> None:
         "lion": "undecided",
     }
     pair = rows(probed("angle", sgd=[-1.0, -1.1, -1.2], adam=[1.0, 1.1, 0.9]), "angle")
-    assert [row.ranks for row in pair.values()] == [Ranks(1, 1), Ranks(2, 2)]
+    assert [row.ranks for row in pair.values()] == [None, None]
 
 
 def test_where_higher_is_better_the_highest_is_first() -> None:
@@ -298,9 +300,10 @@ def test_a_broken_arm_has_no_rank_and_takes_none() -> None:
 
 def test_an_arm_without_a_value_has_no_rank() -> None:
     records = probed("angle", sgd=[1.0, 1.1], adam=[2.0, 2.1]) + arms(lion=[3.0, 3.0])
-    found = rows(records, "angle")
-    assert [row.ranks for row in found.values()] == [Ranks(1, 1), Ranks(2, 2), None]
-    assert found["lion"].verdict == "undecided"
+    metric = quantities.asked("angle", records, {"angle": Manner(better="lower")})
+    found = compare(records, question("sgd", "adam", "lion"), Asked(metric=metric)).rows
+    assert [row.ranks for row in found] == [Ranks(1, 1), Ranks(2, 2), None]
+    assert found[2].verdict == "undecided"
 
 
 def test_ranks_are_of_a_task_and_by_the_metric_that_was_asked_for() -> None:
@@ -316,3 +319,36 @@ def test_ranks_are_of_a_task_and_by_the_metric_that_was_asked_for() -> None:
     )
     assert by_loss["one", "adam"] == by_loss["two", "sgd"] == by_sharpness["two", "adam"] == Ranks(1, 1)
     assert by_sharpness["one", "adam"] == Ranks(2, 2)
+
+
+def test_an_arm_that_never_reaches_the_target_is_not_sooner_since_its_runs_were_shorter() -> None:
+    """Under equal seconds the slow arm makes few steps: its misses end early, and say nothing of the other's hits."""
+    short = [
+        ending(record(run("adam", seed=seed), {0: 9.0, 50: 8.0}), steps=50, train_seconds=1.0) for seed in range(5)
+    ]
+    long = [record(run("sgd", seed=seed), {0: 9.0, 150 + 50 * (seed % 2): 1.0}) for seed in range(5)]
+    found = {row.arm: row for row in compared([*long, *short], question("sgd", "adam"), "steps", target=2.0).rows}
+    adam = found["adam"]
+    assert adam.against is not None
+    assert (adam.verdict, adam.against.n, adam.against.neither) == ("undecided", 0, 5)
+
+
+def test_at_an_earlier_step_a_miss_counts_as_the_end_that_is_looked_at() -> None:
+    """At step 100 sgd has missed: 100 and one evaluation, and not the 250 that the whole run would make."""
+    records = [
+        record(run(arm, seed=seed), curve)
+        for arm, curve in (("sgd", {0: 9.0, 50: 9.0, 100: 9.0, 150: 9.0}), ("adam", {0: 9.0, 50: 1.0}))
+        for seed in range(3)
+    ]
+    moment = Moment(100, "step")
+    row = compared(records, question("sgd", "adam"), "steps", target=2.0, at=moment).rows[1]
+    assert row.against is not None
+    assert math.exp(row.against.mean) == pytest.approx(50 / 150)
+
+
+def test_a_run_that_ends_below_the_target_may_have_reached_it_when_that_began() -> None:
+    """Two evaluations in a row are asked for, and the last one alone is below: at step 200, and not one later."""
+    curve = {0: 9.0, 50: 9.0, 100: 9.0, 150: 9.0, 200: 1.0}
+    [reading] = [quantities.asked("steps", [made]).read(made, Target(2.0, 2)) for made in [record(run("sgd"), curve)]]
+    assert reading is not None
+    assert (reading.value, reading.at_least) == (200, True)

@@ -1,12 +1,15 @@
 """Two versions of the same arms: the later folder against the first, arm by arm."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from judging.made import ending, question, record, run
 from scipy import stats
 
+from clipbench.errors import UndecidedError
 from clipbench.judging.compare import Asked
+from clipbench.judging.moments import Moment
 from clipbench.judging.versions import Folder, Versions, overlap, versions
 from clipbench.quantities import asked
 from clipbench.records import Record
@@ -64,7 +67,7 @@ def test_what_one_folder_lacks_and_what_did_not_finish_is_told() -> None:
     notes = compared(runs(BEFORE), broken).notes
     assert "sgd on code_lm is in a alone." in notes
     assert "lion on code_lm is in b alone." in notes
-    assert "b: 1 of 1 run of lion on code_lm did not finish." in notes
+    assert "b: of lion on code_lm 1 diverged of 1 run." in notes
 
 
 def test_what_the_runs_say_otherwise_of_how_they_were_made_is_named() -> None:
@@ -74,7 +77,33 @@ def test_what_the_runs_say_otherwise_of_how_they_were_made_is_named() -> None:
 def test_any_quantity_and_a_margin_may_be_asked_for() -> None:
     row = compared(runs(BEFORE), runs(BEFORE), metric="steps", target=4.0).rows[0]
     assert row.against.scale == "log"
-    assert row.after.mean == pytest.approx(50)
+    assert row.after.mean == 50
+    assert compared(runs(BEFORE), runs(BEFORE), metric="steps", target=2.45).rows[0].after.mean == math.inf
     slightly = {"adam": [loss + 0.001 for loss in BEFORE["adam"]]}
     assert compared(runs(BEFORE), runs(slightly), threshold=0.1).rows[0].judged.word == "equivalent"
     assert math.isnan(compared(runs({"sgd": [3.0]}), runs({"sgd": [3.0]})).rows[0].judged.low)
+
+
+def test_an_earlier_moment_is_asked_of_both_sides() -> None:
+    row = compared(runs(BEFORE), runs(BEFORE), at=Moment(0, "step")).rows[0]
+    assert row.after.mean == 5.0
+
+
+def test_other_targets_cannot_be_compared_in_steps_and_other_data_is_told() -> None:
+    other = [replace(each, run=replace(each.run, data="d" * 64)) for each in runs(BEFORE)]
+    notes = compared(runs(BEFORE), other).notes
+    assert "The data of code_lm is not the same in b: losses are not comparable." in notes
+    sides = [Folder("a", question(target=4.0), runs(BEFORE)), Folder("b", question(target=3.0), runs(BEFORE))]
+    with pytest.raises(UndecidedError, match=r"the target on code_lm is 4\.0, and 3\.0 in b"):
+        versions(sides, Asked(metric=asked("steps", runs(BEFORE))))
+    assert versions(sides, Asked(metric=asked("steps", runs(BEFORE)), target=4.0)).rows
+
+
+def test_seeds_that_one_side_lacks_are_told() -> None:
+    notes = compared(runs(BEFORE), runs({"sgd": [3.0, 3.2], "adam": [2.5, 2.6, 2.4]})).notes
+    assert "sgd on code_lm: seed 2 on one side alone, and in no pair (b)." in notes
+
+
+def test_one_seed_in_common_makes_no_versions() -> None:
+    whole = runs({"sgd": [3.0, 3.1, 3.2, 3.3, 3.4]})
+    assert not overlap([[each for each in whole if each.run.seed < 3], [each for each in whole if each.run.seed > 1]])

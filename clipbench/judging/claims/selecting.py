@@ -4,12 +4,23 @@ from fnmatch import fnmatchcase
 
 from clipbench.judging.cells import is_twin
 from clipbench.judging.metrics import status
-from clipbench.quantities import FINAL_LOSS, STEPS_TO_TARGET, Along, Reading, quantity
+from clipbench.quantities import (
+    FINAL_LOSS,
+    PEAK_BYTES,
+    SECONDS_TO_TARGET,
+    STEP_SECONDS,
+    STEPS_TO_TARGET,
+    TRAIN_SECONDS,
+    Along,
+    Reading,
+    quantity,
+)
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, ClipSettings, Record, Run
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
 
-OF_A_RUN = (FINAL_LOSS, STEPS_TO_TARGET)  # they belong to a run as a whole, and to no direction
+# They belong to a run as a whole, and to no direction.
+OF_A_RUN = (FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET, STEP_SECONDS, TRAIN_SECONDS, PEAK_BYTES)
 
 
 def directions(run: Run) -> dict[str, Arm]:

@@ -82,11 +82,12 @@ def lacking(arm: Matched) -> GateRow | None:
     """The row of the seeds that are asked for and not here: what they would say, nobody knows."""
     theirs, ours = ({run.seed for run in side.seeds} for side in (arm.baseline, arm.candidate))
     if not arm.pairs:
-        has, here = (listing(sorted(seeds)) or "none" for seeds in (theirs, ours))
+        has, here = (listing(sorted(seeds)) or "none of those asked for" for seeds in (theirs, ours))
         return arm.row("seeds", "undecided", f"no seed in common (the baseline has {has}, here are {here})")
     parts = (
         (theirs & arm.asked - ours, "in the baseline alone"),
         (arm.asked - theirs - ours, "asked for and on neither side"),
+        (arm.asked & ours - theirs, "asked for and not in the baseline"),
     )
     found = [f"{seeds_named(sorted(seeds))} {_verb(seeds)} {where}" for seeds, where in parts if seeds]
     return arm.row("seeds", "undecided", "; ".join(found), seeds=len(arm.pairs)) if found else None

@@ -19,7 +19,8 @@ class GateRow:
 
     `change` is how much worse (above 0) the candidate is: the mean of ln(candidate / baseline), or a share of what the
     detail names. `low` and `high` are its one-sided bounds, each at the level at which it is judged; NaN where a metric
-    has no statistics. `seeds` counts the pairs. `seeds_needed` is how many would decide a row that is undecided in 80 %
+    has no statistics. `seeds` counts the pairs; `misses`: on some the candidate alone missed the target.
+    `seeds_needed` is how many would decide a row that is undecided in 80 %
     of cases; None where that is not known or beyond reason.
     """
 
@@ -35,6 +36,7 @@ class GateRow:
     seeds: int = 0
     tolerance: float | None = None
     seeds_needed: int | None = None
+    misses: bool = False
 
     @property
     def place(self) -> ArmPlace:
@@ -61,11 +63,17 @@ class GateReport:
         """The rows that leave their arm undecided.
 
         It lacks what the baseline has, it or one of its metrics is not comparable, some of its runs cannot be read or
-        have no result, or neither weights nor loss decide it, and none of its seeds broke. That bits have changed does
-        not say whether the loss has.
+        have no result, it misses a target that the baseline reached, or neither weights nor loss decide it, and none of
+        its seeds broke. That bits have changed does not say whether the loss has. Where the rules fail on some metrics
+        alone, no other metric is asked.
         """
         decided = {row.place for row in self.rows if _decides(row)}
-        return tuple(row for row in self.rows if _is_open(row, decided=row.place in decided))
+        asked = self.rules.metrics
+        return tuple(
+            row
+            for row in self.rows
+            if _is_open(row, decided=row.place in decided) and (not asked or row.metric in ("arm", "seeds", *asked))
+        )
 
     @property
     def undecided(self) -> tuple[ArmPlace, ...]:
@@ -95,7 +103,8 @@ class GateReport:
 
 def _is_open(row: GateRow, *, decided: bool) -> bool:
     if row.verdict == "undecided":
-        return row.metric in ("arm", "seeds", "outcome") or (row.metric == "loss" and not decided)
+        open_ = row.metric in ("arm", "seeds", "outcome") or row.misses
+        return open_ or (row.metric == "loss" and not decided)
     return row.verdict in ("missing", "not comparable")
 
 

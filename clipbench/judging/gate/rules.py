@@ -96,6 +96,12 @@ class Rules:
     tolerances: Mapping[Metric, float] = field(default_factory=lambda: TOLERANCES)
     seeds: tuple[int, ...] | None = None
 
+    @property
+    def metrics(self) -> frozenset[Metric]:
+        """Those that alone can fail; empty where every metric can."""
+        named = [metric for _, metric in self.fail_on]
+        return frozenset(metric for metric in named if metric) if all(named) else frozenset()
+
     def fail(self, verdict: GateVerdict, metric: Metric) -> bool:
         return (verdict, None) in self.fail_on or (verdict, metric) in self.fail_on
 

@@ -51,6 +51,7 @@ class Draft:
             seeds=self.found.n,
             change=self.found.mean,
             tolerance=rules.tolerances[self.of.metric],
+            misses=bool(self.found.behind),
         )
 
 

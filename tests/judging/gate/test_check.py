@@ -86,6 +86,10 @@ TWO = {0: 3.0, 1: 3.2}
 LACKS = "Seeds that are not here leave their arm undecided: run them, or say with --seeds which ones are asked for."
 
 
+NONE_THERE = "no seed in common (the baseline has none of those asked for, here are 0)"
+NONE_ASKED = "no seed in common (the baseline has none of those asked for, here are none of those asked for)"
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "asked", "said"),
     [
@@ -95,10 +99,15 @@ LACKS = "Seeds that are not here leave their arm undecided: run them, or say wit
         (TWO, TWO, (0, 1, 2), "seed 2 is asked for and on neither side"),
         (TWO, {**TWO, 5: 1.0}, (0, 2, 5), "seed 5 is in the baseline alone; seed 2 is asked for and on neither side"),
         ({**TWO, 7: 9.0}, TWO, None, ""),
-        ({**TWO, 7: 9.0}, TWO, (0, 1, 7), ""),
+        ({**TWO, 7: 9.0}, TWO, (0, 1, 7), "seed 7 is asked for and not in the baseline"),
         ({0: 3.0, 1: 3.2}, {5: 3.0, 6: 3.2}, None, "no seed in common (the baseline has 5 and 6, here are 0 and 1)"),
-        ({0: 3.0, 1: 3.2}, {5: 3.0, 6: 3.2}, (0,), "no seed in common (the baseline has none, here are 0)"),
-        (TWO, TWO, (3, 4), "no seed in common (the baseline has none, here are none)"),
+        (
+            {0: 3.0, 1: 3.2},
+            {5: 3.0, 6: 3.2},
+            (0,),
+            "no seed in common (the baseline has none of those asked for, here are 0)",
+        ),
+        (TWO, TWO, (3, 4), NONE_ASKED),
     ],
 )
 def test_a_seed_that_is_asked_for_and_not_here_is_an_undecided_row(
