@@ -18,9 +18,11 @@ METRICS = ("loss", "steps", "sharpness")
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations of logarithms: `seed` is what a seed does to every arm, `own` what it does to each side
-    by itself. Where seeds are not shared, each side has a seed effect of its own. `missed` is the share of runs that
-    miss their target, whatever else they do."""
+    """Standard deviations of logarithms: `seed` of what a seed does to every arm, `own` of what it does to each side.
+
+    Where seeds are not shared, each side has a seed effect of its own. `missed` is the share of runs that miss their
+    target, whatever else they do.
+    """
 
     seed: float
     own: float

@@ -29,6 +29,7 @@ class Seeds:
 
     @property
     def total(self) -> int:
+        """How many seeds there are, however they ended."""
         return len(self.finished) + len(self.diverged) + len(self.failed) + len(self.unfinished)
 
 
@@ -41,10 +42,12 @@ class StepsToTarget:
 
     @property
     def hits(self) -> int:
+        """On how many seeds the target was reached."""
         return sum(steps < float("inf") for steps in self.by_seed.values())
 
     @property
     def seeds(self) -> int:
+        """How many seeds ended."""
         return len(self.by_seed)
 
 
@@ -59,6 +62,7 @@ class SharpnessSummary:
 
     @property
     def total(self) -> int:
+        """How many values there are, positive or not."""
         return self.positive + self.non_positive + self.undefined
 
 
@@ -116,6 +120,7 @@ class Twin:
 
     @property
     def same_rate(self) -> bool:
+        """Whether both have the same learning rate."""
         return self.learning_rates[0] == self.learning_rates[1]
 
 

@@ -39,6 +39,7 @@ class Ending:
 
     @property
     def status(self) -> Literal["finished", "diverged"]:
+        """How the record calls it."""
         return "finished" if self.non_finite_step is None else "diverged"
 
 

@@ -97,6 +97,7 @@ class Rules:
     seeds: tuple[int, ...] | None = None
 
     def fail(self, verdict: Verdict, metric: Metric) -> bool:
+        """Whether a verdict on a metric fails the gate."""
         return (verdict, None) in self.fail_on or (verdict, metric) in self.fail_on
 
 
