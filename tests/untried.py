@@ -37,21 +37,21 @@ def ending(seed: int, device: torch.device) -> Problem:  # noqa: ARG001
 class Exiting(torch.optim.SGD):
     """Ends its process without a word."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         os._exit(7)
 
 
 class Leaving(torch.optim.SGD):
     """Calls sys.exit, as a script would."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         sys.exit("enough")
 
 
 class Sleeping(torch.optim.SGD):
     """Starts a process that sleeps, says who both are, and sleeps itself."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         _append("asleep", f"{os.getpid()} {child.pid}")
         time.sleep(600)
@@ -60,7 +60,7 @@ class Sleeping(torch.optim.SGD):
 class Dirty(torch.optim.SGD):
     """Works, and leaves something behind."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         LEFT.append("dirt")
 
@@ -68,7 +68,7 @@ class Dirty(torch.optim.SGD):
 class Tidy(torch.optim.SGD):
     """Works in a process where nothing was left behind."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         if LEFT:
             raise RuntimeError("somebody was here")
         super().step()

@@ -74,7 +74,7 @@ def _draw(random: np.random.Generator, noise: Noise, shape: tuple[int, ...]) -> 
     """Noise of standard deviation 1; Student's t with 3 degrees of freedom has √3."""
     if noise.tail == "normal":
         return random.standard_normal(shape)
-    return random.standard_t(3, shape) / np.sqrt(3)
+    return random.standard_t(3, shape) / np.sqrt(3)  # type: ignore[no-any-return]
 
 
 def _suite(logs: NDArray[np.float64], missed: NDArray[np.bool_]) -> Suite:

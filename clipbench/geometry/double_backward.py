@@ -22,7 +22,7 @@ class NoSecondDerivativeError(ClipbenchError):
     """An operation on the way from the weights to the loss has no second derivative in torch."""
 
 
-class _Refusal(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Refusal(TorchDispatchMode):
     """Inside, an operation that double backward gets wrong is an error."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

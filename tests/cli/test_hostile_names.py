@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
@@ -148,15 +147,15 @@ def test_the_files_for_a_ci_hold_nothing_that_acts(ask: Ask, monkeypatch: pytest
     assert is_harmless(answer.err)
 
 
-def every_way_to_tell(error: StoreError) -> Iterator[None]:
-    yield console.complain(error)
-    yield console.say(f"{error.found}{ACTS}")
-    yield console.tell(ACTS)
-    yield console.put(ACTS)
+def tell_in_every_way(error: StoreError) -> None:
+    console.complain(error)
+    console.say(f"{error.found}{ACTS}")
+    console.tell(ACTS)
+    console.put(ACTS)
 
 
 def test_an_error_with_such_words_keeps_its_own_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    list(every_way_to_tell(StoreError(f"found {ACTS}", where=f"where{ACTS}", remedy=f"do {ACTS}")))
+    tell_in_every_way(StoreError(f"found {ACTS}", where=f"where{ACTS}", remedy=f"do {ACTS}"))
     out, err = capsys.readouterr()
     assert is_harmless(out + err)
     assert err.splitlines()[0].startswith(r"error: where\x1b[31m")

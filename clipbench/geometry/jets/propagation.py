@@ -61,7 +61,7 @@ class Watch:
             raise MissingRuleError(f"{what} of a weight that the loss does not take from the model")
 
 
-class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Propagation(TorchDispatchMode):
     """Inside, operations on jets give jets.
 
     What a model computes under no_grad, or detaches, is a constant, as it is for a gradient.
