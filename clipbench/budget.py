@@ -27,6 +27,7 @@ class Spent:
     seconds: float = 0.0
 
     def after_step(self, samples: int, *, tokens: int, seconds: float) -> "Spent":
+        """What is used after one step more, of so many samples, tokens and seconds."""
         return Spent(self.steps + 1, self.samples + samples, self.tokens + tokens, self.seconds + seconds)
 
 
@@ -104,6 +105,7 @@ class Ledger:
 
     @contextmanager
     def row(self, name: LedgerRow) -> Iterator[None]:
+        """Inside, the time that passes is charged to this row."""
         self._charge()
         outer, self._row = self._row, name
         try:

@@ -40,6 +40,7 @@ class Batch:
         return self.samples if self.tokens is None else self.tokens
 
     def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on a device."""
         moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
         return replace(self, tensors=moved)
 
@@ -77,7 +78,8 @@ class Task(Protocol):
     uses them and whatever state the global generators were in.
     """
 
-    def __call__(self, seed: int, device: torch.device, **options: Any) -> Problem: ...
+    def __call__(self, seed: int, device: torch.device, **options: Any) -> Problem:
+        """Build the problem of a seed on a device."""
 
 
 class OptimizerFactory(Protocol):
@@ -87,9 +89,8 @@ class OptimizerFactory(Protocol):
     ValueError before any training; the learning rate, `lr`, has no default.
     """
 
-    def __call__(
-        self, named_parameters: Iterable[tuple[str, nn.Parameter]], **options: Any
-    ) -> torch.optim.Optimizer: ...
+    def __call__(self, named_parameters: Iterable[tuple[str, nn.Parameter]], **options: Any) -> torch.optim.Optimizer:
+        """Build the optimizer of these parameters."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ class Probe(Protocol):
     they were.
     """
 
-    def __call__(self, snapshot: Snapshot, **options: Any) -> Iterable[tuple[str, str, float]]: ...
+    def __call__(self, snapshot: Snapshot, **options: Any) -> Iterable[tuple[str, str, float]]:
+        """Measure at one step."""
 
 
 Recorder = Callable[[Measurement], None]

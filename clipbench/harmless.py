@@ -1,8 +1,8 @@
-"""Text of strangers as it may be shown: on a terminal, in the log of a CI, in a file for a reader.
+r"""Text of strangers as it may be shown: on a terminal, in the log of a CI, in a file for a reader.
 
 Names, options and reasons come from specs, from results folders and from exceptions. A terminal obeys an escape
 sequence in them, an editor a bidirectional override, and GitHub, Azure and TeamCity a line that looks like a command
-of theirs. What is not printable is shown as its code instead, \\x1b or \\u202e, so that a reader sees what is there.
+of theirs. What is not printable is shown as its code instead, \x1b or \u202e, so that a reader sees what is there.
 """
 
 import re
@@ -36,7 +36,7 @@ def as_cell(text: str) -> str:
 
 
 def in_json(dumped: str) -> str:
-    """JSON text, made without ASCII alone, with \\u escapes in place of what is not printable or looks like a command.
+    r"""JSON text, made without ASCII alone, with \u escapes in place of what is not printable or looks like a command.
 
     Outside its strings JSON has printable ASCII and line ends alone, so that the text still means the same.
     """
@@ -45,7 +45,7 @@ def in_json(dumped: str) -> str:
 
 
 def code(character: str) -> str:
-    """A character as Python writes it in a text: \\n, \\x1b, \\u202e, \\U000e0001."""
+    r"""A character as Python writes it in a text: \n, \x1b, \u202e, \U000e0001."""
     number = ord(character)
     width, letter = (2, "x") if number < 0x100 else (4, "u") if number < 0x10000 else (8, "U")
     return _AS_ESCAPE.get(character, f"\\{letter}{number:0{width}x}")

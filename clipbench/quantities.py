@@ -203,8 +203,10 @@ def _of_outcome(get: Callable[[Outcome], float | None]) -> Read:
 
 
 def along(record: Record, name: str, direction: str | None) -> Sequence[Measurement]:
-    """What was measured of a quantity: along a direction, or for None where the arm itself went, which of a loss is
-    nowhere. The arm's own direction is also that of its name."""
+    """What was measured of a quantity along a direction; for None, where the arm itself went.
+
+    A loss has no direction. The arm's own direction is also that of its name.
+    """
     measured = record.measurements
     if direction is None:
         return measured.series(OWN, name) or measured.series("", name)

@@ -179,6 +179,7 @@ class Arm:
     liveness: Liveness = field(default="refuse", metadata=_LABEL)
 
     def twin(self) -> "Arm":
+        """The same arm without its clip."""
         return replace(self, clip=None)
 
 
@@ -264,8 +265,11 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a run was made. Runs may agree bit for bit under one `numerics_id`; times may be compared under one
-    `machine_id`. `side_by_side` is how many runs the supervisor allowed at once on this machine."""
+    """Where a run was made.
+
+    Runs may agree bit for bit under one `numerics_id`; times may be compared under one `machine_id`. `side_by_side` is
+    how many runs the supervisor allowed at once on this machine.
+    """
 
     clipbench: str
     python: str

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from clipbench.tasks.quadratic import build as quadratic
 class Unmoving(torch.optim.SGD):
     """Looks like SGD and never steps (pitfall 13: a benchmark that timed no-ops)."""
 
-    def step(self) -> None: ...
+    def step(self) -> None: ...  # type: ignore[override]
 
 
 class SignOnly(torch.optim.Optimizer):
@@ -29,7 +29,7 @@ class SignOnly(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter -= group["lr"] * parameter.grad.sign()
@@ -57,7 +57,7 @@ class HiddenOption(torch.optim.SGD):
         self.param_groups[0]["lr"] = lr
         self._hidden = scale
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         self.param_groups[0]["lr"] *= self._hidden
         super().step()
         self.param_groups[0]["lr"] /= self._hidden
@@ -68,7 +68,7 @@ class Killed(torch.optim.SGD):
 
     steps = 0
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         self.steps += 1
         if self.steps == 5:
@@ -80,7 +80,7 @@ class Raising(torch.optim.SGD):
 
     steps = 0
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         self.steps += 1
         if self.steps == 5:
@@ -91,7 +91,7 @@ class Multiplying(torch.optim.SGD):
     """Multiplies every matrix with itself at each step, and makes no use of it."""
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         for parameter in self.param_groups[0]["params"]:
             if parameter.ndim == 2:
@@ -101,7 +101,7 @@ class Multiplying(torch.optim.SGD):
 class Uncountable(torch.optim.SGD):
     """Refuses to step while torch's operations are being watched, as compiled code may."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
             raise RuntimeError("not while somebody is watching")
         super().step()
@@ -113,7 +113,7 @@ class Spiking(torch.optim.SGD):
     steps = 0
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         self.steps += 1
         for parameter in self.param_groups[0]["params"]:
@@ -159,7 +159,7 @@ class Noisy(nn.Module):
         self.layers = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.layers(inputs).square().mean()
+        return self.layers(inputs).square().mean()  # type: ignore[no-any-return]
 
 
 def noisy(seed: int, device: torch.device) -> Problem:
@@ -172,7 +172,7 @@ def noisy(seed: int, device: torch.device) -> Problem:
         inputs = torch.randn(16, 6, generator=torch.Generator().manual_seed(1000 * seed + number))
         return Batch({"inputs": inputs}, samples=16)
 
-    def stream(start: int) -> Iterable[Batch]:
+    def stream(start: int) -> Iterator[Batch]:
         while True:
             yield batch(start)
             start += 1
@@ -197,7 +197,7 @@ def lost_in_space(seed: int, device: torch.device) -> Problem:
 class Flooding(torch.optim.SGD):
     """Writes 10 MB into the log, by itself and by a process of its own, and is killed with a last word."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         line = b"x" * 9_999 + b"\n"
         os.write(1, b"the first word\n")
@@ -211,7 +211,7 @@ class Flooding(torch.optim.SGD):
 class Forking(torch.optim.SGD):
     """Has a process of its own at each step, tells it to end and waits until it has."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
         process.start()
@@ -226,7 +226,7 @@ def countless(seed: int, device: torch.device, samples: int = 1, tokens: int | N
     """A task whose batches from step `until` on count as little as they are told to."""
     problem = quadratic(seed, device, dimension=8)
 
-    def batches(start: int) -> Iterable[Batch]:
+    def batches(start: int) -> Iterator[Batch]:
         for step, batch in enumerate(problem.train_batches(start), start=start):
             yield replace(batch, samples=samples, tokens=tokens) if step >= until else replace(batch, tokens=1)
 
@@ -237,7 +237,7 @@ def resting(seed: int, device: torch.device) -> Problem:
     """A task of whose batches every second one counts no token."""
     problem = quadratic(seed, device, dimension=8)
 
-    def batches(start: int) -> Iterable[Batch]:
+    def batches(start: int) -> Iterator[Batch]:
         for step, batch in enumerate(problem.train_batches(start), start=start):
             yield replace(batch, tokens=(step + 1) % 2)
 

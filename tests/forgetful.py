@@ -1,6 +1,7 @@
 """Tasks and optimizers with state where no state_dict looks, for the tests of resumption and of looking at a model."""
 
 import itertools
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ class Scaled(nn.Module):
 
 class Buffered(Scaled):
     """In a buffer that is not persistent."""
+
+    size: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,7 +234,8 @@ class Counter(_Rule):
         self.steps += 1
 
     def update(self, parameter: nn.Parameter) -> Tensor:
-        return parameter.grad / self.steps**0.5  # type: ignore[operator]
+        assert parameter.grad is not None
+        return parameter.grad / math.sqrt(self.steps)
 
 
 class Drawing(_Rule):
@@ -274,7 +278,8 @@ class LateClock(_Rule):
         self.clock.ticks += 1
 
     def update(self, parameter: nn.Parameter) -> Tensor:
-        return parameter.grad / (1 + self.clock.ticks // 10)  # type: ignore[operator]
+        assert parameter.grad is not None
+        return parameter.grad / (1 + self.clock.ticks // 10)
 
 
 class MeanAside(_Rule):
@@ -334,7 +339,8 @@ class ClassCount(_Rule):
         type(self).steps += 1
 
     def update(self, parameter: nn.Parameter) -> Tensor:
-        return parameter.grad / (1 + type(self).steps // 10)  # type: ignore[operator]
+        assert parameter.grad is not None
+        return parameter.grad / (1 + type(self).steps // 10)
 
 
 class Averaging(torch.optim.SGD):

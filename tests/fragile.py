@@ -34,7 +34,7 @@ class Plain(torch.optim.Optimizer):
         self.steps = 0
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         self.steps += 1
         for group in self.param_groups:
             for p in group["params"]:
@@ -42,6 +42,7 @@ class Plain(torch.optim.Optimizer):
                     self.move(p, group["lr"])
 
     def move(self, p: Tensor, lr: float) -> None:
+        assert p.grad is not None
         p.sub_(p.grad, alpha=lr)
 
 
@@ -52,11 +53,12 @@ class Compiling(Plain):
         super().__init__(params, lr)
         self.rule = torch.compile(_rule, backend=backend)
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         CALLS.append("step")
         super().step()
 
     def move(self, p: Tensor, lr: float) -> None:
+        assert p.grad is not None
         p.copy_(self.rule(p, p.grad, lr))
 
 
@@ -110,7 +112,7 @@ class TwoStates(Plain):
             p.copy_(state["other"])
             state["other"] = aside
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         if self.training is not True:
             raise RuntimeError("train() was not called before a step")
         super().step()
@@ -128,6 +130,7 @@ class HalfMomentum(Plain):
 
     def move(self, p: Tensor, lr: float) -> None:
         m = self.state[p].setdefault("m", torch.zeros_like(p, dtype=torch.bfloat16))
+        assert p.grad is not None
         p.sub_(m.mul_(0.9).add_(p.grad.bfloat16()).float(), alpha=lr)
 
 
@@ -136,6 +139,7 @@ class DoubleMomentum(Plain):
 
     def move(self, p: Tensor, lr: float) -> None:
         m = self.state[p].setdefault("m", torch.zeros_like(p, dtype=torch.float64))
+        assert p.grad is not None
         p.sub_(m.mul_(0.9).add_(p.grad.double()).float(), alpha=lr)
 
 
@@ -159,7 +163,7 @@ class Buffered(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training:
             self.size.mul_(0.9).add_(inputs.abs().mean(), alpha=0.1)
-        return self.linear(inputs / self.size).squeeze(-1)
+        return self.linear(inputs / self.size).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class Drawing(nn.Module):
@@ -173,7 +177,7 @@ class Drawing(nn.Module):
         if self.training:
             DRAWS.append(float(np.random.rand()))
             inputs = inputs * (0.5 + DRAWS[-1]) + 0.1 * random.random()
-        return self.linear(inputs).squeeze(-1)
+        return self.linear(inputs).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class Bounded(nn.Module):
@@ -184,7 +188,8 @@ class Bounded(nn.Module):
         self.embedding, self.head = nn.Embedding(12, 6, max_norm=1.0), nn.Linear(6, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(torch.tanh(self.embedding(inputs[:, 0].abs().mul(4).long().clamp(max=11)))).squeeze(-1)
+        found: Tensor = self.head(torch.tanh(self.embedding(inputs[:, 0].abs().mul(4).long().clamp(max=11))))
+        return found.squeeze(-1)
 
 
 def _regression(model: nn.Module, *, seed: int) -> Problem:
@@ -198,7 +203,7 @@ def _regression(model: nn.Module, *, seed: int) -> Problem:
             start += 1
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return (model(batch["inputs"]) - batch["targets"]).square().mean()
+        return (model(batch["inputs"]) - batch["targets"]).square().mean()  # type: ignore[no-any-return]
 
     return Problem(model, loss, stream, [batch(500), batch(501)], [batch(600 + i) for i in range(4)])
 

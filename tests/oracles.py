@@ -60,7 +60,7 @@ def dense_hessian(model: nn.Module, loss: Loss, batches: Sequence[Batch]) -> Ten
 def dense_gradient(model: nn.Module, loss: Loss, batches: Sequence[Batch]) -> Tensor:
     """∇L as a vector over all trainable parameters in order, float64."""
     evaluate, point = flat_loss(model, loss, batches)
-    return torch.autograd.functional.jacobian(evaluate, point)
+    return torch.autograd.functional.jacobian(evaluate, point)  # type: ignore[no-any-return]
 
 
 def central_difference(function: Callable[[Tensor], Tensor], point: Tensor, unit: Tensor, *, step: float) -> float:

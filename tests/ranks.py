@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 PATIENCE = 60.0  # seconds; a busy machine has taken 47
 
@@ -21,7 +21,7 @@ def meet(rank: Callable[..., Any], folder: Path, *, ranks: int) -> Path:
     for attempt in ("first", "second"):
         place = folder / attempt
         place.mkdir()
-        context = mp.spawn(rank, args=(str(place),), nprocs=ranks, join=False)
+        context = spawn(rank, args=(str(place),), nprocs=ranks, join=False)
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             if context.join(timeout=1.0):

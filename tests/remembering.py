@@ -225,7 +225,7 @@ def hook_of_a_weight() -> tuple[nn.Module, Loss]:
     def count(_: Tensor) -> None:
         add(seen)
 
-    model.weight.register_hook(count)  # type: ignore[no-untyped-call]
+    model.weight.register_hook(count)
 
     def loss(model: nn.Module, x: Tensor) -> Tensor:
         with torch.enable_grad():

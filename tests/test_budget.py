@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipbench.budget import LEDGER_ROWS, Budget, Ledger, Spent, Stopwatch
+from clipbench.budget import LEDGER_ROWS, UNITS, Budget, Ledger, LedgerRow, Spent, Stopwatch, Unit
 
 
 class HandClock:
@@ -15,8 +15,8 @@ class HandClock:
         return self.now
 
 
-@pytest.mark.parametrize("unit", ["steps", "samples", "tokens", "seconds"])
-def test_progress_is_the_fraction_spent_and_never_above_one(unit: str) -> None:
+@pytest.mark.parametrize("unit", UNITS)
+def test_progress_is_the_fraction_spent_and_never_above_one(unit: Unit) -> None:
     budget = Budget(10, unit)
     assert budget.progress(Spent()) == 0.0
     assert budget.progress(Spent(**{unit: 4})) == 0.4
@@ -74,7 +74,7 @@ def test_the_stopwatch_counts_a_step_that_raises() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(LEDGER_ROWS), st.integers(0, 8), st.integers(0, 8)), max_size=20))
-def test_the_rows_of_the_ledger_add_up_to_the_time_that_passed(stretches: list[tuple[str, int, int]]) -> None:
+def test_the_rows_of_the_ledger_add_up_to_the_time_that_passed(stretches: list[tuple[LedgerRow, int, int]]) -> None:
     clock = HandClock()
     ledger = Ledger(clock)
     expected = dict.fromkeys(LEDGER_ROWS, 0.0)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from console import CLIPBENCH, Done, clipbench, environment, hashes, records, workplace
+from making import outcome_of
 
 READING = (
     ["--help"],
@@ -130,7 +131,7 @@ def test_only_a_deleted_run_is_made_again_and_ends_with_the_same_weights(
     assert shown.rstrip().splitlines()[-1] == "next: clipbench compare results/good"
     after = records(there / "results")
     assert hashes(there / "results") == {name: r.outcome.weights_sha256 for name, r in before.items() if r.outcome}
-    changed = [name for name in after if after[name].outcome.started != before[name].outcome.started]
+    changed = [name for name in after if outcome_of(after[name]).started != outcome_of(before[name]).started]
     assert changed == ["quadratic/adam/seed 1"]
 
 

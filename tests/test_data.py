@@ -6,6 +6,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_num2words_is_known_by_its_version(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_without_num2words_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def not_there(name: str) -> str:
-        raise data.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setattr(data, "version", not_there)
     with pytest.raises(ClipbenchError, match=r"'num2words', which is not installed") as caught:

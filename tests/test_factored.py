@@ -79,9 +79,9 @@ def test_what_has_no_gradient_yet_stays_where_it_is(make: Any, clip: bool, eps1:
         given[3].zero_()
         given[4][1, 1] = 0.0
     step_through(optimizer, weights, steps)
-    for weight, before, given in zip(weights, start, steps[0], strict=True):
+    for weight, before, gradient in zip(weights, start, steps[0], strict=True):
         assert bool(weight.isfinite().all())
-        assert torch.equal(weight == before, given == 0)
+        assert torch.equal(weight == before, gradient == 0)
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.5])

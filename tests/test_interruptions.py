@@ -171,7 +171,9 @@ def test_a_run_whose_steps_are_only_tried_as_yet_stops_after_one_of_them(tmp_pat
     assert said[-2] == "interrupted: 0 of 1 runs are there; 1 unfinished run starts again from step 0"
     assert nobody_is_left(process.pid)
     [heartbeat] = tmp_path.rglob(store.HEARTBEAT)
-    assert store.read_heartbeat(heartbeat.parent)["stopping"]  # it was not killed
+    last = store.read_heartbeat(heartbeat.parent)
+    assert last is not None
+    assert last["stopping"]  # it was not killed
     assert [record.outcome for record in records(tmp_path / "made here").values()] == [None]
 
 

@@ -11,6 +11,7 @@ import fragile
 import numpy as np
 import pytest
 import torch
+from making import outcome_of
 from oracles import flat
 from reference import optimizers as reference
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ from clipbench.planning.runs import plan
 from clipbench.questions import Question
 from clipbench.records import EVAL_LOSS, TRAINING_POINT_LOSS, Arm, Choice, Measure, Record, Run
 from clipbench.running.evaluation import evaluate
-from clipbench.running.worker import weights_sha256, work
+from clipbench.running.fingerprints import weights_sha256
+from clipbench.running.worker import work
 
 STEPS = 12
 
@@ -48,8 +50,8 @@ def make(run: Run, results: Path, *, stop_at: int | None = None) -> Record:
         assert store.read(folder).outcome is None
         work(folder, device="cpu", side_by_side=1, stop=lambda: False)
     record = store.read(folder)
-    assert record.outcome is not None
-    assert record.outcome.status != "failed", record.outcome.reason
+    outcome = outcome_of(record)
+    assert outcome.status != "failed", outcome.reason
     return record
 
 
@@ -107,7 +109,7 @@ def test_an_optimizer_with_two_states_is_evaluated_at_the_weights_it_is_to_be_us
     assert values(record, TRAINING_POINT_LOSS)[STEPS] == evaluate(problem).loss
     optimizer.eval()
     assert values(record, EVAL_LOSS)[STEPS] == evaluate(problem).loss
-    assert record.outcome.weights_sha256 == weights_sha256(problem.model)
+    assert outcome_of(record).weights_sha256 == weights_sha256(problem.model)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_an_interruption_loses_nothing_wherever_the_state_lies(
     """Pitfalls 25 and 26: what no checkpoint brings back starts again from step 0, and ends the same."""
     run = made(task, optimizer)
     whole, again = make(run, tmp_path / "whole"), make(run, tmp_path / "again", stop_at=stop_at)
-    assert whole.outcome.weights_sha256 == again.outcome.weights_sha256
+    assert outcome_of(whole).weights_sha256 == outcome_of(again).weights_sha256
     assert values(whole, EVAL_LOSS) == values(again, EVAL_LOSS)
 
 
@@ -141,7 +143,7 @@ def test_draws_from_python_and_numpy_are_the_seeds(tmp_path: Path) -> None:
         np.random.seed(before)
         fragile.DRAWS.clear()
         record = make(made("fragile:drawing", "torch.optim:SGD", seed=seed), tmp_path / name)
-        return record.outcome.weights_sha256, fragile.DRAWS[-STEPS:]
+        return outcome_of(record).weights_sha256, fragile.DRAWS[-STEPS:]
 
     first = drawn("first", seed=0, before=1)
     assert drawn("again", seed=0, before=2) == first
@@ -220,7 +222,7 @@ def test_how_often_one_looks_changes_no_weight_that_a_forward_pass_writes_to(tmp
     runs = [made("fragile:bounded", "torch.optim:Adam", lr=0.5, every=every) for every in (1, 5, 12)]
     runs += [replace(runs[0], measure=replace(runs[0].measure, probes=())), replace(runs[0], measure=Measure(12, 99))]
     records = [make(run, tmp_path / str(number)) for number, run in enumerate(runs)]
-    assert len({record.outcome.weights_sha256 for record in records}) == 1
+    assert len({outcome_of(record).weights_sha256 for record in records}) == 1
     assert len({values(record, EVAL_LOSS)[STEPS] for record in records}) == 1
 
 
@@ -233,7 +235,7 @@ class Wave(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         h = torch.tanh(self.into(inputs))
-        return self.out(h + torch.fft.fft(h).real if len(inputs) > 8 else h)
+        return self.out(h + torch.fft.fft(h).real if len(inputs) > 8 else h)  # type: ignore[no-any-return]
 
 
 def test_a_complex_number_is_a_missing_rule_and_not_a_constant() -> None:
@@ -243,7 +245,7 @@ def test_a_complex_number_is_a_missing_rule_and_not_a_constant() -> None:
     direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return model(batch["x"]).square().mean()
+        return model(batch["x"]).square().mean()  # type: ignore[no-any-return]
 
     def sharpness(rows: int, engine: Any) -> float:
         inputs = torch.randn(rows, 8, generator=torch.Generator().manual_seed(rows))

@@ -18,11 +18,7 @@ from clipbench.quantities import (
     ALIASES,
     BUILT_IN,
     EXACT,
-    Better,
-    Manner,
-    Over,
     Reading,
-    Scale,
     asked,
     final_loss,
     first_at,
@@ -32,7 +28,7 @@ from clipbench.quantities import (
     recorded,
     rounding_of_step,
 )
-from clipbench.questions import Target
+from clipbench.questions import Better, Manner, Over, Scale, Target
 from clipbench.records import EVAL_LOSS, OWN, Record
 
 EXACTLY = 2.0**-23 / math.sqrt(12)  # the rounding of a loss of 1, kept in float32
@@ -121,9 +117,10 @@ def test_what_is_compared_as_it_is_comes_from_the_outcome() -> None:
 
 
 def test_every_quantity_has_a_name_of_its_own_and_a_meaning() -> None:
-    names = [each.name for each in (*BUILT_IN, *EXACT)]
+    names = [each.name for each in BUILT_IN] + [each.name for each in EXACT]
     assert len(names) == len(set(names))
-    assert all(each.meaning for each in (*BUILT_IN, *EXACT))
+    assert all(each.meaning for each in BUILT_IN)
+    assert all(each.meaning for each in EXACT)
     assert {name: quantity(name).name for name in ALIASES} == ALIASES
     assert set(ALIASES.values()) <= set(names)
 
@@ -171,7 +168,7 @@ HELD = [5.0, 2.0, 3.0, 1.9, 1.8, 2.5, 1.0, 1.0, 1.0]  # ≤ 2 at step 50, at 150
     ],
 )
 def test_a_target_is_reached_at_the_first_of_so_many_evaluations_in_a_row(
-    curve: Any, target: float | None, consecutive: int, step: int | None
+    curve: Any, target: float, consecutive: int, step: int | None
 ) -> None:
     assert reached(curve, target, consecutive) == step
 
@@ -209,7 +206,10 @@ def test_a_miss_counts_as_the_end_of_the_run_plus_one_evaluation(
     made = record(run(budget=budget), [5.0, 4.0], status=status)
     for name, expected in (("steps", steps), ("seconds", seconds)):
         found = read(made, name, Target(1.0))
-        assert found == (None if expected is None else Reading(pytest.approx(expected), at_least=True))
+        assert (found is None) == (expected is None)
+        if found is not None:
+            assert found == Reading(found.value, at_least=True)
+            assert found.value == pytest.approx(expected)
         assert read(made, name) is None  # without a target there is nothing to miss
 
 
@@ -241,7 +241,7 @@ def test_one_number_stands_for_the_probed_steps(manner: Manner, value: float, le
     made = measured({OWN: [-4.0, math.nan, 1.0, math.inf, 1.5]})
     found = recorded("norm", manner).read(made, None, None)
     assert found is not None
-    assert (found.value, found.left_out) == (pytest.approx(value), left_out)
+    assert (found.value, found.left_out) == pytest.approx((value, left_out))
     assert found.on(manner.scale) == pytest.approx(math.log(value) if manner.scale == "log" else value)
 
 

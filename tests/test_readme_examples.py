@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def example(language: str, containing: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
     (found,) = [block for block in blocks if containing in block]
-    return found
+    return found  # type: ignore[no-any-return]
 
 
 def test_the_spec_of_the_readme_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +58,7 @@ def test_the_optimizer_of_the_readme_is_enrolled_by_its_one_file(tmp_path: Path)
     assert entry.broken == ""
     assert entry.summary.startswith("Sign descent")
     assert [(option.name, option.required) for option in entry.options] == [("lr", True)]
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(compile(code, "mine.py", "exec"), names)
     model = torch.nn.Linear(2, 1)
     before = model.weight.detach().clone()
@@ -73,7 +74,7 @@ def test_the_clip_of_the_readme_runs() -> None:
     code = example("python", "CoordinateClip(optimizer")
     model = torch.nn.Linear(10, 10)
     model(torch.randn(4, 10)).square().sum().backward()
-    names: dict[str, object] = {"torch": torch, "model": model}
+    names: dict[str, Any] = {"torch": torch, "model": model}
     exec(compile(code, "readme.py", "exec"), names)
     assert int(names["clip"].last.clipped) == int(0.1 * 110)
 
@@ -81,7 +82,7 @@ def test_the_clip_of_the_readme_runs() -> None:
 def test_the_training_loop_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     code = example("python", "StepGeometry(model")
     model = torch.nn.Linear(3, 1)
-    names: dict[str, object] = {
+    names: dict[str, Any] = {
         "model": model,
         "loss": lambda model, batch: model(batch).square().mean(),
         "batch": torch.randn(4, 3),

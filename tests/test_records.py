@@ -170,6 +170,6 @@ def test_a_clip_has_one_rule(clip: ClipSettings, rule: str, amount: float) -> No
 
 
 @pytest.mark.parametrize(("given", "found"), [({}, "none"), ({"fraction": 0.1, "norm": 1.0}, "fraction and norm")])
-def test_a_clip_without_a_rule_or_with_two_is_refused(given: dict[str, float], found: str) -> None:
+def test_a_clip_without_a_rule_or_with_two_is_refused(given: dict[str, Any], found: str) -> None:
     with pytest.raises(ValueError, match=f"exactly one of fraction, threshold, norm; this one has {found}"):
         ClipSettings(**given)

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console import Done, clipbench, contents, hashes, records, workplace
@@ -28,7 +29,7 @@ def first(here: Path, planned: Done) -> Done:
     return clipbench(here, "run", "rates.yaml")
 
 
-def question(folder: Path) -> dict[str, object]:
+def question(folder: Path) -> Any:
     return dict(json.loads((folder / COMPARED / "question.json").read_text()))
 
 

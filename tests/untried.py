@@ -38,21 +38,21 @@ def ending(seed: int, device: torch.device) -> Problem:  # noqa: ARG001
 class Exiting(torch.optim.SGD):
     """Ends its process without a word."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         os._exit(7)
 
 
 class Leaving(torch.optim.SGD):
     """Calls sys.exit, as a script would."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         sys.exit("enough")
 
 
 class Sleeping(torch.optim.SGD):
     """Starts a process that sleeps, says who both are, and sleeps itself."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         _append("asleep", f"{os.getpid()} {child.pid}")
         time.sleep(600)
@@ -74,7 +74,7 @@ class Bereaved(torch.optim.SGD):
 
     times = 1  # no option: the check of life tries others
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         _kill_the_server(self.times)
         super().step()
 
@@ -92,7 +92,7 @@ def bereaved(seed: int, device: torch.device) -> Problem:
 class Dirty(torch.optim.SGD):
     """Works, and leaves something behind."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         LEFT.append("dirt")
 
@@ -100,7 +100,7 @@ class Dirty(torch.optim.SGD):
 class Tidy(torch.optim.SGD):
     """Works in a process where nothing was left behind."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         if LEFT:
             raise RuntimeError("somebody was here")
         super().step()

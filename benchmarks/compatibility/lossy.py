@@ -28,7 +28,7 @@ class Net(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, 6) → (B,)"""
+        """From (B, 6) to (B,)."""
         factor = self._factor(inputs) if self.training else 1.0
         out: Tensor = self.linear(inputs * factor / self.size)
         return out.squeeze(-1)

@@ -23,7 +23,7 @@ from pathlib import Path
 from clipbench import store
 from clipbench.budget import Budget
 from clipbench.questions import Question
-from clipbench.records import Arm, Choice, ClipSettings, Environment, Measure, Outcome, Run
+from clipbench.records import Arm, Choice, ClipSettings, Environment, Measure, Outcome, Run, Value
 
 ARMS, SEEDS = 50, 10
 SECONDS, MEGABYTES = 3.0, 500.0
@@ -36,7 +36,12 @@ def runs(count: int) -> Iterator[Run]:
         task, rest = divmod(number, ARMS * SEEDS)
         arm, seed = divmod(rest, SEEDS)
         momentum = 0.9 - 0.01 * (arm // 5)
-        options = {"lr": 0.01 * (1 + arm), "momentum": momentum, "betas": (0.9, 0.999), "weight_decay": 0.0}
+        options: dict[str, Value] = {
+            "lr": 0.01 * (1 + arm),
+            "momentum": momentum,
+            "betas": (0.9, 0.999),
+            "weight_decay": 0.0,
+        }
         clip = None
         if arm % 5 == 4:
             options["lr"], clip = 0.01 * arm, ClipSettings(0.1)

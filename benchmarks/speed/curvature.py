@@ -151,7 +151,7 @@ def by_vhp(given: Subject) -> list[float]:
         length = math.sqrt(sum(float(u.double().square().sum()) for u in direction.values()))
         v = tuple(direction[name] / length for name in names)
         with math_attention():
-            _, product = torch.autograd.functional.vhp(at, values, v)  # type: ignore[no-untyped-call]
+            _, product = torch.autograd.functional.vhp(at, values, v)
         found.append(sum(float((a.double() * b.double()).sum()) for a, b in zip(product, v, strict=True)))
     return found
 

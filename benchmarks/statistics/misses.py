@@ -58,7 +58,7 @@ def _table(random: np.random.Generator, missing: float, seeds: int, factor: floa
     spread = math.hypot(SHARED, OWN)
     middle = STEPS * math.exp(-spread * NormalDist().inv_cdf(1 - missing))
     of_seed = SHARED * random.standard_normal(seeds)
-    samples = []
+    samples: list[Sample] = []
     for arm in range(ARMS + 1):
         steps = middle * np.exp(of_seed + OWN * random.standard_normal(seeds)) * (factor if arm == ARMS else 1.0)
         samples.append({seed: _read(float(step)) for seed, step in enumerate(steps)})

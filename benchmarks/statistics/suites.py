@@ -18,9 +18,11 @@ METRICS = ("loss", "steps", "sharpness")
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations of logarithms: `seed` is what a seed does to every arm, `own` what it does to each side
-    by itself. Where seeds are not shared, each side has a seed effect of its own. `missed` is the share of runs that
-    miss their target, whatever else they do."""
+    """Standard deviations of logarithms: `seed` of what a seed does to every arm, `own` of what it does to each side.
+
+    Where seeds are not shared, each side has a seed effect of its own. `missed` is the share of runs that miss their
+    target, whatever else they do.
+    """
 
     seed: float
     own: float
@@ -72,7 +74,7 @@ def _draw(random: np.random.Generator, noise: Noise, shape: tuple[int, ...]) -> 
     """Noise of standard deviation 1; Student's t with 3 degrees of freedom has √3."""
     if noise.tail == "normal":
         return random.standard_normal(shape)
-    return random.standard_t(3, shape) / np.sqrt(3)
+    return random.standard_t(3, shape) / np.sqrt(3)  # type: ignore[no-any-return]
 
 
 def _suite(logs: NDArray[np.float64], missed: NDArray[np.bool_]) -> Suite:

@@ -92,7 +92,7 @@ def key_arrays(tensors: Sequence[Tensor]) -> list[Keys]:
     """
     if len(tensors) > 1 and sum(tensor.numel() for tensor in tensors) <= FEW:
         with torch.no_grad():
-            joined: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
+            joined: Tensor = _flatten_dense_tensors(tensors)
         tensors = [joined]
     arrays = [integer_view(tensor).numpy() for tensor in tensors if tensor.numel()]
     return [array if array.ndim == 1 and array.flags.c_contiguous else array.ravel(order="K") for array in arrays]

@@ -66,9 +66,11 @@ class ZeroWatch:
         self._warned = False
 
     def count(self) -> int:
+        """At how many steps so far a threshold of 0 erased something; off the CPU it waits for the device."""
         return self._on_cpu if self._on_device is None else int(self._on_device)
 
     def see(self, last: Clipped, *, what: str, fraction: float) -> None:
+        """Count what a clip did at a step, and warn of it where it is the first to erase something."""
         self._steps += 1
         if last.scopes[0].threshold.device.type == "cpu":
             erased = [s for s in last.scopes if s.threshold.item() == 0.0 and s.clipped.item() > 0]

@@ -57,5 +57,5 @@ def after_each_evaluation(arguments: Arguments, closure: Callable[[], Any], clip
 
 def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
     """Dynamo would break its graph inside the clip anyway, where counts are read; so it is left out whole."""
-    left_out: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+    left_out: Callable[..., Any] = torch.compiler.disable(hook)
     return left_out

@@ -52,6 +52,7 @@ def found_before(sheet, digit, held, width: tl.constexpr):
 
 @triton.jit
 def digit_counts(keys, shift, prefix):
+    """How many keys have each value of the digit above `shift`, among those whose higher digits are the prefix."""
     digits = tl.reshape(keys, [keys.numel]) >> shift  # of −1: no prefix
     return tl.histogram((digits & (BINS - 1)).to(tl.int32), BINS, mask=(digits >> DIGIT) == prefix)
 

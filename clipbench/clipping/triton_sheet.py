@@ -16,6 +16,7 @@ ABOVE, BETWEEN, NANS, KEY, LARGER, FOUND, COUNTS = (tl.constexpr(place) for plac
 
 @triton.jit
 def pointer_to(address, width: tl.constexpr):
+    """The address as a pointer to integers of so many bytes."""
     if width == 2:
         pointer = address.to(tl.pointer_type(tl.int16))
     elif width == 4:
@@ -51,6 +52,7 @@ def load_keys(pointer, left, width: tl.constexpr, rows: tl.constexpr, lanes: tl.
 
 @triton.jit
 def load_block(table, tensors, tensor, block, width: tl.constexpr, rows: tl.constexpr, lanes: tl.constexpr):
+    """The keys of one block of a tensor of the table, numbered over all tensors."""
     begin = (block - tl.load(table + tensors + 1 + tensor)) * (rows * lanes)
     left = tl.load(table + 3 * (tensors + 1) + tensor) - begin
     return load_keys(pointer_to(tl.load(table + tensor), width) + begin, left, width, rows, lanes)

@@ -22,7 +22,7 @@ class NoSecondDerivativeError(ClipbenchError):
     """An operation on the way from the weights to the loss has no second derivative in torch."""
 
 
-class _Refusal(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Refusal(TorchDispatchMode):
     """Inside, an operation that double backward gets wrong is an error."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,8 +82,10 @@ def hessian_times(v: Sequence[Tensor], gradient: Sequence[Tensor], parameters: S
 
 
 def _require_no_dead_end(gradient: Sequence[Tensor]) -> None:
-    """What is marked once_differentiable ends the gradient's graph in an error. But nothing beyond it leads to the
-    weights, so that torch never comes to it, and silently takes that part of the second derivative for zero.
+    """Refuse a gradient that went through a function marked once_differentiable.
+
+    Torch ends the gradient's graph there in an error. But nothing beyond it leads to the weights, so that torch never
+    comes to it, and silently takes that part of the second derivative for zero.
     """
     nodes = [g.grad_fn for g in gradient]
     seen = set(nodes)

@@ -41,9 +41,11 @@ class FiniteDifference:
     step: float
 
     def agrees_with(self, curvature: float) -> bool:
-        """Whether an exact curvature is within the bound. If not, the loss has kinks or jumps within the step (ReLU,
-        max-pooling), which no derivative at the point sees; or the model cuts its gradient somewhere (a detach, the
-        padding row of an embedding); or the exact curvature is wrong.
+        """Whether an exact curvature is within the bound.
+
+        If not, the loss has kinks or jumps within the step (ReLU, max-pooling), which no derivative at the point sees;
+        or the model cuts its gradient somewhere (a detach, the padding row of an embedding); or the exact curvature is
+        wrong.
         """
         return abs(self.curvature - curvature) <= self.bound
 
@@ -141,8 +143,10 @@ def _best(along: Callable[[float], float], *, scale: float, noise: float) -> Fin
 
 
 def _left(change: float, last: float, rounded: float) -> float:
-    """How far c(h) may be from its limit, from its last two changes: as far as it has just come, or, where changes do
-    not even halve, as their geometric series goes on; infinite while they grow by more than rounding.
+    """How far c(h) may be from its limit, from its last two changes.
+
+    As far as it has just come, or, where changes do not even halve, as their geometric series goes on; infinite while
+    they grow by more than rounding.
     """
     real = max(change - 2 * rounded, 0.0)
     if real < last:
@@ -151,8 +155,10 @@ def _left(change: float, last: float, rounded: float) -> float:
 
 
 def _noise(along: Callable[[float], float], *, spacing: float, eps: float) -> float:
-    """δ: how much a loss varies by rounding, from the differences of some that lie so close that smoothness gives
-    none. The k-th differences of noise of variance δ² have the variance δ²·(2k)!/(k!)²; the largest estimate counts.
+    """δ: how much a loss varies by rounding.
+
+    It is read from the differences of losses that lie so close that smoothness gives none. The k-th differences of
+    noise of variance δ² have the variance δ²·(2k)!/(k!)²; the largest estimate counts.
     """
     values = [along(i * spacing) for i in range(PROBED)]
     estimates = [eps / 4 * abs(values[0])]

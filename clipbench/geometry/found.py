@@ -55,6 +55,7 @@ class Curvatures:
         return self.along[direction]
 
     def items(self) -> ItemsView[str, DirectionalCurvature]:
+        """Each direction's name with what was measured along it."""
         return self.along.items()
 
     def of_first(self, count: int) -> "Curvatures":

@@ -68,8 +68,9 @@ def require_agreement(
     carried: Carried,
     by: str,
 ) -> None:
-    """Compare what jets found with ordinary differentiation, on each batch with an operation that no check of this
-    model and loss has had before.
+    """Compare what jets found with ordinary differentiation.
+
+    Only on batches with an operation that no check of this model and loss has had before.
 
     Raises:
         EnginesDisagreeError: they differ by more than rounding, or double backward has no second derivative to compare
@@ -91,8 +92,9 @@ def require_repeatable(
     losses: Sequence[float],
     rows: Sequence[Sequence[tuple[float, float]]],
 ) -> None:
-    """Whether ordinary differentiation agrees with itself, where jets do not agree with it: else the loss is another
-    one each time that it is computed, and none of its numbers is worth more than the others.
+    """Whether ordinary differentiation agrees with itself, where jets do not agree with it.
+
+    Else the loss is another one each time that it is computed, and none of its numbers is worth more than the others.
 
     Args:
         disagreement: what the check found, with the numbers of one ordinary pass.
@@ -128,8 +130,7 @@ def _require_agreement(
     found: Sequence[tuple[float, float]],
     index: int,
 ) -> None:
-    """Compare a batch's loss and all its slopes with an ordinary backward pass, and the largest curvature with double
-    backward.
+    """Compare a batch's loss and all its slopes with a backward pass, and the largest curvature with double backward.
 
     A wrong rule is wrong by far more than rounding. Rounding is relative to the sums that cancel in gᵀv and vᵀHv, which
     are of the order of ‖g‖ and ‖Hv‖, not to what is left of them: √ε of the value and 1000·ε of these norms are

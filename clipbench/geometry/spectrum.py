@@ -28,6 +28,7 @@ class Eigenvalue:
     residual: float
 
     def has_converged(self, tolerance: float) -> bool:
+        """Whether the residual is within this share of |λ|."""
         return self.residual <= tolerance * abs(self.value)
 
 

@@ -184,8 +184,10 @@ def _numbers(tensor: Tensor) -> Callable[[], None] | None:
 
 
 def _copy_of_iterator(thing: Any) -> object:
-    """One that stands where this one stands; None for what is no iterator, or runs over something that cannot be read
-    twice."""
+    """An iterator that stands where this one stands.
+
+    None for what is no iterator, or runs over something that cannot be read twice.
+    """
     if type(thing) is not itertools.cycle:
         return copy.copy(thing)
     with warnings.catch_warnings():

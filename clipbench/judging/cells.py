@@ -42,10 +42,12 @@ class Cell:
 
     @cached_property
     def runs(self) -> tuple[SeedRun, ...]:
+        """How each seed's run ended, and at which loss."""
         return tuple(SeedRun(each.run.seed, status(each), final_loss(each)) for each in self.records)
 
     @cached_property
     def finished(self) -> tuple[SeedRun, ...]:
+        """The runs that finished."""
         return tuple(run for run in self.runs if run.status == "finished")
 
     @cached_property
@@ -83,10 +85,12 @@ class Cell:
 
     @property
     def learning_rate(self) -> float | None:
+        """The arm's learning rate, where it has one."""
         return learning_rate(self.described)
 
     @property
     def final_losses(self) -> dict[int, float]:
+        """The final loss of each seed that finished."""
         return {run.seed: run.final_loss for run in self.finished}
 
     def sample(self, along: Along) -> Sample:
@@ -107,8 +111,10 @@ class Cell:
         return [sample[run.seed].value for run in self.counted if run.seed in sample]
 
     def against(self, other: "Cell", along: Along) -> Paired:
-        """What the arm differs by from another in a quantity, paired by seed: of copies, one pair; but times are taken
-        anew for each."""
+        """What the arm differs by from another in a quantity, paired by seed.
+
+        Runs that are copies of each other are one pair; but times are taken anew for each.
+        """
         copies_count = along.quantity.noise == "machine" and not along.quantity.of_broken
         ends = None if copies_count or self.all_differ or other.all_differ else (self.ends, other.ends)
         return self._scaled(along).against(other._scaled(along), ends)

@@ -30,6 +30,7 @@ class SeedsByStatus:
 
     @property
     def total(self) -> int:
+        """How many seeds there are, however they ended."""
         return len(self.finished) + len(self.diverged) + len(self.failed) + len(self.unfinished)
 
 
@@ -42,10 +43,12 @@ class StepsToTarget:
 
     @property
     def hits(self) -> int:
+        """On how many seeds the target was reached."""
         return sum(steps < float("inf") for steps in self.by_seed.values())
 
     @property
     def seeds(self) -> int:
+        """How many seeds ended."""
         return len(self.by_seed)
 
 
@@ -60,6 +63,7 @@ class SharpnessSummary:
 
     @property
     def total(self) -> int:
+        """How many values there are, positive or not."""
         return self.positive + self.non_positive + self.undefined
 
 
@@ -117,6 +121,7 @@ class Twin:
 
     @property
     def same_rate(self) -> bool:
+        """Whether both have the same learning rate."""
         return self.learning_rates[0] == self.learning_rates[1]
 
 

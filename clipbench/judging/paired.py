@@ -60,10 +60,12 @@ class Paired:
 
     @property
     def n(self) -> int:
+        """How many pairs have a difference."""
         return len(self.differences)
 
     @property
     def mean(self) -> float:
+        """The mean difference, on the scale."""
         return self._estimate.mean
 
     @property
@@ -136,8 +138,10 @@ class Paired:
         return self._above(margin - abs(self.mean))
 
     def seeds_to_decide(self, level: float = LEVEL) -> float:
-        """How many pairs would decide a difference such as this one in 80 % of cases, were mean and spread the true
-        ones; NaN where there is no spread to go by."""
+        """How many pairs would decide such a difference in 80 % of cases, were mean and spread the true ones.
+
+        NaN where there is no spread to go by.
+        """
         if not self._testable:
             return math.nan
         return seeds_to_show(abs(self.mean), self.error * math.sqrt(self.n), level=level)
@@ -163,6 +167,7 @@ class Scaled:
 
     @cached_property
     def values(self) -> Mapping[int, float]:
+        """Each seed's value on the scale."""
         return {seed: reading.on(self.scale) for seed, reading in self.sample.items()}
 
     @cached_property
@@ -249,6 +254,7 @@ class Points:
         self.add_difference(unit, difference)
 
     def add_difference(self, unit: Hashable, difference: float) -> None:
+        """One point of which the difference is known; it is left out, and counted, where that is not a number."""
         if math.isfinite(difference):
             self.by_unit.setdefault(unit, []).append(difference)
         else:
@@ -260,6 +266,7 @@ class Points:
         return [each for of_unit in self.by_unit.values() for each in of_unit]
 
     def paired(self, rounding: float = 0.0) -> Paired:
+        """The means of the units, as pairs."""
         means = {unit: sum(points) / len(points) for unit, points in self.by_unit.items()}
         return Paired(self.scale, means, rounding, left_out=self.left_out)
 

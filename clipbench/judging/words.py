@@ -48,8 +48,10 @@ def capital(sentence: str) -> str:
 
 
 def brief(text: str, width: int = 160) -> str:
-    """The last line of a text that is not indented, cut to `width`: a traceback ends with its cause, and what is
-    indented below an error is its remedy."""
+    """The last line of a text that is not indented, cut to `width`.
+
+    A traceback ends with its cause, and what is indented below an error is its remedy.
+    """
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     last = next((line for line in reversed(lines) if not line[0].isspace()), lines[-1].strip() if lines else "")
     return last if len(last) <= width else f"{last[: width - 1]}…"

@@ -61,6 +61,7 @@ class Block(nn.Module):
         mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> Tensor:
+        """The layer's output for x (batch, length, d), with attention to a memory where it has one."""
         normed = self.attention_norm(x)
         x = x + self.attention(normed, normed, mask=mask, causal=self.causal)
         if self.cross_norm is not None and self.cross_attention is not None and memory is not None:

@@ -20,7 +20,9 @@ def measure(
     directions: tuple[str, ...] | None = None,
     chunk: int | None = None,
 ) -> Iterator[tuple[str, str, float]]:
-    """Whether a few coordinates make an update sharp. For each update u, with H and g on the probe batches:
+    """Whether a few coordinates make an update sharp.
+
+    For each update u, with H and g on the probe batches:
 
     - `share_of_coordinates_1e-04`: how many have 1e-4 ≤ |uᵢ| < 1e-3, of all, and so on for each decade there is;
       `share_of_coordinates_zero`.

@@ -14,7 +14,9 @@ DISAGREES = "kinked"  # 1 where the two disagree by more than the bound, else 0
 
 
 def measure(snapshot: Snapshot, *, chunk: int | None = None) -> Iterator[tuple[str, str, float]]:
-    """A check of the directional sharpness by forward passes alone, on the probe batches. For each update u, v = u/‖u‖:
+    """A check of the directional sharpness by forward passes alone, on the probe batches.
+
+    For each update u, with v = u/‖u‖:
 
         finite_difference_sharpness = (L(θ+hv) − 2L(θ) + L(θ−hv))/h²
 

@@ -16,7 +16,7 @@ CROSS = "cross_layer_sharpness"
 def measure(
     snapshot: Snapshot, *, depth: int | None = None, chunk: int | None = None
 ) -> Iterator[tuple[str, str, float]]:
-    """The directional sharpness of each update u, cut by layers b, on the probe batches:
+    """The directional sharpness of each update u, cut by layers b, on the probe batches.
 
         within_layer_sharpness = Σ_b u_bᵀHu_b/‖u‖²,    cross_layer_sharpness = uᵀHu/‖u‖² − within
 

@@ -31,6 +31,7 @@ def render(report: GateReport, fmt: str = "table") -> RenderableType:
 
 
 def as_markdown(report: GateReport) -> str:
+    """The report as Markdown."""
     return markdown.as_markdown(document(report))
 
 

@@ -13,16 +13,23 @@ Thing = TypeVar("Thing")
 
 
 class OfArm(Protocol):
+    """A row about an arm."""
+
     @property
-    def arm(self) -> str: ...
+    def arm(self) -> str:
+        """The arm's name."""
 
 
 class OfTask(Protocol):
+    """A row about a task."""
+
     @property
-    def task(self) -> str: ...
+    def task(self) -> str:
+        """The task's name."""
 
 
 def arm_column() -> Column[OfArm]:
+    """The arm's name."""
     return text_column("arm", "the arm's name", lambda row: row.arm)
 
 

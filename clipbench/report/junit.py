@@ -8,9 +8,12 @@ from clipbench.judging.gate.report import GateReport, GateRow
 
 
 def as_junit(report: GateReport) -> str:
-    """One test for each row, in a suite for each task: failed where the gate fails on it, an error where it leaves its
-    arm undecided, skipped where it says nothing, passed otherwise. Where nothing could be decided and no row says why,
-    one more test is the error. Caveats are the suites' output."""
+    """The report as a JUnit file: one test for each row, in a suite for each task.
+
+    A test failed where the gate fails on its row, is an error where the row leaves its arm undecided, was skipped where
+    it says nothing, and passed otherwise. Where nothing could be decided and no row says why, one more test is the
+    error. Caveats are the suites' output.
+    """
     root = Element("testsuites", name="clipbench check")
     for spec, task in dict.fromkeys((row.spec, row.task) for row in report.rows):
         rows = [row for row in report.rows if (row.spec, row.task) == (spec, task)]

@@ -8,6 +8,7 @@ from clipbench.report.table import Column, Table
 
 
 def table(comparison: Comparison) -> Table[MatchedRow]:
+    """The arms at the loss that all of them reach."""
     base = comparison.baseline
     return Table(
         name="matched",

@@ -39,17 +39,23 @@ class Watcher(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def planned(self, total: int, reused: int) -> None: ...
+    def planned(self, total: int, reused: int) -> None:
+        """The plan has so many runs, of which some are made already."""
 
-    def started(self, run: Run) -> None: ...
+    def started(self, run: Run) -> None:
+        """A run has begun."""
 
-    def advanced(self, run: Run, progress: float, text: str) -> None: ...
+    def advanced(self, run: Run, progress: float, text: str) -> None:
+        """A run has spent this fraction of its budget; `text` says where it is."""
 
-    def finished(self, run: Run, outcome: Outcome) -> None: ...
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        """A run has ended."""
 
-    def log(self, text: str) -> None: ...
+    def log(self, text: str) -> None:
+        """Something else that a person should know."""
 
-    def heartbeat(self) -> None: ...
+    def heartbeat(self) -> None:
+        """Time has passed."""
 
 
 def watcher(
@@ -98,7 +104,7 @@ class _Tally:
         return f"{count(total, 'run')}: {reused} reused, {self.to_make} to make"
 
     def finished(self, run: Run, outcome: Outcome) -> str:
-        """[3/21] + code_lm/sgd/seed 1 finished: 200 steps in 4.1 s, 12.3 ms/step, loss 2.96"""
+        """Such as `[3/21] + code_lm/sgd/seed 1 finished: 200 steps in 4.1 s, 12.3 ms/step, loss 2.96`."""
         self.made += 1
         said = [f"{outcome.steps} steps in {seconds(outcome.train_seconds)}"]
         if outcome.step_seconds:
@@ -152,7 +158,7 @@ class PlainWatcher:
             self._say(f"{done}; working on {working}" if working else f"{done}; waiting")
 
     def _at_work(self, run: Run, progress: float) -> str:
-        """code_lm/sgd/seed 1 25% (step 50, loss 3.1; no step for 75 s)"""
+        """Such as `code_lm/sgd/seed 1 25% (step 50, loss 3.1; no step for 75 s)`."""
         last = self._tally.last.get(run.key)
         return f"{run} {progress:.0%} ({last})" if last else f"{run} {progress:.0%}"
 

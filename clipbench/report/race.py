@@ -15,6 +15,7 @@ from clipbench.report.table import Column, Table
 
 
 def table(comparison: Comparison) -> Table[RaceRow]:
+    """How much faster or slower than the baseline each arm reaches the target."""
     targets = {head.target.loss for head in comparison.tasks if head.target}
     target = f"the loss {number(targets.pop(), 6)}" if len(targets) == 1 else "each task's target"
     cost = "seconds" if comparison.metric.quantity.name == SECONDS_TO_TARGET else "steps"

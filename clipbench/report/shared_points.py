@@ -11,6 +11,7 @@ from clipbench.report.table import Column, Table, text_column
 
 
 def table(comparison: Comparison) -> Table[SharedRow]:
+    """The directions of arms, tried at the same weights on the same batches."""
     reference = ", ".join(dict.fromkeys(row.reference for row in comparison.shared))
     return Table(
         name="shared",

@@ -113,6 +113,7 @@ class Table(Generic[RowT]):
         return [{name: value(row) for name, value in getters} for row in self.rows]
 
     def styles(self) -> list[str]:
+        """How each row is set; empty for a plain one."""
         return ["" if self.style is None else self.style(row) for row in self.rows]
 
 

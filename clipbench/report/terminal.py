@@ -75,9 +75,11 @@ class _Sheet:
         self.width = width
 
     def lines(self) -> Iterator[_Styled]:
-        """The rows on one line each; under stacked headings if need be; else with errors and counts beneath their
-        numbers. Sentences are wrapped in the room that is left, or stand beneath their row. Where nothing else fits,
-        a block a row."""
+        """The rows on one line each, where they fit.
+
+        Under stacked headings if need be; else with errors and counts beneath their numbers. Sentences are wrapped in
+        the room that is left, or stand beneath their row. Where nothing else fits, a block a row.
+        """
         for inside in (True, False) if any(column.wraps for column in self.columns) else (True,):
             for layout in self._layouts(inside):
                 if widths := layout.widths(self.width):

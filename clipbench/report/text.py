@@ -6,7 +6,7 @@ from clipbench.harmless import on_one_line
 
 
 def text_of(said: str = "", style: str = "") -> Text:
-    """A name or a sentence; a line end in it is shown as \\n."""
+    r"""A name or a sentence; a line end in it is shown as \n."""
     return Text(on_one_line(said), style=style)
 
 

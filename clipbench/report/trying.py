@@ -10,6 +10,7 @@ WORTH_SAYING = 1.0  # seconds
 
 
 def beginning(arms: int, task: str) -> str:
+    """What is said before the arms of a task are tried."""
     return f"trying {count(arms, 'arm')} on {task}"
 
 
@@ -19,7 +20,7 @@ def duration(arms: int, task: str, taken: float) -> str:
 
 
 def faults_of_arms(tried: Mapping[str, Tried], *, runs: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
-    """quadratic/heavy: ValueError: Invalid momentum value: -1 (3 runs count as failed)
+    """Such as `quadratic/heavy: ValueError: Invalid momentum value: -1 (3 runs count as failed)`.
 
     Args:
         tried: what was shown on each task, by its name.
@@ -34,7 +35,7 @@ def faults_of_arms(tried: Mapping[str, Tried], *, runs: Sequence[tuple[str, str]
 
 
 def faults_of_probes(tried: Mapping[str, Tried]) -> Iterator[str]:
-    """The probe sharpness fails on quadratic: RuntimeError: out of memory"""
+    """Such as `the probe sharpness fails on quadratic: RuntimeError: out of memory`."""
     for task, found in tried.items():
         for probe, fault in found.probes.items():
             yield f"the probe {probe} fails on {task}: {fault.reason}"

@@ -21,6 +21,7 @@ _SPENT = (
 
 
 def table(comparison: Comparison) -> Table[ArmTuning]:
+    """The trials of each arm and what was selected."""
     tunings = comparison.tunings
     return Table(
         name="tuning",

@@ -52,6 +52,7 @@ def gpu_ids() -> list[int]:
 
 
 def has_mps() -> bool:
+    """Whether this is a Mac whose GPU torch can use."""
     return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 

@@ -29,6 +29,11 @@ def load(choice: Choice) -> Any:
 
 
 def build_problem(run: Run, device: torch.device) -> Problem:
+    """Build what a run's task describes.
+
+    Raises:
+        ClipbenchError: the task builds no Problem, or one in which something is missing.
+    """
     problem = load(run.task)(run.seed, device, **run.task.options)
     if not isinstance(problem, Problem):
         found = f"the task '{run.task.use}' built a {type(problem).__name__}, not a clipbench.contracts.Problem"
@@ -111,6 +116,7 @@ def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> AttachedClip
 
 
 def build_probes(run: Run) -> list[tuple[str, ProbeMeasure]]:
+    """The probes of a run, each by its name with its options filled in."""
     return [(probe.name, functools.partial(load(probe), **probe.options)) for probe in run.measure.probes]
 
 

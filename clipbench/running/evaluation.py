@@ -31,6 +31,7 @@ class Evaluation:
 
 
 def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters lie."""
     return next(model.parameters()).device
 
 
@@ -53,8 +54,10 @@ def change(problem: Problem, first: Sequence[float], last: Sequence[float]) -> C
 
 
 def has_two_states(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer has weights to train at and others to be used: methods train() and eval(), as schedule-free
-    and averaging optimizers have. Methods of these names that want arguments mean something else."""
+    """Whether an optimizer has weights to train at and others to be used: methods train() and eval().
+
+    Schedule-free and averaging optimizers have them. Methods of these names that want arguments mean something else.
+    """
     return all(_takes_nothing(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
 
 

@@ -81,15 +81,18 @@ class Ghosts:
         self.latest: dict[str, Update] = {}
 
     def set_rates(self, progress: float) -> None:
+        """Set every ghost's learning rates to what its schedule says at this fraction of the budget."""
         for ghost in self._ghosts.values():
             ghost.rates.set(progress)
 
     @property
     def learning_rates(self) -> dict[str, float]:
+        """Each ghost's learning rate now, NaN where its optimizer has none."""
         return {name: ghost.rates.current() for name, ghost in self._ghosts.items()}
 
     @property
     def clips(self) -> dict[str, AttachedClip]:
+        """The clips of the ghosts that have one."""
         return {name: ghost.clip for name, ghost in self._ghosts.items() if ghost.clip is not None}
 
     @property

@@ -132,11 +132,11 @@ def _dead(arm: Arm, found: str, remedy: str) -> NotLiveError:
 
 
 def step_flops(arm: Arm, problem: Problem) -> int | None:
-    """The floating-point operations of one step of the arm, forward, backward and optimizer; the problem is left as
-    it was.
+    """The floating-point operations of one step of the arm: forward, backward and optimizer.
 
     As torch counts them: matrix products, convolutions and attention, not what goes coordinate by coordinate; what
-    torch has compiled is counted as it was written. None where the counter cannot follow a step.
+    torch has compiled is counted as it was written. None where the counter cannot follow a step. The problem is left
+    as it was.
     """
     [first, *_] = sources(problem)
     counter = FlopCounterMode(display=False)

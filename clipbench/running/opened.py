@@ -49,6 +49,7 @@ class OpenedFiles:
             _listeners.remove(self)
 
     def opened(self, path: str, flags: int) -> None:
+        """Note that the user's code opened this file, to read or to write."""
         full = os.path.normpath(Path(path).absolute())
         if flags & os.O_ACCMODE == os.O_WRONLY or flags & (os.O_TRUNC | os.O_APPEND):
             self._written.add(full)

@@ -37,6 +37,7 @@ class ScheduledRates:
         self.base: Sequence[float] = [float(group.get("lr", math.nan)) for group in optimizer.param_groups]
 
     def set(self, progress: float) -> None:
+        """Set the rates to what the schedule says at this fraction of the budget."""
         if self._flat:
             return
         scale = factor(self._schedule, progress)

@@ -165,7 +165,7 @@ def _code(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) -> C
 
 
 def _package(module: str) -> str:
-    """ "name==version" of the installed package that a module belongs to, "python" for Python's own, else empty."""
+    """The installed package that a module belongs to, "name==version"; "python" for Python's own; else empty."""
     path = file_of(sys.modules.get(module))
     whose = None if path is None else owner(path)
     return "python" if whose is None or whose.kind == "python" else whose.package

@@ -34,11 +34,20 @@ QUIET_STEP = 15.0  # seconds from the first time that it is told so to the next
 class Watcher(Protocol):
     """Who is told what happens, as it happens."""
 
-    def started(self, run: Run) -> None: ...
-    def advanced(self, run: Run, progress: float, text: str) -> None: ...
-    def finished(self, run: Run, outcome: Outcome) -> None: ...
-    def heartbeat(self) -> None: ...
-    def log(self, text: str) -> None: ...
+    def started(self, run: Run) -> None:
+        """A run has begun."""
+
+    def advanced(self, run: Run, progress: float, text: str) -> None:
+        """A run has spent this fraction of its budget; `text` says where it is."""
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        """A run has ended."""
+
+    def heartbeat(self) -> None:
+        """Time has passed."""
+
+    def log(self, text: str) -> None:
+        """Something else that a person should know."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Ending:
 
     @property
     def status(self) -> Literal["finished", "diverged"]:
+        """How the record calls it."""
         return "finished" if self.non_finite_step is None else "diverged"
 
 
@@ -127,7 +128,7 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
         moved = batch.to(device_of(model))
         training.optimizer.zero_grad()
         loss = training.problem.loss(model, moved)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if look or training.ghosts:
             with watch.paused():
                 updates = _let_ghosts_step(training, read=look is not None)

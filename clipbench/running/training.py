@@ -62,9 +62,11 @@ class Training:
 
     @property
     def progress(self) -> float:
+        """The fraction of the budget that is spent."""
         return self.budget.progress(self.state.spent)
 
     def note(self, quantity: str, value: float, *, direction: str = "") -> None:
+        """Record one number at this step."""
         spent = self.state.spent
         self.record(Measurement(spent.steps, spent.seconds, direction, quantity, value))
 

@@ -81,7 +81,7 @@ def _backward(problem: Problem, batch: Batch) -> None:
     loss = problem.loss(problem.model, batch.to(device_of(problem.model)))
     if not loss.requires_grad:
         raise NotLiveError("the task's loss has no gradient: it depends on no parameter that is trained")
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
 
 
 def given(problem: Problem, gradient: Gradient) -> TrialSource:

@@ -25,6 +25,7 @@ class Loaded:
         _listeners.append(self._run)
 
     def leave_out(self, names: Iterable[str]) -> None:
+        """Leave these modules out of what is looked at."""
         self._left_out.update(names)
 
     def named(self, names: set[str]) -> dict[str, Path]:
@@ -33,6 +34,7 @@ class Loaded:
         return modules if len(modules) == len(names) else {**self._places(), **modules}
 
     def files(self) -> dict[str, Path]:
+        """The file of each module that was loaded since, and of code that was run, by its name."""
         modules = {
             name: path
             for name, module in list(sys.modules.items())

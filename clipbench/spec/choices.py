@@ -41,6 +41,7 @@ class Chosen:
 
     @property
     def spaces(self) -> list[Space]:
+        """What is left open to be searched."""
         return [given for given in self.options.values() if isinstance(given, Space)]
 
     def at(self, settings: Options) -> dict[str, Value]:

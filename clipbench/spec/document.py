@@ -37,6 +37,7 @@ class Mark:
     source: str = ""
 
     def fault(self, message: str) -> Fault:
+        """A fault at this place."""
         return Fault(message, self.file, line=self.line, column=self.column, source=self.source)
 
 

@@ -82,6 +82,7 @@ def no_folder(kind: str, name: str) -> str:
 
 
 def length_of_folder(name: str) -> int:
+    """How many bytes the name of a folder for this name has."""
     return len(folder_of_spec(name, Path()).name)
 
 

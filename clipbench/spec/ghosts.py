@@ -34,9 +34,11 @@ class GhostPlan:
     only: bool = False
 
     def has_runs(self, arm: _WithName) -> bool:
+        """Whether an arm has runs of its own, or is a ghost alone."""
         return not self.only or _named(arm, self.along)
 
     def on_the_path_of(self, arm: _WithName, arms: Sequence[AnyArm]) -> tuple[AnyArm, ...]:
+        """The arms that are ghosts in an arm's runs."""
         if not _named(arm, self.along):
             return ()
         return tuple(other for other in arms if other.name != arm.name and _named(other, self.of))
@@ -47,6 +49,7 @@ def _named(arm: _WithName, names: Iterable[str] | None) -> bool:
 
 
 def ghosts(written: GhostSettings | None) -> GhostPlan:
+    """Which arms are ghosts where, as a spec says it; none where it says nothing."""
     if written is None:
         return GhostPlan()
     along, of = (None if named == "all" else tuple(named) for named in (written.along, written.of))

@@ -45,12 +45,22 @@ def _shown(ends: list[float]) -> str:
 
 
 def of_fractions(space: SpaceSettings) -> SpaceSettings:
+    """The space, where its values may be fractions.
+
+    Raises:
+        ValueError: its ends are not at least 0 and below 1.
+    """
     if space.ends[0] < 0 or space.ends[1] >= 1:
         raise ValueError(f"a fraction is at least 0 and below 1; this space is {space.ends}")
     return space
 
 
 def of_limits(space: SpaceSettings) -> SpaceSettings:
+    """The space, where its values may be limits.
+
+    Raises:
+        ValueError: its low end is not above 0.
+    """
     if space.ends[0] <= 0:
         raise ValueError(f"a limit is above 0; this space is {space.ends}")
     return space

@@ -12,6 +12,11 @@ ELSEWHERE = "choose another results folder with -o, or make this one writable"
 
 
 def make_folder(folder: Path) -> None:
+    """Make a folder and those it lies in, unless they are there.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -38,6 +43,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_content(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, with a line end behind its content.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     try:
         with replacing(path) as draft:
             draft.write_bytes(content + b"\n")
@@ -46,6 +56,7 @@ def replace_content(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
+    """Have the names in a folder written to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

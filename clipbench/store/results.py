@@ -24,6 +24,7 @@ _QUESTION = TypeAdapter(Question)
 
 
 def folder_of_spec(name: str, results: Path) -> Path:
+    """Where the runs of a spec of this name lie."""
     return results / _safe(name)
 
 
@@ -52,6 +53,11 @@ def missing(runs: Iterable[Run], results: Path) -> list[Run]:
 
 
 def write_question(question: Question, results: Path) -> None:
+    """Write what the runs of a spec are made to answer beside them.
+
+    Raises:
+        StoreError: it cannot be written, or a link lies in its place.
+    """
     folder = folder_of_spec(question.spec, results)
     opening.refuse_a_link(folder)
     make_folder(folder)
@@ -161,8 +167,11 @@ def _run_folders(top: str) -> Iterator[str]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Read without the garbage collector: records refer to nothing in a circle, and it would look at each again and
-    again, which doubles the time of reading many."""
+    """Read without the garbage collector.
+
+    Records refer to nothing in a circle, and it would look at each again and again, which doubles the time of reading
+    many.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
-from making import make_run
+from making import make_run, outcome_of
 
 from clipbench.measurements import Measurement, Measurements
 from clipbench.records import LIFE, RESUME, Outcome, Record
@@ -98,10 +99,10 @@ def test_sound_runs_that_are_interrupted_end_as_they_would_have() -> None:
     ],
 )
 def test_an_interruption_is_judged_by_all_that_was_recorded(
-    script: Callable[[str], ModuleType], changes: dict[str, object], word: str
+    script: Callable[[str], ModuleType], changes: dict[str, Any], word: str
 ) -> None:
     verdict = script("resumes").verdict
-    assert verdict(WHOLE, replace(WHOLE, outcome=replace(WHOLE.outcome, **changes))) == word
+    assert verdict(WHOLE, replace(WHOLE, outcome=replace(outcome_of(WHOLE), **changes))) == word
 
 
 @pytest.mark.parametrize(

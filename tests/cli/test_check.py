@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import parse
 
@@ -13,6 +14,7 @@ import pytest
 from cli.front import Ask, asking, stored
 from judging.gate.sides import ELSEWHERE, FIVE, arm, scaled
 from judging.made import HERE, question, record, run
+from making import sparse
 
 from clipbench import store
 from clipbench.records import Record
@@ -66,7 +68,7 @@ def test_the_exit_code_is_the_verdict(ask: Ask, candidate: list[Record], words: 
     [
         (os.mkfifo, "it is not an ordinary file"),
         (lambda path: path.symlink_to("/dev/zero"), "it is not an ordinary file"),
-        (lambda path: (path.touch(), os.truncate(path, 10**11)), "it has more than 24,000,000 bytes"),
+        (partial(sparse, size=10**11), "it has more than 24,000,000 bytes"),
     ],
 )
 def test_a_baseline_without_end_is_undecided(ask: Ask, make: Callable[[Path], object], said: str) -> None:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
@@ -170,15 +169,15 @@ def test_a_folder_whose_name_is_no_text_is_told_of_in_a_baseline_and_to_a_ci(
     assert "udcff" in (tmp_path / "summary.md").read_text()
 
 
-def every_way_to_tell(error: StoreError) -> Iterator[None]:
-    yield console.complain(error)
-    yield console.say(f"{error.found}{ACTS}")
-    yield console.tell(ACTS)
-    yield console.put(ACTS)
+def tell_in_every_way(error: StoreError) -> None:
+    console.complain(error)
+    console.say(f"{error.found}{ACTS}")
+    console.tell(ACTS)
+    console.put(ACTS)
 
 
 def test_an_error_with_such_words_keeps_its_own_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    list(every_way_to_tell(StoreError(f"found {ACTS}", where=f"where{ACTS}", remedy=f"do {ACTS}")))
+    tell_in_every_way(StoreError(f"found {ACTS}", where=f"where{ACTS}", remedy=f"do {ACTS}"))
     out, err = capsys.readouterr()
     assert is_harmless(out + err)
     assert err.splitlines()[0].startswith(r"error: where\x1b[31m")

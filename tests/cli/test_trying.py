@@ -7,7 +7,7 @@ import pytest
 from cli.front import Ask, asking
 from console import records
 
-from clipbench import cli, spec, store
+from clipbench import spec, store
 from clipbench.planning.runs import plan
 
 SPEC = """\
@@ -57,7 +57,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture
 def ask_only(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """A run that would be made is a failure of the test."""
-    monkeypatch.setattr(cli.campaign, "supervise", lambda *_, **__: pytest.fail("something was run"))
+    monkeypatch.setattr("clipbench.cli.campaign.supervise", lambda *_, **__: pytest.fail("something was run"))
     return ask
 
 
@@ -103,7 +103,7 @@ def test_what_fails_is_said_once_and_recorded_and_the_rest_is_run(ask: Ask) -> N
 
 
 def test_a_plan_tries_nothing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.trying, "tried", lambda *_, **__: pytest.fail("something was tried"))
+    monkeypatch.setattr("clipbench.cli.trying.tried", lambda *_, **__: pytest.fail("something was tried"))
     assert ask("plan", "steps.yaml").code == 0
     assert ask("run", "steps.yaml", "--dry-run").code == 0
     assert ask("validate", "steps.yaml").code == 0

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from oracles import flat, same_bits
@@ -76,16 +77,13 @@ def as_on_a_gpu(launches: list[str]) -> Iterator[None]:
             launches.append("clip_all")
             return kernel[grid]
 
-    places = ((coordinates, "kernels_fit", fit), (second_moment, "kernels_fit", fit), (hook, "bound", lambda t: t))
-    places += ((coordinates, "bound", lambda t: t), (triton_clip, "clip_all", Recorded()))
-    kept = [(module, name, getattr(module, name)) for module, name, _ in places]
-    for module, name, value in places:
-        setattr(module, name, value)
-    try:
+    with ExitStack() as patches:
+        for module in (coordinates, second_moment):
+            patches.enter_context(patch.object(module, "kernels_fit", fit))
+        for module in (coordinates, hook):
+            patches.enter_context(patch.object(module, "bound", lambda t: t))
+        patches.enter_context(patch.object(triton_clip, "clip_all", Recorded()))
         yield
-    finally:
-        for module, name, value in kept:
-            setattr(module, name, value)
 
 
 def end(kind: str, **clip: Any) -> tuple[Tensor, list[tuple[float, int, int]]]:

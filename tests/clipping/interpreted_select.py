@@ -2,6 +2,7 @@
 
 import sys
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from oracles import flat
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from clipbench.clipping import triton_select
 from clipbench.clipping.keys import integer_view, largest_key
+from clipbench.clipping.triton_sheet import COUNTS
 
 SIZES = {"one": [5], "few": [3, 1, 4096, 7], "many": [5000, 3, 4097, 1, 20_000, *[2] * 20]}
 
@@ -48,13 +50,11 @@ def other_layouts() -> None:
 def a_bracket_that_misses() -> None:
     values = torch.randn(9000, generator=torch.Generator().manual_seed(2))
     check([torch.full((9000,), -3.0)], 4500)
-    kept = triton_select.sample_ranks
     for wrong in ((0, 1), (4400, 4499)):
-        triton_select.sample_ranks = lambda k, n, m, wrong=wrong: wrong  # noqa: ARG005
-        check([values], 4500, wrong=wrong)
-    triton_select.sample_ranks = kept
-    triton_select.room_inside = lambda ranks, n, m: 10  # noqa: ARG005
-    check([values], 4500, room=10)
+        with patch.object(triton_select, "sample_ranks", return_value=wrong):
+            check([values], 4500, wrong=wrong)
+    with patch.object(triton_select, "room_inside", return_value=10):
+        check([values], 4500, room=10)
 
 
 class Recorded:
@@ -69,7 +69,7 @@ class Recorded:
             self.launches.append(self.name)
             self.kernel[grid](sheet, *rest, **options)
             if self.name == "count_and_collect":
-                place = int(sheet[triton_select.COUNTS.value + 256 * options["width"]] - sheet[0])
+                place = int(sheet[COUNTS.value + 256 * options["width"]] - sheet[0])
                 self.held.append(0 <= place < int(sheet[1]) <= rest[-1])
 
         return launch

@@ -29,9 +29,10 @@ def test_the_threshold_is_the_same_bit_for_bit(fraction: float, nans: int) -> No
 
 @pytest.mark.parametrize("form", [{"foreach": False}, {"foreach": True}, {"fused": True}, {"capturable": True}])
 @pytest.mark.parametrize("of", ["gradient", "numerator", "update"])
-def test_ten_steps_are_the_same(of: Any, form: dict[str, bool]) -> None:
+def test_ten_steps_are_the_same(of: Any, form: dict[str, Any]) -> None:
     ends = []
-    for device, options in (("cpu", {}), ("cuda", form)):
+    given: list[tuple[str, dict[str, Any]]] = [("cpu", {}), ("cuda", form)]
+    for device, options in given:
         generator = torch.Generator().manual_seed(0)
         weights = [nn.Parameter(torch.randn(shape, generator=generator).to(device)) for shape in SHAPES]
         optimizer = torch.optim.AdamW(weights, lr=0.01, **options)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +15,12 @@ from reference.optimizers import sgd_average
 from torch import Tensor, nn
 
 import clipbench
-from clipbench.clipping.hook import Clipped, CoordinateClip
+from clipbench.clipping.hook import CoordinateClip
+from clipbench.clipping.report import Clipped
+from clipbench.records import ClipPlace
 
 SHAPES = [(4, 3), (3,), (), (2, 5)]
-FORMS = [{"foreach": False}, {"foreach": True}, {"fused": True}]
+FORMS: list[dict[str, Any]] = [{"foreach": False}, {"foreach": True}, {"fused": True}]
 
 Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -67,7 +70,7 @@ def test_the_package_hands_out_the_clip() -> None:
 @pytest.mark.parametrize("of", ["gradient", "numerator", "update"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
-def test_a_clip_of_zero_leaves_the_step_alone(kind: Any, form: dict[str, bool], of: str) -> None:
+def test_a_clip_of_zero_leaves_the_step_alone(kind: Any, form: dict[str, bool], of: ClipPlace) -> None:
     stock, _ = run(lambda weights: kind(weights, lr=0.1, **form))
     with_clip, seen = run(lambda weights: kind(weights, lr=0.1, **form), fraction=0.0, of=of)
     assert all(same_bits(a, b) for a, b in zip(stock, with_clip, strict=True))
@@ -77,7 +80,7 @@ def test_a_clip_of_zero_leaves_the_step_alone(kind: Any, form: dict[str, bool], 
 
 def test_the_gradient_is_clipped_at_one_threshold_over_all_groups_before_the_momentum() -> None:
     def two_groups(weights: list[nn.Parameter]) -> torch.optim.Optimizer:
-        groups = [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.2}]
+        groups: list[dict[str, Any]] = [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.2}]
         return torch.optim.SGD(groups, lr=0.1, momentum=0.9, dampening=0.9)
 
     weights, seen = run(two_groups, steps=3, fraction=0.3)
@@ -88,9 +91,9 @@ def test_the_gradient_is_clipped_at_one_threshold_over_all_groups_before_the_mom
             expected[i] = expected[i] - (0.1 if i == 0 else 0.2) * average
     for weight, given in zip(weights, expected, strict=True):
         torch.testing.assert_close(weight.detach().double(), given, rtol=1e-6, atol=1e-6)  # float32 steps
-    for last, given in zip(seen, gradients(3), strict=True):
-        assert float(last.threshold) == naive_clip(flat(given).tolist(), 0.3)[0]
-        assert int(last.clipped) == int((flat(given).abs() > last.threshold).sum()) == int(26 * 0.3)
+    for last, each in zip(seen, gradients(3), strict=True):
+        assert float(last.threshold) == naive_clip(flat(each).tolist(), 0.3)[0]
+        assert int(last.clipped) == int((flat(each).abs() > last.threshold).sum()) == int(26 * 0.3)
 
 
 def test_the_gradient_is_left_clipped_and_keeps_the_bits_that_were_below() -> None:
@@ -105,7 +108,7 @@ def test_the_gradient_is_left_clipped_and_keeps_the_bits_that_were_below() -> No
 
 
 @pytest.mark.parametrize("of", ["gradient", "numerator", "update"])
-def test_a_clipped_optimizer_differs_from_its_twin(of: str) -> None:
+def test_a_clipped_optimizer_differs_from_its_twin(of: ClipPlace) -> None:
     twin, _ = run(lambda weights: torch.optim.Adam(weights, lr=0.1), steps=1)
     with_clip, seen = run(lambda weights: torch.optim.Adam(weights, lr=0.1), steps=2, fraction=0.5, of=of)
     assert not torch.allclose(flat(twin), flat(with_clip))
@@ -113,9 +116,9 @@ def test_a_clipped_optimizer_differs_from_its_twin(of: str) -> None:
 
 
 @pytest.mark.parametrize("of", ["gradient", "numerator", "update"])
-def test_single_foreach_and_fused_forms_agree(of: str) -> None:
+def test_single_foreach_and_fused_forms_agree(of: ClipPlace) -> None:
     single, foreach, fused = (
-        flat(run(lambda w, form=form: torch.optim.AdamW(w, lr=0.1, **form), fraction=0.5, of=of)[0]) for form in FORMS
+        flat(run(partial(torch.optim.AdamW, lr=0.1, **form), fraction=0.5, of=of)[0]) for form in FORMS
     )
     # Float32 kernels round in different orders; five steps of 0.1 each.
     torch.testing.assert_close(foreach, single, rtol=1e-5, atol=1e-6)
@@ -158,7 +161,7 @@ def test_parameters_without_a_gradient_are_not_counted() -> None:
 
 
 @pytest.mark.parametrize("of", ["gradient", "update"])
-def test_a_threshold_of_zero_is_said_once_and_never_makes_nan(of: str) -> None:
+def test_a_threshold_of_zero_is_said_once_and_never_makes_nan(of: ClipPlace) -> None:
     weight, optimizer = one_parameter()
     hook = CoordinateClip(optimizer, 0.5, of=of)
     set_gradient(weight, 0.0, 0.0, 7.0, 0.0, 0.0)
@@ -244,7 +247,7 @@ def test_schedulers_and_the_state_dict_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("of", ["gradient", "update"])
-def test_a_gradient_scaler_changes_nothing_where_nothing_overflows(of: str) -> None:
+def test_a_gradient_scaler_changes_nothing_where_nothing_overflows(of: ClipPlace) -> None:
     weights, expected = parameters(), run(sgd, steps=1, fraction=0.3, of=of)[0]
     optimizer, scaler = sgd(weights), torch.amp.GradScaler("cpu", init_scale=64.0)
     CoordinateClip(optimizer, 0.3, of=of)

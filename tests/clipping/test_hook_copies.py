@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.errors import ClipbenchError
+from clipbench.records import CLIP_PLACES
 
-PLACES = ["gradient", "numerator", "update"]
 SHAPES = [(4, 3), (3,), (2, 5)]
 
 
@@ -44,7 +44,7 @@ COPIES: list[Copy] = [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thi
 
 
 @pytest.mark.parametrize("copied", COPIES)
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 def test_a_copied_optimizer_has_a_clip_of_its_own(copied: Copy, of: Any) -> None:
     weights = parameters()
     hook = CoordinateClip(adam(weights), 0.4, of=of, scope="tensor")

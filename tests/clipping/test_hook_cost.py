@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipbench.clipping import bracket, coordinates
 from clipbench.clipping.hook import CoordinateClip
+from clipbench.clipping.keys import blocks
+from clipbench.clipping.threshold import threshold_on_cpu
 
 N = 1 << 19  # above the size at which tensors are worked on one by one
 
@@ -21,7 +24,7 @@ class Operations(TorchDispatchMode):
     """The names of the operations that read or write at least as many numbers as there are coordinates."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -39,7 +42,7 @@ class Operations(TorchDispatchMode):
 def counted_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """How often the threshold is looked for, and how many coordinates NumPy reads for it or to count them."""
     calls = {"threshold": 0, "read": 0}
-    found, cut, absolute = coordinates.threshold_on_cpu, bracket.blocks, np.abs
+    found, cut, absolute = threshold_on_cpu, blocks, np.abs
 
     def threshold(*arguments: Any, **settings: Any) -> tuple[Tensor, int, int]:
         calls["threshold"] += 1
@@ -57,7 +60,7 @@ def counted_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     with monkeypatch.context() as patch:
         patch.setattr(coordinates, "threshold_on_cpu", threshold)
         patch.setattr(bracket, "blocks", reading)
-        patch.setattr(coordinates.np, "abs", counting)
+        patch.setattr(np, "abs", counting)
         yield calls
 
 
@@ -111,11 +114,10 @@ def test_many_small_tensors_are_clamped_together(monkeypatch: pytest.MonkeyPatch
     hook = CoordinateClip(torch.optim.SGD(weights, lr=0.1, fused=True), 0.1)
     for weight in weights:
         weight.grad = torch.randn(100, generator=torch.Generator().manual_seed(1))
-    together: list[int] = []
-    clamp = torch._foreach_clamp_min_
-    monkeypatch.setattr(torch, "_foreach_clamp_min_", lambda run, limit: (together.append(len(run)), clamp(run, limit)))
+    clamp = Mock(wraps=torch._foreach_clamp_min_)
+    monkeypatch.setattr(torch, "_foreach_clamp_min_", clamp)
     hook.optimizer.step()
-    assert together == [50]
+    assert [len(call.args[0]) for call in clamp.call_args_list] == [50]
 
 
 @pytest.mark.parametrize("of", ["gradient", "numerator", "update"])

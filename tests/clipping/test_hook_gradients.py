@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
-
-PLACES = ["gradient", "numerator", "update"]
+from clipbench.records import CLIP_PLACES, CLIP_SCOPES, ClipScale
 
 BOTH = torch.arange(1.0, 25.0)
 
@@ -59,9 +58,9 @@ def stepped(
 CLIPS = [
     *(
         partial(CoordinateClip, fraction=0.4, of=of, scope=scope, scale=scale)
-        for of in PLACES
-        for scope in ("global", "group", "tensor")
-        for scale in ("none", "norm")
+        for of in CLIP_PLACES
+        for scope in CLIP_SCOPES
+        for scale in get_args(ClipScale)
         if of != "numerator" or scale == "none"
     ),
     partial(FixedClip, threshold=1.5),
@@ -91,7 +90,7 @@ def test_a_gradient_with_memory_of_its_own_is_clipped_where_it_is(layout: str) -
 
 @pytest.mark.parametrize("fraction", [0.0, 0.4])
 @pytest.mark.parametrize("closure", [None, lambda: 0.0])
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 @pytest.mark.parametrize("scope", ["global", "group", "tensor"])
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_step_without_any_coordinate_is_none(of: Any, scope: Any, fraction: float, closure: Any, empty: bool) -> None:
@@ -112,7 +111,7 @@ def test_a_step_without_any_coordinate_is_none(of: Any, scope: Any, fraction: fl
     assert hook.last is last
 
 
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 @pytest.mark.parametrize("scope", ["global", "group", "tensor"])
 def test_groups_without_a_gradient_or_a_parameter_are_passed_by(of: Any, scope: Any) -> None:
     ends = []
@@ -178,7 +177,7 @@ def test_a_parameter_that_is_listed_twice_counts_once(where: str, scale: Any, sc
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 def test_a_parameter_that_is_listed_twice_is_no_error_in_any_place(of: Any) -> None:
     for kind in (torch.optim.Adam, torch.optim.Adafactor):
         weight = nn.Parameter(torch.ones(5))
@@ -193,7 +192,7 @@ def test_a_parameter_that_is_listed_twice_is_no_error_in_any_place(of: Any) -> N
         assert bool(weight.isfinite().all())
 
 
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 def test_a_new_fraction_is_that_of_the_next_step_and_of_copies(of: Any) -> None:
     ends = []
     for changes in (False, True):

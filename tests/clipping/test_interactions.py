@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.optimizers import lion, normalized_sgd, signsgd
+from clipbench.records import CLIP_PLACES
 
 SHAPES = [(4, 3), (3,), (2, 5)]
-PLACES = ["gradient", "numerator", "update"]
 
 
 def parameters(dtype: torch.dtype = torch.float32) -> list[nn.Parameter]:
@@ -43,7 +43,7 @@ def adam(weights: list[nn.Parameter], **options: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(weights, lr=0.1, **options)
 
 
-MOMENTUM = {"lr": 0.1, "momentum": 0.9}
+MOMENTUM: dict[str, Any] = {"lr": 0.1, "momentum": 0.9}
 LION: dict[str, Any] = {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.1}
 
 
@@ -79,7 +79,7 @@ def test_a_clipped_gradient_goes_through_momentum_decay_and_sign_as_it_is_writte
     ("kind", "of"),
     [
         (torch.optim.SGD, "gradient"),
-        *((torch.optim.Adam, of) for of in PLACES),
+        *((torch.optim.Adam, of) for of in CLIP_PLACES),
         (torch.optim.Adafactor, "numerator"),
         (torch.optim.SGD, "update"),
     ],
@@ -129,7 +129,7 @@ def test_lbfgs_sees_the_clipped_gradient_at_each_evaluation() -> None:
 
 
 def test_an_unfused_step_that_a_scaler_skips_changes_nothing_at_all() -> None:
-    for of in PLACES:
+    for of in CLIP_PLACES:
         weights = parameters()
         hook = CoordinateClip(adam(weights), 0.4, of=of)
         scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
@@ -144,7 +144,7 @@ def test_an_unfused_step_that_a_scaler_skips_changes_nothing_at_all() -> None:
         assert hook.last is None
 
 
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 @pytest.mark.parametrize("unscale", [False, True])
 def test_a_scaler_that_skips_nothing_changes_nothing(of: Any, unscale: bool) -> None:
     plain, weights = parameters(), parameters()
@@ -224,7 +224,7 @@ def test_accumulated_gradients_are_clipped_once_as_their_sum() -> None:
     assert weight.tolist() == [-2.0, -3.0, -3.0, 3.0]
 
 
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 def test_a_group_that_is_added_later_is_clipped_as_well(of: Any) -> None:
     first, late = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     hook = CoordinateClip(torch.optim.Adam([first], lr=1.0), 0.5, of=of)
@@ -238,7 +238,7 @@ def test_a_group_that_is_added_later_is_clipped_as_well(of: Any) -> None:
         assert late.grad.tolist() == [2.0, 2.0]
 
 
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 def test_frozen_parameters_and_those_without_a_gradient_are_left_out(of: Any) -> None:
     weight, idle, frozen = (nn.Parameter(torch.ones(4), requires_grad=wanted) for wanted in (True, True, False))
     hook = CoordinateClip(torch.optim.Adam([weight, idle, frozen], lr=1.0), 0.5, of=of)
@@ -298,7 +298,7 @@ def test_a_scheduler_counts_the_steps_and_sets_their_rate() -> None:
     assert weight.tolist() == [-1.5, -1.5]
 
 
-@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("of", CLIP_PLACES)
 # Dynamo uses what torch itself has deprecated, and says so once it is imported.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_compiled_step_is_clipped(of: Any) -> None:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from oracles import same_bits
 from ranks import meet
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
 
 from clipbench.clipping.sharded import sharded_threshold
 from clipbench.clipping.threshold import coordinate_threshold
@@ -57,10 +58,9 @@ def only_counts_travel(rank: int) -> None:
         sent.append(tensor.numel() * tensor.element_size())
         return kept(tensor, **options)
 
-    dist.all_reduce = weighed
     local = torch.randn(100_000, generator=torch.Generator().manual_seed(rank))
-    sharded_threshold([local], 0.1)
-    dist.all_reduce = kept
+    with patch.object(dist, "all_reduce", weighed):
+        sharded_threshold([local], 0.1)
     assert sent == [16_384, 8192, 8192]
 
 
@@ -72,7 +72,7 @@ def one_has_nothing(rank: int) -> None:
 
 def dtensors_count_whole(_: int) -> None:
     mesh = init_device_mesh("cpu", (2,))
-    placements = [[Shard(0)], [Shard(0)], [Replicate()], [Shard(1)]]
+    placements: list[list[Placement]] = [[Shard(0)], [Shard(0)], [Replicate()], [Shard(1)]]
     tensors: list[Tensor] = [distribute_tensor(t, mesh, p) for t, p in zip(whole(), placements, strict=True)]
     plain = torch.tensor([100.0, 3.0])
     for fraction in FRACTIONS:

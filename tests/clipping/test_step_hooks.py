@@ -27,7 +27,7 @@ class Wrapper(torch.optim.Optimizer):
         self.optimizer = optimizer
 
     @property
-    def param_groups(self) -> Any:
+    def param_groups(self) -> Any:  # type: ignore[override]
         return self.optimizer.param_groups
 
     def step(self, closure: Any = None) -> Any:
@@ -40,7 +40,7 @@ class Unhooked(torch.optim.Optimizer):
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.param_groups = [{"params": parameters}]
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Do nothing."""
 
 

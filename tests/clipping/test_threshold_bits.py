@@ -14,6 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from clipbench.clipping import keys, threshold
+from clipbench.clipping.bracket import kth_largest_and_larger
 from clipbench.clipping.threshold import coordinate_threshold
 
 QUICK = settings(deadline=None, max_examples=80, derandomize=True)
@@ -73,7 +74,7 @@ def test_any_layout_of_the_memory(patterns: tuple[torch.dtype, list[int]], order
 def test_memory_without_gaps_is_read_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "FEW", 0)
     seen: list[Any] = []
-    kept = threshold.kth_largest_and_larger
+    kept = kth_largest_and_larger
 
     def noted(arrays: Any, k: int, *, infinity: int) -> tuple[int, int]:
         seen.extend(arrays)

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 from clipbench.clipping import bracket, keys
 from clipbench.clipping.bracket import SMALL, kth_largest_and_larger, sample_stride
 from clipbench.clipping.keys import BLOCK, INFINITY, blocks, key_arrays
+from clipbench.clipping.radix import kth_largest_by_digits
 from clipbench.clipping.threshold import coordinate_threshold
 
 FRACTIONS = [1e-9, 1e-4, 0.1, 0.5, 0.9, 1 - 1e-9]
@@ -33,7 +35,7 @@ def by_sorting(tensors: list[Tensor], fraction: float) -> Tensor:
 def fallbacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each time the digits had to be counted, because the sample had not told the truth."""
     taken: list[int] = []
-    kept: Callable[..., Tensor] = bracket.kth_largest_by_digits
+    kept: Callable[..., Tensor] = kth_largest_by_digits
 
     def noted(count: Any, k: int, **options: Any) -> Tensor:
         taken.append(k)
@@ -48,12 +50,12 @@ def fallbacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_random_coordinates_are_found_in_one_pass(
     dtype: torch.dtype, fraction: float, fallbacks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes: list[int] = []
-    monkeypatch.setattr(bracket, "blocks", lambda arrays: passes.append(1) or blocks(arrays))
+    passes = Mock(wraps=blocks)
+    monkeypatch.setattr(bracket, "blocks", passes)
     monkeypatch.setattr(keys, "FEW", 0)
     tensors = [*heavy_tailed(N, dtype=dtype).split([50_000, 3, 100_000 - 3, 1])]
     assert same_bits(coordinate_threshold(tensors, fraction), by_sorting(tensors, fraction))
-    assert (len(passes), fallbacks) == (1, [])
+    assert (passes.call_count, fallbacks) == (1, [])
 
 
 @pytest.mark.parametrize("n", [SMALL, SMALL + 1, BLOCK, BLOCK + 1])

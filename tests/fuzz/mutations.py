@@ -122,7 +122,7 @@ def _a_folder(random: Random, results: Path) -> Path:
     return random.choice([path for path in below(results) if path.is_dir()])
 
 
-def flipped_bytes(random: Random, results: Path, _: Path) -> None:
+def flipped_bytes(random: Random, results: Path, __: Path) -> None:
     path = _a_file(random, results)
     content = bytearray(path.read_bytes())
     for _time in range(random.choice((1, 1, 3, 30))):
@@ -131,13 +131,13 @@ def flipped_bytes(random: Random, results: Path, _: Path) -> None:
     path.write_bytes(content)
 
 
-def cut_short(random: Random, results: Path, _: Path) -> None:
+def cut_short(random: Random, results: Path, __: Path) -> None:
     path = _a_file(random, results)
     content = path.read_bytes()
     path.write_bytes(content[: random.randrange(len(content) + 1)])
 
 
-def garbage(random: Random, results: Path, _: Path) -> None:
+def garbage(random: Random, results: Path, __: Path) -> None:
     path = _a_file(random, results)
     path.write_bytes(
         random.choice(
@@ -146,12 +146,12 @@ def garbage(random: Random, results: Path, _: Path) -> None:
     )
 
 
-def more_garbage(random: Random, results: Path, _: Path) -> None:
+def more_garbage(random: Random, results: Path, __: Path) -> None:
     with _a_file(random, results).open("ab") as file:
         file.write(random.choice((b"\x00" * 100, b"4,0.5", b"]", b",,,,\n" * 10, b"\xff\n")))
 
 
-def with_holes(random: Random, results: Path, _: Path) -> None:
+def with_holes(random: Random, results: Path, __: Path) -> None:
     os.truncate(_a_file(random, results), 1 << 30)
 
 
@@ -163,7 +163,7 @@ def _places(content: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
         yield from _places(inner, (*way, key))
 
 
-def another_value(random: Random, results: Path, _: Path) -> None:
+def another_value(random: Random, results: Path, __: Path) -> None:
     path = random.choice([path for path in _files(results) if path.suffix == ".json"])
     with suppress(ValueError, RecursionError, OSError):
         if path.stat().st_size > 1 << 20:
@@ -187,7 +187,7 @@ def another_value(random: Random, results: Path, _: Path) -> None:
         path.write_text(json.dumps(content))
 
 
-def another_key(random: Random, results: Path, _: Path) -> None:
+def another_key(random: Random, results: Path, __: Path) -> None:
     """An edited description under the old key, with a digest that may be right."""
     folder = random.choice(folders_of_runs(results))
     with suppress(ValueError, RecursionError, OSError, KeyError, TypeError):
@@ -201,7 +201,7 @@ def another_key(random: Random, results: Path, _: Path) -> None:
         (folder / store.RUN).write_text(json.dumps(content))
 
 
-def another_cell(random: Random, results: Path, _: Path) -> None:
+def another_cell(random: Random, results: Path, __: Path) -> None:
     path = random.choice(folders_of_runs(results)) / store.MEASUREMENTS
     with suppress(OSError):
         if path.stat().st_size > 1 << 20:
@@ -213,7 +213,7 @@ def another_cell(random: Random, results: Path, _: Path) -> None:
         path.write_text("\n".join(map(",".join, rows)) + "\n")
 
 
-def other_rows(random: Random, results: Path, _: Path) -> None:
+def other_rows(random: Random, results: Path, __: Path) -> None:
     path = random.choice(folders_of_runs(results)) / store.MEASUREMENTS
     with suppress(OSError):
         if path.stat().st_size > 1 << 20:
@@ -251,7 +251,7 @@ def _hard_link_of(path: Path) -> Callable[[Path], None]:
     return link
 
 
-def no_file(random: Random, results: Path, _: Path) -> None:
+def no_file(random: Random, results: Path, __: Path) -> None:
     path = _a_file(random, results)
     path = path.with_name(random.choice((path.name, store.LOG, store.HEARTBEAT, store.CHECKPOINT, ".lock")))
     with suppress(OSError):
@@ -278,7 +278,7 @@ def a_linked_folder(random: Random, results: Path, outside: Path) -> None:
         path.with_name(f"{path.name}-link").symlink_to(target)
 
 
-def nested(random: Random, results: Path, _: Path) -> None:
+def nested(random: Random, results: Path, __: Path) -> None:
     here = os.open(_a_folder(random, results), os.O_RDONLY)
     try:
         for _time in range(random.choice((30, 1000, 3000))):
@@ -290,7 +290,7 @@ def nested(random: Random, results: Path, _: Path) -> None:
         os.close(here)
 
 
-def doubled(random: Random, results: Path, _: Path) -> None:
+def doubled(random: Random, results: Path, __: Path) -> None:
     path = _a_folder(random, results)
     name = random.choice(
         (f"{path.name}2", "a" * 200, "\udcff\udcfe", "a\nb", "\x1b[31m", "=1+1", "%2F", " ", f"{path.name}.set-aside-1")
@@ -299,13 +299,13 @@ def doubled(random: Random, results: Path, _: Path) -> None:
         shutil.copytree(path, path.with_name(name), symlinks=True)
 
 
-def renamed(random: Random, results: Path, _: Path) -> None:
+def renamed(random: Random, results: Path, __: Path) -> None:
     path = _a_folder(random, results)
     with suppress(OSError):
         path.rename(path.with_name(random.choice((f"{path.name}2", "\udcff", "x", "0-abc", "::error::x"))))
 
 
-def exchanged(random: Random, results: Path, _: Path) -> None:
+def exchanged(random: Random, results: Path, __: Path) -> None:
     first, second = random.choice(folders_of_runs(results)), random.choice(folders_of_runs(results))
     name = random.choice((store.RUN, store.MEASUREMENTS))
     with suppress(OSError):
@@ -314,13 +314,13 @@ def exchanged(random: Random, results: Path, _: Path) -> None:
         (second / name).write_bytes(one)
 
 
-def a_heartbeat(random: Random, results: Path, _: Path) -> None:
+def a_heartbeat(random: Random, results: Path, __: Path) -> None:
     texts = ("[]", "[" * 5000, '{"progress": "a"}', '{"progress": 1e999, "step": 1, "loss": null}', "null", "1", "\xff")
     with suppress(OSError):
         (random.choice(folders_of_runs(results)) / store.HEARTBEAT).write_text(random.choice(texts))
 
 
-def another_state(random: Random, results: Path, _: Path) -> None:
+def another_state(random: Random, results: Path, __: Path) -> None:
     """A checkpoint that torch reads, with values, types and shapes of somebody else's."""
     import torch  # a fuzzer of the commands that read has none
 
@@ -343,7 +343,7 @@ def another_state(random: Random, results: Path, _: Path) -> None:
     torch.save(content, path)
 
 
-def a_poisoned_checkpoint(random: Random, results: Path, _: Path) -> None:
+def a_poisoned_checkpoint(random: Random, results: Path, __: Path) -> None:
     """Who unpickles it imports the canary, whether it is taken for a pickle or for an archive of torch."""
     path = random.choice(folders_of_runs(results)) / store.CHECKPOINT
     poison = pickle.dumps(_Poison(), protocol=2)
@@ -361,11 +361,11 @@ class _Poison:
         return importlib.import_module, ("canary",)
 
 
-def forbidden(random: Random, results: Path, _: Path) -> None:
+def forbidden(random: Random, results: Path, __: Path) -> None:
     random.choice((_a_file, _a_folder))(random, results).chmod(0)
 
 
-def gone(random: Random, results: Path, _: Path) -> None:
+def gone(random: Random, results: Path, __: Path) -> None:
     path = random.choice((_a_file, _a_folder))(random, results)
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def measured(given: Problem, *directions: Mapping[str, Tensor]) -> list[Directio
 
 def unit(direction: Mapping[str, Tensor]) -> Tensor:
     vector = flat(list(direction.values())).double()
-    return vector / vector.norm()
+    return vector / vector.norm()  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -217,7 +218,11 @@ def test_parameters_that_take_no_part_or_are_linear_add_no_curvature() -> None:
         "x": {"x": one, "y": zero, "unused": zero},
         "all": {"x": one, "y": one, "unused": one},
     }
-    found = directional_curvature(model, lambda m, _: 5 * m.x * m.frozen + m.y**2, [NO_DATA], directions)
+
+    def loss(m: Any, _: Batch) -> Tensor:
+        return 5 * m.x * m.frozen + m.y**2  # type: ignore[no-any-return]
+
+    found = directional_curvature(model, loss, [NO_DATA], directions)
     assert (found["x"].slope, found["x"].curvature) == (5.0, 0.0)
     assert found["all"].slope == pytest.approx(11 / math.sqrt(3), rel=1e-6)  # float32
     assert found["all"].curvature == pytest.approx(2 / 3, rel=1e-6)
@@ -226,5 +231,9 @@ def test_parameters_that_take_no_part_or_are_linear_add_no_curvature() -> None:
 def test_a_linear_loss_has_no_curvature_at_all() -> None:
     model = Partly()
     direction = {name: torch.tensor(1.0) for name in ("x", "y", "unused")}
-    found = directional_curvature(model, lambda m, _: 5 * m.x, [NO_DATA], {"u": direction})["u"]
+
+    def loss(m: Any, _: Batch) -> Tensor:
+        return 5 * m.x  # type: ignore[no-any-return]
+
+    found = directional_curvature(model, loss, [NO_DATA], {"u": direction})["u"]
     assert found.curvature == 0.0

@@ -1,6 +1,7 @@
 """What has no slope or curvature to measure: each a clear error, and the model as it was."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,14 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.curvature import NonFiniteLossError, directional_curvature
 
 
-def refused(message: str, *, error: type[ClipbenchError] = ClipbenchError, given: Problem, **direction: Tensor) -> None:
-    real = {**random_direction(given.model, seed=0), **direction}
+def refused(
+    message: str,
+    *,
+    error: type[ClipbenchError] = ClipbenchError,
+    given: Problem,
+    moved: Mapping[str, Tensor] | None = None,
+) -> None:
+    real = {**random_direction(given.model, seed=0), **(moved or {})}
     before = Trace.of(given.model)
     with pytest.raises(error, match=message):
         directional_curvature(given.model, given.loss, given.probe_batches, {"own": real})
@@ -48,8 +55,8 @@ def test_batches_that_hold_nothing_are_refused() -> None:
 
 def test_directions_that_do_not_fit_the_model_are_refused() -> None:
     given = problem("mlp")
-    refused(r"direction 'own' lacks \[\] and has \['head.weight'\]", given=given, **{"head.weight": torch.ones(2)})
-    refused(r"shape \(4,\) at '0.bias', where the parameter has \(7,\)", given=given, **{"0.bias": torch.ones(4)})
+    refused(r"direction 'own' lacks \[\] and has \['head.weight'\]", given=given, moved={"head.weight": torch.ones(2)})
+    refused(r"shape \(4,\) at '0.bias', where the parameter has \(7,\)", given=given, moved={"0.bias": torch.ones(4)})
     missing = random_direction(given.model, seed=0)
     del missing["2.bias"]
     with pytest.raises(ClipbenchError, match=r"lacks \['2.bias'\]"):

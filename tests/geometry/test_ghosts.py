@@ -10,6 +10,7 @@ from torch import nn
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.geometry.ghosts import HeldPoint
+from clipbench.records import ClipPlace
 
 Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -94,7 +95,7 @@ def test_a_step_that_is_not_read_moves_the_state_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("of", ["gradient", "numerator", "update"])
-def test_a_clip_on_a_tried_optimizer_does_not_clip_the_runs_gradient(of: str) -> None:
+def test_a_clip_on_a_tried_optimizer_does_not_clip_the_runs_gradient(of: ClipPlace) -> None:
     model = with_gradients()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     CoordinateClip(optimizer, 0.3, of=of)

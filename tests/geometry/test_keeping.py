@@ -156,6 +156,6 @@ def test_a_graph_that_holds_a_tensor_can_go_backward_after_it_was_put_back() -> 
     kept = keeping.attributes(held)
     keeping.put_back(held, kept)
     keeping.overwrite(weight, keeping.clone(weight))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert weight.grad is not None
     assert weight.grad.tolist() == [10, 10]

@@ -66,11 +66,11 @@ def test_weights_are_put_back_though_the_loss_raises_on_the_way() -> None:
     given = problem("mlp")
 
     def lost(model: nn.Module, batch: Batch) -> Tensor:
-        if not torch.equal(model[0].weight, start):
+        if not torch.equal(model.get_parameter("0.weight"), start):
             raise RuntimeError("off the road")
         return given.loss(model, batch)
 
-    start = given.model[0].weight.detach().clone()
+    start = given.model.get_parameter("0.weight").detach().clone()
     before = Trace.of(given.model)
     with of(replace(given, loss=lost)).along(random_direction(given.model, seed=4)) as loss_at:
         assert math.isfinite(loss_at(0.0))

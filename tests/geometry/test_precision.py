@@ -11,7 +11,7 @@ from clipbench.geometry.precision import full_float32
 def chosen() -> tuple[str, str, str]:
     return (
         torch.backends.cuda.matmul.fp32_precision,
-        torch.backends.cudnn.conv.fp32_precision,
+        torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
         torch.get_float32_matmul_precision(),
     )
 

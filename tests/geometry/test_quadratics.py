@@ -1,6 +1,7 @@
 """Closed forms on quadratics: what clipping, signs and Adam do to the directional sharpness, exactly."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from reference.problems import NO_DATA, Quadratic, quadratic_loss
 from torch import Tensor, nn
 
 from clipbench.clipping.threshold import coordinate_threshold
+from clipbench.contracts import Batch
 from clipbench.geometry.curvature import CurvatureEngine, DirectionalCurvature, directional_curvature
 
 D = 40
@@ -48,7 +50,7 @@ def positive_definite(*, seed: int) -> Tensor:
 
 def rotation(*, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.linalg.qr(torch.randn(D, D, generator=generator, dtype=torch.float64)).Q
+    return torch.linalg.qr(torch.randn(D, D, generator=generator, dtype=torch.float64)).Q  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
@@ -188,9 +190,11 @@ def test_where_the_second_derivative_is_infinite_or_not_a_number_it_is_said(engi
     """|x|^1.5 at zero has the value and the slope 0 and no finite curvature."""
     model = Quadratic(torch.eye(1), torch.zeros(1))
     direction = {"u": {"point": torch.ones(1)}}
-    found = directional_curvature(
-        model, lambda m, _: m.point.abs().pow(1.5).sum(), [NO_DATA], direction, engine=engine, check=False
-    )["u"]
+
+    def loss(m: Any, _: Batch) -> Tensor:
+        return m.point.abs().pow(1.5).sum()  # type: ignore[no-any-return]
+
+    found = directional_curvature(model, loss, [NO_DATA], direction, engine=engine, check=False)["u"]
     assert found.slope == 0.0
     assert not math.isfinite(found.curvature)
 

@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ SHARES = (slice(0, 1), slice(1, 3))
 
 
 def in_a_group(rank: int, place: str) -> None:
-    store = dist.FileStore(f"{place}/store", RANKS)
+    store = dist.FileStore(f"{place}/store", RANKS)  # type: ignore[attr-defined]
     dist.init_process_group("gloo", store=store, rank=rank, world_size=RANKS)
 
 
@@ -35,14 +37,13 @@ def a_rank(rank: int, place: str) -> None:
     calls: list[int] = []
     original = dist.all_reduce
 
-    def counted(tensor: torch.Tensor, **options: object) -> object:
+    def counted(tensor: torch.Tensor, **options: Any) -> Any:
         calls.append(tensor.numel())
         return original(tensor, **options)
 
-    dist.all_reduce = counted
     mine = task.probe_batches[SHARES[rank]]
-    found = directional_curvature(model, task.loss, mine, directions, group=dist.group.WORLD)
-    dist.all_reduce = original
+    with patch.object(dist, "all_reduce", counted):
+        found = directional_curvature(model, task.loss, mine, directions, group=dist.group.WORLD)
     said = refusals(rank, model, directions)
     Path(place, f"{rank}.json").write_text(json.dumps({"found": asdict(found), "calls": calls, "said": said}))
     dist.destroy_process_group()

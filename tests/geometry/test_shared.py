@@ -1,6 +1,5 @@
 """What one probe has had measured, the next one is given: the same numbers, for no work."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
@@ -22,7 +21,7 @@ PROBES = {"sharpness": sharpness.measure, "taylor": taylor.measure, "kinks": kin
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many batches each measurement of curvature went through."""
     counted: list[int] = []
 

@@ -18,6 +18,11 @@ def objective_of(hessian: Tensor) -> Objective:
     return Objective(Quadratic(hessian, torch.ones(len(hessian), dtype=torch.float64)), quadratic_loss, [NO_DATA])
 
 
+def both_ends(eigenvalues: Tensor) -> tuple[tuple[SpectrumEnd, Tensor], tuple[SpectrumEnd, Tensor]]:
+    """Of the eigenvalues in rising order, the last and the first."""
+    return ("largest", eigenvalues[-1]), ("smallest", eigenvalues[0])
+
+
 def found(objective: Objective, end: SpectrumEnd, *, products: int = 400) -> Eigenvalue | str:
     return eigenvalue(objective, end, tolerance=1e-6, products=products, seed=1)
 
@@ -26,7 +31,7 @@ def found(objective: Objective, end: SpectrumEnd, *, products: int = 400) -> Eig
 def test_both_ends_are_those_of_the_matrix(size: int) -> None:
     hessian = positive_definite(size, seed=size) - 0.7 * torch.eye(size, dtype=torch.float64)
     exact = torch.linalg.eigvalsh(hessian)
-    for end, value in (("largest", exact[-1]), ("smallest", exact[0])):
+    for end, value in both_ends(exact):
         result = found(objective_of(hessian), end)
         assert isinstance(result, Eigenvalue)
         assert result.has_converged(1e-6)
@@ -38,7 +43,7 @@ def test_a_networks_are_those_of_its_dense_hessian(kind: str) -> None:
     given = problem(kind)
     exact = torch.linalg.eigvalsh(dense_hessian(given.model, given.loss, given.probe_batches))
     objective = Objective(given.model, given.loss, given.probe_batches)
-    for end, value in (("largest", exact[-1]), ("smallest", exact[0])):
+    for end, value in both_ends(exact):
         result = eigenvalue(objective, end, tolerance=1e-3, products=400, seed=1)
         assert isinstance(result, Eigenvalue)
         # A float32 model's products against float64.

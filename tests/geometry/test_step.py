@@ -74,8 +74,8 @@ def test_it_leaves_no_trace(kind: str) -> None:
         for mine, other in zip(watched.model.parameters(), alone.model.parameters(), strict=True):
             assert same_bits(mine, other)
             assert same_bits(mine.grad, other.grad)
-        for mine, other in zip(watched.model.buffers(), alone.model.buffers(), strict=True):
-            assert same_bits(mine, other)
+        for buffer, twin in zip(watched.model.buffers(), alone.model.buffers(), strict=True):
+            assert same_bits(buffer, twin)
         assert all(module.training for module in watched.model.modules())
         for given, optimizer in zip((watched, alone), optimizers, strict=True):
             torch.manual_seed(2)
@@ -161,10 +161,10 @@ def test_a_loss_that_is_not_finite_gives_nan_and_lets_the_training_go_on(factor:
 def test_a_step_to_where_there_is_no_loss_is_told() -> None:
     given = problem("mlp")
     with StepGeometry(given.model, pair_loss).around(pair(given, 0)) as step, torch.no_grad():
-        given.model[0].weight.fill_(math.nan)
+        given.model.get_parameter("0.weight").fill_(math.nan)
     assert math.isnan(step.observed_change)
     assert math.isnan(step.sharpness)
-    assert bool(given.model[0].weight.isnan().all())
+    assert bool(given.model.get_parameter("0.weight").isnan().all())
 
 
 def test_what_cannot_be_measured_is_an_error_and_the_step_is_kept() -> None:

@@ -25,7 +25,11 @@ def made(direction: dict[str, Tensor]) -> Callable[[str], Tensor]:
 def test_callables_and_mappings_give_the_same_numbers_mixed_or_not(engine: CurvatureEngine) -> None:
     model, loss, batches = network("causal transformer")
     given = {str(seed): random_direction(model, seed=seed) for seed in range(3)}
-    mixed = {"0": made(given["0"]), "1": given["1"], "2": made(given["2"])}
+    mixed: dict[str, dict[str, Tensor] | Callable[[str], Tensor]] = {
+        "0": made(given["0"]),
+        "1": given["1"],
+        "2": made(given["2"]),
+    }
     expected = directional_curvature(model, loss, batches, given, engine=engine)
     assert directional_curvature(model, loss, batches, mixed, engine=engine) == expected
 

@@ -130,6 +130,8 @@ class Statistics:
 class Changing(nn.Module):
     """What a forward pass changes and no state_dict holds."""
 
+    held: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(4, 3, max_norm=0.5)

@@ -10,8 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cases import CASES
-from runs import FILE, Golden, data_of, fingerprint, make, moved, numbers, read, verdict, write
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from golden.cases import CASES
+from golden.runs import FILE, Golden, data_of, fingerprint, make, moved, numbers, read, verdict, write
 
 from clipbench.records import METHOD, Record
 

@@ -1,11 +1,11 @@
 """The clip under Accelerate: attach it before or after prepare(), and the loop stays as it is."""
 
 import os
+from typing import Any
 
 import pytest
 import torch
-from integrations.twin import FRACTION, Net, adamw, batches_seen_by, check, examples, plain_loop, watch
-from torch.utils.data import DataLoader
+from integrations.twin import FRACTION, Net, adamw, batches, batches_seen_by, check, plain_loop, watch
 
 from clipbench.clipping.hook import CoordinateClip
 
@@ -21,8 +21,7 @@ def test_an_accelerated_loop_trains_what_a_plain_loop_trains(accumulate: int, at
     optimizer = adamw(model)
     if attach == "before prepare":
         clip = CoordinateClip(optimizer, FRACTION, of="numerator")
-    loader = DataLoader(examples(), batch_size=4)
-    wrapped, prepared, loader = accelerator.prepare(model, optimizer, loader)
+    wrapped, prepared, loader = accelerator.prepare(model, optimizer, batches())
     if attach == "after prepare":
         clip = CoordinateClip(prepared.optimizer, FRACTION, of="numerator")
     seen, given = watch(optimizer, clip), batches_seen_by(model)
@@ -38,8 +37,9 @@ def test_an_accelerated_loop_trains_what_a_plain_loop_trains(accumulate: int, at
 
 def test_the_wrapper_around_an_optimizer_is_refused_and_never_left_unclipped_in_silence() -> None:
     """Only the optimizer within takes steps and calls hooks."""
-    prepared = accelerate.Accelerator(cpu=True).prepare(adamw(Net()))
+    prepared: Any = accelerate.Accelerator(cpu=True).prepare(adamw(Net()))
+    within = prepared.optimizer
     assert isinstance(prepared, torch.optim.Optimizer)
     with pytest.raises(TypeError, match=r"AcceleratedOptimizer is a wrapper around it \(AdamW\): pass its \.optimizer"):
         CoordinateClip(prepared, FRACTION)
-    assert CoordinateClip(prepared.optimizer, FRACTION).last is None
+    assert CoordinateClip(within, FRACTION).last is None

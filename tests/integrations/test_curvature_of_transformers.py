@@ -14,9 +14,9 @@ from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 
 ENGINES: tuple[CurvatureEngine, ...] = ("jets", "adjoint")
 WORDS = 40
-SMALL = {"vocab_size": WORDS, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-FED = {**SMALL, "intermediate_size": 24}
-VISION = {"image_size": 8, "patch_size": 4, "num_labels": 3}
+SMALL: dict[str, Any] = {"vocab_size": WORDS, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+FED: dict[str, Any] = {**SMALL, "intermediate_size": 24}
+VISION: dict[str, Any] = {"image_size": 8, "patch_size": 4, "num_labels": 3}
 
 
 def gpt2() -> nn.Module:
@@ -32,9 +32,15 @@ def bert() -> nn.Module:
 
 
 def t5() -> nn.Module:
-    return hf.T5ForConditionalGeneration(
-        hf.T5Config(vocab_size=WORDS, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2, decoder_start_token_id=0)
-    )
+    shape: dict[str, Any] = {
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_heads": 2,
+        "decoder_start_token_id": 0,
+    }
+    return hf.T5ForConditionalGeneration(hf.T5Config(vocab_size=WORDS, **shape))
 
 
 def vit() -> nn.Module:
@@ -43,9 +49,8 @@ def vit() -> nn.Module:
 
 
 def resnet() -> nn.Module:
-    return hf.ResNetForImageClassification(
-        hf.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", num_labels=3)
-    )
+    shape: dict[str, Any] = {"hidden_sizes": [4, 8], "depths": [1, 1], "num_labels": 3}
+    return hf.ResNetForImageClassification(hf.ResNetConfig(embedding_size=4, layer_type="basic", **shape))
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from integrations.twin import FRACTION, Net, adamw, batches_seen_by, check, examples, plain_loop, watch
+from integrations.twin import FRACTION, Net, adamw, batches, batches_seen_by, check, plain_loop, watch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from clipbench.clipping.hook import CoordinateClip
 
@@ -21,7 +20,7 @@ pytestmark = [
 ]
 
 
-class Module(lightning.LightningModule):  # type: ignore[misc]
+class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
     """The net with its optimizer, whose step Lightning calls with a closure."""
 
     def __init__(self) -> None:
@@ -52,7 +51,7 @@ def test_lightning_trains_what_a_plain_loop_trains(accumulate: int) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, DataLoader(examples(), batch_size=4))
+    trainer.fit(module, batches())
     assert len(given) == 8
     expected, without = (plain_loop(Net(), given, accumulate=accumulate, clipped=clipped) for clipped in (True, False))
     check(module.net, module.seen, like=expected, unlike=without, steps=8 // accumulate)
@@ -60,8 +59,9 @@ def test_lightning_trains_what_a_plain_loop_trains(accumulate: int) -> None:
 
 def test_the_wrapper_around_an_optimizer_is_refused_and_never_left_unclipped_in_silence() -> None:
     """What LightningModule.optimizers() gives passes for a torch optimizer and shares the hooks of the one within."""
-    wrapper = lightning.pytorch.core.optimizer.LightningOptimizer(adamw(Net()))
+    wrapper: Any = lightning.pytorch.core.optimizer.LightningOptimizer(adamw(Net()))
+    within = wrapper.optimizer
     assert isinstance(wrapper, torch.optim.Optimizer)
     with pytest.raises(TypeError, match=r"LightningAdamW is a wrapper around it \(AdamW\): pass its \.optimizer"):
         CoordinateClip(wrapper, FRACTION)
-    assert CoordinateClip(wrapper.optimizer, FRACTION).last is None
+    assert CoordinateClip(within, FRACTION).last is None

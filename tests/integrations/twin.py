@@ -1,10 +1,12 @@
 """What a framework trains, trained again in a plain loop: the clip must make of both the same."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.clipping.report import Clipped
@@ -45,11 +47,17 @@ def watch(optimizer: torch.optim.Optimizer, clip: CoordinateClip) -> list[Clippe
     return seen
 
 
+def batches() -> DataLoader[dict[str, Tensor]]:
+    """The examples, four at a time."""
+    dataset: Any = examples()  # a list is as good as a Dataset
+    return DataLoader(dataset, batch_size=4)
+
+
 def batches_seen_by(model: nn.Module) -> list[dict[str, Tensor]]:
     """What the model is given in training from now on, in its order."""
     seen: list[dict[str, Tensor]] = []
 
-    def note(module: nn.Module, _: tuple[object, ...], given: dict[str, Tensor]) -> None:
+    def note(module: nn.Module, _: tuple[object, ...], given: dict[str, Any]) -> None:
         if module.training:
             seen.append({name: tensor.clone() for name, tensor in given.items() if isinstance(tensor, Tensor)})
 

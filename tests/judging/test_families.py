@@ -137,8 +137,8 @@ def test_the_word_of_a_comparison_by_itself(differences: tuple[float, ...], marg
 def test_a_verdict_has_the_corrected_p_the_level_and_the_interval_at_it() -> None:
     """Two tests: the clearer one is judged at 0.05/2, and the other, as that one is decided, at 0.05."""
     first, second = judge([about(*LOWER), about(*OPEN)])
-    assert (first.p, first.level) == (pytest.approx(2 * p_of(LOWER)), 0.025)
-    assert (second.p, second.level) == (pytest.approx(p_of(OPEN)), 0.05)
+    assert (first.p, first.level) == pytest.approx((2 * p_of(LOWER), 0.025))
+    assert (second.p, second.level) == pytest.approx((p_of(OPEN), 0.05))
     for verdict, differences in ((first, LOWER), (second, OPEN)):
         expected = stats.ttest_1samp(differences, 0.0).confidence_interval(1 - verdict.level)
         assert (verdict.low, verdict.high) == pytest.approx((expected.low, expected.high))
@@ -148,13 +148,13 @@ def test_a_comparison_that_is_decided_by_itself_is_not_among_many() -> None:
     found = (-0.5, -0.4, -0.6)
     assert alone(*found).word == "lower"
     among = judge([about(*found), *(about(0.1 * place, 0.3, -0.2) for place in range(8))])
-    assert (among[0].word, among[0].level) == ("undecided", pytest.approx(0.05 / 9))
+    assert (among[0].word, among[0].level) == pytest.approx(("undecided", 0.05 / 9))
 
 
 def test_a_single_pair_takes_no_part_in_the_correction() -> None:
     """Nor has it an interval; its level is the least of the family, for it has been given none of its own."""
     decided, single, empty = judge([about(*LOWER), about(-1.0), about()])
-    assert (decided.word, decided.p, decided.level) == ("lower", pytest.approx(p_of(LOWER)), 0.05)
+    assert (decided.word, decided.p, decided.level) == pytest.approx(("lower", p_of(LOWER), 0.05))
     assert [each.level for each in judge([about(-1.0), about(*LOWER), about(*OPEN)])] == [0.025, 0.025, 0.05]
     for untested in (single, empty):
         assert (untested.word, untested.p, untested.level) == ("undecided", 1.0, 0.05)
@@ -223,7 +223,7 @@ def test_the_word_of_a_one_sided_comparison(differences: tuple[float, ...], marg
 
 def test_a_one_sided_verdict_has_a_bound_at_its_level_and_one_at_five_percent() -> None:
     first, second = judge([about(*HIGHER, side="higher", weight=3.0), about(*OPEN, side="higher")])
-    assert (first.p, first.level) == (pytest.approx(4 / 3 * p_of(HIGHER, "greater")), pytest.approx(0.05 * 3 / 4))
+    assert (first.p, first.level) == pytest.approx((4 / 3 * p_of(HIGHER, "greater"), 0.05 * 3 / 4))
     assert second.level == 0.05
     above = stats.ttest_1samp(HIGHER, 0.0, alternative="greater").confidence_interval(1 - first.level)
     below = stats.ttest_1samp(HIGHER, 0.0, alternative="less").confidence_interval(0.95)

@@ -19,7 +19,7 @@ def last_steps(records: list[Record], moment: Moment) -> list[int]:
 def test_an_earlier_moment_is_compared_as_if_the_runs_had_ended_there() -> None:
     early = compare(quickstart(), question("sgd", "sgd+clip", "adam", target=3.3), Asked(at=STEP_100))
     sgd, clip, _ = early.rows
-    assert (sgd.final_loss.mean, clip.final_loss.mean) == (3.5, pytest.approx(3.2))
+    assert (sgd.final_loss.mean, clip.final_loss.mean) == pytest.approx((3.5, 3.2))
     assert sgd.steps is not None and clip.steps is not None  # noqa: PT018
     assert (sgd.steps.hits, clip.steps.hits) == (0, 3)
     assert any(caveat.startswith("Compared at step 100 and not at the end") for caveat in early.caveats)

@@ -14,8 +14,7 @@ from clipbench.judging.comparison import Row
 from clipbench.judging.families import Ranks
 from clipbench.judging.moments import Moment
 from clipbench.measurements import Measurement
-from clipbench.quantities import Manner
-from clipbench.questions import Target
+from clipbench.questions import Manner, Target
 from clipbench.records import OWN, Measure, Record
 
 SGD, BETTER = [3.0, 3.1, 3.2], [2.5, 2.7, 2.6]
@@ -74,8 +73,8 @@ def test_a_row_has_its_difference_and_what_was_judged_of_it() -> None:
     assert row.against is not None
     assert row.judged is not None
     assert row.against == row.difference
-    assert (row.against.mean, row.against.p) == (pytest.approx(-0.5), pytest.approx(expected.pvalue))
-    assert (row.judged.p, row.judged.level) == (pytest.approx(2 * expected.pvalue), 0.025)
+    assert (row.against.mean, row.against.p) == pytest.approx((-0.5, expected.pvalue))
+    assert (row.judged.p, row.judged.level) == pytest.approx((2 * expected.pvalue, 0.025))
     interval = expected.confidence_interval(0.975)
     assert (row.judged.low, row.judged.high) == pytest.approx((interval.low, interval.high))
 
@@ -276,7 +275,7 @@ def test_any_recorded_quantity_is_a_metric() -> None:
     found = rows(probed("angle", sgd=[-1.0, -1.1, -1.2], adam=[1.0, 1.1, 0.9], lion=[0.0, 2.0, -2.0]), "angle")
     adam = found["adam"]
     assert adam.against is not None
-    assert (adam.against.scale, adam.against.mean) == ("linear", pytest.approx(2.1))
+    assert (adam.against.scale, adam.against.mean) == pytest.approx(("linear", 2.1))
     assert {arm: row.verdict for arm, row in found.items()} == {
         "sgd": "baseline",
         "adam": "higher",

@@ -78,7 +78,7 @@ def test_drawn_weights_have_the_deviations_they_should() -> None:
 
 def test_embeddings_are_drawn_small_and_biases_start_at_zero() -> None:
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Embedding(256, 64), torch.nn.Linear(64, 10))
-    draw_weights(model, depth=1)
-    assert model[0].weight.std().item() == pytest.approx(0.02, rel=4 / math.sqrt(2 * 256 * 64))
-    assert not model[1].bias.any()
+    embedding, linear = torch.nn.Embedding(256, 64), torch.nn.Linear(64, 10)
+    draw_weights(torch.nn.Sequential(embedding, linear), depth=1)
+    assert embedding.weight.std().item() == pytest.approx(0.02, rel=4 / math.sqrt(2 * 256 * 64))
+    assert not linear.bias.any()

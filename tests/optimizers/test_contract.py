@@ -146,7 +146,7 @@ def test_it_is_deterministic_and_draws_no_random_numbers(name: str) -> None:
 def test_frozen_and_gradientless_parameters_stay_where_they_are(name: str) -> None:
     network = model()
     network.register_parameter("idle", nn.Parameter(torch.ones(3)))
-    frozen = network.get_parameter("0.weight").requires_grad_(requires_grad=False)
+    frozen = network.get_parameter("0.weight").requires_grad_(False)
     before = frozen.clone()
     optimizer = build(name)(network.named_parameters(), lr=LR)
     start = weights(network)

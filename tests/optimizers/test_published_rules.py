@@ -22,8 +22,9 @@ SHAPES = [(), (7,), (6, 5), (2, 3, 4), (2, 2, 3, 3)]
 STEPS = 6
 
 Weights = list[nn.Parameter]
-ALONE, FORMS = [{}], [{"foreach": False}, {"foreach": True}, {"fused": True}]
-AVERAGE = {"momentum": 0.9}
+ALONE: list[dict[str, bool]] = [{}]
+FORMS: list[dict[str, bool]] = [{"foreach": False}, {"foreach": True}, {"fused": True}]
+AVERAGE: dict[str, Any] = {"momentum": 0.9}
 
 # Of each optimizer: its options, what they are called in its rule, where the paper clips, and its implementations.
 RULES: dict[str, tuple[dict[str, Any], Callable[..., list[Tensor]], Any, list[dict[str, bool]]]] = {

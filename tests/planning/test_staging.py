@@ -9,6 +9,7 @@ from judging.made import record
 from clipbench.errors import ClipbenchError
 from clipbench.planning.extending import EXTENSIONS
 from clipbench.planning.staging import Stage, staged
+from clipbench.questions import Tuned
 from clipbench.records import Record, Run
 from clipbench.spec import Overrides, Spec, load
 
@@ -36,7 +37,14 @@ def asked_for(folder: Path, text: str = SPEC, only: str | None = None) -> Spec:
 
 
 def rate(run: Run) -> float:
-    return float(run.arm.optimizer.options["lr"])
+    rate = run.arm.optimizer.options["lr"]
+    assert isinstance(rate, float)
+    return rate
+
+
+def tuned_arms(stage: Stage) -> tuple[Tuned, ...]:
+    assert stage.question.tuning is not None
+    return stage.question.tuning.arms
 
 
 def made(runs: Sequence[Run], loss: Losses) -> list[Record]:
@@ -76,7 +84,7 @@ def test_what_was_selected_on_each_task_is_reported(tmp_path: Path) -> None:
     found = {(run.task.name, run.arm.name): rate(run) for run in stage.runs if run.arm.name != "fixed"}
     assert found == best
     assert stage.question.tuning is not None
-    assert {(one.task, one.arm): one.selected["lr"] for one in stage.question.tuning.arms if one.selected} == best
+    assert {(one.task, one.arm): one.selected["lr"] for one in tuned_arms(stage) if one.selected} == best
     assert stage.question.keys == tuple(run.key for run in stage.runs)
     assert all(run.measure.probes for run in stage.runs)
 
@@ -106,7 +114,7 @@ def test_a_trial_that_crashed_keeps_its_place_and_is_spent(tmp_path: Path) -> No
     assert stage.trials == trials
     assert stage.spent == {trials[place].key}
     assert stage.waiting == ()
-    found = {one.arm: one.selected for one in stage.question.tuning.arms if one.task == trials[place].task.name}
+    found = {one.arm: one.selected for one in tuned_arms(stage) if one.task == trials[place].task.name}
     assert found == {"sgd": {"lr": 0.1}, "adam": {"lr": 0.3}}
     assert staged(asked, made(trials, lambda _: 9.0)).spent == frozenset()  # divergence is a result
     assert staged(asked, records[:-1]).spent == {trials[place].key}  # another arm's search goes on
@@ -120,7 +128,7 @@ def test_a_filter_leaves_the_others_out_of_the_runs_and_in_the_question(tmp_path
     assert {run.arm.name for run in (*stage.runs, *stage.waiting)} == {"sgd"}
     assert [each.arm for each in stage.tunings] == ["sgd", "sgd"]
     assert stage.question.tuning is not None
-    assert {one.arm for one in stage.question.tuning.arms} == {"sgd", "adam"}
+    assert {one.arm for one in tuned_arms(stage)} == {"sgd", "adam"}
     assert len(stage.question.keys) == 4  # the runs of `fixed` are still part of the plan
 
 
@@ -145,13 +153,13 @@ def carried_out(asked: Spec, loss: Losses, *, extend: bool) -> tuple[Stage, list
 def test_an_extension_goes_beyond_the_edge_until_the_best_is_bracketed(tmp_path: Path) -> None:
     asked = asked_for(tmp_path)
     plain, _ = carried_out(asked, towards({"sgd": 4.0, "adam": 0.3}), extend=False)
-    assert {len(one.trials) for one in plain.question.tuning.arms} == {3}
+    assert {len(one.trials) for one in tuned_arms(plain)} == {3}
     stage, records = carried_out(asked, towards({"sgd": 4.0, "adam": 0.3}), extend=True)
-    tuned = {one.arm: one for one in stage.question.tuning.arms if one.task == SMALL}
+    tuned = {one.arm: one for one in tuned_arms(stage) if one.task == SMALL}
     assert [trial.settings["lr"] for trial in tuned["sgd"].trials] == [0.1, 0.3, 1.0, 3.333, 11.11]
     assert [trial.settings["lr"] for trial in tuned["adam"].trials] == [0.1, 0.3, 1.0, 0.1732, 0.5477]
     assert (tuned["sgd"].selected, tuned["sgd"].planned) == ({"lr": 3.333}, 3)
-    assert {len(one.trials) for one in stage.question.tuning.arms} == {5}  # as many for every arm
+    assert {len(one.trials) for one in tuned_arms(stage)} == {5}  # as many for every arm
     # what was made counts whether it is asked for again or not
     assert staged(asked, records).question == stage.question
 
@@ -162,13 +170,13 @@ def test_an_extension_that_was_only_begun_does_not_count_until_it_is_asked_for_a
     begun = made(staged(asked, []).trials, loss)
     further = [run for run in staged(asked, begun, extend=True).trials if rate(run) > 1]
     begun += made(further[:1], loss)
-    assert {len(one.trials) for one in staged(asked, begun).question.tuning.arms} == {3}
-    assert {len(one.trials) for one in staged(asked, begun, extend=True).question.tuning.arms} == {4}
+    assert {len(one.trials) for one in tuned_arms(staged(asked, begun))} == {3}
+    assert {len(one.trials) for one in tuned_arms(staged(asked, begun, extend=True))} == {4}
 
 
 def test_an_extension_has_a_limit(tmp_path: Path) -> None:
     stage, _ = carried_out(asked_for(tmp_path), lambda run: 4 / (1 + rate(run)), extend=True)
-    assert {len(one.trials) for one in stage.question.tuning.arms} == {3 + EXTENSIONS}
+    assert {len(one.trials) for one in tuned_arms(stage)} == {3 + EXTENSIONS}
     assert {each.edges["lr"] for each in stage.tunings} == {"highest"}
 
 

@@ -11,7 +11,7 @@ from oracles import dense_gradient, dense_hessian
 from reference.problems import classification_batch, problem
 from reference.snapshots import snapshot
 
-from clipbench.contracts import Batch, Snapshot
+from clipbench.contracts import Batch, Problem, Snapshot
 from clipbench.errors import ClipbenchError
 from clipbench.probes.batch_sharpness import ERROR, measure
 from clipbench.records import BATCH_SHARPNESS
@@ -63,7 +63,7 @@ def test_batches_without_a_gradient_or_a_loss_are_left_out_and_said() -> None:
     assert "batches without a gradient or a finite loss are left out" in said
 
 
-def _only(held: Snapshot, number: int) -> object:
+def _only(held: Snapshot, number: int) -> Problem:
     def train_batches(start: int) -> Iterator[Batch]:  # noqa: ARG001
         while True:
             yield batch(number)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from oracles import dense_gradient, dense_hessian, flat
 from reference.problems import problem
 from reference.quadratics import on_a_quadratic, positive_definite, vector
 from reference.snapshots import snapshot
+from torch import Tensor
 
+from clipbench.contracts import Batch
 from clipbench.errors import ClipbenchError
 from clipbench.probes.coordinates import RANK_CORRELATION, measure
 
@@ -86,7 +89,11 @@ def test_a_linear_loss_has_no_rank_correlation_and_zeros_have_a_place() -> None:
     g, u = vector(D, seed=1), vector(D, seed=2)
     u[:5] = 0
     held = on_a_quadratic(torch.eye(D, dtype=torch.float64), g, own=u)
-    linear = replace(held.problem, loss=lambda model, _: model.point.sum())
+
+    def the_sum(model: Any, _: Batch) -> Tensor:
+        return model.point.sum()  # type: ignore[no-any-return]
+
+    linear = replace(held.problem, loss=the_sum)
     rows = {row[1]: row[2] for row in measure(replace(held, problem=linear))}
     assert RANK_CORRELATION not in rows
     assert rows["share_of_coordinates_zero"] == 0.25

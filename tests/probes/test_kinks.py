@@ -47,7 +47,8 @@ def test_a_network_of_relus_is_kinked_and_a_remark_names_the_direction() -> None
 
 @pytest.mark.parametrize("factor", [0.0, torch.nan])
 def test_a_step_without_a_length_is_left_out_and_said(factor: float) -> None:
-    held, said = snapshot(problem("mlp")), []
+    said: list[str] = []
+    held = snapshot(problem("mlp"))
     none = {name: u * factor for name, u in held.directions["own"].items()}
     rows = list(measure(replace(held, directions={"none": none}, remark=said.append)))
     assert rows == []

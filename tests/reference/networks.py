@@ -36,7 +36,7 @@ class RootMeanSquareNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
-        return self.down(functional.silu(self.gate(x)) * self.up(x))
+        return self.down(functional.silu(self.gate(x)) * self.up(x))  # type: ignore[no-any-return]
 
 
 class Recurrent(nn.Module):
@@ -50,7 +50,7 @@ class Recurrent(nn.Module):
         state = x.new_zeros(len(x), 4)
         for step in x.view(len(x), 3, 2).unbind(1):
             state = self.cell(step, state)
-        return self.head(state)
+        return self.head(state)  # type: ignore[no-any-return]
 
 
 def images(*layers: nn.Module) -> nn.Module:

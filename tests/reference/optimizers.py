@@ -103,7 +103,9 @@ def adafactor(
             v = plain[i] = beta * plain[i] + (1 - beta) * square
         u = c / v.sqrt()
         alpha = max(eps[1], float(w.square().mean().sqrt())) * min(lr, t**-0.5)
-        return w * (1 - lr * weight_decay) - alpha * u / max(1.0, float(u.square().mean().sqrt()) / d)
+        after: Tensor = w * (1 - lr * weight_decay) - alpha * u / max(1.0, float(u.square().mean().sqrt()) / d)
+
+        return after
 
     return follow(weights, steps, fraction, rule)
 

@@ -64,7 +64,7 @@ def nadam(
     m, v = zeros(weights), zeros(weights)
 
     def momentum(t: int) -> float:
-        return betas[0] * (1 - 0.5 * 0.96 ** (t * 4e-3))
+        return betas[0] * (1 - 0.5 * 0.96 ** (t * 4e-3))  # type: ignore[no-any-return]
 
     def rule(i: int, t: int, w: Tensor, g: Tensor, c: Tensor) -> Tensor:
         m[i] = betas[0] * m[i] + (1 - betas[0]) * c
@@ -165,6 +165,8 @@ def adafactor(
             v = plain[i] = (1 - new) * plain[i] + new * g.square()
         u = c / v.sqrt().clamp(min=eps1)
         step = max(1e-3, float(w.square().mean().sqrt())) * min(lr, t**-0.5)
-        return w * (1 - lr * weight_decay) - step * u / max(1.0, float(u.square().mean().sqrt()) / d)
+        after: Tensor = w * (1 - lr * weight_decay) - step * u / max(1.0, float(u.square().mean().sqrt()) / d)
+
+        return after
 
     return follow(weights, steps, fraction, rule)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 from judging.claims.measured import answered, claim, haunted
+from making import outcome_of
 from report.shown import data, drawn, lines, text
 
 from clipbench.judging.claims.answers import Answer
@@ -114,7 +115,7 @@ def test_a_single_seed_has_no_interval_to_show() -> None:
 def test_what_was_left_out_is_said() -> None:
     records = [haunted({OWN: [4.0 + seed, -1.0], "adam": [1.0, 1.0]}, seed=seed) for seed in range(3)]
     assert "(3 of 6 left out)" in text(document(judge([claim()], results_of([(answered(), records)]))), "markdown")
-    diverged = replace(records[2], outcome=replace(records[2].outcome, status="diverged"))
+    diverged = replace(records[2], outcome=replace(outcome_of(records[2]), status="diverged"))
     answers = judge([claim()], results_of([(answered(), [*records[:2], diverged])]))
     assert "(2 of 4 left out, 1 seed left out)" in text(document(answers), "markdown")
     [row] = lines(document(answers))

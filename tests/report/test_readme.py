@@ -26,7 +26,9 @@ def test_the_readme_shows_what_the_reference_runs_and_the_shelves_say() -> None:
 
 def test_a_table_is_the_comparison_of_its_folder_and_the_rest_stays() -> None:
     folder = REFERENCE / "cpu" / "quickstart"
-    table = as_markdown(document(compare(store.read_all(folder)[0], store.read_question(folder))))
+    question = store.read_question(folder)
+    assert question is not None
+    table = as_markdown(document(compare(store.read_all(folder)[0], question)))
     text = written("before\n<!-- table:cpu/quickstart -->\nold\n<!-- /table:cpu/quickstart -->\nafter", REFERENCE)
     assert text == f"before\n<!-- table:cpu/quickstart -->\n{table}\n<!-- /table:cpu/quickstart -->\nafter"
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from judging.made import compared, question, quickstart, record, run, trials, tuning, with_rows
 from judging.test_shared_points import along
+from making import outcome_of
 from report.shown import cells, data, drawn, headings, lines, text
 
 from clipbench.errors import ClipbenchError
@@ -25,7 +26,7 @@ def full() -> Comparison:
     """The quickstart with a target, two ghosts along two trajectories on two seeds, and the trials of adam."""
     decrease = {LINE_BEST_DECREASE: {OWN: [3.0], "adam": [1.0], "lion": [-1.0]}, COSINE: {OWN: [0.5], "lion": [0.1]}}
     ghosts = [
-        along(arm, {OWN: [8.0, 2.0], "adam": [2.0, 1.0], "lion": [1.0, -1.0]}, seed=seed, **decrease)
+        along(arm, {OWN: [8.0, 2.0], "adam": [2.0, 1.0], "lion": [1.0, -1.0]}, decrease, seed=seed)
         for arm in ("sgd", "sgd+clip")
         for seed in (10, 11)
     ]
@@ -108,7 +109,7 @@ def test_the_shared_points_are_worked_out_by_hand() -> None:
 
 def test_runs_that_are_in_no_shared_point_are_told_beneath_the_table() -> None:
     ghosts = [along("sgd", {OWN: [8.0], "adam": [2.0]}, seed=seed) for seed in (0, 1, 2)]
-    broken = replace(ghosts[2], outcome=replace(ghosts[2].outcome, status="diverged"))
+    broken = replace(ghosts[2], outcome=replace(outcome_of(ghosts[2]), status="diverged"))
     told = compare([*ghosts[:2], broken], question(*ARMS))
     assert table("shared", told).note.endswith("Left out, as they diverged, failed or have not ended: 1 run along sgd.")
     assert {int(row["runs_left_out"]) for row in lines(section(told, "shared"))} == {1}
@@ -212,8 +213,8 @@ def test_rate_times_sharpness_is_shown_where_it_was_measured() -> None:
         for one in made
     ]
     of = compare(measured, question("sgd"))
-    [made] = main_tables(of)
-    assert cells(made)[0][headings(made).index("η·sharpness (limit 2)")] == "2.5 ± 0.5"
+    [main] = main_tables(of)
+    assert cells(main)[0][headings(main).index("η·sharpness (limit 2)")] == "2.5 ± 0.5"
     assert '"rate_times_sharpness": 2.5' in text(document(of), "json")
     assert r"$\eta$$\cdot$sharpness" in text(document(of), "latex")
 
@@ -249,7 +250,7 @@ def test_by_arm_there_is_a_table_for_each_arm_with_its_tasks() -> None:
 def test_consecutive_evaluations_are_said_beside_the_target() -> None:
     of = compared([record(run(), [5.0, 1.0, 2.0, 1.0, 1.0])], question(target=1.0), consecutive=2)
     assert of.rows[0].steps is not None and of.rows[0].seconds is not None  # noqa: PT018
-    assert (of.rows[0].steps.median, of.rows[0].seconds.median) == (150, pytest.approx(1.5))
+    assert (of.rows[0].steps.median, of.rows[0].seconds.median) == pytest.approx((150, 1.5))
     assert "target loss 1, 2 evaluations in a row" in text(document(of), "markdown")
     assert data(document(of))["consecutive"] == 2
 

@@ -26,6 +26,7 @@ def test_a_line_says_what_was_selected_and_whether_it_is_bracketed() -> None:
 def test_what_can_be_done_about_an_edge_is_said() -> None:
     assert "--extend-grid looks beyond" in beyond_the_edge(ASKED, extended=False)
     assert "no further trial that every arm could be given" in beyond_the_edge(ASKED, extended=True)
+    assert ASKED.tuning is not None
     drawn = replace(ASKED, tuning=replace(ASKED.tuning, search="halton"))
     assert "wider spaces" in beyond_the_edge(drawn, extended=False)
     assert beyond_the_edge(question("sgd"), extended=False) == ""
@@ -35,6 +36,7 @@ def test_what_can_be_done_about_an_edge_is_said() -> None:
 
 def test_the_limit_of_extensions_is_named() -> None:
     def lengthened(asked: Question) -> Question:
+        assert asked.tuning is not None
         adam = asked.tuning.arms[1]
         more = tuple(Trial({"lr": 2.0 + place}, ("x",)) for place in range(EXTENSIONS))
         return replace(asked, tuning=replace(asked.tuning, arms=(replace(adam, trials=adam.trials + more),)))

@@ -93,7 +93,7 @@ def test_the_build_of_torch_is_read_right_without_importing_it() -> None:
 
 
 def test_a_machine_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ClipbenchError, match="pip install torch"):
         devices.resolve("auto")
 

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import torch
 
 from clipbench.running.environment import observe
 
 
-def settled(threads: int) -> dict[str, object]:
+def settled(threads: int) -> dict[str, Any]:
     """The environment a fresh process sees after it has settled on so many threads."""
     code = f"""
 import json, torch
@@ -21,7 +22,7 @@ seen["really"] = torch.get_num_threads()
 print(json.dumps(seen))
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    seen: dict[str, object] = json.loads(output)
+    seen: dict[str, Any] = json.loads(output)
     return seen
 
 

@@ -120,7 +120,7 @@ def drawing(seed: int, device: torch.device) -> Problem:
 
     def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         noise = draw() if model.training else 1.0
-        return (model(batch["x"]) * noise).square().mean()
+        return (model(batch["x"]) * noise).square().mean()  # type: ignore[no-any-return]
 
     fixed = [Batch({"x": torch.ones(4, 3) * (1 + seed)}, samples=4)]
     return Problem(model, loss, batches, fixed, fixed)
@@ -154,7 +154,7 @@ def test_the_largest_seed_is_no_error(tmp_path: Path) -> None:
 def test_the_change_has_the_standard_error_of_the_paired_differences() -> None:
     """By hand: three batches of weights 1, 1 and 2, whose losses fall by 1, 2 and 3."""
     batches = [Batch({"x": torch.zeros(1)}, samples=weight) for weight in (1, 1, 2)]
-    problem = Problem(nn.Linear(1, 1), lambda *_: torch.zeros(()), iter, batches, [])
+    problem = Problem(nn.Linear(1, 1), lambda *_: torch.zeros(()), lambda _: iter(()), batches, [])
     found = change(problem, [2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
     mean = -(1 + 2 + 2 * 3) / 4
     spread = (1 * (-1 - mean)) ** 2 + (1 * (-2 - mean)) ** 2 + (2 * (-3 - mean)) ** 2

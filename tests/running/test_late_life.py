@@ -73,7 +73,7 @@ class Late(Descent):
 class Decaying(Descent):
     """Writes its own rate from step to step, as ASGD does."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         self.param_groups[0]["lr"] *= 0.9
 
@@ -98,7 +98,8 @@ class OfTensors(Descent):
     """Holds its options as float32 tensors."""
 
     def __init__(self, parameters: Any, lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(parameters, lr=torch.tensor(lr), betas=torch.tensor(betas))
+        rate: Any = torch.tensor(lr)
+        super().__init__(parameters, lr=rate, betas=torch.tensor(betas))
 
 
 class Wrapping(torch.optim.Optimizer):
@@ -119,7 +120,7 @@ class Hidden(Descent):
     def __init__(self, parameters: Any, lr: float, scale: float = 1.0, since: int = 8) -> None:
         super().__init__(parameters, lr=lr)
         self.since = since
-        self._schedule = lambda step: scale if step >= self.since else 1.0
+        self._schedule: Callable[[int], float] = lambda step: scale if step >= self.since else 1.0
 
     def factor(self) -> float:
         return self._schedule(self.steps)
@@ -160,9 +161,10 @@ class InBackward(Descent):
 
     @torch.no_grad()
     def _descend(self, parameter: nn.Parameter) -> None:
+        assert parameter.grad is not None
         parameter.sub_(parameter.grad, alpha=self.param_groups[0]["lr"])
 
-    def step(self) -> None: ...
+    def step(self) -> None: ...  # type: ignore[override]
 
 
 class OfLosses(Descent):
@@ -183,7 +185,7 @@ class Polite(Descent):
 class Newton(Descent):
     """Differentiates the gradient."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         parameter = self.param_groups[0]["params"][0]
         torch.autograd.grad(parameter.grad.sum(), parameter)
 

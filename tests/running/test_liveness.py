@@ -110,7 +110,8 @@ def test_a_fixed_limit_that_changes_nothing_where_it_acts_is_found(check: Check,
 def test_a_limit_above_all_gradients_is_idle_and_a_clip_that_is_off_is_found_all_the_same(
     check: Check, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    idle = replace(SGD, clip=ClipSettings(**{rule: 1e9}))
+    limit: dict[str, Any] = {rule: 1e9}
+    idle = replace(SGD, clip=ClipSettings(**limit))
     check(idle, quadratic(0, CPU))
     monkeypatch.setattr(FixedClip, "_clip", lambda *_: None)
     with pytest.raises(NotLiveError, match=f"without the clip, even at a {rule} of .*: the clip does nothing"):
@@ -140,7 +141,7 @@ def test_a_clip_of_less_than_one_coordinate_is_found(check: Check) -> None:
 def test_a_threshold_of_zero_is_found(check: Check) -> None:
     problem = quadratic(0, CPU, dimension=50)
     with torch.no_grad():
-        problem.model.x[3:] = 0
+        problem.model.get_parameter("x")[3:] = 0
     with pytest.warns(match="zero"), pytest.raises(NotLiveError, match="threshold is zero"):
         check(CLIPPED, problem)
 
@@ -149,7 +150,7 @@ def test_a_threshold_of_zero_is_found(check: Check) -> None:
 def test_zeros_that_are_left_out_of_the_fraction_are_left_out_of_what_is_asked(check: Check, of: Any) -> None:
     problem = quadratic(0, CPU, dimension=500)
     with torch.no_grad():
-        problem.model.x[50:] = 0
+        problem.model.get_parameter("x")[50:] = 0
     check(replace(CLIPPED, clip=ClipSettings(0.1, of, ignore_zeros=True)), problem)
     with pytest.raises(NotLiveError, match="less than one coordinate"):
         check(replace(CLIPPED, clip=ClipSettings(0.01, of, ignore_zeros=True)), problem)
@@ -158,7 +159,8 @@ def test_zeros_that_are_left_out_of_the_fraction_are_left_out_of_what_is_asked(c
 def test_ties_that_keep_the_clip_from_its_fraction_at_every_step_are_found(check: Check) -> None:
     problem = quadratic(0, CPU, dimension=50, condition=1.0)
     with torch.no_grad():
-        problem.model.x.copy_(torch.where(torch.arange(50) < 25, 1.0, -1.0) / problem.model.curvatures)
+        signs = torch.where(torch.arange(50) < 25, 1.0, -1.0)
+        problem.model.get_parameter("x").copy_(signs / problem.model.get_buffer("curvatures"))
     with pytest.raises(NotLiveError, match=r"changed 0 of 50 coordinates at step 0 where 5 were asked for"):
         check(CLIPPED, problem)
 

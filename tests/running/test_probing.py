@@ -13,8 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from clipbench import store
 from clipbench.contracts import Snapshot
 from clipbench.geometry import shared
+from clipbench.geometry.curvature import directional_curvature
 from clipbench.records import Arm, Choice, Measure, Record, Run
 from clipbench.running import train
+from clipbench.running.training import Training
 from clipbench.running.worker import work
 
 NOISY = Choice("noisy", "noisy", "faulty:noisy")
@@ -33,7 +35,7 @@ def test_probes_of_a_run_share_one_measurement_and_say_what_each_says_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[int] = []
-    original = shared.directional_curvature
+    original = directional_curvature
 
     def counting(*given: Any, **options: Any) -> Any:
         measured.append(len(given[2]))
@@ -66,7 +68,7 @@ class Copies(TorchDispatchMode):
     """Counts whole copies of one weight: of its shape, made by clone, or copied into memory made before."""
 
     def __init__(self, weight: torch.Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.shape, self.made = weight.shape, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,7 +87,7 @@ def test_a_probed_step_copies_the_weights_once_before_it_and_once_after(
     made: list[int] = []
     original = train._probed_step
 
-    def watched(training: train.Training, *given: Any) -> float:
+    def watched(training: Training, *given: Any) -> float:
         with Copies(next(training.problem.model.parameters())) as counted:
             loss = original(training, *given)
         made.append(counted.made)

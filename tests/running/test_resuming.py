@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from clipbench import store
 from clipbench.budget import Budget
 from clipbench.records import RESUME, Arm, Choice, ClipSettings, Measure, Outcome, Record, Run, Schedule
 from clipbench.running import preparing, worker
+from clipbench.running.equipment import build_problem
 from clipbench.running.worker import work
 
 SGD = "torch.optim:SGD"
@@ -173,15 +175,14 @@ def test_parts_that_are_slow_to_build_are_proved_at_the_first_checkpoint(
 def test_without_a_checkpoint_parts_that_are_slow_to_build_are_built_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built: list[int] = []
-    original = preparing.build_problem
-    monkeypatch.setattr(preparing, "build_problem", lambda *given: (built.append(1), original(*given))[1])
+    build = Mock(wraps=build_problem)
+    monkeypatch.setattr(preparing, "build_problem", build)
     run = described("faulty:noisy", SGD)
     carry_on(run, tmp_path / "quick")
-    assert len(built) == 3  # to be tried, to read a checkpoint, to be trained
+    assert build.call_count == 3  # to be tried, to read a checkpoint, to be trained
     monkeypatch.setattr(preparing, "SLOW_TO_BUILD", -1.0)
     carry_on(run, tmp_path / "slow")
-    assert len(built) == 4
+    assert build.call_count == 4
 
 
 def _another_key(saved: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -54,9 +55,8 @@ def test_the_rate_rises_during_warm_up_and_never_after(schedule: Schedule) -> No
 @pytest.mark.parametrize("rate", [0.5, torch.tensor(0.5)])
 def test_every_group_keeps_its_own_base_rate(rate: float | torch.Tensor) -> None:
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    optimizer = torch.optim.Adam(
-        [{"params": parameters[:1], "lr": rate}, {"params": parameters[1:], "lr": 0.1}], foreach=False
-    )
+    groups: list[dict[str, Any]] = [{"params": parameters[:1], "lr": rate}, {"params": parameters[1:], "lr": 0.1}]
+    optimizer = torch.optim.Adam(groups, foreach=False)
     rates = ScheduledRates(optimizer, Schedule("linear"))
     rates.set(0.5)
     assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx([0.25, 0.05])

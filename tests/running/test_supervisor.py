@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import pytest
@@ -24,7 +24,7 @@ from clipbench.errors import DONE, STOPPED, ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Outcome, Run
 from clipbench.report import progress
 from clipbench.running import logs, supervisor
-from clipbench.running.engines import LOST, Handle, Need, local
+from clipbench.running.engines import LOST, Handle, Need, Slot, local
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
 
@@ -70,12 +70,18 @@ class FakeEngine:
         removing: bool = False,
         beating: bool = False,
     ) -> None:
-        self.script, self.slots, self.delay = list(script), [("cpu", ())] * slots, delay
+        self.script, self.delay = list(script), delay
+        self.slots: Sequence[Slot] = [("cpu", ())] * slots
         self.stopping, self.removing, self.beating = stopping, removing, beating
         self.submitted: list[Path] = []
         self.busy: dict[Handle, int] = {}
         self.most_at_once = 0
         self.killed: list[Handle] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
     def capacity(self) -> int:
         return len(self.slots) - len(self.busy)
@@ -115,6 +121,13 @@ class FakeEngine:
         self.busy[handle] = 1
 
 
+class Unseen(FakeEngine):
+    """Sees that a worker has ended, and not how."""
+
+    def poll(self, handle: Handle) -> int | None:
+        return None if super().poll(handle) is None else LOST
+
+
 def runs(count: int) -> list[Run]:
     return [make_run(seed=seed) for seed in range(count)]
 
@@ -139,7 +152,9 @@ def test_a_worker_that_leaves_no_outcome_is_a_failed_run_and_the_next_goes_on(
     assert reason in ended[0][1].reason
     assert events.ended == [(runs(2)[0], "failed"), (runs(2)[1], "finished")]
     assert store.missing(runs(2), tmp_path) == runs(1)
-    assert store.read_outcome(store.folder_of(runs(1)[0], tmp_path)).status == "failed"
+    kept = store.read_outcome(store.folder_of(runs(1)[0], tmp_path))
+    assert kept is not None
+    assert kept.status == "failed"
 
 
 def test_a_crash_is_tried_again_as_often_as_allowed_and_first(tmp_path: Path) -> None:
@@ -222,10 +237,9 @@ def test_a_step_begins_the_time_without_a_step_anew(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("stopping", [False, True])
 def test_a_worker_whose_end_nobody_saw_ended_as_its_folder_says(tmp_path: Path, stopping: bool) -> None:
     """What forked it was killed: it may have finished, have stopped, or have died with its server."""
-    for number, end in enumerate((FINISHED, LOST)):
-        engine = FakeEngine(end, stopping=stopping)
-        poll = engine.poll
-        engine.poll = lambda handle, poll=poll: None if poll(handle) is None else LOST  # type: ignore[method-assign]
+    ends: tuple[Outcome | int, ...] = (FINISHED, LOST)
+    for number, end in enumerate(ends):
+        engine = Unseen(end, stopping=stopping)
         [(run, outcome)] = supervise(runs(1), tmp_path / str(number), engine=engine, watcher=Events())
         kept = store.read_outcome(store.folder_of(run, tmp_path / str(number)))
         if end is FINISHED:
@@ -287,10 +301,11 @@ def test_a_run_in_its_own_process_equals_the_same_run_in_this_one(tmp_path: Path
     folder = store.folder_of(pair[1], tmp_path / "here")
     store.describe(pair[1], folder)
     work(folder, device="cpu", side_by_side=1, stop=lambda: False)
-    here = store.read_outcome(folder).weights_sha256
-    assert ended[1][1].weights_sha256 == here != ended[0][1].weights_sha256
+    here = store.read_outcome(folder)
+    assert here is not None
+    assert ended[1][1].weights_sha256 == here.weights_sha256 != ended[0][1].weights_sha256
     (again,) = supervise(pair[1:], tmp_path / "again", engine=engine, watcher=Events())
-    assert again[1].weights_sha256 == here
+    assert again[1].weights_sha256 == here.weights_sha256
 
 
 def test_a_killed_worker_loses_one_run_and_says_why(tmp_path: Path, engine: LocalEngine) -> None:

@@ -10,13 +10,14 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from making import SHARPNESS, make_run
+from making import SHARPNESS, make_run, outcome_of
 
 from clipbench import store
-from clipbench.budget import LEDGER_ROWS, Budget
+from clipbench.budget import LEDGER_ROWS, Budget, Unit
 from clipbench.errors import STOPPED
 from clipbench.records import Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
 from clipbench.running import checkpoint, train, worker
+from clipbench.running.training import Training
 from clipbench.running.worker import work
 from clipbench.spec import catalogue
 
@@ -42,23 +43,25 @@ def values(record: Record, quantity: str) -> dict[int, float]:
 
 def test_a_run_is_recorded_from_its_start_to_its_end(tmp_path: Path) -> None:
     record = make(make_run(steps=12), tmp_path)
-    assert record.outcome.status == "finished"
-    assert (record.outcome.steps, record.outcome.samples, record.outcome.tokens) == (12, 12, 0)
+    assert outcome_of(record).status == "finished"
+    assert (outcome_of(record).steps, outcome_of(record).samples, outcome_of(record).tokens) == (12, 12, 0)
     losses = values(record, "eval_loss")
     assert list(losses) == [0, 4, 8, 12]
     assert losses[12] < losses[0]
     assert list(values(record, "train_loss")) == [4, 8, 12]
     assert list(values(record, "directional_sharpness")) == [5, 10]
-    assert record.outcome.effective["momentum"] == 0.9
+    assert outcome_of(record).effective["momentum"] == 0.9
+    assert record.environment is not None
     assert record.environment.threads == 1
     assert not (Path(record.folder) / store.LOG).exists()
 
 
 def test_a_run_records_when_it_began_and_what_it_held(tmp_path: Path) -> None:
     before = time.time()
-    outcome = make(make_run(steps=2), tmp_path).outcome
+    outcome = outcome_of(make(make_run(steps=2), tmp_path))
     assert before <= outcome.started <= time.time()
     assert outcome.state_bytes == 16 * 4  # the momentum of sixteen coordinates
+    assert outcome.peak_bytes is not None
     assert 2**24 < outcome.peak_bytes < 2**40  # torch alone is more than 16 MiB
     assert outcome.step_flops is not None
 
@@ -73,9 +76,9 @@ def test_the_train_loss_is_the_mean_of_the_mini_batches_since_the_last_evaluatio
 
 
 @pytest.mark.parametrize(("unit", "amount", "steps"), [("steps", 7, 7), ("samples", 64, 4), ("seconds", 0.05, None)])
-def test_a_budget_ends_the_run_in_its_own_unit(tmp_path: Path, unit: str, amount: float, steps: int | None) -> None:
+def test_a_budget_ends_the_run_in_its_own_unit(tmp_path: Path, unit: Unit, amount: float, steps: int | None) -> None:
     run = make_run(task=NOISY, budget=Budget(amount, unit), measure=NO_PROBES)
-    outcome = make(run, tmp_path).outcome
+    outcome = outcome_of(make(run, tmp_path))
     assert outcome.steps == steps if steps else outcome.train_seconds >= amount
     if unit == "seconds":  # the step that crosses the line is the last
         assert outcome.train_seconds < amount + 0.5
@@ -83,7 +86,7 @@ def test_a_budget_ends_the_run_in_its_own_unit(tmp_path: Path, unit: str, amount
 
 
 def test_the_ledger_adds_up_to_the_wall_time_within_one_percent(tmp_path: Path) -> None:
-    outcome = make(make_run(steps=300, task=NOISY), tmp_path).outcome
+    outcome = outcome_of(make(make_run(steps=300, task=NOISY), tmp_path))
     assert set(outcome.ledger) == set(LEDGER_ROWS)
     assert sum(outcome.ledger.values()) == pytest.approx(outcome.wall_seconds, rel=0.01)
     # The stopwatch and the ledger time the steps independently; the probed steps' looks are off both. A busy machine
@@ -99,9 +102,9 @@ def test_the_curve_with_and_without_probes_is_bit_identical(tmp_path: Path, prob
     run = make_run(steps=23, task=NOISY, arm=clipped)
     chosen = tuple(Choice(probe, probe, probe) for probe in probes)
     looked = make(replace(run, measure=Measure(4, 3, chosen)), tmp_path)
-    assert not looked.outcome.failed_probes
+    assert not outcome_of(looked).failed_probes
     alone = make(replace(run, measure=Measure(4, 3)), tmp_path)
-    assert looked.outcome.weights_sha256 == alone.outcome.weights_sha256
+    assert outcome_of(looked).weights_sha256 == outcome_of(alone).weights_sha256
     assert values(looked, "eval_loss") == values(alone, "eval_loss")
     assert values(looked, "train_loss") == values(alone, "train_loss")
     assert len(looked.measurements) > len(alone.measurements)
@@ -109,7 +112,7 @@ def test_the_curve_with_and_without_probes_is_bit_identical(tmp_path: Path, prob
 
 def test_another_evaluation_cadence_leaves_the_weights_alone(tmp_path: Path) -> None:
     hashes = {
-        make(make_run(steps=20, task=NOISY, measure=Measure(every, 50)), tmp_path).outcome.weights_sha256
+        outcome_of(make(make_run(steps=20, task=NOISY, measure=Measure(every, 50)), tmp_path)).weights_sha256
         for every in (1, 7, 20)
     }
     assert len(hashes) == 1
@@ -119,7 +122,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_gives_others(tmp_
     """Pitfall 18: the user's seed is the one that is used."""
     runs = [make_run(task=NOISY, seed=seed) for seed in (0, 0, 1)]
     first, again, other = (make(run, tmp_path / str(i)) for i, run in enumerate(runs))
-    assert first.outcome.weights_sha256 == again.outcome.weights_sha256 != other.outcome.weights_sha256
+    assert outcome_of(first).weights_sha256 == outcome_of(again).weights_sha256 != outcome_of(other).weights_sha256
     assert values(first, "eval_loss") == values(again, "eval_loss")
     assert values(first, "eval_loss")[0] != values(other, "eval_loss")[0]
 
@@ -134,13 +137,13 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, stop_at: 
     assert paused.outcome is None
     assert (Path(paused.folder) / store.CHECKPOINT).exists()
     resumed = make(run, tmp_path / "paused")
-    assert resumed.outcome.weights_sha256 == whole.outcome.weights_sha256
+    assert outcome_of(resumed).weights_sha256 == outcome_of(whole).weights_sha256
     assert [(row.step, row.quantity, row.value) for row in resumed.measurements] == [
         (row.step, row.quantity, row.value) for row in whole.measurements
     ]
     assert not (Path(resumed.folder) / store.CHECKPOINT).exists()
-    assert resumed.outcome.wall_seconds > resumed.outcome.train_seconds
-    assert sum(resumed.outcome.ledger.values()) == pytest.approx(resumed.outcome.wall_seconds, rel=0.05)
+    assert outcome_of(resumed).wall_seconds > outcome_of(resumed).train_seconds
+    assert sum(outcome_of(resumed).ledger.values()) == pytest.approx(outcome_of(resumed).wall_seconds, rel=0.05)
 
 
 @pytest.mark.parametrize("asked_at", [0, 2, 6])
@@ -151,10 +154,12 @@ def test_a_run_that_is_given_up_while_its_steps_are_tried_stays_unfinished(tmp_p
     give_up = Mock(side_effect=[call == asked_at for call in range(100)])  # looking puts back what is no mock
     assert work(folder, device="cpu", side_by_side=1, stop=lambda: False, give_up=give_up) == STOPPED
     assert give_up.call_count == asked_at + 1  # nothing was tried after that
-    assert store.read_heartbeat(folder)["stopping"]
+    last = store.read_heartbeat(folder)
+    assert last is not None
+    assert last["stopping"]
     assert store.read_outcome(folder) is None
     assert not (folder / store.CHECKPOINT).exists()
-    assert make(run, tmp_path / "given up").outcome.weights_sha256 == make(run, tmp_path).outcome.weights_sha256
+    assert outcome_of(make(run, tmp_path / "given up")).weights_sha256 == outcome_of(make(run, tmp_path)).weights_sha256
 
 
 def test_a_failure_of_a_run_that_is_to_stop_is_no_result(tmp_path: Path) -> None:
@@ -165,7 +170,9 @@ def test_a_failure_of_a_run_that_is_to_stop_is_no_result(tmp_path: Path) -> None
     store.describe(run, folder)
     asked = iter([False] * 4)  # the four steps of the proof
     assert work(folder, device="cpu", side_by_side=1, stop=lambda: False, give_up=lambda: next(asked, True)) == STOPPED
-    assert store.read_heartbeat(folder)["stopping"]
+    last = store.read_heartbeat(folder)
+    assert last is not None
+    assert last["stopping"]
     assert store.read_outcome(folder) is None
 
 
@@ -182,7 +189,7 @@ def test_a_budget_that_the_first_batch_does_not_count_is_refused_before_any_step
     tmp_path: Path, unit: str, options: dict[str, int], reason: str
 ) -> None:
     task = Choice("countless", "countless", "faulty:countless", options)
-    outcome = make(make_run(task=task, budget=Budget(100, unit)), tmp_path).outcome  # type: ignore[arg-type]
+    outcome = outcome_of(make(make_run(task=task, budget=Budget(100, unit)), tmp_path))  # type: ignore[arg-type]
     assert (outcome.status, outcome.reason) == ("failed", f"ClipbenchError: {reason}")
     assert outcome.ledger["life"] == outcome.ledger["proof"] == 0
 
@@ -193,7 +200,7 @@ def test_a_budget_that_is_not_spent_any_more_ends_the_run(
 ) -> None:
     monkeypatch.setattr(train, "MOST_IDLE", 50)
     task = Choice("countless", "countless", "faulty:countless", {**options, "until": 10})
-    outcome = make(make_run(task=task, budget=Budget(100, unit), measure=Measure(50, 50)), tmp_path).outcome  # type: ignore[arg-type]
+    outcome = outcome_of(make(make_run(task=task, budget=Budget(100, unit), measure=Measure(50, 50)), tmp_path))  # type: ignore[arg-type]
     assert outcome.status == "failed"
     assert outcome.reason == f"ClipbenchError: the last 50 steps spent nothing of the budget of 100 {unit}"
 
@@ -201,7 +208,7 @@ def test_a_budget_that_is_not_spent_any_more_ends_the_run(
 def test_a_budget_may_rest_for_some_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "MOST_IDLE", 2)
     task = Choice("resting", "resting", "faulty:resting")
-    assert make(make_run(task=task, budget=Budget(10, "tokens")), tmp_path).outcome.status == "finished"
+    assert outcome_of(make(make_run(task=task, budget=Budget(10, "tokens")), tmp_path)).status == "finished"
 
 
 def test_a_damaged_checkpoint_means_a_start_from_step_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,47 +219,50 @@ def test_a_damaged_checkpoint_means_a_start_from_step_zero(tmp_path: Path, capsy
     path.write_bytes(path.read_bytes()[:200])
     again = make(run, tmp_path)
     assert "starts again from step 0" in capsys.readouterr().out
-    assert again.outcome.weights_sha256 == make(run, tmp_path / "whole").outcome.weights_sha256
+    assert outcome_of(again).weights_sha256 == outcome_of(make(run, tmp_path / "whole")).weights_sha256
     assert list(values(again, "eval_loss")) == [0, 4, 8, 12, 16, 20]
 
 
 def test_a_checkpoint_is_written_as_time_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = []
-    original = checkpoint.save
+    save = Mock(wraps=checkpoint.save)
     monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "save", lambda *args, **named: (saved.append(1), original(*args, **named)))
+    monkeypatch.setattr(checkpoint, "save", save)
     record = make(make_run(steps=5), tmp_path)
-    assert len(saved) == 6
-    assert record.outcome.weights_sha256 == make(make_run(steps=5), tmp_path / "plain").outcome.weights_sha256
+    assert save.call_count == 6
+    assert outcome_of(record).weights_sha256 == outcome_of(make(make_run(steps=5), tmp_path / "plain")).weights_sha256
 
 
 def test_an_end_above_the_start_is_recorded_as_a_fact_for_its_reader_to_judge(tmp_path: Path) -> None:
     record = make(make_run(steps=5, arm=arm("torch.optim:SGD", lr=0.5)), tmp_path)
     losses = values(record, "eval_loss")
-    assert (record.outcome.status, record.outcome.reason, record.outcome.non_finite_step) == ("finished", "", None)
-    assert (record.outcome.change.first, record.outcome.change.last) == (losses[0], losses[5])
+    outcome = outcome_of(record)
+    assert (outcome.status, outcome.reason, outcome.non_finite_step) == ("finished", "", None)
+    change = outcome.change
+    assert change is not None
+    assert (change.first, change.last) == (losses[0], losses[5])
     assert losses[0] < losses[5] < math.inf
-    assert math.isnan(record.outcome.change.error)  # of one evaluation batch there is none
+    assert math.isnan(change.error)  # of one evaluation batch there is none
     assert not store.missing([record.run], tmp_path)  # a result, not something to try again
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path: Path) -> None:
     record = make(make_run(steps=50, task=Choice("lost", "lost", "faulty:lost_in_space")), tmp_path)
-    assert (record.outcome.status, record.outcome.steps, record.outcome.non_finite_step) == ("diverged", 7, 6)
-    assert record.outcome.reason == "the loss was nan at step 6"
+    outcome = outcome_of(record)
+    assert (outcome.status, outcome.steps, outcome.non_finite_step) == ("diverged", 7, 6)
+    assert outcome.reason == "the loss was nan at step 6"
 
 
 def test_an_explosion_to_infinity_is_divergence(tmp_path: Path) -> None:
     record = make(make_run(steps=300, arm=arm("torch.optim:SGD", lr=10.0)), tmp_path)
-    assert record.outcome.status == "diverged"
-    assert record.outcome.steps < 300
+    assert outcome_of(record).status == "diverged"
+    assert outcome_of(record).steps < 300
 
 
 def test_a_spike_that_recovers_is_not_divergence(tmp_path: Path) -> None:
     record = make(make_run(steps=12, arm=arm("faulty:Spiking", lr=0.005), measure=Measure(1, 50)), tmp_path)
     losses = values(record, "eval_loss")
     assert max(losses.values()) > 1e6 * losses[0]
-    assert record.outcome.status == "finished"
+    assert outcome_of(record).status == "finished"
 
 
 @pytest.mark.parametrize(
@@ -269,8 +279,8 @@ def test_a_failure_is_the_runs_own_row_with_its_reason(
     tmp_path: Path, run: Run, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     record = make(run, tmp_path)
-    assert record.outcome.status == "failed"
-    assert reason in record.outcome.reason
+    assert outcome_of(record).status == "failed"
+    assert reason in outcome_of(record).reason
     assert "Traceback" in capfd.readouterr().err
     assert store.missing([run], tmp_path) == [run]
 
@@ -278,8 +288,8 @@ def test_a_failure_is_the_runs_own_row_with_its_reason(
 def test_a_probe_that_fails_costs_its_own_rows_and_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     probes = (Choice("odd", "odd", "faulty:failing_probe"), SHARPNESS)
     record = make(make_run(steps=17, measure=Measure(4, 5, probes)), tmp_path)
-    assert record.outcome.status == "finished"
-    assert dict(record.outcome.failed_probes) == {"odd": "at step 10: ValueError: nothing to see at step 10"}
+    assert outcome_of(record).status == "finished"
+    assert dict(outcome_of(record).failed_probes) == {"odd": "at step 10: ValueError: nothing to see at step 10"}
     assert list(values(record, "probed")) == [5, 15]
     assert list(values(record, "directional_sharpness")) == [5, 10, 15]
     assert "nothing to see" in capfd.readouterr().err
@@ -289,7 +299,7 @@ def test_what_a_probe_says_of_itself_is_kept_once(tmp_path: Path) -> None:
     record = make(
         make_run(steps=17, measure=Measure(4, 5, (Choice("eye", "eye", "faulty:remarking_probe"),))), tmp_path
     )
-    assert dict(record.outcome.remarks) == {"eye": ("by eye", "twice")}
+    assert dict(outcome_of(record).remarks) == {"eye": ("by eye", "twice")}
     assert values(record, "rate") == dict.fromkeys([5, 10, 15], 0.005)
 
 
@@ -316,10 +326,10 @@ def test_parameters_move_in_every_timed_step(tmp_path: Path, monkeypatch: pytest
     moved = []
     original = train.take_step
 
-    def watched(training: train.Training, *args: Any, **named: Any) -> float:
-        before = training.problem.model.x.detach().clone()
+    def watched(training: Training, *args: Any, **named: Any) -> float:
+        before = training.problem.model.get_parameter("x").detach().clone()
         loss = original(training, *args, **named)
-        moved.append(not torch.equal(before, training.problem.model.x))
+        moved.append(not torch.equal(before, training.problem.model.get_parameter("x")))
         return loss
 
     monkeypatch.setattr(train, "take_step", watched)

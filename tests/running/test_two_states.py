@@ -41,10 +41,12 @@ def by_hand(steps: int) -> tuple[float, float, str]:
     [x] = problem.model.parameters()
     batches, mean = problem.train_batches(0), torch.zeros_like(x)
     for step in range(steps):
-        x.grad = None
+        problem.model.zero_grad()
         problem.loss(problem.model, next(batches)).backward()
+        gradient = x.grad
+        assert gradient is not None
         with torch.no_grad():
-            x.sub_(x.grad, alpha=0.05)
+            x.sub_(gradient, alpha=0.05)
             mean += (x - mean) / (step + 1)
     with torch.no_grad():
         [batch] = problem.eval_batches

@@ -35,7 +35,7 @@ def move(watched: nn.Module, by: float = 1.0) -> None:
     with torch.no_grad():
         for parameter in watched.parameters():
             if parameter.requires_grad:
-                parameter += by
+                parameter.add_(by)
 
 
 def test_a_model_that_moves_is_nothing_to_remark() -> None:
@@ -69,7 +69,7 @@ def test_buffers_and_frozen_weights_do_not_count_as_moving() -> None:
     keeper.look(0)
     watched(torch.randn(8, 3))
     with torch.no_grad():
-        frozen += 1
+        frozen.add_(1)
     assert keeper.look(10) == ("the weights are the same at the evaluations of steps 0 and 10",)
 
 
@@ -145,7 +145,7 @@ def test_a_setting_that_torch_does_not_tell_is_no_error(monkeypatch: pytest.Monk
     def refuse() -> object:
         raise RuntimeError("please use the new API")
 
-    monkeypatch.setitem(vigil._READ, "the precision of matrix products", refuse)  # type: ignore[arg-type]
+    monkeypatch.setitem(vigil._READ, "the precision of matrix products", refuse)
     [text] = keeper.look(0)
     assert text == "the precision of matrix products changed by step 0: it was highest and is set in another way"
 

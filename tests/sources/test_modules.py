@@ -100,7 +100,7 @@ def test_a_finder_or_an_object_of_somebodys_that_fails_is_passed_over(monkeypatc
             raise RuntimeError(name)
 
     monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
-    monkeypatch.setitem(sys.modules, "failing_object", Failing())  # type: ignore[arg-type]  # as six does
+    monkeypatch.setitem(sys.modules, "failing_object", Failing())  # as six does
     assert where("this") is not None
     assert where("failing_object") is None
 

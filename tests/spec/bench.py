@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipbench.errors import SpecError
+from clipbench.records import Arm
 from clipbench.spec import Overrides, Spec, load
 
 MINIMAL = """\
@@ -41,11 +42,18 @@ class Bench:
         """The minimal spec with `slow` written otherwise."""
         return self.replaced("{use: descent, lr: 0.1}", settings)
 
-    def faults(self, make: Callable[[], Spec]) -> list[str]:
+    def faults(self, make: Callable[[], object]) -> list[str]:
         """Each fault as line:column: message."""
         with pytest.raises(SpecError) as caught:
             make()
         return [f"{one.line}:{one.column}: {one.message}" for one in caught.value.faults]
+
+
+def settled(spec: Spec) -> list[Arm]:
+    """The arms of a spec that leaves none to be searched for."""
+    arms = [arm for arm in spec.arms if isinstance(arm, Arm)]
+    assert len(arms) == len(spec.arms)
+    return arms
 
 
 def printed_elsewhere(code: str, *words: object) -> set[str]:

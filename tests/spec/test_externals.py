@@ -1,9 +1,11 @@
+import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
-from spec.bench import MINIMAL, Bench
+from spec.bench import MINIMAL, Bench, settled
 
 from clipbench.errors import SpecError
 from clipbench.questions import Manner
@@ -66,7 +68,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def optimizer(bench: Bench, settings: str) -> Choice:
-    return bench.arm(settings).arms[0].optimizer
+    return settled(bench.arm(settings))[0].optimizer
 
 
 def test_a_class_of_the_users_own_is_found_from_the_current_folder(bench: Bench, here: Path) -> None:
@@ -90,7 +92,7 @@ def test_its_source_changes_with_its_code_wherever_the_spec_finds_it(bench: Benc
 def test_lists_are_grids_but_for_an_option_whose_default_is_a_list(bench: Bench) -> None:
     spec = bench.arm('{use: "mine.opt:Mine", lr: [0.1, 0.2], betas: [0.5, 0.6]}')
     assert [arm.name for arm in spec.arms] == ["slow[lr=0.1]", "slow[lr=0.2]", "fast"]
-    assert spec.arms[0].optimizer.options["betas"] == (0.5, 0.6)
+    assert settled(spec)[0].optimizer.options["betas"] == (0.5, 0.6)
 
 
 def test_a_class_with_kwargs_takes_any_option(bench: Bench) -> None:
@@ -194,13 +196,13 @@ def test_all_of_a_specs_things_from_elsewhere_are_asked_in_one_process(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
-    run = externals.subprocess.run
+    run = subprocess.run
 
-    def counted(command: list[str], **options: object) -> object:
+    def counted(command: list[str], **options: Any) -> object:
         calls.append(command)
-        return run(command, **options)  # type: ignore[call-overload]  # passed through as it came
+        return run(command, **options)  # passed through as it came
 
-    monkeypatch.setattr(externals.subprocess, "run", counted)
+    monkeypatch.setattr(subprocess, "run", counted)
     text = MINIMAL.replace("use: descent, lr: 0.1", 'use: "mine.opt:Mine", lr: 1')
     bench.load(text.replace("use: descent, lr: 0.3", 'use: "mine.opt:Rest", lr: 1').replace(", momentum: 0.9", ""))
     assert [command[4:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]

@@ -146,7 +146,7 @@ def test_a_task_that_tells_nothing_of_its_data_has_no_fingerprint(bench: Bench) 
 )
 def test_a_fingerprint_that_cannot_be_had_is_a_fault_of_the_task(bench: Bench, body: str, said: str) -> None:
     code = DATA[: DATA.index("    return")] + body + "\n"
-    [fault] = bench.faults(lambda: with_data(bench, code))  # type: ignore[arg-type, return-value]  # it only raises
+    [fault] = bench.faults(lambda: with_data(bench, code))  # it only raises
     assert fault.startswith("2:7: task: the task 'task' cannot be used: ")
     assert said in fault
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clipbench.data import Source
+from clipbench.data import SOURCES, Source
 from clipbench.planning import runs as planning
 from clipbench.planning.runs import plan, trials
 from clipbench.records import Arm, Choice, Run
@@ -33,7 +33,7 @@ EDITED = (
 def first_runs(path: Path) -> list[Run]:
     """A run of each task and arm, reported or tried, on the CPU, whatever data this machine has."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "SOURCES", {name: Source(lambda: "data") for name in planning.SOURCES})
+        patch.setattr(planning, "SOURCES", {name: Source(lambda: "data") for name in SOURCES})
         spec = load(path)
         reported = [run for run in plan(spec, device="cpu") if run.seed == spec.seeds[0]]
         settings = {arm.name: arm.settings for arm in spec.searched}

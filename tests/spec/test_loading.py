@@ -1,9 +1,10 @@
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from spec.bench import MINIMAL, Bench
+from spec.bench import MINIMAL, Bench, settled
 
 from clipbench.budget import Budget
 from clipbench.errors import SpecError
@@ -20,7 +21,7 @@ def test_a_spec_is_filled_in_and_looked_up(bench: Bench) -> None:
     assert (spec.measure.evaluate_every, spec.measure.probe_every, spec.target) == (20, 50, None)
     [probe] = spec.measure.probes
     assert (probe.use, probe.options) == ("sharpness", {"samples": 1})
-    slow, fast = spec.arms
+    slow, fast = settled(spec)
     assert slow.optimizer.target == "bench.optimizers.descent:build"
     assert slow.optimizer.options == {
         "lr": 0.1,
@@ -38,7 +39,7 @@ def test_a_spec_is_filled_in_and_looked_up(bench: Bench) -> None:
 
 def test_numbers_are_of_one_type_however_they_are_written(bench: Bench) -> None:
     spec = bench.arm("{use: descent, lr: 1, clip: {fraction: 0.1}, schedule: {use: linear, warmup: 0, final: 1}}")
-    arm = spec.arms[0]
+    [arm, _] = settled(spec)
     assert repr(arm.optimizer.options["lr"]) == "1.0"
     assert repr((arm.schedule.warmup, arm.schedule.final)) == "(0.0, 1.0)"
     assert repr(spec.budget.amount) == "100.0"
@@ -51,7 +52,7 @@ def test_every_key_of_a_spec_is_carried_over(bench: Bench) -> None:
         + "measure: {every: 7, probes: [norms, {use: sharpness, samples: 4}]}\ndevice: cuda:1\nthreads: 2\n"
     )
     assert (spec.baseline, spec.budget, spec.target) == ("fast", Budget(2.5, "seconds"), Target(2.0))
-    assert {arm.schedule for arm in spec.arms} == {Schedule("cosine", 0.1, 0.2)}
+    assert {arm.schedule for arm in settled(spec)} == {Schedule("cosine", 0.1, 0.2)}
     assert (spec.measure.evaluate_every, spec.measure.probe_every) == (3, 7)
     assert [(one.name, one.options["samples"]) for one in spec.measure.probes] == [("norms", 1), ("sharpness", 4)]
     assert (spec.device, spec.threads) == ("cuda:1", 2)
@@ -67,16 +68,16 @@ def test_from_which_rise_a_run_has_diverged_is_the_questions_and_makes_no_other_
 
 def test_an_arm_may_have_its_own_schedule_and_clip(bench: Bench) -> None:
     spec = bench.arm("{use: descent, lr: 0.1, clip: {fraction: 0.5, of: update}, schedule: cosine}")
-    assert spec.arms[0].clip == ClipSettings(0.5, of="update")
-    assert [arm.schedule.use for arm in spec.arms] == ["cosine", "constant"]
+    assert settled(spec)[0].clip == ClipSettings(0.5, of="update")
+    assert [arm.schedule.use for arm in settled(spec)] == ["cosine", "constant"]
 
 
 @pytest.mark.parametrize("liveness", ["refuse", "warn", "off"])
 def test_an_arm_says_what_becomes_of_it_where_its_check_of_life_fails(bench: Bench, liveness: str) -> None:
     """To every point of its grid, and to no other arm; it is no option of the optimizer."""
     spec = bench.arm(f"{{use: descent, lr: [0.1, 0.2], liveness: {liveness}}}")
-    assert [arm.liveness for arm in spec.arms] == [liveness, liveness, "refuse"]
-    assert "liveness" not in spec.arms[0].optimizer.options
+    assert [arm.liveness for arm in settled(spec)] == [liveness, liveness, "refuse"]
+    assert "liveness" not in settled(spec)[0].optimizer.options
 
 
 def test_an_arm_that_is_tuned_keeps_what_becomes_of_it(bench: Bench) -> None:
@@ -87,7 +88,7 @@ def test_an_arm_that_is_tuned_keeps_what_becomes_of_it(bench: Bench) -> None:
 
 
 def test_the_check_of_life_may_be_set_from_outside_the_file(bench: Bench) -> None:
-    assert bench.load(MINIMAL, "optimizers.slow.liveness=off").arms[0].liveness == "off"
+    assert settled(bench.load(MINIMAL, "optimizers.slow.liveness=off"))[0].liveness == "off"
 
 
 @pytest.mark.parametrize(
@@ -105,19 +106,19 @@ def test_the_check_of_life_may_be_set_from_outside_the_file(bench: Bench) -> Non
     ],
 )
 def test_a_clip_is_by_fraction_by_threshold_or_by_norm(bench: Bench, written: str, meant: ClipSettings) -> None:
-    assert bench.arm(f"{{use: descent, lr: 0.1, clip: {written}}}").arms[0].clip == meant
+    assert settled(bench.arm(f"{{use: descent, lr: 0.1, clip: {written}}}"))[0].clip == meant
 
 
 @pytest.mark.parametrize("rule", ["threshold", "norm"])
 def test_the_limit_of_a_clip_may_be_a_grid(bench: Bench, rule: str) -> None:
-    arms = bench.arm(f"{{use: descent, clip: {{{rule}: [1, 0.1]}}, lr: [0.5]}}").arms
+    arms = settled(bench.arm(f"{{use: descent, clip: {{{rule}: [1, 0.1]}}, lr: [0.5]}}"))
     assert [arm.name for arm in arms] == [f"slow[clip.{rule}=1,lr=0.5]", f"slow[clip.{rule}=0.1,lr=0.5]", "fast"]
     assert [arm.clip and (arm.clip.rule, arm.clip.amount) for arm in arms] == [(rule, 1.0), (rule, 0.1), None]
 
 
 def test_a_fraction_of_zero_is_no_clip(bench: Bench) -> None:
     for zero in ("0", "0.0"):
-        assert bench.arm(f"{{use: descent, lr: 0.1, clip: {{fraction: {zero}}}}}").arms[0].clip is None
+        assert settled(bench.arm(f"{{use: descent, lr: 0.1, clip: {{fraction: {zero}}}}}"))[0].clip is None
 
 
 def test_an_empty_list_of_probes_measures_nothing(bench: Bench) -> None:
@@ -133,15 +134,15 @@ def test_lists_are_grids_in_the_order_written(bench: Bench) -> None:
         "slow[lr=0.1,clip.fraction=0.25,momentum=0.9]",
         "fast",
     ]
-    assert [arm.clip for arm in spec.arms[:2]] == [None, ClipSettings(0.25)]
+    assert [arm.clip for arm in settled(spec)[:2]] == [None, ClipSettings(0.25)]
     assert spec.baseline == spec.arms[0].name
-    assert "clip.fraction" not in spec.arms[1].optimizer.options
+    assert "clip.fraction" not in settled(spec)[1].optimizer.options
 
 
 def test_an_option_that_is_a_tuple_takes_a_list_and_its_grid_a_list_of_lists(bench: Bench) -> None:
-    [one, _] = bench.arm("{use: descent, lr: 1, betas: [0.5, 1]}").arms
+    [one, _] = settled(bench.arm("{use: descent, lr: 1, betas: [0.5, 1]}"))
     assert (one.name, one.optimizer.options["betas"]) == ("slow", (0.5, 1.0))
-    first, second, _ = bench.arm("{use: descent, lr: 1, betas: [[0.5, 1], [0, 0]]}").arms
+    first, second, _ = settled(bench.arm("{use: descent, lr: 1, betas: [[0.5, 1], [0, 0]]}"))
     assert (first.name, first.optimizer.options["betas"]) == ("slow[betas=(0.5, 1)]", (0.5, 1.0))
     assert second.optimizer.options["betas"] == (0.0, 0.0)
 
@@ -176,7 +177,7 @@ def test_a_baseline_that_is_no_arm_is_a_fault(bench: Bench, baseline: str, said:
 def test_a_baseline_that_may_be_an_arm_is_not_blamed_for_other_faults(bench: Bench) -> None:
     text = MINIMAL.replace("lr: 0.1", "lr: [0.1, yes]")
     for baseline in ("slow", "fast", "slow[lr=0.2]"):
-        [fault] = bench.faults(lambda named=baseline: bench.load(text + f"baseline: {named}\n"))
+        [fault] = bench.faults(partial(bench.load, text + f"baseline: {baseline}\n"))
         assert fault.startswith("4:34: ")
 
 
@@ -218,7 +219,7 @@ def test_a_spec_of_real_names_is_read(tmp_path: Path) -> None:
     path.write_text(REAL)
     spec = load(path)
     assert [arm.name for arm in spec.arms] == ["sgd[lr=0.1]", "sgd[lr=0.3]", "adam"]
-    assert spec.arms[2].optimizer.options["betas"] == (0.9, 0.99)
+    assert settled(spec)[2].optimizer.options["betas"] == (0.9, 0.99)
     assert spec.tasks[0].target == "clipbench.tasks.code_lm:build"
     assert spec.data == {"code_lm": "python_stdlib"}
 

@@ -1,16 +1,17 @@
 import pytest
-from spec.bench import MINIMAL, Bench
+from spec.bench import MINIMAL, Bench, settled
 
 from clipbench.errors import SpecError
 from clipbench.questions import Target
+from clipbench.records import ClipSettings
 
 
 def test_a_value_is_set_by_its_path(bench: Bench) -> None:
     spec = bench.load(
         MINIMAL, "optimizers.slow.lr=0.2", "budget.steps=50", "seeds=[7]", "optimizers.slow.momentum=1e-1"
     )
-    assert spec.arms[0].optimizer.options["lr"] == 0.2
-    assert spec.arms[0].optimizer.options["momentum"] == 0.1
+    assert settled(spec)[0].optimizer.options["lr"] == 0.2
+    assert settled(spec)[0].optimizer.options["momentum"] == 0.1
     assert (spec.budget.amount, spec.seeds) == (50, (7,))
 
 
@@ -30,20 +31,19 @@ def test_a_list_is_entered_by_place(bench: Bench) -> None:
 def test_a_section_that_the_file_leaves_out_can_be_set(bench: Bench) -> None:
     spec = bench.load(MINIMAL, "target.loss=2.5", "measure.every=10", "optimizers.fast.clip.fraction=0.1", "threads=2")
     assert (spec.target, spec.measure.probe_every, spec.threads) == (Target(2.5), 10, 2)
-    assert spec.arms[1].clip is not None
-    assert spec.arms[1].clip.fraction == 0.1
+    assert settled(spec)[1].clip == ClipSettings(0.1)
 
 
 def test_a_plain_name_is_short_for_use(bench: Bench) -> None:
     spec = bench.replaced("seeds: [0, 1]", "seeds: [0]\nschedule: cosine", "task.depth=2", "schedule.warmup=0.1")
     assert spec.tasks[0].options["depth"] == 2.0
-    assert (spec.arms[0].schedule.use, spec.arms[0].schedule.warmup) == ("cosine", 0.1)
+    assert (settled(spec)[0].schedule.use, settled(spec)[0].schedule.warmup) == ("cosine", 0.1)
 
 
 def test_the_longest_key_that_fits_is_meant(bench: Bench) -> None:
     text = MINIMAL.replace("  slow:", "  fast.lr=1 b:")
     spec = bench.load(text, "optimizers.fast.lr=1 b.lr=0.7", "optimizers.fast.lr=0.8")
-    assert {arm.name: arm.optimizer.options["lr"] for arm in spec.arms} == {"fast.lr=1 b": 0.7, "fast": 0.8}
+    assert {arm.name: arm.optimizer.options["lr"] for arm in settled(spec)} == {"fast.lr=1 b": 0.7, "fast": 0.8}
 
 
 def test_an_arm_can_be_added_whole(bench: Bench) -> None:
@@ -53,9 +53,9 @@ def test_an_arm_can_be_added_whole(bench: Bench) -> None:
 
 def test_null_takes_a_section_away(bench: Bench) -> None:
     spec = bench.arm("{use: descent, lr: 0.1, clip: {fraction: 0.1}}")
-    assert spec.arms[0].clip is not None
+    assert settled(spec)[0].clip is not None
     text = bench.path.read_text()
-    assert bench.load(text, "optimizers.slow.clip=null").arms[0].clip is None
+    assert settled(bench.load(text, "optimizers.slow.clip=null"))[0].clip is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from spec.bench import settled
 from spec.test_benchmarks import settings
 
 from clipbench.records import (
@@ -70,10 +71,10 @@ def test_only_directions_are_asserted_and_no_magnitudes() -> None:
 @pytest.mark.parametrize("task", ["code_lm", "number_translation"])
 def test_every_clipped_arm_runs_beside_its_twin_at_rates_of_the_grid_and_on_other_seeds(task: str) -> None:
     spec, grid = load_spec(FOLDER / f"convergence_{task}.yaml"), load_spec(FOLDER / "convergence_rates.yaml")
-    clipped = {arm.optimizer.use for arm in spec.arms if arm.clip}
+    clipped = {arm.optimizer.use for arm in settled(spec) if arm.clip}
     assert clipped == {"sgd", "adam", "adafactor", "normalized_sgd"}
-    assert clipped == {arm.optimizer.use for arm in spec.arms if not arm.clip}
-    assert {settings(arm) for arm in spec.arms} <= {settings(arm) for arm in grid.arms}
+    assert clipped == {arm.optimizer.use for arm in settled(spec) if not arm.clip}
+    assert {settings(arm) for arm in settled(spec)} <= {settings(arm) for arm in settled(grid)}
     assert not set(spec.seeds) & set(grid.seeds)
     assert (spec.budget, spec.tasks[0].name) == (grid.budget, task)
     assert spec.target is not None

@@ -18,14 +18,14 @@ class Gentle(torch.optim.SGD):
 class Raising(torch.optim.SGD):
     """Fails at its first step."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         raise RuntimeError("too far")
 
 
 class Fragile(torch.optim.SGD):
     """Fails above a rate of 0.003, until there is a file called `mended`: by its setting, or by where it runs?"""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         if self.param_groups[0]["lr"] > 0.003 and not Path("mended").exists():
             raise RuntimeError("too fast")
         super().step()
@@ -34,7 +34,7 @@ class Fragile(torch.optim.SGD):
 class Stopping(torch.optim.SGD):
     """Has its process told to stop at its first step, until there is a file called `mended`."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         super().step()
         if not Path("mended").exists():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -47,7 +47,7 @@ class Slow(torch.optim.SGD):
         super().__init__(params, lr=lr)
         self.seconds = seconds
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         if Path("/proc/self/fd/1").resolve().name == "log.txt":  # a worker's own
             Path("stepping").touch()
             time.sleep(self.seconds)
@@ -57,7 +57,7 @@ class Slow(torch.optim.SGD):
 class Sleeping(torch.optim.SGD):
     """Takes ten minutes a step."""
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         time.sleep(600)
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console import contents
@@ -155,7 +156,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
-def again(results: Path, **changes: object) -> Path:
+def again(results: Path, **changes: Any) -> Path:
     """The run of seed 0 once more: it took another time, on another day."""
     folder = store.folder_of(RUN, results)
     store.describe(RUN, folder)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console import contents
@@ -25,7 +26,7 @@ RUN = make_run(measure=Measure(4, 5, (SHARPNESS,), ghosts=(GHOST,)))
 PLANNED = {("quadratic", "sgd"), ("quadratic", "adam")}
 
 
-def named(run: Run, *, arm: str | None = None, task: str | None = None, **labels: str) -> Run:
+def named(run: Run, *, arm: str | None = None, task: str | None = None, **labels: Any) -> Run:
     found = run if arm is None else replace(run, arm=replace(run.arm, name=arm))
     found = found if task is None else replace(found, task=replace(found.task, name=task))
     return replace(found, **labels)
@@ -176,7 +177,7 @@ def test_a_crashed_trial_of_a_renamed_arm_is_moved_for_it_is_spent(tmp_path: Pat
     assert look(tmp_path, named(trial, spec="another")) == []  # another spec tries it anew
 
 
-def _edit(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+def _edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / store.RUN
     content = json.loads(path.read_bytes())
     change(content)
@@ -201,6 +202,11 @@ def _twice(folder: Path) -> None:
     _edit(folder, lambda content: content.update(digest=store.digest_of(described, path.read_bytes())))
 
 
+def _as_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("mine")
+
+
 SPOILED: dict[str, Callable[[Path], object]] = {
     "of format 1": lambda folder: _edit(folder, lambda content: content.update(format=1)),
     "of a format to come": lambda folder: _edit(folder, lambda content: content.update(format=3)),
@@ -222,7 +228,7 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "with linked rows": lambda folder: _link(folder / store.MEASUREMENTS),
     "a description that is a pipe": lambda folder: _pipe(folder / store.RUN),
     "rows that are a pipe": lambda folder: _pipe(folder / store.MEASUREMENTS),
-    "a file": lambda folder: (shutil.rmtree(folder), folder.write_text("mine")),
+    "a file": _as_file,
 }
 
 

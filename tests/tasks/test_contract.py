@@ -212,7 +212,7 @@ def test_second_derivatives_through_the_math_kernel_agree_with_differences_of_gr
     def moved(by: float) -> None:
         with torch.no_grad():
             for parameter, direction in zip(parameters, along, strict=True):
-                parameter += by * direction
+                parameter.add_(by * direction)
 
     def gradient(*, create_graph: bool = False) -> Tensor:
         found = torch.autograd.grad(problem.loss(model, batch), parameters, create_graph=create_graph)

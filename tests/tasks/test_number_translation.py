@@ -2,6 +2,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from clipbench.tasks import number_translation
 from clipbench.tasks.number_translation import LONGEST, build, dictionary, draw_numbers, loss, part_of
 
 CPU = torch.device("cpu")
-PARTS = ("training", "evaluation", "probe")
+PARTS: tuple[number_translation.Part, ...] = ("training", "evaluation", "probe")
 NUMBERS = [7, 80, 21, 999_999, 3_401, 100_000, 77]  # of very different lengths, so that padding matters
 
 
@@ -203,7 +204,12 @@ def test_longer_pretraining_does_not_reuse_the_shorter(
 @pytest.mark.usefixtures("kept")
 def test_pretraining_works_on_one_thread_and_gives_the_threads_back(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(number_translation, "loss", lambda *given: seen.append(torch.get_num_threads()) or loss(*given))
+
+    def noted(*given: Any) -> Tensor:
+        seen.append(torch.get_num_threads())
+        return loss(*given)
+
+    monkeypatch.setattr(number_translation, "loss", noted)
     torch.set_num_threads(2)
     try:
         pretrained()
@@ -235,8 +241,9 @@ def test_without_num2words_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("option", ["width", "layers", "heads", "batch"])
 def test_an_option_that_is_not_positive_is_refused_by_name(option: str) -> None:
+    none: dict[str, Any] = {option: 0}
     with pytest.raises(ValueError, match=f"{option} must be a positive number, not 0"):
-        build(0, CPU, **{option: 0})
+        build(0, CPU, **none)
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:

@@ -87,8 +87,10 @@ class Tape:
 
 
 class _First:
-    """The first pass: values, with autograd's graph. Every output that depends on the weights is a jet that stands
-    still, so that the model sees the same kinds of tensors as in the second pass, and runs the same operations.
+    """The first pass: values, with autograd's graph.
+
+    Every output that depends on the weights is a jet that stands still, so that the model sees the same kinds of
+    tensors as in the second pass, and runs the same operations.
     """
 
     def __init__(self) -> None:
@@ -121,8 +123,10 @@ class _First:
 
 
 class _Second:
-    """The second pass: first derivatives are carried on; the second ones that an operation makes of them are weighed
-    by its λ and dropped. (Without a λ they are carried on, and the result is the same.)
+    """The second pass: first derivatives are carried on, and second ones are weighed and dropped.
+
+    Those are the second derivatives that an operation makes of the first ones; its λ weighs them. Without a λ they are
+    carried on, and the result is the same.
     """
 
     def __init__(self, tape: Tape) -> None:

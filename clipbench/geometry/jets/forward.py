@@ -25,6 +25,7 @@ class JetObjective(nn.Module):
         self.loss = loss
 
     def forward(self, batch: Batch) -> Tensor:
+        """The loss of a batch."""
         return self.loss(self.model, batch)
 
     def at(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:

@@ -45,6 +45,7 @@ class Jet(Tensor):
 
     @staticmethod
     def __new__(cls, x0: Tensor, x1: Tangent, x2: Tangent) -> Self:
+        """A jet of this value and these derivatives, cast to the value's dtype."""
         made: Self = torch.Tensor._make_wrapper_subclass(
             cls, x0.shape, strides=x0.stride(), dtype=x0.dtype, device=x0.device
         )

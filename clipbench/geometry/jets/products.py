@@ -30,6 +30,7 @@ LARGE = 64
 
 
 def add(func: Any, a: Any, b: Any, *, alpha: float = 1) -> Tensor:
+    """y = a + alpha·b, and so for each derivative."""
     y0 = func(value(a), value(b), alpha=alpha)
     return _added(y0, a, b, left=1, right=alpha)
 
@@ -51,6 +52,7 @@ def _added(y0: Tensor, a: Any, b: Any, *, left: float, right: float) -> Tensor:
 
 
 def multiply(func: Any, a: Any, b: Any) -> Tensor:
+    """y = a·b: y1 = a1·b + a·b1, y2 = a2·b + 2·a1·b1 + a·b2."""
     y0: Tensor = func(value(a), value(b))
     a0, a1, a2 = value(a), *(aligned(t, y0.dim()) for t in parts(a)[1:])
     b0, b1, b2 = value(b), *(aligned(t, y0.dim()) for t in parts(b)[1:])

@@ -61,7 +61,7 @@ class Watch:
             raise MissingRuleError(f"{what} of a weight that the loss does not take from the model")
 
 
-class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Propagation(TorchDispatchMode):
     """Inside, operations on jets give jets.
 
     What a model computes under no_grad, or detaches, is a constant, as it is for a gradient.
@@ -107,9 +107,12 @@ class Propagation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def second_order(func: Any, args: Any, kwargs: Any) -> Any:
-    """An operation goes by its rule; without one, by torch's own definition of it in simpler operations; one that gives
-    no numbers that could move (a comparison, a shape) sees values alone. Anything else is a MissingRuleError that names
-    it, and so is what gives complex numbers, of which no rule knows.
+    """The result of an operation on jets: by its rule, or by torch's own definition of it in simpler operations.
+
+    An operation that gives no numbers that could move (a comparison, a shape) sees values alone.
+
+    Raises:
+        MissingRuleError: there is no way to follow the operation, which it names; nor one that gives complex numbers.
     """
     rule = RULES.get(func)
     if rule is not None:
@@ -141,6 +144,7 @@ def _may_move(thing: Any) -> bool:
 
 
 def is_jet(thing: Any) -> bool:
+    """Whether it is a value that moves."""
     return isinstance(thing, Jet)
 
 

@@ -71,7 +71,7 @@ def _where(func: Any, condition: Tensor, a: Any, b: Any) -> Tensor:
 
 
 def _masked_fill(func: Any, x: Tensor, mask: Tensor, filling: Any) -> Tensor:
-    """With a number: what is filled in does not move. (With a tensor that moves, it is a choice between the two.)"""
+    """What is filled in by a number does not move; by a tensor that moves, it is a choice between the two."""
     if isinstance(filling, Jet):
         return _where(aten.where.self, mask, filling, x)
     y0 = func(value(x), mask, filling)

@@ -100,6 +100,7 @@ def evidence_of(records: Sequence[Record], question: Question, reported: Sequenc
 
 
 def audited(evidence: Evidence) -> Audit:
+    """The answer of every check to the evidence."""
     return Audit(evidence.question.spec, tuple((check, _answer(check.findings(evidence))) for check in CHECKS))
 
 

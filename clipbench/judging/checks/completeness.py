@@ -9,6 +9,7 @@ from clipbench.records import GHOST
 
 
 def nothing_dropped(evidence: Evidence) -> Iterator[Finding]:
+    """What was planned and is not here, did not end, or broke."""
     yield from _runs_missing(evidence)
     yield from _arms_missing(evidence)
     yield from _broken(evidence)
@@ -79,6 +80,7 @@ def _nothing_to_compare(evidence: Evidence) -> Iterator[Finding]:
 
 
 def probes_complete(evidence: Evidence) -> Iterator[Finding]:
+    """Probes and ghosts that failed in runs that went on."""
     for record in evidence.records:
         for probe, reason in record.outcome.failed_probes.items() if record.outcome else ():
             name = probe if probe.startswith(GHOST) else f"the probe {probe}"

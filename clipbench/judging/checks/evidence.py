@@ -70,6 +70,7 @@ class Evidence:
 
     @cached_property
     def by_task(self) -> Mapping[str, tuple[Run, ...]]:
+        """The runs of each task."""
         return grouped(self.runs, lambda run: run.task.name)
 
     @cached_property
@@ -79,6 +80,7 @@ class Evidence:
 
     @cached_property
     def finished(self) -> tuple[Record, ...]:
+        """The records of the runs that finished."""
         return tuple(each for each in self.records if each.outcome and each.outcome.status == "finished")
 
 

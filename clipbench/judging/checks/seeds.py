@@ -14,6 +14,7 @@ FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effect
 
 
 def same_seeds(evidence: Evidence) -> Iterator[Finding]:
+    """Seeds of a task that some of its arms lack."""
     for task, runs in evidence.by_task.items():
         every = {run.seed for run in runs}
         lacking: dict[tuple[int, ...], list[str]] = {}
@@ -27,6 +28,7 @@ def same_seeds(evidence: Evidence) -> Iterator[Finding]:
 
 
 def enough_seeds(evidence: Evidence) -> Iterator[Finding]:
+    """Too few seeds to show the declared effect or, where none is declared, an ordinary one; and copies among them."""
     yield from copies(evidence)
     if evidence.question.effect is None:
         yield from _few_seeds(evidence)

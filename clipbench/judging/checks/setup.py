@@ -31,25 +31,30 @@ def same_task(evidence: Evidence) -> Iterator[Finding]:
 
 
 def same_arm(evidence: Evidence) -> Iterator[Finding]:
+    """Arms that are not described alike in all their runs."""
     by_arm = grouped(evidence.runs, lambda run: f"{run.arm.name} on {run.task.name}")
     yield from _unlike(by_arm, "arm", _arm, "warn")
 
 
 def same_budget(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks whose runs may use unlike budgets."""
     yield from _differ(evidence, "budget", lambda run: str(run.budget), f": {_LOSSES}")
 
 
 def same_cadence(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks whose runs are evaluated at unlike steps."""
     loss = ": steps to the target are read with different precision"
     yield from _differ(evidence, "evaluation cadence", lambda run: f"every {run.measure.evaluate_every} steps", loss)
 
 
 def same_schedule(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks whose arms follow unlike learning-rate schedules."""
     for finding in _differ(evidence, "learning-rate schedule", _schedule, ""):
         yield replace(finding, severity="warn")
 
 
 def schedule_complete(evidence: Evidence) -> Iterator[Finding]:
+    """Finished runs that ended before their budget was spent."""
     if not evidence.finished:
         yield Finding("not applicable", "No run finished.")
     short = [record.run for record in evidence.finished if _progress(record) < _COMPLETE]
@@ -87,6 +92,7 @@ def same_precision(evidence: Evidence) -> Iterator[Finding]:
 
 
 def as_described(evidence: Evidence) -> Iterator[Finding]:
+    """What runs remark on their code, their data or their arm."""
     yield from (Finding("warn", sentence) for sentence in remarks(evidence.records))
 
 

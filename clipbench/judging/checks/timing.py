@@ -29,6 +29,7 @@ def one_machine(evidence: Evidence) -> Iterator[Finding]:
 
 
 def uncontended(evidence: Evidence) -> Iterator[Finding]:
+    """Runs that were timed in unlike company, or side by side."""
     timed = _timed(evidence)
     if not timed:
         yield NO_TIMES

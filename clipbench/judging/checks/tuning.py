@@ -13,6 +13,7 @@ NO_TUNING = Finding("not applicable", "The spec declares no tuning.")
 
 
 def choice_on_record(evidence: Evidence) -> Iterator[Finding]:
+    """How the settings of each arm were chosen, as far as the results say it."""
     tuning = evidence.question.tuning
     if not evidence.efforts:
         yield Finding(
@@ -33,6 +34,7 @@ def choice_on_record(evidence: Evidence) -> Iterator[Finding]:
 
 
 def baseline_tuned(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks on which arms had trials and the baseline had none."""
     tuned = _tuned(evidence)
     if not tuned:
         yield NO_TRIALS
@@ -46,10 +48,12 @@ def baseline_tuned(evidence: Evidence) -> Iterator[Finding]:
 
 
 def equal_trials(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks whose arms were tuned with unequal numbers of trials."""
     yield from _unequal(evidence, lambda effort: effort.trials) if _tuned(evidence) else (NO_TRIALS,)
 
 
 def equal_compute(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks whose arms were tuned at unequal cost."""
     yield from _unequal(evidence, lambda effort: dict(effort.spent)) if _declared(evidence) else (NO_TUNING,)
 
 
@@ -87,6 +91,7 @@ def bracketed(evidence: Evidence) -> Iterator[Finding]:
 
 
 def fresh_seeds(evidence: Evidence) -> Iterator[Finding]:
+    """Seeds that settings were chosen on and that are reported."""
     if not _declared(evidence):
         yield NO_TUNING
     for effort in evidence.efforts if _declared(evidence) else ():
@@ -97,6 +102,7 @@ def fresh_seeds(evidence: Evidence) -> Iterator[Finding]:
 
 
 def selection_apart(evidence: Evidence) -> Iterator[Finding]:
+    """Runs that chose a setting and are reported as its result."""
     if not _tuned(evidence):
         yield NO_TRIALS
     elif not _declared(evidence):

@@ -15,8 +15,11 @@ VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 
 @dataclass(frozen=True)
 class Site:
-    """Where something is compared: in the results of which spec, on which task, on whose trajectory (empty for own
-    paths), between which arms, and at which step where each step counts for itself."""
+    """Where something is compared.
+
+    In the results of which spec, on which task, on whose trajectory (empty for own paths), between which arms, and at
+    which step where each step counts for itself.
+    """
 
     spec: str
     task: str

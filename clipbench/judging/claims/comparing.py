@@ -135,8 +135,10 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
 def _of_seed(
     wanted: Compare, pair: tuple[Record, Record], *, quantity: str, question: Question
 ) -> tuple[list[float], tuple[float, ...]]:
-    """One seed's differences, of the runs as a whole or of each step of what was measured along their own paths; and
-    how far the former are off as they were read in steps."""
+    """One seed's differences, and how far they are off as they were read in steps.
+
+    They are of the runs as a whole, or of each step of what was measured along their own paths.
+    """
     if quantity not in OF_A_RUN:
         first = values(pair[0], OWN, quantity)
         second = values(pair[1], OWN, wanted.against_quantity or quantity)

@@ -74,8 +74,10 @@ def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
 
 
 def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, StepsByArm, bool]]:
-    """Trajectory and seed with the steps of arms there, and whether it finished: all at one run's points, or each at
-    its own, where there is no such run."""
+    """Trajectory and seed with the steps of arms there, and whether it finished.
+
+    All at one run's points, or each at its own, where there is no such run.
+    """
     if wanted.at == "own":
         chosen = [cell for cell in cells if fits(cell.described, wanted.of)]
         for seed in sorted({record.run.seed for cell in chosen for record in cell.records}):

@@ -25,6 +25,7 @@ class Matched:
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
+        """The baseline's and the candidate's run of each seed that both have."""
         ours = {result.seed: result for result in self.candidate.seeds}
         return tuple((theirs, ours[theirs.seed]) for theirs in self.baseline.seeds if theirs.seed in ours)
 
@@ -41,9 +42,11 @@ class Matched:
 
     @property
     def same_target(self) -> bool:
+        """Whether steps are counted to the same target on both sides."""
         return self.baseline.goal == self.candidate.goal
 
     def row(self, metric: Metric, verdict: GateVerdict, detail: str, **numbers: Any) -> GateRow:
+        """The gate's row on one metric of this arm."""
         return GateRow(*self.candidate.place, metric, verdict, detail, **numbers)
 
 

@@ -40,6 +40,7 @@ class GateRow:
 
     @property
     def place(self) -> ArmPlace:
+        """The spec, the task and the arm."""
         return self.spec, self.task, self.arm
 
 
@@ -52,10 +53,12 @@ class GateReport:
     rules: Rules
 
     def fails(self, row: GateRow) -> bool:
+        """Whether the gate fails on this row."""
         return self.rules.fail(row.verdict, row.metric)
 
     @property
     def failing(self) -> tuple[GateRow, ...]:
+        """The rows that the gate fails on."""
         return tuple(filter(self.fails, self.rows))
 
     @cached_property  # each row of a JUnit file asks for them

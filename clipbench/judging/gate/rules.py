@@ -103,6 +103,7 @@ class Rules:
         return frozenset(metric for metric in named if metric) if all(named) else frozenset()
 
     def fail(self, verdict: GateVerdict, metric: Metric) -> bool:
+        """Whether a verdict on a metric fails the gate."""
         return (verdict, None) in self.fail_on or (verdict, metric) in self.fail_on
 
 

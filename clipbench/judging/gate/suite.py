@@ -97,6 +97,7 @@ class ArmResult:
 
     @property
     def place(self) -> tuple[str, str, str]:
+        """The spec, the task and the arm."""
         return self.spec, self.task, self.arm
 
     @property

@@ -40,6 +40,7 @@ class Draft:
 
     @property
     def tested(self) -> bool:
+        """Whether there is a p-value: there are pairs, no identical bits, and nothing speaks against a verdict."""
         return self.found.n > 1 and not self.identical and not self.advice
 
     def row(self, rules: Rules) -> GateRow:

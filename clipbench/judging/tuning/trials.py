@@ -34,6 +34,7 @@ class TrialResult:
 
     @property
     def ended(self) -> bool:
+        """Whether all its runs have ended."""
         return self.loss is not None
 
     @property

@@ -140,8 +140,10 @@ def _kill(process: psutil.Process) -> None:
 
 
 def end_server(*, alone: bool = False) -> None:
-    """Kill the server, and a later run starts another; unless `alone`, so are the workers that it has forked, of which
-    one is not known to us where its start was interrupted.
+    """Kill the server; a later run starts another.
+
+    Unless `alone`, the workers that it has forked are killed too, of which one is not known to us where its start was
+    interrupted.
     """
     server: Any = vars(forkserver)["_forkserver"]
     if server._forkserver_pid is None:

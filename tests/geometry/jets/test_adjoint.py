@@ -53,7 +53,7 @@ def test_of_every_operation_it_is_the_curvature_of_jets(name: str) -> None:
 
     directions = {str(seed): random_direction(model, seed=seed) for seed in range(2)}
     jets, weighed = (
-        directional_curvature(model, loss, NOTHING, directions, engine=engine, check=False)  # type: ignore[arg-type]
+        directional_curvature(model, loss, NOTHING, directions, engine=engine, check=False)
         for engine in ("jets", "adjoint")
     )
     for seed in directions:
@@ -103,7 +103,7 @@ def test_a_loss_that_takes_another_way_the_second_time_is_refused() -> None:
     def fickle(m: nn.Module, batch: Batch) -> Tensor:
         calls.append(1)
         x = m(batch["x"])
-        return x.square().mean() if len(calls) == 1 else x.exp().mean()
+        return x.square().mean() if len(calls) == 1 else x.exp().mean()  # type: ignore[no-any-return]
 
     with pytest.raises(ClipbenchError, match=r"not run the same operations twice: aten\.exp"):
         directional_curvature(model, fickle, batches, {"u": random_direction(model, seed=0)}, engine="adjoint")
@@ -124,7 +124,7 @@ def test_constants_and_changes_in_place_are_what_they_are_to_a_gradient() -> Non
         y = x / scale
         y += x.detach().square()
         y.mul_(x.sigmoid())
-        return y.square().mean().square()
+        return y.square().mean().square()  # type: ignore[no-any-return]
 
     assert along(loss, "adjoint") == pytest.approx(along(loss, "double_backward"), rel=1e-9)
 

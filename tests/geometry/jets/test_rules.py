@@ -1,6 +1,6 @@
 """Every rule against double backward of t ↦ f(x0 + t·x1 + ½t²·x2) at t = 0, in float64."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -122,7 +122,7 @@ def test_every_rule_is_used_by_a_test_of_this_table() -> None:
     assert sorted(str(func) for func in RULES.keys() - used - ONLY_ON_A_GPU) == []
 
 
-NORMS = {
+NORMS: dict[str, Callable[..., Any]] = {
     "cudnn": lambda x, w, b, m, v: aten.cudnn_batch_norm(x, w, b, m, v, False, 0.1, 1e-5),
     "legit": lambda x, w, b, m, v: aten._native_batch_norm_legit(x, w, b, m, v, False, 0.1, 1e-5),
     "no training": lambda x, w, b, m, v: aten._native_batch_norm_legit_no_training(x, w, b, m, v, 0.1, 1e-5),
@@ -135,7 +135,7 @@ def test_batch_norms_of_other_devices_and_compilers_are_the_ordinary_one(name: s
     kept = (torch.ones(3).double(), torch.arange(1, 4).double())
     with Propagation():
         found = NORMS[name](*jets, *kept)[0]
-        expected = functional.batch_norm(jets[0], *kept, *jets[1:])
+        expected = functional.batch_norm(jets[0], *kept, jets[1], jets[2])
     for mine, ordinary in zip(parts(found), parts(expected), strict=True):
         torch.testing.assert_close(mine, ordinary, rtol=1e-12, atol=1e-12)
 

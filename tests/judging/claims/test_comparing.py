@@ -33,7 +33,7 @@ def pair(clipped: Sequence[float], twin: Sequence[float], **made: Any) -> list[R
 def test_final_losses_are_paired_by_seed() -> None:
     answer = asked(own("final_loss"), pair([2.0, 3.0, 4.0], [2.2, 3.3, 4.4]))
     [found] = answer.comparisons
-    assert (answer.verdict, found.estimate, found.n) == ("holds", pytest.approx(1 / 1.1), 3)
+    assert (answer.verdict, found.estimate, found.n) == pytest.approx(("holds", 1 / 1.1, 3))
     assert (found.site.trajectory, found.site.between) == ("", "sgd+clip against sgd")
 
 
@@ -80,13 +80,13 @@ def test_an_unfinished_run_is_not_a_lost_one() -> None:
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
-def test_what_a_broken_run_measured_along_its_path_is_in_no_number_and_no_failure_of_the_claim(status: str) -> None:
+def test_what_a_broken_run_measured_along_its_path_is_in_no_number_and_no_failure_of_the_claim(status: Any) -> None:
     """Its seed is counted: 0.1, and not the 1000 of the run that broke."""
     whole = [measured(each, {OWN: [0.1 if each.run.arm.clip else 1.0]}) for each in pair([2.0] * 4, [3.0] * 4)]
     broken = measured(record(whole[-2].run, [5.0], status=status), {OWN: [1000.0]})
     answer = asked(own("directional_sharpness"), [*whole[:-2], broken, whole[-1]])
     [found] = answer.comparisons
-    assert (answer.verdict, found.estimate, found.n) == ("holds", pytest.approx(0.1), 3)
+    assert (answer.verdict, found.estimate, found.n) == pytest.approx(("holds", 0.1, 3))
     assert (found.left_out, found.lost, found.excluded) == (1, 0, 0)
 
 
@@ -157,7 +157,7 @@ def test_what_was_measured_along_own_paths_is_paired_by_seed_and_step() -> None:
     ]
     answer = asked(own("directional_sharpness"), records)
     [found] = answer.comparisons
-    assert (answer.verdict, found.estimate) == ("holds", pytest.approx(0.1 / (1.0 * 1.1 * 1.2) ** (1 / 3)))
+    assert (answer.verdict, found.estimate) == pytest.approx(("holds", 0.1 / (1.0 * 1.1 * 1.2) ** (1 / 3)))
 
 
 def test_arms_are_chosen_by_name_by_use_and_by_what_their_clip_does() -> None:

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from scipy import stats
 
 from clipbench.judging.claims.judge import cautions, judge, results_of
 from clipbench.measurements import Measurements
-from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Arm, Record
 
 # By seed ln 2 and ln 8: mean ln 4, s/√n = ln 2, t(0.975, 1) = 12.706: ln 4 ± 12.706 ln 2.
 TWO_SEEDS = ([2.0, 2.0], [8.0, 8.0])
 
 
-def runs(*by_seed: list[float], adam: float = 1.0, **made: object) -> list[Record]:
+def runs(*by_seed: list[float], adam: float = 1.0, **made: Any) -> list[Record]:
     """SGD's runs with these sharpnesses a step, and Adam's ghost at a constant one."""
     return [
         haunted({OWN: values, "adam": [adam] * len(values)}, seed=seed, **made) for seed, values in enumerate(by_seed)
@@ -39,7 +40,7 @@ def test_steps_are_averaged_within_a_seed_and_are_not_independent() -> None:
     """Four steps of one seed are one seed: √(2·8) = 4 without an interval, and no verdict."""
     answer = asked(claim(), runs([2.0, 8.0, 2.0, 8.0]))
     [found] = answer.comparisons
-    assert (found.estimate, found.n) == (pytest.approx(4.0), 1)
+    assert (found.estimate, found.n) == pytest.approx((4.0, 1))
     assert math.isnan(found.low)
     assert (answer.verdict, answer.why) == ("undecided", "one seed has no interval")
 
@@ -121,7 +122,7 @@ def test_a_ratio_of_what_is_not_positive_is_left_out_and_counted() -> None:
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
-def test_points_of_a_run_that_did_not_finish_are_in_no_number_and_its_seed_is_counted(status: str) -> None:
+def test_points_of_a_run_that_did_not_finish_are_in_no_number_and_its_seed_is_counted(status: Any) -> None:
     """The run that broke was probed once before: 0.1, against 4.0 to 4.4 of those that finished."""
     broken = haunted({OWN: [0.1], "adam": [1.0]}, seed=3)
     broken = replace(broken, outcome=record(broken.run, [5.0], status=status).outcome)
@@ -273,7 +274,7 @@ def test_each_step_can_be_a_comparison_of_its_own() -> None:
 
 
 def test_a_ghost_is_compared_with_a_ghost_on_the_trajectories_that_count() -> None:
-    def of(arm: object) -> list[Record]:
+    def of(arm: Arm) -> list[Record]:
         return [
             haunted({"sgd+clip": [0.1 + seed / 100], "sgd": [1.0]}, seed=seed, arm=arm, ghosts=(SGD, CLIPPED))
             for seed in range(3)
@@ -307,7 +308,7 @@ def test_a_quantity_may_be_a_quotient_and_have_a_stand_in() -> None:
     ]
     quotient = claim(compare={"quantity": ["absent", "a / b"], "of": "sgd", "against": "adam"})
     [found] = asked(quotient, both).comparisons
-    assert (found.quantity, found.estimate) == ("a / b", pytest.approx((3.0 * 3.5 * 4.0) ** (1 / 3)))
+    assert (found.quantity, found.estimate) == pytest.approx(("a / b", (3.0 * 3.5 * 4.0) ** (1 / 3)))
     assert asked(quotient, base).why == "these runs have no absent"
 
 
@@ -319,7 +320,7 @@ def test_a_quotient_by_zero_or_by_nothing_is_no_value() -> None:
     ]
     quotient = claim(compare={"quantity": "a / b", "of": "sgd", "against": "adam"})
     [found] = asked(quotient, both).comparisons
-    assert (found.estimate, found.used, found.excluded) == (pytest.approx(3.0), 3, 6)
+    assert (found.estimate, found.used, found.excluded) == pytest.approx((3.0, 3, 6))
 
 
 def test_a_value_stands_against_its_margin_and_a_difference_against_another_quantity() -> None:
@@ -329,7 +330,7 @@ def test_a_value_stands_against_its_margin_and_a_difference_against_another_quan
     ]
     alone = claim(compare={"quantity": "top", "of": "sgd"}, margin=0.5)
     answer = asked(alone, records)
-    assert (answer.verdict, answer.comparisons[0].estimate) == ("holds", pytest.approx(0.61))
+    assert (answer.verdict, answer.comparisons[0].estimate) == pytest.approx(("holds", 0.61))
     assert answer.comparisons[0].site.between == "sgd"
     assert asked(alone.model_copy(update={"margin": 0.7}), records).verdict == "fails"
     beside = claim(

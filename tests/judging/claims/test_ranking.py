@@ -45,7 +45,7 @@ def race(losses: Sequence[Sequence[float]], sharpness: Sequence[float] = (4.0, 2
 def test_the_same_order_is_a_correlation_of_one() -> None:
     answer = asked(ranked(), race([[4.0, 3.0, 2.0, 1.0]] * 3))
     [found] = answer.comparisons
-    assert (answer.verdict, found.estimate, found.n) == ("holds", pytest.approx(1.0), 3)
+    assert (answer.verdict, found.estimate, found.n) == pytest.approx(("holds", 1.0, 3))
     assert found.site.between == "directional_sharpness, and final_loss"
     assert asked(ranked(), race([[1.0, 2.0, 3.0, 4.0]] * 3)).verdict == "fails"
 
@@ -87,7 +87,7 @@ def test_a_trajectory_that_broke_is_left_out_and_counted() -> None:
     ]
     answer = asked(ranked(), broken)
     [found] = answer.comparisons
-    assert (found.estimate, found.n, found.left_out) == (pytest.approx(1.0), 2, 1)
+    assert (found.estimate, found.n, found.left_out) == pytest.approx((1.0, 2, 1))
     assert answer.why.endswith("seeds that lack a finished run are left out of the one comparison")
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from clipbench.errors import ClipbenchError
-from clipbench.judging.gate.rules import COUNTED, METRICS, TOLERANCES, VARYING, rules
+from clipbench.judging.gate.rules import COUNTED, METRICS, TOLERANCES, VARYING, GateVerdict, rules
 from clipbench.quantities import quantity
 
 
@@ -32,10 +32,10 @@ def test_the_earlier_name_of_undecided_is_still_taken(word: str) -> None:
 
 def test_strict_adds_all_that_is_not_decided() -> None:
     strict = rules([], [], strict=True)
-    for verdict in ("regressed", "changed", "not comparable", "missing", "undecided"):
-        assert strict.fail(verdict, "loss")
-    for verdict in ("new", "improved", "advice", "ok"):
-        assert not strict.fail(verdict, "loss")
+    barred: tuple[GateVerdict, ...] = ("regressed", "changed", "not comparable", "missing", "undecided")
+    assert all(strict.fail(verdict, "loss") for verdict in barred)
+    passed: tuple[GateVerdict, ...] = ("new", "improved", "advice", "ok")
+    assert not any(strict.fail(verdict, "loss") for verdict in passed)
     assert rules(["new"], [], strict=True).fail("new", "loss")
 
 

@@ -61,6 +61,7 @@ def test_good_rates_are_the_stretch_around_the_best_that_is_within_a_twentieth()
 
 
 def test_a_rate_counts_with_the_best_of_what_was_tried_with_it() -> None:
+    assert ASKED.tuning is not None
     asked = ASKED.tuning.arms[0]
     both = tuple(
         replace(one, settings={"lr": 0.1, "clip.fraction": place / 10}) for place, one in enumerate(asked.trials)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,12 @@ def scored(losses: dict[float, float], **changes: object) -> list[TrialResult]:
     return tried(tuned, made, select="eval_loss", target=None, **changes)
 
 
+def selected(among: list[TrialResult]) -> Options:
+    found = best(among)
+    assert found is not None
+    return found.settings
+
+
 def test_the_best_trial_has_the_least_final_loss() -> None:
     found = scored({0.1: 3.0, 0.3: 2.0, 1.0: 2.5})
     assert [each.loss for each in found] == [3.0, 2.0, 2.5]
@@ -26,7 +33,7 @@ def test_the_best_trial_has_the_least_final_loss() -> None:
 
 
 def test_of_equals_the_first_is_selected() -> None:
-    assert best(scored({0.1: 3.0, 0.3: 3.0})).settings == {"lr": 0.1}
+    assert selected(scored({0.1: 3.0, 0.3: 3.0})) == {"lr": 0.1}
 
 
 def test_a_loss_is_the_mean_over_the_tuning_seeds() -> None:
@@ -37,7 +44,7 @@ def test_a_loss_is_the_mean_over_the_tuning_seeds() -> None:
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
-def test_a_trial_that_diverged_or_failed_is_spent_and_ranks_last(status: str) -> None:
+def test_a_trial_that_diverged_or_failed_is_spent_and_ranks_last(status: Any) -> None:
     [tuned] = tuning({"sgd": [0.1, 0.3]}, seeds=(8, 9)).arms
     made = [record(trial(lr=lr, seed=seed), [5.0, 4.0]) for lr, seed in ((0.1, 8), (0.1, 9), (0.3, 8))]
     made.append(record(trial(lr=0.3, seed=9), [5.0, 0.1], status=status))
@@ -70,9 +77,9 @@ def test_steps_to_the_target_are_selected_by_if_asked_for_and_the_loss_among_tho
     made = {(of := record(trial(lr=lr), curve)).run.key: of for lr, curve in curves.items()}
     found = tried(tuned, made, select="steps_to_target", target=Target(2.95))
     assert [each.score for each in found] == [50, 100, math.inf]
-    assert best(found).settings == {"lr": 0.1}
+    assert selected(found) == {"lr": 0.1}
     missed = tried(tuned, made, select="steps_to_target", target=Target(1.0))
-    assert best(missed).settings == {"lr": 0.3}
+    assert selected(missed) == {"lr": 0.3}
 
 
 def test_a_target_that_has_to_hold_is_selected_by_as_compare_counts_it() -> None:
@@ -82,7 +89,7 @@ def test_a_target_that_has_to_hold_is_selected_by_as_compare_counts_it() -> None
     made = {(of := record(trial(lr=lr), curve)).run.key: of for lr, curve in curves.items()}
     found = tried(tuned, made, select="steps_to_target", target=Target(2.95, consecutive=2))
     assert [each.score for each in found] == [math.inf, 100]
-    assert best(found).settings == {"lr": 0.3}
+    assert selected(found) == {"lr": 0.3}
 
 
 RATES: list[Options] = [{"lr": lr} for lr in (1.0, 0.1, 0.3)]
@@ -104,7 +111,7 @@ def test_nothing_lies_below_zero() -> None:
 
 
 @pytest.mark.parametrize("value", ["a", True, None, (0.9, 0.99)])
-def test_values_without_an_order_have_no_edge(value: object) -> None:
+def test_values_without_an_order_have_no_edge(value: Any) -> None:
     assert edge("x", at={"x": value}, among=[{"x": value}, {"x": 3.0}]) is None
 
 
