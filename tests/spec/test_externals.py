@@ -12,6 +12,8 @@ from clipbench.sources.code import file_sha256
 from clipbench.spec import externals
 from clipbench.spec.catalogue import Kind
 
+pytestmark = pytest.mark.slow  # a user's modules are loaded in processes of their own
+
 MINE = '''
 """An optimizer of the user's own."""
 print("a module may print what it likes")
