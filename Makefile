@@ -4,20 +4,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint readme clean
+.PHONY: help demo check test lint format readme clean
 
-demo: $(VENV)/.core
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+
+demo: $(VENV)/.core ## run the quickstart and compare its arms
 	$(BIN)/clipbench run benchmarks/quickstart.yaml
 	$(BIN)/clipbench compare results/quickstart
 
-test: lint
+check: lint ## lint, types, imports and the fast tests: an answer within a minute
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test: lint ## the same with all tests
 	$(BIN)/python -m pytest -n auto
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## formatting, rules, types and which module may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## bring the code into its form, and mend what ruff can
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
 
 # torch goes first and by its exact version: asked for by a range, pip would fetch a newer and far larger build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -30,9 +40,8 @@ $(VENV)/.dev: $(VENV)/.core
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-# The README's tables and lists, from the reference runs and the shelves.
-readme: $(VENV)/.core
+readme: $(VENV)/.core ## the README's tables and lists, from the reference runs and the shelves
 	$(BIN)/python -m clipbench.report.readme README.md results/reference
 
-clean:
+clean: ## remove the virtual environment
 	rm -rf $(VENV)

@@ -39,7 +39,11 @@ class Budget:
     unit: Unit
 
     def progress(self, spent: Spent) -> float:
-        """The fraction of the budget that is spent, from 0 to 1; 1 means it is used up."""
+        """The fraction of the budget that is spent, from 0 to 1; 1 means it is used up.
+
+        >>> Budget(2000, "tokens").progress(Spent(steps=3, tokens=500))
+        0.25
+        """
         used: float = getattr(spent, self.unit)
         return min(1.0, used / self.amount)
 

@@ -15,7 +15,11 @@ _WITH_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def harmless(text: str) -> str:
-    """A text of several lines in which no character but line ends and tabs acts, and no line is a CI's command."""
+    r"""A text of several lines in which no character but line ends and tabs acts, and no line is a CI's command.
+
+    >>> harmless("red\x1b[31m") == r"red\x1b[31m"  # which a terminal would have turned red
+    True
+    """
     shown = text if _is_plain(text) else "".join(c if c.isprintable() or c in "\n\t" else code(c) for c in text)
     return _COMMAND.sub(r"\g<0>\\", shown)
 

@@ -257,6 +257,9 @@ def manners(text: str) -> dict[str, Manner]:
 
     Raises:
         ValueError: it is there, and not of that form.
+
+    >>> manners('QUANTITIES = {"gradient_noise": ("log", "lower", "last")}')
+    {'gradient_noise': Manner(scale='log', better='lower', over='last')}
     """
     try:
         tree = ast.parse(text)

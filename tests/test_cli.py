@@ -16,6 +16,8 @@ import pytest
 from console import CLIPBENCH, Done, clipbench, environment, hashes, records, workplace
 from making import outcome_of
 
+pytestmark = pytest.mark.slow  # whole suites are run, in processes of their own
+
 READING = (
     ["--help"],
     ["validate", "good.yaml"],

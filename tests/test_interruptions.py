@@ -17,6 +17,8 @@ from console import CLIPBENCH, clipbench, contents, environment, hashes, records
 
 from clipbench import store
 
+pytestmark = pytest.mark.slow  # commands at work are interrupted and killed
+
 COMMAND = ("run", "long.yaml", "-o", "made here")
 RESUME = "go on with: clipbench run long.yaml -o 'made here'"
 

@@ -28,6 +28,8 @@ from clipbench.running.evaluation import evaluate
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.worker import work
 
+pytestmark = pytest.mark.slow  # runs of every kind are made
+
 STEPS = 12
 
 

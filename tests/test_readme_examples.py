@@ -21,6 +21,7 @@ def example(language: str, containing: str) -> str:
     return found  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_the_spec_of_the_readme_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_package.py").write_text("import torch\nclass MyOptimizer(torch.optim.SGD): ...\n")
     (tmp_path / "example.yaml").write_text(example("yaml", "my_package:"), encoding="utf-8")

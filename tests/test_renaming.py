@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from console import Done, clipbench, contents, hashes, records, workplace
 
+pytestmark = pytest.mark.slow  # whole suites are run, in processes of their own
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

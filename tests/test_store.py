@@ -408,6 +408,7 @@ def _rewrite_for_ever(folder: Path) -> None:
         store.finish(folder, replace(DONE, steps=number), ENVIRONMENT)
 
 
+@pytest.mark.slow
 def test_a_kill_while_run_json_is_replaced_leaves_it_whole(tmp_path: Path) -> None:
     """Pitfall 7: whatever the moment, the file is the old one or the new one."""
     folder = write(RUN, tmp_path)
@@ -561,6 +562,7 @@ def test_many_rows_do_not_wait_in_memory(tmp_path: Path) -> None:
     assert list(store.read(tmp_path).measurements) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [-1, 5, 36, 39, 66, 10_000])
 def test_a_checkpoint_that_vouches_for_what_is_not_there_is_refused(tmp_path: Path, kept: int) -> None:
     """A file that is cut off beyond its end would be filled up with NUL bytes; half a row would be another row."""

@@ -15,6 +15,8 @@ from test_interruptions import at_work, wait_for_a_sign_of_life
 
 from clipbench import store
 
+pytestmark = pytest.mark.slow  # commands run in folders of strangers
+
 SPEC = """\
 task: {use: quadratic, dimension: 8}
 optimizers:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from console import Done, clipbench, contents, hashes, records, workplace
 
+pytestmark = pytest.mark.slow  # whole suites are run, in processes of their own
+
 COMPARED = "results/rates"
 
 

@@ -52,6 +52,11 @@ def coordinate_threshold(tensors: Sequence[Tensor], fraction: float, *, ignore_z
             DTensor is a partial sum or lies on another mesh than the others.
         TypeError: a tensor is complex, sparse, or not of floating-point numbers.
 
+    Of five coordinates 40 % are two, so that two lie above the threshold:
+
+    >>> coordinate_threshold([torch.tensor([3.0, -5.0]), torch.tensor([1.0, -4.0, 2.0])], 0.4)
+    tensor(3.)
+
     Source: Pan and Li (2023), arXiv:2306.00204.
     """
     if torch.compiler.is_compiling():

@@ -7,6 +7,15 @@
 
 Jets and adjoints are checked against ordinary differentiation: the first time that they measure a model object with a
 loss, and whenever a batch takes them through an operation that they have not been checked with.
+
+The mean of (w·x)² over x = (1, 0) and (0, 2) is (w₁² + 4w₂²)/2, whose curvature along w₂ is 4 at any w:
+
+>>> model = nn.Linear(2, 1, bias=False)
+>>> examples = Batch({"x": torch.tensor([[1.0, 0.0], [0.0, 2.0]])}, samples=2)
+>>> along = {"second": {"weight": torch.tensor([[0.0, 7.0]])}}
+>>> found = directional_curvature(model, lambda m, batch: m(batch["x"]).square().mean(), [examples], along)
+>>> found["second"].curvature, found["second"].norm
+(4.0, 7.0)
 """
 
 import math

@@ -78,6 +78,11 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
     Args:
         p_values: one for each test.
         weights: above 0; all equal where none are given.
+
+    The least of three is judged at 0.05/3, the next at 0.05/2; that is above its level, and so no later one may pass:
+
+    >>> [(f"{judged.p:.2f}", f"{judged.level:.4f}") for judged in holm([0.03, 0.01, 0.04])]
+    [('0.06', '0.0250'), ('0.03', '0.0167'), ('0.06', '0.0250')]
     """
     weight = [1.0] * len(p_values) if weights is None else weights
     order = sorted(range(len(p_values)), key=lambda at: p_values[at] / weight[at])

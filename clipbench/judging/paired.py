@@ -226,6 +226,12 @@ def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends
         scale: of the quantity.
         ends: the final weights of both arms' runs by seed: pairs that are copies of each other count once; None where
             copies count as well, as each takes another time.
+
+    >>> ours = {0: Reading(2.0), 1: Reading(2.5), 2: Reading(2.1)}
+    >>> theirs = {0: Reading(2.5), 1: Reading(2.75), 3: Reading(2.2)}
+    >>> found = paired(ours, theirs, "linear")
+    >>> found.differences, found.mean, found.error
+    ({0: -0.5, 1: -0.25}, -0.375, 0.125)
     """
     return Scaled(ours, scale).against(Scaled(theirs, scale), ends)
 

@@ -16,6 +16,9 @@ def two_sided(t: float, dof: int) -> float:
     """P(|T| > |t|): how often chance alone gives a t at least so large. NaN stays NaN.
 
     Exact up to rounding, about 1e-15 in absolute terms: a far smaller probability may come out as 0.
+
+    >>> f"{two_sided(4.303, dof=2):.4f}"  # as printed tables have it
+    '0.0500'
     """
     if dof < 1:
         raise ValueError(f"a t distribution has at least one degree of freedom, not {dof}")
@@ -43,7 +46,11 @@ def above(t: float, dof: int) -> float:
 
 @lru_cache(maxsize=4096)
 def quantile(probability: float, dof: int) -> float:
-    """The t below which T lies with this probability, which is at least one half and below one."""
+    """The t below which T lies with this probability, which is at least one half and below one.
+
+    >>> [f"{quantile(0.975, dof):.3f}" for dof in (1, 2, 4, 9)]
+    ['12.706', '4.303', '2.776', '2.262']
+    """
     if not 0.5 <= probability < 1:
         raise ValueError(f"the probability must be at least 0.5 and below 1, not {probability}")
     # Newton's steps from the normal quantile, which lies below: over a concave function they rise to the root.

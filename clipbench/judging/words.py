@@ -28,7 +28,11 @@ def count(n: int, noun: str) -> str:
 
 
 def listing(names: Iterable[object], limit: int = 8) -> str:
-    """a, b and c; beyond `limit` names the rest is counted."""
+    """Names in a sentence; beyond `limit` of them the rest is counted.
+
+    >>> listing(["sgd", "adam"]), listing("abcdef", limit=3)
+    ('sgd and adam', 'a, b, c and 3 more')
+    """
     words = [str(name) for name in names]
     if len(words) > limit:
         words = [*words[:limit], f"{len(words) - limit} more"]

@@ -17,6 +17,9 @@ def with_error(mean: float, error: float, *, signed: bool = False, unit: str = "
     """A mean to the first digit of its error, to the second where that is a 1: 2.961 ± 0.012, 2.96 ± 0.03.
 
     An unknown error is shown as ± ?.
+
+    >>> with_error(2.96123, 0.0123), with_error(2.96123, 0.0312), with_error(0.5, math.nan, signed=True)
+    (('2.961', '± 0.012'), ('2.96', '± 0.03'), ('+0.5', '± ?'))
     """
     sign = "+" if signed else ""
     if not math.isfinite(mean):
@@ -33,7 +36,11 @@ def with_error(mean: float, error: float, *, signed: bool = False, unit: str = "
 
 
 def with_factor(mean: float, factor: float) -> Parts:
-    """A geometric mean with its multiplicative error, 0.312 ×/÷ 1.21; an unknown error is shown as ×/÷ ?."""
+    """A geometric mean with its multiplicative error; an unknown error is shown as ×/÷ ?.
+
+    >>> with_factor(0.31234, 1.2072)
+    ('0.312', '×/÷ 1.21')
+    """
     if not math.isfinite(mean):
         return (number(mean),)
     return number(mean), f"{TIMES_OVER} {number(factor) if math.isfinite(factor) else '?'}"

@@ -13,6 +13,10 @@ def factor(schedule: Schedule, progress: float) -> float:
 
     With w = warmup, f = final and q = (p − w)/(1 − w): p/w while p < w; then 1 (constant), 1 − (1 − f)q (linear)
     or f + (1 − f)(1 + cos πq)/2 (cosine; Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, without restarts).
+
+    >>> warmed = Schedule("linear", warmup=0.2, final=0.5)
+    >>> [factor(warmed, progress) for progress in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.0, 0.5, 1.0, 0.75, 0.5]
     """
     if progress < schedule.warmup:
         return progress / schedule.warmup

@@ -17,7 +17,11 @@ _NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], int | float]], ...] = (
 
 
 def scalar(text: str) -> bool | int | float | str | None:
-    """What an unquoted YAML scalar means in the core schema of YAML 1.2 (yaml.org/spec/1.2.2, section 10.3)."""
+    """What an unquoted YAML scalar means in the core schema of YAML 1.2 (yaml.org/spec/1.2.2, section 10.3).
+
+    >>> [scalar(text) for text in ("1e-3", "0x10", "true", "no", "10:30", "~")]
+    [0.001, 16, True, 'no', '10:30', None]
+    """
     if text in _NULL:
         return None
     if text in _BOOL:

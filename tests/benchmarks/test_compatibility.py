@@ -15,6 +15,8 @@ from making import make_run, outcome_of
 from clipbench.measurements import Measurement, Measurements
 from clipbench.records import LIFE, RESUME, Outcome, Record
 
+pytestmark = pytest.mark.slow  # runs are made and killed
+
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "compatibility"
 WHOLE = Record(
     make_run(),

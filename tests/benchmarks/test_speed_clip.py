@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.slow  # steps are timed
+
 SPEED = Path(__file__).parents[2] / "benchmarks" / "speed"
 
 

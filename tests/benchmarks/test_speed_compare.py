@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from clipbench import store
+
+pytestmark = pytest.mark.slow  # a table is timed
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed" / "compare.py"
 

@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from clipbench.budget import LEDGER_ROWS
+
+pytestmark = pytest.mark.slow  # runs are timed
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed" / "overhead.py"
 

@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow  # runs are timed
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed" / "probing.py"
 
 

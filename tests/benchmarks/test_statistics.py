@@ -16,6 +16,8 @@ from clipbench import spec
 from clipbench.judging.gate.check import check
 from clipbench.judging.gate.rules import Rules
 
+pytestmark = pytest.mark.slow  # tables are simulated
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "benchmarks" / "statistics"
 NAMES = ("suites", "coverage", "false_alarms", "power", "mistakes")

@@ -242,6 +242,7 @@ def test_the_target_of_the_question_is_raced_to(ask: Ask) -> None:
     assert answer.code == 3
 
 
+@pytest.mark.slow
 def test_checking_imports_neither_torch_nor_the_heavy_half_of_scipy(ask: Ask) -> None:
     stored(arm(WORSE), Path("new"))
     assert ask("check", "old", "--save-baseline", "b.json").code == 0

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from console import clipbench
 
+pytestmark = pytest.mark.slow  # all reference runs are read
+
 HOME = Path(__file__).parents[2]
 REFERENCE = HOME / "results/reference/h100/quickstart"
 FORMATS = ("table", "markdown", "latex", "csv", "json")

@@ -14,6 +14,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return asking(monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_help_and_a_typo_import_no_command() -> None:
     for words in (["--help"], ["compar"]):
         program = (

@@ -93,6 +93,7 @@ def test_a_wrong_word_is_named(ask: Ask, words: tuple[object, ...], said: str) -
     assert said in answer.err
 
 
+@pytest.mark.slow
 def test_this_machine_is_measured(tmp_path: Path) -> None:
     done = clipbench(tmp_path, "doctor", "--quick", "--seeds", 2, "--device", "cpu", "--json")
     assert done.returncode == 0, done.stderr

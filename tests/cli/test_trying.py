@@ -10,6 +10,8 @@ from console import records
 from clipbench import spec, store
 from clipbench.planning.runs import plan
 
+pytestmark = pytest.mark.slow  # arms are tried and run in processes of their own
+
 SPEC = """\
 # Which of these can take a step?
 task: {use: quadratic, dimension: 8}

@@ -82,6 +82,7 @@ def test_a_gradient_within_the_limit_keeps_its_bits_and_nothing_is_counted(limit
     assert (int(clip.last.clipped), clip.last.n) == (0, 26)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
     st.floats(1e-3, 1e3),

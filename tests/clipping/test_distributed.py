@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from ranks import meet
@@ -13,6 +14,8 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from clipbench.clipping.hook import CoordinateClip
+
+pytestmark = pytest.mark.slow  # processes meet
 
 RANKS = 2
 

@@ -12,12 +12,13 @@ from torch import nn
 
 from clipbench.clipping import coordinates
 
-triton = pytest.importorskip("triton", reason="needs Triton, which comes with torch for CUDA")
+triton = pytest.importorskip("triton", reason="not installed: triton")
 
 HERE = Path(__file__).parent
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
+@pytest.mark.slow
 def test_the_interpreter_clips_as_torch_does() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
     script = [sys.executable, str(HERE / "interpreted_clip.py")]
@@ -25,6 +26,7 @@ def test_the_interpreter_clips_as_torch_does() -> None:
     assert done.stdout == "every clip agrees with torch\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
 @pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize("element", ["fp16", "bf16", "fp32"])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipbench.clipping.threshold import coordinate_threshold
 
-triton = pytest.importorskip("triton", reason="needs Triton, which comes with torch for CUDA")
+triton = pytest.importorskip("triton", reason="not installed: triton")
 
 HERE = Path(__file__).parent
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -57,6 +57,7 @@ def compiled(name: str, width: int) -> Any:
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": WARPS})
 
 
+@pytest.mark.slow
 def test_the_interpreter_finds_what_sorting_finds() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
     script = [sys.executable, str(HERE / "interpreted_select.py")]
@@ -64,6 +65,7 @@ def test_the_interpreter_finds_what_sorting_finds() -> None:
     assert done.stdout == "every kernel agrees with sorting\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
 @pytest.mark.parametrize("width", [2, 4, 8])
 @pytest.mark.parametrize("name", ["take_sample", "count_and_collect", "count_digit", "conclude"])

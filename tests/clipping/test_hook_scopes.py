@@ -62,6 +62,7 @@ def test_empty_tensors_and_groups_have_no_threshold() -> None:
         assert hook.last.thresholds.tolist() == [2.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["gradient", "update"])
 @pytest.mark.parametrize("scope", ["global", "tensor"])
 @given(fraction=st.floats(0.05, 0.95), seed=st.integers(0, 1000))

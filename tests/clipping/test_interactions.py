@@ -298,6 +298,7 @@ def test_a_scheduler_counts_the_steps_and_sets_their_rate() -> None:
     assert weight.tolist() == [-1.5, -1.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", CLIP_PLACES)
 # Dynamo uses what torch itself has deprecated, and says so once it is imported.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -17,6 +17,8 @@ from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Sha
 from clipbench.clipping.sharded import sharded_threshold
 from clipbench.clipping.threshold import coordinate_threshold
 
+pytestmark = pytest.mark.slow  # processes meet
+
 FRACTIONS = [1e-9, 0.1, 0.5, 0.999]
 
 

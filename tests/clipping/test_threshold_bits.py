@@ -128,6 +128,7 @@ def test_fake_tensors_go_through_so_nothing_waits_for_the_device(device: str) ->
     assert (threshold.shape, threshold.dtype, threshold.device.type) == ((), torch.float32, device)
 
 
+@pytest.mark.slow
 def test_compiled_code_calls_it_in_one_graph() -> None:
     def clip(values: Tensor, other: Tensor) -> Tensor:
         threshold = coordinate_threshold([values, other], 0.3)
@@ -139,6 +140,7 @@ def test_compiled_code_calls_it_in_one_graph() -> None:
     assert clip(values, other).tolist() == [4.0, -4.0, 1.0]
 
 
+@pytest.mark.slow
 def test_neither_triton_nor_the_distributed_tensors_are_imported_on_a_cpu() -> None:
     code = (
         "import sys, torch; from clipbench.clipping.threshold import coordinate_threshold as f;"

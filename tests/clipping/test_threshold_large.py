@@ -128,6 +128,7 @@ def test_the_stride_is_a_prime_that_takes_three_thousand_to_seventy_thousand_sam
     assert 3_000 <= n // stride <= 70_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [0.1, 0.5])
 def test_the_memory_it_takes_is_a_twentieth_of_the_tensors(fraction: float) -> None:
     tensors = [heavy_tailed(6_000_000)]

@@ -2,7 +2,10 @@
 
 import os
 
+import pytest
 from fuzz.folders import Findings, read_at_random, run_at_random
+
+pytestmark = pytest.mark.slow  # commands run in folders with random faults
 
 FOLDERS, RUNS = (int(os.environ.get(f"CLIPBENCH_FUZZ_{name}", few)) for name, few in (("FOLDERS", 25), ("RUNS", 2)))
 

@@ -19,6 +19,8 @@ from clipbench import cli
 from clipbench.errors import SpecError
 from clipbench.spec.claims import load
 
+pytestmark = pytest.mark.slow  # random faults in specs
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TEXTS = [path.read_text() for path in sorted(BENCHMARKS.glob("*.yaml"))]
 CLAIMS = [path.read_text() for path in sorted(BENCHMARKS.glob("claims/*.yaml"))]

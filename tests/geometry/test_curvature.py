@@ -51,6 +51,7 @@ def unit(direction: Mapping[str, Tensor]) -> Tensor:
     return vector / vector.norm()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_dense_hessian_in_float64(kind: str) -> None:
     given = wide(kind)
@@ -148,6 +149,7 @@ def test_batches_count_by_the_terms_in_their_loss(kind: str) -> None:
     assert sum(plain_means) / 3 != pytest.approx(at_once.slope, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_tied_weight_counts_once() -> None:
     given = wide("transformer")
     direction = random_direction(given.model, seed=1)

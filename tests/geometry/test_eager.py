@@ -140,6 +140,7 @@ LOOKS: dict[str, Callable[[nn.Module], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fullgraph", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_compiled_stays_compiled_and_is_measured_as_it_was_written(

@@ -53,6 +53,7 @@ def by(
     return directional_curvature(model, loss, batches, named, engine=engine, chunk=chunk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_it_is_the_dense_hessian_in_float64(name: str, engine: CurvatureEngine) -> None:
@@ -69,6 +70,7 @@ def test_it_is_the_dense_hessian_in_float64(name: str, engine: CurvatureEngine) 
         assert found[str(i)].curvature == pytest.approx(float(v @ hessian @ v), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["auto", "adjoint"])
 @pytest.mark.parametrize("task", TASKS)
 def test_the_engines_agree_on_every_task_of_the_shelf(task: str, engine: CurvatureEngine) -> None:

@@ -55,6 +55,7 @@ def carried(
     return directional_curvature(model, watched, batches, directions, **options), sizes  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_within_a_limit_the_first_goes_alone_then_as_many_as_fit_and_the_limit_is_kept(engine: CurvatureEngine) -> None:
     model, loss, batches = network("causal transformer")
@@ -170,6 +171,7 @@ print(before, in_the_heap())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the memory that is kept is glibc's")
 def test_large_tensors_come_from_memory_that_the_process_keeps() -> None:
     """By itself glibc asks the system for each large one, and gives it back: it lies outside of the heap."""

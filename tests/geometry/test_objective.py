@@ -32,6 +32,7 @@ def wide(kind: str) -> Problem:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "transformer"])
 def test_gradient_and_products_are_the_dense_ones(kind: str) -> None:
     given = wide(kind)

@@ -17,6 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.curvature import Curvatures, directional_curvature
 
+pytestmark = pytest.mark.slow  # processes meet
+
 RANKS = 2
 SHARES = (slice(0, 1), slice(1, 3))
 """Which of the three probe batches, of 8, 3 and 5 examples, each rank has."""

@@ -49,6 +49,7 @@ def test_three_probes_evaluate_the_curvature_once(kind: str, passes: list[int]) 
     assert passes == [everything, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_probe_says_the_same_alone_and_after_others(kind: str) -> None:
     held = snapshot(problem(kind))

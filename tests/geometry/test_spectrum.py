@@ -38,6 +38,7 @@ def test_both_ends_are_those_of_the_matrix(size: int) -> None:
         assert abs(result.value - float(value)) <= result.residual + 1e-12 * float(exact.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "transformer"])
 def test_a_networks_are_those_of_its_dense_hessian(kind: str) -> None:
     given = problem(kind)

@@ -24,11 +24,12 @@ def skip_without_the_data(run: Run) -> None:
         try:
             here = fingerprint(data)
         except ClipbenchError as error:
-            pytest.skip(error.found)
+            pytest.skip(f"not installed: {error.found}")
         if here != GOLDEN.data[data]:
             pytest.skip(f"the numbers were made from other data than this machine's {data}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_no_number_moves_while_method_stands(case: str, tmp_path: Path) -> None:
     assert case in GOLDEN.cases, f"'{case}' is not in golden.json: write it anew: python tests/golden/write.py"

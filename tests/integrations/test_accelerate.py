@@ -9,8 +9,10 @@ from integrations.twin import FRACTION, Net, adamw, batches, batches_seen_by, ch
 
 from clipbench.clipping.hook import CoordinateClip
 
+pytestmark = pytest.mark.slow  # heavy packages, and trainings by them
+
 os.environ["HF_HUB_OFFLINE"] = "1"
-accelerate = pytest.importorskip("accelerate", reason="needs clipbench[integrations]")
+accelerate = pytest.importorskip("accelerate", reason="not installed: accelerate")
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

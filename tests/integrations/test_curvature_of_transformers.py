@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-import transformers as hf
 from reference.problems import random_direction
 from torch import Tensor, nn
 
 from clipbench.contracts import Batch
 from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
+
+pytestmark = pytest.mark.slow  # heavy packages, and models of theirs
+
+pytest.importorskip("transformers", reason="not installed: transformers")
+import transformers as hf  # noqa: E402  # here, so that it may be absent
 
 ENGINES: tuple[CurvatureEngine, ...] = ("jets", "adjoint")
 WORDS = 40

@@ -10,9 +10,11 @@ from torch import nn
 
 from clipbench.clipping.hook import CoordinateClip
 
+pytestmark = pytest.mark.slow  # heavy packages, and trainings by them
+
 os.environ["HF_HUB_OFFLINE"] = "1"
-transformers = pytest.importorskip("transformers", reason="needs clipbench[integrations]")
-pytest.importorskip("accelerate", reason="needs clipbench[integrations]")
+transformers = pytest.importorskip("transformers", reason="not installed: transformers")
+pytest.importorskip("accelerate", reason="not installed: accelerate")
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

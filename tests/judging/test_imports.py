@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_judging_and_report_load_neither_torch_nor_scipy() -> None:
     program = """
 import sys

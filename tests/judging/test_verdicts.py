@@ -123,6 +123,7 @@ def test_how_finely_a_target_is_seen_is_said_where_it_decides() -> None:
         assert sum("seen only at an evaluation" in caveat for caveat in found.caveats) == said
 
 
+@pytest.mark.slow
 def test_tables_of_steps_in_which_nothing_differs_err_as_seldom_as_they_say() -> None:
     """400 tables of 3 seeds, read every 10 steps; by the spread of the readings alone 15 % of them would err."""
     generator, wrong, names = random.Random(0), 0, ("sgd", "adam", "lion", "signsgd")

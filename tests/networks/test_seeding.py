@@ -11,6 +11,7 @@ from torch import nn
 from clipbench.networks.seeding import endless, generator, in_batches, shuffled_epochs, with_weights_of
 
 
+@pytest.mark.slow
 def test_a_generator_is_the_same_in_another_process() -> None:
     code = "from clipbench.networks.seeding import generator; print(generator('a', 7).initial_seed())"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout

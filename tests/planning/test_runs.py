@@ -148,6 +148,7 @@ def test_a_new_default_is_a_new_run(bench: Bench, shelves: Path, old: str, new: 
     assert replace(after, arm=replace(after.arm, optimizer=same_code)).key != before.key
 
 
+@pytest.mark.slow
 def test_a_plan_is_the_same_in_every_process(bench: Bench, shelves: Path) -> None:
     bench.load()
     script = (

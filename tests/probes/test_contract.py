@@ -19,6 +19,7 @@ from clipbench.contracts import Snapshot
 SHELF = sorted(path.stem for path in Path(clipbench.probes.__path__[0]).glob("*.py") if path.stem != "__init__")
 
 pytestmark = [
+    pytest.mark.slow,  # every probe on every kind of model
     pytest.mark.parametrize("name", SHELF),
     pytest.mark.parametrize("kind", ["mlp", "transformer", "convolutional"]),
 ]

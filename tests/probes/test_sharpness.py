@@ -29,6 +29,7 @@ def by_dense(given: Problem, batches: list[Batch], u: Tensor) -> tuple[float, fl
     return float(v @ hessian @ v), float(dense_gradient(given.model, given.loss, batches) @ v)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "transformer"])
 def test_it_is_the_dense_hessian_of_the_probe_batches_and_of_the_mini_batch(kind: str) -> None:
     held = snapshot(problem(kind))

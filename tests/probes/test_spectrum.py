@@ -17,6 +17,7 @@ from clipbench.probes.spectrum import measure
 from clipbench.records import DIRECTIONAL_SHARPNESS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "transformer", "convolutional"])
 def test_it_is_the_spectrum_of_the_dense_hessian_and_bounds_every_sharpness(kind: str) -> None:
     held = snapshot(problem(kind))

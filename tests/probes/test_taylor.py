@@ -76,6 +76,7 @@ def test_at_a_stationary_point_there_is_no_cosine() -> None:
     assert COSINE not in {quantity for _, quantity, _ in measure(held)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "transformer"])
 def test_on_a_network_it_is_the_dense_hessian_on_both_kinds_of_batches(kind: str) -> None:
     held = snapshot(problem(kind))

@@ -42,6 +42,7 @@ def test_a_loss_that_is_not_finite_is_for_the_loop_to_report(name: str, factor: 
     before.assert_unchanged(held.problem.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.0, math.nan, math.inf])
 def test_a_step_without_a_length_costs_no_other_its_rows(name: str, factor: float) -> None:
     held = snapshot(problem("mlp"))

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference"
 
 
+@pytest.mark.slow
 def test_the_readme_shows_what_the_reference_runs_and_the_shelves_say() -> None:
     """After a change of either: make readme."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")

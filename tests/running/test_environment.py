@@ -5,9 +5,12 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 import torch
 
 from clipbench.running.environment import observe
+
+pytestmark = pytest.mark.slow  # settled in processes of their own
 
 
 def settled(threads: int) -> dict[str, Any]:

@@ -285,6 +285,7 @@ class Forking(torch.optim.SGD):
         os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_child_that_comes_out_of_a_step_writes_nothing(tmp_path: Path) -> None:
     record = make(described(optimizer=f"{__name__}:Forking"), tmp_path)

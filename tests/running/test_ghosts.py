@@ -54,6 +54,7 @@ def rows(record: Record, direction: str) -> list[tuple[int, str, float]]:
     return [(row.step, row.quantity, row.value) for row in record.measurements if row.direction == direction]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARMS)
 def test_a_ghost_of_the_trained_arm_goes_its_way_bit_for_bit(tmp_path: Path, name: str) -> None:
     itself = replace(ARMS[name], name="itself")
@@ -63,6 +64,7 @@ def test_a_ghost_of_the_trained_arm_goes_its_way_bit_for_bit(tmp_path: Path, nam
     assert [row for row in rows(record, "itself") if not row[1].startswith("clip")] == own
 
 
+@pytest.mark.slow
 def test_a_run_with_ghosts_ends_where_it_ends_without(tmp_path: Path) -> None:
     haunted = replace(MEASURE, ghosts=tuple(replace(each, name=name) for name, each in ARMS.items()))
     with_ghosts, without = (make(make_run(steps=17, task=NOISY, measure=m), tmp_path) for m in (haunted, MEASURE))
@@ -98,6 +100,7 @@ def rates(snapshot: Any) -> Iterator[tuple[str, str, float]]:
         yield name, "rate", snapshot.learning_rates[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [3, 8])
 def test_an_interrupted_run_goes_on_with_its_ghosts_as_they_were(tmp_path: Path, stop_at: int) -> None:
     run = make_run(steps=17, task=NOISY, measure=replace(MEASURE, ghosts=(ADAM, replace(ARMS["lion"], name="lion"))))

@@ -169,11 +169,13 @@ def test_what_a_library_keeps_is_not_looked_into() -> None:
     }
 
 
+@pytest.mark.slow
 def test_ever_so_many_things_are_looked_into_so_far_and_no_further() -> None:
     found = held({"many": list(range(3 * MOST))})
     assert MOST // 2 < len(found) <= MOST
 
 
+@pytest.mark.slow
 def test_a_chain_of_any_depth_can_be_followed() -> None:
     chain: Any = None
     for depth in range(20_000):

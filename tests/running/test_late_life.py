@@ -237,6 +237,7 @@ DEAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dead", "found"), DEAD, ids=said)
 def test_what_is_certainly_dead_is_refused_and_may_run_all_the_same(check: Check, dead: Arm, found: str) -> None:
     with pytest.raises(NotLiveError) as caught:

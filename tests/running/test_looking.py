@@ -11,6 +11,8 @@ from clipbench.budget import Budget
 from clipbench.records import Arm, Choice, Measure, Outcome, Run
 from clipbench.running.worker import work
 
+pytestmark = pytest.mark.slow  # runs of every kind are made
+
 MEMORIES = (
     "a number in a closure",
     "a loss that is a module with a buffer",

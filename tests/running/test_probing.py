@@ -31,6 +31,7 @@ def make(run: Run, results: Path) -> Record:
     return store.read(folder)
 
 
+@pytest.mark.slow
 def test_probes_of_a_run_share_one_measurement_and_say_what_each_says_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

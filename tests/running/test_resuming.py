@@ -18,6 +18,8 @@ from clipbench.running import preparing, worker
 from clipbench.running.equipment import build_problem
 from clipbench.running.worker import work
 
+pytestmark = pytest.mark.slow  # runs are made, stopped and resumed
+
 SGD = "torch.optim:SGD"
 
 

@@ -91,6 +91,7 @@ def test_an_installed_package_is_known_by_its_version_and_pythons_own_by_no_vers
     assert (found["packages"], found["files"]) == ([f"pytest=={pytest.__version__}"], {})
 
 
+@pytest.mark.slow
 def test_the_answer_is_one_line_of_json_whatever_else_is_printed() -> None:
     child = subprocess.run(
         [sys.executable, "-m", "clipbench.running.signatures", "this:d", "fractions:Fraction"],

@@ -54,6 +54,7 @@ def arm() -> Arm:
     return Arm("compiled", Choice("compiled", f"{HERE}:Compiled", f"{HERE}:Compiled", {"lr": 0.01}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [0, 2])
 def test_an_optimizer_that_compiles_its_rule_is_counted_as_it_is_written_and_steps_compiled(
     before: int, calls: list[int]

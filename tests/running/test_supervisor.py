@@ -172,6 +172,7 @@ def test_a_diverged_run_is_never_tried_again(tmp_path: Path) -> None:
     assert len(engine.submitted) == 1
 
 
+@pytest.mark.slow
 def test_a_run_over_its_time_is_killed_and_says_so(tmp_path: Path) -> None:
     engine = FakeEngine(FINISHED, delay=10**9)
     ended = supervise(runs(1), tmp_path, engine=engine, watcher=Events(), policy=Policy(timeout=0.1))
@@ -292,6 +293,7 @@ def engine() -> Iterator[LocalEngine]:
         yield local
 
 
+@pytest.mark.slow
 def test_a_run_in_its_own_process_equals_the_same_run_in_this_one(tmp_path: Path, engine: LocalEngine) -> None:
     """The same seed gives the same final weights here, there, and when only that run is made again."""
     from clipbench.running.worker import work  # here, not above: this module is also what a worker process imports
@@ -308,6 +310,7 @@ def test_a_run_in_its_own_process_equals_the_same_run_in_this_one(tmp_path: Path
     assert again[1].weights_sha256 == here.weights_sha256
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_one_run_and_says_why(tmp_path: Path, engine: LocalEngine) -> None:
     killed = make_run(arm=Arm("killed", Choice("k", "k", "faulty:Killed", {"lr": 0.005})))
     ended = supervise([killed, make_run()], tmp_path, engine=engine, watcher=Events())
@@ -315,6 +318,7 @@ def test_a_killed_worker_loses_one_run_and_says_why(tmp_path: Path, engine: Loca
     assert "killed by signal 9" in ended[0][1].reason
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_load_its_run_says_so_in_its_log(tmp_path: Path, engine: LocalEngine) -> None:
     broken = make_run(task=Choice("t", "t", "no_such_module:build"))
     ended = supervise([broken], tmp_path, engine=engine, watcher=Events())
@@ -338,6 +342,7 @@ def test_one_timed_run_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LocalEngine(Need("mps", 1)).slots == [("mps", ())]
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_cannot_load_torch_is_a_clear_error(
     tmp_path: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +357,7 @@ def test_a_fork_server_that_cannot_load_torch_is_a_clear_error(
     assert engine.capacity() == before
 
 
+@pytest.mark.slow
 def test_a_log_is_bounded_and_keeps_the_last_word_of_a_killed_worker(tmp_path: Path, engine: LocalEngine) -> None:
     flooding = make_run(arm=Arm("flooding", Choice("f", "f", "faulty:Flooding", {"lr": 0.005})))
     [(_, outcome)] = supervise([flooding], tmp_path, engine=engine, watcher=Events())
@@ -362,6 +368,7 @@ def test_a_log_is_bounded_and_keeps_the_last_word_of_a_killed_worker(tmp_path: P
     assert len(log) < 2.5 * logs.KEPT
 
 
+@pytest.mark.slow
 def test_a_process_of_the_tasks_own_ends_when_it_is_told_to(tmp_path: Path, engine: LocalEngine) -> None:
     """A pool waits for that: deaf to it, as the worker is, its processes would keep the run for ever."""
     forking = make_run(arm=Arm("forking", Choice("f", "f", "faulty:Forking", {"lr": 0.005})), steps=2)
@@ -369,6 +376,7 @@ def test_a_process_of_the_tasks_own_ends_when_it_is_told_to(tmp_path: Path, engi
     assert outcome.status == "finished", outcome.reason
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_the_worker_before_it_to_leave_the_run(tmp_path: Path, engine: LocalEngine) -> None:
     """The command that started the first was killed, and the same command was started again at once."""
     endless = replace(LONG, budget=replace(LONG.budget, amount=10**6))
@@ -390,6 +398,7 @@ def test_a_worker_waits_for_the_worker_before_it_to_leave_the_run(tmp_path: Path
         assert other.poll(second) == STOPPED
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_takes_no_worker_along_and_another_is_started(
     tmp_path: Path, engine: LocalEngine
 ) -> None:
@@ -408,6 +417,7 @@ def test_a_server_that_is_killed_takes_no_worker_along_and_another_is_started(
     assert ended[0][1].weights_sha256 == whole.weights_sha256
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_while_it_loads_is_started_anew(tmp_path: Path, engine: LocalEngine) -> None:
     local.end_server()
     server: Any = vars(forkserver)["_forkserver"]
@@ -424,6 +434,7 @@ def test_a_server_that_is_killed_while_it_loads_is_started_anew(tmp_path: Path, 
     assert outcome.status == "finished", outcome.reason
 
 
+@pytest.mark.slow
 def test_a_worker_in_a_long_step_is_killed_some_time_after_its_supervisor_has_gone() -> None:
     """In a process of its own, whose supervisor is a pipe."""
     code = """
@@ -453,6 +464,7 @@ LONG = make_run(
 )
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_checkpoints_and_the_same_command_goes_on(tmp_path: Path, engine: LocalEngine) -> None:
     endless = replace(LONG, budget=replace(LONG.budget, amount=10**6))
     folder = store.folder_of(endless, tmp_path)
@@ -471,6 +483,7 @@ def test_ctrl_c_leaves_checkpoints_and_the_same_command_goes_on(tmp_path: Path, 
     assert store.missing([endless], tmp_path) == [endless]
 
 
+@pytest.mark.slow
 def test_twenty_five_kills_at_random_points_lose_nothing(tmp_path: Path, engine: LocalEngine) -> None:
     """Nothing is unreadable, nothing counts as done that is not, and the run ends as if nothing had happened."""
     begin = time.monotonic()

@@ -20,6 +20,8 @@ from clipbench.records import Arm, Choice, Measure, Run
 from clipbench.running.trying import Tried, to_try, tried
 from clipbench.running.worker import work
 
+pytestmark = pytest.mark.slow  # arms are tried in processes of their own
+
 NO_PROBES = Measure(4, 5)
 SHELF = "clipbench.optimizers.sgd:build"
 

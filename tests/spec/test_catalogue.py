@@ -91,6 +91,7 @@ def test_no_optimizer_of_the_real_shelf_has_a_learning_rate_of_its_own() -> None
         assert next(option for option in one.options if option.name == "lr").required
 
 
+@pytest.mark.slow
 def test_the_real_shelves_are_read_without_importing_torch() -> None:
     script = (
         "import sys; from clipbench.spec.catalogue import KINDS, shelf; "

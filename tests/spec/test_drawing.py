@@ -26,6 +26,7 @@ def test_a_radical_inverse_mirrors_the_digits() -> None:
     assert radical_inverse(0, 3) == 0.0
 
 
+@pytest.mark.slow
 def test_random_points_are_the_same_in_every_process_and_other_for_another_seed() -> None:
     code = (
         "from itertools import islice; from clipbench.spec.drawing import uniform; print(list(islice(uniform(7), 3)))"

@@ -15,6 +15,8 @@ from clipbench.spec import externals, load, question
 from clipbench.spec.catalogue import Kind
 from clipbench.store import read_question, write_question
 
+pytestmark = pytest.mark.slow  # a user's modules are loaded in processes of their own
+
 MINE = '''
 """An optimizer of the user's own."""
 print("a module may print what it likes")

@@ -12,6 +12,8 @@ from clipbench.planning.runs import plan
 from clipbench.records import Run
 from clipbench.spec import catalogue, load
 
+pytestmark = pytest.mark.slow  # a user's modules are loaded in processes of their own
+
 SPEC = """\
 # Which?
 task: [{use: "own_task:task", depth: [1, 2]}, valley]

@@ -224,6 +224,7 @@ def test_a_spec_of_real_names_is_read(tmp_path: Path) -> None:
     assert spec.data == {"code_lm": "python_stdlib"}
 
 
+@pytest.mark.slow
 def test_reading_a_spec_imports_nothing_that_is_slow_to_import(tmp_path: Path) -> None:
     path = tmp_path / "real.yaml"
     path.write_text(REAL)

@@ -218,6 +218,7 @@ def test_an_arm_needs_a_name_that_can_be_shown(bench: Bench, name: str) -> None:
     assert "an arm's name is printable text" in fault
 
 
+@pytest.mark.slow
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=3)
 )

@@ -9,6 +9,8 @@ import pytest
 
 from clipbench.spec.externals import describe, external_entry
 
+pytestmark = pytest.mark.slow  # a user's modules are loaded in processes of their own
+
 THING = "class Mine:\n    def __init__(self, params, lr=1.0):\n        pass\n"
 SITE = "site-packages"
 

@@ -16,6 +16,8 @@ from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
 from clipbench.records import Outcome
 
+pytestmark = pytest.mark.slow  # runs fork
+
 SPEC = """\
 # Does a fork in a step change the record?
 task: {use: quadratic, dimension: 8}

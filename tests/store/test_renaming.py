@@ -317,6 +317,7 @@ def _shown(folder: Path) -> dict[str, bytes]:
     return {name: text for name, text in contents(folder).items() if not Path(name).name.startswith(".")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "begun"), [(OLD, False), (OLD, True), (named(RUN, spec="another"), True)])
 def test_a_kill_at_any_point_loses_nothing_and_is_put_right(tmp_path: Path, other: Run, begun: bool) -> None:
     """Each time, the run is whole in one folder, under its old or its new name; a copy is there whole or not at all."""

@@ -18,6 +18,8 @@ import clipbench.tasks
 from clipbench.contracts import Batch, Problem
 from clipbench.data import SOURCES
 
+pytestmark = pytest.mark.slow  # every task of the shelf is built and trained
+
 CPU = torch.device("cpu")
 SHELF = {file.stem: file for file in sorted(Path(clipbench.tasks.__path__[0]).glob("[!_]*.py"))}
 
@@ -188,6 +190,7 @@ def test_batches_say_what_they_hold(case: Case) -> None:
         assert batch.weight >= batch.samples > 0
 
 
+@pytest.mark.slow
 @every_case
 def test_probes_have_four_batches_of_their_own(case: Case) -> None:
     problem = case.build()
@@ -230,6 +233,7 @@ def test_second_derivatives_through_the_math_kernel_agree_with_differences_of_gr
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
+@pytest.mark.slow
 @every_case
 def test_a_few_steps_of_adam_lower_the_reported_loss(case: Case) -> None:
     problem = case.build()

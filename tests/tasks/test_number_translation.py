@@ -219,6 +219,7 @@ def test_pretraining_works_on_one_thread_and_gives_the_threads_back(monkeypatch:
     assert set(seen) == {1}
 
 
+@pytest.mark.slow
 def test_pretraining_learns_spanish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(number_translation, "PRETRAINING_STEPS", 60)

@@ -18,6 +18,7 @@ from clipbench.geometry.jets.jet import Jet
 NOTHING = [Batch({}, samples=1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_where_a_single_parameter_moves_the_model_runs_the_same_operations(name: str) -> None:
     model, loss, batches = network(name, dtype=torch.float64)
@@ -41,6 +42,7 @@ class Inputs(nn.Module):
         self.arguments = nn.ParameterList(drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TABLE if name != "in place"])  # a parameter cannot be changed so
 def test_of_every_operation_it_is_the_curvature_of_jets(name: str) -> None:
     function, shapes = TABLE[name]

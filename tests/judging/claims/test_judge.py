@@ -89,6 +89,7 @@ def test_a_comparison_that_chance_does_not_put_so_far_on_the_wrong_side_fails_th
     assert asked(claim(compare=STEPWISE), stepwise(odd, steps=60)).verdict == "fails"
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(*[st.floats(0.05, 20)] * 3), min_size=1, max_size=6),
     st.sampled_from(["higher", "lower"]),
