@@ -158,7 +158,7 @@ def test_every_fault_of_every_spec_is_told_at_once(ask: Ask) -> None:
     Path("worse.yaml").write_text(SPEC.replace("use: sgd, lr", "use: sdg, rl").replace("[0, 1]", "[]"))
     answer = ask("validate", "worse.yaml", "gone.yaml", "bad.yaml")
     assert answer.code == 2
-    assert answer.out == "bad.yaml: right: 2 arms × 1 task × 2 seeds\n"
+    assert answer.out == "bad.yaml: valid: 2 arms × 1 task × 2 seeds\n"
     assert answer.err.count("there is no optimizer 'sdg'") == 2
     assert "worse.yaml:7:8: seeds: at least one" in answer.err
     assert "gone.yaml: no such file" in answer.err

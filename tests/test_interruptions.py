@@ -20,7 +20,7 @@ from clipbench import store
 pytestmark = pytest.mark.slow  # commands at work are interrupted and killed
 
 COMMAND = ("run", "long.yaml", "-o", "made here")
-RESUME = "go on with: clipbench run long.yaml -o 'made here'"
+RESUME = "resume with: clipbench run long.yaml -o 'made here'"
 
 
 def left(session: int) -> list[psutil.Process]:
@@ -110,7 +110,7 @@ def stopped_at_work(here: Path, stop: signal.Signals, *, group: bool) -> None:
     assert process.returncode == 130
     assert product == ""
     assert said.splitlines()[-2:] == [
-        "interrupted: 0 of 1 runs are there; 1 unfinished run kept a checkpoint",
+        "interrupted: 0 of 1 runs are done; 1 unfinished run kept a checkpoint",
         RESUME,
     ]
     assert nobody_is_left(process.pid)
@@ -170,7 +170,7 @@ def test_a_run_whose_steps_are_only_tried_as_yet_stops_after_one_of_them(tmp_pat
         said = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == 130
     assert "stopping: runs at work have 20 s to leave a checkpoint; again: kill" in said
-    assert said[-2] == "interrupted: 0 of 1 runs are there; 1 unfinished run starts again from step 0"
+    assert said[-2] == "interrupted: 0 of 1 runs are done; 1 unfinished run starts again from step 0"
     assert nobody_is_left(process.pid)
     [heartbeat] = tmp_path.rglob(store.HEARTBEAT)
     last = store.read_heartbeat(heartbeat.parent)
@@ -189,7 +189,7 @@ def test_asked_a_second_time_a_command_kills_what_is_at_work(tmp_path: Path) -> 
         os.killpg(process.pid, signal.SIGTERM)
         said = process.communicate(timeout=15)[1].splitlines()  # sooner than after 20 s
     assert process.returncode == 130
-    assert said[-2] == "interrupted: 0 of 1 runs are there; 1 unfinished run starts again from step 0"
+    assert said[-2] == "interrupted: 0 of 1 runs are done; 1 unfinished run starts again from step 0"
     assert nobody_is_left(process.pid)
 
 

@@ -138,7 +138,7 @@ def test_a_trial_that_crashed_is_spent_and_the_best_of_the_others_is_selected(he
     assert selected(here) == {"sgd": 0.004, "fragile": 0.002}
     assert "fragile on quadratic: lr=0.002 of 3 trials, loss " in crashed.stderr
     assert "; 1 trial crashed and spent\n" in crashed.stderr  # 0.004 was tried, and brackets it
-    assert "1 trial run crashed and is spent; why: clipbench show 'results/fragile/" in crashed.stderr
+    assert "1 trial run crashed and ranks last; why: clipbench show 'results/fragile/" in crashed.stderr
     table = clipbench(here, "compare", "results/fragile", "--section", "tuning", "--format", "csv").stdout
     told = {row["arm"]: (row["broken"], row["crashed"]) for row in csv.DictReader(io.StringIO(table))}
     assert told == {"sgd": ("0", "0"), "fragile": ("1", "1")}
@@ -160,7 +160,7 @@ def test_a_trial_that_crashed_is_not_made_again_under_results_that_are_reported(
     again = clipbench(tmp_path, "run", "fragile.yaml")
     assert again.returncode == 0
     assert "nothing to do: all 6 trial runs of fragile are there already" in again.stderr
-    assert "1 trial run crashed and is spent" in again.stderr
+    assert "1 trial run crashed and ranks last" in again.stderr
     assert contents(tmp_path / "results") == before
 
 
@@ -272,4 +272,4 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(tmp_path: Path, wor
 
 def test_a_right_spec_is_told_with_its_trials(here: Path) -> None:
     said = clipbench(here, "validate", "rates.yaml").stdout
-    assert said.endswith("right: 4 arms × 1 task × 2 seeds; 3 arms tuned by 3 trials on 1 seed a task\n")
+    assert said.endswith("valid: 4 arms × 1 task × 2 seeds; 3 arms tuned with 3 trials on 1 seed per task\n")

@@ -1,4 +1,4 @@
-"""The front door: parse, call, print, one file for each command. No command imports torch into this process."""
+"""The command line. A command has a file of its own: parse, call, print. No command imports torch here."""
 
 import atexit
 import gc
@@ -14,12 +14,12 @@ try:
 
     from clipbench import __version__, console
     from clipbench.cli.commands import Commands
-except KeyboardInterrupt:  # this takes a moment, in which nothing is at work yet
+except KeyboardInterrupt:  # imports take a moment; no run has started yet
     sys.exit(INTERRUPTED)
 
 EPILOG = (
-    "Exit codes: 0 did the job; 1 a finding; 2 usage or spec error, nothing ran; 3 could not decide; "
-    "4 finished, but a run failed (divergence is a result, not a failure); 130 interrupted, and resumable."
+    "Exit codes: 0 success; 1 a finding, such as a regression; 2 usage or spec error, nothing ran; 3 too little data "
+    "to decide; 4 finished, but a run failed (divergence is a result, not a failure); 130 interrupted, can be resumed."
 )
 
 # Typer ships a Click of its own, and has a public name for this error of it alone.
@@ -37,22 +37,22 @@ app = typer.Typer(
 
 
 def main() -> NoReturn:
-    """Run the command line; a ClipbenchError becomes its words on stderr and its exit code."""
+    """Run the command line. A ClipbenchError is printed on stderr and gives the exit code."""
     _fill_in_closed_streams()
     console.prepare()
-    # A comparison makes small things by the million, in no circle that would have to be found: look less often than
-    # each 700 of them, which takes a tenth of the time of reading ten thousand runs.
+    # A comparison makes millions of small objects and no reference cycles. At its default threshold of 700 objects the
+    # garbage collector takes a tenth of the time of reading ten thousand runs.
     gc.set_threshold(1_000_000)
-    atexit.register(_let_go)
+    atexit.register(_skip_final_collection)
     try:
         code = app(prog_name="clipbench", standalone_mode=False)
     except ClipbenchError as error:
         console.complain(error)
         sys.exit(error.exit_code)
     except _UsageError as error:
-        words = StringIO()
-        error.show(words)  # to a text first: it repeats what was typed, which may be anything
-        console.tell(words.getvalue())
+        message = StringIO()
+        error.show(message)  # not to stderr directly: it repeats the user's input, which may hold control characters
+        console.tell(message.getvalue())
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -60,8 +60,10 @@ def main() -> NoReturn:
 
 
 def _fill_in_closed_streams() -> None:
-    """Give a stream that is closed (`>&-`) a descriptor again, or the next file to be opened would be written in its
-    place. What is written to a closed stdout still fails; words for a closed stderr go nowhere."""
+    """Open closed standard streams (`>&-`) on the null device; else the next opened file would take their descriptor.
+
+    Writing to a closed stdout still fails. Messages for a closed stderr are lost.
+    """
     if sys.stdin is None:
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
     if sys.stdout is None:
@@ -70,10 +72,10 @@ def _fill_in_closed_streams() -> None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
-def _let_go() -> None:
-    """End without looking once more at each thing that was made, which takes a sixth of the time of such a reading.
+def _skip_final_collection() -> None:
+    """Skip the final garbage collection, which takes a sixth of the time of reading ten thousand runs.
 
-    Not where torch is loaded: its libraries count at the end what was not taken apart, and complain.
+    Not if torch is loaded: its libraries complain at exit about objects that were not freed.
     """
     if "torch" not in sys.modules:
         gc.freeze()

@@ -21,13 +21,13 @@ from clipbench.report.text import lines_of
 
 
 def audit(
-    targets: Annotated[list[Path], typer.Argument(metavar="RESULTS|SPEC...", help="Folders of results, or specs.")],
+    targets: Annotated[list[Path], typer.Argument(metavar="RESULTS|SPEC...", help="Results folders, or specs.")],
     fmt: TableFormat = "table",
-    explain: Annotated[bool, typer.Option("--explain", help="Say of each rule what it demands.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each rule demands.")] = False,
 ) -> None:
-    """Is the comparison fair? Each rule: pass, warn or fail. Of a spec, what can be said before it is run.
+    """Check whether the comparison is fair, rule by rule.
 
-    Exit code 1 where a rule fails.
+    Each rule passes, warns or fails. A spec is checked by the rules that need no runs. Exit code 1 if a rule fails.
     """
     folders = [target for target in targets if not target.is_file()]
     groups = by_spec(read(folders))
@@ -43,7 +43,7 @@ def audit(
 
 
 def put_verdict(audit: Audit, *, fmt: Format, results: Sequence[Path]) -> None:
-    """The audit in one line, under the table of a comparison; beside it, on stderr, where the format has no place."""
+    """Print the audit in one line under a comparison's table; for CSV, JSON and LaTeX on stderr."""
     line = on_one_line(f"{summary(audit)}; details: {console.command('audit', *results)}")
     if fmt in ("csv", "json", "latex"):
         console.say(line)
@@ -52,7 +52,7 @@ def put_verdict(audit: Audit, *, fmt: Format, results: Sequence[Path]) -> None:
 
 
 def _of_spec(path: Path) -> Audit:
-    # The device decides no rule that can be judged beforehand: what `auto` is here does not matter.
+    # No rule that is checked before a run depends on the device, so `auto` needs no resolving.
     loaded = spec.load(path)
     stage = staged(replace(loaded, device="cpu") if loaded.device == "auto" else loaded, ())
     return audit_plan((*stage.runs, *stage.waiting), stage.question, trials=stage.trials)

@@ -1,6 +1,6 @@
-"""The runs of one spec, made: the trials, as long as others follow from those that have ended; then what is reported.
+"""Makes the runs of a spec: trials until tuning is complete, then the reported runs.
 
-What is said along the way goes to stderr; stdout has the events of `--format jsonl`.
+Messages go to stderr; stdout has the events of `--format jsonl`.
 """
 
 import sys
@@ -36,10 +36,12 @@ Ended = list[tuple[Run, Outcome]]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How runs are made, whatever they are: nothing here decides a number.
+    """Options of `clipbench run` that change no run's numbers.
 
-    `jobs` is the most runs at once, `timeout` the wall seconds that a run may take, and `retries` how often a crashed
-    run is tried again. `extend_grid`: more trials while an arm's best lies at an edge.
+    - `jobs`: the most runs at a time.
+    - `timeout`: the most wall seconds per run.
+    - `retries`: how often a crashed run is tried again.
+    - `extend_grid`: add trials while an arm's best setting lies at an edge of its grid.
     """
 
     results: Path
@@ -56,7 +58,7 @@ def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns)
     Args:
         spec: what to run.
         options: how.
-        failing: the runs that failed a try at their first steps; they get their outcome without being made.
+        failing: runs that failed when their first steps were tried; they count as failed without being made.
 
     Raises:
         StoreError: a trial cannot be read, so that its arm cannot be tuned.
@@ -69,7 +71,7 @@ def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns)
 
 @dataclass(frozen=True)
 class _Campaign:
-    """`without` has the keys of the runs that are not to be made."""
+    """`without`: keys of runs that are not made."""
 
     spec: Spec
     options: RunOptions
@@ -84,7 +86,7 @@ class _Campaign:
         return [*ended, *self._supervised(stage.runs, noun="run")] if stage.runs else ended
 
     def _tuned(self) -> tuple[Stage, Ended]:
-        """Make trials until none follows from those that have ended; the stage after that, and how they ended."""
+        """Make trials until tuning needs no more. Return the next stage and the trials' outcomes."""
         results = self.options.results
         ended: Ended = []
         done: set[str] = set()
@@ -106,12 +108,12 @@ class _Campaign:
             console.say(advice, style="yellow")
         if crashed := [each for each in stage.trials if each.key in stage.spent]:
             folder = store.folder_of(crashed[0], self.options.results)
-            said = f"{count(len(crashed), 'trial run')} crashed and {'is' if len(crashed) == 1 else 'are'} spent"
-            again = "with its folder deleted it is made anew, and another setting may be selected"
-            console.say(f"{said}; why: {console.command('show', folder)}; {again}", style="yellow")
+            runs = f"{count(len(crashed), 'trial run')} crashed and {'ranks' if len(crashed) == 1 else 'rank'} last"
+            again = "to repeat a trial, delete its folder; that may change the selected setting"
+            console.say(f"{runs}; why: {console.command('show', folder)}; {again}", style="yellow")
 
     def _supervised(self, runs: Sequence[Run], *, noun: str, spent: Collection[str] = ()) -> Ended:
-        """Make the missing runs; what is said afterwards waits until the live display is gone."""
+        """Make the missing runs. Messages wait until the live display has ended."""
         runs, results = [run for run in runs if run.key not in self.without], self.options.results
         if not runs:
             return []
@@ -130,9 +132,9 @@ class _Campaign:
                 ended = supervise(to_make, results, engine=engine, watcher=watching, policy=self.policy)
         except InterruptedRunsError:
             left = still_to_make(runs, results, spent=spent)
-            done = f"interrupted: {len(runs) - len(left)} of {len(runs)} {noun}s are there"
+            done = f"interrupted: {len(runs) - len(left)} of {len(runs)} {noun}s are done"
             console.say("; ".join([done, *interrupted([store.folder_of(run, results) for run in left])]))
-            console.say(f"go on with: {console.command(*sys.argv[1:])}")
+            console.say(f"resume with: {console.command(*sys.argv[1:])}")
             raise KeyboardInterrupt from None
         console.say(f"{count(len(ended), noun)} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
         return ended
@@ -142,31 +144,31 @@ class _Campaign:
 
 
 def _take_over(renamed: Iterable[store.Renamed], results: Path) -> None:
-    """Put what is there under other names where the plan has it, and say so."""
+    """Move or copy runs that exist under earlier names to the plan's names, and say so."""
     tell = partial(console.say, style="yellow")
     for line in renamed_lines([each for each in renamed if store.put_in_place(each, results, tell=tell)]):
         console.say(line)
 
 
 def _set_aside(runs: Iterable[Run], results: Path) -> None:
-    """Clear the folders of the runs to make of what is not theirs, and say so."""
+    """Rename folders that stand where a planned run goes but hold something else, and say so."""
     for run in runs:
-        with suppress(StoreError):  # which comes again when the run is to start, and is the reason that it failed
+        with suppress(StoreError):  # raised again when the run starts, and then recorded as its failure
             if line := store.set_aside(run, store.folder_of(run, results)):
-                console.say(f"{line}, and the run is made anew", style="yellow")
+                console.say(f"{line}; the run is made again", style="yellow")
 
 
 def _tell_of_waiting(stage: Stage, ended: Ended, results: Path) -> None:
-    """Arms whose trials were all made, and have not all ended: one left no result behind, or none that can be read."""
+    """Name the arms that cannot be tuned because a trial left no readable result."""
     arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
     lost = [(each, outcome) for each, outcome in ended if _left_no_result(store.folder_of(each, results))]
     if not lost:
-        remedy = "mend or delete the folders named above and run the spec again: only those are made anew"
+        remedy = "restore or delete the folders named above and run the spec again: only those runs are made again"
         raise StoreError(f"{arms} cannot be tuned: a trial cannot be read", where=stage.question.spec, remedy=remedy)
     run, outcome = lost[0]
     console.say(f"{arms} cannot be tuned yet: {run} left no result ({outcome.reason})", style="yellow")
 
 
 def _left_no_result(folder: Path) -> bool:
-    """Whether a run that was made is still to be made, by what lies on the disk."""
+    """Whether a folder holds no outcome of its run."""
     return not (folder / store.RUN).exists() or store.read_outcome(folder) is None

@@ -1,4 +1,4 @@
-"""`clipbench check`: the gate of a CI."""
+"""`clipbench check`: the regression gate of a CI."""
 
 import os
 from dataclasses import replace
@@ -24,37 +24,42 @@ from clipbench.report.render import Format
 FailOn = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="VERDICT[:METRIC]", help="What fails the gate, in place of `regressed` and `changed`. Repeatable."
+        metavar="VERDICT[:METRIC]", help="Verdicts that fail the gate; by default regressed and changed. Repeatable."
     ),
 ]
 Tolerances = Annotated[
     list[str] | None,
-    typer.Option("--tolerance", metavar="[METRIC=]X", help="How much worse is no matter: loss=0.02. Repeatable."),
+    typer.Option("--tolerance", metavar="[METRIC=]X", help="How much worse a metric may be: loss=0.02. Repeatable."),
 ]
 
 
 def check(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="The folder of results to judge.")],
-    baseline: Annotated[Path | None, typer.Option(help="A folder of results, or a file of --save-baseline.")] = None,
-    save_baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep RESULTS as a baseline.")] = None,
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="The results folder to check.")],
+    baseline: Annotated[Path | None, typer.Option(help="The baseline: a results folder, or a saved file.")] = None,
+    save_baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="Save RESULTS as a baseline.")] = None,
     fail_on: FailOn = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Undecided and missing rows fail too.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Also fail on undecided, missing or not comparable rows.")
+    ] = False,
     tolerances: Tolerances = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Seeds that must be there, in place of the baseline's: 0..4, or 0,3,7.")
+        str | None, typer.Option(help="The seeds to compare, in place of the baseline's: 0..4, or 0,3,7.")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the verdicts as JUnit XML.")] = None,
     fmt: TableFormat = "table",
 ) -> None:
-    """Did anything get worse? Exit code 1 for a regression, or for other bits from the same description on the same
-    machine; 3 where it cannot be decided; 0 for neither. If other bits were meant, keep a new baseline."""
+    """Check whether anything got worse than in a baseline, for CI.
+
+    Exit code 0: nothing did. Exit code 1: a metric regressed, or final weights changed although neither the spec nor
+    the machine did; if you meant to change them, save a new baseline. Exit code 3: too little data to decide.
+    """
     if baseline is None and save_baseline is None:
-        raise typer.BadParameter("give --baseline to judge RESULTS, or --save-baseline to keep them as one")
+        raise typer.BadParameter("give --baseline to compare RESULTS with it, or --save-baseline to save a baseline")
     if baseline is None and seeds is not None:
-        raise typer.BadParameter("--seeds says which seeds are judged, and goes with --baseline")
+        raise typer.BadParameter("--seeds needs --baseline: it selects the seeds to compare")
     asked = seeds_of(seeds)
     if asked is not None and not asked:
-        raise typer.BadParameter(f"--seeds {seeds} is no seed at all")
+        raise typer.BadParameter(f"--seeds {seeds} is an empty range")
     allowed = rules(fail_on or (), tolerances or (), strict=strict, seeds=asked)
     try:
         theirs = None if baseline is None else _baseline(baseline)
@@ -74,7 +79,7 @@ def check(
 
 
 def _suite(results: Path) -> Suite:
-    """What lies in a folder; a run that cannot be read is part of it, and not only a word on stderr."""
+    """The runs in a folder, with those that cannot be read."""
     records, errors = store.read_all(results)
     if not records:
         unread = f": {errors[0]}" if errors else ""
@@ -100,7 +105,7 @@ def _baseline(path: Path) -> Suite:
 
 def _tell(report: GateReport, fmt: Format, junit: Path | None) -> None:
     console.put(render(report, fmt))
-    if fmt == "csv":  # a CSV file has no place for them
+    if fmt == "csv":  # CSV cannot hold caveats
         for caveat in report.caveats:
             console.say(f"caveat: {caveat}")
         console.say(report.sentence)
@@ -115,13 +120,13 @@ def _save(suite: Suite, path: Path) -> None:
     if path.is_dir():
         raise ClipbenchError("this is a folder; a baseline is a file", where=str(path))
     if path.exists() and path.read_bytes().rstrip(b"\n") != content:
-        remedy = "delete it first if it has had its day, or choose another name"
-        raise ClipbenchError("there is a file already, and nothing is overwritten", where=str(path), remedy=remedy)
+        remedy = "delete the old baseline first, or choose another name"
+        raise ClipbenchError("this file exists already, and is not overwritten", where=str(path), remedy=remedy)
     _write(path, content.decode() + "\n")
     console.put(str(path))
     for caveat in suite.caveats:
         console.say(f"caveat: {caveat}")
-    console.say(f"kept {counted(suite)}")
+    console.say(f"saved {counted(suite)}")
     console.say(f"next: {console.command('check', 'RESULTS', '--baseline', path)}")
 
 

@@ -1,4 +1,4 @@
-"""`clipbench claims`: what the runs say of each claim."""
+"""`clipbench claims`: test claims about optimizers on runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,32 +19,34 @@ PAPER = Path(clipbench.__file__).parents[1] / "benchmarks/claims/pan_li_2023.yam
 
 
 def claims(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of results.")],
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
     file: Annotated[
-        list[Path] | None, typer.Option("--claims", metavar="FILE", help="Claims in place of Pan & Li's (2023).")
+        list[Path] | None,
+        typer.Option("--claims", metavar="FILE", help="A file of claims.  [default: Pan & Li 2023]"),
     ] = None,
     fmt: TableFormat = "table",
     each: Annotated[bool, typer.Option("--each", help="Show every comparison behind a claim.")] = False,
 ) -> None:
-    """Claims about optimizers, each with its number, interval and verdict: holds, fails, undecided, not measured.
+    """Test claims about optimizers on runs.
 
-    A claim that fails is a result: exit code 0. Exit code 3 where no claim could be decided.
+    A claim holds, fails, stays undecided, or was not measured. A failed claim is a result: exit code 0. Exit code 3 if
+    no claim could be decided.
     """
     if file is None and not PAPER.exists():
         raise ClipbenchError(
-            "the paper's claims are not in this installation", where=str(PAPER), remedy="give a file with --claims"
+            "this installation lacks the paper's claims", where=str(PAPER), remedy="give a file with --claims"
         )
     asked = [claim for path in file or [PAPER] for claim in load(path)]
     groups = by_spec(read(results))
     if not groups:
         raise UndecidedError(
-            f"no runs to hold claims against in {', '.join(map(str, results))}",
+            f"no runs to test claims on in {', '.join(map(str, results))}",
             remedy="runs are made by `clipbench run`",
         )
-    held_against = results_of(list(groups.values()))
-    answers = judge(asked, held_against)
+    specs = results_of(list(groups.values()))
+    answers = judge(asked, specs)
     console.put(render(document(answers, each=each), fmt))
-    for caution in cautions(held_against):
+    for caution in cautions(specs):
         console.say(f"caveat: {caution}")
     if not any(answer.verdict in ("holds", "fails") for answer in answers):
         console.say("no claim could be decided")

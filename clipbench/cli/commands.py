@@ -1,4 +1,4 @@
-"""Which commands there are; each is imported when it is asked for, so that `--help` and a typo answer at once."""
+"""The list of commands. A command is imported when it is called, so that `--help` and typos answer at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command lives in clipbench.cli, as "module:function", and the beginning of its help."""
+    """A command: `target` is its "module:function" in clipbench.cli, `summary` the first line of its help."""
 
     target: str
     summary: str
@@ -24,22 +24,18 @@ class Command:
 
 COMMANDS = {
     "init": Command("init:init", "Write a starter spec and a CI workflow that checks it."),
-    "run": Command("run:run", "Make the runs that are missing, after a try of every arm."),
-    "plan": Command("plan:plan", "The runs of a spec: what is reused, what is missing, and what it costs."),
-    "validate": Command("validate:validate", "Check specs strictly; every error at once, with its line and column."),
-    "compare": Command(
-        "compare:compare", "The table: each arm against the baseline, paired by seed, with its caveats."
-    ),
+    "run": Command("run:run", "Make the missing runs of specs. Resumable."),
+    "plan": Command("plan:plan", "Show which runs of a spec exist and which are missing."),
+    "validate": Command("validate:validate", "Check specs without running them; show every error."),
+    "compare": Command("compare:compare", "Compare arms with the baseline, seed by seed."),
     "merge": Command("merge:merge", "Copy the runs of several folders into one."),
-    "audit": Command("audit:audit", "Is the comparison fair? Each rule: pass, warn or fail."),
-    "claims": Command("claims:claims", "Claims about optimizers, each with its number, interval and verdict."),
-    "check": Command("check:check", "Did anything get worse? Exit code 1 for a regression, 3 where it is not decided."),
-    "doctor": Command(
-        "doctor:doctor", "What this machine is, whether equal seeds give equal bits, and how noisy it is."
-    ),
-    "show": Command("show:show", "One run: how it ended, its curve, where its time went, its environment."),
-    "list": Command("show:list_", "What there is: tasks, optimizers, probes, runs, columns, quantities."),
-    "schema": Command("show:schema", "The JSON Schema of a spec, for editors."),
+    "audit": Command("audit:audit", "Check whether the comparison is fair, rule by rule."),
+    "claims": Command("claims:claims", "Test claims about optimizers on runs."),
+    "check": Command("check:check", "Check whether anything got worse than in a baseline, for CI."),
+    "doctor": Command("doctor:doctor", "Describe this machine and measure its noise."),
+    "show": Command("show:show", "Show a run: its end, curve, times, environment and log."),
+    "list": Command("show:list_", "List tasks, optimizers, probes, runs, columns or quantities."),
+    "schema": Command("show:schema", "Print the JSON Schema of a spec, for editors."),
 }
 
 
@@ -49,7 +45,7 @@ class Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._loaded: dict[str, Any] = {}
-        for name, place in COMMANDS.items():  # what help and suggestions look at
+        for name, place in COMMANDS.items():  # for help and suggestions
             self.commands[name] = _as_command(lambda: None, name, help=place.summary)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`clipbench compare`: the table."""
+"""`clipbench compare`: the tables."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,28 +29,40 @@ from clipbench.report.versions import document as versions_document
 
 
 def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of results.")],
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
     fmt: TableFormat = "table",
     baseline: Annotated[str | None, typer.Option(help="The arm to compare with.")] = None,
     target: Annotated[float | None, typer.Option(help="The evaluation loss to reach.")] = None,
-    consecutive: Annotated[int | None, typer.Option(help="For how many evaluations in a row.")] = None,
+    consecutive: Annotated[int | None, typer.Option(help="Evaluations in a row that must reach the target.")] = None,
     metric: Annotated[
-        str, typer.Option(metavar="QUANTITY[@DIRECTION]", help="What verdicts and ranks go by; see `list quantities`.")
+        str,
+        typer.Option(metavar="QUANTITY[@DIRECTION]", help="What verdicts and ranks compare; see `list quantities`."),
     ] = FINAL_LOSS,
     columns: Annotated[
-        str | None, typer.Option(metavar="QUANTITY,...", help="The quantities to show, in place of the usual columns.")
+        str | None, typer.Option(metavar="QUANTITY,...", help="Show these quantities in place of the usual columns.")
     ] = None,
-    at: Annotated[str | None, typer.Option(metavar="STEP|SHARE", help="Not at the end: 100, 50% or 0.5.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="A relative difference too small to matter: 0.01.")] = None,
-    by: Annotated[By, typer.Option(help="A table for each task, or each arm.")] = "task",
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the CSV; -COLUMN turns it round.")] = None,
-    reference: Annotated[str | None, typer.Option(help="The direction others are over at shared points.")] = None,
-    section: Annotated[SectionName | None, typer.Option(help="Only this table.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="STEP|SHARE", help="Compare at this step or share of the budget: 100, 50% or 0.5."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="The relative difference that is too small to matter: 0.01.")
+    ] = None,
+    by: Annotated[By, typer.Option(help="Make a table for each task, or for each arm.")] = "task",
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Sort rows by a column of the CSV; -COLUMN for descending.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The direction that divides the ratios at shared points.")
+    ] = None,
+    section: Annotated[SectionName | None, typer.Option(help="Show only this table.")] = None,
 ) -> None:
-    """The table: each arm against the baseline, paired by seed, with its caveats.
+    """Compare arms with the baseline, seed by seed.
 
-    Folders that hold the same arms with the same seeds are versions: each is compared with the first, arm by arm.
-    Exit code 3 where no run has ended.
+    The table has a row for each arm; sentences beneath it name what weakens the comparison.
+
+    Folders with the same arms and seeds are versions: each folder is compared with the first, arm by arm. Exit code 3
+    if no run has ended.
     """
     how = Asked(
         baseline=baseline,
@@ -91,14 +103,14 @@ def compare(
 def _comparisons(
     groups: Mapping[str, tuple[Question, list[Record]]], how: Asked, metric: str, columns: str | None, fmt: Format
 ) -> Iterator[Comparison]:
-    """One for each spec.
+    """A comparison for each spec.
 
     Raises:
-        ClipbenchError: there are several, and the format holds one.
+        ClipbenchError: there are several specs, and the format can hold only one.
     """
     if len(groups) > 1 and fmt in ("csv", "json"):
         raise ClipbenchError(
-            f"{fmt} holds one spec, and here are {', '.join(groups)}", remedy="give one of their folders"
+            f"{fmt} holds a single spec, but the results have {', '.join(groups)}", remedy="give the folder of one spec"
         )
     wanted = [*dict.fromkeys(name.strip() for name in columns.split(","))] if columns else []
     for question, records in groups.values():
@@ -134,7 +146,7 @@ def _put_versions(
 
 
 def labels_of(paths: Sequence[Path]) -> list[str]:
-    """What tells folders apart: a/results and b/results are a and b; their whole paths where no part does."""
+    """Short labels for folders: `a` and `b` for a/results and b/results; the whole paths if no single part differs."""
     parts = [path.resolve().parts for path in paths]
     for place in range(-1, -min(map(len, parts)) - 1, -1):
         names = [each[place] for each in parts]
@@ -145,11 +157,11 @@ def labels_of(paths: Sequence[Path]) -> list[str]:
 
 def _put(comparison: Comparison, fmt: Format) -> None:
     console.put(render(document(comparison), fmt))
-    if fmt == "csv":  # a CSV file has no place for them
+    if fmt == "csv":  # CSV cannot hold caveats
         for caveat in comparison.caveats:
             console.say(f"caveat: {caveat}")
-        for other in sections(comparison):
-            console.say(f"another table: --section {other.name}")
+        for table in sections(comparison):
+            console.say(f"more: --section {table.name}")
 
 
 def moment_of(text: str) -> Moment:

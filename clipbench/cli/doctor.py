@@ -1,4 +1,4 @@
-"""`clipbench doctor`: this machine, and its own noise by an A/A test."""
+"""`clipbench doctor`: this machine, and its noise by an A/A test (pairs of identical runs)."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from clipbench.running.supervisor import InterruptedRunsError, supervise
 from clipbench.spec import Overrides
 
 SPEC = """\
-# What do two identical runs differ by?
+# How much do two identical runs differ?
 task: {use: code_lm}
 optimizers:
   adam: {use: adam, lr: 0.003}
@@ -38,13 +38,17 @@ QUICK_SEEDS, QUICK_STEPS = 3, 30
 
 
 def doctor(
-    seeds: Annotated[int | None, typer.Option(min=2, help="How many pairs of runs.  [default: 5]")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Three pairs of short runs; a rough answer.")] = False,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Pairs of identical runs.  [default: 5]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Three pairs of short runs, for a rough answer.")] = False,
     device: Device = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """What this machine is, whether equal seeds give equal bits on it, and how small an effect it could show."""
+    """Describe this machine and measure its noise.
+
+    Makes pairs of identical runs (an A/A test) and tests whether equal seeds give equal bits. Exit code 1 if a pair
+    ends with different weights.
+    """
     wanted = tuple(range(seeds or (QUICK_SEEDS if quick else 5)))
     with tempfile.TemporaryDirectory(prefix="clipbench-doctor-") as folder:
         path = Path(folder, "doctor.yaml")
@@ -52,38 +56,38 @@ def doctor(
         overrides = [f"budget.steps={QUICK_STEPS}", f"evaluate.every={QUICK_STEPS}"] if quick else []
         asked = on_this_machine(spec.load(path, Overrides(overrides, wanted, device=device, threads=threads)))
         runs = plan(asked, device=asked.device)
-        console.say(f"{count(2 * len(runs), 'run')} of one arm, one at a time, in turns")
+        console.say(f"{count(2 * len(runs), 'run')}: the same arm twice on each seed, one run at a time")
         pairs = _in_turns(runs, Path(folder))
     failed = [record for pair in pairs for record in pair if record.outcome and record.outcome.status != "finished"]
     if failed:
         reason = brief(failed[0].outcome.reason) if failed[0].outcome else ""
         console.say(f"{count(len(failed), 'run')} did not finish: {reason}", style="bold red")
         raise typer.Exit(RUN_FAILED)
-    found, facts = noise(pairs), _facts(pairs[0][0].environment, runs[0])
-    console.put(render(document(facts, found), "json" if json else "table"))
+    measured, facts = noise(pairs), _facts(pairs[0][0].environment, runs[0])
+    console.put(render(document(facts, measured), "json" if json else "table"))
     console.say(f"next: {console.command('init')}")
-    if found.same_bits < found.pairs:
+    if measured.same_bits < measured.pairs:
         raise typer.Exit(FINDING)
 
 
 def _in_turns(runs: Sequence[Run], folder: Path) -> list[tuple[Record, Record]]:
-    """Every run made twice, in two results folders, so that none is reused for the other."""
+    """Make every run twice, in two results folders, so that neither is reused."""
     sides = (folder / "a", folder / "b")
     need = Need(runs[0].device, runs[0].threads)
     try:
         with LocalEngine(need, jobs=1) as engine:
             for number, run in enumerate(runs):
-                # The first of a pair is not always the same side: a machine that warms up is held against neither.
+                # Alternate which side runs first, so that a machine that warms up favours neither.
                 for side in sides if number % 2 == 0 else reversed(sides):
                     supervise([run], side, engine=engine, watcher=_Quiet())
     except InterruptedRunsError:
         raise KeyboardInterrupt from None
-    one, other = (as_read([store.read(store.folder_of(run, side)) for run in runs], DIVERGED) for side in sides)
-    return list(zip(one, other, strict=True))
+    first, second = (as_read([store.read(store.folder_of(run, side)) for run in runs], DIVERGED) for side in sides)
+    return list(zip(first, second, strict=True))
 
 
 class _Quiet:
-    """A watcher who says a line for each run that ended, and nothing else."""
+    """A watcher that prints a line for each run that ended, and nothing else."""
 
     def started(self, run: Run) -> None: ...
     def advanced(self, run: Run, progress: float, text: str) -> None: ...
@@ -107,9 +111,9 @@ def _facts(place: Environment | None, run: Run) -> dict[str, str]:
     return facts | {
         "software": f"clipbench {place.clipbench}, Python {place.python}, torch {place.torch}",
         "numerics": _listed(place.numerics),
-        "numerics id": f"{place.numerics_id}: where it is the same, bits may be compared",
+        "numerics id": f"{place.numerics_id} (bits are comparable between runs with the same id)",
         "machine": _listed(place.machine),
-        "machine id": f"{place.machine_id}: where it is the same, times may be compared",
+        "machine id": f"{place.machine_id} (times are comparable between runs with the same id)",
     }
 
 

@@ -14,7 +14,7 @@ SPEC = """\
 # Is my optimizer worth it here?
 #
 # The first paragraph is the question; it is printed above the table. `clipbench list tasks` and `clipbench list
-# optimizers` show what there is to choose from, and "package:Class" is any torch.optim.Optimizer of your own.
+# optimizers` show what you can choose; "package:Class" is a torch.optim.Optimizer of your own.
 task: {use: code_lm}
 optimizers:
   adam: {use: adam, lr: 0.003}
@@ -27,16 +27,15 @@ evaluate: {every: 10}
 target: {loss: 2.8}
 measure: {every: 50, probes: [sharpness]}
 device: cpu
-threads: 1                   # another number gives other bits
+threads: 1                   # a different number changes the last bits
 """
 
 WORKFLOW = """\
 # Runs benchmark.yaml at every change and compares it with baseline.json, seed by seed.
 #
-# The first time there is no baseline: the one that is made can be taken from the run's page (Artifacts), looked at,
-# and committed. Do the same after a change that is meant; delete baseline.json first. The check fails where something
-# got worse, and where the same description gives other bits on a machine like the baseline's; with --fail-on regressed
-# it lets the latter pass.
+# The first run makes a baseline: download baseline.json from the run's page (Artifacts), look at it, and commit it.
+# After an intended change, delete baseline.json and do the same. The check fails if a metric got worse, or if final
+# weights changed although neither the spec nor the machine did; with --fail-on regressed only the former fails.
 name: benchmark
 on:
   pull_request:
@@ -76,8 +75,8 @@ jobs:
             check.xml
             baseline.json
           if-no-files-found: ignore
-  # Times depend on the machine, so the code before and after is run here in turns, seed by seed, one run at a time.
-  # PYTHONPATH lets each side import a package of its own at the root of the repository.
+  # Times depend on the machine, so the code before and after the change runs here in turns, one run at a time.
+  # PYTHONPATH lets each side import the package at the root of its own checkout.
   time:
     runs-on: ubuntu-latest
     timeout-minutes: 120
@@ -112,10 +111,10 @@ jobs:
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="The folder to write to, the root of a repository.")
+        Path, typer.Argument(metavar="[DIR]", help="The folder to write to: the root of a repository.")
     ] = Path(),
 ) -> None:
-    """Write a starter spec and a CI workflow that checks it. What is there already is left as it is."""
+    """Write a starter spec and a CI workflow that checks it. Existing files are kept."""
     for name, text in ((SPEC_NAME, SPEC), (WORKFLOW_NAME, WORKFLOW)):
         path = folder / name
         try:
@@ -125,19 +124,19 @@ def init(
         except OSError as error:
             if not path.is_file():
                 raise _unwritable(error, path) from error
-            console.say(f"{path} is there already, and is left as it is")
+            console.say(f"{path} exists already, and is kept")
         else:
             console.put(str(path))
     console.say(f"next: {console.command('run', folder / SPEC_NAME)}")
 
 
 def _unwritable(error: OSError, path: Path) -> ClipbenchError:
-    """What stands in the way of a file: the nearest thing above it that is there and is no folder, or the system."""
+    """Why a file cannot be written: a folder has its name, a file stands in its path, or the system refuses."""
     above = next(each for each in (path, *path.parents) if each.exists())
     if above == path:
-        found, remedy = "this is a folder, and a file of this name is to be written", "rename it"
+        found, remedy = "this is a folder, but a file of this name is needed", "rename it"
     elif not above.is_dir():
-        found, remedy = "this is a file, and a folder is needed here", "rename it"
+        found, remedy = "this is a file, but a folder is needed here", "rename it"
     else:
         found, remedy = f"cannot write {path.relative_to(above)} here ({error.strerror})", "make it writable"
     return ClipbenchError(found, where=str(above), remedy=f"{remedy}, or name another folder: clipbench init DIR")

@@ -1,4 +1,4 @@
-"""`clipbench merge`: results from several machines in one folder."""
+"""`clipbench merge`: collect results from several machines in one folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +11,10 @@ from clipbench.judging.words import count
 
 
 def merge(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of results.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where they are copied to; it may be one of them.")],
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to copy to; it may be among RESULTS.")],
 ) -> None:
-    """Copy the runs of several folders into one. Equal copies are one run; nothing is overwritten."""
+    """Copy the runs of several folders into one. Equal copies are kept once; nothing is overwritten."""
     merged = store.merge(results, out)
     for error in merged.errors:
         console.complain(error, before="not merged", style="yellow")

@@ -1,4 +1,4 @@
-"""The options that several commands take, and the specs that they name."""
+"""Options that several commands share, and loading of the specs that a command names."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,41 +15,44 @@ from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
 Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Benchmark specs, as YAML files.")]
 ResultsFolder = Annotated[Path, typer.Option("-o", "--results", help="The folder that holds the results.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Set one value of the spec.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Set a value of the spec. Repeatable."),
+]
 SeedsOption = Annotated[str | None, typer.Option(help="Seeds in place of the spec's own: 0..4, or 0,3,7.")]
-Filter = Annotated[str | None, typer.Option("--filter", metavar="GLOB", help="Only arms whose names match.")]
-Quick = Annotated[bool, typer.Option("--quick", help="One seed and a tenth of the budget; not comparable.")]
+Filter = Annotated[str | None, typer.Option("--filter", metavar="GLOB", help="Only the arms whose names match.")]
+Quick = Annotated[bool, typer.Option("--quick", help="One seed and a tenth of the budget: only a smoke test.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, in place of the spec's own.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads a run, in place of the spec's own.")
+    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads per run, in place of the spec's own.")
 ]
-TableFormat = Annotated[Format, typer.Option("--format", help="How the table is written.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON in place of a table.")]
+TableFormat = Annotated[Format, typer.Option("--format", help="The output format.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
 
 
 def overrides(
     sets: list[str] | None, seeds: str | None, only: str | None, quick: bool, device: str | None, threads: int | None
 ) -> Overrides:
-    """What the command line says in place of a spec's file."""
+    """The values of the command line that replace the spec's own."""
     return Overrides(sets or (), seeds_of(seeds), only, quick, device, threads)
 
 
 def loaded(paths: Sequence[Path], overrides: Overrides) -> list[Spec]:
-    """The specs as they are to be run on this machine."""
+    """Load specs for this machine."""
     return [on_this_machine(load(path, overrides)) for path in paths]
 
 
 def on_this_machine(spec: Spec) -> Spec:
-    """The spec with the device that is meant here: auto is none.
+    """The spec with its device resolved: `auto` becomes a device of this machine.
 
     Raises:
-        ClipbenchError: the device is not there.
+        ClipbenchError: this machine lacks the device.
     """
     return replace(spec, device=resolve(spec.device))
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:
-    """`0..4` is 0 to 4 with both ends; `0,3,7` is what it says."""
+    """Parse seeds: `0..4` is 0 to 4 inclusive; `0,3,7` is a list."""
     if text is None:
         return None
     first, dots, last = text.partition("..")
@@ -60,7 +63,7 @@ def seeds_of(text: str | None) -> tuple[int, ...] | None:
         raise typer.BadParameter(f"{shown!r} is neither a range such as 0..4 nor a list such as 0,3,7") from None
     if any(seed < 0 for seed in seeds[:MOST_SEEDS]):
         raise typer.BadParameter(f"{shortened(text, 60)!r} has a seed below 0")
-    if seeds[MOST_SEEDS:]:  # a range is no list yet, and its length may be more than a machine's integer
+    if seeds[MOST_SEEDS:]:  # not len(): a range's length may exceed a machine's integer
         raise typer.BadParameter(
             f"{shortened(text, 60)!r} is more than {MOST_SEEDS} seeds, and each is a run of every arm: give fewer, "
             "such as 0..9"

@@ -1,4 +1,4 @@
-"""`clipbench plan`: the runs of specs, and how far they have come."""
+"""`clipbench plan`: the runs of specs, and which of them exist."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from clipbench.cli.options import (
     overrides,
 )
 from clipbench.cli.results import read
+from clipbench.judging.words import count
 from clipbench.planning.cost import expected_cost
 from clipbench.planning.outlook import Outlook, look
 from clipbench.report import planned
@@ -36,20 +37,20 @@ def plan(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """The runs of a spec: what is reused, what is missing, and what it will cost in time."""
+    """Show which runs of a spec exist and which are missing, and how long these take."""
     asked = loaded(specs, overrides(sets, seeds, only, quick, device, threads))
     show_plans([outlook(spec, results) for spec in asked], results, fmt="json" if json else "table")
 
 
 def outlook(spec: Spec, results: Path, *, extend: bool = False) -> Outlook:
-    """How far a spec has come. What was made before is read where arms are tuned, for it decides what is next."""
+    """The state of a spec's runs. Finished runs are read only if arms are tuned, since trials decide what is next."""
     folder = store.folder_of_spec(spec.name, results)
     made = read([folder]) if spec.tuning is not None and folder.exists() else []
     return look(spec, results, made, extend=extend)
 
 
 def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "table") -> None:
-    """Put the plans on stdout, and what they will cost on stderr."""
+    """Print the plans on stdout, and their expected time on stderr."""
     for each in outlooks:
         stage, missing = each.stage, each.missing(results)
         console.put(render(planned.document(stage, missing={run.key for run in missing}), fmt))
@@ -57,6 +58,6 @@ def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "tab
         made = store.read_all(folder)[0] if folder.exists() else []
         cost = expected_cost([*missing, *stage.waiting], made)
         if cost.known:
-            console.say(f"about {cost.seconds:.0f} s one after the other, from earlier runs of {cost.known} of them")
+            console.say(f"{count(cost.known, 'run')} in sequence: about {cost.seconds:.0f} s, judging by earlier runs")
         if cost.unknown:
-            console.say(f"{cost.unknown} of them are of a kind that was never run here: what they cost is not known")
+            console.say(f"{count(cost.unknown, 'run')} of unknown time: no run like them was made here")

@@ -1,4 +1,4 @@
-"""The runs in the folders that a command is given, and what they were made to answer."""
+"""Reads the runs in the folders that a command is given, with the question of their spec."""
 
 import os
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from clipbench.records import Record
 
 
 def read(paths: Sequence[Path]) -> list[Record]:
-    """All runs below some folders; those that cannot be read are named on stderr, and the rest still reads."""
+    """All readable runs below some folders; the unreadable runs are named on stderr."""
     return read_with_errors(paths)[0]
 
 
 def read_with_errors(paths: Sequence[Path]) -> tuple[list[Record], list[StoreError]]:
-    """The same, with what was said on stderr."""
+    """The same, with the errors that were printed on stderr."""
     records: list[Record] = []
     errors: list[StoreError] = []
     for path in paths:
-        found, unread = store.read_all(path)
-        records += found
+        readable, unread = store.read_all(path)
+        records += readable
         errors += unread
     for error in errors:
         console.complain(error, before="not read", style="yellow")
@@ -32,36 +32,36 @@ def read_with_errors(paths: Sequence[Path]) -> tuple[list[Record], list[StoreErr
 
 
 def unread_of(spec: str, errors: Sequence[StoreError]) -> tuple[str, ...]:
-    """What a table of this spec is to say of its runs that cannot be read."""
+    """The caveat about runs of this spec that cannot be read; empty if all can."""
     folders = [Path(error.where).parent for error in errors]
     of_spec = [folder for folder in folders if store.place_of(folder)[0] == spec]
     verb = "is" if len(of_spec) == 1 else "are"
-    said = f"{count(len(of_spec), 'run')} cannot be read and {verb} in no row: {listing(of_spec, 3)}."
-    return (said,) if of_spec else ()
+    caveat = f"{count(len(of_spec), 'unreadable run')} {verb} left out: {listing(of_spec, 3)}."
+    return (caveat,) if of_spec else ()
 
 
 def by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record]]]:
-    """The records of each spec with its question: of several folders, their plans together."""
+    """The records of each spec with its question; the plans of several folders are joined."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.run.spec, []).append(record)
-    return {spec: (_question(spec, found), found) for spec, found in groups.items()}
+    return {spec: (_question(spec, of_spec), of_spec) for spec, of_spec in groups.items()}
 
 
 def ends_read(records: Sequence[Record]) -> list[Record]:
-    """The records, each with its end as the question of its spec has it read."""
+    """The records with divergence judged by the threshold in the question of their spec."""
     shares: dict[str, float] = {}
-    found = []
+    judged = []
     for record in records:
         of_spec = os.path.normpath(f"{record.folder}/../../..")  # as text, and by name: a run may be given as "."
         if of_spec not in shares:
             shares[of_spec] = _share(Path(of_spec))
-        found += as_read([record], shares[of_spec])
-    return found
+        judged += as_read([record], shares[of_spec])
+    return judged
 
 
 def _share(of_spec: Path) -> float:
-    """What the question in a folder says; the default where there is none, or none that can be read."""
+    """The divergence threshold in a folder's question; the default if the folder has no readable question."""
     try:
         question = store.read_question(of_spec)
     except StoreError as error:
@@ -71,11 +71,11 @@ def _share(of_spec: Path) -> float:
 
 
 def _question(spec: str, records: Sequence[Record]) -> Question:
-    arms = dict.fromkeys(record.folder.rpartition("/")[0] for record in records)  # as text: a Path takes its time
+    arms = dict.fromkeys(record.folder.rpartition("/")[0] for record in records)  # as text: a Path a record is slow
     folders = dict.fromkeys(Path(arm).parents[1] for arm in arms)
     try:
         asked = [question for folder in folders if (question := store.read_question(folder)) is not None]
-    except StoreError as error:  # what its runs were to answer is not known, so nothing of them is decided
+    except StoreError as error:  # without the question no verdict is possible
         raise UndecidedError(error.found, where=error.where, remedy=error.remedy) from error
     if not asked:
         first = records[0].run.arm.name
@@ -84,6 +84,6 @@ def _question(spec: str, records: Sequence[Record]) -> Question:
     for question in asked[1:]:
         both = store.joined(together, question)
         if both is None:
-            console.say(f"the folders of {spec} ask for different things: the first is answered", style="yellow")
+            console.say(f"the folders of {spec} have different questions: the first question is used", style="yellow")
         together = both or replace(together, keys=(*together.keys, *question.keys))
     return together

@@ -41,19 +41,24 @@ def run(
     quick: Quick = False,
     device: Device = None,
     threads: Threads = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="At most so many runs at once.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Wall seconds a run may take.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="The most runs at a time.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="The most wall seconds per run.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a crashed run is tried again.")] = 0,
     extend_grid: Annotated[
-        bool, typer.Option("--extend-grid", help="More trials, the same for every arm, while a best lies at an edge.")
+        bool,
+        typer.Option("--extend-grid", help="Add trials to every arm while a best setting lies at the edge of a grid."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
-    fmt: Annotated[WatcherFormat, typer.Option("--format", help="How progress is told.")] = "human",
+    fmt: Annotated[WatcherFormat, typer.Option("--format", help="The format of progress messages.")] = "human",
 ) -> None:
-    """Make the runs that are missing, after a try of every arm. Resumable: the second time it does nothing."""
+    """Make the missing runs of specs. Resumable.
+
+    First every arm takes a step or two, so that an arm that cannot run fails at once. To resume, give the same command
+    again: finished runs are kept.
+    """
     options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid)
     asked = _under_names_of_their_own(loaded(specs, overrides(sets, seeds, only, quick, device, threads)))
-    outlooks = [outlook(spec, results, extend=extend_grid) for spec in asked]  # all are checked before any runs
+    outlooks = [outlook(spec, results, extend=extend_grid) for spec in asked]  # check all before any runs
     if dry_run:
         show_plans(outlooks, results)
         return
@@ -72,24 +77,24 @@ def run(
 def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:
     if len({spec.name for spec in specs}) < len(specs):
         raise ClipbenchError(
-            "two of the specs have the same name and would share one folder of results",
-            remedy="rename a file, or run them one at a time with -o to different folders",
+            "two of the specs have the same name and would share a results folder",
+            remedy="rename a file, or run each with its own -o FOLDER",
         )
     return specs
 
 
 def _try(outlook: Outlook, options: RunOptions) -> trying.FailingRuns:
-    """The runs that would fail at their first steps. Those with a checkpoint have taken theirs, and are left alone."""
+    """The runs that fail at their first steps. Runs with a checkpoint are not tried: they have passed these steps."""
     results, stage = options.results, outlook.stage
     missing = [
         run for run in outlook.missing(results) if not (store.folder_of(run, results) / store.CHECKPOINT).exists()
     ]
     try:
-        found = trying.try_arms(stage, missing, fmt=options.fmt, timeout=options.timeout)
-        return trying.failing(stage, missing, found)
+        tried = trying.try_arms(stage, missing, fmt=options.fmt, timeout=options.timeout)
+        return trying.failing(stage, missing, tried)
     except KeyboardInterrupt:
-        console.say("interrupted before a run was made")
-        console.say(f"go on with: {console.command(*sys.argv[1:])}")
+        console.say("interrupted before the first run started")
+        console.say(f"resume with: {console.command(*sys.argv[1:])}")
         raise
 
 
@@ -101,7 +106,7 @@ def _say_what_is_next(folders: Sequence[Path], fmt: WatcherFormat) -> None:
 
 
 def _end_by_failures(ended: Ended, results: Path) -> None:
-    """Exit where a run failed, and say which command tells why."""
+    """Exit with RUN_FAILED if a run failed, and name the command that shows why."""
     if failed := [run for run, outcome in ended if outcome.status == "failed"]:
         why = console.command("show", store.folder_of(failed[0], results))
         console.say(f"{count(len(failed), 'run')} failed; why: {why}")

@@ -1,4 +1,4 @@
-"""`clipbench show`, `list` and `schema`: what there is."""
+"""`clipbench show`, `list` and `schema`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,10 +20,10 @@ Listable = Literal["tasks", "optimizers", "probes", "runs", "columns", "quantiti
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or the beginning of its key.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or the start of its key.")],
     results: ResultsFolder = Path("results"),
 ) -> None:
-    """One run: how it ended, its curve, where its time went, its environment, the log of a failure."""
+    """Show a run: its end, curve, times, environment and log."""
     folder = store.find(run, results)
     [record] = ends_read([store.read(folder)])
     console.put(render(document(record, log=store.read_log(folder))))
@@ -31,11 +31,14 @@ def show(
 
 def list_(
     what: Annotated[Listable, typer.Argument(help="What to list.")],
-    results: Annotated[Path | None, typer.Argument(help="Where the runs are; results by default.")] = None,
+    results: Annotated[Path | None, typer.Argument(help="The results folder, for runs and quantities.")] = None,
     json: Json = False,
 ) -> None:
-    """What there is: tasks, optimizers and probes with their options; the runs that were made; what the columns of
-    `compare --format csv` mean; and the quantities that `compare --metric` and `--columns` take."""
+    """List tasks, optimizers, probes, runs, columns or quantities.
+
+    Tasks, optimizers and probes come with their options, the columns of `compare --format csv` with their meanings.
+    Quantities are the values of `compare --metric` and `--columns`.
+    """
     fmt: Format = "json" if json else "table"
     if what == "runs":
         folder = Path("results") if results is None else results
@@ -46,10 +49,10 @@ def list_(
     if what == "quantities":
         folders = [Path("results")] if results is None and Path("results").is_dir() else [results] if results else []
         records, _ = read_with_errors(folders)
-        said = {
+        manners = {
             name: manner for question, _ in by_spec(records).values() for name, manner in question.quantities.items()
         }
-        console.put(render(listing.quantities(quantities.known(records, said).values()), fmt))
+        console.put(render(listing.quantities(quantities.known(records, manners).values()), fmt))
     if what == "columns":
         console.put(render(listing.columns(all_columns()), fmt))
     for kind in catalogue.KINDS:
@@ -58,5 +61,5 @@ def list_(
 
 
 def schema() -> None:
-    """The JSON Schema of a spec, for editors."""
+    """Print the JSON Schema of a spec, for editors."""
     console.put(to_json(spec.json_schema()))

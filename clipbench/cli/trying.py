@@ -1,4 +1,4 @@
-"""Before any run is made, every arm that has runs missing is tried; what fails is said at once."""
+"""Tries the first steps of every arm with missing runs before any run starts, and reports failures at once."""
 
 import json
 import time
@@ -14,14 +14,14 @@ from clipbench.report import trying as lines
 from clipbench.report.progress import JsonlWatcher, WatcherFormat
 from clipbench.running.trying import FirstStepFault, Tried, to_try, tried
 
-FailingRuns = list[tuple[Run, FirstStepFault]]  # the runs of arms that cannot take a step, and why
+FailingRuns = list[tuple[Run, FirstStepFault]]  # runs whose arm fails at its first steps, and why
 
 
 def try_arms(
     stage: Stage, missing: Sequence[Run], *, fmt: WatcherFormat = "human", timeout: float | None = None
 ) -> dict[str, Tried]:
-    """What trying the arms of the missing runs has shown, by the name of the task."""
-    found: dict[str, Tried] = {}
+    """Try the arms of the missing runs. Return the results by task name."""
+    results: dict[str, Tried] = {}
     for task in dict.fromkeys(run.task.name for run in missing):
         of_task = [run for run in missing if run.task.name == task]
         runs = to_try(of_task)
@@ -30,45 +30,45 @@ def try_arms(
         if fmt == "human":
             console.say(lines.beginning(len(runs), task))
         begin = time.monotonic()
-        found[task] = tried(runs, measure, timeout=timeout)
+        results[task] = tried(runs, measure, timeout=timeout)
         taken = time.monotonic() - begin
         if fmt == "jsonl":
-            event = lines.as_event(task, [run.arm.name for run in runs], found[task], taken)
+            event = lines.as_event(task, [run.arm.name for run in runs], results[task], taken)
             console.put(json.dumps(event, ensure_ascii=False))
-        elif said := lines.duration(len(runs), task, taken):
-            console.say(said)
-    return found
+        elif line := lines.duration(len(runs), task, taken):
+            console.say(line)
+    return results
 
 
-def failing(stage: Stage, missing: Sequence[Run], found: Mapping[str, Tried]) -> FailingRuns:
-    """The runs of the arms that fail; what fails is said.
+def failing(stage: Stage, missing: Sequence[Run], results: Mapping[str, Tried]) -> FailingRuns:
+    """The missing runs of arms that fail. Failures are printed.
 
     Raises:
-        ClipbenchError: a task cannot be built, or every arm fails and no run of the plan is there.
+        ClipbenchError: a task cannot be built, or every arm fails and no run of the plan exists.
     """
-    tried_arms = {(run.task.name, run.arm.name) for task in found for run in to_try(_of(task, missing))}
-    faults = {(task, arm): fault for task, of_task in found.items() for arm, fault in of_task.arms.items()}
+    tried_arms = {(run.task.name, run.arm.name) for task in results for run in to_try(_of(task, missing))}
+    faults = {(task, arm): fault for task, of_task in results.items() for arm, fault in of_task.arms.items()}
     nothing_is_there = len(missing) == len(stage.trials) + len(stage.runs)
-    if any(of_task.task for of_task in found.values()) or (
+    if any(of_task.task for of_task in results.values()) or (
         nothing_is_there and tried_arms and tried_arms <= faults.keys()
     ):
         raise ClipbenchError(
-            "\n".join(lines.faults_of_arms(found)), where=stage.question.spec, remedy="nothing was run"
+            "\n".join(lines.faults_of_arms(results)), where=stage.question.spec, remedy="nothing was run"
         )
-    for line in lines.faults_of_arms(found, runs=[(run.task.name, run.arm.name) for run in missing]):
+    for line in lines.faults_of_arms(results, runs=[(run.task.name, run.arm.name) for run in missing]):
         console.say(line, style="bold red")
-    for line in lines.faults_of_probes(found):
+    for line in lines.faults_of_probes(results):
         console.say(f"{line}; its values will be missing", style="yellow")
     named = ((run, faults.get((run.task.name, run.arm.name))) for run in missing)
     return [(run, fault) for run, fault in named if fault is not None]
 
 
 def record(failed: FailingRuns, results: Path, *, fmt: WatcherFormat) -> list[tuple[Run, Outcome]]:
-    """Give the runs of failing arms their outcome, with no worker started."""
+    """Record the runs of failing arms as failed, without starting a worker."""
     ended = [(run, Outcome("failed", reason=fault.reason)) for run, fault in failed]
     for (run, outcome), (_, fault) in zip(ended, failed, strict=True):
         folder = store.folder_of(run, results)
-        with suppress(StoreError, OSError):  # a folder that cannot be written must not keep others from being made
+        with suppress(StoreError, OSError):  # a folder that cannot be written must not stop the other runs
             store.describe(run, folder)
             if fault.log:
                 with store.replacing(folder / store.LOG) as draft:

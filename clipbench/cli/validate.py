@@ -18,9 +18,9 @@ from clipbench.spec import Overrides, Spec
 def validate(
     specs: Specs,
     sets: Sets = None,
-    build: Annotated[bool, typer.Option("--build", help="Also try every arm and every probe by a step.")] = False,
+    build: Annotated[bool, typer.Option("--build", help="Also try a step of every arm and probe.")] = False,
 ) -> None:
-    """Check specs strictly; every error is shown at once, with its line and column."""
+    """Check specs without running them; show every error, with its line and column."""
     faulty: list[ClipbenchError] = []
     for path in specs:
         try:
@@ -32,7 +32,7 @@ def validate(
         else:
             parts = (loaded.arms, "arm"), (loaded.tasks, "task"), (loaded.seeds, "seed")
             counts = " × ".join(count(len(things), noun) for things, noun in parts)
-            console.put(f"{path}: right: {counts}{_tuned_by(loaded)}")
+            console.put(f"{path}: valid: {counts}{_tuned_by(loaded)}")
     for fault in faulty:
         console.complain(fault)
     if faulty:
@@ -41,11 +41,15 @@ def validate(
 
 
 def _build(loaded: Spec, path: Path) -> None:
-    """Try all that a spec names, and say every fault; ClipbenchError where there is any."""
+    """Build each task and try each arm and probe of a spec.
+
+    Raises:
+        ClipbenchError: anything fails; all failures but the last are printed.
+    """
     stage = staged(on_this_machine(loaded), ())
     with console.sigterm_as_ctrl_c():
-        found = trying.try_arms(stage, [*stage.trials, *stage.runs])
-    if faults := [*faults_of_arms(found), *faults_of_probes(found)]:
+        results = trying.try_arms(stage, [*stage.trials, *stage.runs])
+    if faults := [*faults_of_arms(results), *faults_of_probes(results)]:
         for each in faults[:-1]:
             console.complain(ClipbenchError(each, where=str(path)))
         raise ClipbenchError(faults[-1], where=str(path))
@@ -55,4 +59,4 @@ def _tuned_by(loaded: Spec) -> str:
     if loaded.tuning is None:
         return ""
     trials, seeds = len(loaded.searched[0].settings), count(len(loaded.tuning.seeds), "seed")
-    return f"; {count(len(loaded.searched), 'arm')} tuned by {count(trials, 'trial')} on {seeds} a task"
+    return f"; {count(len(loaded.searched), 'arm')} tuned with {count(trials, 'trial')} on {seeds} per task"

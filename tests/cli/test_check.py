@@ -93,7 +93,7 @@ def test_a_saved_baseline_judges_as_its_folder_does(ask: Ask) -> None:
     stored(arm(WORSE), Path("new"))
     saved = ask("check", "old", "--save-baseline", "b.json")
     assert (saved.code, saved.out) == (0, "b.json\n")
-    assert saved.err.splitlines() == ["kept 1 arm, 5 runs", "next: clipbench check RESULTS --baseline b.json"]
+    assert saved.err.splitlines() == ["saved 1 arm, 5 runs", "next: clipbench check RESULTS --baseline b.json"]
     by_file = ask("check", "new", "--baseline", "b.json", "--format", "json")
     assert by_file == ask("check", "new", "--baseline", "old", "--format", "json")
     assert by_file.code == 1
@@ -106,7 +106,7 @@ def test_a_baseline_is_not_overwritten_and_the_same_command_twice_is_safe(ask: A
     assert ask("check", "old", "--save-baseline", "b.json").code == 0
     refused = ask("check", "new", "--save-baseline", "b.json")
     assert refused.code == 2
-    assert "b.json: there is a file already, and nothing is overwritten" in refused.err
+    assert "b.json: this file exists already, and is not overwritten" in refused.err
     assert Path("b.json").read_bytes() == before
 
 
@@ -139,7 +139,7 @@ def test_a_ci_gets_junit_and_a_summary(ask: Ask, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["old"], 2, "give --baseline to judge RESULTS, or --save-baseline to keep them as one"),
+        (["old"], 2, "give --baseline to compare RESULTS with it, or --save-baseline to save a baseline"),
         (["gone", "--baseline", "old"], 2, "error: gone: there is no such folder"),
         (["old", "--baseline", "gone"], 3, "error: gone: the baseline cannot be read (No such file or directory)"),
         (["empty", "--baseline", "old"], 3, "error: no runs in empty\n  runs are made by `clipbench run`"),
@@ -148,8 +148,8 @@ def test_a_ci_gets_junit_and_a_summary(ask: Ask, monkeypatch: pytest.MonkeyPatch
         (["old", "--baseline", "later.json"], 2, "error: later.json: this baseline has format 9; this clipbench reads"),
         (["old", "--baseline", "old", "--fail-on", "regress"], 2, "--fail-on knows no 'regress'"),
         (["old", "--baseline", "old", "--tolerance", "x"], 2, "--tolerance: 'x' is no fraction"),
-        (["old", "--baseline", "old", "--seeds", "5..3"], 2, "--seeds 5..3 is no seed at all"),
-        (["old", "--save-baseline", "b.json", "--seeds", "0"], 2, "--seeds says which seeds are judged, and goes with"),
+        (["old", "--baseline", "old", "--seeds", "5..3"], 2, "--seeds 5..3 is an empty range"),
+        (["old", "--save-baseline", "b.json", "--seeds", "0"], 2, "--seeds needs --baseline"),
         (["old", "--baseline", "old", "--junit", "no/x.xml"], 2, "error: no/x.xml: cannot write this file (No such"),
         (["old", "--baseline", "old", "--format", "xml"], 2, "'xml' is not one of"),
     ],

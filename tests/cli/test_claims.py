@@ -68,7 +68,7 @@ def test_every_format_is_written(tmp_path: Path, fmt: str, each: tuple[str, ...]
     ("results", "claims", "code", "said"),
     [
         ("nowhere", "mine.yaml", 2, "there is no such folder"),
-        ("empty", "mine.yaml", 3, "no runs to hold claims against in empty"),
+        ("empty", "mine.yaml", 3, "no runs to test claims on in empty"),
         (str(REFERENCE), "absent.yaml", 2, "no such file"),
         (str(REFERENCE), "wrong.yaml", 2, "wrong.yaml:5:13: claims.0.expect: expected 'lower' or 'higher'"),
     ],

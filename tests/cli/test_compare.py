@@ -143,7 +143,7 @@ def test_folders_that_ask_for_different_things_are_said_and_the_first_is_answere
     written(records[:6], "a")
     written(records[6:], "b", question=replace(QUESTION, target=1.0))
     answer = ask("compare", "a", "b", "--format", "json")
-    assert "the folders of quickstart ask for different things: the first is answered" in answer.err
+    assert "the folders of quickstart have different questions: the first question is used" in answer.err
     assert json.loads(answer.out)["target"] == 3.3
 
 
@@ -188,7 +188,7 @@ def test_runs_of_another_format_are_named_and_the_rest_is_compared(ask: Ask) -> 
     answer = ask("compare", "a", "--format", "json")
     assert f"not read: {odd}: this run has format 99; this clipbench reads formats 1 and 2" in answer.err
     assert [row["seeds_finished"] for row in rows(answer)] == [2, 3, 2]
-    assert json.loads(answer.out)["caveats"][0] == f"1 run cannot be read and is in no row: {odd.parent}."
+    assert json.loads(answer.out)["caveats"][0] == f"1 unreadable run is left out: {odd.parent}."
 
 
 def test_where_no_run_has_ended_nothing_is_decided(ask: Ask) -> None:

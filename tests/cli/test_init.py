@@ -90,7 +90,7 @@ def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:
     assert answer.code == 0
     assert Path(SPEC_NAME).read_text() == "mine"
     assert Path(WORKFLOW_NAME).exists()
-    assert f"{SPEC_NAME} is there already, and is left as it is" in answer.err
+    assert f"{SPEC_NAME} exists already, and is kept" in answer.err
     assert answer.out == f"{WORKFLOW_NAME}\n"
     before = Path(WORKFLOW_NAME).read_text()
     again = ask("init")
@@ -101,10 +101,10 @@ def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("folder", "said"),
     [
-        ("file", "error: file: this is a file, and a folder is needed here\n"),
-        ("file/x", "error: file: this is a file, and a folder is needed here\n"),
-        ("taken", f"error: taken/{SPEC_NAME}: this is a folder, and a file of this name is to be written\n"),
-        ("half", "error: half/.github: this is a file, and a folder is needed here\n"),
+        ("file", "error: file: this is a file, but a folder is needed here\n"),
+        ("file/x", "error: file: this is a file, but a folder is needed here\n"),
+        ("taken", f"error: taken/{SPEC_NAME}: this is a folder, but a file of this name is needed\n"),
+        ("half", "error: half/.github: this is a file, but a folder is needed here\n"),
     ],
 )
 def test_what_stands_in_the_way_is_named_with_what_to_do(ask: Ask, folder: str, said: str) -> None:

@@ -176,4 +176,4 @@ def test_validate_builds_if_it_is_asked_to(ask: Ask) -> None:
     assert not Path("results").exists()
     Path("steps.yaml").write_text(SPEC.replace("-0.1", "0.1").replace("momentum: 2", "momentum: 0.2"))
     answer = ask("validate", "steps.yaml", "--build")
-    assert (answer.code, answer.out) == (0, "steps.yaml: right: 3 arms × 1 task × 2 seeds\n")
+    assert (answer.code, answer.out) == (0, "steps.yaml: valid: 3 arms × 1 task × 2 seeds\n")

@@ -9,7 +9,7 @@ from reference.networks import NETWORKS, network
 from reference.problems import random_direction
 from torch import Tensor, nn
 
-from clipbench.geometry.curvature import Engine, directional_curvature
+from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 from clipbench.geometry.reference import sharpness_by_double_backward
 
 NAMES = list(NETWORKS)
@@ -34,7 +34,7 @@ def test_it_is_the_dense_hessian(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("engine", ["jets", "adjoint", "double_backward"])
-def test_every_engine_agrees_with_it(name: str, engine: Engine) -> None:
+def test_every_engine_agrees_with_it(name: str, engine: CurvatureEngine) -> None:
     model, loss, [batch, _] = network(name, dtype=torch.float64)
     direction = random_direction(model, seed=4)
     weights = [model.get_parameter(each) for each in direction]
