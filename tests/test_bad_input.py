@@ -12,6 +12,8 @@ from clipbench.measurements import Measurement
 from clipbench.planning.runs import plan
 from clipbench.records import Outcome
 
+pytestmark = pytest.mark.slow  # every fault is shown to a command
+
 SPEC = """\
 # Is bad input refused?
 task: {use: quadratic, dimension: 8}
@@ -90,7 +92,6 @@ def test_a_fault_in_the_spec_is_shown_at_its_place_and_nothing_is_run(ask: Ask, 
     assert not Path("results").exists()
 
 
-@pytest.mark.slow
 def test_an_option_that_an_optimizer_of_torchs_own_lacks_is_refused_before_anything_runs(ask: Ask) -> None:
     """Pitfall 19, end to end; torch is asked in a process of its own."""
     Path("bad.yaml").write_text(SPEC.replace("use: sgd, lr: 0.005}", "use: 'torch.optim:Muon', lr: 0.005, foo: 1}", 1))

@@ -34,6 +34,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return asking(monkeypatch, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("candidate", "words", "code"),
     [

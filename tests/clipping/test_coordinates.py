@@ -34,6 +34,7 @@ def heavy_tailed(n: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return (torch.randn(n, generator=generator, dtype=torch.float64) ** 3).to(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS)
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(

@@ -26,6 +26,7 @@ def keys_of(values: Tensor) -> list[int]:
     return sorted((int(key) & largest_key(values.dtype) for key in integer_view(values)), reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=30)
 @given(values=st.lists(st.floats(width=16) | st.sampled_from([0.0, -0.0, 1.0]), min_size=1, max_size=30))

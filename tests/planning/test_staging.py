@@ -180,6 +180,7 @@ def test_an_extension_has_a_limit(tmp_path: Path) -> None:
     assert {each.edges["lr"] for each in stage.tunings} == {"highest"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "only", "said"),
     [

@@ -59,6 +59,7 @@ def test_a_residual_above_the_tolerance_is_refused_though_the_search_ended(monke
     assert said[0] == "the largest eigenvalue is refused: its residual is above 0.01 of it"
 
 
+@pytest.mark.slow
 def test_it_is_the_same_for_a_step_and_another_for_the_next() -> None:
     held = on_a_quadratic(positive_definite(30, seed=0), vector(30, seed=1), own=vector(30, seed=2))
     assert list(measure(held)) == list(measure(held))

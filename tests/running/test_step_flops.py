@@ -79,6 +79,7 @@ def test_an_optimizer_that_compiles_its_rule_is_counted_as_it_is_written_and_ste
     assert steps(3) == 3 * len(list(given.model.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while it traces
 def test_a_compiled_model_trains_compiled_after_it_was_counted(calls: list[int]) -> None:
     plain = problem("mlp")

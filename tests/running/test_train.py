@@ -21,6 +21,8 @@ from clipbench.running.training import Training
 from clipbench.running.worker import work
 from clipbench.spec import catalogue
 
+pytestmark = pytest.mark.slow  # runs are made
+
 NOISY = Choice("noisy", "noisy", "faulty:noisy")
 NO_PROBES = Measure(4, 5)
 PROBES = [f"clipbench.probes.{name}:measure" for name in catalogue.names("probes")] + ["faulty:meddling_probe"]
@@ -85,7 +87,6 @@ def test_a_budget_ends_the_run_in_its_own_unit(tmp_path: Path, unit: Unit, amoun
     assert outcome.steps == outcome.samples / 16
 
 
-@pytest.mark.slow
 def test_the_ledger_adds_up_to_the_wall_time_within_one_percent(tmp_path: Path) -> None:
     outcome = outcome_of(make(make_run(steps=300, task=NOISY), tmp_path))
     assert set(outcome.ledger) == set(LEDGER_ROWS)
@@ -96,7 +97,6 @@ def test_the_ledger_adds_up_to_the_wall_time_within_one_percent(tmp_path: Path) 
     assert all(outcome.ledger[row] > 0 for row in LEDGER_ROWS if row != "ghosts")  # there are none
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("probes", [[probe] for probe in PROBES] + [PROBES], ids=lambda probes: "+".join(probes))
 def test_the_curve_with_and_without_probes_is_bit_identical(tmp_path: Path, probes: list[str]) -> None:
     """Pitfall 2, and more: dropout, batch norm, gradients and the random state are as if nobody had looked."""
@@ -112,7 +112,6 @@ def test_the_curve_with_and_without_probes_is_bit_identical(tmp_path: Path, prob
     assert len(looked.measurements) > len(alone.measurements)
 
 
-@pytest.mark.slow
 def test_another_evaluation_cadence_leaves_the_weights_alone(tmp_path: Path) -> None:
     hashes = {
         outcome_of(make(make_run(steps=20, task=NOISY, measure=Measure(every, 50)), tmp_path)).weights_sha256
@@ -130,7 +129,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_gives_others(tmp_
     assert values(first, "eval_loss")[0] != values(other, "eval_loss")[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [1, 4, 5, 10, 17])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, stop_at: int) -> None:
     clipped = Arm("clipped", Choice("a", "a", "torch.optim:AdamW", {"lr": 0.01}), ClipSettings(0.1))
@@ -150,7 +148,6 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, stop_at: 
     assert sum(outcome_of(resumed).ledger.values()) == pytest.approx(outcome_of(resumed).wall_seconds, rel=0.05)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("asked_at", [0, 2, 6])
 def test_a_run_that_is_given_up_while_its_steps_are_tried_stays_unfinished(tmp_path: Path, asked_at: int) -> None:
     """In the check of life, and in the proof of a checkpoint; it starts again from step 0."""

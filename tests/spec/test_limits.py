@@ -119,6 +119,7 @@ BEYOND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BEYOND)
 def test_what_is_beyond_every_measure_is_said_in_short_at_its_place(bench: Bench, kind: str) -> None:
     old, new, said = BEYOND[kind]

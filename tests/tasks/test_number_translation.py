@@ -164,6 +164,7 @@ def pretrained(seed: int = 0, **options: int) -> dict[str, Tensor]:
     return weights(build(seed, CPU, start="pretrained", width=16, **options))
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_the_same_from_the_cache_as_made_anew(kept: Callable[[], list[Path]]) -> None:
     fresh = pretrained()
     (file,) = kept()
@@ -186,12 +187,14 @@ def test_pretrained_weights_come_from_the_cache(monkeypatch: pytest.MonkeyPatch)
     assert same(fresh, pretrained())
 
 
+@pytest.mark.slow
 def test_another_model_has_pretrained_weights_of_its_own(kept: Callable[[], list[Path]]) -> None:
     pretrained()
     pretrained(heads=2)
     assert len(kept()) == 2
 
 
+@pytest.mark.slow
 def test_longer_pretraining_does_not_reuse_the_shorter(
     kept: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
