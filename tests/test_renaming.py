@@ -55,8 +55,8 @@ def test_a_renamed_arm_keeps_its_trials_its_selection_and_its_runs(here: Path) -
     assert did_nothing(done)
     trials, _ = chosen["adam"]
     assert done.stderr.splitlines()[:2] == [
-        f"{trials + 2} runs of arm 'adam' are those of 'renamed' now (same description): moved",
-        "2 runs of arm 'fixed' are those of 'lion' now (same description): moved",
+        f"{trials + 2} runs of arm 'adam' moved to 'renamed' (same description)",
+        "2 runs of arm 'fixed' moved to 'lion' (same description)",
     ]
     after = results_of(here, "rates")
     assert after == {
@@ -89,7 +89,7 @@ def test_an_arm_that_is_left_out_by_a_filter_is_still_planned(here: Path) -> Non
     edit(here / "rates.yaml", "  fixed:", "  lion: {use: lion, lr: 0.01}\n  fixed:")
     done = clipbench(here, "run", "rates.yaml", "--filter", "lion")
     assert did_nothing(done)
-    assert done.stderr.splitlines()[0] == "2 runs of arm 'fixed' are those of 'lion' too (same description): copied"
+    assert done.stderr.splitlines()[0] == "2 runs of arm 'fixed' copied to 'lion' (same description)"
     weights = results_of(here, "rates")
     for seed in (0, 1):
         assert weights[f"quadratic/fixed/seed {seed}"] == weights[f"quadratic/lion/seed {seed}"]

@@ -47,10 +47,10 @@ def test_what_was_selected_is_said_and_run_on_the_reported_seeds(here: Path, fir
     """One rate of adam diverges and ranks last; all of wild's do, so that there is nothing of it to report."""
     assert first.returncode == 0
     assert "9 trial runs in" in first.stderr
-    assert "sgd on quadratic: lr=0.004 of 3 trials" in first.stderr
+    assert "sgd on quadratic: selected lr=0.004 from 3 trials" in first.stderr
     assert "lr is the highest value tried: not bracketed" in first.stderr
     assert "wild on quadratic: nothing selected (none of 3 trials finished)" in first.stderr
-    assert "--extend-grid looks beyond" in first.stderr
+    assert "--extend-grid adds up to" in first.stderr
     made = records(here / "results")
     reported = {name: record for name, record in made.items() if not record.run.trial_of}
     assert set(reported) == {f"quadratic/{arm}/seed {seed}" for arm in ("sgd", "adam", "fixed") for seed in (0, 1)}
@@ -136,8 +136,8 @@ def selected(folder: Path) -> dict[str, object]:
 def test_a_trial_that_crashed_is_spent_and_the_best_of_the_others_is_selected(here: Path, crashed: Done) -> None:
     assert crashed.returncode == 4
     assert selected(here) == {"sgd": 0.004, "fragile": 0.002}
-    assert "fragile on quadratic: lr=0.002 of 3 trials, loss " in crashed.stderr
-    assert "; 1 trial crashed and spent\n" in crashed.stderr  # 0.004 was tried, and brackets it
+    assert "fragile on quadratic: selected lr=0.002 from 3 trials, loss " in crashed.stderr
+    assert "; 1 trial crashed\n" in crashed.stderr  # 0.004 was tried, and brackets it
     assert "1 trial run crashed and ranks last; why: clipbench show 'results/fragile/" in crashed.stderr
     table = clipbench(here, "compare", "results/fragile", "--section", "tuning", "--format", "csv").stdout
     told = {row["arm"]: (row["broken"], row["crashed"]) for row in csv.DictReader(io.StringIO(table))}

@@ -14,7 +14,7 @@ from clipbench.report.columns import at_least, estimate_column, if_any, numbers,
 from clipbench.report.numbers import NONE, Parts, with_error, with_factor
 from clipbench.report.table import Column, text_column
 
-# How a verdict is marked, and Rich's name for how its row looks.
+# Each verdict's mark and the Rich style of its row.
 MARKS: dict[Standing, tuple[str, str]] = {
     "baseline": ("", "bold"),
     "lower": ("+", "green"),
@@ -26,15 +26,15 @@ MARKS: dict[Standing, tuple[str, str]] = {
     "broken": ("x", "bold red"),
 }
 _LEGEND = (
-    "~ undecided, = identical or within what matters; x a seed diverged or failed. ± is a standard error over seeds, "
-    "×/÷ a multiplicative one; in brackets, seeds. Rank: the places an arm may have; what is not decided is a tie."
+    "= identical or equivalent, ~ undecided, x a seed diverged or failed. ± standard error over seeds; ×/÷ the same as "
+    "a factor; (n) seeds. Rank: the ranks that the tests leave possible; a range is a tie."
 )
 _SIGNS = {
     "lower": "+ lower, - higher, ",
     "higher": "+ higher, - lower, ",
     "neither": "< lower, > higher (neither is better), ",
 }
-_OF_SHARPNESS = " Directional sharpness is the geometric mean of its positive values; the column ≤ 0 counts the others."
+_OF_SHARPNESS = " Directional sharpness: geometric mean of the positive values; ≤ 0 counts the rest."
 
 
 _THERE = {FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET}  # quantities that have a column of their own
@@ -61,40 +61,44 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
     return (
         text_column("task", "the task's name", lambda row: row.task),
         text_column("arm", "the arm's name", lambda row: row.arm),
-        Column("learning_rate", "the arm's lr; empty where it has none", lambda row: row.learning_rate),
-        Column("seeds_finished", "how many seeds finished", lambda row: len(row.seeds.finished), "seeds", _seeds),
-        Column("seeds_diverged", "how many diverged", lambda row: len(row.seeds.diverged)),
-        Column("seeds_failed", "how many crashed", lambda row: len(row.seeds.failed)),
-        Column("seeds_unfinished", "how many have not ended", lambda row: len(row.seeds.unfinished)),
+        Column("learning_rate", "the arm's learning rate; empty if it has none", lambda row: row.learning_rate),
+        Column("seeds_finished", "number of finished seeds", lambda row: len(row.seeds.finished), "seeds", _seeds),
+        Column("seeds_diverged", "number of diverged seeds", lambda row: len(row.seeds.diverged)),
+        Column("seeds_failed", "number of failed seeds", lambda row: len(row.seeds.failed)),
+        Column("seeds_unfinished", "number of seeds that have not ended", lambda row: len(row.seeds.unfinished)),
         _verdict(comparison.metric.quantity.better),
         _RANK,
         estimate_column(
-            "final_loss", "mean last evaluation loss of finished seeds", lambda row: row.final_loss, "final loss"
+            "final_loss", "mean final evaluation loss of finished seeds", lambda row: row.final_loss, "final loss"
         ),
         _difference(),
         _steps_to_target(f"steps to {target}"),
         estimate_column(
-            "step_ms", "mean milliseconds a step", lambda row: row.step_milliseconds, "ms/step", stacked=("ms/", "step")
+            "step_ms",
+            "mean milliseconds per step",
+            lambda row: row.step_milliseconds,
+            "ms/step",
+            stacked=("ms/", "step"),
         ),
         _SHARPNESS,
         _NON_POSITIVE,
         estimate_column(
             "clipped_fraction",
-            "mean fraction of coordinates clipped; empty without a clip",
+            "mean fraction of clipped coordinates; empty without a clip",
             lambda row: row.clipped,
             "clipped",
             _clipped,
         ),
         estimate_column(
             "rate_times_sharpness",
-            "mean of learning rate × sharpness along own updates; empty where not measured",
+            "mean of learning rate × sharpness along own updates; empty if not measured",
             lambda row: row.rate_sharpness,
             "η·sharpness (limit 2)",
             stacked=("η·sharp-", "ness", "(limit 2)"),
         ),
         Column(
             "seconds_to_target",
-            "median over ended seeds of training seconds, a miss being inf; empty without a target",
+            "median training seconds to the target over ended seeds; a miss counts as inf; empty without a target",
             if_any(lambda row: row.seconds, lambda seconds: seconds.median),
             f"s to {target}",
             _seconds,
@@ -105,7 +109,7 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
 
 
 def order(comparison: Comparison) -> tuple[str, ...]:
-    """The columns that people see, in their order: a target, sharpness and a clip are shown where there is one."""
+    """The columns that people see, in order. Targets, sharpness and clips are shown only if there are any."""
     name = "task" if comparison.by == "arm" else "arm"
     always = ("verdict", name, "rank_low", "seeds_finished")
     if comparison.others:
@@ -126,7 +130,7 @@ def order(comparison: Comparison) -> tuple[str, ...]:
 
 def legend(comparison: Comparison) -> str:
     """What the marks and numbers of the columns mean."""
-    marks = f"Against the baseline: {signs(comparison.metric.quantity.better)}{_LEGEND}"
+    marks = f"Verdict against the baseline: {signs(comparison.metric.quantity.better)}{_LEGEND}"
     return marks + (_OF_SHARPNESS if _with_sharpness(comparison) else "")
 
 
@@ -144,10 +148,10 @@ def _difference() -> Column[Row]:
         if_any(difference, lambda each: each.mean),
         beside=numbers(
             difference,
-            ("difference_se", "its standard error", lambda each: each.error),
-            ("difference_low", "lower end of its 95 % interval", lambda each: each.interval()[0]),
-            ("difference_high", "upper end of its 95 % interval", lambda each: each.interval()[1]),
-            ("difference_seeds", "how many seeds are paired", lambda each: each.n),
+            ("difference_se", "standard error of the difference", lambda each: each.error),
+            ("difference_low", "lower end of the 95 % confidence interval", lambda each: each.interval()[0]),
+            ("difference_high", "upper end of the 95 % confidence interval", lambda each: each.interval()[1]),
+            ("difference_seeds", "number of paired seeds", lambda each: each.n),
         ),
     )
 
@@ -163,20 +167,20 @@ def _steps_to_target(heading: str) -> Column[Row]:
 
     return Column(
         "steps_to_target",
-        "median over ended seeds, a miss being inf; empty without a target",
+        "median steps to the target over ended seeds; a miss counts as inf; empty without a target",
         if_any(steps, lambda each: each.median),
         heading,
         shown,
         beside=numbers(
             steps,
-            ("target_hits", "how many seeds reached the target", lambda each: each.hits),
-            ("target_seeds", "of how many ended seeds", lambda each: each.seeds),
+            ("target_hits", "number of seeds that reached the target", lambda each: each.hits),
+            ("target_seeds", "number of ended seeds", lambda each: each.seeds),
         ),
     )
 
 
 def _contrast(comparison: Comparison) -> Column[Row]:
-    """What verdicts go by: a difference of values, or a ratio."""
+    """The comparison that verdicts are made from: a difference of values, or a ratio."""
 
     def against(row: Row) -> Paired | None:
         return row.against
@@ -191,7 +195,7 @@ def _contrast(comparison: Comparison) -> Column[Row]:
         heading, stacked = f"minus {base}", ("minus", "baseline")
     return Column(
         "contrast",
-        "mean over pairs of arm minus baseline in the metric that decides; of natural logarithms where it is a ratio",
+        "mean paired difference from the baseline in --metric; of natural logarithms if --metric compares ratios",
         if_any(against, lambda each: each.mean),
         heading,
         _contrast_cell,
@@ -199,21 +203,25 @@ def _contrast(comparison: Comparison) -> Column[Row]:
         beside=(
             *numbers(
                 against,
-                ("contrast_low", "lower end of its 95 % interval", lambda each: each.interval()[0]),
-                ("contrast_high", "upper end of its 95 % interval", lambda each: each.interval()[1]),
-                ("contrast_pairs", "how many pairs it is over", lambda each: each.n),
+                ("contrast_low", "lower end of the 95 % confidence interval", lambda each: each.interval()[0]),
+                ("contrast_high", "upper end of the 95 % confidence interval", lambda each: each.interval()[1]),
+                ("contrast_pairs", "number of pairs in the mean", lambda each: each.n),
                 ("contrast_ahead", "pairs in which only this arm reached the target", lambda each: each.ahead),
-                ("contrast_behind", "pairs in which only the baseline did", lambda each: each.behind),
-                ("contrast_neither", "pairs in which neither did: in no mean", lambda each: each.neither),
-                ("p", "the p-value of the paired t test", lambda each: each.p),
+                ("contrast_behind", "pairs in which only the baseline reached the target", lambda each: each.behind),
+                (
+                    "contrast_neither",
+                    "pairs in which both missed the target; not in the mean",
+                    lambda each: each.neither,
+                ),
+                ("p", "p-value of the paired t-test", lambda each: each.p),
             ),
             *numbers(
                 judged,
-                ("p_corrected", "p after Holm's correction for the rows of the task", lambda each: each.p),
-                ("level", "at which p was judged, and of the next interval", lambda each: each.level),
-                ("judged_low", "lower end of the interval at that level", lambda each: each.low),
-                ("judged_high", "upper end", lambda each: each.high),
-                ("seeds_needed", "seeds that would decide what is undecided; else nan", lambda each: each.seeds_needed),
+                ("p_corrected", "p-value after Holm's correction for the rows of the task", lambda each: each.p),
+                ("level", "significance level of the verdict and of the next interval", lambda each: each.level),
+                ("judged_low", "lower end of the confidence interval at that level", lambda each: each.low),
+                ("judged_high", "upper end of the confidence interval at that level", lambda each: each.high),
+                ("seeds_needed", "seeds that would decide an undecided row; else nan", lambda each: each.seeds_needed),
             ),
         ),
     )
@@ -223,16 +231,16 @@ def _contrast_cell(row: Row) -> Parts:
     return ("baseline",) if row.against is None else difference_cell(row.against)
 
 
-def difference_cell(found: Paired) -> Parts:
-    """A difference or a ratio with its error, and over how many pairs it is."""
-    if found.n == 0:
-        return ("both missed",) if found.neither else (NONE,)
-    if found.identical:
-        return "0" if found.scale == "linear" else "1", "± 0", of_pairs(found)
-    if found.scale == "linear":
-        return *with_error(found.mean, found.error, signed=True), of_pairs(found)
-    mean, *error = with_factor(found.shown(found.mean), found.shown(found.error))
-    return f"{at_least(found)}{mean}", *error, of_pairs(found)
+def difference_cell(difference: Paired) -> Parts:
+    """A difference or a ratio with its standard error and the number of pairs."""
+    if difference.n == 0:
+        return ("both missed",) if difference.neither else (NONE,)
+    if difference.identical:
+        return "0" if difference.scale == "linear" else "1", "± 0", of_pairs(difference)
+    if difference.scale == "linear":
+        return *with_error(difference.mean, difference.error, signed=True), of_pairs(difference)
+    mean, *error = with_factor(difference.shown(difference.mean), difference.shown(difference.error))
+    return f"{at_least(difference)}{mean}", *error, of_pairs(difference)
 
 
 def _name_of(along: Along) -> str:
@@ -240,7 +248,7 @@ def _name_of(along: Along) -> str:
 
 
 def _other(along: Along) -> Column[Row]:
-    """A further quantity that was asked for."""
+    """A column for a quantity of --columns."""
     name = _name_of(along)
 
     def mean(row: Row) -> Estimate | GeometricEstimate | None:
@@ -250,20 +258,20 @@ def _other(along: Along) -> Column[Row]:
         return mean_cell(mean(row))
 
     def size(row: Row) -> float | None:
-        found = mean(row)
-        return found.mean if found else None
+        estimate = mean(row)
+        return estimate.mean if estimate else None
 
     def error(row: Row) -> float | None:
-        found = mean(row)
-        return found.standard_error if isinstance(found, Estimate) else found.factor if found else None
+        estimate = mean(row)
+        return estimate.standard_error if isinstance(estimate, Estimate) else estimate.factor if estimate else None
 
     def seeds(row: Row) -> int | None:
-        found = mean(row)
-        return found.n if found else None
+        estimate = mean(row)
+        return estimate.n if estimate else None
 
     beside = (
-        Column(f"{name}_error", "its standard error; of a geometric mean a factor", error),
-        Column(f"{name}_seeds", "how many seeds it is over", seeds),
+        Column(f"{name}_error", "its standard error; a factor if the mean is geometric", error),
+        Column(f"{name}_seeds", "number of seeds in the mean", seeds),
     )
     return Column(name, along.quantity.meaning, size, name, shown, tuple(name.split("_")), beside=beside)
 
@@ -315,37 +323,45 @@ def _mean_sharpness(row: Row) -> Parts:
 
 
 def _clipped(row: Row) -> Parts:
-    if row.clipped is None or math.isnan(row.clipped.mean):  # no clip, or none that was measured
+    if row.clipped is None or math.isnan(row.clipped.mean):  # no clip, or it was not measured
         return (NONE,)
     return with_error(row.clipped.mean * 100, row.clipped.standard_error * 100, unit=" %")
 
 
 _RANK: Column[Row] = Column(
     "rank_low",
-    "the best place it may have among the arms",
+    "best possible rank among the arms of the task",
     if_any(_ranks, lambda ranks: ranks.low),
     "rank",
     _rank,
-    beside=numbers(_ranks, ("rank_high", "the worst place it may have", lambda ranks: ranks.high)),
+    beside=numbers(_ranks, ("rank_high", "worst possible rank", lambda ranks: ranks.high)),
 )
 _SHARPNESS: Column[Row] = Column(
     "sharpness",
-    "geometric mean directional sharpness, own path",
+    "geometric mean of the positive directional sharpness along own updates",
     lambda row: row.sharpness.mean.mean,
     "directional sharpness",
     _mean_sharpness,
     beside=(
-        Column("sharpness_factor", "its multiplicative standard error", lambda row: row.sharpness.mean.factor),
-        Column("sharpness_seeds", "how many seeds it is over", lambda row: row.sharpness.mean.n),
-        Column("sharpness_positive", "how many values are positive", lambda row: row.sharpness.positive),
+        Column(
+            "sharpness_factor", "standard error of the sharpness, as a factor", lambda row: row.sharpness.mean.factor
+        ),
+        Column("sharpness_seeds", "number of seeds in the mean", lambda row: row.sharpness.mean.n),
+        Column("sharpness_positive", "number of positive sharpness values", lambda row: row.sharpness.positive),
     ),
 )
 _NON_POSITIVE: Column[Row] = Column(
     "sharpness_non_positive",
-    "how many are zero or negative",
+    "number of sharpness values that are zero or negative",
     lambda row: row.sharpness.non_positive,
     "≤ 0",
     lambda row: (f"{row.sharpness.non_positive}/{row.sharpness.total}",),
     ("≤ 0",),
-    beside=(Column("sharpness_undefined", "how many are NaN or infinite", lambda row: row.sharpness.undefined),),
+    beside=(
+        Column(
+            "sharpness_undefined",
+            "number of sharpness values that are NaN or infinite",
+            lambda row: row.sharpness.undefined,
+        ),
+    ),
 )

@@ -18,7 +18,7 @@ _STYLES: dict[GateVerdict, str] = {
     "ok": "green",
 }
 
-_Rows = Sequence[GateRow]  # what people read as one
+_Rows = Sequence[GateRow]  # shown to people as a single row
 
 
 def render(report: GateReport, fmt: str = "table") -> RenderableType:
@@ -36,7 +36,7 @@ def as_markdown(report: GateReport) -> str:
 
 
 def document(report: GateReport) -> Document:
-    """The verdict, its rows and what to beware of; for programs, a row for each metric."""
+    """The verdict, its rows and the caveats; for programs, a row for each metric."""
     lines = Table("check", _columns(report), report.rows)
     parts: list[DocumentPart] = [Paragraph(report.sentence, style="bold", captioned=bool(report.rows))]
     if report.rows:
@@ -56,7 +56,7 @@ def document(report: GateReport) -> Document:
 
 
 def _table(report: GateReport) -> Table[_Rows]:
-    """What calls for no action is one row for each arm, everything else a row of its own."""
+    """The table for people: ok and advice share a row per arm, other verdicts have a row each."""
     several = len({row.spec for row in report.rows}) > 1
 
     def verdict(rows: _Rows) -> str:
@@ -72,11 +72,13 @@ def _table(report: GateReport) -> Table[_Rows]:
     return Table(
         name="check",
         columns=(
-            text_column("verdict", "of the gate", verdict),
-            text_column("task", "on it", lambda rows: f"{rows[0].spec}/{rows[0].task}" if several else rows[0].task),
+            text_column("verdict", "verdict of the gate", verdict),
+            text_column(
+                "task", "the task's name", lambda rows: f"{rows[0].spec}/{rows[0].task}" if several else rows[0].task
+            ),
             text_column("arm", "the arm's name", lambda rows: rows[0].arm),
             text_column("metric", "what was compared", metric),
-            text_column("detail", "the numbers behind it", detail, heading="what was found", wraps=True),
+            text_column("detail", "the numbers behind the verdict", detail, heading="what was found", wraps=True),
         ),
         rows=_grouped(report),
         caption=f"{report.sentence}.",
@@ -98,13 +100,13 @@ def _columns(report: GateReport) -> tuple[Column[GateRow], ...]:
         Column("task", "the task's name", lambda row: row.task),
         Column("arm", "the arm's name", lambda row: row.arm),
         Column("metric", "what was compared", lambda row: row.metric),
-        Column("verdict", "of the gate", lambda row: row.verdict),
-        Column("fails", "whether the gate fails on it", report.fails),
-        Column("change", "how much worse than the baseline, above 0", lambda row: row.change),
-        Column("low", "its lower bound, at the corrected level", lambda row: row.low),
-        Column("high", "its upper bound", lambda row: row.high),
-        Column("tolerance", "how much worse is no matter", lambda row: row.tolerance),
-        Column("seeds", "how many pairs it is over", lambda row: row.seeds),
-        Column("seeds_needed", "how many might decide it", lambda row: row.seeds_needed),
-        Column("detail", "the numbers behind it", lambda row: row.detail),
+        Column("verdict", "verdict of the gate", lambda row: row.verdict),
+        Column("fails", "whether this row fails the gate", report.fails),
+        Column("change", "change from the baseline; above 0 is worse", lambda row: row.change),
+        Column("low", "lower confidence bound of the change, at the corrected level", lambda row: row.low),
+        Column("high", "upper confidence bound of the change", lambda row: row.high),
+        Column("tolerance", "how much worse the metric may be", lambda row: row.tolerance),
+        Column("seeds", "number of paired seeds", lambda row: row.seeds),
+        Column("seeds_needed", "seeds that would decide an undecided row", lambda row: row.seeds_needed),
+        Column("detail", "the numbers behind the verdict", lambda row: row.detail),
     )

@@ -1,4 +1,4 @@
-"""Answers to claims: a row for each claim, and every comparison behind it where it is asked for."""
+"""Answers to claims: a row for each claim; with --each also a row for every comparison behind it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from clipbench.report.table import CellValue, Column, Document, Paragraph, Table
 
 MARKS: dict[ClaimVerdict, str] = {"holds": "+", "fails": "x", "undecided": "~", "not measured": ""}
 LEGEND = (
-    "Of the comparisons of a claim the one that speaks most against it is shown, with its 95 % interval over n seeds; "
-    "each interval is at 95 % by itself. A claim holds where all its comparisons hold, and fails where one is so far "
-    "on the wrong side as chance does not bring about among so many (Holm)."
+    "A claim's row shows the comparison that speaks most against it, with its 95 % confidence interval over n seeds "
+    "(not corrected for the number of comparisons). A claim holds if all its comparisons hold. A claim fails if any "
+    "comparison fails even after Holm's correction for all of them."
 )
 _STYLES: dict[ClaimVerdict, str] = {"holds": "green", "fails": "bold red", "undecided": "", "not measured": "dim"}
 
@@ -26,10 +26,10 @@ class _Shown(NamedTuple):
     verdict: ClaimVerdict
     sentence: str
     comparison: ClaimComparison | None
-    times: str  # behind the estimate, where it is a ratio
+    times: str  # × after an estimate that is a ratio
 
 
-_Line = tuple[Answer, ClaimComparison | None]  # of the CSV; a claim without any comparison has one all the same
+_Line = tuple[Answer, ClaimComparison | None]  # of the CSV; a claim without comparisons has a single line
 
 
 def tally(answers: Sequence[Answer]) -> str:
@@ -86,13 +86,13 @@ def _where(comparison: ClaimComparison) -> str:
 
 
 def _estimate(row: _Shown) -> str:
-    one = row.comparison
-    return NONE if one is None or math.isnan(one.estimate) else f"{number(one.estimate)}{row.times}"
+    shown = row.comparison
+    return NONE if shown is None or math.isnan(shown.estimate) else f"{number(shown.estimate)}{row.times}"
 
 
 def _interval(row: _Shown) -> str:
-    one = row.comparison
-    return NONE if one is None or math.isnan(one.low) else f"{number(one.low)} to {number(one.high)}"
+    shown = row.comparison
+    return NONE if shown is None or math.isnan(shown.low) else f"{number(shown.low)} to {number(shown.high)}"
 
 
 def _data(answer: Answer) -> dict[str, object]:
@@ -124,37 +124,47 @@ _OF_CLAIM = ("claim", "statement", "verdict", "why", "expect", "margin", "scale"
 _LINES: tuple[Column[_Line], ...] = (
     _claim("claim", "the claim's name", lambda answer: answer.claim.name),
     _claim("verdict", "holds, fails, undecided or not measured", lambda answer: answer.verdict),
-    _claim("statement", "what is claimed", lambda answer: answer.claim.statement),
-    _claim("why", "how the verdict came about", lambda answer: answer.why),
+    _claim("statement", "the claim in words", lambda answer: answer.claim.statement),
+    _claim("why", "the reason for the verdict", lambda answer: answer.why),
     _compared("spec", "the spec of the runs", lambda comparison: comparison.site.spec),
-    _compared("task", "their task", lambda comparison: comparison.site.task),
-    _compared("trajectory", "the arm whose path the points are on", lambda comparison: comparison.site.trajectory),
-    _compared("between", "what is compared", lambda comparison: comparison.site.between),
-    _compared("step", "at which step; empty where it is over all", lambda comparison: comparison.site.step),
-    _compared("quantity", "in which quantity", lambda comparison: comparison.quantity),
+    _compared("task", "the task of the runs", lambda comparison: comparison.site.task),
+    _compared(
+        "trajectory",
+        "the arm whose trajectory has the points; empty for own paths",
+        lambda comparison: comparison.site.trajectory,
+    ),
+    _compared("between", "the arms that are compared", lambda comparison: comparison.site.between),
+    _compared("step", "the step; empty for a mean over all steps", lambda comparison: comparison.site.step),
+    _compared("quantity", "the quantity that is compared", lambda comparison: comparison.quantity),
     _claim("scale", "ratio, difference or value", _scale),
-    _claim("margin", "beyond what the estimate has to lie", _margin),
-    _claim("expect", "on which side of it", lambda answer: answer.claim.expect),
-    _compared("estimate", "the mean over seeds", lambda comparison: comparison.estimate),
-    _compared("low", "lower end of its 95 % interval", lambda comparison: comparison.low),
-    _compared("high", "upper end", lambda comparison: comparison.high),
-    _compared("n", "how many seeds it is over", lambda comparison: comparison.n),
-    _compared("used", "how many values", lambda comparison: comparison.used),
-    _compared("excluded", "how many values are left out, as not positive", lambda comparison: comparison.excluded),
-    _compared("lost", "how many are lost", lambda comparison: comparison.lost),
-    _compared("left_out", "how many seeds are left out", lambda comparison: comparison.left_out),
-    _compared("p_against", "how often chance would speak so much against it", lambda comparison: comparison.against),
-    _compared("comparison", "what this comparison says by itself", lambda comparison: comparison.verdict),
+    _claim("margin", "the value beyond which the estimate must lie", _margin),
+    _claim("expect", "the side of the margin on which the estimate must lie", lambda answer: answer.claim.expect),
+    _compared("estimate", "mean over seeds", lambda comparison: comparison.estimate),
+    _compared("low", "lower end of the 95 % confidence interval", lambda comparison: comparison.low),
+    _compared("high", "upper end of the 95 % confidence interval", lambda comparison: comparison.high),
+    _compared("n", "number of seeds in the mean", lambda comparison: comparison.n),
+    _compared("used", "number of values in the mean", lambda comparison: comparison.used),
+    _compared(
+        "excluded", "number of values left out because they are not positive", lambda comparison: comparison.excluded
+    ),
+    _compared("lost", "number of seeds on which only the first arm's run broke", lambda comparison: comparison.lost),
+    _compared(
+        "left_out", "number of seeds left out because they lack a finished run", lambda comparison: comparison.left_out
+    ),
+    _compared(
+        "p_against", "two-sided p-value against the claim; 1 on the claimed side", lambda comparison: comparison.against
+    ),
+    _compared("comparison", "verdict of this comparison alone", lambda comparison: comparison.verdict),
 )
 _SHOWN: tuple[Column[_Shown], ...] = (
     text_column("mark", "+ holds, x fails, ~ undecided", lambda row: MARKS[row.verdict], ""),
     text_column("claim", "the claim's name", lambda row: row.claim),
-    text_column("verdict", "of the claim, or of the comparison", lambda row: row.verdict),
+    text_column("verdict", "verdict of the claim or of the comparison", lambda row: row.verdict),
     text_column("sentence", "what it says", lambda row: row.sentence, "what it says", wraps=True),
     Column("estimate", "the mean over seeds", shown=lambda row: (_estimate(row),), heading="estimate"),
     Column(
         "interval",
-        "of the estimate",
+        "95 % confidence interval of the estimate",
         shown=lambda row: (_interval(row),),
         heading="95 % interval",
         stacked=("95 %", "interval"),

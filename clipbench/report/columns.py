@@ -1,4 +1,4 @@
-"""Columns that several tables have: arms, tasks, and estimates and ratios with their errors."""
+"""Columns that several tables share: arms, tasks, estimates and ratios with their errors."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
@@ -34,13 +34,13 @@ def arm_column() -> Column[OfArm]:
 
 
 def task_column(tasks: Iterable[str]) -> Column[OfTask]:
-    """The task, which people see where there are several."""
+    """The task's name; shown to people only if there are several tasks."""
     heading = "task" if len(set(tasks)) > 1 else None
     return Column("task", "the task's name", lambda row: row.task, heading=heading, right=False)
 
 
 def if_any(part: Callable[[RowT], Thing | None], value: Callable[[Thing], CellValue]) -> Callable[[RowT], CellValue]:
-    """The value of a part that a row may lack; None without it."""
+    """The value of an optional part of a row; None if the row lacks the part."""
 
     def get(row: RowT) -> CellValue:
         present = part(row)
@@ -52,7 +52,7 @@ def if_any(part: Callable[[RowT], Thing | None], value: Callable[[Thing], CellVa
 def numbers(
     part: Callable[[RowT], Thing | None], *each: tuple[str, str, Callable[[Thing], CellValue]]
 ) -> tuple[Column[RowT], ...]:
-    """Name, meaning and value of numbers, for programs, that belong to a part of a row."""
+    """Columns for programs: name, meaning and value of numbers of an optional part of a row."""
     return tuple(Column(name, meaning, if_any(part, value)) for name, meaning, value in each)
 
 
@@ -65,13 +65,13 @@ def estimate_column(
     *,
     stacked: Parts = (),
 ) -> Column[RowT]:
-    """A mean, which people see with its error, and for programs its standard error."""
+    """A mean: people see it with its standard error, programs get the standard error as a column."""
 
     def with_its_error(row: RowT) -> Parts:
         measured = estimate(row)
         return with_error(measured.mean, measured.standard_error) if measured and measured.n else (NONE,)
 
-    beside = numbers(estimate, (f"{name}_se", "its standard error", lambda each: each.standard_error))
+    beside = numbers(estimate, (f"{name}_se", f"standard error of {name}", lambda each: each.standard_error))
     mean = if_any(estimate, lambda each: each.mean)
     return Column(name, meaning, mean, heading, shown or with_its_error, stacked, beside=beside)
 
@@ -86,23 +86,23 @@ def ratio_column(
     stacked: Parts = (),
     over: str = "seeds",
 ) -> Column[RowT]:
-    """A ratio, which people see with its interval and how many it is over, and for programs these numbers."""
+    """A ratio: people see it with its confidence interval and n, programs get these as columns."""
 
     def with_its_interval(row: RowT) -> Parts:
         return ratio_cell(ratio(row))
 
     beside = numbers(
         ratio,
-        (f"{name}_low", "lower end of its 95 % interval", lambda each: each.shown(each.interval()[0])),
-        (f"{name}_high", "upper end", lambda each: each.shown(each.interval()[1])),
-        (f"{name}_n", f"how many {over} it is over", lambda each: each.n),
+        (f"{name}_low", "lower end of the 95 % confidence interval", lambda each: each.shown(each.interval()[0])),
+        (f"{name}_high", "upper end of the 95 % confidence interval", lambda each: each.shown(each.interval()[1])),
+        (f"{name}_n", f"number of {over}", lambda each: each.n),
     )
     value, shown = if_any(ratio, lambda each: each.shown(each.mean)), shown or with_its_interval
     return Column(name, f"geometric mean of {meaning}", value, heading, shown, stacked, beside=beside)
 
 
 def ratio_cell(ratio: Paired | None, *, without: str = "baseline") -> Parts:
-    """1.9×, its interval, and over how many."""
+    """`1.9×`, its confidence interval, and the number of pairs."""
     if ratio is None:
         return (without,)
     if ratio.n == 0:
@@ -113,14 +113,14 @@ def ratio_cell(ratio: Paired | None, *, without: str = "baseline") -> Parts:
     return size, fold(*map(ratio.shown, ratio.interval())), of_pairs(ratio)
 
 
-def at_least(found: Paired) -> str:
-    """What a missed target makes of a mean: where only theirs missed it is at most so high."""
-    if found.ahead and found.behind:
+def at_least(difference: Paired) -> str:
+    """The sign before a mean that holds missed targets: ≥ if only ours missed, ≤ if only theirs, ≈ if both did."""
+    if difference.ahead and difference.behind:
         return "≈ "
-    return "≤ " if found.ahead else "≥ " if found.behind else ""
+    return "≤ " if difference.ahead else "≥ " if difference.behind else ""
 
 
-def of_pairs(found: Paired) -> str:
-    """Over how many pairs, and where a target was missed on how many each side reached it: (5), (5 of 5 against 3)."""
-    n = found.n
-    return f"({n - found.behind} of {n} against {n - found.ahead})" if found.at_least else f"({n})"
+def of_pairs(difference: Paired) -> str:
+    """The number of pairs: (5); if a target was missed, how many each side reached: (5 of 5 against 3)."""
+    n, ahead, behind = difference.n, difference.ahead, difference.behind
+    return f"({n - behind} of {n} against {n - ahead})" if difference.at_least else f"({n})"

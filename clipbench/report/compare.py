@@ -1,4 +1,4 @@
-"""A comparison as a document: the question, a table a task, the sections, what the clip does, and the caveats."""
+"""A comparison as a document: question, a table for each task, sections, clipped arms and twins, caveats."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ _SECTIONS: dict[SectionName, Callable[[Comparison], AnyTable]] = {
 
 
 def document(comparison: Comparison) -> Document:
-    """All there is to say of a comparison."""
+    """The whole report of a comparison."""
     twins = [Bullets(twin.answers, title=_twin_line(twin)) for twin in comparison.twins]
     caveats = [Bullets(comparison.caveats, title="Caveats")] if comparison.caveats else []
     return Document(
@@ -47,7 +47,7 @@ def sections(comparison: Comparison) -> list[AnyTable]:
 
 
 def section(comparison: Comparison, name: SectionName) -> Document:
-    """A section alone, be it without rows."""
+    """A document with a single section, even if it has no rows."""
     return Document((_SECTIONS[name](comparison),))
 
 
@@ -59,26 +59,26 @@ def all_columns() -> dict[str, Sequence[AnyColumn]]:
 
 
 def arranged(comparison: Comparison, *, by: By = "task", sort: str | None = None) -> Comparison:
-    """The same with a table for each task or arm, and its rows in the order of a column of the CSV.
+    """The comparison with a table for each task or arm, its rows sorted by a column of the CSV.
 
-    `-name` turns the order round. Equal rows keep their order; what a row does not have, or is undefined, comes last.
+    `-name` sorts in descending order. Equal rows keep their order; missing and undefined values come last.
 
     Raises:
         ClipbenchError: there is no such column.
     """
     rows = comparison.rows
     if sort is not None:
-        value, turned = _values(comparison, sort.removeprefix("-")), sort.startswith("-")
-        there = [row for row in rows if not _is_absent(value(row))]
-        there.sort(key=lambda row: _comparable(value(row)), reverse=turned)
-        rows = (*there, *(row for row in rows if _is_absent(value(row))))
+        value, descending = _values(comparison, sort.removeprefix("-")), sort.startswith("-")
+        present = [row for row in rows if not _is_absent(value(row))]
+        present.sort(key=lambda row: _comparable(value(row)), reverse=descending)
+        rows = (*present, *(row for row in rows if _is_absent(value(row))))
         places = {head.name: place for place, head in enumerate(comparison.tasks)}
         rows = tuple(sorted(rows, key=lambda row: places[row.task])) if by == "task" else rows
     return replace(comparison, by=by, rows=rows)
 
 
 def _tables(comparison: Comparison) -> list[Table[Row]]:
-    """A table a task with the arms in it; or, by arm, a table an arm with the tasks in it."""
+    """A table of arms for each task; or, with --by arm, a table of tasks for each arm."""
     heads, rows, legend = comparison.tasks, comparison.rows, arms.legend(comparison)
     if comparison.by == "arm":
         of_tasks = "; ".join(_task_line(head, comparison) for head in heads)
@@ -115,7 +115,7 @@ def _table(comparison: Comparison, rows: Sequence[Row]) -> Table[Row]:
 
 
 def _task_line(head: TaskHead, comparison: Comparison) -> str:
-    """What holds for the whole table of a task: budget, baseline, target, device."""
+    """The title of a task's table: budget, baseline, target, devices, threads."""
     parts = [head.name, listing(head.budgets), f"baseline {comparison.baseline}"]
     if head.target is not None:
         in_a_row = f", {head.target.consecutive} evaluations in a row" if head.target.consecutive > 1 else ""
@@ -179,14 +179,15 @@ def _head(head: TaskHead) -> dict[str, object]:
     }
 
 
-def _ratio(found: Paired) -> dict[str, object]:
-    low, high = map(found.shown, found.interval())
-    return {"ratio": found.shown(found.mean), "low": low, "high": high, "n": found.n}
+def _ratio(ratio: Paired) -> dict[str, object]:
+    low, high = map(ratio.shown, ratio.interval())
+    return {"ratio": ratio.shown(ratio.mean), "low": low, "high": high, "n": ratio.n}
 
 
-def _difference(found: Paired) -> dict[str, object]:
-    low, high = found.interval()
-    return {"mean": found.mean, "standard_error": found.error, "low": low, "high": high, "n": found.n}
+def _difference(difference: Paired) -> dict[str, object]:
+    low, high = difference.interval()
+    mean, error = difference.mean, difference.error
+    return {"mean": mean, "standard_error": error, "low": low, "high": high, "n": difference.n}
 
 
 def _twin(twin: Twin) -> dict[str, object]:

@@ -8,11 +8,11 @@ from clipbench.judging.gate.report import GateReport, GateRow
 
 
 def as_junit(report: GateReport) -> str:
-    """The report as a JUnit file: one test for each row, in a suite for each task.
+    """The report as a JUnit file: a test for each row, in a suite for each task.
 
-    A test failed where the gate fails on its row, is an error where the row leaves its arm undecided, was skipped where
-    it says nothing, and passed otherwise. Where nothing could be decided and no row says why, one more test is the
-    error. Caveats are the suites' output.
+    A test is a failure if its row fails the gate, an error if the row leaves its arm undecided, skipped if the row has
+    no verdict, and passed otherwise. If nothing could be decided and no row says why, an extra test is the error.
+    Caveats are the output of an extra suite.
     """
     root = Element("testsuites", name="clipbench check")
     for spec, task in dict.fromkeys((row.spec, row.task) for row in report.rows):
@@ -39,15 +39,15 @@ def _case(suite: Element, row: GateRow, report: GateReport) -> None:
     case = SubElement(
         suite, "testcase", classname=on_one_line(f"{row.spec}.{row.task}"), name=on_one_line(name), time="0"
     )
-    said = on_one_line(f"{row.verdict}: {row.detail}")
+    message = on_one_line(f"{row.verdict}: {row.detail}")
     if report.fails(row):
-        SubElement(case, "failure", message=said, type=row.verdict)
+        SubElement(case, "failure", message=message, type=row.verdict)
     elif row in report.open_rows:
-        SubElement(case, "error", message=said, type=row.verdict)
+        SubElement(case, "error", message=message, type=row.verdict)
     elif row.verdict in ("ok", "improved", "changed", "regressed"):
-        SubElement(case, "system-out").text = said
+        SubElement(case, "system-out").text = message
     else:
-        SubElement(case, "skipped", message=said)
+        SubElement(case, "skipped", message=message)
 
 
 def _count(suite: Element) -> None:

@@ -18,7 +18,7 @@ def shelf(entries: Sequence[Entry]) -> Document:
     table: Table[Entry] = Table(
         name="shelf",
         columns=(
-            text_column("name", "what a spec calls it", lambda entry: entry.name),
+            text_column("name", "its name in a spec", lambda entry: entry.name),
             text_column(
                 "summary",
                 "what it is",
@@ -31,7 +31,7 @@ def shelf(entries: Sequence[Entry]) -> Document:
             ),
             Column(
                 "options",
-                "what may be set",
+                "its options with their types and defaults",
                 shown=lambda entry: tuple(map(_option, entry.options)) or (NONE,),
                 heading="options",
                 right=False,
@@ -51,23 +51,23 @@ def runs(records: Sequence[Record]) -> Document:
             Column("run", "task, arm and seed", shown=lambda record: (str(record.run),), heading="run", right=False),
             Column("task", "the task's name", lambda record: record.run.task.name),
             Column("arm", "the arm's name", lambda record: record.run.arm.name),
-            Column("trial_of", "the arm that it is a trial of", lambda record: record.run.trial_of),
+            Column("trial_of", "the tuned arm; empty unless the run is a trial", lambda record: record.run.trial_of),
             Column("seed", "its seed", lambda record: record.run.seed),
-            Column("key", "a hash of its description", lambda record: record.identity),
+            Column("key", "hash of the run's description", lambda record: record.identity),
             text_column("status", "how it ended", status),
-            Column("reason", "why it ended so", _if_ended(lambda outcome: outcome.reason)),
+            Column("reason", "why it diverged or failed", _if_ended(lambda outcome: outcome.reason)),
             Column("final_loss", "its last evaluation loss", final_loss, "final loss", _loss),
-            Column("steps", "how many steps it took", _if_ended(lambda outcome: outcome.steps), "steps"),
+            Column("steps", "number of steps", _if_ended(lambda outcome: outcome.steps), "steps"),
             Column(
                 "train_seconds",
-                "how long it trained",
+                "training time in seconds",
                 _if_ended(lambda outcome: outcome.train_seconds),
                 "trained",
                 lambda record: (seconds(record.outcome.train_seconds) if record.outcome else NONE,),
             ),
             text_column(
                 "folder",
-                "where it is",
+                "the run's folder",
                 lambda record: record.folder,
                 shown=lambda record: (record.folder or NONE,),
                 wraps=True,
@@ -80,7 +80,7 @@ def runs(records: Sequence[Record]) -> Document:
 
 
 def quantities(known: Iterable[Quantity]) -> Document:
-    """What each quantity means; its aliases are in brackets."""
+    """The quantities with their meanings; aliases are in brackets."""
     aliases: dict[str, list[str]] = {}
     for alias, name in ALIASES.items():
         aliases.setdefault(name, []).append(alias)
@@ -91,15 +91,20 @@ def quantities(known: Iterable[Quantity]) -> Document:
     table: Table[Quantity] = Table(
         name="quantities",
         columns=(
-            text_column("name", "what --metric calls it", lambda each: each.name, "quantity", called),
-            Column("aliases", "other names of it", lambda each: aliases.get(each.name, [])),
+            text_column("name", "its name for --metric", lambda each: each.name, "quantity", called),
+            Column("aliases", "short names that --metric also takes", lambda each: aliases.get(each.name, [])),
             text_column("scale", "log: compared as a ratio; linear: as a difference", lambda each: each.scale),
-            text_column("better", "which way is better", lambda each: each.better),
-            text_column("noise", "what it varies with between equal runs", lambda each: each.noise, "varies by"),
+            text_column("better", "whether lower or higher is better", lambda each: each.better),
+            text_column(
+                "noise",
+                "what makes it vary between runs: the seed or the machine",
+                lambda each: each.noise,
+                "varies by",
+            ),
             text_column("meaning", "what it is", lambda each: each.meaning, "what it is", wraps=True),
         ),
         rows=list(known),
-        note="Along another arm's steps, where ghosts were measured: QUANTITY@ARM.",
+        note="QUANTITY@ARM: the quantity along the steps of another arm, if the runs have its ghost.",
     )
     return Document([table])
 
@@ -109,7 +114,7 @@ def columns(tables: Mapping[str, Sequence[AnyColumn]]) -> Document:
     table: Table[tuple[str, AnyColumn]] = Table(
         name="columns",
         columns=(
-            text_column("table", "the name of its table", lambda row: row[0]),
+            text_column("table", "the table of the column", lambda row: row[0]),
             text_column("column", "its name", lambda row: row[1].name),
             text_column("meaning", "what it means", lambda row: row[1].meaning, wraps=True),
         ),

@@ -14,17 +14,19 @@ def table(comparison: Comparison) -> Table[MatchedRow]:
         name="matched",
         title="At the same loss",
         note=(
-            f"Each arm and {base} at their first evaluations at or below the common loss, seed by seed: the higher of "
-            "their two final losses. Sharpness there is along the arm's own step, its logarithm linear in the step "
-            "between the two probed steps around it (before the first and after the last, theirs). "
-            f"Ratios are to {base}, paired by seed, with 95 % intervals; in brackets, seeds."
+            f"Common loss: on each seed, the higher final loss of the arm and {base}. Steps: the first evaluation at "
+            "or below the common loss. Sharpness: along the arm's own updates at that step, interpolated between "
+            f"probed steps (linear in log sharpness). Ratios: the arm's value over {base}'s, paired by seed, with 95 % "
+            "confidence intervals; (n) seeds."
         ),
         columns=(
             task_column(head.name for head in comparison.tasks),
             arm_column(),
-            Column("loss", "mean common loss", lambda row: row.loss.mean, "common loss", _loss),
-            Column("seeds", "how many seeds it is over", lambda row: row.loss.n),
-            estimate_column("steps", "mean step at which the arm is there", lambda row: row.steps, "steps"),
+            Column("loss", "mean of the common loss", lambda row: row.loss.mean, "common loss", _loss),
+            Column("seeds", "number of seeds in the mean", lambda row: row.loss.n),
+            estimate_column(
+                "steps", "mean step of the first evaluation at or below the common loss", lambda row: row.steps, "steps"
+            ),
             ratio_column(
                 "steps_ratio",
                 "steps over the baseline's",
@@ -34,14 +36,16 @@ def table(comparison: Comparison) -> Table[MatchedRow]:
             ),
             Column(
                 "sharpness",
-                "geometric mean sharpness there",
+                "geometric mean of the sharpness at that step",
                 lambda row: row.sharpness.mean,
                 "sharpness there",
                 _sharpness,
             ),
-            Column("sharpness_factor", "its multiplicative standard error", lambda row: row.sharpness.factor),
-            Column("sharpness_seeds", "how many seeds it is over", lambda row: row.sharpness.n),
-            Column("no_sharpness", "seeds without a positive sharpness there", lambda row: row.no_sharpness),
+            Column(
+                "sharpness_factor", "standard error of the sharpness, as a factor", lambda row: row.sharpness.factor
+            ),
+            Column("sharpness_seeds", "number of seeds in the mean", lambda row: row.sharpness.n),
+            Column("no_sharpness", "seeds whose sharpness at that step is not positive", lambda row: row.no_sharpness),
             ratio_column(
                 "sharpness_ratio",
                 "sharpness over the baseline's",

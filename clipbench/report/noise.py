@@ -1,4 +1,4 @@
-"""What `clipbench doctor` measured: the machine, and what it could show."""
+"""The report of `clipbench doctor`: the machine, its noise, and the differences it can detect."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,9 +8,9 @@ from clipbench.judging.words import count, number
 from clipbench.report.table import Column, Document, Paragraph, Table, facts, text_column
 
 EXPLAINED = (
-    "noise: the standard deviation of the ratio of two identical runs. Beside it the least difference that the 95 % "
-    "interval of `compare` would show in 80 % of tries, by the number of seeds. Arms that differ are less alike than "
-    "an arm and itself: their losses lie between the two lines."
+    "Noise: the standard deviation of the ratio of two identical runs. Beneath a number of seeds: the least difference "
+    "that `compare` would detect in 80 % of cases (95 % confidence interval). Two different arms agree less than two "
+    "identical runs: the noise of their losses lies between the two rows of losses."
 )
 
 
@@ -19,9 +19,7 @@ def document(machine: Mapping[str, str], noise: Noise) -> Document:
     return Document(
         parts=(
             facts(machine, title="This machine", indent=2),
-            Paragraph(
-                bits(noise), title=f"An arm against itself, {count(noise.pairs, 'pair')} of runs in turns", indent=2
-            ),
+            Paragraph(bits(noise), title=f"A/A test: {count(noise.pairs, 'pair')} of identical runs", indent=2),
             _table(noise),
         ),
         data=lambda: {"machine": dict(machine), **asdict(noise)},
@@ -31,8 +29,8 @@ def document(machine: Mapping[str, str], noise: Noise) -> Document:
 def bits(noise: Noise) -> str:
     """Whether equal seeds gave equal bits."""
     if noise.same_bits == noise.pairs:
-        return "equal seeds gave equal bits, each time"
-    return f"EQUAL SEEDS GAVE OTHER BITS in {noise.pairs - noise.same_bits} of {count(noise.pairs, 'pair')}"
+        return "equal seeds gave equal bits in every pair"
+    return f"EQUAL SEEDS GAVE DIFFERENT BITS in {noise.pairs - noise.same_bits} of {count(noise.pairs, 'pair')}"
 
 
 def _table(noise: Noise) -> Table[QuantityNoise]:
@@ -42,7 +40,7 @@ def _table(noise: Noise) -> Table[QuantityNoise]:
             text_column("quantity", "what varies", lambda row: row.quantity),
             Column(
                 "deviation",
-                "the standard deviation of the logarithm of the ratio of two identical runs",
+                "standard deviation of the log ratio of two identical runs",
                 lambda row: row.deviation,
                 "noise",
                 lambda row: (_percent(row.deviation),),
@@ -58,7 +56,7 @@ def _table(noise: Noise) -> Table[QuantityNoise]:
 def _detectable(seeds: int) -> Column[QuantityNoise]:
     return Column(
         f"detectable_{seeds}",
-        f"the least difference that {seeds} seeds would show",
+        f"least difference that {seeds} seeds would detect",
         lambda row: row.detectable[seeds],
         f"{seeds} seeds",
         lambda row: (_percent(row.detectable[seeds]),),

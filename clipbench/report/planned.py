@@ -1,4 +1,4 @@
-"""The runs of a plan: what is tried, what is reported, how much of it is already made."""
+"""The runs of a plan: trials, reported runs, and how many of them exist."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ AS_WRITTEN, LATER = "as written", "selected after tuning"
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """The runs of one arm on one task: how many there are, and how many of them are already made.
+    """The planned runs of an arm on a task, and how many of them exist.
 
-    `trials` is how many of its settings are tried; 0 where it is reported, and then `settings` says which.
-    `spent` is the budget of all its runs together.
+    - `trials`: the number of settings tried; 0 for reported runs, whose settings `settings` names.
+    - `spent`: the budget of all runs together.
     """
 
     task: str
@@ -39,7 +39,10 @@ def planned_arms(stage: Stage, *, missing: Collection[str]) -> list[PlannedArm]:
         missing: the keys of those that are not yet made.
     """
     tuned = stage.question.tuning.arms if stage.question.tuning else ()
-    settings = {(one.task, one.arm): LATER if one.selected is None else settings_text(one.selected) for one in tuned}
+    settings = {
+        (search.task, search.arm): LATER if search.selected is None else settings_text(search.selected)
+        for search in tuned
+    }
     reported = _by_arm([*stage.runs, *stage.waiting])
     tasks, arms = list(dict.fromkeys(task for task, _ in reported)), stage.question.arms
     in_order = sorted(reported, key=lambda place: (tasks.index(place[0]), arms.index(place[1])))
@@ -51,7 +54,7 @@ def planned_arms(stage: Stage, *, missing: Collection[str]) -> list[PlannedArm]:
 
 
 def document(stage: Stage, *, missing: Collection[str]) -> Document:
-    """What a spec asks for, and how much of it is already made.
+    """The runs of a spec, and how many of them exist.
 
     Args:
         stage: all runs of the plan.
@@ -67,7 +70,7 @@ def document(stage: Stage, *, missing: Collection[str]) -> Document:
         trials, settings = ("budget", "seeds", "trials", "spent"), ("settings", "budget", "seeds")
         tables = [
             Table("trials", _COLUMNS, tried, title="Trials", order=(*names, *trials, *sizes)),
-            Table("plan", _COLUMNS, reported, title="Runs that are reported", order=(*names, *settings, *sizes)),
+            Table("plan", _COLUMNS, reported, title="Reported runs", order=(*names, *settings, *sizes)),
         ]
     total = f"{count(reused + to_make, 'run')}: {reused} reused, {to_make} to make"
     return Document((*tables, Paragraph(total)), lines=Table("plan", _COLUMNS, arms))
@@ -101,12 +104,14 @@ def _planned(
 _COLUMNS: tuple[Column[PlannedArm], ...] = (
     text_column("task", "the task's name", lambda arm: arm.task),
     text_column("arm", "the arm's name", lambda arm: arm.arm),
-    Column("trials", "how many settings are tried; 0 where it is reported", lambda arm: arm.trials, "trials"),
-    text_column("settings", "where those come from that are reported", lambda arm: arm.settings),
-    text_column("budget", "of each run", lambda arm: arm.budget),
-    Column("seeds", "their seeds", lambda arm: arm.seeds, "seeds", lambda arm: (listing(arm.seeds),), right=False),
-    Column("runs", "how many there are", shown=lambda arm: (str(arm.reused + arm.missing),), heading="runs"),
-    Column("reused", "how many are there already", lambda arm: arm.reused, "reused"),
-    Column("missing", "how many are to be made", lambda arm: arm.missing, "missing"),
-    Column("spent", "the budget of all its runs together", lambda arm: arm.spent, "in all"),
+    Column("trials", "number of settings tried; 0 for reported runs", lambda arm: arm.trials, "trials"),
+    text_column("settings", "the settings of reported runs", lambda arm: arm.settings),
+    text_column("budget", "budget of each run", lambda arm: arm.budget),
+    Column(
+        "seeds", "seeds of the runs", lambda arm: arm.seeds, "seeds", lambda arm: (listing(arm.seeds),), right=False
+    ),
+    Column("runs", "number of runs", shown=lambda arm: (str(arm.reused + arm.missing),), heading="runs"),
+    Column("reused", "number of runs that exist", lambda arm: arm.reused, "reused"),
+    Column("missing", "number of runs to make", lambda arm: arm.missing, "missing"),
+    Column("spent", "budget of all runs together", lambda arm: arm.spent, "total"),
 )

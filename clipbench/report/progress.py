@@ -1,4 +1,4 @@
-"""What `clipbench run` says while it works: a live display on a terminal, plain lines or JSON lines elsewhere."""
+"""Progress of `clipbench run`: a live display on a terminal, plain lines or JSON lines elsewhere."""
 
 import os
 import time
@@ -26,7 +26,7 @@ _STYLES = {"finished": "green", "diverged": "yellow", "failed": "bold red"}
 
 
 class Watcher(Protocol):
-    """Who is told what the supervisor does. Use it as a context: a live display must be taken down again.
+    """Receives the supervisor's events. Use it as a context manager: a live display must be closed.
 
     `planned` comes first, with all runs of the plan and how many of them are already made; `advanced` may come
     any number of times between `started` and `finished`, with the fraction of the budget that is spent;
@@ -65,23 +65,23 @@ def watcher(
     put: Callable[[str], object],
     environ: Mapping[str, str] = os.environ,
 ) -> Watcher:
-    """The watcher that suits where its words go.
+    """The watcher that suits the output stream.
 
     Args:
         fmt: `human` for the console, `jsonl` for one JSON object a line by `put`.
-        console: on stderr; colour is its own affair (NO_COLOR, FORCE_COLOR).
-        put: writes a line, its end included, to stdout.
-        environ: CI in it, not empty, means that nobody sits and watches.
+        console: on stderr; it decides about colour (NO_COLOR, FORCE_COLOR).
+        put: writes a line to stdout, as it is (with its line end).
+        environ: a non-empty CI switches the live display off.
     """
     if fmt == "jsonl":
         return JsonlWatcher(put)
-    # The file is asked, not the console: FORCE_COLOR makes Rich take a pipe for a terminal.
+    # Ask the file, not the console: with FORCE_COLOR Rich takes a pipe for a terminal.
     live = console.file.isatty() and not environ.get("CI") and not console.is_dumb_terminal
     return LiveWatcher(console) if live else PlainWatcher(console)
 
 
 def interrupted(folders: Iterable[Path]) -> list[str]:
-    """What becomes of the runs that were at work, in these folders or some of them: by what they left behind."""
+    """How many interrupted runs kept a checkpoint and how many start again, judging by their folders."""
     begun = [folder for folder in folders if (folder / store.RUN).exists() and store.read_outcome(folder) is None]
     kept = sum((folder / store.CHECKPOINT).exists() for folder in begun)
     lost = len(begun) - kept
@@ -92,7 +92,7 @@ def interrupted(folders: Iterable[Path]) -> list[str]:
 
 
 class _Tally:
-    """How many runs there are to make, how many are made, and what each last said."""
+    """Counts runs to make and runs made, and keeps the last progress text of each."""
 
     def __init__(self) -> None:
         self.to_make = 0
@@ -106,18 +106,18 @@ class _Tally:
     def finished(self, run: Run, outcome: Outcome) -> str:
         """Such as `[3/21] + code_lm/sgd/seed 1 finished: 200 steps in 4.1 s, 12.3 ms/step, loss 2.96`."""
         self.made += 1
-        said = [f"{outcome.steps} steps in {seconds(outcome.train_seconds)}"]
+        facts = [f"{outcome.steps} steps in {seconds(outcome.train_seconds)}"]
         if outcome.step_seconds:
-            said.append(f"{outcome.step_seconds * 1000:.3g} ms/step")
-        said.append(brief(outcome.reason) or self.last.get(run.key, ""))
+            facts.append(f"{outcome.step_seconds * 1000:.3g} ms/step")
+        facts.append(brief(outcome.reason) or self.last.get(run.key, ""))
         self.last.pop(run.key, None)
-        words = ", ".join(filter(None, said))
+        words = ", ".join(filter(None, facts))
         mark = _MARKS[outcome.status]
         return f"[{self.made}/{self.to_make}] {mark} {run} {outcome.status}: {words}"
 
 
 class PlainWatcher:
-    """One line per finished run, and a sign of life a minute: for pipes, logs and CI."""
+    """A line for each finished run, and a heartbeat every minute: for pipes, logs and CI."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -155,7 +155,7 @@ class PlainWatcher:
         if self._clock() - self._said_at >= HEARTBEAT_SECONDS:
             working = ", ".join(self._at_work(run, progress) for run, progress in self._active.values())
             done = f"{self._tally.made} of {self._tally.to_make} runs made"
-            self._say(f"{done}; working on {working}" if working else f"{done}; waiting")
+            self._say(f"{done}; running {working}" if working else f"{done}; waiting")
 
     def _at_work(self, run: Run, progress: float) -> str:
         """Such as `code_lm/sgd/seed 1 25% (step 50, loss 3.1; no step for 75 s)`."""
@@ -169,7 +169,7 @@ class PlainWatcher:
 
 
 class LiveWatcher:
-    """A bar for the whole and one for each run at work; finished runs scroll away above them."""
+    """A progress bar for all runs and for each active run; lines of finished runs scroll above them."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -230,7 +230,7 @@ class LiveWatcher:
 
 
 class JsonlWatcher:
-    """One JSON object a line for each event, for programs; none says what the one before said; a heartbeat a minute."""
+    """Events as JSON lines, for programs: no repeated progress, a heartbeat every minute."""
 
     def __init__(self, put: Callable[[str], object], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._put = put

@@ -26,32 +26,36 @@ def table(comparison: Comparison) -> Table[RaceRow]:
         name="race",
         title=f"The race to {target}, over all tasks and seeds",
         note=(
-            f"Speed-up: {base}'s cost over the arm's, a geometric mean over {'tasks' if several else 'seeds'} with its "
-            "95 % interval. A miss counts as the end of its run plus one evaluation, so that ≥ and ≤ say at least "
-            "and at most; pairs in which both missed are in no mean, and are counted beside it. "
-            f"Within k×: share of the tasks and seeds in which the arm was there within k times the {cost} of the "
-            "first (a performance profile); a miss is ∞ times."
+            f"Speed-up: {base}'s cost over the arm's; geometric mean over {'tasks' if several else 'seeds'} with 95 % "
+            f"confidence interval; (n) {'tasks' if several else 'seeds'}. A miss counts as the end of its run plus one "
+            "evaluation: ≥ means at least, ≤ at most. Pairs in which both missed are counted under 'neither', not in "
+            f"the mean. Within k×: the share of seeds and tasks on which the arm needs at most k times the "
+            f"{cost} of the fastest arm (a performance profile); a miss is never within."
         ),
         columns=(
             arm_column(),
             _speed_up("steps", lambda row: row.steps, "speed-up in steps", ("speed-up", "in steps")),
             _speed_up("seconds", lambda row: row.seconds, "in seconds"),
-            Column("both", "pairs with the baseline in which both reached it", lambda row: row.both, "both"),
-            Column("only_arm", "pairs in which only this arm did", lambda row: row.only_arm, "only it"),
+            Column("both", "pairs in which the arm and the baseline reached the target", lambda row: row.both, "both"),
+            Column("only_arm", "pairs in which only this arm reached the target", lambda row: row.only_arm, "only arm"),
             Column(
                 "only_baseline",
-                "pairs in which only the baseline did",
+                "pairs in which only the baseline reached the target",
                 lambda row: row.only_baseline,
                 f"only {base}",
                 stacked=("only", "baseline"),
             ),
             Column(
-                "neither", "pairs in which neither did", lambda row: row.neither, "neither", stacked=("nei-", "ther")
+                "neither",
+                "pairs in which both missed the target",
+                lambda row: row.neither,
+                "neither",
+                stacked=("nei-", "ther"),
             ),
-            Column("instances", "tasks and seeds it ended", lambda row: row.instances),
+            Column("instances", "number of instances (a seed on a task) that ended", lambda row: row.instances),
             Column(
                 "reached",
-                "of which it reached the target",
+                "number of instances that reached the target",
                 lambda row: row.reached,
                 "reached",
                 lambda row: (f"{row.reached}/{row.instances}",),
@@ -75,18 +79,22 @@ def _speed_up(
         return None if measured is None else measured.paired
 
     def shown(row: RaceRow) -> Parts:
-        found = factor(row)
-        if found is None or not found.n:
-            return ratio_cell(found)
-        *parts, _ = ratio_cell(found)
+        ratio = factor(row)
+        if ratio is None or not ratio.n:
+            return ratio_cell(ratio)
+        *parts, _ = ratio_cell(ratio)
         measured = speed_up(row)
         if measured and measured.over == "tasks":
-            return *parts, f"({count(found.n, 'task')})"
-        return *parts, of_pairs(found.turned())  # the arm's pairs first, as in the main table
+            return *parts, f"({count(ratio.n, 'task')})"
+        return *parts, of_pairs(ratio.turned())  # the arm's count first, as in the main table
 
-    meaning, over = f"the baseline's {name} over the arm's", "tasks, or seeds of one task,"
+    meaning, over = f"the baseline's {name} over the arm's", "tasks in the mean, or of seeds if there is a single task"
     ratio = ratio_column(f"speed_up_{name}", meaning, factor, heading, shown, stacked=stacked, over=over)
-    pairs = Column(f"speed_up_{name}_over", "tasks or seeds", if_any(speed_up, lambda measured: measured.over))
+    pairs = Column(
+        f"speed_up_{name}_over",
+        "whether the mean is over tasks or seeds",
+        if_any(speed_up, lambda measured: measured.over),
+    )
     return replace(ratio, beside=(*ratio.beside, pairs))
 
 
@@ -94,7 +102,7 @@ def _within(place: int) -> Column[RaceRow]:
     factor = number(RACE_FACTORS[place])
     return Column(
         f"within_{factor}",
-        f"share of instances within {factor} times the first arm's cost",
+        f"share of instances within {factor} times the fastest arm's cost",
         lambda row: row.within[place],
         f"within {factor}×",
         lambda row: (_percent(row.within[place]),),

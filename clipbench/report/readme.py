@@ -34,7 +34,7 @@ def written(text: str, reference: Path) -> str:
     """`text` with its blocks written anew; the rest is left as it is.
 
     A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`; a block `claims:PLACE`
-    holds the paper's claims against the specs in that folder; a block `list:KIND` is a shelf (tasks, optimizers or
+    tests the paper's claims on the specs in that folder; a block `list:KIND` is a shelf (tasks, optimizers or
     probes).
 
     Raises:
@@ -72,7 +72,7 @@ def _runs(folder: Path) -> tuple[Question, list[Record]]:
 
 def _claims(folder: Path, claims: Path) -> str:
     if not folder.is_dir():
-        raise ClipbenchError("there are no runs to hold claims against", where=str(folder))
+        raise ClipbenchError("there are no runs to test claims on", where=str(folder))
     answers = judge(load(claims), results_of([_runs(spec) for spec in sorted(folder.iterdir())]))
     return as_markdown(claims_report.document(answers))
 

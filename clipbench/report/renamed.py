@@ -1,4 +1,4 @@
-"""Runs that are there under other names, in words: whose they were, and what became of them."""
+"""Messages about runs that exist under earlier names and were moved or copied."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,28 +8,27 @@ from clipbench.store import Renamed, place_of
 
 
 def renamed_lines(put_in_place: Iterable[Renamed]) -> list[str]:
-    """A line for each arm or spec: `3 runs of arm 'adam' are those of 'adamw' now (same description): moved`."""
+    """A line for each arm or spec: `3 runs of arm 'adam' moved to 'adamw' (same description)`."""
     kinds = Counter(filter(None, map(_kind, put_in_place)))
     return [_line(runs, *kind) for kind, runs in kinds.items()]
 
 
-def _kind(one: Renamed) -> tuple[str, str, bool] | None:
-    """The earlier names and those of today, of arms or of specs; none where the file alone had other names."""
-    spec, task, arm = place_of(one.folder)
-    run = one.run
+def _kind(renamed: Renamed) -> tuple[str, str, bool] | None:
+    """The earlier and the present name of an arm or spec, and whether its run was moved; None if no name changed."""
+    spec, task, arm = place_of(renamed.folder)
+    run = renamed.run
     if (spec, task, arm) == (run.spec, run.task.name, run.arm.name):
         return None
     if spec != run.spec:
-        return spec, "", one.is_moved
+        return spec, "", renamed.is_moved
     before, after = arm.partition("[")[0], run.arm.name.partition("[")[0]  # of a grid or a search, all arms at once
     if task != run.task.name:
-        return f"{task}/{before}", f"{run.task.name}/{after}", one.is_moved
-    return (before, after, one.is_moved) if before != after else (arm, run.arm.name, one.is_moved)
+        return f"{task}/{before}", f"{run.task.name}/{after}", renamed.is_moved
+    return (before, after, renamed.is_moved) if before != after else (arm, run.arm.name, renamed.is_moved)
 
 
 def _line(runs: int, before: str, after: str, is_moved: bool) -> str:
     if not after:
         return f"{count(runs, 'run')} copied from spec {before!r} (same description)"
-    are = "is that" if runs == 1 else "are those"
-    end = "now (same description): moved" if is_moved else "too (same description): copied"
-    return f"{count(runs, 'run')} of arm {before!r} {are} of {after!r} {end}"
+    verb = "moved" if is_moved else "copied"
+    return f"{count(runs, 'run')} of arm {before!r} {verb} to {after!r} (same description)"

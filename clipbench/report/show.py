@@ -1,4 +1,4 @@
-"""One run: how it ended, its curve, where its time went, how it was configured, and where it was made."""
+"""The report of a run: its end, loss curve, times, configuration and environment."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
 
 
 def document(record: Record, *, log: str = "") -> Document:
-    """All there is to say of one run.
+    """The whole report of a run.
 
     Args:
         record: the run.
@@ -68,9 +68,9 @@ def document(record: Record, *, log: str = "") -> Document:
     if outcome:
         parts += [
             _ledger(outcome),
-            *_facts("What the run says of itself", _remarks(outcome)),
-            *_facts("What it began with", _began(outcome)),
-            *_facts("What the probes say of themselves", _probes(outcome)),
+            *_facts("Remarks on the run", _remarks(outcome)),
+            *_facts("Initial weights, batches and downloads", _began(outcome)),
+            *_facts("Remarks of the probes", _probes(outcome)),
             facts(_texts(outcome.effective), title="Configuration as observed in the optimizer", indent=2),
         ]
     if record.environment:
@@ -95,7 +95,7 @@ def _described(record: Record) -> dict[str, str]:
 
 
 def _remarks(outcome: Outcome) -> dict[str, str]:
-    """By whom they are; "code unknown: x.py" of the code is not said twice."""
+    """Remarks by subject, without repeating the subject: "code unknown: x.py" becomes "unknown: x.py" under "code"."""
     return {
         whose: "; ".join(text.removeprefix(f"{whose} ") for text in outcome.remarks[whose])
         for whose in _OF_THE_RUN
@@ -104,7 +104,7 @@ def _remarks(outcome: Outcome) -> dict[str, str]:
 
 
 def _began(outcome: Outcome) -> dict[str, str]:
-    """Fingerprints, to be compared by eye, and the commits that names from a hub stood for."""
+    """Short fingerprints, and the commits of what was loaded from a hub."""
     return {name: value[:_SHORT] for name, value in outcome.fingerprints.items()} | dict(outcome.loaded)
 
 
@@ -138,14 +138,14 @@ def _outcome(record: Record) -> dict[str, str]:
         said["change of the loss"] = _change(ended.change)
     said |= {
         "training time": seconds(ended.train_seconds),
-        "a step": f"{ended.step_seconds * 1000:.4g} ms (median; the first took {seconds(ended.first_step_seconds)})",
+        "time per step": f"{ended.step_seconds * 1000:.4g} ms (median; first step {seconds(ended.first_step_seconds)})",
         "wall time": seconds(ended.wall_seconds),
         "final weights": ended.weights_sha256,
     }
     if ended.state_bytes is not None:
         said["optimizer state"] = f"{ended.state_bytes:,} bytes"
     if ended.step_flops is not None:
-        said["products in a step"] = f"{ended.step_flops:,} FLOPs"
+        said["FLOPs per step"] = f"{ended.step_flops:,} (products alone)"
     if ended.peak_bytes is not None:
         said["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
     return {name: text for name, text in said.items() if text}
@@ -171,9 +171,14 @@ def _ledger(outcome: Outcome) -> Table[tuple[str, float]]:
         name="ledger",
         title="Where the time went",
         columns=(
-            text_column("row", "what the time was for", lambda row: row[0]),
-            Column("seconds", "how long", lambda row: row[1], "seconds", lambda row: (f"{row[1]:.3f}",)),
-            Column("share", "of all", shown=lambda row: (f"{row[1] / total:.1%}" if total else "",), heading="share"),
+            text_column("row", "what the time was spent on", lambda row: row[0]),
+            Column("seconds", "the time in seconds", lambda row: row[1], "seconds", lambda row: (f"{row[1]:.3f}",)),
+            Column(
+                "share",
+                "share of the wall time",
+                shown=lambda row: (f"{row[1] / total:.1%}" if total else "",),
+                heading="share",
+            ),
         ),
         rows=[*outcome.ledger.items(), ("all", total)],
         indent=2,
@@ -184,7 +189,7 @@ def _environment(place: Environment) -> dict[str, str]:
     said = {
         "device": f"{place.device_name} ({place.device})",
         "threads": str(place.threads),
-        "side by side": f"up to {place.side_by_side} runs on this machine",
+        "parallel runs": f"up to {place.side_by_side} on this machine",
         "software": f"clipbench {place.clipbench}, Python {place.python}, torch {place.torch}",
         "numerics id": place.numerics_id,
         "machine id": place.machine_id,
@@ -201,5 +206,5 @@ def _options(options: Mapping[str, object]) -> str:
 
 
 def _facts(title: str, values: Mapping[str, str]) -> list[DocumentPart]:
-    """Left out where there are none."""
+    """Facts under a title; nothing if there are none."""
     return [facts(values, title=title, indent=2)] if values else []

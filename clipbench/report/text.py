@@ -1,15 +1,15 @@
-"""The only place where text becomes Rich's: neither its markup nor a control character in it is obeyed."""
+"""The only place that turns text into Rich text: markup and control characters in it have no effect."""
 
 from rich.text import Text
 
 from clipbench.harmless import on_one_line
 
 
-def text_of(said: str = "", style: str = "") -> Text:
+def text_of(text: str = "", style: str = "") -> Text:
     r"""A name or a sentence; a line end in it is shown as \n."""
-    return Text(on_one_line(said), style=style)
+    return Text(on_one_line(text), style=style)
 
 
-def lines_of(said: str, style: str = "") -> Text:
-    """A text of several lines, each harmless by itself."""
-    return Text("\n".join(map(on_one_line, said.expandtabs().split("\n"))), style=style)
+def lines_of(text: str, style: str = "") -> Text:
+    """A text of several lines, with control characters in each made visible."""
+    return Text("\n".join(map(on_one_line, text.expandtabs().split("\n"))), style=style)

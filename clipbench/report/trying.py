@@ -1,4 +1,4 @@
-"""What trying arms before any run has shown, in lines: each fault once, however many seeds it costs."""
+"""Messages about arms that were tried before any run: each failure once, however many seeds it costs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,7 +15,7 @@ def beginning(arms: int, task: str) -> str:
 
 
 def duration(arms: int, task: str, taken: float) -> str:
-    """Empty where it took no time to speak of."""
+    """How long trying took; empty below WORTH_SAYING seconds."""
     return f"tried {count(arms, 'arm')} on {task} in {seconds(taken)}" if taken > WORTH_SAYING else ""
 
 
@@ -23,33 +23,33 @@ def faults_of_arms(tried: Mapping[str, Tried], *, runs: Sequence[tuple[str, str]
     """Such as `quadratic/heavy: ValueError: Invalid momentum value: -1 (3 runs count as failed)`.
 
     Args:
-        tried: what was shown on each task, by its name.
-        runs: the task and the arm of each run that is to be made; empty where none is.
+        tried: the results by task name.
+        runs: the task and the arm of each run to make; empty if none is to be made.
     """
-    for task, found in tried.items():
-        if found.task is not None:
-            yield f"{task} cannot be built: {found.task.reason}"
-        for arm, fault in found.arms.items():
+    for task, result in tried.items():
+        if result.task is not None:
+            yield f"{task} cannot be built: {result.task.reason}"
+        for arm, fault in result.arms.items():
             cost = runs.count((task, arm))
             yield f"{task}/{arm}: {fault.reason}" + (f" ({_counted(cost)} as failed)" if cost else "")
 
 
 def faults_of_probes(tried: Mapping[str, Tried]) -> Iterator[str]:
     """Such as `the probe sharpness fails on quadratic: RuntimeError: out of memory`."""
-    for task, found in tried.items():
-        for probe, fault in found.probes.items():
+    for task, result in tried.items():
+        for probe, fault in result.probes.items():
             yield f"the probe {probe} fails on {task}: {fault.reason}"
 
 
-def as_event(task: str, arms: Sequence[str], found: Tried, taken: float) -> dict[str, object]:
-    """The same of one task for a program."""
+def as_event(task: str, arms: Sequence[str], result: Tried, taken: float) -> dict[str, object]:
+    """The result of a task as an event for programs."""
     return {
         "event": "tried",
         "task": task,
         "arms": list(arms),
-        "failed": {arm: fault.reason for arm, fault in found.arms.items()},
-        "failed_probes": {probe: fault.reason for probe, fault in found.probes.items()},
-        "reason": found.task.reason if found.task else "",
+        "failed": {arm: fault.reason for arm, fault in result.arms.items()},
+        "failed_probes": {probe: fault.reason for probe, fault in result.probes.items()},
+        "reason": result.task.reason if result.task else "",
         "seconds": taken,
     }
 

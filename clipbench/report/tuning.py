@@ -1,4 +1,4 @@
-"""How the arms were tuned: what was selected out of how many trials, and the loss by learning rate."""
+"""The table of tuning: selected settings, numbers of trials, and loss by learning rate."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,11 @@ from clipbench.report.selection import settings_text
 from clipbench.report.table import Column, Table, text_column
 
 _LEGEND = (
-    "The loss is that on the tuning seeds: the selected setting was picked for it, so it flatters. "
-    "Rate → loss: the least loss of what was tried with each rate; x: every trial has a run that diverged or failed. "
-    f"Good are the rates around the best whose loss is within {WITHIN:.0%} of the least."
+    "Loss: the mean final loss on the tuning seeds; it is too optimistic, because the setting was selected by it. "
+    "Rate → loss: the least loss of the trials at each learning rate; x: every trial at it has a run that diverged or "
+    f"failed. Good rates: the range around the best rate with losses within {WITHIN:.0%} of the least."
 )
-_SPENT = (
-    " A trial that failed is spent as one that diverged is: it ranks last, and is not made again under a selection."
-)
+_SPENT = " A failed trial ranks last, as a diverged trial does, and is not repeated once a setting is selected."
 
 
 def table(comparison: Comparison) -> Table[ArmTuning]:
@@ -30,23 +28,27 @@ def table(comparison: Comparison) -> Table[ArmTuning]:
         columns=(
             task_column(tuning.task for tuning in tunings),
             arm_column(),
-            Column("trials", "how many settings were tried", lambda row: row.trials, "trials", _trials),
-            Column("ended", "of how many all runs have ended", lambda row: row.ended),
-            Column("broken", "how many have a run that diverged or failed", lambda row: row.broken),
-            Column("crashed", "of these, how many have one that failed", lambda row: row.crashed),
+            Column("trials", "number of trials", lambda row: row.trials, "trials", _trials),
+            Column("ended", "number of trials whose runs have all ended", lambda row: row.ended),
+            Column("broken", "number of trials with a run that diverged or failed", lambda row: row.broken),
+            Column("crashed", "number of trials with a run that failed", lambda row: row.crashed),
             text_column(
                 "settings",
-                "the selected ones; empty where there are none",
+                "the selected settings; empty if none are selected",
                 _selected,
                 "selected",
                 lambda row: (_selected(row) or NONE,),
             ),
             estimate_column(
-                "selection_loss", "their mean final loss on the tuning seeds", lambda row: row.loss, "its loss", _loss
+                "selection_loss",
+                "mean final loss of the selected settings on the tuning seeds",
+                lambda row: row.loss,
+                "loss",
+                _loss,
             ),
             Column(
                 "not_bracketed",
-                "the settings that are the outermost ones tried",
+                "settings whose selected value is the outermost value tried",
                 lambda row: ";".join(row.edges),
                 "at an edge",
                 _edges,
@@ -54,7 +56,7 @@ def table(comparison: Comparison) -> Table[ArmTuning]:
             ),
             Column(
                 "rates_tried",
-                "the learning rates in ascending order",
+                "the learning rates tried, in ascending order",
                 lambda row: [each.rate for each in row.rates],
                 "rate → loss",
                 _rates,
@@ -63,20 +65,24 @@ def table(comparison: Comparison) -> Table[ArmTuning]:
             ),
             Column(
                 "rate_losses",
-                "the least mean final loss of what was tried with each",
+                "least mean final loss of the trials at each learning rate",
                 lambda row: [each.loss.mean for each in row.rates],
             ),
             Column(
                 "good_low",
-                "the lowest rate around the best that is nearly as good",
+                "lowest learning rate around the best that is nearly as good",
                 lambda row: row.good[0] if row.good else None,
                 "good rates",
                 _good_rates,
             ),
-            Column("good_high", "the highest", lambda row: row.good[1] if row.good else None),
+            Column(
+                "good_high",
+                "highest learning rate around the best that is nearly as good",
+                lambda row: row.good[1] if row.good else None,
+            ),
             Column(
                 "expected",
-                "the best loss to be expected of 1, 2, 3 … of these trials; empty until all have ended",
+                "expected best loss of 1, 2, 3 … of these trials, drawn at random; empty until all have ended",
                 lambda row: row.expected,
             ),
         ),

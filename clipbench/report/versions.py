@@ -9,7 +9,7 @@ from clipbench.report.table import Bullets, Column, Document, DocumentPart, Para
 
 
 def document(versions: Versions) -> Document:
-    """The question, a row for each arm in each folder, and what to know of them."""
+    """The question, a row for each arm in each folder, and the caveats."""
     table = _table(versions)
     parts: list[DocumentPart] = [Paragraph(versions.question, style="bold", captioned=True), table]
     if versions.notes:
@@ -26,21 +26,21 @@ def _table(versions: Versions) -> Table[VersionRow]:
         name="versions",
         title=f"{versions.spec}: {name} in {listing(others)} against {first}",
         note=(
-            f"{signs(better)}~ undecided, = identical or within what matters; paired by seed, and corrected (Holm) "
-            "for all rows of a folder and a task. Same weights: on how many of the seeds that both finished the final "
-            "weights are equal bit for bit."
+            f"Verdict: {signs(better)}= identical or equivalent, ~ undecided; paired by seed, with Holm's correction "
+            "for all rows of a folder and a task. Same weights: seeds whose final weights are equal bit for bit, of the "
+            "seeds that finished in both folders."
         ),
         columns=(
             text_column(
                 "verdict",
-                "of the later folder against the first",
+                "verdict on the later folder against the first",
                 _word,
                 "",
                 lambda row: (mark(_word(row), better)[0],),
             ),
             task_column(row.task for row in versions.rows),
             arm_column(),
-            Column("folder", "where the later runs are", lambda row: row.label, "folder" if several else None),
+            Column("folder", "label of the later folder", lambda row: row.label, "folder" if several else None),
             Column("before", f"mean in {first}", lambda row: row.before.mean, first, lambda row: mean_cell(row.before)),
             Column(
                 "after",
@@ -51,33 +51,39 @@ def _table(versions: Versions) -> Table[VersionRow]:
             ),
             Column(
                 "difference",
-                "mean over pairs of later minus first; of natural logarithms where it is a ratio",
+                "mean paired difference, later minus first; of natural logarithms if --metric compares ratios",
                 lambda row: row.against.mean,
                 f"{name} {over} {first}",
                 lambda row: difference_cell(row.against),
                 (over, first),
                 beside=(
-                    Column("pairs", "how many pairs it is over", lambda row: row.against.n),
-                    Column("low", "lower end of the interval at its level", lambda row: row.judged.low),
-                    Column("high", "upper end", lambda row: row.judged.high),
-                    Column("level", "at which it was judged", lambda row: row.judged.level),
-                    Column("p_corrected", "its p-value after Holm's correction", lambda row: row.judged.p),
-                    Column("seeds_needed", "seeds that would decide it; else nan", lambda row: row.judged.seeds_needed),
+                    Column("pairs", "number of pairs in the mean", lambda row: row.against.n),
+                    Column("low", "lower end of the confidence interval at `level`", lambda row: row.judged.low),
+                    Column("high", "upper end of the confidence interval at `level`", lambda row: row.judged.high),
+                    Column("level", "significance level of the verdict", lambda row: row.judged.level),
+                    Column("p_corrected", "p-value after Holm's correction", lambda row: row.judged.p),
+                    Column(
+                        "seeds_needed",
+                        "seeds that would decide an undecided row; else nan",
+                        lambda row: row.judged.seeds_needed,
+                    ),
                 ),
             ),
             Column(
                 "same_weights",
-                "seeds that end with the same weights in both",
+                "number of seeds that end with the same weights in both folders",
                 lambda row: row.same_weights,
                 "same weights",
                 lambda row: (f"{row.same_weights}/{row.pairs}",),
-                beside=(Column("both_finished", "of how many that both finished", lambda row: row.pairs),),
+                beside=(
+                    Column("both_finished", "number of seeds that finished in both folders", lambda row: row.pairs),
+                ),
             ),
             text_column(
                 "changed",
-                "what the runs say otherwise of how they were made",
+                "fields of the description that differ between the folders",
                 lambda row: listing(row.changed, limit=12),
-                "described otherwise",
+                "changed fields",
                 wraps=True,
             ),
         ),

@@ -56,7 +56,7 @@ def test_every_run_is_made_twice_in_turns_and_no_side_is_always_first(
     answer = ask("doctor", "--device", "cpu", "--seeds", "3")
     assert answer.code == 0
     assert made.made == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
-    assert "equal seeds gave equal bits, each time" in answer.out
+    assert "equal seeds gave equal bits in every pair" in answer.out
     for word in ("numerics id", HERE.numerics_id, "machine id", HERE.machine_id, "time a step", "20 seeds"):
         assert word in answer.out
     assert answer.err.splitlines()[-1] == "next: clipbench init"
@@ -75,7 +75,7 @@ def test_other_bits_under_equal_seeds_are_a_finding(ask: Ask, monkeypatch: pytes
     machine(monkeypatch, same_bits=False)
     answer = ask("doctor", "--device", "cpu")
     assert answer.code == 1
-    assert "EQUAL SEEDS GAVE OTHER BITS in 5 of 5 pairs" in answer.out
+    assert "EQUAL SEEDS GAVE DIFFERENT BITS in 5 of 5 pairs" in answer.out
 
 
 def test_runs_that_fail_are_told_and_measure_nothing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -333,7 +333,10 @@ class Begun:
         return replace(self, folder=folder)
 
     def is_as_it_was(self) -> bool:
-        return self.folder.resolve() == self.folder.absolute() and _content(self.folder) == self.content
+        try:
+            return self.folder.resolve() == self.folder.absolute() and _content(self.folder) == self.content
+        except (RecursionError, OSError):  # nested deeper than Python looks
+            return False
 
     def went_on(self) -> bool:
         """Whether the run that lies there has the first step of before it was interrupted: no two take equally long."""

@@ -58,7 +58,7 @@ def test_what_is_reported_says_where_its_settings_come_from_in_the_order_of_the_
 
 def test_a_tuned_plan_is_drawn_as_two_tables() -> None:
     text = drawn(document(TUNED, missing=TRIALS_MISSING))
-    first, second = text.split("Runs that are reported")
+    first, second = text.split("Reported runs")
     (line,) = (found for found in first.splitlines() if "lion" in found)
     assert " ".join(line.split()) == "code_lm lion 200 steps 8 and 9 3 1200 steps 6 3 3"
     (line,) = (found for found in second.splitlines() if "lion" in found)

@@ -87,7 +87,7 @@ def test_a_sign_of_life_comes_once_in_a_silent_minute() -> None:
     to.advanced(SGD, 0.25, "")
     for clock.now in (30.0, 59.0, 60.0, 61.0, 119.0, 121.0):
         to.heartbeat()
-    assert file.getvalue().splitlines()[1:] == ["0 of 2 runs made; working on code_lm/sgd/seed 0 25%"] * 2
+    assert file.getvalue().splitlines()[1:] == ["0 of 2 runs made; running code_lm/sgd/seed 0 25%"] * 2
 
 
 def test_a_sign_of_life_says_how_far_a_run_is_and_for_how_long_no_step_was_finished() -> None:
@@ -100,7 +100,7 @@ def test_a_sign_of_life_says_how_far_a_run_is_and_for_how_long_no_step_was_finis
     clock.now = 75.0
     to.heartbeat()
     assert file.getvalue().splitlines()[1:] == [
-        "0 of 2 runs made; working on code_lm/sgd/seed 0 25% (step 50, loss 3.1; no step for 75 s), "
+        "0 of 2 runs made; running code_lm/sgd/seed 0 25% (step 50, loss 3.1; no step for 75 s), "
         "code_lm/adam [x]/seed 0 0% (preparing)"
     ]
 

@@ -46,7 +46,7 @@ def test_a_list_has_a_line_for_every_file_on_the_shelf() -> None:
         ("<!-- list:tasks -->\nno end", "stands alone"),
         ("<!-- /list:tasks -->", "stands alone"),
         ("<!-- list:tasks -->\n<!-- list:probes -->\n<!-- /list:tasks -->", "stands alone"),
-        ("<!-- claims:nowhere -->\n<!-- /claims:nowhere -->", "no runs to hold claims against"),
+        ("<!-- claims:nowhere -->\n<!-- /claims:nowhere -->", "no runs to test claims on"),
         ("<!-- list:nonsense -->\n<!-- /list:nonsense -->", "no shelf called 'nonsense'"),
     ],
 )

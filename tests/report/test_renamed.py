@@ -29,27 +29,27 @@ def taken(planned: Run, *, is_moved: bool = True, spec: str = "", task: str = ""
         ([taken(run("sgd"))], []),  # the planned folder, in which the file alone had other names
         (
             [taken(run("adamw", seed=seed), arm="adam") for seed in range(3)],
-            ["3 runs of arm 'adam' are those of 'adamw' now (same description): moved"],
+            ["3 runs of arm 'adam' moved to 'adamw' (same description)"],
         ),
         (
             [taken(run("adamw"), arm="adam")],
-            ["1 run of arm 'adam' is that of 'adamw' now (same description): moved"],
+            ["1 run of arm 'adam' moved to 'adamw' (same description)"],
         ),
         (
             [taken(run(f"adamw[lr={lr}]"), arm=f"adam[lr={lr}]") for lr in (1, 2)],
-            ["2 runs of arm 'adam' are those of 'adamw' now (same description): moved"],
+            ["2 runs of arm 'adam' moved to 'adamw' (same description)"],
         ),
         (
             [taken(run("sgd[lr=1]"), arm="sgd[lr=1.0]")],
-            ["1 run of arm 'sgd[lr=1.0]' is that of 'sgd[lr=1]' now (same description): moved"],
+            ["1 run of arm 'sgd[lr=1.0]' moved to 'sgd[lr=1]' (same description)"],
         ),
         (
             [taken(run("sgd"), task="code")],
-            ["1 run of arm 'code/sgd' is that of 'code_lm/sgd' now (same description): moved"],
+            ["1 run of arm 'code/sgd' moved to 'code_lm/sgd' (same description)"],
         ),
         (
             [taken(run("adamw"), arm="adam", is_moved=False)],
-            ["1 run of arm 'adam' is that of 'adamw' too (same description): copied"],
+            ["1 run of arm 'adam' copied to 'adamw' (same description)"],
         ),
         (
             [

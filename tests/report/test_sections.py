@@ -111,9 +111,11 @@ def test_runs_that_are_in_no_shared_point_are_told_beneath_the_table() -> None:
     ghosts = [along("sgd", {OWN: [8.0], "adam": [2.0]}, seed=seed) for seed in (0, 1, 2)]
     broken = replace(ghosts[2], outcome=replace(outcome_of(ghosts[2]), status="diverged"))
     told = compare([*ghosts[:2], broken], question(*ARMS))
-    assert table("shared", told).note.endswith("Left out, as they diverged, failed or have not ended: 1 run along sgd.")
+    assert table("shared", told).note.endswith(
+        "Left out because they diverged, failed or have not ended: 1 run along sgd."
+    )
     assert {int(row["runs_left_out"]) for row in lines(section(told, "shared"))} == {1}
-    assert "Left out, as" not in table("shared", full()).note
+    assert "Left out because" not in table("shared", full()).note
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -55,7 +55,7 @@ def test_a_run_is_shown_whole() -> None:
     assert line_of(text, "clip").split("  ")[-1].strip() == "10 % of the gradient"
     assert "lr=1.0, momentum=0.9" in line_of(text, "optimizer")
     assert line_of(text, "status").endswith("finished")
-    assert "10 ms (median; the first took 0.02 s)" in line_of(text, "a step")
+    assert "10 ms (median; first step 0.02 s)" in line_of(text, "time per step")
     assert "█▅▁  5 at step 0 to 3 at step 100, 3 evaluations" in text
     assert line_of(text, "train ").split() == ["train", "2.000", "66.7%"]
     assert line_of(text, "all").split() == ["all", "3.000", "100.0%"]
@@ -80,7 +80,7 @@ def test_what_the_probes_say_of_themselves_is_shown() -> None:
 def test_what_a_run_says_of_itself_is_apart_from_its_probes() -> None:
     remarks = {CODE: ("code unknown: x.py",), RESUME: ("starts again",), "norms": ("by hand",)}
     text = drawn(document(ending(record(run(), [5.0, 4.0]), remarks=remarks)))
-    of_run, of_probes = text.split("What the run says of itself")[1].split("What the probes say of themselves")
+    of_run, of_probes = text.split("Remarks on the run")[1].split("Remarks of the probes")
     assert line_of(of_run, "code").endswith("unknown: x.py")
     assert line_of(of_run, "resume").endswith("starts again")
     assert "starts again" not in of_probes
@@ -104,7 +104,7 @@ def test_what_a_run_began_with_and_how_its_loss_changed_is_shown() -> None:
     assert line_of(one_batch, "change of the loss").endswith("+1 (one evaluation batch, no error)")
     broken = drawn(document(ending(made, status="diverged", non_finite_step=17)))
     assert line_of(broken, "not finite at").endswith("step 17")
-    assert "What it began with" not in drawn(document(record(run(), [5.0, 4.0])))
+    assert "Initial weights, batches and downloads" not in drawn(document(record(run(), [5.0, 4.0])))
 
 
 def test_a_loss_where_gradients_are_taken_is_a_curve_of_its_own() -> None:
@@ -159,6 +159,6 @@ def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() 
     text = drawn(
         document(replace(made, outcome=replace(made.outcome, state_bytes=1234, peak_bytes=3 * 2**20, step_flops=5678)))
     )
-    assert line_of(text, "products in a step").endswith("5,678 FLOPs")
+    assert line_of(text, "FLOPs per step").endswith("5,678 (products alone)")
     assert line_of(text, "optimizer state").endswith("1,234 bytes")
     assert line_of(text, "peak memory").endswith("3.0 MiB")

@@ -56,7 +56,7 @@ def test_trials_that_crashed_are_told_from_those_that_diverged_and_what_becomes_
     sgd, adam = FOUND
     crashed = replace(sgd, broken=2, crashed=1)
     assert rows(crashed)[0][1] == "3, 1 diverged, 1 failed"
-    assert "A trial that failed is spent" in table(of(crashed)).note
+    assert "A failed trial ranks last" in table(of(crashed)).note
     assert "spent" not in table(of(sgd, adam)).note
 
 
