@@ -27,8 +27,8 @@ def _table(versions: Versions) -> Table[VersionRow]:
         title=f"{versions.spec}: {name} in {listing(others)} against {first}",
         note=(
             f"Verdict: {signs(better)}= identical or equivalent, ~ undecided; paired by seed, with Holm's correction "
-            "for all rows of a folder and a task. Same weights: seeds whose final weights are equal bit for bit, of the "
-            "seeds that finished in both folders."
+            "for all rows of a folder and a task. Same weights: seeds whose final weights are equal bit for bit, of "
+            "those that finished in both folders."
         ),
         columns=(
             text_column(
