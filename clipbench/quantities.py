@@ -382,11 +382,11 @@ def quantity(name: str, said: Mapping[str, Manner] | None = None) -> Quantity:
     return recorded(name, (said or {}).get(name) or _of_the_shelf().get(name) or AS_IT_IS)
 
 
-LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, RATE, CLIPPED = (
+LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, PEAK, RATE, CLIPPED = (
     Along(_BY_NAME[name])
     for name in (
         *(FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET, DIRECTIONAL_SHARPNESS),
-        *(STEP_SECONDS, RATE_SHARPNESS, CLIPPED_FRACTION),
+        *(STEP_SECONDS, PEAK_BYTES, RATE_SHARPNESS, CLIPPED_FRACTION),
     )
 )
 

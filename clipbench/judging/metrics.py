@@ -1,10 +1,7 @@
-"""How a run ended, its curve, and when it was at a target."""
+"""How a run ended, and its curve."""
 
-import math
 from typing import Literal
 
-from clipbench.quantities import first_at
-from clipbench.questions import Target
 from clipbench.records import EVAL_LOSS, Record
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]
@@ -21,17 +18,3 @@ def losses(record: Record, quantity: str = EVAL_LOSS) -> list[tuple[int, float]]
     `quantity`: TRAINING_POINT_LOSS for those at the weights where gradients are taken.
     """
     return [(measured.step, measured.value) for measured in record.measurements.series("", quantity)]
-
-
-def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> float | None:
-    """The first evaluated step from which `consecutive` evaluations in a row are at or below `target`.
-
-    ∞ for a run that missed it, as one that diverged or failed has, whatever it touched on the way. An unfinished run is
-    undecided: None.
-    """
-    if record.outcome is None:
-        return None
-    if record.outcome.status != "finished":
-        return math.inf
-    reached = first_at(record.measurements.series("", EVAL_LOSS), Target(target, consecutive))
-    return math.inf if reached is None else reached.step

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipbench.judging.paired import POWER, half_width
+from clipbench.judging.paired import effect_shown
 from clipbench.judging.statistics import estimate
-from clipbench.quantities import final_loss
-from clipbench.records import Outcome, Record
+from clipbench.quantities import LOSS, PEAK, STEP_TIME, Along, final_loss
+from clipbench.records import Record
 
 SEEDS = (3, 5, 10, 20)  # how many seeds people ask about
 
@@ -40,41 +40,31 @@ def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
     The last quantity takes the losses of the seeds as if the two sides shared none: two arms that have nothing in
     common may be as far apart as that, and pairing then helps nothing.
     """
-    ended = [(a, b) for one, other in pairs if (a := one.outcome) and (b := other.outcome)]
-    peaks = [(float(a.peak_bytes or 0), float(b.peak_bytes or 0)) for a, b in ended]
-    losses = [(final_loss(one), final_loss(other)) for one, other in pairs]
+    losses = [final_loss(one) for one, _ in pairs]
     measured = {
-        "time a step": _log_ratios([(a.step_seconds, b.step_seconds) for a, b in ended]),
-        "peak memory": _log_ratios(peaks),
-        "final loss, equal seeds": _log_ratios(losses),
-        "final loss, seeds not shared": [math.sqrt(2) * math.log(loss) for loss, _ in losses if loss > 0],
+        "time a step": _log_ratios(pairs, STEP_TIME),
+        "peak memory": _log_ratios(pairs, PEAK),
+        "final loss, equal seeds": _log_ratios(pairs, LOSS),
+        "final loss, seeds not shared": [math.sqrt(2) * math.log(loss) for loss in losses if loss > 0],
     }
     return Noise(
         pairs=len(pairs),
-        same_bits=sum(_same_bits(a, b) for a, b in ended),
+        same_bits=sum(_same_bits(one, other) for one, other in pairs),
         quantities=tuple(_quantity(name, values) for name, values in measured.items() if len(values) > 1),
     )
 
 
-def detectable(deviation: float, n: int) -> float:
-    """The least effect, in the unit of `deviation`, that n paired values show: δ = ν·s/√n.
-
-    ν is the noncentrality at which Student's t exceeds its two-sided 95 % quantile with probability 80 %.
-    """
-    # Late: SciPy takes longer to import than the rest of this takes to run.
-    from scipy.special import nctdtrinc
-
-    return float(nctdtrinc(n - 1, 1 - POWER, half_width(n))) * deviation / math.sqrt(n)
-
-
 def _quantity(name: str, values: Sequence[float]) -> QuantityNoise:
     deviation = estimate(values).standard_error * math.sqrt(len(values))
-    return QuantityNoise(name, deviation, {n: math.expm1(detectable(deviation, n)) for n in SEEDS})
+    return QuantityNoise(name, deviation, {n: math.expm1(effect_shown(deviation, n)) for n in SEEDS})
 
 
-def _log_ratios(pairs: Sequence[tuple[float, float]]) -> list[float]:
-    return [math.log(one) - math.log(other) for one, other in pairs if one > 0 and other > 0]
+def _log_ratios(pairs: Sequence[tuple[Record, Record]], along: Along) -> list[float]:
+    readings = [(along.read(one, None), along.read(other, None)) for one, other in pairs]
+    logs = [one.on("log") - other.on("log") for one, other in readings if one and other]
+    return [log for log in logs if math.isfinite(log)]
 
 
-def _same_bits(one: Outcome, other: Outcome) -> bool:
-    return one.weights_sha256 == other.weights_sha256 != ""
+def _same_bits(one: Record, other: Record) -> bool:
+    weights = [record.outcome.weights_sha256 if record.outcome else "" for record in (one, other)]
+    return weights[0] == weights[1] != ""

@@ -300,6 +300,14 @@ def seeds_to_show(effect: float, spread: float, *, level: float = LEVEL, two_sid
     return math.inf
 
 
+def effect_shown(spread: float, n: int, *, level: float = LEVEL) -> float:
+    """The least effect that n ≥ 2 pairs would decide in 80 % of cases, by the rule of `seeds_to_show`.
+
+    (t(1 − level/2, n − 1) + t(0.8, n − 1)) · spread/√n, in the unit of `spread`.
+    """
+    return (student.quantile(1 - level / 2, n - 1) + student.quantile(POWER, n - 1)) * spread / math.sqrt(n)
+
+
 def so_many(pairs: float) -> str:
     """A number of pairs in words, where it was looked for up to MOST_SEEDS."""
     return f"more than {MOST_SEEDS}" if math.isinf(pairs) else str(int(pairs))

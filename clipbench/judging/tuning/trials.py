@@ -7,8 +7,7 @@ from functools import partial
 from typing import Literal, TypeGuard
 
 from clipbench.judging.copies import counted
-from clipbench.judging.metrics import steps_to_target
-from clipbench.quantities import final_loss
+from clipbench.quantities import STEPS, final_loss
 from clipbench.questions import Question, Select, Target, Trial, Tuned
 from clipbench.records import Options, Record, Value
 
@@ -135,5 +134,5 @@ def _own(finished: Sequence[Record]) -> list[Record]:
 
 
 def _steps(run: Record, *, target: Target) -> float:
-    found = steps_to_target(run, target.loss, consecutive=target.consecutive)
-    return math.inf if found is None else found
+    reading = STEPS.read(run, target)
+    return math.inf if reading is None or reading.at_least else reading.value
