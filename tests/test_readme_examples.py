@@ -1,5 +1,6 @@
 """The README's examples work as they stand there."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ def test_the_optimizer_of_the_readme_is_enrolled_by_its_one_file(tmp_path: Path)
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     torch.testing.assert_close(model.weight.detach(), before - 0.5)
-    with pytest.raises(ValueError, match="lr must be positive"):
-        names["build"](model.named_parameters(), lr=0.0)
+    for rate in (0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="lr must be a number above 0"):
+            names["build"](model.named_parameters(), lr=rate)
 
 
 def test_the_clip_of_the_readme_runs() -> None:
