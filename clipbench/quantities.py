@@ -244,9 +244,9 @@ def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "") -> Quantit
     )
     if manner.scale == "log" and manner.over == "mean":
         how = "geometric mean of its positive values over the probed steps"
-    said = f"{meaning or 'as recorded'}: {how}"
+    meaning = f"{meaning or 'as recorded'}: {how}"
     return Quantity(
-        name, said, "", _recorded(name, manner.scale, manner.over), manner.scale, manner.better, over=manner.over
+        name, meaning, "", _recorded(name, manner.scale, manner.over), manner.scale, manner.better, over=manner.over
     )
 
 
@@ -315,7 +315,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     ),
     Quantity(
         SECONDS_TO_TARGET,
-        "seconds of training to the target loss; a miss counts likewise",
+        "training seconds to the target loss; a miss counts as the end of the run plus one evaluation",
         "s",
         _seconds,
         scale="log",
@@ -334,7 +334,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     ),
     Quantity(
         TRAIN_SECONDS,
-        "the time of all steps",
+        "the training time: the sum over all steps",
         "s",
         _of_outcome(lambda ended: ended.train_seconds),
         scale="log",
@@ -343,7 +343,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     ),
     Quantity(
         PEAK_BYTES,
-        "the most memory that the run held",
+        "the peak memory of the run",
         "bytes",
         _of_outcome(lambda ended: ended.peak_bytes),
         scale="log",
@@ -352,7 +352,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     ),
     recorded(DIRECTIONAL_SHARPNESS, Manner("log", "lower"), meaning="uᵀHu/‖u‖² on the probe batches"),
     recorded(RATE_SHARPNESS, meaning="learning rate × directional sharpness"),
-    recorded(CLIPPED_FRACTION, meaning="the share of coordinates that the clip changed"),
+    recorded(CLIPPED_FRACTION, meaning="the fraction of coordinates that the clip changed"),
     recorded(LEARNING_RATE, meaning="the first parameter group's learning rate"),
     recorded(TRAIN_LOSS, Manner(over="last", better="lower"), meaning="the mean loss of mini-batches"),
     recorded(
@@ -363,8 +363,8 @@ BUILT_IN: tuple[Quantity, ...] = (
 )
 EXACT: tuple[Exact, ...] = (
     Exact("weights", "the SHA-256 of the final weights", lambda ended: ended.weights_sha256 or None),
-    Exact("state_bytes", "what the optimizer keeps between steps, in bytes", lambda ended: ended.state_bytes),
-    Exact("step_flops", "floating-point operations of a step, products alone", lambda ended: ended.step_flops),
+    Exact("state_bytes", "the size of the optimizer's state, in bytes", lambda ended: ended.state_bytes),
+    Exact("step_flops", "floating-point operations of a step (products alone)", lambda ended: ended.step_flops),
 )
 _BY_NAME = {quantity.name: quantity for quantity in BUILT_IN}
 
@@ -421,6 +421,6 @@ def asked(text: str, records: Sequence[Record], said: Mapping[str, Manner] | Non
     arms = dict.fromkeys(record.run.arm.name for record in records if record.measurements.series(OWN, name))
     if direction not in (directions | arms):
         names = list(directions | arms)
-        remedy = f"choose one of: {', '.join(nearest(direction, names))}" if names else "leave out what follows the @"
-        raise ClipbenchError(f"{name} was measured along no direction {direction!r}", remedy=remedy)
+        remedy = f"choose one of: {', '.join(nearest(direction, names))}" if names else f"leave out @{direction}"
+        raise ClipbenchError(f"no run measured {name} along {direction!r}", remedy=remedy)
     return Along(there[name], direction)

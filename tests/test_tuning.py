@@ -237,7 +237,7 @@ def test_trials_alone_are_not_compared(here: Path, first: Done, tmp_path: Path) 
             shutil.rmtree(folder)
     done = clipbench(tmp_path, "compare", COMPARED)
     assert done.returncode == 3
-    assert "there are trials alone (9 runs)" in done.stderr
+    assert "has only trials so far (9 runs)" in done.stderr
 
 
 def test_a_quick_look_and_a_filter_are_tuned_as_well(here: Path, tmp_path: Path) -> None:

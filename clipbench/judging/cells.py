@@ -175,12 +175,12 @@ def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
     if not copies:
         return
     used, other = copies[0]
-    place = f"the copy in {_folder(used)} is used, the one in {_folder(other)} is not"
+    place = f"the copy in {_folder(used)} is used, the copy in {_folder(other)} is not"
     more = f"; likewise {count(len(copies) - 1, 'other run')}" if len(copies) > 1 else ""
-    yield f"{used.run} is there twice (key {used.identity}): {place}{more}."
+    yield f"{used.run} exists twice (key {used.identity}): {place}{more}."
     odd = [used.run for used, other in copies if used.outcome and other.outcome and _ends(used) != _ends(other)]
     if odd:
-        yield f"Copies of {listing(odd, 3)} end with other weights or losses than those used: were they made alike?"
+        yield f"Copies of {listing(odd, 3)} end with different weights or losses: were they made alike?"
 
 
 def _ends(record: Record) -> tuple[str, str]:
@@ -258,10 +258,10 @@ def _flat(value: object, name: str = "") -> dict[str, str]:
 
 def _two_runs(first: Record, second: Record) -> UndecidedError:
     fields = differing([first.run, second.run])
-    said = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
+    changes = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
     return UndecidedError(
-        f"{first.run} is there twice, as two different runs ({_folder(first)}, {status(first)}; "
-        f"{_folder(second)}, {status(second)}): {listing(said, limit=4) or 'the method changed'}",
+        f"{first.run} exists twice, as two different runs ({_folder(first)}, {status(first)}; "
+        f"{_folder(second)}, {status(second)}): {listing(changes, limit=4) or 'the method changed'}",
         remedy="move one of the two folders away, or compare the results folders one at a time",
     )
 

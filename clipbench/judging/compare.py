@@ -118,8 +118,8 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         known_direction(asked.reference, records)
     kept, left_out = in_force(records, question)
     if asked.at is not None:
-        kept, said = as_of(kept, asked.at)
-        left_out.append(said)
+        kept, caveat = as_of(kept, asked.at)
+        left_out.append(caveat)
     found = cells(kept, question)
     tasks = tuple(dict.fromkeys(cell.task for cell in found))
     rows = tuple(row for task in tasks for row in _rows([cell for cell in found if cell.task == task], name, asked))

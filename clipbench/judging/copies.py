@@ -38,6 +38,6 @@ def once(ours: Mapping[int, T], theirs: Mapping[int, object], *arms: Ends) -> di
     return {seed: ours[seed] for seed in counted(ours.keys() & theirs.keys(), *arms)}
 
 
-def said(seeds: Sequence[int], name: str) -> str:
-    """What a reader is told of copies."""
-    return f"{seeds_named(seeds)} of {name} end with the same weights: the seed changes nothing there; they count once"
+def copies_sentence(seeds: Sequence[int], name: str) -> str:
+    """The sentence about seeds that end with the same weights."""
+    return f"{seeds_named(seeds)} of {name} end with the same weights: the seed has no effect, so they count once"

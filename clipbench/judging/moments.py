@@ -40,16 +40,16 @@ def as_of(records: Sequence[Record], moment: Moment) -> tuple[list[Record], str]
         )
     last = max((record.measurements.last_step for record in records), default=0)
     if moment.unit == "step" and not 0 <= moment.amount <= last:
-        raise ClipbenchError(f"no run has a {moment}", remedy=f"the last step of any of them is {last}")
+        raise ClipbenchError(f"no run has a {moment}", remedy=f"the last step of all runs is {last}")
     cut = []
     for record in records:
         by_then = _by_then(record, moment)
         cut.append(_ending(replace(record, measurements=Measurements.of(filter(by_then, record.measurements)))))
     evaluations = [record.measurements.series("", EVAL_LOSS) for record in cut]
     steps = {max((each.step for each in of_run), default=0) for of_run in evaluations}
-    said = f"Compared at {moment} and not at the end, each run by its last evaluation until then"
+    caveat = f"Compared at {moment}, not at the end: each run by its last evaluation up to then"
     spread = f" (the runs' last are at steps {listing(sorted(steps))})" if len(steps) > 1 else ""
-    return cut, f"{said}{spread}; ms/step, and whether a run diverged or failed, are of the whole run."
+    return cut, f"{caveat}{spread}; ms/step and how a run ended are of the whole run."
 
 
 def _ending(record: Record) -> Record:

@@ -14,12 +14,12 @@ from clipbench.questions import Question
 from clipbench.records import DIRECTIONAL_SHARPNESS
 
 CLOCK = (
-    "ms/step is batch transfer + forward + backward + step, the median over steps, with the device synchronised; "
-    "evaluation and probes are off the clock."
+    "ms/step: the median over steps of batch transfer + forward + backward + optimizer step, with the device "
+    "synchronised; evaluation and probes are not timed."
 )
 OWN_POINTS = (
-    "Directional sharpness is along each arm's own updates at the points of its own path: it describes where an arm "
-    "goes, and does not compare two directions at one point."
+    "Directional sharpness is measured along each arm's own updates on its own path: it describes the path, and does "
+    "not compare two directions at the same point."
 )
 
 
@@ -43,12 +43,12 @@ def _target(rows: Sequence[Row], question: Question) -> Iterator[str]:
         if not any(each.hits for each in steps):
             yield f"No arm reached {loss} on {task}."
         if all(each.median == 0 for each in steps):
-            yield f"On {task} {loss} was met before the first step: it tells no arm from another."
+            yield f"On {task} every arm met {loss} before the first step: it cannot separate the arms."
             continue
         at_once = [row.arm for row in rows if row.task == task and row.steps and 0 in row.steps.by_seed.values()]
         if at_once:
             where = f"On {task} {listing(at_once)} met {loss} before the first step on some seeds"
-            yield f"{where}: no ratio has them in it."
+            yield f"{where}: no ratio includes these seeds."
 
 
 def _sharpness_signs(rows: Sequence[Row]) -> Iterator[str]:
@@ -60,8 +60,8 @@ def _sharpness_signs(rows: Sequence[Row]) -> Iterator[str]:
     ]
     if counts:
         yield (
-            f"Sharpness was zero or negative in some measurements ({'; '.join(counts)}): the geometric mean is of the "
-            "positive ones only, and so lies too high."
+            f"Sharpness was zero or negative in some measurements ({'; '.join(counts)}): the geometric mean uses "
+            "positive values only, so it is too high."
         )
 
 
@@ -69,9 +69,9 @@ def _several_differences(rows: Sequence[Row]) -> Iterator[str]:
     judged = [sum(_is_judged(row) for row in rows if row.task == task) for task in _tasks(rows)]
     if max(judged, default=0) > 1:
         yield (
-            f"Verdicts are corrected (Holm) for the {listing(sorted(set(judged)))} differences of a table, ranks for "
-            "all pairs of its arms: where nothing differs, one table in 20 has a wrong verdict. Intervals, and the "
-            "clip's answers, are each at 95 % by themselves."
+            f"Verdicts have Holm's correction for the {listing(sorted(set(judged)))} differences of a table, ranks for "
+            "all pairs of its arms: if no arms differ, at most one table in 20 has a wrong verdict. Confidence "
+            "intervals, and the answers about a clip, are not corrected: each is at 95 %."
         )
 
 
@@ -85,8 +85,8 @@ def _undecided(rows: Sequence[Row]) -> Iterator[str]:
         ]
         if needed:
             yield (
-                f"Undecided on {task}; seeds each would need to be decided in 80 % of cases, were the difference and "
-                f"spread seen here the true ones: {listing(needed)}."
+                f"Undecided on {task}. Seeds for a verdict with 80 % power, if the observed mean and spread "
+                f"are the true ones: {listing(needed)}."
             )
 
 
@@ -94,24 +94,24 @@ def _missed(rows: Sequence[Row]) -> Iterator[str]:
     arms = dict.fromkeys(row.arm for row in rows if row.against and row.against.at_least)
     if arms:
         yield (
-            f"Where one of a pair missed the target ({listing(arms)}), the miss counts as the end of its run plus one "
-            "evaluation: the difference is at least so large, and is never taken for none."
+            f"A missed target ({listing(arms)}) counts as the end of its run plus one evaluation: the difference is "
+            "then a bound, and cannot show that arms are equivalent."
         )
 
 
 def _meanings(rows: Sequence[Row], metric: Along, threshold: float | None) -> Iterator[str]:
     if threshold is not None:
         yield (
-            f"A difference of less than {number(100 * threshold)} % of the baseline is taken as too small to "
-            "matter: = where the whole difference is shown to be within (two one-sided tests)."
+            f"Differences below {number(100 * threshold)} % of the baseline are too small to matter: = means that two "
+            "one-sided tests show the difference to be that small."
         )
     if metric.quantity.of_broken:
         yield (
-            "A target is seen only at an evaluation: differences in reaching it are taken to be no surer than the "
-            "steps between two of them allow."
+            "The target is checked only at evaluations: the standard error is at least as large as their spacing "
+            "implies."
         )
     if metric.quantity.name == DIRECTIONAL_SHARPNESS:
-        yield "Verdicts and ranks go by the sharpness along each arm's own path: lower is not better by itself."
+        yield "Verdicts and ranks compare the sharpness along each arm's own path: lower is not better in itself."
     if any(row.sharpness.total for row in rows):
         yield OWN_POINTS
     if any(row.step_milliseconds.n for row in rows):

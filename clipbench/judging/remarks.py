@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from clipbench.judging.words import brief, listing
 from clipbench.records import CODE, DATA, LIFE, Record
 
-_UNSEEN = "a change of it does not make these runs again"
+_UNSEEN = "if it changes, these runs are not made again"
 
 
 def remarks(records: Sequence[Record]) -> Iterator[str]:

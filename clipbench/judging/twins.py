@@ -42,7 +42,7 @@ def _twin(clipped: Cell, other: Cell, steps: Mapping[tuple[str, str], StepsToTar
     ]
     if reached is not None:
         answers.append(_steps_answer(reached, fewer=fewer, pairs=pairs))
-    answers.append(f"less time a step: {_ratio_answer(step_time, 'timed seed in common')}")
+    answers.append(f"less time per step: {_ratio_answer(step_time, 'timed seed in common')}")
     return Twin(
         task=clipped.task,
         arm=clipped.arm,
@@ -64,11 +64,11 @@ def _fewer(clipped: Cell, other: Cell) -> tuple[int, int]:
     return sum(steps < theirs[seed] for seed, steps in pairs.items()), len(pairs)
 
 
-def _answer(found: Paired) -> str:
-    """By where the whole 95 % interval lies, which is of this comparison by itself."""
-    if found.identical:
+def _answer(difference: Paired) -> str:
+    """By the side of 0 on which the 95 % confidence interval lies (not corrected for other comparisons)."""
+    if difference.identical:
         return "no, identical"
-    low, high = found.interval()
+    low, high = difference.interval()
     return "yes" if high < 0 else "no" if low > 0 else "undecided"
 
 
@@ -86,7 +86,7 @@ def _ratio_answer(ratio: Paired, counted: str) -> str:
 def _loss_answer(loss: Paired) -> str:
     verdict = _answer(loss)
     if loss.n == 0:
-        return f"{verdict} (no seed that both finished)"
+        return f"{verdict} (no seed finished in both)"
     if loss.n == 1:
         return f"{verdict} ({loss.mean:+.3g} on 1 seed, no interval)"
     interval = span(*loss.interval())

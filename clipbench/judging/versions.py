@@ -181,7 +181,7 @@ def _less_important(name: str) -> bool:
 def _alone(before: Mapping[TaskArm, Cell], after: Mapping[TaskArm, Cell], label: str, first: str) -> list[str]:
     """What only one of two folders has."""
     return [
-        f"{arm} on {task} is in {where} alone."
+        f"{arm} on {task} is only in {where}."
         for where, ours, theirs in ((first, before, after), (label, after, before))
         for task, arm in ours
         if (task, arm) not in theirs

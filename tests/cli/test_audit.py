@@ -26,7 +26,7 @@ def test_runs_that_were_left_out_are_a_finding(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "quickstart/code_lm/adam")
     done = clipbench(tmp_path, "audit", "quickstart")
     assert done.returncode == 1
-    assert "3 of 21 planned runs are not here" in " ".join(done.stdout.split())
+    assert "3 of 21 planned runs are missing" in " ".join(done.stdout.split())
 
 
 def test_a_spec_is_judged_before_it_is_run() -> None:
@@ -43,7 +43,7 @@ def test_a_spec_and_results_can_be_judged_together() -> None:
 
 
 def test_what_each_rule_demands_is_told() -> None:
-    demand = "How each arm's settings were chosen can be seen in the results."
+    demand = "The results show how each arm's settings were chosen."
     assert demand in " ".join(clipbench(HOME, "audit", REFERENCE, "--explain", "--format", "markdown").stdout.split())
     assert demand not in " ".join(clipbench(HOME, "audit", REFERENCE, "--format", "markdown").stdout.split())
 

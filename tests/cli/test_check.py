@@ -147,8 +147,8 @@ def test_a_ci_gets_junit_and_a_summary(ask: Ask, monkeypatch: pytest.MonkeyPatch
         (["old", "--baseline", "empty"], 3, "error: no runs in empty"),
         (["old", "--baseline", "words.txt"], 2, "error: words.txt: this is not a baseline file (Expecting value"),
         (["old", "--baseline", "later.json"], 2, "error: later.json: this baseline has format 9; this clipbench reads"),
-        (["old", "--baseline", "old", "--fail-on", "regress"], 2, "--fail-on knows no 'regress'"),
-        (["old", "--baseline", "old", "--tolerance", "x"], 2, "--tolerance: 'x' is no fraction"),
+        (["old", "--baseline", "old", "--fail-on", "regress"], 2, "--fail-on does not know 'regress'"),
+        (["old", "--baseline", "old", "--tolerance", "x"], 2, "--tolerance: 'x' is not a fraction"),
         (["old", "--baseline", "old", "--seeds", "5..3"], 2, "--seeds 5..3 is an empty range"),
         (["old", "--save-baseline", "b.json", "--seeds", "0"], 2, "--seeds needs --baseline"),
         (["old", "--baseline", "old", "--junit", "no/x.xml"], 2, "error: no/x.xml: cannot write this file (No such"),
@@ -202,7 +202,7 @@ def test_a_seed_that_was_not_run_is_a_row_of_its_own(ask: Ask) -> None:
     stored(arm({seed: FIVE[seed] for seed in (0, 1, 3, 4)}), Path("new"))
     answer = ask("check", "new", "--baseline", "old", "--format", "csv")
     assert answer.code == 3
-    assert "code_lm,sgd,seeds,undecided,False,nan,nan,nan,,4,,seed 2 is in the baseline alone" in answer.out
+    assert "code_lm,sgd,seeds,undecided,False,nan,nan,nan,,4,,seed 2 is only in the baseline" in answer.out
 
 
 def test_a_baseline_that_would_lack_a_run_is_not_kept(ask: Ask) -> None:
@@ -210,7 +210,7 @@ def test_a_baseline_that_would_lack_a_run_is_not_kept(ask: Ask) -> None:
     broken(2, "{}")
     refused = ask("check", "new", "--save-baseline", "b.json")
     assert (refused.code, refused.out) == (3, "")
-    assert "error: 1 run cannot be read, and no baseline is kept without them: new/" in refused.err
+    assert "error: 1 run cannot be read, and a baseline needs all runs: new/" in refused.err
     assert not Path("b.json").exists()
 
 

@@ -51,7 +51,7 @@ def test_runs_that_are_there_twice_are_said_as_in_a_comparison(tmp_path: Path) -
     done = clipbench(tmp_path, "claims", REFERENCE, REFERENCE, "--claims", "mine.yaml", "--format", "json")
     assert done.returncode == 0
     assert done.stderr.startswith("caveat: code_lm/")
-    assert "is there twice (key " in done.stderr
+    assert "exists twice (key " in done.stderr
     assert json.loads(done.stdout)[0]["verdict"] == "holds"
 
 

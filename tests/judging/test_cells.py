@@ -36,7 +36,7 @@ def test_of_copies_the_first_that_ended_is_used_and_the_first_of_all_where_none_
 def test_the_first_copy_is_told_of_by_its_folder_and_the_others_by_their_number() -> None:
     pairs = [copies(seed, "finished", "finished") for seed in range(3)]
     _, [of_one] = one_per_seed(pairs[0])
-    assert of_one.endswith("the copy in a/0 is used, the one in b/0 is not.")
+    assert of_one.endswith("the copy in a/0 is used, the copy in b/0 is not.")
     _, [of_three] = one_per_seed([each for pair in pairs for each in pair])
-    assert of_three.endswith("the one in b/0 is not; likewise 2 other runs.")
+    assert of_three.endswith("the copy in b/0 is not; likewise 2 other runs.")
     assert one_per_seed(pairs[0][:1]) == (pairs[0][:1], [])

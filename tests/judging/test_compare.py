@@ -260,7 +260,7 @@ def test_a_target_that_is_no_number_is_an_error(target: float) -> None:
 def test_two_different_runs_for_one_seed_are_undecided() -> None:
     old, new = record(run(lr=0.1), [5.0, 3.0]), record(run(lr=0.3), [5.0, 2.0])
     new = replace(new, folder="results/other")
-    with pytest.raises(UndecidedError, match="code_lm/sgd/seed 0 is there twice") as caught:
+    with pytest.raises(UndecidedError, match="code_lm/sgd/seed 0 exists twice") as caught:
         compare([old, new], question())
     said = str(caught.value)
     assert "arm.optimizer.options.lr is 0.1 and 0.3" in said
@@ -273,7 +273,7 @@ def test_a_copy_of_a_run_is_used_once_and_said() -> None:
     second = replace(record(run(), [5.0, 2.0]), folder="results/copy")
     of = compare([first, second], question())
     assert row_of(of, "sgd").final_loss.mean == 3.0
-    assert any("is there twice" in caveat and "results/copy is not" in caveat for caveat in of.caveats)
+    assert any("exists twice" in caveat and "results/copy is not" in caveat for caveat in of.caveats)
 
 
 def test_many_copies_are_said_in_one_caveat_and_those_with_other_numbers_in_another() -> None:
@@ -282,8 +282,8 @@ def test_many_copies_are_said_in_one_caveat_and_those_with_other_numbers_in_anot
     said, odd = [
         caveat for caveat in compare([*first, *second], question()).caveats if "opies" in caveat or "twice" in caveat
     ]
-    assert said.endswith("the one in results/copy is not; likewise 3 other runs.")
-    assert odd.startswith("Copies of code_lm/sgd/seed 2 end with other weights or losses")
+    assert said.endswith("the copy in results/copy is not; likewise 3 other runs.")
+    assert odd.startswith("Copies of code_lm/sgd/seed 2 end with different weights or losses")
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -77,9 +77,9 @@ def test_copies_change_no_number_of_a_comparison(metric: str) -> None:
     for mine, other in ((more.race, plain.race), (more.matched, plain.matched), (more.shared, plain.shared)):
         assert (repr(mine), len(mine) > 0) == (repr(other), True)  # as text, where NaN equals NaN
     said = [
-        "Seeds 0, 3 and 5 of sgd, sgd+clip and adam on code_lm end with the same weights: the seed changes nothing "
-        "there; they count once.",
-        "Seeds 1 and 4 of sgd, sgd+clip and adam on code_lm end with the same weights: the seed changes nothing there; "
+        "Seeds 0, 3 and 5 of sgd, sgd+clip and adam on code_lm end with the same weights: the seed has no effect, "
+        "so they count once.",
+        "Seeds 1 and 4 of sgd, sgd+clip and adam on code_lm end with the same weights: the seed has no effect, so "
         "they count once.",
     ]
     assert [caveat for caveat in more.caveats if caveat not in plain.caveats] == said
@@ -161,7 +161,7 @@ def test_a_seed_whose_copy_finished_is_not_lost_with_a_run_that_did_not() -> Non
 def test_the_audit_fails_on_copies_and_names_them() -> None:
     finding = found_by("enough seeds", deaf(3.0, 2.9), asked_of(deaf(3.0, 2.9)))
     assert finding.verdict == "fail"
-    said = "Seeds 0, 1, 2, 3, 4 and 5 of sgd and adam on code_lm end with the same weights: the seed changes nothing"
+    said = "Seeds 0, 1, 2, 3, 4 and 5 of sgd and adam on code_lm end with the same weights: the seed has no effect"
     assert finding.what.startswith(said)
     assert "code_lm/sgd/seed 0" in finding.runs
     assert "code_lm/adam/seed 5" in finding.runs

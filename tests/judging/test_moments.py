@@ -22,7 +22,7 @@ def test_an_earlier_moment_is_compared_as_if_the_runs_had_ended_there() -> None:
     assert (sgd.final_loss.mean, clip.final_loss.mean) == pytest.approx((3.5, 3.2))
     assert sgd.steps is not None and clip.steps is not None  # noqa: PT018
     assert (sgd.steps.hits, clip.steps.hits) == (0, 3)
-    assert any(caveat.startswith("Compared at step 100 and not at the end") for caveat in early.caveats)
+    assert any(caveat.startswith("Compared at step 100, not at the end") for caveat in early.caveats)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def told(
 
 def test_several_differences_are_told_to_be_corrected_for() -> None:
     lion = [record(run("lion", seed=seed), [5.0, 3.0]) for seed in range(5)]
-    assert "Verdicts are corrected (Holm) for the 2 differences of a table" in told([*fair(), *lion])
+    assert "Verdicts have Holm's correction for the 2 differences of a table" in told([*fair(), *lion])
     assert "Holm" not in told(fair())
     assert "Holm" not in told([*fair(1), *lion[:1]])  # nothing is judged
 
@@ -31,7 +31,7 @@ def test_several_differences_are_told_to_be_corrected_for() -> None:
 def test_a_miss_on_either_side_is_told_to_be_counted(ours: float, theirs: float) -> None:
     records = [record(run("adam"), [9.0, ours]), record(run("sgd"), [9.0, theirs])]
     records += [record(run(arm, seed=1), [9.0, 1.0]) for arm in ("adam", "sgd")]
-    assert told(records, target=2.0, metric="steps").count("missed the target (adam), the miss counts as the end") == 1
+    assert told(records, target=2.0, metric="steps").count("A missed target (adam) counts as the end") == 1
 
 
 def of_pairs(*pairs: tuple[float, float]) -> list[Record]:
@@ -54,7 +54,7 @@ def of_pairs(*pairs: tuple[float, float]) -> list[Record]:
 def test_an_undecided_difference_tells_how_many_seeds_it_would_need(
     pairs: tuple[tuple[float, float], ...], needed: str
 ) -> None:
-    assert f"were the difference and spread seen here the true ones: adam {needed}." in told(of_pairs(*pairs))
+    assert f"are the true ones: adam {needed}." in told(of_pairs(*pairs))
 
 
 def test_what_is_undecided_is_told_task_by_task() -> None:
@@ -64,7 +64,7 @@ def test_what_is_undecided_is_told_task_by_task() -> None:
         for arm in arms
         for seed in range(3)
     ]
-    undecided = re.findall(r"Undecided on (\w+);.*: (\w+) [^:]*$", told(records), re.MULTILINE)
+    undecided = re.findall(r"Undecided on (\w+)\..*: (\w+) [^:]*$", told(records), re.MULTILINE)
     assert undecided == [("one", "adam"), ("two", "lion")]
 
 
@@ -79,7 +79,7 @@ def test_non_positive_sharpness_is_counted_and_undefined_sharpness_apart() -> No
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        (6.0, "On code_lm the target loss 6 was met before the first step: it tells no arm from another."),
+        (6.0, "On code_lm every arm met the target loss 6 before the first step: it cannot separate the arms."),
         (1.0, "No arm reached the target loss 1 on code_lm."),
     ],
 )
@@ -94,4 +94,4 @@ def test_what_columns_mean_is_told_where_they_are_there() -> None:
     assert OWN_POINTS not in told(fair())
     assert CLOCK in told(fair())
     assert CLOCK not in told([record(run(), [5.0], status="unfinished")])
-    assert "A difference of less than 5 % of the baseline is taken" in told(fair(), threshold=0.05)
+    assert "Differences below 5 % of the baseline are too small" in told(fair(), threshold=0.05)

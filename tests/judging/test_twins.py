@@ -74,7 +74,7 @@ def test_the_quickstarts_question_is_answered_in_plain_words() -> None:
         "lower sharpness: yes (0.1×, 95 % interval 0.1–0.1, 3 seeds)",
         "lower final loss: undecided (-0.133, 95 % interval -0.28 to 0.01, 3 seeds)",
         "fewer steps to target: 100 (3/3 seeds reach it) vs 150 (3/3 seeds reach it); fewer on 3 of 3 paired seeds",
-        "less time a step: no (1.2×, 95 % interval 1.2–1.2, 3 seeds)",
+        "less time per step: no (1.2×, 95 % interval 1.2–1.2, 3 seeds)",
     )
 
 
@@ -121,11 +121,11 @@ def test_a_diverged_twin_leaves_the_loss_undecided_and_misses_the_target() -> No
     ours = [record(run("sgd+clip", seed=seed, clip=0.1), [5.0, 3.0]) for seed in (0, 1)]
     theirs = [record(run("sgd", seed=seed), [5.0, 9.0], status="diverged") for seed in (0, 1)]
     of = twin_of([*ours, *theirs], target=3.5)
-    assert of.answers[1] == "lower final loss: undecided (no seed that both finished)"
+    assert of.answers[1] == "lower final loss: undecided (no seed finished in both)"
     assert of.answers[2] == (
         "fewer steps to target: 50 (2/2 seeds reach it) vs ∞ (0/2 seeds reach it); fewer on 2 of 2 paired seeds"
     )
-    assert of.answers[3] == "less time a step: undecided (no timed seed in common)"
+    assert of.answers[3] == "less time per step: undecided (no timed seed in common)"
 
 
 def test_two_misses_are_not_fewer() -> None:

@@ -120,7 +120,7 @@ def test_how_finely_a_target_is_seen_is_said_where_it_decides() -> None:
     records = arms(sgd=[4.0, 4.1], adam=[2.0, 2.1])
     for metric, said in (("steps", 1), ("seconds", 1), ("final_loss", 0)):
         found = compared(records, question("sgd", "adam"), metric, target=4.5)
-        assert sum("seen only at an evaluation" in caveat for caveat in found.caveats) == said
+        assert sum("checked only at evaluations" in caveat for caveat in found.caveats) == said
 
 
 @pytest.mark.slow

@@ -65,8 +65,8 @@ def test_what_one_folder_lacks_and_what_did_not_finish_is_told() -> None:
     later = runs({"adam": BEFORE["adam"], "lion": [2.0]})
     broken = [ending(each, status="diverged") if each.run.arm.name == "lion" else each for each in later]
     notes = compared(runs(BEFORE), broken).notes
-    assert "sgd on code_lm is in a alone." in notes
-    assert "lion on code_lm is in b alone." in notes
+    assert "sgd on code_lm is only in a." in notes
+    assert "lion on code_lm is only in b." in notes
     assert "b: of lion on code_lm 1 diverged of 1 run." in notes
 
 

@@ -32,7 +32,7 @@ def test_the_terminal_shows_every_rule_with_its_finding_whatever_its_width(unfai
 
 
 def test_demands_are_said_where_they_are_asked_for(unfair: Audit) -> None:
-    demand = "All runs on a task may use the same budget."
+    demand = "All runs on a task have the same budget."
     assert demand not in text(document([unfair]), "markdown")
     assert f"{demand} Found: Runs of code_lm differ in their budget" in text(
         document([unfair], explain=True), "markdown"
@@ -58,7 +58,7 @@ def test_csv_has_a_line_for_each_rule_and_every_run(unfair: Audit) -> None:
     assert [row["rule"] for row in rows] == [rule.name for rule in CHECKS]
     [budget] = [row for row in rows if row["rule"] == "same budget"]
     assert (budget["verdict"], budget["runs"], budget["spec"]) == ("fail", "code_lm/adam/seed 2", "a_b [bold]")
-    assert budget["demand"] == "All runs on a task may use the same budget."
+    assert budget["demand"] == "All runs on a task have the same budget."
 
 
 def test_json_has_a_list_of_audits_with_their_counts(unfair: Audit) -> None:

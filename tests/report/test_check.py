@@ -49,7 +49,7 @@ def test_what_calls_for_no_action_is_one_row_an_arm(report: GateReport) -> None:
     ok = [line for line in of_lion if line.startswith("| ok")]
     assert len(ok) == 1
     assert "3 metrics" in ok[0]
-    assert "weights: the same bits on 5 seeds; loss: identical" in ok[0]
+    assert "weights: equal bits on 5 seeds; loss: identical" in ok[0]
 
 
 def test_a_verdict_that_fails_the_gate_beyond_a_regression_is_marked(report: GateReport) -> None:

@@ -109,7 +109,7 @@ def test_a_single_seed_has_no_interval_to_show() -> None:
     page = text(document(of), "markdown")
     assert "4×" in page
     assert "nan" not in page
-    assert "one seed has no interval" in page.lower()
+    assert "a single seed has no confidence interval" in page.lower()
 
 
 def test_what_was_left_out_is_said() -> None:

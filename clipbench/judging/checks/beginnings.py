@@ -48,10 +48,10 @@ def known_by(records: Sequence[Record]) -> str:
     comparable = {place for place, of_place in ids.items() if len(of_place) == 1 and "" not in of_place}
     printed = [each for each in records if _place(each.run) in comparable and _fingerprints(each).keys() >= _ALWAYS]
     if not printed:
-        return ", by description alone"
+        return " (by description only)"
     rest = len(records) - len(printed)
-    but = f", but {count(rest, 'run')} by description alone" if rest else ""
-    return f", and the same weights to start from, by fingerprint{but}"
+    exceptions = f"; {count(rest, 'run')} by description only" if rest else ""
+    return f", and the same initial weights (by fingerprint{exceptions})"
 
 
 def commits(records: Sequence[Record]) -> Iterator[Finding]:
@@ -66,7 +66,7 @@ def commits(records: Sequence[Record]) -> Iterator[Finding]:
             shown = listing(commit[:_SHORT] for commit in dict.fromkeys(commit for commit, _ in pairs))
             blocks = grouped(pairs, lambda pair: _place(pair[1])).values()
             within = any(len({commit for commit, _ in block}) > 1 for block in blocks)
-            where = "" if within else ", each seed at one"
+            where = "" if within else ", each seed at a single commit"
             what = f"{name} was loaded at {len(by_commit.values)} commits ({shown}){where}"
             severity: Severity = "fail" if within else "warn"
             yield Finding(severity, f"{what}: their losses are not comparable.", [run for _, run in by_commit.odd])

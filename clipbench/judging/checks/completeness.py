@@ -21,12 +21,12 @@ def _runs_missing(evidence: Evidence) -> Iterator[Finding]:
     planned, there = evidence.question.keys, {record.identity for record in evidence.records}
     absent = [key for key in planned if key not in there]
     if absent:
-        yield Finding("fail", f"{len(absent)} of {count(len(planned), 'planned run')} are not here.", absent)
+        yield Finding("fail", f"{len(absent)} of {count(len(planned), 'planned run')} are missing.", absent)
     if not planned:
-        yield Finding("warn", "No plan is on record, so whether runs were left out cannot be told.")
+        yield Finding("warn", "The results hold no plan, so missing runs cannot be detected.")
     waiting = [record.run for record in evidence.records if record.outcome is None]
     if waiting:
-        yield Finding("fail", f"Not finished, and in no number: {listing(waiting)}.", waiting)
+        yield Finding("fail", f"Not finished, so in no mean: {listing(waiting)}.", waiting)
 
 
 def _arms_missing(evidence: Evidence) -> Iterator[Finding]:
@@ -48,11 +48,13 @@ def _broken(evidence: Evidence) -> Iterator[Finding]:
             if outcome and outcome.status != "finished":
                 reason = brief(outcome.reason) or "no reason was recorded"
                 severity: Severity = "warn" if outcome.status == "failed" else "note"
-                yield Finding(severity, f"{record.run} {outcome.status}: {reason} (counted, in no mean).", [record.run])
+                yield Finding(
+                    severity, f"{record.run} {outcome.status}: {reason} (counted, but in no mean).", [record.run]
+                )
             elif outcome and not math.isfinite(metrics.final_loss):
                 loss = number(metrics.final_loss)
                 what = f"{record.run} finished with a loss of {loss}"
-                yield Finding("warn", f"{what}: means and differences with it are no numbers.", [record.run])
+                yield Finding("warn", f"{what}: means and differences that include it are not finite.", [record.run])
 
 
 def _trials_missing(evidence: Evidence) -> Iterator[Finding]:
@@ -60,10 +62,10 @@ def _trials_missing(evidence: Evidence) -> Iterator[Finding]:
         name = f"of {effort.arm} on {effort.task}"
         if effort.absent:
             trials = count(len(effort.keys), "trial run")
-            yield Finding("fail", f"{len(effort.absent)} of {trials} {name} are not here.", effort.absent)
+            yield Finding("fail", f"{len(effort.absent)} of {trials} {name} are missing.", effort.absent)
         if effort.crashed:
             what = f"{count(len(effort.crashed), 'trial run')} {name} crashed"
-            yield Finding("warn", f"{what}: the arm had fewer settings to pick from than were tried.", effort.crashed)
+            yield Finding("warn", f"{what}: the arm's setting was selected from fewer trials.", effort.crashed)
 
 
 def _nothing_to_compare(evidence: Evidence) -> Iterator[Finding]:
@@ -72,7 +74,7 @@ def _nothing_to_compare(evidence: Evidence) -> Iterator[Finding]:
     for task in evidence.by_task:
         if task not in finished:
             lacks = f"The baseline {baseline} has no finished run on {task}"
-            yield Finding("note", f"{lacks}: no difference can be given.", [baseline])
+            yield Finding("note", f"{lacks}: there are no differences.", [baseline])
     for cell in evidence.cells:
         if any(record.run.measure.ghosts for record in cell.records) and not cell.finished:
             where = f"along {cell.arm} on {cell.task}"
@@ -84,14 +86,14 @@ def probes_complete(evidence: Evidence) -> Iterator[Finding]:
     for record in evidence.records:
         for probe, reason in record.outcome.failed_probes.items() if record.outcome else ():
             name = probe if probe.startswith(GHOST) else f"the probe {probe}"
-            sentence = f"{record.run}: {name} failed {brief(reason)}; the rest of the run stands."
+            sentence = f"{record.run}: {name} failed {brief(reason)}; the run's other values are valid."
             yield Finding("warn", sentence, [record.run])
 
 
 CHECKS = (
     Check(
         "nothing dropped",
-        "Every planned run and trial is here and ended; failures are shown.",
+        "Every planned run and trial exists and has ended; failures are shown.",
         nothing_dropped,
         needs_runs=True,
     ),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.checks.evidence import Check, Evidence, Finding, grouped
-from clipbench.judging.copies import alike, once, said
+from clipbench.judging.copies import alike, copies_sentence, once
 from clipbench.judging.paired import half_width, seeds_to_show, so_many
 from clipbench.judging.statistics import estimate
 from clipbench.judging.words import capital, count, listing, number, seeds_named
@@ -23,7 +23,7 @@ def same_seeds(evidence: Evidence) -> Iterator[Finding]:
         for seeds, arms in lacking.items():
             if seeds:
                 lacks = f"{listing(arms)} on {task} {'lacks' if len(arms) == 1 else 'lack'} {seeds_named(seeds)}"
-                loss = "differences use the common seeds, means do not"
+                loss = "differences use the common seeds, means use all"
                 yield Finding("fail", f"{lacks} that others have: {loss}.", arms)
 
 
@@ -33,13 +33,13 @@ def enough_seeds(evidence: Evidence) -> Iterator[Finding]:
     if evidence.question.effect is None:
         yield from _few_seeds(evidence)
     elif not evidence.made:
-        yield Finding("not applicable", "The spread over seeds is known after running.")
+        yield Finding("not applicable", "The spread over seeds is not known before running.")
     else:
         yield from _enough_to_show(evidence.question.effect, evidence)
 
 
 def copies(evidence: Evidence) -> Iterator[Finding]:
-    """Arms of a task with copies on the same seeds in one sentence: it is mostly the task that is deaf."""
+    """Seeds that end with the same weights: a sentence for all arms of a task, since the task is the usual cause."""
     arms: dict[tuple[str, tuple[int, ...]], list[Cell]] = {}
     for cell in evidence.cells:
         for seeds in alike({run.seed: [cell.ends[run.seed]] for run in cell.finished}):
@@ -47,7 +47,9 @@ def copies(evidence: Evidence) -> Iterator[Finding]:
                 arms.setdefault((cell.task, seeds), []).append(cell)
     for (task, seeds), cells in arms.items():
         runs = [record.run for cell in cells for record in cell.records if record.run.seed in seeds]
-        yield Finding("fail", f"{capital(said(seeds, f'{listing(cell.arm for cell in cells)} on {task}'))}.", runs)
+        yield Finding(
+            "fail", f"{capital(copies_sentence(seeds, f'{listing(cell.arm for cell in cells)} on {task}'))}.", runs
+        )
 
 
 def _few_seeds(evidence: Evidence) -> Iterator[Finding]:
@@ -57,12 +59,12 @@ def _few_seeds(evidence: Evidence) -> Iterator[Finding]:
     if few:
         least = min(sizes.values())
         beyond = (
-            f"With {least} seeds a difference is decided only where its mean exceeds "
+            f"With {least} seeds, a verdict needs a mean difference above "
             f"{number(half_width(least) / least**0.5, 2)} standard deviations of the paired differences"
             if least > 1
-            else "With 1 seed a difference has no error and is not decided"
+            else "With 1 seed, a difference has no standard error and no verdict"
         )
-        advice = f"{FEW_SEEDS} seeds are a fair beginning; the audit says how many an effect declared in the spec takes"
+        advice = f"Start with {FEW_SEEDS} seeds; if the spec declares an effect, the audit says how many seeds it needs"
         yield Finding("warn", f"{beyond}. {advice}.", few)
 
 
@@ -72,13 +74,17 @@ def _enough_to_show(effect: float, evidence: Evidence) -> Iterator[Finding]:
     pairs = [(cell, baselines[cell.task]) for cell in evidence.cells if cell.task in baselines]
     differences = [(cell, _relative(cell, baseline)) for cell, baseline in pairs if cell is not baseline]
     if not any(losses for _, losses in differences):
-        yield Finding("not applicable", f"There is no difference to show {size} of.")
+        yield Finding(
+            "not applicable", f"No difference from the baseline can be compared with the declared effect of {size}."
+        )
     for cell, losses in differences:
         name, n = f"{cell.arm} on {cell.task}", len(losses)
         spread = estimate(losses).standard_error * math.sqrt(n)
         needed = seeds_to_show(effect, spread) if n > 1 else math.inf
         if n == 1:
-            yield Finding("fail", f"{name} has one seed in common with the baseline: no spread is known.", [cell.arm])
+            yield Finding(
+                "fail", f"{name} has a single seed in common with the baseline: the spread is unknown.", [cell.arm]
+            )
         elif 1 < n < needed:
             needs = f"needs {so_many(needed)} to show {size} with a paired spread of {number(spread * 100, 2)} %"
             yield Finding("fail", f"{name} has {count(n, 'seed')} and {needs}.", [cell.arm])
@@ -104,16 +110,16 @@ def arms_differ(evidence: Evidence) -> Iterator[Finding]:
         if len(arms) > 1:
             same.setdefault((task, tuple(arms)), []).append(seed)
     for (task, names), seeds in same.items():
-        ends_alike = f"end with the very same weights on {task}, {seeds_named(sorted(seeds))}"
-        yield Finding("warn", f"{listing(names)} {ends_alike}: their difference did not act.", names)
+        ends_alike = f"end with the same weights on {task}, {seeds_named(sorted(seeds))}"
+        yield Finding("warn", f"{listing(names)} {ends_alike}: the options that differ had no effect.", names)
 
 
 CHECKS = (
     Check("same seeds", "All arms on a task have the same seeds.", same_seeds),
     Check(
         "enough seeds",
-        f"There are seeds enough to show the declared effect, or {FEW_SEEDS} where none is declared, and no two of an "
-        "arm end with the same weights.",
+        f"There are enough seeds to show the declared effect ({FEW_SEEDS} if the spec declares none), and no two seeds "
+        "of an arm end with the same weights.",
         enough_seeds,
     ),
     Check("arms differ", "No two arms end with the same weights.", arms_differ, needs_runs=True),

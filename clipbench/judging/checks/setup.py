@@ -20,7 +20,7 @@ def same_task(evidence: Evidence) -> Iterator[Finding]:
     """By description, where the batch is among a task's options; and by the fingerprints of what was really used."""
     unlike = [
         *_unlike(evidence.by_task, "task", _task, "fail"),
-        *_differ(evidence, "data", lambda run: run.data[:12] or "none of the disk", f": {_LOSSES}"),
+        *_differ(evidence, "data", lambda run: run.data[:12] or "none from disk", f": {_LOSSES}"),
         *begun_unlike(evidence.records),
         *commits(evidence.records),
     ]
@@ -62,8 +62,8 @@ def schedule_complete(evidence: Evidence) -> Iterator[Finding]:
         least = min(map(_progress, evidence.finished))
         yield Finding(
             "fail",
-            f"{count(len(short), 'finished run')} ended before the budget was spent (at {least:.0%} of it, at worst): "
-            "a schedule cut short ends at another learning rate.",
+            f"{count(len(short), 'finished run')} ended before the budget was spent (the earliest at {least:.0%}): "
+            "the learning-rate schedule was cut short.",
             short,
         )
 
@@ -72,7 +72,7 @@ def same_precision(evidence: Evidence) -> Iterator[Finding]:
     """Runs are compared seed by seed, so it is within a seed that all arms must be computed alike."""
     placed = [record for record in evidence.records if record.environment]
     if not placed:
-        yield Finding("not applicable", "No run says how it was computed.")
+        yield Finding("not applicable", "No run recorded how it was computed.")
         return
     unlike: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
     for records in grouped(placed, lambda record: f"{record.run.task.name} {record.run.seed}").values():
@@ -104,7 +104,7 @@ def _unlike(
         described = split(runs, description)
         if described.odd:
             changes = _changes(described.examples, part)
-            sentence = f"{name} is not one {part} in all its runs ({changes}): {_LOSSES}."
+            sentence = f"The {part} {name} differs between its runs ({changes}): {_LOSSES}."
             yield Finding(severity, sentence, described.odd)
 
 
@@ -166,18 +166,18 @@ CHECKS = (
         "All arms on a task have the same batches, data and code of the task, and start from the same weights.",
         same_task,
     ),
-    Check("same arm", "All runs of an arm on a task have one optimizer, options, clip and schedule.", same_arm),
-    Check("same budget", "All runs on a task may use the same budget.", same_budget),
+    Check("same arm", "All runs of an arm on a task have the same optimizer, options, clip and schedule.", same_arm),
+    Check("same budget", "All runs on a task have the same budget.", same_budget),
     Check("same schedule", "All arms on a task follow the same learning-rate schedule.", same_schedule),
     Check(
         "schedule complete", "No finished run ended before its budget was spent.", schedule_complete, needs_runs=True
     ),
     Check(
         "same precision",
-        "All arms are computed on one kind of device in one precision.",
+        "All arms are computed on the same kind of device in the same precision.",
         same_precision,
         needs_runs=True,
     ),
     Check("same cadence", "All runs on a task are evaluated at the same steps.", same_cadence),
-    Check("as described", "No run has a remark on its code, its data or its arm.", as_described, needs_runs=True),
+    Check("as described", "No run recorded a remark about its code, data or arm.", as_described, needs_runs=True),
 )

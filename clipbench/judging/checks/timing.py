@@ -6,7 +6,7 @@ from clipbench.judging.checks.evidence import Check, Evidence, Finding, grouped,
 from clipbench.judging.words import listing
 from clipbench.records import Environment, Record
 
-NO_TIMES = Finding("not applicable", "No finished run says where it was made.")
+NO_TIMES = Finding("not applicable", "No finished run recorded its machine.")
 
 
 def one_machine(evidence: Evidence) -> Iterator[Finding]:
@@ -23,9 +23,9 @@ def one_machine(evidence: Evidence) -> Iterator[Finding]:
         odd = [record.run for record in machines.odd]
         blocks = grouped(records, lambda record: str(record.run.seed)).values()
         if any(split(block, _machine).odd for block in blocks):
-            yield Finding("fail", f"{several}, arms of one seed among them: they are not comparable.", odd)
+            yield Finding("fail", f"{several}, even within a seed: they are not comparable.", odd)
         else:
-            yield Finding("warn", f"{several}, each seed on one: means mix them.", odd)
+            yield Finding("warn", f"{several}, each seed from a single one: means mix them.", odd)
 
 
 def uncontended(evidence: Evidence) -> Iterator[Finding]:
@@ -38,18 +38,16 @@ def uncontended(evidence: Evidence) -> Iterator[Finding]:
     if sizes.odd:
         shown = listing(sorted(sizes.values, key=str))
         odd = [record.run for record, _ in sizes.odd]
-        unequal = f"Up to {shown} runs were timed side by side, not one number for all"
+        unequal = f"Runs were timed beside different numbers of runs (up to {shown} at a time)"
         yield Finding("fail", f"{unequal}: times are not comparable.", odd)
         return
     size = timed[0][1].side_by_side
-    together = f"Up to {size} runs were timed side by side on one machine"
+    together = f"Up to {size} runs were timed at the same time on a machine"
     racing = [record.run for record, _ in timed if record.run.budget.unit == "seconds"]
     if size > 1 and racing:
-        yield Finding("fail", f"{together}, and their budget is in seconds: what they reach depends on it.", racing)
+        yield Finding("fail", f"{together}, and their budget is in seconds: their losses depend on it.", racing)
     elif size > 1:
-        yield Finding(
-            "warn", f"{together}: times are longer and noisier than alone; clipbench run --jobs 1 times each alone."
-        )
+        yield Finding("warn", f"{together}: times are longer and noisier; clipbench run --jobs 1 times each run alone.")
 
 
 def _timed(evidence: Evidence) -> list[tuple[Record, Environment]]:
@@ -66,8 +64,11 @@ def _named(record: Record) -> str:
 
 
 CHECKS = (
-    Check("one machine", "Times that are compared come from one machine and device.", one_machine, needs_runs=True),
+    Check("one machine", "All times come from the same machine and device.", one_machine, needs_runs=True),
     Check(
-        "uncontended timing", "Every run was timed alone, or all with the same company.", uncontended, needs_runs=True
+        "uncontended timing",
+        "Every run was timed alone, or beside the same number of runs.",
+        uncontended,
+        needs_runs=True,
     ),
 )

@@ -18,15 +18,15 @@ def choice_on_record(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.efforts:
         yield Finding(
             "warn",
-            "Learning rates are those of the spec, not tuned here: other rates may change the order of the arms. A "
-            "tuning section in the spec puts trials on record.",
+            "Learning rates come from the spec and were not tuned: other rates may change the order of the arms. To "
+            "tune them, add a tuning section to the spec.",
         )
     if tuning is None or not tuning.arms:
         return
     by = "final evaluation loss" if tuning.select == "eval_loss" else "steps to the target"
     trials = listing(sorted({len(tuned.trials) for tuned in tuning.arms}))
-    how = f"by {by} out of {trials} trials an arm ({tuning.search}) on {seeds_named(tuning.seeds)}"
-    yield Finding("note", f"Settings are selected {how}; each trial has the whole budget.")
+    how = f"by {by} from {trials} trials per arm ({tuning.search}) on {seeds_named(tuning.seeds)}"
+    yield Finding("note", f"Settings are selected {how}; each trial has the full budget.")
     for tuned in tuning.arms:
         if tuned.selected is None and evidence.made:
             name = f"{tuned.arm} on {tuned.task}"
@@ -43,7 +43,7 @@ def baseline_tuned(evidence: Evidence) -> Iterator[Finding]:
     lacking = [task for task in evidence.by_task if (task, baseline) not in tuned]
     if lacking:
         arms = listing(sorted({arm for _, arm in tuned}))
-        sentence = f"The baseline {baseline} was not tuned on {listing(lacking)}, and {arms} had trials."
+        sentence = f"The baseline {baseline} was not tuned on {listing(lacking)}, but {arms} had trials."
         yield Finding(_gravity(evidence), sentence, [baseline])
 
 
@@ -67,7 +67,7 @@ def _unequal(evidence: Evidence, amount: Callable[[Effort], object]) -> Iterator
 def _tuned_unequally(task: str, efforts: Sequence[Effort]) -> str:
     """Trials and compute of all arms in one sentence: whatever of it is unequal, a reader wants it all, and once."""
     amounts = listing([f"{effort.arm} {_amount(effort)}" for effort in efforts], limit=12)
-    return f"Arms on {task} were tuned unequally ({amounts}): more trials find a better best."
+    return f"Arms on {task} were tuned unequally ({amounts}): arms with more trials find better settings."
 
 
 def _amount(effort: Effort) -> str:
@@ -80,13 +80,13 @@ def bracketed(evidence: Evidence) -> Iterator[Finding]:
     if not _tuned(evidence):
         yield NO_TRIALS
     if not evidence.made:
-        yield Finding("not applicable", "Where the best value lies is known after running.")
+        yield Finding("not applicable", "The best value is not known before running.")
         return
     baseline = _family(evidence.question.baseline, evidence)
     for effort in evidence.efforts:
         for edge in effort.edges:
             grave = effort.declared and effort.arm == baseline
-            beyond = "arms that beat this baseline may beat only its grid" if grave else "a better one may lie beyond"
+            beyond = "the baseline may be tuned too little" if grave else "a better value may lie beyond"
             yield Finding("fail" if grave else "warn", f"The best {edge}: {beyond}.", [effort.arm])
 
 
@@ -98,7 +98,9 @@ def fresh_seeds(evidence: Evidence) -> Iterator[Finding]:
         again = [run for run in evidence.by_task.get(effort.task, ()) if run.seed in effort.seeds]
         if again:
             seeds = seeds_named(sorted({run.seed for run in again}))
-            yield Finding("fail", f"{effort.arm} on {effort.task} was tuned on {seeds} and is reported on it.", again)
+            yield Finding(
+                "fail", f"{effort.arm} on {effort.task} was tuned on {seeds} and is also reported there.", again
+            )
 
 
 def selection_apart(evidence: Evidence) -> Iterator[Finding]:
@@ -108,12 +110,12 @@ def selection_apart(evidence: Evidence) -> Iterator[Finding]:
     elif not _declared(evidence):
         arms = sorted({effort.arm for effort in evidence.efforts if effort.trials > 1})
         points = f"Every point of {count(len(arms), 'grid')} is in the table"
-        yield Finding("warn", f"{points}: the best of them looks better than it is, by luck.", arms)
+        yield Finding("warn", f"{points}: the best point looks better than it is (selection bias).", arms)
     else:
         trials = {key for effort in evidence.efforts for key in effort.keys}
         both = [run for key, run in evidence.by_key.items() if key in trials]
         if both:
-            yield Finding("fail", "Runs that chose the settings are reported as results.", both)
+            yield Finding("fail", "Runs that selected the settings are also reported as results.", both)
 
 
 def twins_tuned_alike(evidence: Evidence) -> Iterator[Finding]:
@@ -164,7 +166,7 @@ def _rates_of_twins(twins: Sequence[tuple[str, Arm, Arm]]) -> Iterator[Finding]:
     if pairs:
         names = dict.fromkeys(name for pair in pairs.values() for name in pair)
         differ = f"{listing(pairs)} have different learning rates"
-        yield Finding("warn", f"{differ}, and no trials are on record to say why.", tuple(names))
+        yield Finding("warn", f"{differ}, and no tuning explains why.", tuple(names))
     else:
         yield Finding("not applicable", "No trials are on record, and every twin has its clipped arm's learning rate.")
 
@@ -208,12 +210,12 @@ def _family(arm: str, evidence: Evidence) -> str:
 
 
 CHECKS = (
-    Check("choice on record", "How each arm's settings were chosen can be seen in the results.", choice_on_record),
-    Check("baseline tuned", "Where any arm was tuned, so was the baseline.", baseline_tuned),
+    Check("choice on record", "The results show how each arm's settings were chosen.", choice_on_record),
+    Check("baseline tuned", "If any arm was tuned, the baseline was tuned too.", baseline_tuned),
     Check("equal trials", "Every arm was tuned with the same number of trials.", equal_trials),
-    Check("equal tuning compute", "Every arm's tuning cost the same.", equal_compute),
+    Check("equal tuning compute", "Every arm's tuning had the same budget.", equal_compute),
     Check("twins tuned alike", "A clipped arm and its twin were tuned alike.", twins_tuned_alike),
-    Check("bracketed", "No arm's best value is the outermost one that was tried.", bracketed),
-    Check("fresh seeds", "No seed that settings were chosen on is reported.", fresh_seeds),
-    Check("selection apart", "No number that chose a setting is reported as its result.", selection_apart),
+    Check("bracketed", "No arm's best value is the outermost value tried.", bracketed),
+    Check("fresh seeds", "No tuning seed is reported.", fresh_seeds),
+    Check("selection apart", "No run that selected a setting is reported as a result.", selection_apart),
 )

@@ -75,8 +75,8 @@ def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
     found = comparisons(claim, results) or rank_comparisons(claim, results)
     if not found:
         broken = [record for each in results for cell in each.cells for record in cell.records if not finished(record)]
-        said = f" ({count(len(broken), 'run')} diverged, failed or did not end)" if broken else ""
-        return Answer(claim, "not measured", _missing(claim, results) + said)
+        ends = f" ({count(len(broken), 'run')} diverged, failed or did not end)" if broken else ""
+        return Answer(claim, "not measured", _missing(claim, results) + ends)
     verdict, why = _verdict(claim, found, results)
     lacking = sum(each.left_out > 0 for each in found)
     if lacking:
@@ -92,24 +92,23 @@ def _verdict(
     wrong = [each for each in found if each.verdict == "fails"]
     holding = [each for each in found if each.verdict == "holds"]
     if surely := _surely(found):
-        said = f"fails in {surely} of {count(len(found), 'comparison')}"
+        why = f"fails in {surely} of {count(len(found), 'comparison')}"
         if len(wrong) > surely:
-            said += f" (and in {len(wrong) - surely} more by itself)"
-        return "fails", f"{said}, holds in {len(holding)}"
+            why += f" (and in {len(wrong) - surely} more before Holm's correction)"
+        return "fails", f"{why}, holds in {len(holding)}"
     if not any(each.n for each in found):
         excluded = sum(each.excluded for each in found)
-        what = f"all of {count(excluded, 'value')} had to be left out" if excluded else "no seed is left to compare"
+        what = f"no value is usable ({excluded} left out)" if excluded else "no seed is left to compare"
         return "undecided", what
     if lacking := _uncovered(claim, results) or _lacking(claim, found):
         return "not measured", lacking
     if len(holding) == len(found):
         return "holds", f"in {_all(len(found))}"
     if max(each.n for each in found) < 2:
-        return "undecided", "one seed has no interval"
-    against = (
-        f"{len(wrong)} of them on the wrong side, as far as chance may do among so many" if wrong else "fails in none"
-    )
-    margin = f"the interval does not lie {'above' if claim.expect == 'higher' else 'below'} {number(claim.beyond)}"
+        return "undecided", "a single seed has no confidence interval"
+    against = f"fails in {len(wrong)} before Holm's correction and in none after it" if wrong else "fails in none"
+    side = "above" if claim.expect == "higher" else "below"
+    margin = f"the confidence interval does not lie {side} {number(claim.beyond)}"
     why = margin if len(found) == 1 else f"holds in {len(holding)} of {len(found)} comparisons, {against}"
     return "undecided", why
 
@@ -117,11 +116,12 @@ def _verdict(
 def _surely(found: Sequence[ClaimComparison]) -> int:
     """How many fail even when all are tested at once."""
     corrected = holm([each.against for each in found])
-    return sum(each.verdict == "fails" and of.p <= LEVEL for each, of in zip(found, corrected, strict=True))
+    pairs = zip(found, corrected, strict=True)
+    return sum(each.verdict == "fails" and judged.p <= LEVEL for each, judged in pairs)
 
 
 def _all(n: int) -> str:
-    return "the one comparison" if n == 1 else f"all {n} comparisons"
+    return "the only comparison" if n == 1 else f"all {n} comparisons"
 
 
 def _uncovered(claim: Claim, results: Sequence[SpecResults]) -> str:
@@ -130,10 +130,10 @@ def _uncovered(claim: Claim, results: Sequence[SpecResults]) -> str:
         return ""
     for key in ("of", "against", "on"):
         wanted = getattr(claim.compare, key)
-        for one in wanted if isinstance(wanted, tuple) else ():
-            narrowed = claim.compare.model_copy(update={key: one})
+        for arms in wanted if isinstance(wanted, tuple) else ():
+            narrowed = claim.compare.model_copy(update={key: arms})
             if not comparisons(claim.model_copy(update={"compare": narrowed}), results):
-                return f"these runs have no such comparison for {_said(one)}"
+                return f"these runs have no comparison for {_arms_text(arms)}"
     return ""
 
 
@@ -142,9 +142,10 @@ def _lacking(claim: Claim, found: Sequence[ClaimComparison]) -> str:
     needs = claim.needs
     each_step = claim.compare is not None and claim.compare.each_step
     steps_of: dict[Site, int] = {}
-    for each in (one for one in found if one.n):
-        place = replace(each.site, step=None)
-        steps_of[place] = steps_of.get(place, 0) + 1 if each_step else each.steps
+    for each in found:
+        if each.n:
+            site = replace(each.site, step=None)
+            steps_of[site] = steps_of.get(site, 0) + 1 if each_step else each.steps
     there = {
         "task": (needs.tasks, len({each.site.task for each in found})),
         "trajectory": (needs.trajectories, len({each.site.trajectory for each in found})),
@@ -154,7 +155,7 @@ def _lacking(claim: Claim, found: Sequence[ClaimComparison]) -> str:
     plural = {"task": "tasks", "trajectory": "trajectories", "step": "steps", "comparison": "comparisons"}
     for noun, (needed, has) in there.items():
         if has < needed:
-            return f"it needs {needed} {plural[noun]}, and here {'is' if has == 1 else 'are'} {has}"
+            return f"it needs {needed} {plural[noun]}, and the runs have {has}"
     return ""
 
 
@@ -171,15 +172,15 @@ def _missing(claim: Claim, results: Sequence[SpecResults]) -> str:
     if absent:
         return f"these runs have no {listing(absent)}"
     if claim.rank is not None:
-        return f"no task has {claim.needs.arms} arms with {claim.rank.by} and {claim.rank.to} of one seed"
+        return f"no task has {claim.needs.arms} arms with {claim.rank.by} and {claim.rank.to} on the same seed"
     if claim.compare is None:
         return ""
-    pair = _said(claim.compare.of)
+    pair = _arms_text(claim.compare.of)
     if claim.compare.against is not None:
-        pair += f" and {'its twin' if claim.compare.against == TWIN else _said(claim.compare.against)}"
+        pair += f" and {'its twin' if claim.compare.against == TWIN else _arms_text(claim.compare.against)}"
     if claim.compare.at == "own":
-        return f"no task has ended runs of {pair} with one seed"
-    return f"no run has {pair} at shared points, which takes ghosts"
+        return f"no task has ended runs of {pair} with the same seed"
+    return f"no run measured {pair} at shared points, which needs ghosts"
 
 
 def _quantities(claim: Claim) -> list[str]:
@@ -193,10 +194,10 @@ def _quantities(claim: Claim) -> list[str]:
     return list(dict.fromkeys(part.strip() for name in written for part in name.split("/") if part.strip()))
 
 
-def _said(arms: Arms) -> str:
-    """Arms in words: sgd without a clip, adam with a clip (fraction 0.5 of the numerator)."""
+def _arms_text(arms: Arms) -> str:
+    """A pattern of arms as text: sgd without a clip, adam with a clip (fraction 0.5 of the numerator)."""
     if isinstance(arms, tuple):
-        return " or ".join(map(_said, arms))
+        return " or ".join(map(_arms_text, arms))
     if isinstance(arms, str):
         return arms
     name = " ".join(part for part in (arms.use, arms.name) if part != "*") or "any arm"

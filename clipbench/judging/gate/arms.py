@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from clipbench.judging.copies import Ends, alike, said
+from clipbench.judging.copies import Ends, alike, copies_sentence
 from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import GateVerdict, Metric
 from clipbench.judging.gate.suite import ArmResult, RunResult, Suite, differences
 from clipbench.judging.words import capital, listing, seeds_named
 
 Pair = tuple[RunResult, RunResult]  # baseline, candidate; of one seed
-_IF_MEANT = "rename it back, or keep a new baseline (clipbench check RESULTS --save-baseline FILE)"
+_IF_RENAMED = "rename it back, or save a new baseline (clipbench check RESULTS --save-baseline FILE)"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def not_comparable(arm: Matched) -> str:
         for name in theirs.fingerprints.keys() & ours.fingerprints.keys():
             if same_id(theirs.numerics_id, ours.numerics_id) and theirs.fingerprints[name] != ours.fingerprints[name]:
                 unlike.setdefault(name, []).append(ours.seed)
-    return "; ".join(f"other {name} than in the baseline on {seeds_named(seeds)}" for name, seeds in unlike.items())
+    return "; ".join(f"different {name} from the baseline's on {seeds_named(seeds)}" for name, seeds in unlike.items())
 
 
 def began_alike(arm: Matched) -> bool:
@@ -85,41 +85,41 @@ def lacking(arm: Matched) -> GateRow | None:
     """The row of the seeds that are asked for and not here: what they would say, nobody knows."""
     theirs, ours = ({run.seed for run in side.seeds} for side in (arm.baseline, arm.candidate))
     if not arm.pairs:
-        has, here = (listing(sorted(seeds)) or "none of those asked for" for seeds in (theirs, ours))
-        return arm.row("seeds", "undecided", f"no seed in common (the baseline has {has}, here are {here})")
+        has, here = (listing(sorted(seeds)) or "none requested" for seeds in (theirs, ours))
+        return arm.row("seeds", "undecided", f"no seed in common (the baseline has {has}, the candidate {here})")
     parts = (
-        (theirs & arm.asked - ours, "in the baseline alone"),
-        (arm.asked - theirs - ours, "asked for and on neither side"),
-        (arm.asked & ours - theirs, "asked for and not in the baseline"),
+        (theirs & arm.asked - ours, "only in the baseline"),
+        (arm.asked - theirs - ours, "requested but on neither side"),
+        (arm.asked & ours - theirs, "requested but not in the baseline"),
     )
-    found = [f"{seeds_named(sorted(seeds))} {_verb(seeds)} {where}" for seeds, where in parts if seeds]
-    return arm.row("seeds", "undecided", "; ".join(found), seeds=len(arm.pairs)) if found else None
+    details = [f"{seeds_named(sorted(seeds))} {_verb(seeds)} {where}" for seeds, where in parts if seeds]
+    return arm.row("seeds", "undecided", "; ".join(details), seeds=len(arm.pairs)) if details else None
 
 
 def caveats(arm: Matched) -> Iterator[str]:
     """What a reader of the rows should know of how the two sides were made."""
     name = f"{arm.candidate.arm} on {arm.candidate.task}"
     if changed := differences(arm.baseline.described, arm.candidate.described):
-        yield f"{name} is not described as in the baseline ({changed}): its bits are not compared."
+        yield f"{name} is described differently in the baseline ({changed}): final weights are not compared."
     if alone := {run.seed for run in arm.candidate.seeds} - {run.seed for run in arm.baseline.seeds}:
-        yield f"{name}: {seeds_named(sorted(alone))} {_verb(alone)} here alone, and in no row."
+        yield f"{name}: {seeds_named(sorted(alone))} {_verb(alone)} only in the candidate, so in no row."
     yield from _copies(arm, name)
     if lost := [theirs.seed for theirs, ours in arm.pairs if ours.sound and not theirs.sound]:
         yield (
-            f"{name}: {seeds_named(lost)} had no result in the baseline, so that only the outcome "
-            f"looks at {'it' if len(lost) == 1 else 'them'}."
+            f"{name}: {seeds_named(lost)} had no result in the baseline, and "
+            f"{'counts' if len(lost) == 1 else 'count'} only in the outcome row."
         )
     if any(not same_id(theirs.numerics_id, ours.numerics_id) for theirs, ours in arm.sound):
-        yield f"{name} was made under another numerical set-up than the baseline: its bits are not compared."
+        yield f"{name} and the baseline have different numerical set-ups: final weights are not compared."
     steps = [run.readings.get("steps") for pair in arm.sound for run in pair]
     if arm.same_target and arm.candidate.target is not None and steps and all(read and read.at_least for read in steps):
-        yield f"{name} reaches the target on neither side: its steps are in no row."
+        yield f"{name} reaches the target on neither side: its steps have no row."
 
 
 def _copies(arm: Matched, name: str) -> Iterator[str]:
     for side, where in ((arm.baseline, " in the baseline"), (arm.candidate, "")):
         groups = alike({run.seed: [run.weights] for run in side.seeds if run.sound})
-        yield from (f"{capital(said(seeds, name + where))}." for seeds in groups if len(seeds) > 1)
+        yield from (f"{capital(copies_sentence(seeds, name + where))}." for seeds in groups if len(seeds) > 1)
 
 
 def same_id(theirs: str, ours: str) -> bool:
@@ -142,16 +142,16 @@ def renamed(candidate: Suite, baseline: Suite) -> Iterator[str]:
     ours = [arm for arm in candidate.arms if arm.place not in there]
     theirs = [arm for arm in baseline.arms if arm.place not in here]
     if ours and theirs and not here & there:
-        yield f"No arm is on both sides: {_all_of(theirs)} in the baseline, {_all_of(ours)} here."
-    found: dict[tuple[str, str, str], None] = {}
+        yield f"No arm is on both sides: {_all_of(theirs)} in the baseline, {_all_of(ours)} in the candidate."
+    changes: dict[tuple[str, str, str], None] = {}
     for old in theirs:
         alike = [new.place for new in ours if (new.problem, new.described) == (old.problem, old.described)]
         if alike:
             new = max(alike, key=lambda place: sum(a == b for a, b in zip(place, old.place, strict=True)))
             names = zip(("spec", "task", "arm"), old.place, new, strict=True)
-            found |= {(kind, before, after): None for kind, before, after in names if before != after}
-    for kind, before, after in found:
-        yield f"The baseline has the {kind} '{before}', here is '{after}', described alike: if renamed, {_IF_MEANT}."
+            changes |= {(kind, before, after): None for kind, before, after in names if before != after}
+    for kind, before, after in changes:
+        yield f"The {kind} '{before}' of the baseline is described like '{after}' here: if renamed, {_IF_RENAMED}."
 
 
 def _all_of(arms: Sequence[ArmResult]) -> str:

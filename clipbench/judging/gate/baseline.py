@@ -26,7 +26,7 @@ def dumped(suite: Suite) -> bytes:
     """
     if suite.unread:
         broken = listing((run.found for run in suite.unread), limit=3)
-        found = f"{count(len(suite.unread), 'run')} cannot be read, and no baseline is kept without them: {broken}"
+        found = f"{count(len(suite.unread), 'run')} cannot be read, and a baseline needs all runs: {broken}"
         raise UndecidedError(found, remedy=MEND)
     harmless = replace(suite, caveats=tuple(map(on_one_line, suite.caveats)))  # a folder's name may be no text
     return _SUITE.dump_json(harmless, indent=1, exclude={"unread"})
@@ -38,7 +38,7 @@ def loaded(content: bytes, *, where: str) -> Suite:
     Raises:
         ClipbenchError: it is no such file, or one of another format.
     """
-    anew = "write it anew: clipbench check RESULTS --save-baseline FILE"
+    anew = "save it again: clipbench check RESULTS --save-baseline FILE"
     try:
         text = content.decode()
         raw: Any = json.loads(text, object_pairs_hook=_each_once)

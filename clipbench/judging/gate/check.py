@@ -21,10 +21,10 @@ from clipbench.judging.gate.suite import MEND, ArmResult, Suite
 from clipbench.judging.gate.varying import judged
 from clipbench.judging.words import count, listing
 
-UNREAD = f"What cannot be read leaves its arm undecided: {MEND}."
-LACKING = "Seeds that are not here leave their arm undecided: run them, or say with --seeds which ones are asked for."
+UNREAD = f"An unreadable run leaves its arm undecided: {MEND}."
+LACKING = "A missing seed leaves its arm undecided: run it, or select the seeds to compare with --seeds."
 CHANGED = (
-    "Bits have changed under an unchanged description: if that was meant, keep a new baseline (clipbench check RESULTS "
+    "Final weights changed although the spec did not: if you meant that, save a new baseline (clipbench check RESULTS "
     "--save-baseline FILE); --fail-on regressed lets it pass."
 )
 
@@ -63,16 +63,16 @@ def check(candidate: Suite, baseline: Suite, rules: Rules) -> GateReport:
 def _unread(candidate: Suite, baseline: Suite) -> Iterator[GateRow]:
     """A row for each arm with runs that cannot be read: whatever the others say, of those nobody knows."""
     for place in dict.fromkeys(run.place for side in (baseline, candidate) for run in side.unread):
-        found = {
+        reasons = {
             where: [run.found for run in side.unread if run.place == place]
-            for where, side in (("here", candidate), ("in the baseline", baseline))
+            for where, side in (("in the candidate", candidate), ("in the baseline", baseline))
         }
-        parts = [f"{count(len(runs), 'run')} {where}: {listing(runs, 2)}" for where, runs in found.items() if runs]
+        parts = [f"{count(len(runs), 'run')} {where}: {listing(runs, 2)}" for where, runs in reasons.items() if runs]
         yield GateRow(*place, "arm", "undecided", f"cannot be read: {'; '.join(parts)}")
 
 
 def _one_sided(arm: ArmResult, *, here: bool) -> GateRow:
-    detail = f"{count(len(arm.seeds), 'run')} {'here' if here else 'in the baseline'} alone"
+    detail = f"{count(len(arm.seeds), 'run')}, only in the {'candidate' if here else 'baseline'}"
     return GateRow(*arm.place, "arm", "new" if here else "missing", detail)
 
 
@@ -89,6 +89,6 @@ def _not_known(matched: Sequence[Matched]) -> Iterator[str]:
     """Which arms nothing shows to have begun alike, which bars no verdict."""
     if names := [f"{arm.candidate.arm} on {arm.candidate.task}" for arm in matched if not began_alike(arm)]:
         yield (
-            f"Whether {listing(names, 3)} began with the baseline's weights and batches is not known: a side "
-            "has no fingerprints, or the numerical set-ups differ."
+            f"{listing(names, 3)} may have begun with other weights or batches than the baseline: a side has no "
+            "fingerprints, or the numerical set-ups differ."
         )

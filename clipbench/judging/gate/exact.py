@@ -19,7 +19,7 @@ def outcome(arm: Matched) -> GateRow:
             broken.setdefault(_ending(ours), []).append(ours.seed)
     if broken:
         detail = listing((f"{seeds_named(seeds)} {ending}" for ending, seeds in broken.items()), 4)
-        return arm.row("outcome", "regressed", f"the baseline finished, here {detail}", seeds=n)
+        return arm.row("outcome", "regressed", f"the baseline finished, but {detail}", seeds=n)
     waiting = [ours.seed for _, ours in arm.pairs if ours.status == "unfinished"]
     crashed = [ours.seed for _, ours in arm.pairs if ours.status == "failed"]
     if waiting or crashed:
@@ -46,7 +46,7 @@ def counted(arm: Matched, of: Counted) -> GateRow | None:
     ]
     read = [(before, after) for before, after, _ in both if isinstance(after, int)]
     if lost := [seed for _, after, seed in both if not isinstance(after, int)]:
-        return arm.row(of.metric, "missing", f"not on record on {seeds_named(lost)}, as in the baseline it is")
+        return arm.row(of.metric, "missing", f"not recorded on {seeds_named(lost)}, unlike in the baseline")
     if not read:
         return None
     before, after = max(read, key=lambda pair: pair[1] - pair[0])
@@ -81,21 +81,21 @@ def weights(arm: Matched, *, repeating: bool) -> GateRow | None:
     if not pairs:
         return None
     if lost := [ours.seed for _, ours in pairs if not ours.weights]:
-        return arm.row("weights", "missing", f"not on record on {seeds_named(lost)}, as in the baseline they are")
+        return arm.row("weights", "missing", f"not recorded on {seeds_named(lost)}, unlike in the baseline")
     differ = [pair for pair in pairs if not same_bits(pair)]
     seeds = count(len(pairs), "seed")
     if not differ:
-        return arm.row("weights", "ok", f"the same bits on {seeds}", seeds=len(pairs))
-    detail = f"other bits on {len(differ)} of {seeds}"
+        return arm.row("weights", "ok", f"equal bits on {seeds}", seeds=len(pairs))
+    detail = f"different bits on {len(differ)} of {seeds}"
     some_agree = any(same_bits(pair) and _one_machine(pair) for pair in pairs)
     if excuse := _excuse(differ, repeating=repeating and not some_agree):
         return arm.row("weights", "advice", f"{detail}: {excuse}", seeds=len(pairs))
     why = (
-        "its code changed" if arm.baseline.code != arm.candidate.code else "its code did not, something beneath it did"
+        "its code changed" if arm.baseline.code != arm.candidate.code else "its code did not, but something it uses did"
     )
     if some_agree:
-        why += "; but that the other seeds agree points to a computation that does not repeat itself"
-    return arm.row("weights", "changed", f"{detail}, though the spec says the same of it: {why}", seeds=len(pairs))
+        why += "; as the other seeds agree, a computation may be nondeterministic"
+    return arm.row("weights", "changed", f"{detail}, although the spec is unchanged: {why}", seeds=len(pairs))
 
 
 def _ending(run: RunResult) -> str:
@@ -117,9 +117,9 @@ def _excuse(differ: Sequence[Pair], *, repeating: bool) -> str:
     set. On a GPU torch is asked for deterministic kernels, and takes others where it has none.
     """
     if not any(map(_one_machine, differ)):
-        return "it was made on another machine, whose kernels may round otherwise"
+        return "made on a different machine, whose kernels may round differently"
     if any(ours.device not in ("", "cpu") for _, ours in differ) and not repeating:
-        return "some kernels of a GPU never repeat themselves, and nothing shows that these do"
+        return "some GPU kernels are nondeterministic, and nothing shows that these are not"
     return ""
 
 

@@ -95,13 +95,13 @@ class GateReport:
     def sentence(self) -> str:
         """The whole in one line: 2 regressed, 40 ok: the gate fails."""
         counts = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in GRAVITY}
-        said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n) or "no rows"
+        summary = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n) or "no rows"
         if self.exit_code == FINDING:
-            return f"{said}: the gate fails on {count(len(self.failing), 'row')}"
+            return f"{summary}: the gate fails on {count(len(self.failing), 'row')}"
         if self.exit_code == UNDECIDED:
-            arms = ", ".join(f"{arm} on {task}" for _, task, arm in self.undecided) or "nothing is on both sides"
-            return f"{said}: not decided ({arms})"
-        return f"{said}: the gate passes"
+            arms = ", ".join(f"{arm} on {task}" for _, task, arm in self.undecided) or "no arm is on both sides"
+            return f"{summary}: not decided ({arms})"
+        return f"{summary}: the gate passes"
 
 
 def _is_open(row: GateRow, *, decided: bool) -> bool:

@@ -146,7 +146,7 @@ def _known(text: str, names: Sequence[Name], option: str) -> Name:
             return name
     near = difflib.get_close_matches(text, names, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    raise ClipbenchError(f"{option} knows no {text!r}", remedy=f"{meant}it is one of: {', '.join(names)}")
+    raise ClipbenchError(f"{option} does not know {text!r}", remedy=f"{meant}it is one of: {', '.join(names)}")
 
 
 def _fraction(text: str) -> float:
@@ -156,6 +156,6 @@ def _fraction(text: str) -> float:
         value = math.nan
     if not 0 <= value < math.inf:
         raise ClipbenchError(
-            f"--tolerance: {text!r} is no fraction", remedy="write 0.02 for 2 %, or loss=0.02 for one metric"
+            f"--tolerance: {text!r} is not a fraction", remedy="write 0.02 for 2 %, or loss=0.02 for one metric"
         )
     return value

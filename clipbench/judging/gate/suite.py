@@ -157,9 +157,9 @@ def _arm(cell: Cell) -> ArmResult:
         run = other.run
         if (_problem(run), _described(run), run.arm.optimizer.source) != (problem, described, code):
             raise UndecidedError(
-                f"{first.arm.name} on {first.task.name} is not one arm in all its runs: seeds {first.seed} and "
-                f"{run.seed} differ in more than their seed",
-                remedy="run the spec again, and all of its seeds are made alike",
+                f"the runs of {first.arm.name} on {first.task.name} differ in more than their seed (seeds {first.seed} "
+                f"and {run.seed})",
+                remedy="run the spec again, so that all seeds are made alike",
             )
     return ArmResult(
         spec=first.spec,
@@ -223,8 +223,8 @@ def _scalar(value: object) -> Scalar:
 def differences(before: Mapping[str, Scalar], after: Mapping[str, Scalar]) -> str:
     """Which facts are not the same, in words: lr was 0.003 and is 0.004. Empty where all are."""
     names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
-    said = [f"{name} was {_short(before.get(name))} and is {_short(after.get(name))}" for name in names]
-    return listing(said, limit=4)
+    changes = [f"{name} was {_short(before.get(name))} and is {_short(after.get(name))}" for name in names]
+    return listing(changes, limit=4)
 
 
 def _short(value: Scalar) -> str:

@@ -84,15 +84,15 @@ def _loss(arm: Matched, of: Varying) -> Draft | GateRow | None:
     if not arm.pairs:
         return None
     if all(theirs.status == "diverged" and (ours.sound or ours.status == "diverged") for theirs, ours in arm.pairs):
-        return arm.row("loss", "ok", "the baseline diverged on every seed, and cannot be fallen short of")
+        return arm.row("loss", "ok", "the baseline diverged on every seed: nothing can be worse")
     if not arm.sound:
-        return arm.row("loss", "undecided", "no seed that both sides finished")
+        return arm.row("loss", "undecided", "no seed finished on both sides")
     if all(run.final_loss > 0 for pair in arm.sound for run in pair):
         return _drafted(arm, of)
     gains = [theirs.first_loss - theirs.final_loss for theirs, _ in arm.sound]
     gain = sum(gains) / len(gains)
     if not 0 < gain < math.inf:
-        return arm.row("loss", "undecided", "a loss is not positive, and the baseline's training gained nothing")
+        return arm.row("loss", "undecided", "a loss is not positive, and the baseline's loss did not fall")
     return _drafted(arm, of, gain=gain)
 
 
@@ -109,13 +109,13 @@ def _drafted(arm: Matched, of: Varying, *, gain: float = 0.0) -> Draft | GateRow
         return _one_sided(arm, of, lost, new=bool(ours) and not theirs and not machine)
     compared = [pair for pair in arm.sound if pair[0].seed in found.differences]
     identical = not found.at_least and not any(found.differences.values()) and all(map(same_bits, compared))
-    share_of = f" of what the baseline's training gained ({number(gain)}), as a loss is not positive" if gain else ""
+    share_of = f" of the fall of the baseline's loss ({number(gain)}), as a loss is not positive" if gain else ""
     return Draft(arm, of, found, identical, share_of, lost, advice)
 
 
 def _one_sided(arm: Matched, of: Varying, lost: Sequence[int], *, new: bool) -> GateRow | None:
     if lost:
-        return arm.row(of.metric, "missing", f"measured in the baseline alone ({seeds_named(lost)})")
+        return arm.row(of.metric, "missing", f"measured only in the baseline ({seeds_named(lost)})")
     return arm.row(of.metric, "new", "not measured in the baseline") if new else None
 
 
@@ -149,14 +149,14 @@ def _why_advice(pairs: Sequence[Pair]) -> str:
     """Why times and memory of these runs are no ground for a verdict; empty where they are."""
     runs = [run for pair in pairs for run in pair]
     if len({run.machine_id for run in runs}) != 1 or not runs[0].machine_id:
-        return "other machine"
+        return "different machine"
     if any(run.side_by_side > 1 for run in runs):
-        return "timed side by side with other runs"
+        return "timed beside other runs"
     if any(run.started == 0 for run in runs):
-        return "when they ran is not known"
+        return "start times unknown"
     # Taken in turns, each run stands beside its partner: whatever the machine did meanwhile, it did to both.
     order = [run.seed for run in sorted(runs, key=lambda run: run.started)]
-    return "" if order[::2] == order[1::2] else "not run in turns in one session"
+    return "" if order[::2] == order[1::2] else "the two sides did not run in turns"
 
 
 def _untested(draft: Draft, rules: Rules) -> GateRow:
@@ -167,7 +167,7 @@ def _untested(draft: Draft, rules: Rules) -> GateRow:
     if draft.identical:
         detail = f"identical{_pairs(draft)}{_lost(draft)}"
         return replace(row, verdict="missing" if draft.lost else "ok", detail=detail, low=0.0, high=0.0)
-    detail = f"{change} on 1 seed{_pairs(draft)}, no interval: two are needed, five serve well"
+    detail = f"{change} on 1 seed{_pairs(draft)}, no confidence interval: two are needed, five are better"
     return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")
 
 
@@ -212,7 +212,7 @@ def _pairs(draft: Draft) -> str:
 
 
 def _lost(draft: Draft) -> str:
-    return f"; no value on {seeds_named(draft.lost)}, where the baseline has one" if draft.lost else ""
+    return f"; no value on {seeds_named(draft.lost)}, unlike in the baseline" if draft.lost else ""
 
 
 def _percent(change: float, draft: Draft) -> str:

@@ -78,7 +78,7 @@ def reported(records: Sequence[Record], question: Question) -> list[Record]:
     ]
     if records and not kept:
         raise UndecidedError(
-            f"of {question.spec} there are trials alone ({count(len(records), 'run')}), and no run to report",
+            f"{question.spec} has only trials so far ({count(len(records), 'run')}), and no run to report",
             remedy="run the spec again: it goes on with the trials, and then with what they select",
         )
     return kept

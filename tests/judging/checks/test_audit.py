@@ -25,7 +25,7 @@ def test_a_fair_comparison_fails_no_check() -> None:
 
 def test_a_fair_comparison_of_untuned_arms_has_one_caveat_and_the_meaning_of_its_times() -> None:
     [untuned, clock] = compare(fair(), asked(fair())).caveats
-    assert untuned.startswith("Learning rates are those of the spec, not tuned here")
+    assert untuned.startswith("Learning rates come from the spec and were not tuned")
     assert clock == CLOCK
 
 

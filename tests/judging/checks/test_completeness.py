@@ -24,16 +24,26 @@ def test_a_plan_that_was_made_in_full_passes(check: str) -> None:
 @pytest.mark.parametrize(
     ("records", "verdict", "about", "sentence"),
     [
-        ([*fair()[:-1], replace(fair()[-1], outcome=None)], "fail", LAST, "Not finished, and in no number: code_lm/a"),
+        ([*fair()[:-1], replace(fair()[-1], outcome=None)], "fail", LAST, "Not finished, so in no mean: code_lm/a"),
         (
             sixth([], "failed", "Traceback\n  File x\nValueError: no such token"),
             "warn",
             FIFTH,
-            "code_lm/adam/seed 5 failed: ValueError: no such token (counted, in no mean).",
+            "code_lm/adam/seed 5 failed: ValueError: no such token (counted, but in no mean).",
         ),
         (sixth([5.0], "failed"), "warn", FIFTH, "seed 5 failed: no reason was recorded"),
-        (sixth([5.0], "diverged", "the loss is nan"), "pass", (), "seed 5 diverged: the loss is nan (counted, in no"),
-        (sixth([5.0, math.inf]), "warn", FIFTH, "seed 5 finished with a loss of ∞: means and differences with it are"),
+        (
+            sixth([5.0], "diverged", "the loss is nan"),
+            "pass",
+            (),
+            "seed 5 diverged: the loss is nan (counted, but in no",
+        ),
+        (
+            sixth([5.0, math.inf]),
+            "warn",
+            FIFTH,
+            "seed 5 finished with a loss of ∞: means and differences that include it",
+        ),
         (sixth([5.0, math.nan]), "warn", FIFTH, "seed 5 finished with a loss of nan"),
         (sixth([]), "warn", FIFTH, "seed 5 finished with a loss of nan"),
     ],
@@ -51,14 +61,14 @@ def test_a_planned_run_that_is_not_here_fails_and_is_named_by_its_key() -> None:
     records = fair()
     answer = found("nothing dropped", records[:-1], asked(records))
     assert (answer.verdict, answer.runs) == ("fail", (records[-1].run.key,))
-    assert answer.what == "1 of 10 planned runs are not here."
+    assert answer.what == "1 of 10 planned runs are missing."
 
 
 def test_the_gravest_of_several_verdicts_counts_and_all_are_told() -> None:
     records = [record(run("adam", seed=5), [5.0], status="failed"), *fair()]
     answer = found("nothing dropped", [*records[:-1], replace(records[-1], outcome=None)])
     assert answer.verdict == "fail"
-    assert answer.what.startswith("Not finished, and in no number: code_lm/adam/seed 4. code_lm/adam/seed 5 failed:")
+    assert answer.what.startswith("Not finished, so in no mean: code_lm/adam/seed 4. code_lm/adam/seed 5 failed:")
     assert answer.runs == (*LAST, *FIFTH)
 
 
@@ -81,7 +91,7 @@ def test_an_arm_without_any_run_fails_and_one_that_lacks_a_task_is_noted() -> No
     [fair()[1::2], [*fair()[1::2], record(run(), [5.0, 9.0], status="diverged")]],
 )
 def test_a_baseline_of_which_nothing_finished_is_told_for_its_task(records: list[Record]) -> None:
-    expected = "The baseline sgd has no finished run on code_lm: no difference can be given."
+    expected = "The baseline sgd has no finished run on code_lm: there are no differences."
     assert expected in caveats(records)
     assert expected not in caveats(fair())
 
@@ -107,7 +117,7 @@ def test_a_trajectory_of_which_nothing_finished_is_named() -> None:
 def test_a_probe_or_ghost_that_failed_is_named_with_its_run(probe: str, reason: str, sentence: str) -> None:
     answer = found("probes complete", last_ended(fair(), failed_probes={probe: reason}))
     assert (answer.verdict, answer.runs) == ("warn", LAST)
-    assert answer.what == f"{LAST[0]}: {sentence}; the rest of the run stands."
+    assert answer.what == f"{LAST[0]}: {sentence}; the run's other values are valid."
 
 
 def test_of_a_plan_nothing_is_missing_yet() -> None:

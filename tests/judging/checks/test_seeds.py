@@ -23,8 +23,8 @@ def test_an_arm_that_lacks_a_seed_of_the_others_fails() -> None:
     ("seeds", "sentence"),
     [
         # t(0.975, 2)/√3 = 4.303/1.732 = 2.48
-        (3, "With 3 seeds a difference is decided only where its mean exceeds 2.5 standard deviations of the paired"),
-        (1, "With 1 seed a difference has no error and is not decided. 5 seeds are a fair beginning"),
+        (3, "With 3 seeds, a verdict needs a mean difference above 2.5 standard deviations of the paired"),
+        (1, "With 1 seed, a difference has no standard error and no verdict. Start with 5 seeds"),
     ],
 )
 def test_few_seeds_tell_what_they_can_resolve(seeds: int, sentence: str) -> None:
@@ -48,9 +48,9 @@ def spread(losses: list[float]) -> list[Record]:
     [
         # relative differences -0.1, 0, 0.1: s = 0.1; (t.975 + t.8)·0.1/√n is .208 for n = 4 and .166 for n = 5
         ([1.8, 2.0, 2.2], 0.2, "fail", "adam on code_lm has 3 seeds and needs 5 to show 20 % with a paired spread of"),
-        ([1.8, 2.0, 2.2], 0.5, "pass", "There are seeds enough to show the declared effect"),
+        ([1.8, 2.0, 2.2], 0.5, "pass", "There are enough seeds to show the declared effect"),
         ([1.0, 3.0], 0.001, "fail", "needs more than 10000 to show 0.1 %"),
-        ([1.8], 0.5, "fail", "adam on code_lm has one seed in common with the baseline: no spread is known."),
+        ([1.8], 0.5, "fail", "adam on code_lm has a single seed in common with the baseline: the spread is unknown."),
     ],
 )
 def test_the_seeds_that_a_declared_effect_takes_are_there_or_it_fails(
@@ -89,7 +89,7 @@ def test_arms_that_are_secretly_one_are_exposed_by_their_weights() -> None:
     answer = found("arms differ", ends_as(fair(), "adam", (0, 3), like="sgd"))
     assert (answer.verdict, answer.runs) == ("warn", ("sgd", "adam"))
     where = "on code_lm, seeds 0 and 3"
-    assert answer.what == f"sgd and adam end with the very same weights {where}: their difference did not act."
+    assert answer.what == f"sgd and adam end with the same weights {where}: the options that differ had no effect."
     assert not any(
         "very same weights" in caveat for caveat in caveats(ends_as(fair(), "adam", (0,), like="sgd", shift=1))
     )

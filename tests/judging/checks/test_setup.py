@@ -75,18 +75,18 @@ def test_arms_that_were_made_alike_pass(check: str) -> None:
             "fail",
             "evaluation cadence (every 50 steps and every 25 steps): steps",
         ),
-        ("same task", {"data": "ab" * 32}, "fail", "differ in their data (none of the disk and abababababab): their"),
+        ("same task", {"data": "ab" * 32}, "fail", "differ in their data (none from disk and abababababab): their"),
         (
             "same task",
             {"task": replace(TASK, options={"batch": 64}, source="new")},
             "fail",
-            "code_lm is not one task in all its runs (its code changed; batch is none and 64): their losses",
+            "The task code_lm differs between its runs (its code changed; batch is none and 64): their losses",
         ),
         (
             "same arm",
             {"arm": replace(ADAM, optimizer=replace(ADAM.optimizer, options={"lr": 0.5}))},
             "warn",
-            "adam on code_lm is not one arm in all its runs (lr is 0.1 and 0.5): their losses are not comparable.",
+            "The arm adam on code_lm differs between its runs (lr is 0.1 and 0.5): their losses are not comparable.",
         ),
         ("same arm", {"arm": replace(ADAM, schedule=COSINE)}, "warn", "(schedule.use is constant and cosine; "),
         (
@@ -122,7 +122,7 @@ def test_two_tasks_may_differ_in_all_of_it() -> None:
 def test_a_finished_run_that_left_budget_over_was_cut_short() -> None:
     answer = found("schedule complete", last_ended(fair(), steps=150))
     assert (answer.verdict, answer.runs) == ("fail", LAST)
-    assert "1 finished run ended before the budget was spent (at 75% of it" in answer.what
+    assert "1 finished run ended before the budget was spent (the earliest at 75%" in answer.what
 
 
 def test_a_run_that_diverged_early_was_not_cut_short() -> None:
@@ -184,8 +184,8 @@ def test_of_a_plan_nothing_is_said_that_only_runs_can_tell(check: str) -> None:
 # How runs began
 
 PRINTS = {INITIAL_WEIGHTS: "w", FIRST_BATCHES: "b", EVALUATION_BATCHES: "e", PROBE_BATCHES: "p"}
-BY_PRINT = "Every arm had the same task, batches and data, and the same weights to start from, by fingerprint"
-BY_WORD = "Every arm had the same task, batches and data, by description alone."
+BY_PRINT = "Every arm had the same task, batches and data, and the same initial weights (by fingerprint)"
+BY_WORD = "Every arm had the same task, batches and data (by description only)."
 
 
 def prints(seed: int, **changes: str) -> dict[str, str]:
@@ -235,7 +235,7 @@ def without(name: str) -> list[Record]:
         (without(PROBE_BATCHES), f"{BY_PRINT}."),  # nothing was probed
         (without(FIRST_BATCHES), BY_WORD),
         (fair(), BY_WORD),
-        (changed(printed(fair()), "adam", [2, 3], fingerprints={}), f"{BY_PRINT}, but 2 runs by description alone."),
+        (changed(printed(fair()), "adam", [2, 3], fingerprints={}), f"{BY_PRINT[:-1]}; 2 runs by description only)."),
     ],
 )
 def test_arms_that_began_alike_pass_and_it_is_told_how_that_is_known(records: list[Record], sentence: str) -> None:
@@ -250,7 +250,7 @@ def test_fingerprints_are_compared_only_under_one_numerical_set_up(environment: 
     records = changed(printed(fair()), "adam", [4], fingerprints=PRINTS)
     answer = found("same task", [*records[:-1], replace(records[-1], environment=environment)])
     assert answer.verdict == "pass"
-    assert "by description alone" in answer.what
+    assert "by description only" in answer.what
 
 
 def test_seeds_may_begin_otherwise_and_the_odd_arm_of_several_is_named() -> None:
@@ -267,7 +267,11 @@ def test_seeds_may_begin_otherwise_and_the_odd_arm_of_several_is_named() -> None
         (lambda _: {"text@main": "a" * 40}, "pass", ""),
         (lambda each: {f"text@{each.seed}": str(each.seed)}, "pass", ""),
         (lambda each: {"text@main": "ab"[str(each) in LAST] * 40}, "fail", f"2 commits ({'a' * 12} and {'b' * 12}): "),
-        (lambda each: {"text@main": "ab"[each.seed == 4]}, "warn", "at 2 commits (a and b), each seed at one: their"),
+        (
+            lambda each: {"text@main": "ab"[each.seed == 4]},
+            "warn",
+            "at 2 commits (a and b), each seed at a single commit: their",
+        ),
     ],
 )
 def test_a_name_that_stood_for_two_commits_is_a_finding(loaded: Any, verdict: str, sentence: str) -> None:
@@ -286,8 +290,8 @@ def remarked(remarks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> list[Recor
 @pytest.mark.parametrize(
     ("kind", "text", "sentence"),
     [
-        (CODE, "code unknown: x.py", "{}: code unknown: x.py: a change of it does not make these runs again."),
-        (DATA, "data unknown: x.csv", "{}: data unknown: x.csv: a change of it does not make these runs again."),
+        (CODE, "code unknown: x.py", "{}: code unknown: x.py: if it changes, these runs are not made again."),
+        (DATA, "data unknown: x.csv", "{}: data unknown: x.csv: if it changes, these runs are not made again."),
         (LIFE, "eps changes nothing.", "{}: eps changes nothing."),
     ],
 )
@@ -305,5 +309,5 @@ def test_how_a_probe_measured_and_what_an_interruption_costs_are_not_told_there(
 
 def test_the_gate_tells_the_remarks_of_both_sides() -> None:
     ours = [ending(each, remarks={CODE: ("code unknown: x.py",)}) for each in arm(FIVE)]
-    expected = "sgd: code unknown: x.py: a change of it does not make these runs again."
+    expected = "sgd: code unknown: x.py: if it changes, these runs are not made again."
     assert gate(ours, ours).caveats[:2] == (f"In the baseline: {expected}", expected)

@@ -26,14 +26,14 @@ def test_times_of_one_seed_from_two_machines_fail(elsewhere: dict[str, Any]) -> 
     assert (answer.verdict, answer.runs) == ("fail", LAST)
     names = " and ".join(dict.fromkeys(("Xeon at 2.2 GHz", elsewhere.get("device_name", "Xeon at 2.2 GHz"))))
     several = f"Times on code_lm come from 2 machines, devices or thread counts ({names})"
-    assert answer.what == f"{several}, arms of one seed among them: they are not comparable."
+    assert answer.what == f"{several}, even within a seed: they are not comparable."
 
 
 def test_a_seed_that_was_timed_elsewhere_as_a_whole_is_only_warned_of() -> None:
     there = replace(HERE, machine_id="m2")
     answer = found("one machine", [replace(each, environment=there) if each.run.seed == 4 else each for each in fair()])
     assert (answer.verdict, answer.runs) == ("warn", ("code_lm/sgd/seed 4", "code_lm/adam/seed 4"))
-    assert "each seed on one: means mix them" in answer.what
+    assert "each seed from a single one: means mix them" in answer.what
 
 
 def test_another_machine_for_another_task_is_no_fault() -> None:
@@ -44,7 +44,7 @@ def test_runs_side_by_side_are_warned_of_and_fail_in_a_race_against_the_clock() 
     records = everywhere(fair(), side_by_side=2)
     answer = found("uncontended timing", records)
     assert answer.verdict == "warn"
-    assert answer.what.startswith("Up to 2 runs were timed side by side on one machine: times are longer and noisier")
+    assert answer.what.startswith("Up to 2 runs were timed at the same time on a machine: times are longer and noisier")
     racing = [replace(each, run=replace(each.run, budget=Budget(2.0, "seconds"))) for each in records]
     answer = found("uncontended timing", racing)
     assert (answer.verdict, len(answer.runs)) == ("fail", len(racing))
@@ -54,7 +54,7 @@ def test_runs_side_by_side_are_warned_of_and_fail_in_a_race_against_the_clock() 
 def test_arms_that_had_more_company_than_others_fail() -> None:
     answer = found("uncontended timing", last_elsewhere(fair(), side_by_side=4))
     assert (answer.verdict, answer.runs) == ("fail", LAST)
-    assert "Up to 1 and 4 runs were timed side by side, not one number for all" in answer.what
+    assert "Runs were timed beside different numbers of runs (up to 1 and 4 at a time)" in answer.what
 
 
 @pytest.mark.parametrize("check", TIMING)

@@ -45,7 +45,7 @@ def test_arms_that_were_tuned_alike_on_other_seeds_pass(check: str) -> None:
     assert found(check, fair(), efforts=TUNED).verdict == "pass"
 
 
-UNEQUAL = "Arms on code_lm were tuned unequally ({}): more trials find a better best."
+UNEQUAL = "Arms on code_lm were tuned unequally ({}): arms with more trials find better settings."
 EDGE = "lr of sgd on code_lm is 3, the highest value tried"
 
 
@@ -55,7 +55,7 @@ EDGE = "lr of sgd on code_lm is 3, the highest value tried"
         (
             "baseline tuned",
             (tuned("adam"), tuned("sgd", trials=1)),
-            "The baseline sgd was not tuned on code_lm, and adam had trials.",
+            "The baseline sgd was not tuned on code_lm, but adam had trials.",
         ),
         (
             "equal trials",
@@ -72,12 +72,12 @@ EDGE = "lr of sgd on code_lm is 3, the highest value tried"
         (
             "bracketed",
             (tuned("sgd", edges=(EDGE,)), tuned("adam")),
-            f"The best {EDGE}: arms that beat this baseline may beat only its grid.",
+            f"The best {EDGE}: the baseline may be tuned too little.",
         ),
         (
             "fresh seeds",
             (tuned("sgd", seeds=(1000, 2)), tuned("adam")),
-            "sgd on code_lm was tuned on seed 2 and is reported on it.",
+            "sgd on code_lm was tuned on seed 2 and is also reported there.",
         ),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_run_that_chose_a_setting_is_no_result() -> None:
 def test_rates_without_a_history_are_a_warning_and_no_trial_is_made_up() -> None:
     answer = found("choice on record", fair())
     assert answer.verdict == "warn"
-    assert answer.what.startswith("Learning rates are those of the spec, not tuned here")
+    assert answer.what.startswith("Learning rates come from the spec and were not tuned")
     assert {found(check, fair()).verdict for check in SELECTION[1:]} == {"not applicable"}
 
 
@@ -136,7 +136,7 @@ def test_the_best_of_a_grid_at_its_edge_is_warned_of(best: float) -> None:
     answer = found("bracketed", records, asked(records, "sgd[lr=0.1]", baseline="sgd[lr=0.1]"))
     assert (answer.verdict, answer.runs) == ("warn", ("sgd",))
     shown = f"{0.3 if best else 0.03}, the {'highest' if best else 'lowest'} value tried"
-    assert f"The best lr of sgd on code_lm is {shown}: a better one may lie beyond." in answer.what
+    assert f"The best lr of sgd on code_lm is {shown}: a better value may lie beyond." in answer.what
 
 
 def test_a_diverged_point_of_a_grid_is_not_its_best() -> None:
@@ -237,7 +237,7 @@ def test_twins_at_different_rates_without_a_history_are_warned_of() -> None:
     records = clipped(lr=1.0)
     answer = found("twins tuned alike", records, asked(records, "sgd", "sgd+clip"))
     assert answer.verdict == "warn"
-    assert answer.what.startswith("sgd+clip and its twin sgd (1 against 0.1) have different learning rates, and no tri")
+    assert answer.what.startswith("sgd+clip and its twin sgd (1 against 0.1) have different learning rates, and no tun")
     assert answer.runs == ("sgd+clip", "sgd")
     same = clipped()
     assert found("twins tuned alike", same, asked(same, "sgd", "sgd+clip")).verdict == "not applicable"
@@ -296,11 +296,11 @@ def test_trials_that_crashed_and_trials_that_are_gone_are_told() -> None:
     records, of = spec([crashed, *sgd[1:]], adam)
     answer = found("nothing dropped", records, of)
     assert (answer.verdict, answer.runs) == ("warn", (str(crashed.run),))
-    fewer = "1 trial run of sgd on code_lm crashed: the arm had fewer settings to pick from than were tried."
+    fewer = "1 trial run of sgd on code_lm crashed: the arm's setting was selected from fewer trials."
     assert answer.what == fewer
     answer = found("nothing dropped", [each for each in records if each is not adam[0]], of)
     assert (answer.verdict, answer.runs) == ("fail", (adam[0].run.key, str(crashed.run)))
-    assert answer.what == f"1 of 3 trial runs of adam on code_lm are not here. {fewer}"
+    assert answer.what == f"1 of 3 trial runs of adam on code_lm are missing. {fewer}"
 
 
 def test_trials_are_known_by_the_keys_they_were_made_under() -> None:
@@ -325,10 +325,10 @@ def test_a_spec_that_was_tuned_fairly_fails_no_check_and_its_caveats_say_how_it_
     records, of = spec(tried("sgd"), tried("adam"))
     others = {check for check, answer in answers(audit(records, of)).items() if answer.verdict != "pass"}
     assert others == {"twins tuned alike"}
-    how = "Settings are selected by final evaluation loss out of 3 trials an arm (grid) on seed 1000"
-    assert caveats(records, of) == [f"{how}; each trial has the whole budget."]
+    how = "Settings are selected by final evaluation loss from 3 trials per arm (grid) on seed 1000"
+    assert caveats(records, of) == [f"{how}; each trial has the full budget."]
     records, of = spec(tried("sgd"), tried("adam"), select="steps_to_target", search="random")
-    assert "selected by steps to the target out of 3 trials an arm (random)" in caveats(records, of)[0]
+    assert "selected by steps to the target from 3 trials per arm (random)" in caveats(records, of)[0]
 
 
 def test_unequal_trials_of_unequal_cost_are_one_caveat() -> None:
@@ -343,8 +343,8 @@ def test_a_best_value_at_the_edge_is_named_with_its_number() -> None:
     answer = found("bracketed", records, of)
     assert (answer.verdict, answer.runs) == ("fail", ("sgd", "adam"))
     assert answer.what == (
-        "The best lr of sgd on code_lm is 0.3, the highest value tried: arms that beat this baseline may beat only its "
-        "grid. The best lr of adam on code_lm is 0.03, the lowest value tried: a better one may lie beyond."
+        "The best lr of sgd on code_lm is 0.3, the highest value tried: the baseline may be tuned too "
+        "little. The best lr of adam on code_lm is 0.03, the lowest value tried: a better value may lie beyond."
     )
 
 

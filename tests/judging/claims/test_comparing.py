@@ -45,7 +45,7 @@ def test_a_seed_that_only_one_arm_has_is_not_paired() -> None:
     answer = asked(own("final_loss"), [records[0], records[3]])
     assert (answer.verdict, answer.why) == (
         "not measured",
-        "no task has ended runs of sgd with a clip and its twin with one seed",
+        "no task has ended runs of sgd with a clip and its twin with the same seed",
     )
 
 
@@ -146,7 +146,7 @@ def test_without_a_target_nothing_is_reached() -> None:
     answer = asked(own("steps_to_target"), pair([2.0], [3.0]))
     assert (answer.verdict, answer.why) == (
         "not measured",
-        "no task has ended runs of sgd with a clip and its twin with one seed",
+        "no task has ended runs of sgd with a clip and its twin with the same seed",
     )
 
 

@@ -42,7 +42,7 @@ def test_steps_are_averaged_within_a_seed_and_are_not_independent() -> None:
     [found] = answer.comparisons
     assert (found.estimate, found.n) == pytest.approx((4.0, 1))
     assert math.isnan(found.low)
-    assert (answer.verdict, answer.why) == ("undecided", "one seed has no interval")
+    assert (answer.verdict, answer.why) == ("undecided", "a single seed has no confidence interval")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_among_many_comparisons_one_that_chance_may_have_put_on_the_wrong_side_i
     assert (among_four.verdict, among_four.why) == ("fails", "fails in 1 of 4 comparisons, holds in 3")
     among_six = asked(claim(compare=STEPWISE), stepwise(odd, steps=6))
     assert [each.verdict for each in among_six.comparisons].count("fails") == 1
-    said = "holds in 5 of 6 comparisons, 1 of them on the wrong side, as far as chance may do among so many"
+    said = "holds in 5 of 6 comparisons, fails in 1 before Holm's correction and in none after it"
     assert (among_six.verdict, among_six.why) == ("undecided", said)
 
 
@@ -119,7 +119,7 @@ def test_a_ratio_of_what_is_not_positive_is_left_out_and_counted() -> None:
     [found] = answer.comparisons
     assert (found.used, found.excluded, answer.verdict) == (3, 3, "holds")
     nothing_left = asked(claim(), runs([-4.0], [-4.0]))
-    assert (nothing_left.verdict, nothing_left.why) == ("undecided", "all of 2 values had to be left out")
+    assert (nothing_left.verdict, nothing_left.why) == ("undecided", "no value is usable (2 left out)")
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed", "unfinished"])
@@ -132,7 +132,7 @@ def test_points_of_a_run_that_did_not_finish_are_in_no_number_and_its_seed_is_co
     [found] = answer.comparisons
     assert (answer.verdict, found.n, found.left_out) == ("holds", 3, 1)
     assert replace(found, left_out=0) == whole.comparisons[0]
-    assert answer.why == ("in the one comparison; seeds that lack a finished run are left out of the one comparison")
+    assert answer.why == ("in the only comparison; seeds that lack a finished run are left out of the only comparison")
     each_step = claim(compare={"quantity": "directional_sharpness", "of": "sgd", "against": "adam", "each_step": True})
     assert [each.left_out for each in asked(each_step, [*records, broken]).comparisons] == [1, 1]
 
@@ -164,9 +164,9 @@ def test_what_keeps_runs_from_being_compared_is_said_beside_the_claims() -> None
     assert cautions(results_of([(answered(), records)])) == []
     changed = replace(records[0].run, task=replace(records[0].run.task, source="changed"))
     [caution] = cautions(results_of([(answered(), [replace(records[0], run=changed), *records[1:]])]))
-    assert caution.startswith("code_lm is not one task in all its runs (its code changed)")
+    assert caution.startswith("The task code_lm differs between its runs (its code changed)")
     [caution] = cautions(results_of([(answered(), [*records, replace(records[0], folder="elsewhere")])]))
-    assert "is there twice" in caution
+    assert "exists twice" in caution
 
 
 def test_a_step_at_which_one_direction_has_no_value_is_counted_as_left_out() -> None:
@@ -181,7 +181,7 @@ def test_what_was_not_measured_never_holds() -> None:
     answer = asked(claim(), bare)
     assert (answer.verdict, answer.why) == ("not measured", "these runs have no directional_sharpness")
     own_alone = [measured(each, {OWN: [4.0]}) for each in bare]
-    assert asked(claim(), own_alone).why == "no run has sgd and adam at shared points, which takes ghosts"
+    assert asked(claim(), own_alone).why == "no run measured sgd and adam at shared points, which needs ghosts"
 
 
 def test_a_claim_that_cannot_be_measured_says_why() -> None:
@@ -218,10 +218,10 @@ def test_a_comparison_of_one_seed_is_not_shown_beside_one_with_an_interval() -> 
 @pytest.mark.parametrize(
     ("needs", "why"),
     [
-        ({"tasks": 2}, "it needs 2 tasks, and here is 1"),
-        ({"trajectories": 2}, "it needs 2 trajectories, and here is 1"),
-        ({"steps": 3}, "it needs 3 steps, and here are 2"),
-        ({"comparisons": 2}, "it needs 2 comparisons, and here is 1"),
+        ({"tasks": 2}, "it needs 2 tasks, and the runs have 1"),
+        ({"trajectories": 2}, "it needs 2 trajectories, and the runs have 1"),
+        ({"steps": 3}, "it needs 3 steps, and the runs have 2"),
+        ({"comparisons": 2}, "it needs 2 comparisons, and the runs have 1"),
     ],
 )
 def test_a_claim_about_more_than_was_measured_is_not_measured_yet(needs: dict[str, int], why: str) -> None:
@@ -234,9 +234,9 @@ def test_a_claim_about_more_than_was_measured_is_not_measured_yet(needs: dict[st
 def test_steps_that_are_needed_are_needed_of_every_seed_and_on_every_task() -> None:
     few, many = runs([4.0], [4.4], [4.2]), runs([4.0, 4.1], [4.4, 4.3], [4.2, 4.2])
     mixed = asked(claim(needs={"steps": 2}), [*many[:2], few[2]])
-    assert (mixed.comparisons[0].steps, mixed.why) == (1, "it needs 2 steps, and here is 1")
+    assert (mixed.comparisons[0].steps, mixed.why) == (1, "it needs 2 steps, and the runs have 1")
     elsewhere = [replace(each, run=replace(each.run, task=run(task="digits").task)) for each in few]
-    assert asked(claim(needs={"steps": 2}), [*many, *elsewhere]).why == "it needs 2 steps, and here is 1"
+    assert asked(claim(needs={"steps": 2}), [*many, *elsewhere]).why == "it needs 2 steps, and the runs have 1"
     assert asked(claim(needs={"steps": 2}), many).verdict == "holds"
 
 
@@ -251,7 +251,7 @@ def test_a_claim_about_several_arms_needs_each_of_them() -> None:
     both = claim(compare={"quantity": "directional_sharpness", "of": "sgd", "against": ["adam", {"use": "lion"}]})
     records = runs([4.0], [4.4], [4.2])
     answer = asked(both, records)
-    assert (answer.verdict, answer.why) == ("not measured", "these runs have no such comparison for lion")
+    assert (answer.verdict, answer.why) == ("not measured", "these runs have no comparison for lion")
     lion = run("lion").arm
     whole = [
         haunted({OWN: [4.0 + seed], "adam": [1.0], "lion": [1.0]}, seed=seed, ghosts=(ADAM, lion)) for seed in range(3)
@@ -271,7 +271,7 @@ def test_each_step_can_be_a_comparison_of_its_own() -> None:
     answer = asked(every, runs([4.0, 0.1], [4.4, 0.11], [4.2, 0.12]))
     assert [(each.site.step, each.verdict) for each in answer.comparisons] == [(50, "holds"), (100, "fails")]
     assert asked(every, runs([4.0, 5.0], [4.4, 5.5], [4.2, 5.2])).verdict == "holds"
-    assert asked(every, runs([4.0], [4.4], [4.2])).why == "it needs 2 steps, and here is 1"
+    assert asked(every, runs([4.0], [4.4], [4.2])).why == "it needs 2 steps, and the runs have 1"
 
 
 def test_a_ghost_is_compared_with_a_ghost_on_the_trajectories_that_count() -> None:
@@ -351,4 +351,4 @@ def test_runs_of_two_specs_are_two_comparisons_of_one_task() -> None:
     ]
     assert answer.verdict == "holds"
     [answer] = judge([claim(needs={"tasks": 2})], results_of(specs))
-    assert answer.why == "it needs 2 tasks, and here is 1"
+    assert answer.why == "it needs 2 tasks, and the runs have 1"

@@ -14,7 +14,7 @@ from clipbench.judging.gate.rules import Rules
 from clipbench.judging.gate.suite import gathered
 from clipbench.records import EVALUATION_BATCHES, FIRST_BATCHES, INITIAL_WEIGHTS, PROBE_BATCHES, Record
 
-IF_RENAMED = "if renamed, rename it back, or keep a new baseline (clipbench check RESULTS --save-baseline FILE)."
+IF_RENAMED = "here: if renamed, rename it back, or save a new baseline (clipbench check RESULTS --save-baseline FILE)."
 
 
 def renamed(records: Sequence[Record], *, task: str = "", name: str = "") -> list[Record]:
@@ -39,35 +39,38 @@ def test_a_renamed_spec_is_named_with_what_to_do() -> None:
     assert report.exit_code == 3
     assert report.caveats[:2] == (
         "No arm is on both sides: quick/code_lm/sgd and quick/code_lm/lion in the baseline, quickstart/code_lm/sgd and "
-        "quickstart/code_lm/lion here.",
-        f"The baseline has the spec 'quick', here is 'quickstart', described alike: {IF_RENAMED}",
+        "quickstart/code_lm/lion in the candidate.",
+        f"The spec 'quick' of the baseline is described like 'quickstart' {IF_RENAMED}",
     )
 
 
 def test_a_renamed_arm_is_named_beside_arms_that_were_not() -> None:
     theirs = arm(FIVE) + arm(FIVE, name="lion")
     ours = arm(FIVE) + renamed(arm(FIVE, name="lion"), name="my lion")
-    assert said(ours, theirs) == [f"The baseline has the arm 'lion', here is 'my lion', described alike: {IF_RENAMED}"]
+    assert said(ours, theirs) == [f"The arm 'lion' of the baseline is described like 'my lion' {IF_RENAMED}"]
 
 
 def test_a_renamed_task_is_named_once_for_all_of_its_arms() -> None:
     theirs = arm(FIVE) + arm(FIVE, name="lion")
     first, *others = said(renamed(theirs, task="lm"), theirs)
     assert first.startswith("No arm is on both sides: ")
-    assert others == [f"The baseline has the task 'code_lm', here is 'lm', described alike: {IF_RENAMED}"]
+    assert others == [f"The task 'code_lm' of the baseline is described like 'lm' {IF_RENAMED}"]
 
 
 def test_of_arms_that_are_described_alike_the_one_of_the_same_task_is_meant() -> None:
     lion = arm(FIVE, name="lion")
     theirs = arm(FIVE) + renamed(lion, name="a", task="lm 2") + renamed(lion, name="a")
     ours = arm(FIVE) + renamed(lion, name="b", task="lm 2") + renamed(lion, name="b")
-    assert said(ours, theirs) == [f"The baseline has the arm 'a', here is 'b', described alike: {IF_RENAMED}"]
+    assert said(ours, theirs) == [f"The arm 'a' of the baseline is described like 'b' {IF_RENAMED}"]
 
 
 def test_an_arm_that_was_left_out_and_another_that_was_added_were_not_renamed() -> None:
     assert said(arm(FIVE) + arm(FIVE, name="lion"), arm(FIVE) + arm(FIVE, name="adam")) == []
     (only,) = said(arm(FIVE, name="lion"), arm(FIVE, name="adam"))
-    assert only == "No arm is on both sides: quickstart/code_lm/adam in the baseline, quickstart/code_lm/lion here."
+    assert (
+        only
+        == "No arm is on both sides: quickstart/code_lm/adam in the baseline, quickstart/code_lm/lion in the candidate."
+    )
 
 
 # How both sides began
@@ -75,8 +78,8 @@ def test_an_arm_that_was_left_out_and_another_that_was_added_were_not_renamed() 
 NAMES = (INITIAL_WEIGHTS, FIRST_BATCHES, EVALUATION_BATCHES, PROBE_BATCHES)
 PRINTS = dict.fromkeys(NAMES, "a" * 64)
 NOT_KNOWN = (
-    "Whether sgd on code_lm began with the baseline's weights and batches is not known: a side has no fingerprints, or "
-    "the numerical set-ups differ."
+    "sgd on code_lm may have begun with other weights or batches than the baseline: a side has no fingerprints, or the "
+    "numerical set-ups differ."
 )
 
 
@@ -92,7 +95,7 @@ def test_an_arm_that_began_otherwise_is_not_comparable_whatever_its_losses(name:
     report = judged(ours, theirs)
     (only,) = report.rows
     assert (only.metric, only.verdict) == ("arm", "not comparable")
-    assert only.detail == f"other {name} than in the baseline on seeds 3 and 4"
+    assert only.detail == f"different {name} from the baseline's on seeds 3 and 4"
     assert report.exit_code == 3
     assert NOT_KNOWN not in report.caveats
 

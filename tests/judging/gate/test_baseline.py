@@ -42,7 +42,7 @@ def test_a_suite_with_runs_that_cannot_be_read_is_no_baseline() -> None:
     with pytest.raises(UndecidedError) as refused:
         dumped(lacking)
     assert str(refused.value) == (
-        "1 run cannot be read, and no baseline is kept without them: r/run.json: no run\n"
+        "1 run cannot be read, and a baseline needs all runs: r/run.json: no run\n"
         "  restore the run's folder, or delete it and run the spec again"
     )
     assert "unread" not in json.loads(dumped(replace(lacking, unread=())))
@@ -72,7 +72,7 @@ def test_a_file_that_is_no_baseline_is_named_with_its_fault(content: bytes, said
     with pytest.raises(ClipbenchError) as refused:
         loaded(content, where="b.json")
     assert str(refused.value).startswith(f"b.json: {said}")
-    assert "write it anew: clipbench check RESULTS --save-baseline FILE" in str(refused.value)
+    assert "save it again: clipbench check RESULTS --save-baseline FILE" in str(refused.value)
 
 
 # What is written in place of a value of a sound file, and what is said.

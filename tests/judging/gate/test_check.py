@@ -83,30 +83,30 @@ def test_an_arm_that_could_not_be_decided_never_passes_beside_one_that_could() -
 # Rule 0b: the seeds
 
 TWO = {0: 3.0, 1: 3.2}
-LACKS = "Seeds that are not here leave their arm undecided: run them, or say with --seeds which ones are asked for."
+LACKS = "A missing seed leaves its arm undecided: run it, or select the seeds to compare with --seeds."
 
 
-NONE_THERE = "no seed in common (the baseline has none of those asked for, here are 0)"
-NONE_ASKED = "no seed in common (the baseline has none of those asked for, here are none of those asked for)"
+NONE_THERE = "no seed in common (the baseline has none requested, the candidate 0)"
+NONE_ASKED = "no seed in common (the baseline has none requested, the candidate none requested)"
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "asked", "said"),
     [
-        (TWO, {**TWO, 5: 1.0, 6: 1.0}, None, "seeds 5 and 6 are in the baseline alone"),
-        (TWO, {**TWO, 5: 1.0, 6: 1.0}, (0, 1, 5), "seed 5 is in the baseline alone"),
+        (TWO, {**TWO, 5: 1.0, 6: 1.0}, None, "seeds 5 and 6 are only in the baseline"),
+        (TWO, {**TWO, 5: 1.0, 6: 1.0}, (0, 1, 5), "seed 5 is only in the baseline"),
         (TWO, {**TWO, 5: 1.0, 6: 1.0}, (0, 1), ""),
-        (TWO, TWO, (0, 1, 2), "seed 2 is asked for and on neither side"),
-        (TWO, {**TWO, 5: 1.0}, (0, 2, 5), "seed 5 is in the baseline alone; seed 2 is asked for and on neither side"),
+        (TWO, TWO, (0, 1, 2), "seed 2 is requested but on neither side"),
+        (TWO, {**TWO, 5: 1.0}, (0, 2, 5), "seed 5 is only in the baseline; seed 2 is requested but on neither side"),
         ({**TWO, 7: 9.0}, TWO, None, ""),
-        ({**TWO, 7: 9.0}, TWO, (0, 1, 7), "seed 7 is asked for and not in the baseline"),
-        ({0: 3.0, 1: 3.2}, {5: 3.0, 6: 3.2}, None, "no seed in common (the baseline has 5 and 6, here are 0 and 1)"),
+        ({**TWO, 7: 9.0}, TWO, (0, 1, 7), "seed 7 is requested but not in the baseline"),
         (
             {0: 3.0, 1: 3.2},
             {5: 3.0, 6: 3.2},
-            (0,),
-            "no seed in common (the baseline has none of those asked for, here are 0)",
+            None,
+            "no seed in common (the baseline has 5 and 6, the candidate 0 and 1)",
         ),
+        ({0: 3.0, 1: 3.2}, {5: 3.0, 6: 3.2}, (0,), NONE_THERE),
         (TWO, TWO, (3, 4), NONE_ASKED),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_worse_seed_cannot_be_left_out() -> None:
 def test_seeds_of_the_candidate_alone_are_named_and_in_no_row() -> None:
     report = judged(arm({0: 3.0, 1: 3.2, 7: 9.0}), arm({0: 3.0, 1: 3.2}))
     assert row(report, "loss").seeds == 2
-    assert "sgd on code_lm: seed 7 is here alone, and in no row." in report.caveats
+    assert "sgd on code_lm: seed 7 is only in the candidate, so in no row." in report.caveats
 
 
 # Rule 1: how runs ended
@@ -146,7 +146,7 @@ def test_a_seed_that_the_baseline_finished_must_not_break(status: Any) -> None:
     broken = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status=status, reason="loss nan at step 3")]
     report = judged(broken, arm({0: 3.0, 1: 3.2, 2: 3.1}))
     assert row(report, "outcome").verdict == "regressed"
-    assert row(report, "outcome").detail == f"the baseline finished, here seed 2 {status} (loss nan at step 3)"
+    assert row(report, "outcome").detail == f"the baseline finished, but seed 2 {status} (loss nan at step 3)"
     assert row(report, "loss").seeds == 2
     assert report.exit_code == 1
 
@@ -155,7 +155,7 @@ def test_seeds_that_broke_alike_share_a_sentence() -> None:
     crashed = [record(run(seed=seed), [5.0], status="failed", reason="no memory") for seed in (0, 1, 3)]
     wild = record(run(seed=2), [5.0], status="diverged", reason="loss nan at step 3")
     report = judged([*crashed, wild], arm({0: 3.0, 1: 3.2, 2: 3.1, 3: 3.0}))
-    said = "the baseline finished, here seeds 0, 1 and 3 failed (no memory) and seed 2 diverged (loss nan at step 3)"
+    said = "the baseline finished, but seeds 0, 1 and 3 failed (no memory) and seed 2 diverged (loss nan at step 3)"
     assert row(report, "outcome").detail == said
 
 
@@ -164,7 +164,7 @@ def test_a_seed_without_a_result_in_the_baseline_is_named_and_in_no_loss(status:
     broken = [*arm({0: 3.0, 1: 3.2}), record(run(seed=2), [5.0], status=status)]
     report = judged(arm({0: 3.0, 1: 3.2, 2: 3.1}), broken)
     assert row(report, "loss").seeds == 2
-    said = "sgd on code_lm: seed 2 had no result in the baseline, so that only the outcome looks at it."
+    said = "sgd on code_lm: seed 2 had no result in the baseline, and counts only in the outcome row."
     assert said in report.caveats
     assert not any("had no result" in caveat for caveat in judged(broken, broken).caveats)
 
@@ -196,7 +196,7 @@ def test_a_run_that_finishes_where_the_baseline_broke_is_an_improvement(status: 
 def test_an_arm_that_always_diverged_and_finishes_now_passes() -> None:
     wild = [record(run(seed=seed), [5.0, 90.0], status="diverged") for seed in range(2)]
     report = judged(arm({0: 3.0, 1: 3.1}), wild)
-    assert row(report, "loss").detail == "the baseline diverged on every seed, and cannot be fallen short of"
+    assert row(report, "loss").detail == "the baseline diverged on every seed: nothing can be worse"
     assert report.exit_code == 0
 
 
@@ -213,7 +213,7 @@ def test_runs_without_a_result_leave_the_outcome_open(status: Any) -> None:
 
 def test_nothing_finished_is_not_decided() -> None:
     report = judged([record(run(seed=0), [5.0], status="unfinished")], arm({0: 3.0}))
-    assert row(report, "loss").detail == "no seed that both sides finished"
+    assert row(report, "loss").detail == "no seed finished on both sides"
     assert report.exit_code == 3
 
 
@@ -260,7 +260,7 @@ def test_what_the_candidate_did_not_record_is_missing_and_leaves_the_arm_undecid
     for ours, seeds in ((arm(FIVE), "seeds 0, 1, 2, 3 and 4"), (some, "seeds 3 and 4")):
         report = judged(ours, theirs)
         assert row(report, metric).verdict == "missing"
-        assert row(report, metric).detail == f"not on record on {seeds}, as in the baseline it is"
+        assert row(report, metric).detail == f"not recorded on {seeds}, unlike in the baseline"
         assert report.exit_code == 3
 
 
@@ -308,9 +308,9 @@ def test_an_arm_of_which_a_seed_broke_is_decided_though_its_loss_is_not() -> Non
 def test_a_run_that_has_not_ended_says_nothing_of_its_numerical_set_up() -> None:
     waiting = record(run(seed=2), [5.0], status="unfinished", environment=ELSEWHERE)
     theirs = arm({0: 3.0, 1: 3.2, 2: 3.1})
-    assert not [said for said in judged([*theirs[:2], waiting], theirs).caveats if "its bits are not" in said]
+    assert not [said for said in judged([*theirs[:2], waiting], theirs).caveats if "final weights are not" in said]
     moved = arm({0: 3.0, 1: 3.2, 2: 3.1}, environment=ELSEWHERE)
-    assert [said for said in judged(moved, theirs).caveats if "its bits are not" in said]
+    assert [said for said in judged(moved, theirs).caveats if "final weights are not" in said]
 
 
 def test_a_verdict_may_fail_for_one_metric_alone() -> None:
@@ -344,12 +344,12 @@ def test_a_run_that_cannot_be_read_leaves_its_arm_undecided_whatever_the_others_
     assert row(report, "arm").verdict == "undecided"
     said = row(report, "arm").detail
     assert said.startswith("cannot be read: ")
-    assert ("here: r0/run.json: this is not a run" in said) == (here > 0)
+    assert ("in the candidate: r0/run.json: this is not a run" in said) == (here > 0)
     assert ("1 run in the baseline: r0/run.json" in said) == (there > 0)
     assert report.exit_code == 3
     assert report.sentence.endswith("not decided (sgd on code_lm)")
     assert (
-        "What cannot be read leaves its arm undecided: restore the run's folder, or delete it and run the spec again."
+        "An unreadable run leaves its arm undecided: restore the run's folder, or delete it and run the spec again."
         in report.caveats
     )
 

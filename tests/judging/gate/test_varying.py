@@ -87,7 +87,7 @@ def test_a_noisy_loss_is_undecided_and_says_how_many_seeds_would_decide() -> Non
 
 def test_one_seed_is_undecided_where_bits_are_no_help() -> None:
     report = judged(arm({0: 3.1}, environment=ELSEWHERE), arm({0: 3.0}))
-    assert row(report, "loss").detail.startswith("+3.3 % on 1 seed, no interval")
+    assert row(report, "loss").detail.startswith("+3.3 % on 1 seed, no confidence interval")
     assert report.exit_code == 3
 
 
@@ -123,7 +123,7 @@ def test_losses_that_are_not_positive_are_measured_by_what_training_gained() -> 
     found = row(judged(arm(worse), arm(below)), "loss")
     assert found.verdict == "regressed"
     assert found.change == pytest.approx(0.615 / 6)  # from 5 to −1 on average
-    assert "of what the baseline's training gained (6), as a loss is not positive" in found.detail
+    assert "of the fall of the baseline's loss (6), as a loss is not positive" in found.detail
 
 
 def test_losses_that_are_not_positive_and_gained_nothing_are_undecided() -> None:
@@ -209,7 +209,7 @@ def test_a_miss_can_show_slower_or_faster_and_never_passes(
 def test_a_target_that_neither_reached_is_a_caveat() -> None:
     report = judged(curves(999, 999), curves(999, 999), target=1.0)
     assert not [each for each in report.rows if each.metric == "steps"]
-    assert "sgd on code_lm reaches the target on neither side: its steps are in no row." in report.caveats
+    assert "sgd on code_lm reaches the target on neither side: its steps have no row." in report.caveats
 
 
 def test_steps_to_another_target_are_not_comparable() -> None:
@@ -256,12 +256,12 @@ def sharp(*values: float | None) -> list[Record]:
 @pytest.mark.parametrize(
     ("ours", "theirs", "verdict", "said"),
     [
-        ((-1.0, 1.0, 1.0), (1.0, 1.0, 1.0), "missing", "identical; no value on seed 0, where the baseline has one"),
-        ((1.0, 1.1, None), (1.0, 1.0, 1.0), "missing", "+4.9 % on 2 seeds, +42 % at most; no value on seed 2, where"),
-        ((None, 1.1, None), (1.0, 1.0, 1.0), "missing", "+10 % on 1 seed, no interval: two are needed, five serve"),
-        ((0.1, 0.1, None), (1.0, 1.0, 1.0), "missing", "-90 % on 2 seeds, -90 % at most; no value on seed 2, where"),
-        ((9.0, 9.1, None), (1.0, 1.0, 1.0), "regressed", "×9 on 2 seeds, ×8.7 at least; no value on seed 2, where"),
-        ((None, None, None), (1.0, 1.0, 1.0), "missing", "measured in the baseline alone (seeds 0, 1 and 2)"),
+        ((-1.0, 1.0, 1.0), (1.0, 1.0, 1.0), "missing", "identical; no value on seed 0, unlike in the baseline"),
+        ((1.0, 1.1, None), (1.0, 1.0, 1.0), "missing", "+4.9 % on 2 seeds, +42 % at most; no value on seed 2, unlike"),
+        ((None, 1.1, None), (1.0, 1.0, 1.0), "missing", "+10 % on 1 seed, no confidence interval: two are needed"),
+        ((0.1, 0.1, None), (1.0, 1.0, 1.0), "missing", "-90 % on 2 seeds, -90 % at most; no value on seed 2, unlike"),
+        ((9.0, 9.1, None), (1.0, 1.0, 1.0), "regressed", "×9 on 2 seeds, ×8.7 at least; no value on seed 2, unlike"),
+        ((None, None, None), (1.0, 1.0, 1.0), "missing", "measured only in the baseline (seeds 0, 1 and 2)"),
         ((1.0, 1.0, 1.0), (1.0, 1.0, None), "ok", "identical"),
     ],
 )  # fmt: skip
@@ -310,7 +310,7 @@ def test_runs_made_in_turns_on_one_machine_are_judged_on_time(starts: Any) -> No
 def test_memory_that_is_not_on_record_is_missing_only_where_it_would_be_judged() -> None:
     ours = [ending(each, peak_bytes=None) for each in timed(BY_A_LOOP[0])]
     in_turns = judged(ours, timed(BY_A_LOOP[1]))
-    assert row(in_turns, "memory").detail == "measured in the baseline alone (seeds 0, 1, 2, 3 and 4)"
+    assert row(in_turns, "memory").detail == "measured only in the baseline (seeds 0, 1, 2, 3 and 4)"
     assert (row(in_turns, "memory").verdict, in_turns.exit_code) == ("missing", 3)
     later = judged(ours, timed([10.0, 11.0, 12.0, 13.0, 14.0]))
     assert not [each for each in later.rows if each.metric == "memory"]
@@ -319,10 +319,10 @@ def test_memory_that_is_not_on_record_is_missing_only_where_it_would_be_judged()
 @pytest.mark.parametrize(
     ("starts", "ours", "why"),
     [
-        (ONE_AFTER_THE_OTHER, {}, "not run in turns in one session"),
-        (([0.0] * 5, [0.0] * 5), {}, "when they ran is not known"),
-        (IN_TURNS, {"machine_id": "m2"}, "other machine"),
-        (IN_TURNS, {"side_by_side": 2}, "timed side by side with other runs"),
+        (ONE_AFTER_THE_OTHER, {}, "the two sides did not run in turns"),
+        (([0.0] * 5, [0.0] * 5), {}, "start times unknown"),
+        (IN_TURNS, {"machine_id": "m2"}, "different machine"),
+        (IN_TURNS, {"side_by_side": 2}, "timed beside other runs"),
     ],
 )
 def test_other_times_are_advice_and_fail_no_gate(starts: Any, ours: Mapping[str, Any], why: str) -> None:

@@ -108,7 +108,7 @@ def test_a_comparison_keeps_trials_out_of_its_rows_and_tells_of_them_apart() -> 
     compared = compare(TRIALS + REPORTED, ASKED)
     assert [row.arm for row in compared.rows] == ["sgd", "adam", "lion"]
     assert [each.arm for each in compared.tunings] == ["sgd", "adam"]
-    assert any("4 trials an arm" in caveat for caveat in compared.caveats)
+    assert any("4 trials per arm" in caveat for caveat in compared.caveats)
 
 
 def test_trials_of_an_earlier_version_of_the_spec_are_in_no_row_either() -> None:
@@ -128,7 +128,7 @@ def test_a_run_that_was_made_before_there_was_a_label_is_known_for_a_trial_by_it
 
 
 def test_trials_alone_are_nothing_to_compare() -> None:
-    with pytest.raises(UndecidedError, match=r"trials alone \(8 runs\), and no run to report"):
+    with pytest.raises(UndecidedError, match=r"only trials so far \(8 runs\), and no run to report"):
         compare(TRIALS, ASKED)
 
 
