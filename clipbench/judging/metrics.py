@@ -1,4 +1,4 @@
-"""How a run ended, its curve, and when it was at a target."""
+"""A run's status, loss curve and steps to a target."""
 
 import math
 from typing import Literal
@@ -26,8 +26,8 @@ def losses(record: Record, quantity: str = EVAL_LOSS) -> list[tuple[int, float]]
 def steps_to_target(record: Record, target: float, *, consecutive: int = 1) -> float | None:
     """The first evaluated step from which `consecutive` evaluations in a row are at or below `target`.
 
-    ∞ for a run that missed it, as one that diverged or failed has, whatever it touched on the way. An unfinished run is
-    undecided: None.
+    ∞ for a miss; a run that diverged or failed is a miss, even if it passed the target on the way. None for a run that
+    has not ended.
     """
     if record.outcome is None:
         return None

@@ -1,4 +1,4 @@
-"""What identical runs differ by, and so how small an effect this machine could show."""
+"""The noise of a machine: how much identical runs differ, and the least effect that can be detected."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ SEEDS = (3, 5, 10, 20)  # how many seeds people ask about
 
 @dataclass(frozen=True)
 class QuantityNoise:
-    """How much a quantity varies between two runs that should be equal, and what n seeds could show all the same.
+    """The noise of a quantity between identical runs, and the least effect that n seeds detect.
 
-    `deviation` is the standard deviation of ln(one / other) over pairs; `detectable` has, by number of seeds, the
-    least ratio − 1 that the two-sided 95 % interval of `compare` would tell from none in 80 % of tries.
+    `deviation` is the standard deviation of the log ratio over pairs. `detectable` has, by number of seeds, the least
+    ratio − 1 that the two-sided 95 % confidence interval of `compare` detects with 80 % power.
     """
 
     quantity: str
@@ -35,14 +35,14 @@ class Noise:
 
 
 def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
-    """What pairs of finished runs, each pair of one description and one seed, vary by.
+    """The noise in pairs of finished runs; the runs of a pair have the same description and seed.
 
-    The last quantity takes the losses of the seeds as if the two sides shared none: two arms that have nothing in
-    common may be as far apart as that, and pairing then helps nothing.
+    The last quantity is the noise of losses without pairing: two arms that have nothing in common differ that much from
+    seed to seed, and pairing by seed then gains nothing.
     """
-    ended = [(a, b) for one, other in pairs if (a := one.outcome) and (b := other.outcome)]
+    ended = [(a, b) for first, second in pairs if (a := first.outcome) and (b := second.outcome)]
     peaks = [(float(a.peak_bytes or 0), float(b.peak_bytes or 0)) for a, b in ended]
-    losses = [(final_loss(one), final_loss(other)) for one, other in pairs]
+    losses = [(final_loss(first), final_loss(second)) for first, second in pairs]
     measured = {
         "time a step": _log_ratios([(a.step_seconds, b.step_seconds) for a, b in ended]),
         "peak memory": _log_ratios(peaks),
@@ -57,7 +57,7 @@ def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
 
 
 def detectable(deviation: float, n: int) -> float:
-    """The least effect, in the unit of `deviation`, that n paired values show: δ = ν·s/√n.
+    """The least effect, in the unit of `deviation`, that n paired values detect: δ = ν·s/√n.
 
     ν is the noncentrality at which Student's t exceeds its two-sided 95 % quantile with probability 80 %.
     """
@@ -73,8 +73,8 @@ def _quantity(name: str, values: Sequence[float]) -> QuantityNoise:
 
 
 def _log_ratios(pairs: Sequence[tuple[float, float]]) -> list[float]:
-    return [math.log(one) - math.log(other) for one, other in pairs if one > 0 and other > 0]
+    return [math.log(first) - math.log(second) for first, second in pairs if first > 0 and second > 0]
 
 
-def _same_bits(one: Outcome, other: Outcome) -> bool:
-    return one.weights_sha256 == other.weights_sha256 != ""
+def _same_bits(first: Outcome, second: Outcome) -> bool:
+    return first.weights_sha256 == second.weights_sha256 != ""

@@ -13,7 +13,7 @@ _CONVERGED = 1e-14  # a relative step as small as rounding
 
 
 def two_sided(t: float, dof: int) -> float:
-    """P(|T| > |t|): how often chance alone gives a t at least so large. NaN stays NaN.
+    """The two-sided p-value P(|T| > |t|); NaN for NaN.
 
     Exact up to rounding, about 1e-15 in absolute terms: a far smaller probability may come out as 0.
     """
@@ -43,7 +43,7 @@ def above(t: float, dof: int) -> float:
 
 @lru_cache(maxsize=4096)
 def quantile(probability: float, dof: int) -> float:
-    """The t below which T lies with this probability, which is at least one half and below one."""
+    """The quantile of t at a probability of at least 0.5 and below 1."""
     if not 0.5 <= probability < 1:
         raise ValueError(f"the probability must be at least 0.5 and below 1, not {probability}")
     # Newton's steps from the normal quantile, which lies below: over a concave function they rise to the root.

@@ -1,4 +1,4 @@
-"""Two versions or machines of the same arms side by side: the runs of each folder against those of the first."""
+"""The same arms in several folders (versions or machines): each folder is compared with the first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Folder:
 class VersionRow:
     """An arm on a task in a folder, against the same arm in the first folder.
 
-    `before` and `after` are means over finished seeds, `against` what they differ by, paired by seed. `same_weights`
-    counts the seeds that end with the same weights on both sides, of the `pairs` that both finished; `changed` names
-    what the spec says otherwise of the arm's runs.
+    - `before`, `after`: means over finished seeds; `against`: their difference, paired by seed.
+    - `same_weights`: how many of the `pairs` (seeds that finished on both sides) end with the same weights.
+    - `changed`: the fields of the runs' descriptions that differ.
     """
 
     task: str
@@ -50,7 +50,7 @@ class VersionRow:
 
 @dataclass(frozen=True)
 class Versions:
-    """The folders' labels, the first being what the others are compared with, and a row an arm, task and folder."""
+    """A comparison of folders: rows by task, arm and folder; all are compared with the first label."""
 
     spec: str
     question: str
@@ -61,9 +61,9 @@ class Versions:
 
 
 def overlap(folders: Sequence[Sequence[Record]]) -> bool:
-    """Whether folders hold the same arms with the same seeds, and so are versions and not parts of one whole."""
+    """Whether folders share an arm with a seed: then they are versions, and not parts of a whole."""
     places = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in map(_run, each)} for each in folders]
-    return any(one & other for one, other in combinations(places, 2))
+    return any(first & second for first, second in combinations(places, 2))
 
 
 def _run(record: Record) -> Run:
@@ -106,12 +106,12 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
 def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[TaskArm, Cell]:
     kept, left_out = in_force(folder.records, folder.question)
     notes += [f"{folder.label}: {sentence}" for sentence in left_out]
-    found = cells(kept, asked.read_by(folder.question))
-    for cell in found:
+    selected = cells(kept, asked.read_by(folder.question))
+    for cell in selected:
         if lost := [run.seed for run in cell.runs if run.status != "finished"]:
             of_arm = f"{len(lost)} of {count(len(cell.runs), 'run')} of {cell.arm} on {cell.task}"
             notes.append(f"{folder.label}: {of_arm} did not finish.")
-    return {(cell.task, cell.arm): cell for cell in found}
+    return {(cell.task, cell.arm): cell for cell in selected}
 
 
 def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict, metric: Along) -> VersionRow:
@@ -132,7 +132,7 @@ def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict
 
 
 def _alone(before: Mapping[TaskArm, Cell], after: Mapping[TaskArm, Cell], label: str, first: str) -> list[str]:
-    """What only one of two folders has."""
+    """Sentences about arms that only one of two folders has."""
     return [
         f"{arm} on {task} is only in {where}."
         for where, ours, theirs in ((first, before, after), (label, after, before))

@@ -1,4 +1,4 @@
-"""What the gate says: one row per task, arm and metric, what to beware of, and which exit code that makes."""
+"""The gate's report: a row for each task, arm and metric, caveats, and the exit code."""
 
 import math
 from dataclasses import dataclass
@@ -60,21 +60,21 @@ class GateReport:
     def open_rows(self) -> tuple[GateRow, ...]:
         """The rows that leave their arm undecided.
 
-        It lacks what the baseline has, it or one of its metrics is not comparable, some of its runs cannot be read or
-        have no result, or neither weights nor loss decide it, and none of its seeds broke. That bits have changed does
-        not say whether the loss has.
+        An arm is undecided if it lacks something that the baseline has, if it or a metric is not comparable, if runs
+        are unreadable or have no result, or if neither weights nor loss decide it and no seed broke. Changed weights
+        do not tell whether the loss changed.
         """
         decided = {row.place for row in self.rows if _decides(row)}
         return tuple(row for row in self.rows if _is_open(row, decided=row.place in decided))
 
     @property
     def undecided(self) -> tuple[ArmPlace, ...]:
-        """The arms that such rows are of."""
+        """The arms of these rows."""
         return tuple(dict.fromkeys(row.place for row in self.open_rows))
 
     @property
     def exit_code(self) -> int:
-        """A finding outweighs what is undecided, and what is undecided never passes for done."""
+        """FINDING if a row fails, else UNDECIDED if an arm is undecided or no arm is on both sides, else DONE."""
         if self.failing:
             return FINDING
         shared = any(row.metric != "arm" for row in self.rows)
