@@ -1,8 +1,8 @@
-"""Every number of a run: how it is got from a record, what it means, and which way is better.
+"""Every number of a run: how to read it from a record, what it means, and which way is better.
 
-This is the only place that knows. `compare --metric`, the gate, tuning, claims and `doctor` read the same list, and a
-quantity that a probe records is in it under the name that the probe gives it: linear, neither way better, the mean over
-the probed steps, unless the probe's file says more in a literal constant QUANTITIES.
+This list is the only place that knows: `compare --metric`, the gate, tuning, claims and `doctor` use it. A quantity
+that a probe records is in it under the probe's name for it: linear, neither way better, the mean over the probed
+steps, unless the probe's file says more in a literal constant QUANTITIES.
 """
 
 import ast
@@ -30,7 +30,7 @@ from clipbench.records import (
 )
 from clipbench.sources.code import READINGS
 
-NoiseSource = Literal["seed", "machine"]  # what makes it vary between runs that are described alike
+NoiseSource = Literal["seed", "machine"]  # what makes a quantity vary between identical descriptions
 
 FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET = "final_loss", "steps_to_target", "seconds_to_target"
 STEP_SECONDS, PEAK_BYTES, TRAIN_SECONDS = "step_seconds", "peak_bytes", "train_seconds"
@@ -41,13 +41,13 @@ _FLOAT32 = 2.0**-23  # between 1 and the next number in float32, in which losses
 
 @dataclass(frozen=True)
 class Reading:
-    """A number with what its reader must know.
+    """A number with its limitations.
 
-    - `at_least`: the target was missed: the run would have needed at least this.
-    - `left_out`: points that could not enter: not a number, or no logarithm.
-    - `rounding`: how far `value` may be off since it was read in steps, as a standard deviation: of its logarithm where
-      the quantity's scale is that.
-    - `log`: its logarithm, where the mean was taken of logarithms; else NaN, and it is that of `value`.
+    - `at_least`: the target was missed, so the run would have needed at least `value`.
+    - `left_out`: the number of points left out, because they are not finite or have no logarithm.
+    - `rounding`: the standard deviation of the rounding error (a step is seen only at evaluations); of the logarithm if
+      the quantity's scale is log.
+    - `log`: the logarithm of `value` if the mean was taken of logarithms; NaN means ln(value).
     """
 
     value: float
@@ -70,9 +70,9 @@ Read = Callable[[Record, Target | None, str | None], Reading | None]
 
 @dataclass(frozen=True)
 class Quantity:
-    """One number of a run. `read` gets it: None where the run has none.
+    """A number of a run. `read` returns its reading, or None if the run has none.
 
-    `of_broken`: whether a run that diverged or failed has it as well, as it has missed a target.
+    `of_broken`: whether runs that diverged or failed have it too (a missed target, for example).
     """
 
     name: str
@@ -88,13 +88,13 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Along:
-    """A quantity along a direction: along `direction`, an arm's name, or where it is None along the arm's own."""
+    """A quantity along a direction: an arm's name, or None for the run's own direction."""
 
     quantity: Quantity
     direction: str | None = None
 
     def read(self, record: Record, target: Target | None) -> Reading | None:
-        """The run's number; of a run that broke only where such a run has it, of one that has not ended none."""
+        """The run's reading; None for a run that has not ended, and for a broken run unless `of_broken`."""
         ended = record.outcome
         if ended is None or (ended.status != "finished" and not self.quantity.of_broken):
             return None
@@ -106,7 +106,7 @@ class Along:
 
 @dataclass(frozen=True)
 class Exact:
-    """What is compared as it is: equal, or not."""
+    """A value that is compared exactly: equal or not."""
 
     name: str
     meaning: str
@@ -120,9 +120,9 @@ def final_loss(record: Record) -> float:
 
 
 def first_at(curve: Sequence[Measurement], target: Target) -> Measurement | None:
-    """The first evaluation from which so many in a row are at or below the target; None where there is none.
+    """The first of `target.consecutive` evaluations in a row at or below the target; None if there are none.
 
-    NaN and infinity never are.
+    NaN and infinity do not count.
     """
     held = 0
     for place, measured in enumerate(curve):
@@ -143,9 +143,9 @@ def _held_at_the_end(curve: Sequence[Measurement], target: Target) -> Measuremen
 
 
 def rounding_of_step(record: Record, step: float) -> float:
-    """How far ln(step) may be off, as a standard deviation, where a step is seen only at an evaluation.
+    """The standard deviation of ln(step) from rounding, since a target is seen only at an evaluation.
 
-    It was met anywhere in the steps before: uniform over the cadence c, so c/√12 of the steps. 0 before the first step.
+    The true step is uniform over the evaluation interval c, with standard deviation c/√12. 0 before the first step.
     """
     return record.run.measure.evaluate_every / (step * math.sqrt(12)) if step > 0 else 0.0
 
@@ -167,10 +167,10 @@ def _seconds(record: Record, target: Target | None, *_: object) -> Reading | Non
 
 
 def _to_target(record: Record, target: Target | None, unit: Literal["steps", "seconds"]) -> Reading | None:
-    """What the target cost. A miss counts as the end of the run plus one evaluation: it cost at least that.
+    """The cost of reaching the target. A miss counts as the end of the run plus one evaluation, a lower bound.
 
-    A run that diverged or failed has missed, whatever it touched on the way: what it reached, its user cannot have. It
-    counts as if it had gone on to the end of its budget; one that made no step has no such number.
+    A run that diverged or failed missed the target, even if it passed it on the way, since it ends without that loss.
+    It counts as if it had run to the end of its budget; a run without a step has no reading.
     """
     outcome = record.outcome
     if target is None or outcome is None:
@@ -214,7 +214,7 @@ def along(record: Record, name: str, direction: str | None) -> Sequence[Measurem
 
 
 def _recorded(name: str, scale: Scale, over: Over) -> Read:
-    """The probed steps as one number: those that are finite and, for a mean of logarithms, positive."""
+    """A reading over the probed steps: of finite values and, on the log scale, positive values."""
 
     def read(record: Record, _: Target | None, direction: str | None) -> Reading | None:
         values = [each.value for each in along(record, name, direction)]
@@ -251,7 +251,7 @@ def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "") -> Quantit
 
 
 def manners(text: str) -> dict[str, Manner]:
-    """What a probe's file says in its literal constant QUANTITIES = {name: (scale, better, over)}; {} where nothing.
+    """The constant QUANTITIES = {name: (scale, better, over)} of a probe's file; {} without the constant.
 
     Nothing of the file is executed.
 
@@ -283,16 +283,16 @@ def _checked(value: ast.expr) -> dict[str, Manner]:
     choices = (get_args(Scale), get_args(Better), get_args(Over))
     try:
         content = ast.literal_eval(value)
-        entries = {name: tuple(said) for name, said in content.items() if isinstance(said, tuple | list)}
+        entries = {name: tuple(given) for name, given in content.items() if isinstance(given, tuple | list)}
         if len(entries) < len(content) or not all(isinstance(name, str) for name in entries):
             raise ValueError(form)
     except (ValueError, TypeError, AttributeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"{form}, written out as a literal") from error
-    for name, said in entries.items():
-        if len(said) != len(choices) or any(one not in known for one, known in zip(said, choices, strict=True)):
+    for name, given in entries.items():
+        if len(given) != len(choices) or any(choice not in known for choice, known in zip(given, choices, strict=True)):
             allowed = "; ".join(" or ".join(known) for known in choices)
-            raise ValueError(f"{form}, of {allowed}; {name!r} has {said!r}")
-    return {name: Manner(*said) for name, said in entries.items()}
+            raise ValueError(f"{form}, of {allowed}; {name!r} has {given!r}")
+    return {name: Manner(*given) for name, given in entries.items()}
 
 
 @cache
@@ -370,11 +370,11 @@ _BY_NAME = {quantity.name: quantity for quantity in BUILT_IN}
 
 
 def quantity(name: str, said: Mapping[str, Manner] | None = None) -> Quantity:
-    """The quantity of that name, or of that alias; one that clipbench does not know is read as recorded.
+    """The quantity of that name or alias; an unknown quantity is read as recorded.
 
     Args:
         name: of the quantity.
-        said: what the user's own probes say of theirs.
+        said: the manners that the user's own probes declare.
     """
     name = ALIASES.get(name, name)
     if name in _BY_NAME:

@@ -1,4 +1,4 @@
-"""Records sorted into cells, one per task and arm, with one run per seed in each."""
+"""Records sorted into cells: a cell is an arm on a task, with a run for each seed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,7 +27,7 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one arm on one task, by seed, and the target that they are read by."""
+    """The runs of an arm on a task, by seed, with the target they aim at."""
 
     task: str
     arm: str
@@ -57,19 +57,19 @@ class Cell:
 
     @cached_property
     def all_differ(self) -> bool:
-        """Whether no run is a copy of another: then no pair with another arm's is."""
+        """Whether no run is a copy of another run; pairs with the arm then have no copies either."""
         return len(set(self.ends.values())) == len(self.ends)
 
     @cached_property
     def own(self) -> tuple[SeedRun, ...]:
-        """All runs but those that finished as copies of another: what is counted of this arm by itself."""
+        """All runs, of finished copies only the first."""
         finished = {run.seed for run in self.finished}
         copied = finished.difference(counted(finished, self.ends))
         return tuple(run for run in self.runs if run.seed not in copied)
 
     @cached_property
     def counted(self) -> tuple[SeedRun, ...]:
-        """The finished runs, of copies the first: what means are over."""
+        """The finished runs, of copies only the first: means are over these runs."""
         return tuple(run for run in self.own if run.status == "finished")
 
     @cached_property
@@ -80,7 +80,7 @@ class Cell:
 
     @property
     def broken(self) -> bool:
-        """A seed that diverged or failed outweighs what the others reached: leaving it out would flatter the arm."""
+        """Whether a seed diverged or failed. Then the arm has no verdict: leaving the seed out would flatter it."""
         return any(run.status in ("diverged", "failed") for run in self.runs)
 
     @property
@@ -94,7 +94,7 @@ class Cell:
         return {run.seed: run.final_loss for run in self.finished}
 
     def sample(self, along: Along) -> Sample:
-        """A quantity of the arm, by seed, of the runs that have it."""
+        """The readings of a quantity by seed, of the runs that have it."""
         return self._scaled(along).sample
 
     def _scaled(self, along: Along) -> Scaled:
@@ -106,7 +106,7 @@ class Cell:
         return self._samples[name]
 
     def values(self, along: Along) -> list[float]:
-        """The same of the runs that means are over, as numbers."""
+        """The values of a quantity in the runs that means are over."""
         sample = self.sample(along)
         return [sample[run.seed].value for run in self.counted if run.seed in sample]
 
@@ -144,9 +144,8 @@ def _but_rate(arm: Arm) -> dict[str, object]:
 def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Keep one record per task, arm and seed, and say what was left out.
 
-    The rule: copies of the same run (equal keys) are one run, and the one that got furthest is kept: ended before
-    unfinished, and the first given among equals. Runs with different keys are different runs, and no rule could
-    tell which one is meant.
+    Copies of the same run have equal keys. An ended copy is preferred to an unfinished copy, and the first among
+    equals. Runs with different keys are different runs: an error, since no rule can tell which is meant.
 
     Returns:
         the records, and what to say of the copies that were left out.
@@ -158,27 +157,29 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     left_out: list[tuple[tuple[str, str, int], Record]] = []
     for record in records:
         place = record.run.task.name, record.run.arm.name, record.run.seed
-        other = kept.setdefault(place, record)
-        if other is record:
+        earlier = kept.setdefault(place, record)
+        if earlier is record:
             continue
-        if other.identity != record.identity:
-            raise _two_runs(other, record)
-        better = record if other.outcome is None and record.outcome is not None else other
+        if earlier.identity != record.identity:
+            raise _two_runs(earlier, record)
+        better = record if earlier.outcome is None and record.outcome is not None else earlier
         kept[place] = better
-        left_out.append((place, other if better is record else record))
-    copies = [(kept[place], other) for place, other in left_out]  # at the end: a third copy may be the one to keep
+        left_out.append((place, earlier if better is record else record))
+    copies = [
+        (kept[place], earlier) for place, earlier in left_out
+    ]  # after the loop, since a third copy may replace the kept one
     return list(kept.values()), list(_said_of_copies(copies))
 
 
 def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
-    """Of pairs of copies, the used one first."""
+    """The caveats about copies, from pairs of a used copy and an unused copy."""
     if not copies:
         return
-    used, other = copies[0]
-    place = f"the copy in {_folder(used)} is used, the copy in {_folder(other)} is not"
+    used, unused = copies[0]
+    place = f"the copy in {_folder(used)} is used, the copy in {_folder(unused)} is not"
     more = f"; likewise {count(len(copies) - 1, 'other run')}" if len(copies) > 1 else ""
     yield f"{used.run} exists twice (key {used.identity}): {place}{more}."
-    odd = [used.run for used, other in copies if used.outcome and other.outcome and _ends(used) != _ends(other)]
+    odd = [used.run for used, unused in copies if used.outcome and unused.outcome and _ends(used) != _ends(unused)]
     if odd:
         yield f"Copies of {listing(odd, 3)} end with different weights or losses: were they made alike?"
 
@@ -194,13 +195,13 @@ def cells(records: Sequence[Record], question: Question) -> list[Cell]:
         groups.setdefault((record.run.task.name, record.run.arm.name), []).append(record)
     tasks = list(dict.fromkeys(task for task, _ in groups))
     arms = list(dict.fromkeys([*question.arms, *(arm for _, arm in groups)]))
-    found = []
+    sorted_cells = []
     for task in tasks:
         for arm in arms:
             group = sorted(groups.get((task, arm), []), key=lambda record: record.run.seed)
             if group:
-                found.append(Cell(task, arm, tuple(group), question.target_of(task)))
-    return found
+                sorted_cells.append(Cell(task, arm, tuple(group), question.target_of(task)))
+    return sorted_cells
 
 
 def known_arm(name: str, question: Question, *, records: Sequence[Record]) -> str:

@@ -1,4 +1,4 @@
-"""Records side by side: means with errors, differences paired by seed, verdicts and ranks, and the caveats."""
+"""Compares records: means with standard errors, differences paired by seed, verdicts, ranks and caveats."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -47,14 +47,14 @@ from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
 @dataclass(frozen=True)
 class Asked:
-    """How a comparison is to be read.
+    """Options of a comparison; None means the question's own value.
 
-    - `baseline`: the arm to compare with, in place of the question's.
-    - `target`, `consecutive`: the evaluation loss to reach, and for how many evaluations in a row, likewise.
-    - `metric`: what verdicts and ranks go by; `others` are further quantities to show.
-    - `at`: the moment at which runs are compared; the end where none is given.
+    - `baseline`: the arm to compare with.
+    - `target`, `consecutive`: the evaluation loss to reach, and the number of evaluations in a row that must reach it.
+    - `metric`: the quantity that verdicts and ranks compare; `others` are further quantities to show.
+    - `at`: the step or fraction at which runs are compared; None for their end.
     - `threshold`: the relative difference from the baseline that is too small to matter.
-    - `reference`: the direction that others are compared with at shared points.
+    - `reference`: the direction that divides the ratios at shared points.
     """
 
     baseline: str | None = None
@@ -89,18 +89,18 @@ NOTHING_ASKED = Asked()
 
 
 def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHING_ASKED) -> Comparison:
-    """What the runs answer: one row per task and arm, each mean with its error.
+    """Compare the arms of each task with the baseline.
 
-    Means are over finished seeds; diverged, failed and unfinished ones are counted and named. Seeds that end with the
-    same weights count once (`judging.copies`). A difference is final loss minus the baseline's, paired by seed. A run
-    that misses the target counts as its end plus one evaluation (`judging.paired`), and a diverged or failed run is a
-    miss. Verdicts and ranks are corrected for how many there are, task by task.
+    Means are over finished seeds; diverged, failed and unfinished seeds are counted and named. Seeds that end with the
+    same weights count once (`judging.copies`). Differences are paired by seed. A missed target counts as the end of its
+    run plus one evaluation (`judging.paired`), and diverged and failed runs miss it. Verdicts and ranks have Holm's
+    correction for all rows of a task.
 
     Args:
-        records: the runs, of one or more tasks; a run that is there twice is used once (see `one_per_seed`). Trials
-            are in no row: they are told of apart.
-        question: what they were made for; its arms give the order of the rows.
-        asked: how they are to be read.
+        records: the runs, of one or more tasks. Copies of a run are used once (see `one_per_seed`). Trials have no row;
+            they go to `tunings`.
+        question: the spec's question; its arms give the order of the rows.
+        asked: the options.
 
     Raises:
         UndecidedError: there are no runs, or two different runs for one task, arm and seed.
@@ -120,11 +120,11 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     if asked.at is not None:
         kept, caveat = as_of(kept, asked.at)
         left_out.append(caveat)
-    found = cells(kept, question)
-    tasks = tuple(dict.fromkeys(cell.task for cell in found))
-    rows = tuple(row for task in tasks for row in _rows([cell for cell in found if cell.task == task], name, asked))
-    pairs = tuple(twins(found, {(each.task, each.arm): each.steps for each in rows}))
-    evidence = evidence_of(records, replace(question, baseline=name), found)
+    selected = cells(kept, question)
+    tasks = tuple(dict.fromkeys(cell.task for cell in selected))
+    rows = tuple(row for task in tasks for row in _rows([cell for cell in selected if cell.task == task], name, asked))
+    pairs = tuple(twins(selected, {(each.task, each.arm): each.steps for each in rows}))
+    evidence = evidence_of(records, replace(question, baseline=name), selected)
     below = notes(rows, question, metric=metric, threshold=asked.threshold)
     return Comparison(
         spec=question.spec,
@@ -132,17 +132,17 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         baseline=name,
         target=question.target,
         consecutive=question.consecutive,
-        tasks=tuple(_head(task, found, question.target_of(task)) for task in tasks),
+        tasks=tuple(_head(task, selected, question.target_of(task)) for task in tasks),
         rows=rows,
         twins=pairs,
         caveats=(*left_out, *caveats(evidence), *below),
         metric=metric,
         threshold=asked.threshold,
         race=()
-        if not any(cell.target for cell in found)
-        else tuple(race(found, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
-        matched=tuple(matched(found, baseline=name)),
-        shared=tuple(shared_points(found, baseline=name, reference=asked.reference)),
+        if not any(cell.target for cell in selected)
+        else tuple(race(selected, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
+        matched=tuple(matched(selected, baseline=name)),
+        shared=tuple(shared_points(selected, baseline=name, reference=asked.reference)),
         tunings=tunings(records, question),
         audit=audited(evidence),
         others=asked.others,
@@ -160,7 +160,7 @@ def check(question: Question, asked: Asked) -> None:
 
 
 def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
-    """The rows of one task's table: what is judged is judged together; a broken arm is not."""
+    """The rows of a task's table. All arms but broken arms are judged together."""
     by_arm = {cell.arm: cell for cell in of_task}
     theirs = by_arm.get(baseline)
     sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
@@ -229,7 +229,7 @@ def mean_of(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
 
 
 def margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
-    """What is too small to matter, on the metric's scale: a share of the baseline's mean, or a factor's logarithm."""
+    """The threshold on the metric's scale: a share of the baseline's mean, or the logarithm of a factor."""
     if asked.threshold is None:
         return None
     if asked.metric.quantity.scale == "log":
@@ -270,14 +270,14 @@ def _sharpness(cell: Cell) -> SharpnessSummary:
 
 
 def _milliseconds(cell: Cell) -> list[float]:
-    """Of a step, of every finished run: each took its own time, copies as well."""
+    """Milliseconds per step of every finished run, copies included: each took its own time."""
     ended = (record.outcome for record in cell.records if record.outcome)
     return [outcome.step_seconds * 1000 for outcome in ended if outcome.status == "finished"]
 
 
-def _head(task: str, found: Iterable[Cell], target: Target | None) -> TaskHead:
-    records = [record for cell in found if cell.task == task for record in cell.records]
-    # A run that was killed leaves no environment: what its device is called is then told by the others.
+def _head(task: str, cells: Iterable[Cell], target: Target | None) -> TaskHead:
+    records = [record for cell in cells if cell.task == task for record in cell.records]
+    # A killed run leaves no environment; the other runs then name the device.
     places = [record.environment.device_name for record in records if record.environment]
     devices = places or [record.run.device for record in records]
     return TaskHead(
@@ -290,7 +290,7 @@ def _head(task: str, found: Iterable[Cell], target: Target | None) -> TaskHead:
 
 
 def _budget(record: Record) -> str:
-    """The budget, and what being equal in it means: steps are for science, seconds for races."""
+    """The budget, and whether it makes steps or time equal."""
     budget = record.run.budget
     amount = number(budget.amount, 6)
     if budget.unit == "seconds":

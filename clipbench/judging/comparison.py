@@ -1,4 +1,4 @@
-"""What a comparison says: one row per task and arm, clipped arms against their twins, and what to beware of."""
+"""The result of a comparison: rows by task and arm, clipped arms against their twins, caveats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from clipbench.quantities import LOSS, Along
 from clipbench.questions import Target
 
 Standing = Word | Literal["baseline", "broken"]
-By = Literal["task", "arm"]  # what the rows of one table have in common
+By = Literal["task", "arm"]  # the rows of a table share a task or an arm
 
 
 @dataclass(frozen=True)
 class SeedsByStatus:
-    """Which seeds of an arm ended how; only the finished ones are averaged."""
+    """The seeds of an arm by how they ended; means are over finished seeds."""
 
     finished: tuple[int, ...] = ()
     diverged: tuple[int, ...] = ()
@@ -36,7 +36,7 @@ class SeedsByStatus:
 
 @dataclass(frozen=True)
 class StepsToTarget:
-    """The median over ended seeds of the first evaluated step at the target, or its seconds; a miss counts as ∞."""
+    """Steps (or seconds) to the target: by seed, and the median over ended seeds; a miss counts as ∞."""
 
     by_seed: Mapping[int, float]
     median: float
@@ -71,13 +71,14 @@ class SharpnessSummary:
 class Row:
     """One arm on one task. Estimates are over finished seeds.
 
-    - `against`: what it differs by from the baseline in the metric that decides, `difference` in the final loss; both
-      None for the baseline itself.
-    - `judged`: the verdict on `against` among the rows of the task; None for an arm that is the baseline or broken (a
-      run of it diverged or failed), which `verdict` says.
-    - `steps`, `seconds`: to the target; None where no target is set.
-    - `clipped`: None where the arm has no clip; `rate_sharpness`: η·sharpness along own updates, None where it was not
-      measured; `ranks`: None for an arm that is broken or has no value; `others`: the means of further quantities.
+    - `against`: the paired difference from the baseline in the metric; `difference`: the same in the final loss. Both
+      are None for the baseline.
+    - `judged`: the verdict on `against`, corrected for all rows of the task; None for the baseline and for a broken arm
+      (a run of it diverged or failed). `verdict` has a word for every arm.
+    - `steps`, `seconds`: to the target; None without a target.
+    - `clipped`: None without a clip. `rate_sharpness`: η·sharpness along own updates; None if not measured.
+    - `ranks`: None for an arm that is broken or has no value.
+    - `others`: the means of further quantities.
     """
 
     task: str
@@ -127,7 +128,7 @@ class Twin:
 
 @dataclass(frozen=True)
 class TaskHead:
-    """What holds for a task's rows: its budgets (one, unless runs are mixed), devices, thread counts and target."""
+    """Facts about all rows of a task: budgets (several if runs are mixed), devices, thread counts and target."""
 
     name: str
     budgets: tuple[str, ...]
@@ -141,7 +142,7 @@ NOTHING_AUDITED = Audit("", ())
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer to a question, before it is drawn; every format of the report is made from this."""
+    """The result of `compare`; every format of the report is made from it."""
 
     spec: str
     question: str

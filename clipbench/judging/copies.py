@@ -1,10 +1,10 @@
-"""Which seeds are observations of their own: a run that ends with another's weights is a copy of it.
+"""Finds seeds that are copies: a run that ends with the same weights as another run is a copy of it.
 
-A task or an optimizer that takes no notice of its seed makes one run under many names, and many copies of one run
-would pass for proof. Two arms are compared in pairs, one a seed: a pair is a copy where both its runs are copies of
-those of another pair, for then nothing new was tried. Whatever the evaluation says of a copy, it counts once.
+If a task or an optimizer ignores its seed, all seeds are the same run, and counting them as independent observations
+would overstate the evidence. Arms are compared in pairs, a pair for each seed: a pair is a copy if both its runs are
+copies of the runs of another pair. Copies count once, whatever their evaluation says.
 
-Times are not among what is counted so: a machine takes another time for each copy.
+Times are exempt: every copy takes its own time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 def counted(seeds: Iterable[int], *arms: Ends) -> list[int]:
-    """Of some seeds, in ascending order, those that count for these arms: of copies the first."""
+    """The seeds that count for these arms, in ascending order: of copies only the first."""
     return [group[0] for group in alike({seed: [ends.get(seed, "") for ends in arms] for seed in seeds})]
 
 
 def alike(ends: Mapping[int, Sequence[str]]) -> list[tuple[int, ...]]:
-    """Seeds in groups, those in one group being copies; by the weights with which the runs of each seed end.
+    """Groups of seeds that are copies, by the final weights of their runs.
 
-    A run that left no weights is nobody's copy.
+    A run without recorded weights is no copy.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for seed in sorted(ends):
@@ -34,7 +34,7 @@ def alike(ends: Mapping[int, Sequence[str]]) -> list[tuple[int, ...]]:
 
 
 def once(ours: Mapping[int, T], theirs: Mapping[int, object], *arms: Ends) -> dict[int, T]:
-    """An arm's values on the seeds that it has in common with another and that count, to be paired with the other's."""
+    """Our values on the common seeds, copies once, ready to be paired with theirs."""
     return {seed: ours[seed] for seed in counted(ours.keys() & theirs.keys(), *arms)}
 
 

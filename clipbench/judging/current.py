@@ -1,4 +1,4 @@
-"""Which runs are meant when a spec was edited and run again in the same folder."""
+"""Selects the runs of the latest plan when a spec was edited and run again in the same folder."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +12,11 @@ from clipbench.records import Record
 
 
 def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:
-    """Keep the runs that are described as in the latest plan, and say what was left out; trials are not among them.
+    """Keep the runs that the latest plan describes, without trials, and say what was left out.
 
-    Runs of an arm that the latest plan describes otherwise (another rate, say) belong to an earlier version of the
-    spec, whatever their seed, and so do those of an arm that it no longer has. Where the question knows no plan, or no
-    run of its arm is in it, all are kept. How each ended is read as the question has it (`judging.endings`).
+    If the latest plan describes an arm differently (a new learning rate, say) or no longer has it, its other runs
+    belong to an earlier version of the spec, whatever their seed. If the question has no plan, or the plan no run of an
+    arm on a task, all runs are kept. Divergence is judged by the question's threshold (`judging.endings`).
 
     Returns:
         the records, and at most one caveat.
@@ -31,7 +31,7 @@ def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[l
     for record in records:
         (in_plan if record.identity in keys else beside).add(_place(record))
     gone = {place for place in beside - in_plan if in_plan and place[1] not in question.arms}
-    mixed = in_plan & beside  # only there does it matter how a run is described, which is slow to tell
+    mixed = in_plan & beside  # only these need their descriptions compared, which is slow
     if not mixed and not gone:
         return list(records), []
     meant: dict[tuple[str, str], set[str]] = {place: set() for place in mixed}
@@ -71,5 +71,5 @@ def _place(record: Record) -> tuple[str, str]:
 
 
 def _description(record: Record) -> str:
-    """The key a run would have whatever its seed."""
+    """The run's key with its seed set to 0: equal for all seeds of the same description."""
     return replace(record.run, seed=0).key

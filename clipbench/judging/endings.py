@@ -1,4 +1,4 @@
-"""How a run's end is read: whether one that finished above its start counts as diverged."""
+"""Divergence: a finished run whose loss ended too far above its start counts as diverged."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,16 +7,16 @@ from clipbench.judging.words import number
 from clipbench.records import Change, Outcome, Record
 
 ERRORS = 3  # standard errors by which a rise must exceed the noise of the evaluation
-# Times its first loss's size: a rise beyond is no noise, though one batch alone may make it and so its error as large.
+# A rise beyond this multiple of the first loss is divergence, whatever its standard error.
 RUNAWAY = 10
 
 
 def ended(outcome: Outcome, share: float) -> Outcome:
-    """The outcome as it is read: a run that finished counts as diverged where its loss rose too far.
+    """The outcome, with a finished run turned into a diverged run if its loss rose too far.
 
-    Too far is by more than `share` of the first loss's size, and by more than 3 standard errors of the change; where
-    there is no error, since the evaluation is of one batch, the share alone decides, and a rise of more than 10 times
-    that size no error excuses. A run that did not record the change says itself how it ended.
+    Too far means by more than `share` of the size of the first loss and by more than 3 standard errors of the change.
+    With a single evaluation batch there is no standard error, and `share` alone decides. A rise of more than 10 times
+    the size of the first loss is always too far. A run that did not record the change keeps its outcome.
     """
     change = outcome.change
     if outcome.status != "finished" or change is None or not _rose(change, share):
@@ -31,13 +31,13 @@ def ended(outcome: Outcome, share: float) -> Outcome:
 
 
 def as_read(records: Iterable[Record], share: float) -> list[Record]:
-    """The records with their outcomes as they are read; `share` is the question's."""
+    """The records with divergence judged by `share`, the question's threshold."""
     return [record if record.outcome is None else _read(record, record.outcome, share) for record in records]
 
 
 def _read(record: Record, outcome: Outcome, share: float) -> Record:
-    found = ended(outcome, share)
-    return record if found is outcome else replace(record, outcome=found)
+    judged = ended(outcome, share)
+    return record if judged is outcome else replace(record, outcome=judged)
 
 
 def _rose(change: Change, share: float) -> bool:

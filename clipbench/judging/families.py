@@ -1,4 +1,4 @@
-"""Verdicts on several comparisons at once, corrected for how many there are, and the ranks that follow.
+"""Verdicts and ranks from several comparisons at once, with Holm's correction for their number.
 
 Holm (1979): of m p-values in the order of size, the i-th (from 0) is judged at 0.05/(m − i) until the first that is
 above its level, and no later one at more. Rejecting what is at most its level then errs anywhere with probability at
@@ -18,13 +18,13 @@ Word = Literal["lower", "higher", "identical", "equivalent", "not higher", "unde
 
 @dataclass(frozen=True)
 class Test:
-    """A comparison that is asked about.
+    """A comparison to be tested.
 
-    - `side`: whether a lower mean is a finding as a higher one is, or only a higher one.
-    - `margin`: what is too small to matter, on the comparison's scale; None for no limit. On both sides a mean shown
-      to be within ± margin is equivalent, whatever its sign. On one side a mean is higher only above the margin, and
-      not higher where it is shown to be below it.
-    - `weight`: how much of the 5 % it is given, in proportion; settled before the data were seen.
+    - `side`: both for a two-sided test, higher for a one-sided test.
+    - `margin`: the difference that is too small to matter, on the comparison's scale; None for no margin. Two-sided: a
+      mean shown to be within ± margin is equivalent. One-sided: a mean is higher only if it is above the margin, and
+      not higher if it is shown to be below it.
+    - `weight`: its share of the 5 %, in proportion; fixed before the data are seen.
     """
 
     paired: Paired
@@ -35,13 +35,13 @@ class Test:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is shown of a mean, among all that were asked about together.
+    """The verdict on a mean, corrected for all tests that are judged together.
 
-    - `p`: after the correction; 1 where there is no test.
-    - `level`: at which its own p-value was judged, and which its interval [low, high] has: on the comparison's scale;
-      of a one-sided test `low` is the bound at that level and `high` the bound at 5 %.
-    - `seeds_needed`: the pairs that would decide it in 80 % of cases at that level, were mean and spread as seen; NaN
-      where it is decided or there is no spread to go by.
+    - `p`: the corrected p-value; 1 without a test.
+    - `level`: the significance level at which the uncorrected p-value was judged. The interval [low, high] is at this
+      level, on the comparison's scale; of a one-sided test `low` is the bound at this level and `high` that at 5 %.
+    - `seeds_needed`: the pairs needed for 80 % power at that level, if mean and spread are the true ones; NaN if the
+      verdict is decided or the spread unknown.
     """
 
     word: Word
@@ -62,7 +62,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks an arm may have among the arms of its task, from the best: a tie is a range."""
+    """The range of possible ranks of an arm among the arms of its task; 1 is best."""
 
     low: int
     high: int
@@ -100,10 +100,10 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
 
 
 def judge(tests: Sequence[Test]) -> list[Verdict]:
-    """The verdicts of one table, which together err with probability at most 5 % where nothing differs.
+    """The verdicts of a table. If no arms differ, any of them is wrong with probability at most 5 %.
 
-    Only comparisons of at least two pairs are tested and corrected for. Equivalence is corrected among itself: where
-    it is shown it goes before lower and higher, for it says that the difference does not matter.
+    Only comparisons of at least two pairs are tested and corrected for. Tests of equivalence have a correction of their
+    own; equivalence outranks lower and higher, since it means that the difference does not matter.
     """
     tested = [at for at, test in enumerate(tests) if test.paired.n > 1]
     weights = [tests[at].weight for at in tested]
@@ -128,47 +128,47 @@ def _p_within(test: Test) -> float:
 
 
 def _verdict(test: Test, judged: Judged, *, equivalent: bool) -> Verdict:
-    found = test.paired
-    word = _two_sided(found, judged, equivalent=equivalent) if test.side == "both" else _one_sided(test, judged)
+    paired = test.paired
+    word = _two_sided(paired, judged, equivalent=equivalent) if test.side == "both" else _one_sided(test, judged)
     if test.side == "both":
-        low, high = found.interval(judged.level)
+        low, high = paired.interval(judged.level)
     else:
-        low, high = found.bound(judged.level, -1), found.bound(LEVEL, 1)
+        low, high = paired.bound(judged.level, -1), paired.bound(LEVEL, 1)
     needed = _seeds_needed(test, judged.level) if word == "undecided" else math.nan
     return Verdict(word, judged.p, judged.level, low, high, needed)
 
 
-def _two_sided(found: Paired, judged: Judged, *, equivalent: bool) -> Word:
-    if found.identical:
+def _two_sided(paired: Paired, judged: Judged, *, equivalent: bool) -> Word:
+    if paired.identical:
         return "identical"
     if equivalent:
         return "equivalent"
-    if found.n < 2 or judged.p > LEVEL:
+    if paired.n < 2 or judged.p > LEVEL:
         return "undecided"
-    side: Literal["lower", "higher"] = "lower" if found.mean < 0 else "higher"
-    return side if found.can_be(side) else "undecided"
+    side: Literal["lower", "higher"] = "lower" if paired.mean < 0 else "higher"
+    return side if paired.can_be(side) else "undecided"
 
 
 def _one_sided(test: Test, judged: Judged) -> Word:
-    found, margin = test.paired, test.margin or 0.0
-    if found.n < 2:
+    paired, margin = test.paired, test.margin or 0.0
+    if paired.n < 2:
         return "undecided"
-    if judged.p <= LEVEL and found.mean > margin and found.can_be("higher"):
+    if judged.p <= LEVEL and paired.mean > margin and paired.can_be("higher"):
         return "higher"
-    if found.bound(LEVEL, 1) < margin and not found.behind:
+    if paired.bound(LEVEL, 1) < margin and not paired.behind:
         return "not higher"
     return "undecided"
 
 
 def _seeds_needed(test: Test, level: float) -> float:
-    found = test.paired
+    paired = test.paired
     if test.side == "both":
-        return found.seeds_to_decide(level)
-    if found.n < 2 or not math.isfinite(found.error):
+        return paired.seeds_to_decide(level)
+    if paired.n < 2 or not math.isfinite(paired.error):
         return math.nan
     margin = test.margin or 0.0
-    effect, at = (found.mean, level) if found.mean > margin else (margin - found.mean, LEVEL)
-    return seeds_to_show(effect, found.error * math.sqrt(found.n), level=at, two_sided=False)
+    effect, at = (paired.mean, level) if paired.mean > margin else (margin - paired.mean, LEVEL)
+    return seeds_to_show(effect, paired.error * math.sqrt(paired.n), level=at, two_sided=False)
 
 
 def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired]) -> dict[str, Ranks]:
@@ -181,18 +181,19 @@ def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired]) -> dict[st
         arms: their names; an arm without values has no rank, and is not among them.
         compare: what one arm differs by from another; lower is better.
     """
-    pairs = [(one, other) for at, one in enumerate(arms) for other in arms[at + 1 :]]
-    found = [compare(one, other) for one, other in pairs]
+    pairs = [(first, second) for at, first in enumerate(arms) for second in arms[at + 1 :]]
+    differences = [compare(first, second) for first, second in pairs]
     better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
-    for (one, other), difference, judged in zip(pairs, found, holm([each.p for each in found]), strict=True):
+    judgements = holm([difference.p for difference in differences])
+    for (first, second), difference, judged in zip(pairs, differences, judgements, strict=True):
         lower = difference.mean < 0
         if judged.p <= LEVEL and difference.can_be("lower" if lower else "higher"):
-            better[one if lower else other] += 1
-            worse[other if lower else one] += 1
+            better[first if lower else second] += 1
+            worse[second if lower else first] += 1
     return {arm: Ranks(1 + worse[arm], len(arms) - better[arm]) for arm in arms}
 
 
 def turned(ranks_of: Mapping[str, Ranks]) -> dict[str, Ranks]:
-    """The same where higher is better."""
+    """The ranks if higher is better."""
     n = len(ranks_of)
     return {arm: Ranks(n + 1 - each.high, n + 1 - each.low) for arm, each in ranks_of.items()}

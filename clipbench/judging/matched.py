@@ -1,4 +1,4 @@
-"""Arms at the same loss instead of the same step: who is there sooner, and how sharp its path is there."""
+"""Arms compared at the same loss instead of the same step: steps to it, and sharpness there."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,13 @@ from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN
 
 @dataclass(frozen=True)
 class MatchedRow:
-    """An arm and the baseline, each where its loss first is at or below what both reach, seed by seed.
+    """An arm and the baseline at their common loss: on each seed, the higher of their two final losses.
 
-    `loss` is that common loss, the higher of their two final losses on a seed; `steps` where the arm is there;
-    `sharpness` its directional sharpness there, over the seeds where that is positive; `no_sharpness` counts the
-    others. Ratios are to the baseline, paired by seed; None for the baseline, which stands at its own final loss.
+    - `loss`: the mean common loss.
+    - `steps`: the first evaluation at or below it.
+    - `sharpness`: the directional sharpness at that step, over seeds on which it is positive; `no_sharpness` counts the
+      remaining seeds.
+    - Ratios are to the baseline, paired by seed; None for the baseline, whose common loss is its own final loss.
     """
 
     task: str
@@ -44,9 +46,9 @@ class _There:
 def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
     """One row per task and arm that finished, for tasks on which the baseline and another arm did.
 
-    The common loss of a seed is the higher final loss of the arm and the baseline, so that both have been at or below
-    it: no third arm rules it. An arm is there at its first evaluation at or below it; between evaluations nothing is
-    interpolated. Its sharpness there is `sharpness_at` that step.
+    The common loss of a seed is the higher final loss of the arm and the baseline, so both reach it, and no third arm
+    influences it. The arm's step is its first evaluation at or below the common loss, without interpolation. The
+    sharpness is `sharpness_at` that step.
     """
     rows = []
     for task in dict.fromkeys(cell.task for cell in cells):
@@ -60,8 +62,8 @@ def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
 def sharpness_at(step: int, curve: Sequence[Measurement]) -> float:
     """The logarithm of the sharpness at a step, from the probed steps around it.
 
-    Linear in the step between the logarithms of the two nearest; before the first and after the last, that one's own.
-    NaN where there is none, or one that it needs is not positive.
+    Interpolated linearly between the logarithms of the two nearest probed steps; constant before the first and after
+    the last. NaN without a probed step, or if a value it needs is not positive.
     """
     before = [point for point in curve if point.step <= step][-1:]
     after = [point for point in curve if point.step >= step][:1]

@@ -1,4 +1,4 @@
-"""Runs as they stood at an earlier moment: at a step, or at a fraction of their budget."""
+"""Runs as they stood before their end: at a step, or at a fraction of their budget."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +26,9 @@ class Moment:
 
 
 def as_of(records: Sequence[Record], moment: Moment) -> tuple[list[Record], str]:
-    """What had been measured by then, and a caveat that says so. How a run ended stays as it is.
+    """The records cut off at a step or fraction, and a caveat that says so. Outcomes stay as they are.
 
-    A fraction of a budget of steps is in steps, of seconds in seconds; of samples or tokens it is taken of the steps
-    that the run made.
+    A fraction is of the budget in steps or in seconds. With a budget of samples or tokens it is of the run's steps.
 
     Raises:
         ClipbenchError: the moment is beyond the last step of every run, or outside the budget.

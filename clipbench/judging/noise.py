@@ -1,4 +1,4 @@
-"""What identical runs differ by, and so how small an effect this machine could show."""
+"""The noise of a machine: how much identical runs differ, and the least effect that can be detected."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ SEEDS = (3, 5, 10, 20)  # how many seeds people ask about
 
 @dataclass(frozen=True)
 class QuantityNoise:
-    """How much a quantity varies between two runs that should be equal, and what n seeds could show all the same.
+    """The noise of a quantity between identical runs, and the least effect that n seeds detect.
 
-    `deviation` is the standard deviation of ln(one / other) over pairs; `detectable` has, by number of seeds, the
-    least ratio − 1 that the two-sided 95 % interval of `compare` would tell from none in 80 % of tries.
+    `deviation` is the standard deviation of the log ratio over pairs. `detectable` has, by number of seeds, the least
+    ratio − 1 that the two-sided 95 % confidence interval of `compare` detects with 80 % power.
     """
 
     quantity: str
@@ -35,10 +35,10 @@ class Noise:
 
 
 def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
-    """What pairs of finished runs, each pair of one description and one seed, vary by.
+    """The noise in pairs of finished runs; the runs of a pair have the same description and seed.
 
-    The last quantity takes the losses of the seeds as if the two sides shared none: two arms that have nothing in
-    common may be as far apart as that, and pairing then helps nothing.
+    The last quantity is the noise of losses without pairing: two arms that have nothing in common differ that much from
+    seed to seed, and pairing by seed then gains nothing.
     """
     losses = [final_loss(one) for one, _ in pairs]
     measured = {

@@ -1,6 +1,6 @@
-"""What to know of the numbers of a table: what they can decide, what is not in them, and what they mean.
+"""Notes on the numbers of a table: what they can decide, what they leave out, what they mean.
 
-How the runs were made is told by `judging.checks`.
+Findings about how the runs were made come from `judging.checks`.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""The only comparison of two samples: in pairs, one a unit (a seed, or a task), since units alone are independent.
+"""The only comparison of two samples: paired by unit (a seed or a task), since only units are independent.
 
     d_u = ours_u − theirs_u,    mean = Σ d_u / n,    error = √(Σ (d_u − mean)² / (n − 1)) / √n
 
-of values, or of their natural logarithms where the quantity's scale is that: the mean is then the logarithm of a
-geometric mean of ratios. Points of a unit (steps) are matched first, and their differences averaged: `over_points`.
+of values; of natural logarithms if the quantity's scale is log, so that the mean is the logarithm of a geometric mean
+of ratios. Points of a unit (steps) are matched first, and their differences averaged: `Points`.
 
 A run that missed its target counts as its end plus one evaluation, the least that it would have needed (a restricted
 mean). A pair says nothing where the other run reached the target later than that. Such a mean can show that a run is
@@ -23,16 +23,16 @@ from clipbench.judging.statistics import Estimate, estimate, exp
 from clipbench.quantities import Reading
 from clipbench.questions import Scale
 
-LEVEL = 0.05  # of an interval by itself; of a family of verdicts: how often any is wrong where nothing differs
-POWER = 0.8  # how often a difference of the size that is asked about would be decided with the seeds that are named
-MOST_SEEDS = 10**4  # nobody makes more
+LEVEL = 0.05  # significance level of a single interval; of verdicts judged together, the family-wise error rate
+POWER = 0.8  # statistical power of the numbers of seeds that are reported as needed
+MOST_SEEDS = 10**4  # searches for a number of seeds end here
 
-Sample = Mapping[int, Reading]  # an arm, or a direction, in one quantity: by seed
+Sample = Mapping[int, Reading]  # a quantity of an arm or a direction, by seed
 
 
 @dataclass(frozen=True)
 class Paired:
-    """What one sample differs by from another: `differences` by unit, ours − theirs, on the `scale`.
+    """Paired differences of two samples: `differences` by unit, ours − theirs, on the `scale`.
 
     - `rounding`: the standard deviation that the steps of reading alone make in a difference. The error of the mean is
       never below it: three seeds that are all read 10 steps apart would else have no error at all, and pass for proof.
@@ -52,11 +52,11 @@ class Paired:
 
     @cached_property
     def _estimate(self) -> Estimate:
-        found = estimate(list(self.differences.values()))
-        if found.n < 2 or not self.rounding:
-            return found
-        least = self.rounding / math.sqrt(found.n)
-        return Estimate(found.mean, max(found.standard_error, least), found.n)
+        plain = estimate(list(self.differences.values()))
+        if plain.n < 2 or not self.rounding:
+            return plain
+        least = self.rounding / math.sqrt(plain.n)
+        return Estimate(plain.mean, max(plain.standard_error, least), plain.n)
 
     @property
     def n(self) -> int:
@@ -75,7 +75,7 @@ class Paired:
 
     @property
     def at_least(self) -> bool:
-        """Whether a missed target is in the mean, which then says at least how far the sides are apart."""
+        """Whether the mean holds a missed target, which makes it a bound of the true difference."""
         return bool(self.ahead or self.behind)
 
     def can_be(self, side: Literal["lower", "higher"]) -> bool:
@@ -90,12 +90,12 @@ class Paired:
         return self.n > 1 and not self.at_least and not any(self.differences.values())
 
     def turned(self) -> "Paired":
-        """The same with the sides in each other's place."""
+        """The comparison with both sides swapped."""
         turned = {unit: -difference for unit, difference in self.differences.items()}
         return replace(self, differences=turned, ahead=self.behind, behind=self.ahead)
 
     def shown(self, value: float) -> float:
-        """A number on the scale as people read it: a difference, or a ratio."""
+        """A number on the scale as people read it: a difference as it is, a logarithm as a ratio."""
         return exp(value) if self.scale == "log" else value
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
@@ -103,7 +103,7 @@ class Paired:
         return self.bound(level / 2, -1), self.bound(level / 2, 1)
 
     def bound(self, level: float, side: int) -> float:
-        """The mean is below this (side 1), or above it (side −1), with confidence 1 − level: one-sided t."""
+        """The one-sided t bound of the mean with confidence 1 − level: upper for side 1, lower for side −1."""
         if self.n < 2:
             return math.nan
         return self.mean + side * student.quantile(1 - level, self.n - 1) * self.error
@@ -112,7 +112,7 @@ class Paired:
     def p(self) -> float:
         """The two-sided p-value of a one-sample t test: t = mean/error with n − 1 degrees of freedom.
 
-        1 where nothing can be said: fewer than two pairs, or a difference that is not finite.
+        1 with fewer than two pairs or a difference that is not finite.
         """
         if not self._testable:
             return 1.0
@@ -121,17 +121,17 @@ class Paired:
         return student.two_sided(self.mean / self.error, self.n - 1)
 
     def p_higher(self, beyond: float = 0.0) -> float:
-        """The one-sided p-value of the same test: small where the mean is shown to be above `beyond`."""
+        """The p-value of the one-sided t-test that the mean is above `beyond`."""
         return self._above(self.mean - beyond)
 
     def p_lower(self, beyond: float = 0.0) -> float:
-        """The same for below: small where the mean is shown to be below `beyond`."""
+        """The p-value of the one-sided t-test that the mean is below `beyond`."""
         return self._above(beyond - self.mean)
 
     def p_within(self, margin: float) -> float:
-        """The p-value of two one-sided t tests (Schuirmann 1987): small where the mean is shown to be within ± margin.
+        """The p-value of two one-sided t-tests (TOST; Schuirmann 1987) that the mean is within ± margin.
 
-        1 where a missed target is in the mean: what is only known to be at least so much shows no equality.
+        1 if the mean holds a missed target: a bound cannot show equivalence.
         """
         if self.at_least:
             return 1.0
@@ -160,7 +160,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Scaled:
-    """A sample on one scale; what is needed for each of many comparisons is worked out once."""
+    """A sample on a scale, with cached values: ranks compare each sample with many others."""
 
     sample: Sample
     scale: Scale
@@ -172,7 +172,7 @@ class Scaled:
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether every value is known and is a number."""
+        """Whether no reading is a bound and every value is a number."""
         known = not any(reading.at_least for reading in self.sample.values())
         return known and not any(map(math.isnan, self.values.values()))
 
@@ -181,7 +181,7 @@ class Scaled:
         return typical(self.sample.values())
 
     def rounding(self, seeds: Collection[int]) -> float:
-        """That of a typical reading of these seeds."""
+        """The typical rounding of the readings of these seeds."""
         if len(seeds) == len(self.sample):
             return self._rounding
         return typical(self.sample[seed] for seed in seeds)
@@ -219,7 +219,7 @@ def _says_nothing(difference: float, ours_missed: bool, theirs_missed: bool) -> 
 
 
 def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None) -> Paired:
-    """Two samples, paired by seed; seeds that only one has are in no pair.
+    """Two samples, paired by their common seeds.
 
     Args:
         ours, theirs: what was read, by seed.
@@ -237,21 +237,21 @@ def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends
 
 
 def typical(sample: Iterable[Reading]) -> float:
-    """The mean rounding of the readings that have any; 0 where none has."""
+    """The mean rounding of the readings that are rounded; 0 if none is."""
     read = [each.rounding for each in sample if each.rounding]
     return sum(read) / len(read) if read else 0.0
 
 
 @dataclass
 class Points:
-    """Differences by unit and point: of a unit they are averaged, for its points are not independent."""
+    """Differences by unit and point. The points of a unit are averaged, since they are not independent."""
 
     scale: Scale
     by_unit: dict[Hashable, list[float]] = field(default_factory=dict)
     left_out: int = 0
 
     def add(self, unit: Hashable, ours: float, theirs: float) -> None:
-        """One point; it is left out, and counted, where its difference is not a number on the scale."""
+        """Add a point. A point without a finite difference on the scale is left out and counted."""
         if self.scale == "log":
             usable = 0 < ours < math.inf and 0 < theirs < math.inf
             difference = math.log(ours) - math.log(theirs) if usable else math.nan
@@ -278,7 +278,7 @@ class Points:
 
 
 def seeds_to_show(effect: float, spread: float, *, level: float = LEVEL, two_sided: bool = True) -> float:
-    """The least number of pairs with which an effect of this size would be decided in 80 % of cases.
+    """The least number of pairs with which a t-test shows an effect of this size with 80 % power.
 
     The least n ≥ 2 with (t(1 − level/2, n − 1) + t(0.8, n − 1)) · spread/√n ≤ effect, a good approximation of the
     paired t test's power; ∞ beyond MOST_SEEDS.
@@ -287,7 +287,7 @@ def seeds_to_show(effect: float, spread: float, *, level: float = LEVEL, two_sid
         effect: the mean difference to be shown, at least 0.
         spread: the standard deviation of the differences, in the same unit.
         level: of the test.
-        two_sided: whether the test is; of a one-sided one the whole level is on one side.
+        two_sided: whether the test is two-sided.
     """
     if not effect > 0:
         return math.inf
@@ -309,7 +309,7 @@ def effect_shown(spread: float, n: int, *, level: float = LEVEL) -> float:
 
 
 def so_many(pairs: float) -> str:
-    """A number of pairs in words, where it was looked for up to MOST_SEEDS."""
+    """A number of pairs as text; ∞ is `more than 10000`."""
     return f"more than {MOST_SEEDS}" if math.isinf(pairs) else str(int(pairs))
 
 

@@ -1,4 +1,4 @@
-"""The race to the target over all tasks and seeds: speed-ups, and who is how far behind the first."""
+"""The race to the target over all tasks and seeds: speed-ups and performance profiles."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ Instance = tuple[str, int]  # a task and a seed
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """By what factor an arm is sooner at the target than the baseline: baseline/arm, a geometric mean.
+    """The speed-up of an arm: the baseline's cost of reaching the target over the arm's, a geometric mean.
 
-    `paired` has the differences of the baseline's logarithm and the arm's: by task, or by seed where there is a single
-    task. A pair in which one side missed counts the miss as the end of its run plus one evaluation.
+    `paired` has the differences of log costs, baseline minus arm: by task, or by seed if there is a single task. A
+    missed target counts as the end of its run plus one evaluation.
     """
 
     paired: Paired
@@ -100,7 +100,7 @@ def _row(
 
 
 def _hits(cell: Cell, rival: Cell) -> list[tuple[bool, bool]]:
-    """Of each pair of runs, whether the arm's and whether the baseline's reached the target."""
+    """For each pair of runs, whether the arm and whether the baseline reached the target."""
     ours, theirs = to_target(cell, STEPS), to_target(rival, STEPS)
     pairs = once(ours, theirs, cell.ends, rival.ends)
     return [(math.isfinite(ours[seed]), math.isfinite(theirs[seed])) for seed in pairs]
@@ -112,7 +112,7 @@ def _by_task(cells: Sequence[Cell], rivals: Mapping[str, Cell], along: Along) ->
 
 
 def speed_up(by_task: Mapping[str, Paired], *, several: bool) -> SpeedUp:
-    """Over tasks where there are several, each by its mean logarithm over seeds; else over the seeds of the one."""
+    """The speed-up over tasks (by each task's mean log over seeds), or over seeds if there is a single task."""
     if not several:
         return SpeedUp(next(iter(by_task.values()), Paired("log", {})), "seeds")
     some = {task: each for task, each in by_task.items() if each.n}
@@ -136,7 +136,7 @@ def _costs(cells: Sequence[Cell], along: Along) -> dict[Instance, float]:
 
 
 def to_target(cell: Cell, along: Along) -> dict[int, float]:
-    """What each run of an arm took to the target, by seed: ∞ for one that missed it; none that has not ended."""
+    """The cost of reaching the target by seed: ∞ for a miss; without runs that have not ended."""
     sample = cell.sample(along)
     return {
         run.seed: sample[run.seed].value if run.seed in sample and not sample[run.seed].at_least else math.inf
@@ -146,7 +146,7 @@ def to_target(cell: Cell, along: Along) -> dict[int, float]:
 
 
 def _times(cost: float, first: float) -> float:
-    """How many times as long as the first; ∞ for a miss, 1 where both are there at the very start."""
+    """The cost as a multiple of the fastest arm's; ∞ for a miss, 1 if both are 0."""
     if cost == first:
         return 1.0 if math.isfinite(cost) else math.inf
     return cost / first if first > 0 else math.inf

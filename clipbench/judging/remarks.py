@@ -1,4 +1,4 @@
-"""What runs say of themselves that a reader of their numbers should know, once for each text."""
+"""Remarks that runs recorded about their code, data and arms, each text once."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,8 +19,8 @@ def remarks(records: Sequence[Record]) -> Iterator[str]:
 
 def _texts(records: Sequence[Record], whose: str) -> dict[str, list[str]]:
     """Each text, with the arms whose runs have it."""
-    found: dict[str, dict[str, None]] = {}
+    arms_of: dict[str, dict[str, None]] = {}
     for record in records:
         for text in record.outcome.remarks.get(whose, ()) if record.outcome else ():
-            found.setdefault(brief(text).rstrip("."), {})[record.run.arm.name] = None
-    return {text: list(arms) for text, arms in found.items()}
+            arms_of.setdefault(brief(text).rstrip("."), {})[record.run.arm.name] = None
+    return {text: list(arms) for text, arms in arms_of.items()}

@@ -1,19 +1,18 @@
-"""Directions compared at one point: what each arm's step would be where another arm's trajectory has led.
+"""Directions compared at the same points: the updates of several arms, tried on the trajectory of an arm.
 
-A run that carries ghosts has, beside its own steps, those of other arms tried at the same weights on the same batches
-and undone. Along one trajectory all directions therefore meet the same points, and their ratios are of directions
-alone. An arm's sharpness along its own path is another quantity and is never in this table, except as the
-direction that a trajectory's own arm took there.
+A run with ghosts also tries the updates of other arms, at the same weights on the same batches, and undoes them. All
+directions along a trajectory therefore meet the same points, and their ratios compare directions alone. An arm's
+sharpness along its own path is a different quantity; it enters only as the direction of the trajectory's own arm.
 
-Only points of runs that finished are in a number, here and in `judging.claims`; a run that diverged, failed or has not
-ended is counted beside it. Its first points are as well measured as any other's, and yet:
+Only finished runs contribute points, here and in `judging.claims`. Runs that diverged, failed or have not ended are
+counted instead, although their first points are valid, because:
 
-- how many of them there are is decided by when it broke, so that seeds would be means over different stretches;
-- its last ones lie where nobody trains, and a single wild value there outweighs all others of its seed;
-- at the same loss, in the final losses and in the steps along own paths it is left out as well: one rule for all.
+- the number of their points depends on when they broke, so seeds would be means over different stretches;
+- their last points lie where nobody trains, and a single wild value there outweighs all other values of the seed;
+- they are left out of final losses, losses in common and steps as well: the same rule for all.
 
-What is left out was chosen by how it ended, and that may flatter a direction. So the count is always said, and a
-trajectory of which no run finished is named and has no row.
+Leaving runs out by how they ended may flatter a direction. So the count is always shown, and a trajectory without a
+finished run is named and has no row.
 """
 
 import math
@@ -95,21 +94,21 @@ def default_reference(cell: Cell, directions: Sequence[str], *, baseline: str) -
 def _trajectory(
     cell: Cell, runs: Mapping[int, Measurements], reference: str | None, *, baseline: str
 ) -> list[SharedRow]:
-    values = {seed: _by_step(found, own=cell.arm) for seed, found in runs.items()}
-    found = dict.fromkeys(
+    values = {seed: _by_step(measured, own=cell.arm) for seed, measured in runs.items()}
+    measured = dict.fromkeys(
         direction for by in values.values() for direction, name in by if name == DIRECTIONAL_SHARPNESS
     )
     order = [cell.arm, *(ghost.name for ghost in cell.records[0].run.measure.ghosts)]
-    directions = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    directions = sorted(measured, key=lambda name: order.index(name) if name in order else len(order))
     over = reference or default_reference(cell, directions, baseline=baseline)
     return [_row(cell, values, direction, over) for direction in directions]
 
 
-def _by_step(found: Measurements, *, own: str) -> dict[tuple[str, str], dict[int, float]]:
+def _by_step(measured: Measurements, *, own: str) -> dict[tuple[str, str], dict[int, float]]:
     """With the trajectory's own steps under the name of its arm; a ghost of that arm, which is the same, gives way."""
     return {
-        (own if direction == OWN else direction, quantity): _last(found.series(direction, quantity))
-        for direction, quantity in found.places
+        (own if direction == OWN else direction, quantity): _last(measured.series(direction, quantity))
+        for direction, quantity in measured.places
         if direction not in ("", own)
     }
 
@@ -161,15 +160,15 @@ def _decrease_of(values: SharedValues, direction: str, reference: str) -> Litera
         ("taylor", TAYLOR_BEST_DECREASE),
     )
     for name, quantity in options:
-        if all(any((one, quantity) in by for by in values.values()) for one in (direction, reference)):
+        if all(any((tried, quantity) in by for by in values.values()) for tried in (direction, reference)):
             return name
     return None
 
 
 def _seed_means(values: SharedValues, direction: str, quantity: str) -> dict[int, float]:
-    found: dict[int, float] = {}
+    means: dict[int, float] = {}
     for seed, by in values.items():
         finite = [value for value in by.get((direction, quantity), {}).values() if math.isfinite(value)]
         if finite:
-            found[seed] = sum(finite) / len(finite)
-    return found
+            means[seed] = sum(finite) / len(finite)
+    return means

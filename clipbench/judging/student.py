@@ -13,7 +13,7 @@ _CONVERGED = 1e-14  # a relative step as small as rounding
 
 
 def two_sided(t: float, dof: int) -> float:
-    """P(|T| > |t|): how often chance alone gives a t at least so large. NaN stays NaN.
+    """The two-sided p-value P(|T| > |t|); NaN for NaN.
 
     Exact up to rounding, about 1e-15 in absolute terms: a far smaller probability may come out as 0.
 

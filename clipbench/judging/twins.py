@@ -1,4 +1,4 @@
-"""Clipped arms against their twins: does the clip lower the sharpness, and does that buy anything?"""
+"""Clipped arms against their twins: does the clip lower sharpness, loss, steps or time?"""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,20 +22,20 @@ def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget |
     for cell in cells:
         by_task.setdefault(cell.task, []).append(cell)
     pairs = [
-        (clipped, other)
+        (clipped, twin)
         for clipped in cells
         if clipped.described.clip is not None
-        for other in by_task[clipped.task]
-        if is_twin(clipped.described, other.described)
+        for twin in by_task[clipped.task]
+        if is_twin(clipped.described, twin.described)
     ]
-    return [_twin(clipped, other, steps) for clipped, other in pairs]
+    return [_twin(clipped, twin, steps) for clipped, twin in pairs]
 
 
-def _twin(clipped: Cell, other: Cell, steps: Mapping[tuple[str, str], StepsToTarget | None]) -> Twin:
-    sharpness, loss, step_time = (clipped.against(other, along) for along in (SHARPNESS, LOSS, STEP_TIME))
-    ours, theirs = steps[clipped.task, clipped.arm], steps[other.task, other.arm]
+def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsToTarget | None]) -> Twin:
+    sharpness, loss, step_time = (clipped.against(unclipped, along) for along in (SHARPNESS, LOSS, STEP_TIME))
+    ours, theirs = steps[clipped.task, clipped.arm], steps[unclipped.task, unclipped.arm]
     reached = (ours, theirs) if ours is not None and theirs is not None else None
-    fewer, pairs = _fewer(clipped, other) if reached is not None else (0, 0)
+    fewer, pairs = _fewer(clipped, unclipped) if reached is not None else (0, 0)
     answers = [
         f"lower sharpness: {_ratio_answer(sharpness, 'seed with positive values in both')}",
         f"lower final loss: {_loss_answer(loss)}",
@@ -46,8 +46,8 @@ def _twin(clipped: Cell, other: Cell, steps: Mapping[tuple[str, str], StepsToTar
     return Twin(
         task=clipped.task,
         arm=clipped.arm,
-        twin=other.arm,
-        learning_rates=(clipped.learning_rate, other.learning_rate),
+        twin=unclipped.arm,
+        learning_rates=(clipped.learning_rate, unclipped.learning_rate),
         sharpness=sharpness,
         loss=loss,
         step_time=step_time,
@@ -58,9 +58,9 @@ def _twin(clipped: Cell, other: Cell, steps: Mapping[tuple[str, str], StepsToTar
     )
 
 
-def _fewer(clipped: Cell, other: Cell) -> tuple[int, int]:
-    ours, theirs = to_target(clipped, STEPS), to_target(other, STEPS)
-    pairs = once(ours, theirs, clipped.ends, other.ends)
+def _fewer(clipped: Cell, twin: Cell) -> tuple[int, int]:
+    ours, theirs = to_target(clipped, STEPS), to_target(twin, STEPS)
+    pairs = once(ours, theirs, clipped.ends, twin.ends)
     return sum(steps < theirs[seed] for seed, steps in pairs.items()), len(pairs)
 
 

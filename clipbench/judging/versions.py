@@ -1,4 +1,4 @@
-"""Two versions or machines of the same arms side by side: the runs of each folder against those of the first."""
+"""The same arms in several folders (versions or machines): each folder is compared with the first."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class Folder:
 class VersionRow:
     """An arm on a task in a folder, against the same arm in the first folder.
 
-    `before` and `after` are means over finished seeds, `against` what they differ by, paired by seed. `same_weights`
-    counts the seeds that end with the same weights on both sides, of the `pairs` that both finished; `changed` names
-    what the spec says otherwise of the arm's runs.
+    - `before`, `after`: means over finished seeds; `against`: their difference, paired by seed.
+    - `same_weights`: how many of the `pairs` (seeds that finished on both sides) end with the same weights.
+    - `changed`: the fields of the runs' descriptions that differ.
     """
 
     task: str
@@ -52,7 +52,7 @@ class VersionRow:
 
 @dataclass(frozen=True)
 class Versions:
-    """The folders' labels, the first being what the others are compared with, and a row an arm, task and folder."""
+    """A comparison of folders: rows by task, arm and folder; all are compared with the first label."""
 
     spec: str
     question: str
@@ -179,7 +179,7 @@ def _less_important(name: str) -> bool:
 
 
 def _alone(before: Mapping[TaskArm, Cell], after: Mapping[TaskArm, Cell], label: str, first: str) -> list[str]:
-    """What only one of two folders has."""
+    """Sentences about arms that only one of two folders has."""
     return [
         f"{arm} on {task} is only in {where}."
         for where, ours, theirs in ((first, before, after), (label, after, before))

@@ -1,4 +1,4 @@
-"""Numbers and lists as sentences say them."""
+"""Formats numbers, counts and lists for sentences."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -19,8 +19,8 @@ class Cost:
 def expected_cost(planned: Iterable[Run], made: Sequence[Record]) -> Cost:
     """The median wall time of runs made before with the same task, arm and budget, summed over the planned runs.
 
-    A trial is of the arm that it tunes. Runs that are reported are probed and trials are not: the one is taken for the
-    other only where there is nothing better.
+    A trial counts as a run of the arm that it tunes. Reported runs are probed and trials are not, so trials estimate
+    reported runs (and the reverse) only if there are no runs of the same kind.
     """
     times: dict[tuple[str, ...], list[float]] = {}
     for record in made:

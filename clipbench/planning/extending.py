@@ -1,4 +1,4 @@
-"""One more trial for every arm: beyond the edge where its best lies at one, else between the best and a neighbour.
+"""A further trial for every arm: beyond the edge if its best lies there, else between the best and a neighbour.
 
 So arms whose best is bracketed are not left with fewer trials than those that had to look further.
 """

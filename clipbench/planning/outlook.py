@@ -1,4 +1,4 @@
-"""How far a spec has come: its stage, what of it is there under other names, and what is missing."""
+"""The state of a spec's runs: its stage, runs that exist under earlier names, and missing runs."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from clipbench.spec import Spec
 
 @dataclass(frozen=True)
 class Outlook:
-    """How far a spec has come, and which of its runs are there under other names: those count as made."""
+    """A spec's stage, and its runs that exist under earlier names, which count as made."""
 
     stage: Stage
     renamed: tuple[store.Renamed, ...]
@@ -30,7 +30,7 @@ def still_to_make(runs: Iterable[Run], results: Path, *, spent: Collection[str])
 
 
 def look(spec: Spec, results: Path, made: Iterable[Record], *, extend: bool = False) -> Outlook:
-    """How far a spec has come.
+    """The state of a spec's runs.
 
     Args:
         spec: what is asked.

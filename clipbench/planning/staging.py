@@ -1,11 +1,11 @@
-"""What a spec asks to be run at this point, given what was run before: first the trials, then what they selected.
+"""The runs of a spec to make now, given the existing runs: first trials, then the selected settings.
 
-A trial that crashed keeps its place in the number that every arm has, and ranks last as one that diverged does. Once
-its arm has a selection it is spent: it is not made again by itself. Whether a crash lies in the setting (a matrix that
-is singular at this rate) or in the machine (its memory) cannot be told from outside; but a second try would be one
-more than other arms had, and if it went well, it would select anew under results that are already reported. So
-`--retries` tries again at once, before anything is selected; later it takes a person, who deletes the run's folder. An
-arm of which no trial finished has nothing reported, and its crashed trials are made again.
+A crashed trial counts as a trial of its arm and ranks last, as a diverged trial does. Once its arm has a selected
+setting, the trial is spent: it is not made again automatically. The cause of a crash may be the setting (a matrix that
+is singular at this rate) or the machine (its memory), and the supervisor cannot tell them apart. But a repeated trial
+is a trial more than other arms had, and could change the selection after results were reported. So `--retries` repeats
+a crashed trial at once, before the selection; later a person must delete the run's folder. If no trial of an arm
+finished, nothing is reported of it, and its crashed trials are made again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Verdicts → what people and programs read: terminal, Markdown, LaTeX, CSV, JSON. Returns text, prints nothing."""
+"""Reports: results as terminal text, Markdown, LaTeX, CSV or JSON. Nothing here prints."""

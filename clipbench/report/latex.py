@@ -36,7 +36,7 @@ _PATTERN = re.compile("|".join(map(re.escape, _SPECIAL)))
 
 
 def as_latex(document: Document) -> str:
-    """Its parts one after the other, but for what the captions say."""
+    """The document's parts, without those that the captions already say."""
     return "\n\n".join(filter(None, map(_part, document.parts)))
 
 

@@ -10,7 +10,7 @@ from clipbench.report.table import AnyTable, Bullets, Document, DocumentPart, Pa
 
 
 def as_markdown(document: Document) -> str:
-    """Its parts one after the other."""
+    """The document's parts as Markdown blocks."""
     return "\n\n".join(block for part in document.parts for block in _blocks(part))
 
 

@@ -1,4 +1,4 @@
-"""Numbers as tables show them: no more digits than the error allows, and never without the error."""
+"""Numbers in tables: rounded to their standard error, and shown with it."""
 
 import math
 
@@ -8,9 +8,9 @@ PLUS_MINUS = "±"
 TIMES_OVER = "×/÷"
 NONE = "–"
 
-_ROUNDING = 1e-12  # an error this small beside its mean is rounding: the values were equal
+_ROUNDING = 1e-12  # a relative error this small is rounding: the values were equal
 
-Parts = tuple[str, ...]  # what a cell says, piece by piece: on one line where there is room, stacked where not
+Parts = tuple[str, ...]  # the pieces of a cell: side by side if there is room, else stacked
 
 
 def with_error(mean: float, error: float, *, signed: bool = False, unit: str = "") -> Parts:

@@ -1,4 +1,4 @@
-"""A document in the terminal, as wide as it allows. No number is ever cut: a number cut is another number.
+"""A document in the terminal, fitted to its width. Numbers are never cut, since a cut number reads as a wrong number.
 
 Tables are laid out here and not by Rich, whose tables take 10 ms a row: a comparison of thousands of runs has a
 thousand rows.
@@ -87,7 +87,7 @@ class _Sheet:
         return self._blocks()
 
     def _layouts(self, inside: bool) -> Iterator["_Layout"]:
-        """From the widest to the narrowest; `inside` with the columns of sentences."""
+        """Layouts from wide to narrow; `inside` keeps sentences in their columns."""
         kept = [place for place, column in enumerate(self.columns) if inside or not column.wraps]
         columns = [self.columns[place] for place in kept]
         cells = [[row[place] for place in kept] for row in self.cells]
@@ -103,7 +103,7 @@ class _Sheet:
         yield _Layout(columns, long, one_line, 2)
         yield _Layout(columns, stacked, one_line, 2)
         yield _Layout(columns, stacked, one_line, 1)
-        if any(column.wraps for column in columns):  # it is better to have its sentences beneath a row than to break it
+        if any(column.wraps for column in columns):  # rather move sentences beneath their row than break the row
             return
         beneath = [
             [
@@ -122,13 +122,13 @@ class _Sheet:
                 yield from self._sentences(cells)
 
     def _sentences(self, cells: Sequence[Parts]) -> Iterator[_Styled]:
-        """What stands beneath its row, set in."""
+        """The sentences of a row, indented beneath it."""
         for parts, column in zip(cells, self.columns, strict=True):
             if column.wraps:
                 yield from ((f"    {piece}", "") for part in parts if part for piece in _wrapped(part, self.width - 4))
 
     def _blocks(self) -> Iterator[_Styled]:
-        """Under the names of a row, which are what is not a number, a line for each number."""
+        """A row as a block: its names, then a line for each number."""
         margin = max(
             (cell_len(h) for h, column in zip(self.headings, self.columns, strict=True) if column.right), default=0
         )
@@ -167,7 +167,7 @@ class _Layout:
         left = room - sum(width for at, width in enumerate(widths) if at not in sentences)
         if not sentences or left < sum(min(widths[at], _SENTENCE_WIDTH) for at in sentences):
             return []
-        for done, at in enumerate(sentences):  # the short ones first: what they leave is for the long ones
+        for done, at in enumerate(sentences):  # short sentences first, so that long sentences get the rest of the width
             widths[at] = min(widths[at], left // (len(sentences) - done))
             left -= widths[at]
         return widths

@@ -34,7 +34,7 @@ _VERDICTS: dict[Severity, AuditVerdict] = {  # the gravest first
 
 @dataclass(frozen=True)
 class CheckAnswer:
-    """A check's findings as one: the gravest verdict, the sentences of all that is noted or worse, and their runs."""
+    """A check's findings together: the gravest verdict, all sentences of notes or worse, and the runs at fault."""
 
     verdict: AuditVerdict
     what: str
@@ -54,7 +54,7 @@ class Audit:
 
 
 def caveats(evidence: Evidence, judges: Iterable[Judge] = JUDGES) -> list[str]:
-    """What a reader of a table should know of how its runs were made, each fact once, the gravest first."""
+    """Caveats about how runs were made: each finding once, the gravest first."""
     findings = [finding for judge in judges for finding in judge(evidence)]
     findings = [finding for finding in findings if finding.severity in ("fail", "warn", "note")]
     return list(dict.fromkeys(finding.sentence for finding in sorted(findings, key=_gravity)))
@@ -75,7 +75,7 @@ def audit(records: Sequence[Record], question: Question) -> Audit:
 
 
 def audit_plan(runs: Sequence[Run], question: Question, *, trials: Sequence[Run] = ()) -> Audit:
-    """What can be said of a spec before anything is run, from the runs to report and the trials before them."""
+    """The audit of a spec before anything is run, from its planned runs and trials."""
     tuning = question.tuning
     efforts = grids(runs, ()) if tuning is None else recorded(tuning, {run.key: run for run in trials})
     return audited(Evidence(question, tuple(runs), efforts=efforts))

@@ -1,4 +1,4 @@
-"""Whether runs that are compared began alike: by the fingerprints and the commits that they recorded."""
+"""Checks that compared runs began alike, by their fingerprints and the commits of what they loaded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""How much each arm was tuned: from the trials on record or, where nothing was tuned, from grids among the arms."""
+"""How much each arm was tuned: from its trials or, without tuning, from grids among the arms."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What checks look at and what they answer."""
+"""The input of checks (evidence) and their output (findings)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The runs that are reported and how their settings were chosen; of a spec that was not run, no more than that."""
+    """The reported runs and how their settings were chosen. Without records, it is a spec that was not run."""
 
     question: Question
     runs: tuple[Run, ...]
@@ -75,7 +75,7 @@ class Evidence:
 
     @cached_property
     def by_key(self) -> Mapping[str, Run]:
-        """The runs by the keys they were made under, which a later clipbench may not give them any more."""
+        """The runs by the keys they were made under; the keys of a later clipbench may differ."""
         return {each.identity: each.run for each in self.records} if self.made else {run.key: run for run in self.runs}
 
     @cached_property

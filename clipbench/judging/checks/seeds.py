@@ -1,4 +1,4 @@
-"""Checks of what is observed how often: the same seeds for all arms, enough of them, and no run under two names."""
+"""Checks of seeds: the same for all arms, enough of them, and no run counted under two names."""
 
 import math
 from collections.abc import Iterator

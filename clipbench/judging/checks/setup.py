@@ -1,4 +1,4 @@
-"""Checks of what all runs of a task, or of an arm, should have in common."""
+"""Checks of what the runs of a task, or of an arm, must have in common."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

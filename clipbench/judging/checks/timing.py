@@ -1,4 +1,4 @@
-"""Checks of times: one machine, and every arm alike alone on it."""
+"""Checks of times: the same machine, and the same number of parallel runs."""
 
 from collections.abc import Iterator
 

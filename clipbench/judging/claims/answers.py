@@ -1,4 +1,4 @@
-"""What the runs say of a claim: its comparisons with their intervals, and the verdict that follows from all of them."""
+"""The answer to a claim: its comparisons with their confidence intervals, and the verdict."""
 
 import math
 from collections.abc import Collection
@@ -30,14 +30,14 @@ class Site:
 
 @dataclass(frozen=True)
 class ClaimComparison:
-    """One estimate over seeds with its two-sided 95 % interval [low, high], and what it means for the claim.
+    """An estimate over seeds with its two-sided 95 % confidence interval [low, high], and its verdict on the claim.
 
-    `n` seeds; `steps` is the least number of steps behind a seed's value; `used` values or pairs of them entered it and
-    `excluded` could not (a ratio with a value that is not positive). `left_out` counts the seeds of which nothing is in
-    it, since a run of theirs diverged, failed, has not ended or is not there; `lost` those of them on which the first
-    arm's run broke and the second's finished, where the quantity is of a run as a whole. `against` is how often chance
-    alone would put the estimate so far on the wrong side of the margin (two-sided), 1 where it is on the right side;
-    `verdict` is of this comparison by itself.
+    - `n`: the number of seeds; `steps`: the least number of steps behind a seed's value.
+    - `used`: the number of values (or pairs) in the estimate; `excluded`: those that are not positive in a ratio.
+    - `left_out`: seeds that do not contribute, because a run diverged, failed, has not ended or is absent.
+    - `lost`: of these, the seeds on which only the first arm's run broke (for quantities of a whole run).
+    - `against`: the two-sided p-value against the claim; 1 if the estimate is on the claimed side of the margin.
+    - `verdict`: of this comparison alone.
     """
 
     site: Site
@@ -66,7 +66,7 @@ class Answer:
 
     @property
     def decisive(self) -> ClaimComparison | None:
-        """The comparison that speaks most against the claim: of a claim about all of them the one that counts."""
+        """The comparison that speaks most against the claim, which must hold in all of them."""
         if self.claim.expect is None:
             return None
         decided = [each for each in self.comparisons if each.n > 1] or list(self.comparisons)
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass
 class Tally:
-    """What was found at one site: differences by seed and step, and what is in none of them."""
+    """The differences at a site by seed and step, and counts of what is left out."""
 
     points: Points
     lost: int = 0
@@ -88,10 +88,10 @@ class Tally:
 def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim) -> ClaimComparison:
     """A site's estimate: the mean over a seed's steps first, then the t interval over seeds, which are independent."""
     rounding = sum(tally.roundings) / len(tally.roundings) if tally.roundings else 0.0
-    found = tally.points.paired(rounding)
-    centre, low, high = map(found.shown, (found.mean, *found.interval()))
+    paired = tally.points.paired(rounding)
+    centre, low, high = map(paired.shown, (paired.mean, *paired.interval()))
     verdict = _verdict(low, high, claim=claim)
-    against = _against(found, claim)
+    against = _against(paired, claim)
     if tally.lost and claim.expect == "lower":
         verdict, against = "fails", 0.0  # a run that never ends well has no loss that is lower
         centre, high = math.inf, math.inf
@@ -101,7 +101,7 @@ def comparison(site: Site, tally: Tally, *, quantity: str, claim: Claim) -> Clai
         estimate=centre,
         low=low,
         high=high,
-        n=found.n,
+        n=paired.n,
         steps=min(map(len, tally.points.by_unit.values()), default=0),
         used=len(tally.points.used),
         excluded=tally.points.left_out,
@@ -118,15 +118,15 @@ def points(how: str) -> Points:
     return Points(scale)
 
 
-def _against(found: Paired, claim: Claim) -> float:
+def _against(paired: Paired, claim: Claim) -> float:
     """The two-sided p-value of the distance from the margin, on the side that speaks against the claim; else 1."""
-    margin = math.log(claim.beyond) if found.scale == "log" else claim.beyond
-    off = margin - found.mean if claim.expect == "higher" else found.mean - margin
-    if found.n < 2 or not off >= 0:
+    margin = math.log(claim.beyond) if paired.scale == "log" else claim.beyond
+    off = margin - paired.mean if claim.expect == "higher" else paired.mean - margin
+    if paired.n < 2 or not off >= 0:
         return 1.0
-    if off == found.error == 0:
+    if off == paired.error == 0:
         return 0.0  # on the margin with every seed, which is not beyond it
-    return 2 * (found.p_lower(margin) if claim.expect == "higher" else found.p_higher(margin))
+    return 2 * (paired.p_lower(margin) if claim.expect == "higher" else paired.p_higher(margin))
 
 
 def _verdict(low: float, high: float, *, claim: Claim) -> ClaimVerdict:

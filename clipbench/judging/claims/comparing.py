@@ -47,15 +47,15 @@ def comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimCompa
             at = _shared if wanted.at == "shared" else _own
             for site, tally in at(wanted, each, quantity=quantity).items():
                 tallies[site] = tally
-        found = [comparison(site, tally, quantity=quantity, claim=claim) for site, tally in tallies.items()]
-        if found:
-            return found
+        compared = [comparison(site, tally, quantity=quantity, claim=claim) for site, tally in tallies.items()]
+        if compared:
+            return compared
     return []
 
 
 def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
     """Directions within one run at the same steps: the same weights, gradients and batches."""
-    found: dict[Site, Tally] = {}
+    tallies: dict[Site, Tally] = {}
     left_out: dict[Site, set[int]] = {}
     for cell in results.cells:
         if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
@@ -66,48 +66,48 @@ def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Sit
                 site = Site(results.question.spec, cell.task, cell.arm, between)
                 if not finished(record):
                     left_out.setdefault(site, set()).add(record.run.seed)
-                one = values(record, ours, quantity)
-                other = values(record, theirs, wanted.against_quantity or quantity)
-                for step, value in _step_by_step(one, other, wanted.how):
+                first = values(record, ours, quantity)
+                second = values(record, theirs, wanted.against_quantity or quantity)
+                for step, value in _step_by_step(first, second, wanted.how):
                     place = replace(site, step=step) if wanted.each_step else site
-                    tally = found.setdefault(place, Tally(points(wanted.how)))
+                    tally = tallies.setdefault(place, Tally(points(wanted.how)))
                     if finished(record):
                         tally.points.add_difference(record.run.seed, value)
-    for site, tally in found.items():
+    for site, tally in tallies.items():
         tally.left_out = left_out.get(replace(site, step=None), ())
-    return found
+    return tallies
 
 
 def _own(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
     """Arms of one task, each on its own path, paired by seed."""
-    found: dict[Site, Tally] = {}
+    tallies: dict[Site, Tally] = {}
     for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
         cells = {cell.arm: cell for cell in results.cells if cell.task == task}
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
             tally, left_out, measured = Tally(points(wanted.how)), set(), False
-            others = {record.run.seed: record for record in cells[theirs].records}
+            partners = {record.run.seed: record for record in cells[theirs].records}
             copied = _copied(cells[ours], cells[theirs])
             for record in cells[ours].records:
-                other = others.pop(record.run.seed, None)
-                if other is None:
+                partner = partners.pop(record.run.seed, None)
+                if partner is None:
                     left_out.add(record.run.seed)
                     continue
-                of_seed, roundings = _of_seed(wanted, (record, other), quantity=quantity, question=results.question)
+                of_seed, roundings = _of_seed(wanted, (record, partner), quantity=quantity, question=results.question)
                 measured |= bool(of_seed)
                 if record.run.seed in copied:
                     continue
-                if finished(record) and finished(other):
+                if finished(record) and finished(partner):
                     for value in of_seed:
                         tally.points.add_difference(record.run.seed, value)
                     tally.roundings += roundings
                     continue
                 left_out.add(record.run.seed)
-                if of_seed and quantity in OF_A_RUN and record.outcome is not None and finished(other):
+                if of_seed and quantity in OF_A_RUN and record.outcome is not None and finished(partner):
                     tally.lost += 1
             if measured:
-                tally.left_out = left_out | others.keys()
-                found[Site(results.question.spec, task, "", between)] = tally
-    return found
+                tally.left_out = left_out | partners.keys()
+                tallies[Site(results.question.spec, task, "", between)] = tally
+    return tallies
 
 
 def _copied(ours: Cell, theirs: Cell) -> set[int]:

@@ -1,4 +1,4 @@
-"""Each claim asked of the runs: what it needs, what there is, and what follows."""
+"""Judges claims on runs: what a claim needs, what the runs have, and the verdict."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,11 +35,11 @@ def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[SpecR
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed of one spec.
     """
-    found = []
+    selected = []
     for question, records in specs:
         kept, left_out = in_force(records, question)
-        found.append(SpecResults(question, tuple(cells(kept, question)), tuple(left_out)))
-    return found
+        selected.append(SpecResults(question, tuple(cells(kept, question)), tuple(left_out)))
+    return selected
 
 
 def judge(claims: Sequence[Claim], results: Sequence[SpecResults]) -> list[Answer]:
@@ -58,9 +58,9 @@ def judge(claims: Sequence[Claim], results: Sequence[SpecResults]) -> list[Answe
 
 
 def cautions(results: Sequence[SpecResults]) -> list[str]:
-    """What keeps runs from being compared as they are, though claims are held against them: the caveats of `compare`.
+    """The caveats of `compare` that also weaken claims.
 
-    Copies of one run, runs of an earlier version of the spec, and whatever is not the same in all runs of a task.
+    Copies of a run, runs of an earlier version of the spec, and differences between the runs of a task.
     """
     return [
         sentence
@@ -72,51 +72,51 @@ def cautions(results: Sequence[SpecResults]) -> list[str]:
 def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
     if claim.unmeasured is not None:
         return Answer(claim, "not measured", claim.unmeasured)
-    found = comparisons(claim, results) or rank_comparisons(claim, results)
-    if not found:
+    compared = comparisons(claim, results) or rank_comparisons(claim, results)
+    if not compared:
         broken = [record for each in results for cell in each.cells for record in cell.records if not finished(record)]
         ends = f" ({count(len(broken), 'run')} diverged, failed or did not end)" if broken else ""
         return Answer(claim, "not measured", _missing(claim, results) + ends)
-    verdict, why = _verdict(claim, found, results)
-    lacking = sum(each.left_out > 0 for each in found)
+    verdict, why = _verdict(claim, compared, results)
+    lacking = sum(each.left_out > 0 for each in compared)
     if lacking:
-        where = _all(len(found)) if lacking == len(found) else f"{lacking} of {len(found)} comparisons"
+        where = _all(len(compared)) if lacking == len(compared) else f"{lacking} of {len(compared)} comparisons"
         why += f"; seeds that lack a finished run are left out of {where}"
-    return Answer(claim, verdict, why, tuple(found))
+    return Answer(claim, verdict, why, tuple(compared))
 
 
 def _verdict(
-    claim: Claim, found: Sequence[ClaimComparison], results: Sequence[SpecResults]
+    claim: Claim, compared: Sequence[ClaimComparison], results: Sequence[SpecResults]
 ) -> tuple[ClaimVerdict, str]:
     """What follows from all comparisons of a claim, and why."""
-    wrong = [each for each in found if each.verdict == "fails"]
-    holding = [each for each in found if each.verdict == "holds"]
-    if surely := _surely(found):
-        why = f"fails in {surely} of {count(len(found), 'comparison')}"
+    wrong = [each for each in compared if each.verdict == "fails"]
+    holding = [each for each in compared if each.verdict == "holds"]
+    if surely := _surely(compared):
+        why = f"fails in {surely} of {count(len(compared), 'comparison')}"
         if len(wrong) > surely:
             why += f" (and in {len(wrong) - surely} more before Holm's correction)"
         return "fails", f"{why}, holds in {len(holding)}"
-    if not any(each.n for each in found):
-        excluded = sum(each.excluded for each in found)
+    if not any(each.n for each in compared):
+        excluded = sum(each.excluded for each in compared)
         what = f"no value is usable ({excluded} left out)" if excluded else "no seed is left to compare"
         return "undecided", what
-    if lacking := _uncovered(claim, results) or _lacking(claim, found):
+    if lacking := _uncovered(claim, results) or _lacking(claim, compared):
         return "not measured", lacking
-    if len(holding) == len(found):
-        return "holds", f"in {_all(len(found))}"
-    if max(each.n for each in found) < 2:
+    if len(holding) == len(compared):
+        return "holds", f"in {_all(len(compared))}"
+    if max(each.n for each in compared) < 2:
         return "undecided", "a single seed has no confidence interval"
     against = f"fails in {len(wrong)} before Holm's correction and in none after it" if wrong else "fails in none"
     side = "above" if claim.expect == "higher" else "below"
     margin = f"the confidence interval does not lie {side} {number(claim.beyond)}"
-    why = margin if len(found) == 1 else f"holds in {len(holding)} of {len(found)} comparisons, {against}"
+    why = margin if len(compared) == 1 else f"holds in {len(holding)} of {len(compared)} comparisons, {against}"
     return "undecided", why
 
 
-def _surely(found: Sequence[ClaimComparison]) -> int:
+def _surely(compared: Sequence[ClaimComparison]) -> int:
     """How many fail even when all are tested at once."""
-    corrected = holm([each.against for each in found])
-    pairs = zip(found, corrected, strict=True)
+    corrected = holm([each.against for each in compared])
+    pairs = zip(compared, corrected, strict=True)
     return sum(each.verdict == "fails" and judged.p <= LEVEL for each, judged in pairs)
 
 
@@ -137,20 +137,20 @@ def _uncovered(claim: Claim, results: Sequence[SpecResults]) -> str:
     return ""
 
 
-def _lacking(claim: Claim, found: Sequence[ClaimComparison]) -> str:
+def _lacking(claim: Claim, compared: Sequence[ClaimComparison]) -> str:
     """What the claim needs more of, with the first shortage; empty where it has all."""
     needs = claim.needs
     each_step = claim.compare is not None and claim.compare.each_step
     steps_of: dict[Site, int] = {}
-    for each in found:
+    for each in compared:
         if each.n:
             site = replace(each.site, step=None)
             steps_of[site] = steps_of.get(site, 0) + 1 if each_step else each.steps
     there = {
-        "task": (needs.tasks, len({each.site.task for each in found})),
-        "trajectory": (needs.trajectories, len({each.site.trajectory for each in found})),
+        "task": (needs.tasks, len({each.site.task for each in compared})),
+        "trajectory": (needs.trajectories, len({each.site.trajectory for each in compared})),
         "step": (needs.steps, min(steps_of.values())),
-        "comparison": (needs.comparisons, len(found)),
+        "comparison": (needs.comparisons, len(compared)),
     }
     plural = {"task": "tasks", "trajectory": "trajectories", "step": "steps", "comparison": "comparisons"}
     for noun, (needed, has) in there.items():

@@ -32,7 +32,7 @@ def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[Claim
     if wanted is None:
         return []
     tallies: dict[Site, Tally] = {}
-    found: dict[Site, dict[int, _Ordered]] = {}
+    ordered: dict[Site, dict[int, _Ordered]] = {}
     left_out: dict[Site, set[int]] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
     for each in results:
@@ -46,12 +46,12 @@ def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[Claim
                 if not ended:
                     left_out.setdefault(site, set()).add(seed)
                 if len(table) >= claim.needs.arms:
-                    by_seed = found.setdefault(site, {})
+                    by_seed = ordered.setdefault(site, {})
                     if ended:
                         by_seed[seed] = _Ordered(_correlation(table), _weights(steps, cells, seed, arms=ends))
-    for site, by_seed in found.items():
+    for site, by_seed in ordered.items():
         tallies[site] = Tally(points("value"), left_out=left_out.get(site, ()))
-        for seed, *_ in alike({seed: one.weights for seed, one in by_seed.items()}):
+        for seed, *_ in alike({seed: seed_order.weights for seed, seed_order in by_seed.items()}):
             correlation_of_seed = by_seed[seed].correlation
             tallies[site].points.add_difference(seed, math.nan if correlation_of_seed is None else correlation_of_seed)
     return [comparison(site, tally, quantity=wanted.by, claim=claim) for site, tally in tallies.items()]
@@ -93,15 +93,15 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
 
 def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question) -> dict[str, float]:
     """How each arm's own run with this seed ended; one that did so without a finite loss stands behind all others."""
-    found = {}
+    ends = {}
     for cell in cells:
         for record in cell.records:
             if record.run.seed == seed and record.outcome is not None:
                 end = of_run(record, wanted.to, question=question)
                 if end is not None or not finished(record):
                     ended = end is not None and not end.at_least and math.isfinite(end.value)
-                    found[cell.arm] = end.value if end is not None and ended else math.inf
-    return found
+                    ends[cell.arm] = end.value if end is not None and ended else math.inf
+    return ends
 
 
 def _weights(steps: StepsByArm, cells: Sequence[Cell], seed: int, *, arms: Collection[str]) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def _weights(steps: StepsByArm, cells: Sequence[Cell], seed: int, *, arms: Colle
     of_arms = [cell for cell in cells if cell.arm in arms and cell.arm in steps]
     runs = [*measured, *(record for cell in of_arms for record in cell.records if record.run.seed == seed)]
     weights = (run.outcome.weights_sha256 if run.outcome else "" for run in runs)
-    return tuple(one if finished(run) else status(run) for one, run in zip(weights, runs, strict=True))
+    return tuple(hashed if finished(run) else status(run) for hashed, run in zip(weights, runs, strict=True))
 
 
 def _table(steps: StepsByArm, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:
@@ -129,22 +129,22 @@ def _table(steps: StepsByArm, by: Sequence[str], ends: Mapping[str, float]) -> l
 
 def _correlation(table: Sequence[tuple[float, ...]]) -> float | None:
     *quantities, ends = zip(*table, strict=True)
-    found = [spearman(of_one, ends) for of_one in quantities]
-    if found[0] is None or found[-1] is None:
+    correlations = [spearman(values_of, ends) for values_of in quantities]
+    if correlations[0] is None or correlations[-1] is None:
         return None
-    return found[0] if len(found) == 1 else found[0] - found[-1]
+    return correlations[0] if len(correlations) == 1 else correlations[0] - correlations[-1]
 
 
 def _typical(record: Record, direction: str, quantity: str) -> float | None:
     """The median over steps, which a negative value or a wild one does not spoil; `-x` has its sign turned."""
     name = quantity.removeprefix("-")
-    found = [value for value in values(record, direction, name).values() if math.isfinite(value)]
-    if not found:
+    finite = [value for value in values(record, direction, name).values() if math.isfinite(value)]
+    if not finite:
         return None
-    return -median(found) if quantity.startswith("-") else median(found)
+    return -median(finite) if quantity.startswith("-") else median(finite)
 
 
-def _ranks(of: Sequence[float]) -> list[float]:
+def _ranks(numbers: Sequence[float]) -> list[float]:
     """1 for the least; equal values share the mean of their ranks."""
-    order = sorted(of)
-    return [order.index(value) + (order.count(value) + 1) / 2 for value in of]
+    order = sorted(numbers)
+    return [order.index(value) + (order.count(value) + 1) / 2 for value in numbers]

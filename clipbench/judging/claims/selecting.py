@@ -1,4 +1,4 @@
-"""Which arms, directions and quantities of a run a claim speaks of."""
+"""Selects the arms, directions and quantities of a run that a claim is about."""
 
 from fnmatch import fnmatchcase
 
@@ -42,7 +42,7 @@ def values(record: Record, direction: str, quantity: str) -> dict[int, float]:
 
 
 def finished(record: Record) -> bool:
-    """Whether what a run measured can be in a number: it did not diverge, fail or stop short."""
+    """Whether a run finished: it did not diverge, fail or stop short."""
     return status(record) == "finished"
 
 
@@ -87,5 +87,5 @@ def _clipped(clip: ClipSettings | None, wanted: ArmPattern) -> bool:
 
 
 def _is(clip: ClipSettings, wanted: ClipPattern) -> bool:
-    said = {name: value for name, value in wanted.model_dump().items() if value is not None}
-    return all(getattr(clip, name) == value for name, value in said.items())
+    given = {name: value for name, value in wanted.model_dump().items() if value is not None}
+    return all(getattr(clip, name) == value for name, value in given.items())

@@ -1,4 +1,4 @@
-"""One arm on both sides of the gate: its common seeds side by side, and how the two sides were made."""
+"""An arm on both sides of the gate: its common seeds, and caveats about how both sides were made."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ _IF_RENAMED = "rename it back, or save a new baseline (clipbench check RESULTS -
 
 @dataclass(frozen=True)
 class Matched:
-    """One arm on both sides, its common seeds side by side; `asked` are the seeds that must be there."""
+    """An arm on both sides of the gate; `asked` are the seeds that must exist."""
 
     baseline: ArmResult
     candidate: ArmResult
@@ -51,7 +51,7 @@ class Matched:
 
 
 def of_seeds(suite: Suite, seeds: Collection[int] | None) -> Suite:
-    """The suite with the runs of some seeds alone; None: of all."""
+    """The suite restricted to some seeds; None for all seeds."""
     if seeds is None:
         return suite
     arms = (replace(arm, seeds=tuple(run for run in arm.seeds if run.seed in seeds)) for arm in suite.arms)
@@ -59,7 +59,7 @@ def of_seeds(suite: Suite, seeds: Collection[int] | None) -> Suite:
 
 
 def not_comparable(arm: Matched) -> str:
-    """Why the two sides did not solve the same problem from the same beginning; empty where nothing says so.
+    """Why the two sides are not comparable (a different problem, weights or batches); empty if they are.
 
     Fingerprints can be compared only under one numerics_id.
     """
@@ -82,7 +82,7 @@ def began_alike(arm: Matched) -> bool:
 
 
 def lacking(arm: Matched) -> GateRow | None:
-    """The row of the seeds that are asked for and not here: what they would say, nobody knows."""
+    """The row of the seeds that must exist but are missing; None if none are."""
     theirs, ours = ({run.seed for run in side.seeds} for side in (arm.baseline, arm.candidate))
     if not arm.pairs:
         has, here = (listing(sorted(seeds)) or "none requested" for seeds in (theirs, ours))
@@ -97,7 +97,7 @@ def lacking(arm: Matched) -> GateRow | None:
 
 
 def caveats(arm: Matched) -> Iterator[str]:
-    """What a reader of the rows should know of how the two sides were made."""
+    """Caveats about how the two sides were made."""
     name = f"{arm.candidate.arm} on {arm.candidate.task}"
     if changed := differences(arm.baseline.described, arm.candidate.described):
         yield f"{name} is described differently in the baseline ({changed}): final weights are not compared."
@@ -133,10 +133,10 @@ def same_bits(pair: Pair) -> bool:
 
 
 def renamed(candidate: Suite, baseline: Suite) -> Iterator[str]:
-    """A sentence where no arm is on both sides, and one for each name that has probably become another.
+    """Sentences about arms on a single side: that no arm is on both sides, and which arms were probably renamed.
 
-    An arm that is on one side alone was probably renamed where the other side has one alone that is described alike,
-    its problem included; of several such the one that shares most names is meant.
+    An arm was probably renamed if the other side has an arm with the same description and problem under a name that
+    this side lacks; of several candidates the arm that shares most names is taken.
     """
     here, there = ({arm.place for arm in side.arms} for side in (candidate, baseline))
     ours = [arm for arm in candidate.arms if arm.place not in there]

@@ -1,4 +1,4 @@
-"""A suite as a file: JSON small enough to lie beside the code, read strictly, for anybody may have written it."""
+"""A suite as a JSON file small enough to commit. It is read strictly, since anybody may have written it."""
 
 import json
 from collections import Counter

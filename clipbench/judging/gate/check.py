@@ -1,4 +1,4 @@
-"""Did anything get worse? Two suites of runs, seed by seed → a verdict for each task, arm and metric.
+"""Compares two suites of runs, seed by seed: a verdict for each task, arm and metric.
 
 Exact metrics are compared as they are; what varies is judged by `varying`.
 """

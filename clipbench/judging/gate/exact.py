@@ -1,4 +1,4 @@
-"""The rows of the gate that need no statistics: how runs ended, the final weights, and what is counted exactly."""
+"""The gate's rows without statistics: outcomes, final weights and exact counts."""
 
 import math
 from collections.abc import Sequence
@@ -34,32 +34,32 @@ def outcome(arm: Matched) -> GateRow:
     return arm.row("outcome", "ok", detail, seeds=n)
 
 
-def counted(arm: Matched, of: Counted) -> GateRow | None:
+def counted(arm: Matched, count_rule: Counted) -> GateRow | None:
     """What is counted exactly: any increase is a regression. None where the baseline has none on record."""
     pairs = arm.sound
-    if of.alike:
+    if count_rule.alike:
         pairs = tuple(pair for pair in pairs if same_id(pair[0].numerics_id, pair[1].numerics_id))
     both = [
-        (before, ours.exact.get(of.quantity), ours.seed)
+        (before, ours.exact.get(count_rule.quantity), ours.seed)
         for theirs, ours in pairs
-        if isinstance(before := theirs.exact.get(of.quantity), int)
+        if isinstance(before := theirs.exact.get(count_rule.quantity), int)
     ]
     read = [(before, after) for before, after, _ in both if isinstance(after, int)]
     if lost := [seed for _, after, seed in both if not isinstance(after, int)]:
-        return arm.row(of.metric, "missing", f"not recorded on {seeds_named(lost)}, unlike in the baseline")
+        return arm.row(count_rule.metric, "missing", f"not recorded on {seeds_named(lost)}, unlike in the baseline")
     if not read:
         return None
     before, after = max(read, key=lambda pair: pair[1] - pair[0])
     change = math.log(max(after, 1) / max(before, 1))  # nothing at all counts as one
-    detail = f"{after:,} {of.unit}" if after == before else f"{before:,} {of.unit} became {after:,}"
+    detail = f"{after:,} {count_rule.unit}" if after == before else f"{before:,} {count_rule.unit} became {after:,}"
     verdict: GateVerdict = "regressed" if after > before else "improved" if after < before else "ok"
-    return arm.row(of.metric, verdict, detail, change=change, seeds=len(read))
+    return arm.row(count_rule.metric, verdict, detail, change=change, seeds=len(read))
 
 
 def repeats(arm: Matched) -> bool:
-    """Whether the arm was run a second time on one machine and gave the same bits on every seed.
+    """Whether the arm ran twice on the same machine with equal bits on every seed.
 
-    That shows what no record says: that on this device the task's kernels repeat themselves.
+    This shows that the task's kernels are deterministic on this device, which no record tells.
     """
     pairs = _computed_alike(arm)
     return bool(pairs) and all(
@@ -68,10 +68,10 @@ def repeats(arm: Matched) -> bool:
 
 
 def weights(arm: Matched, *, repeating: bool) -> GateRow | None:
-    """The final weights, where both sides compute alike and the spec says the same of the arm.
+    """The row of the final weights; None if they need not agree.
 
-    None where bits need not agree: another numerical set-up, another description, or no weights on record. Other bits
-    are a change only where nothing but a change explains them; elsewhere they are advice.
+    They must agree if both sides have the same numerical set-up and description and recorded their weights. Different
+    bits are a change only if nothing else explains them; otherwise they are advice.
 
     Args:
         arm: both sides of it.
@@ -111,10 +111,10 @@ def _computed_alike(arm: Matched) -> list[Pair]:
 
 
 def _excuse(differ: Sequence[Pair], *, repeating: bool) -> str:
-    """What else than a change explains other bits; empty where nothing does.
+    """An explanation of different bits other than a change; empty if there is none.
 
-    Libraries choose kernels by the model of the CPU, of which the numerical set-up says no more than its instruction
-    set. On a GPU torch is asked for deterministic kernels, and takes others where it has none.
+    Libraries choose kernels by the model of the CPU, but the numerical set-up records only its instruction set. On a
+    GPU torch is asked for deterministic kernels, and falls back to nondeterministic kernels where it has no others.
     """
     if not any(map(_one_machine, differ)):
         return "made on a different machine, whose kernels may round differently"

@@ -1,4 +1,4 @@
-"""What the gate says: one row per task, arm and metric, what to beware of, and which exit code that makes."""
+"""The gate's report: a row for each task, arm and metric, caveats, and the exit code."""
 
 import math
 from dataclasses import dataclass
@@ -80,12 +80,12 @@ class GateReport:
 
     @property
     def undecided(self) -> tuple[ArmPlace, ...]:
-        """The arms that such rows are of."""
+        """The arms of these rows."""
         return tuple(dict.fromkeys(row.place for row in self.open_rows))
 
     @property
     def exit_code(self) -> int:
-        """A finding outweighs what is undecided, and what is undecided never passes for done."""
+        """FINDING if a row fails, else UNDECIDED if an arm is undecided or no arm is on both sides, else DONE."""
         if self.failing:
             return FINDING
         shared = any(row.metric != "arm" for row in self.rows)

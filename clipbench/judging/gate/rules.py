@@ -1,4 +1,4 @@
-"""How strict the gate is: what it measures, which verdicts fail it, and how much worse a metric may be."""
+"""The rules of the gate: metrics, failing verdicts and tolerances."""
 
 import difflib
 import math

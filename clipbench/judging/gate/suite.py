@@ -1,4 +1,4 @@
-"""What the gate knows of a suite of runs, and how it is read from records."""
+"""A suite: the gate's view of runs, and how it is gathered from records."""
 
 import json
 import math
@@ -102,7 +102,7 @@ class ArmResult:
 
     @property
     def goal(self) -> str:
-        """What steps are counted to, in words."""
+        """The target as text."""
         if self.target is None:
             return "none"
         in_a_row = f" in {self.consecutive} evaluations in a row" if self.consecutive > 1 else ""

@@ -1,9 +1,9 @@
-"""The rows of the gate that statistics decide: paired differences, judged together.
+"""The gate's rows with statistics: paired differences, judged together.
 
-What varies with the seed is a mean of paired differences d with a one-sided t interval, pairs that are copies counting
-once: regressed where the mean is above the tolerance and above 0 with 95 % confidence for the suite as a whole (Holm,
-weighted), improved where it is so on the other side; ok where it is below the tolerance with 95 %; undecided otherwise.
-Times and memory are judged likewise, but only for runs made in turns on one machine.
+Each row has the mean of paired differences (copies count once) and one-sided t bounds. A row is regressed if its mean
+is above the tolerance and is above 0 with 95 % confidence for the whole suite (weighted Holm); improved likewise on
+the other side; ok if it is below the tolerance with 95 % confidence; undecided otherwise. Times and memory are judged
+only for runs that alternated between the two sides on the same machine.
 """
 
 import math
@@ -22,12 +22,12 @@ from clipbench.questions import Scale
 
 @dataclass(frozen=True)
 class Draft:
-    """One metric of an arm, to be judged with the others.
+    """A metric of an arm, before it is judged with the other metrics.
 
-    - `found`: how much worse the candidate is; `identical` where the very same bits show that it cannot be.
-    - `share_of`: what it is a share of, where it is no logarithm of ratios.
-    - `lost`: seeds on which the baseline has the metric and the candidate has not.
-    - `advice`: why there is no verdict at all; empty where nothing speaks against it.
+    - `found`: how much worse the candidate is; `identical`: equal final weights show that it is not worse.
+    - `share_of`: what the difference is a share of; empty for log ratios.
+    - `lost`: seeds on which only the baseline has the metric.
+    - `advice`: why there can be no verdict; empty if there can.
     """
 
     arm: Matched
@@ -73,14 +73,14 @@ def judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
 
 
 def _test(draft: Draft, rules: Rules, sign: int) -> Test:
-    found = draft.found
+    paired = draft.found
     if sign < 0:
-        turned = {seed: -difference for seed, difference in found.differences.items()}
-        found = replace(found, differences=turned, ahead=found.behind, behind=found.ahead)
-    return Test(found, "higher", rules.tolerances[draft.of.metric], draft.of.weight)
+        turned = {seed: -difference for seed, difference in paired.differences.items()}
+        paired = replace(paired, differences=turned, ahead=paired.behind, behind=paired.ahead)
+    return Test(paired, "higher", rules.tolerances[draft.of.metric], draft.of.weight)
 
 
-def _loss(arm: Matched, of: Varying) -> Draft | GateRow | None:
+def _loss(arm: Matched, rule: Varying) -> Draft | GateRow | None:
     if not arm.pairs:
         return None
     if all(theirs.status == "diverged" and (ours.sound or ours.status == "diverged") for theirs, ours in arm.pairs):
@@ -88,12 +88,12 @@ def _loss(arm: Matched, of: Varying) -> Draft | GateRow | None:
     if not arm.sound:
         return arm.row("loss", "undecided", "no seed finished on both sides")
     if all(run.final_loss > 0 for pair in arm.sound for run in pair):
-        return _drafted(arm, of)
+        return _drafted(arm, rule)
     gains = [theirs.first_loss - theirs.final_loss for theirs, _ in arm.sound]
     gain = sum(gains) / len(gains)
     if not 0 < gain < math.inf:
         return arm.row("loss", "undecided", "a loss is not positive, and the baseline's loss did not fall")
-    return _drafted(arm, of, gain=gain)
+    return _drafted(arm, rule, gain=gain)
 
 
 def _drafted(arm: Matched, of: Varying, *, gain: float = 0.0) -> Draft | GateRow | None:
@@ -113,18 +113,18 @@ def _drafted(arm: Matched, of: Varying, *, gain: float = 0.0) -> Draft | GateRow
     return Draft(arm, of, found, identical, share_of, lost, advice)
 
 
-def _one_sided(arm: Matched, of: Varying, lost: Sequence[int], *, new: bool) -> GateRow | None:
+def _one_sided(arm: Matched, rule: Varying, lost: Sequence[int], *, new: bool) -> GateRow | None:
     if lost:
-        return arm.row(of.metric, "missing", f"measured only in the baseline ({seeds_named(lost)})")
-    return arm.row(of.metric, "new", "not measured in the baseline") if new else None
+        return arm.row(rule.metric, "missing", f"measured only in the baseline ({seeds_named(lost)})")
+    return arm.row(rule.metric, "new", "not measured in the baseline") if new else None
 
 
-def _sample(pairs: Sequence[Pair], side: int, of: Varying, gain: float) -> Sample:
+def _sample(pairs: Sequence[Pair], side: int, rule: Varying, gain: float) -> Sample:
     """One side's readings by seed, as their ratios are to be compared, or as shares of the gain; those that can be."""
-    recorded = {pair[side].seed: pair[side].readings.get(of.metric) for pair in pairs}
-    linear = quantity(of.quantity).scale == "linear"
+    recorded = {pair[side].seed: pair[side].readings.get(rule.metric) for pair in pairs}
+    linear = quantity(rule.quantity).scale == "linear"
     readings = {
-        seed: _shared(reading, gain) if gain else _for_ratios(reading, of.least, linear=linear)
+        seed: _shared(reading, gain) if gain else _for_ratios(reading, rule.least, linear=linear)
         for seed, reading in recorded.items()
         if reading is not None
     }

@@ -1,1 +1,1 @@
-"""How settings are found: `trials` ranks those of one arm, and `summary` says what all of them tell."""
+"""Tuning: `trials` ranks the trials of an arm, `summary` summarises all arms."""

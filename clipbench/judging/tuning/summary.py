@@ -1,4 +1,4 @@
-"""What the trials of a spec tell: what was selected, how much the learning rate matters, what more trials bring."""
+"""Summary of a spec's trials: selected settings, loss by learning rate, expected best loss by number of trials."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -59,8 +59,8 @@ def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, .
     if question.tuning is None:
         return ()
     made = {record.identity: record for record in as_read(records, question.diverged)}
-    found = partial(tried, made=made, select=question.tuning.select)
-    return tuple(_arm(each, found(each, target=question.target_of(each.task))) for each in question.tuning.arms)
+    results = partial(tried, made=made, select=question.tuning.select)
+    return tuple(_arm(each, results(each, target=question.target_of(each.task))) for each in question.tuning.arms)
 
 
 def reported(records: Sequence[Record], question: Question) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Trials of an arm: what came of each, which is the best, and whether better ones may lie beyond those tried."""
+"""Results of an arm's trials: each loss, the best trial, and values at the edge of what was tried."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,8 +87,8 @@ def edges(tuned: Tuned) -> dict[str, Edge]:
     if tuned.selected is None:
         return {}
     among = [trial.settings for trial in tuned.trials]
-    found = {space.setting: edge(space.setting, at=tuned.selected, among=among) for space in tuned.spaces}
-    return {setting: at for setting, at in found.items() if at is not None}
+    at_edges = {space.setting: edge(space.setting, at=tuned.selected, among=among) for space in tuned.spaces}
+    return {setting: at for setting, at in at_edges.items() if at is not None}
 
 
 def numbers(setting: str, among: Iterable[Options]) -> list[Number]:
