@@ -145,7 +145,7 @@ def test_a_trial_that_crashed_is_spent_and_the_best_of_the_others_is_selected(he
     audited = json.loads(clipbench(here, "audit", "results/fragile", "--format", "json").stdout)
     [dropped] = [rule for rule in audited[0]["rules"] if rule["rule"] == "nothing dropped"]
     assert (dropped["verdict"], dropped["runs"]) == ("warn", ["quadratic/fragile[lr=0.004]/seed 1000"])
-    assert dropped["finding"].startswith("1 trial run of fragile on quadratic crashed: the arm had fewer")
+    assert dropped["finding"].startswith("1 trial run of fragile on quadratic crashed: the arm's setting was")
 
 
 def test_a_trial_that_crashed_is_not_made_again_under_results_that_are_reported(
@@ -173,7 +173,7 @@ def test_whoever_deletes_a_crashed_trial_has_it_made_anew_and_the_selection_foll
     audited = json.loads(clipbench(tmp_path, "audit", "results/fragile", "--format", "json").stdout)
     [dropped] = [rule for rule in audited[0]["rules"] if rule["rule"] == "nothing dropped"]
     assert (dropped["verdict"], len(dropped["runs"])) == ("fail", 1)
-    assert dropped["finding"] == "1 of 3 trial runs of fragile on quadratic are not here."
+    assert dropped["finding"] == "1 of 3 trial runs of fragile on quadratic are missing."
     (tmp_path / "mended").touch()
     assert clipbench(tmp_path, "run", "fragile.yaml").returncode == 0
     assert selected(tmp_path) == {"sgd": 0.004, "fragile": 0.004}

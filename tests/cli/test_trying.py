@@ -151,7 +151,7 @@ def test_of_a_tuned_arm_a_trial_that_cannot_step_is_a_failed_trial(ask: Ask) -> 
     assert ended.pop("negative[lr=-0.1]") == "failed"
     assert set(ended.values()) == {"finished"}
     assert {"sgd", "negative", "negative[lr=0.002]"} < ended.keys()
-    assert "negative on quadratic: lr=0.004 of 3 trials" in answer.err
+    assert "negative on quadratic: selected lr=0.004 from 3 trials" in answer.err
 
 
 def test_a_run_with_a_checkpoint_has_taken_its_steps_and_is_not_failed_by_a_trial(ask_only: Ask) -> None:
