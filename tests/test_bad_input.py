@@ -109,7 +109,7 @@ def test_an_option_that_an_optimizer_of_torchs_own_lacks_is_refused_before_anyth
         (["run"], "Missing argument 'SPEC...'"),
         (["run", "bad.yaml", "--seeds", "a..b"], "'a..b' is neither a range such as 0..4 nor a list such as 0,3,7"),
         (["run", "bad.yaml", "--seeds", "4..0"], "these cannot be the seeds: (none)"),
-        (["run", "bad.yaml", "--seeds=-1"], "these cannot be the seeds: -1"),
+        (["run", "bad.yaml", "--seeds=-1"], "'-1' has a seed below 0"),
         (["run", "bad.yaml", "--seeds", "0,0"], "these cannot be the seeds: 0, 0"),
         (["run", "bad.yaml", "--seeds", 2**63], f"give at least one, each from 0 to {2**63 - 1} and each once"),
         (["run", "bad.yaml", "--seeds", f"0..{10**11}"], "is more than 1000 seeds, and each is a run of every"),
