@@ -1,8 +1,8 @@
 """The k-th largest magnitude on a CPU: one integer pass over the memory of the tensors, which copies almost nothing.
 
 A strided sample says between which two keys the answer lies, nearly surely; one pass counts the keys above and
-collects those between. If the answer is not between them after all, radix selection finds it: a sample costs time, never
-exactness. It is the idea of Floyd and Rivest (1975), Communications of the ACM 18(3), on one sample.
+collects those between. If the answer is not between them after all, radix selection finds it: a sample costs time,
+never exactness. It is the idea of Floyd and Rivest (1975), Communications of the ACM 18(3), on one sample.
 """
 
 import math
