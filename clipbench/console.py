@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from clipbench.errors import ClipbenchError
-from clipbench.harmless import harmless, on_one_line
+from clipbench.harmless import ENDLESS, harmless, on_one_line
 
 
 def prepare() -> None:
@@ -102,7 +102,8 @@ class _Harmless:
 
 
 def _drawn(product: RenderableType) -> str:
-    console = Console()
+    # Off a terminal Rich takes 80 columns; a pipe or a file has room for all.
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS)
     with console.capture() as captured:
         console.print(_Harmless(product), crop=False)  # what is drawn fits, or is a number that must not be cut
     return captured.get()

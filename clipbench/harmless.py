@@ -7,6 +7,8 @@ of theirs. What is not printable is shown as its code instead, \x1b or \u202e, s
 
 import re
 
+ENDLESS = 10_000  # the width of a stream that has none, such as a pipe: a table there is as wide as it needs
+
 # The beginning of a line that GitHub takes for a command (`::error::`), and what its older form, Azure
 # (`##vso[task.complete]`) and TeamCity (`##teamcity[`) take for one.
 _COMMAND = re.compile(r"^[ \t]*(?=::)|#(?=#\w*\[)", re.MULTILINE)

@@ -24,6 +24,7 @@ READING = (
     ["validate", "good.yaml", "--build"],
     ["plan", "good.yaml"],
     ["compare", "results/good"],
+    ["compare", "results/good", "--full"],
     ["compare", "results/good", "--format", "json"],
     ["merge", "results", "-o", "merged"],
     ["audit", "results/good"],
@@ -182,7 +183,7 @@ def test_a_failed_run_keeps_its_row_its_reason_and_its_log(own: tuple[Path, Done
     assert reasons["sleeping"] == "timed out after 4 s"
     assert "File too large" in reasons["filling"]
     assert reasons["full"].startswith("the worker could not write its result into")
-    compared = clipbench(there, "compare", "results/own").stdout
+    compared = clipbench(there, "compare", "results/own", "--full").stdout
     assert compared.count("1 failed") == 4
     shown = clipbench(there, *_last_command(done)[1:])
     assert "RuntimeError: too far" in shown.stdout
@@ -249,12 +250,24 @@ def test_a_machine_that_watches_sees_no_live_display(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("first")
-def test_a_narrow_terminal_loses_no_number(here: Path) -> None:
-    wide = clipbench(here, "compare", "results/good", environ=environment(COLUMNS="200")).stdout
-    narrow = clipbench(here, "compare", "results/good", environ=environment(COLUMNS="40")).stdout
-    assert max(map(len, narrow.splitlines())) <= 40
-    for number in (word for line in wide.splitlines()[4:7] for word in line.split() if word[0].isdigit()):
-        assert number in narrow
+@pytest.mark.parametrize("full", [[], ["--full"]])
+def test_off_a_terminal_a_table_is_as_wide_as_it_needs_unless_columns_says_otherwise(
+    here: Path, full: list[str]
+) -> None:
+    wide = clipbench(here, "compare", "results/good", *full).stdout
+    narrow = clipbench(here, "compare", "results/good", *full, environ=environment(COLUMNS="60")).stdout
+    assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines()))
+    assert "no room for" not in wide
+
+
+@pytest.mark.usefixtures("first")
+def test_a_run_ends_with_its_screen_on_a_terminal_and_with_its_path_elsewhere(here: Path) -> None:
+    ended, shown = _on_a_terminal(here, "run", "good.yaml", environ=environment(TERM="xterm", COLUMNS="100"))
+    assert ended == 0
+    last = [line for line in shown.splitlines() if line.strip()][-1]
+    assert "more: --full, " in last
+    assert "clipbench report results/good -o page.html" in last
+    assert clipbench(here, "run", "good.yaml").stdout == "results/good\n"
 
 
 @pytest.mark.usefixtures("first")

@@ -90,7 +90,7 @@ def test_a_table_has_the_reported_arms_and_tells_of_the_trials_apart(here: Path)
         ("adam", 3, 1),
         ("wild", 3, 3),
     ]
-    table = clipbench(here, "compare", COMPARED).stdout
+    table = clipbench(here, "compare", COMPARED, "--full").stdout
     assert "Tuning: what was selected" in table
 
 

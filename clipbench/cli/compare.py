@@ -12,7 +12,7 @@ from clipbench import console
 from clipbench.cli.audit import put_verdict
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read_with_errors, unread_of
-from clipbench.errors import UNDECIDED, ClipbenchError, StoreError, UndecidedError
+from clipbench.errors import UNDECIDED, ClipbenchError, StoreError, UndecidedError, nearest
 from clipbench.judging.compare import Asked
 from clipbench.judging.compare import compare as compare_records
 from clipbench.judging.comparison import By, Comparison
@@ -22,6 +22,7 @@ from clipbench.judging.words import listing
 from clipbench.quantities import FINAL_LOSS, asked
 from clipbench.questions import Question
 from clipbench.records import Record
+from clipbench.report import screen
 from clipbench.report.compare import SectionName, arranged, document, sections
 from clipbench.report.compare import section as section_of
 from clipbench.report.render import Format, render
@@ -56,10 +57,13 @@ def compare(
         str | None, typer.Option(help="The direction that divides the ratios at shared points.")
     ] = None,
     section: Annotated[SectionName | None, typer.Option(help="Show only this table.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="Compare only on this task.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Show all tables, answers and caveats.")] = False,
 ) -> None:
     """Compare arms with the baseline, seed by seed.
 
-    The table has a row for each arm; sentences beneath it name what weakens the comparison.
+    One screen answers the spec's question, with a line for each arm. --full shows every table, and the sentences that
+    name what weakens the comparison.
 
     Folders with the same arms and seeds are versions: each folder is compared with the first, arm by arm. Exit code 3
     if no run has ended.
@@ -80,24 +84,82 @@ def compare(
             f"no runs to compare in {', '.join(map(str, results))}", remedy="runs are made by `clipbench run`"
         )
     if overlap([records for records, _ in folders]):
-        options = {"section": section, "columns": columns, "baseline": baseline, "reference": reference, "sort": sort}
+        options = {
+            "section": section,
+            "columns": columns,
+            "baseline": baseline,
+            "reference": reference,
+            "sort": sort,
+            "task": task,
+        }
         if unused := [f"--{name}" for name, value in options.items() if value is not None]:
             found = "the folders hold the same runs, and are compared with each other, each arm with itself"
             raise ClipbenchError(found, remedy=f"leave out {listing(unused)}")
         sides = [(label, records) for label, (records, _) in zip(labels_of(results), folders, strict=True)]
         _put_versions(sides, how, metric, fmt, errors)
     else:
-        for comparison in _comparisons(by_spec(read), how, metric, columns, fmt):
-            comparison = replace(comparison, caveats=(*unread_of(comparison.spec, errors), *comparison.caveats))
-            comparison = arranged(comparison, by=by, sort=sort)
+        groups = by_spec(read) if task is None else on_task(task, by_spec(read))
+        whole = full or fmt != "table" or by == "arm"
+        for comparison in _comparisons(groups, how, metric, columns, fmt):
+            unread = unread_of(comparison.spec, errors)
+            comparison = replace(
+                arranged(comparison, by=by, sort=sort),
+                caveats=(*unread, *comparison.caveats),
+                left_out=(*unread, *comparison.left_out),
+            )
             if section is not None:
                 console.put(render(section_of(comparison, section), fmt))
-                continue
-            _put(comparison, fmt)
-            put_verdict(comparison.audit, fmt=fmt, results=results)
+            elif whole:
+                _put(comparison, fmt)
+                put_verdict(comparison.audit, fmt=fmt, results=results)
+            else:
+                source = screen.Source(results, groups[comparison.spec][1], _path_of(comparison.spec))
+                console.put(render(screen.document(comparison, source, is_sorted=sort is not None)))
     if all(record.outcome is None for record in read):
         console.say("no run has ended: there is nothing to compare yet")
         raise typer.Exit(UNDECIDED)
+
+
+def on_task(task: str, groups: Mapping[str, tuple[Question, list[Record]]]) -> dict[str, tuple[Question, list[Record]]]:
+    """The runs on a single task, with the parts of their specs' questions that are about it.
+
+    Raises:
+        ClipbenchError: no run is on it.
+    """
+    kept = {}
+    for spec, (question, records) in groups.items():
+        on_it = [record for record in records if record.run.task.name == task]
+        elsewhere = {record.identity for record in records if record.run.task.name != task}
+        tuning = question.tuning
+        if tuning is not None:
+            tuning = replace(tuning, arms=tuple(tuned for tuned in tuning.arms if tuned.task == task))
+        if on_it:
+            keys = tuple(key for key in question.keys if key not in elsewhere)
+            kept[spec] = replace(question, keys=keys, tuning=tuning), on_it
+    if not kept:
+        names = dict.fromkeys(record.run.task.name for _, records in groups.values() for record in records)
+        remedy = f"choose one of: {', '.join(nearest(task, list(names)))}"
+        raise ClipbenchError(f"no run is on a task {task!r}", remedy=remedy)
+    return kept
+
+
+def put_screen(folder: Path, spec: Path) -> None:
+    """Print the first screen of the results of a spec, by the spec's own question.
+
+    Raises:
+        ClipbenchError: there is nothing to compare.
+    """
+    records, errors = read_with_errors([folder])
+    for question, of_spec in by_spec(records).values():
+        comparison = compare_records(of_spec, question)
+        comparison = replace(comparison, left_out=(*unread_of(question.spec, errors), *comparison.left_out))
+        console.put(render(screen.document(comparison, screen.Source([folder], of_spec, str(spec)))))
+
+
+def _path_of(spec: str) -> str:
+    """Where the spec of that name probably is, for a command to be copied."""
+    paths = [Path("benchmarks", f"{spec}.yaml"), Path(f"{spec}.yaml")]
+    return str(next((path for path in paths if path.is_file()), paths[0]))
 
 
 def _comparisons(

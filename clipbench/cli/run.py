@@ -11,6 +11,7 @@ import typer
 from clipbench import console, store
 from clipbench.cli import trying
 from clipbench.cli.campaign import Ended, RunOptions, carried_out
+from clipbench.cli.compare import put_screen
 from clipbench.cli.options import (
     Device,
     Filter,
@@ -70,7 +71,8 @@ def run(
         failing = [_try(each, options) for each in outlooks]
         for spec, fails in zip(asked, failing, strict=True):
             ended += carried_out(spec, options, failing=fails)
-    _say_what_is_next(folders, fmt)
+    if not (fmt == "human" and sys.stdout.isatty() and _shown(folders, specs)):
+        _say_what_is_next(folders, fmt)
     _end_by_failures(ended, results)
 
 
@@ -96,6 +98,17 @@ def _try(outlook: Outlook, options: RunOptions) -> trying.FailingRuns:
         console.say("interrupted before the first run started")
         console.say(f"resume with: {console.command(*sys.argv[1:])}")
         raise
+
+
+def _shown(folders: Sequence[Path], specs: Sequence[Path]) -> bool:
+    """Whether the results could be compared on one screen for each spec; these end the command on a terminal."""
+    try:
+        for folder, spec in zip(folders, specs, strict=True):
+            put_screen(folder, spec)
+    except ClipbenchError as error:
+        console.complain(error, before="not compared", style="yellow")
+        return False
+    return True
 
 
 def _say_what_is_next(folders: Sequence[Path], fmt: WatcherFormat) -> None:

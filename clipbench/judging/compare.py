@@ -146,6 +146,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         tunings=tunings(records, question),
         audit=audited(evidence),
         others=asked.others,
+        left_out=tuple(left_out),
     )
 
 
@@ -209,7 +210,7 @@ def _row(
         sharpness=_sharpness(cell),
         clipped=None if cell.described.clip is None else estimate(cell.values(CLIPPED)),
         rate_sharpness=estimate(rates) if rates else None,
-        others={str(along): mean_of(cell, along) for along in asked.others},
+        others={str(along): mean_of(cell, along) for along in (asked.metric, *asked.others)},
     )
 
 
@@ -219,8 +220,8 @@ def mean_of(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
     What a target costs is the median over ended seeds, in which a miss is ∞.
     """
     if along.quantity.of_broken:  # a mean over misses would hide them
-        costs = list(to_target(cell, along).values())
-        return Estimate(median(costs) if costs else math.nan, math.nan, len(costs))
+        costs = _to_target(cell, along)
+        return Estimate(costs.median, math.nan, costs.seeds)
     if along.quantity.scale == "linear":
         return estimate(cell.values(along))
     sample = cell.sample(along)

@@ -78,7 +78,7 @@ class Row:
     - `steps`, `seconds`: to the target; None without a target.
     - `clipped`: None without a clip. `rate_sharpness`: η·sharpness along own updates; None if not measured.
     - `ranks`: None for an arm that is broken or has no value.
-    - `others`: the means of further quantities.
+    - `others`: the means of the metric and of further quantities.
     """
 
     task: str
@@ -106,6 +106,7 @@ class Twin:
 
     Ratios and differences are clipped arm over or minus twin, paired by seed. `fewer_steps_on` counts the seeds
     on which the clipped arm needs fewer steps to the target, of `step_pairs`. `answers` says it in plain words.
+    `steps_ratio`: of the steps to the target; None without a target.
     """
 
     task: str
@@ -119,6 +120,7 @@ class Twin:
     fewer_steps_on: int
     step_pairs: int
     answers: tuple[str, ...]
+    steps_ratio: Paired | None = None
 
     @property
     def same_rate(self) -> bool:
@@ -162,3 +164,4 @@ class Comparison:
     tunings: tuple[ArmTuning, ...] = ()
     audit: Audit = NOTHING_AUDITED  # how the runs were made
     others: tuple[Along, ...] = ()  # further quantities that the table shows
+    left_out: tuple[str, ...] = ()  # the caveats about runs, or parts of runs, that are not compared

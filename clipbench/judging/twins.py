@@ -55,6 +55,7 @@ def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsT
         fewer_steps_on=fewer,
         step_pairs=pairs,
         answers=tuple(answers),
+        steps_ratio=None if reached is None else clipped.against(unclipped, STEPS),
     )
 
 
@@ -64,16 +65,17 @@ def _fewer(clipped: Cell, twin: Cell) -> tuple[int, int]:
     return sum(steps < theirs[seed] for seed, steps in pairs.items()), len(pairs)
 
 
-def _answer(difference: Paired) -> str:
+def answer(difference: Paired) -> str:
     """By the side of 0 on which the 95 % confidence interval lies (not corrected for other comparisons)."""
     if difference.identical:
         return "no, identical"
     low, high = difference.interval()
-    return "yes" if high < 0 else "no" if low > 0 else "undecided"
+    lower, higher = high < 0 and difference.can_be("lower"), low > 0 and difference.can_be("higher")
+    return "yes" if lower else "no" if higher else "undecided"
 
 
 def _ratio_answer(ratio: Paired, counted: str) -> str:
-    verdict = _answer(ratio)
+    verdict = answer(ratio)
     if ratio.n == 0:
         return f"{verdict} (no {counted})"
     size = f"{number(ratio.shown(ratio.mean))}×"
@@ -84,7 +86,7 @@ def _ratio_answer(ratio: Paired, counted: str) -> str:
 
 
 def _loss_answer(loss: Paired) -> str:
-    verdict = _answer(loss)
+    verdict = answer(loss)
     if loss.n == 0:
         return f"{verdict} (no seed finished in both)"
     if loss.n == 1:

@@ -113,7 +113,7 @@ def order(comparison: Comparison) -> tuple[str, ...]:
     name = "task" if comparison.by == "arm" else "arm"
     always = ("verdict", name, "rank_low", "seeds_finished")
     if comparison.others:
-        return (*always, "contrast", *map(_name_of, comparison.others))
+        return (*always, "contrast", *map(name_of, comparison.others))
     rows, with_sharpness = comparison.rows, _with_sharpness(comparison)
     with_target = any(head.target for head in comparison.tasks)
     optional = {
@@ -198,7 +198,7 @@ def _contrast(comparison: Comparison) -> Column[Row]:
         "mean paired difference from the baseline in --metric; of natural logarithms if --metric compares ratios",
         if_any(against, lambda each: each.mean),
         heading,
-        _contrast_cell,
+        contrast_cell,
         stacked,
         beside=(
             *numbers(
@@ -227,7 +227,8 @@ def _contrast(comparison: Comparison) -> Column[Row]:
     )
 
 
-def _contrast_cell(row: Row) -> Parts:
+def contrast_cell(row: Row) -> Parts:
+    """The difference from the baseline, with its error and pairs."""
     return ("baseline",) if row.against is None else difference_cell(row.against)
 
 
@@ -243,13 +244,14 @@ def difference_cell(difference: Paired) -> Parts:
     return f"{at_least(difference)}{mean}", *error, of_pairs(difference)
 
 
-def _name_of(along: Along) -> str:
+def name_of(along: Along) -> str:
+    """The name of the column of a further quantity."""
     return "learning_rate_used" if str(along) == LEARNING_RATE else str(along)  # the arm's own lr has a column
 
 
 def _other(along: Along) -> Column[Row]:
     """A column for a quantity of --columns."""
-    name = _name_of(along)
+    name = name_of(along)
 
     def mean(row: Row) -> Estimate | GeometricEstimate | None:
         return row.others.get(str(along))

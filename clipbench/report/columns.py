@@ -80,7 +80,7 @@ def ratio_column(
     name: str,
     meaning: str,
     ratio: Callable[[RowT], Paired | None],
-    heading: str,
+    heading: str | None,
     shown: Callable[[RowT], Parts] | None = None,
     *,
     stacked: Parts = (),

@@ -9,15 +9,18 @@ from clipbench.report.table import Column, Table
 
 def table(comparison: Comparison) -> Table[MatchedRow]:
     """The arms at the loss that all of them reach."""
-    base = comparison.baseline
+    base, sharp = comparison.baseline, any(row.sharpness.n for row in comparison.matched)
+    sharpness = (
+        "Sharpness: along the arm's own updates at that step, interpolated between probed steps (linear in log "
+        "sharpness). "
+    )
     return Table(
         name="matched",
         title="At the same loss",
         note=(
             f"Common loss: on each seed, the higher final loss of the arm and {base}. Steps: the first evaluation at "
-            "or below the common loss. Sharpness: along the arm's own updates at that step, interpolated between "
-            f"probed steps (linear in log sharpness). Ratios: the arm's value over {base}'s, paired by seed, with 95 % "
-            "confidence intervals; (n) seeds."
+            f"or below the common loss. {sharpness if sharp else ''}Ratios: the arm's value over {base}'s, paired by "
+            "seed, with 95 % confidence intervals; (n) seeds."
         ),
         columns=(
             task_column(head.name for head in comparison.tasks),
@@ -38,7 +41,7 @@ def table(comparison: Comparison) -> Table[MatchedRow]:
                 "sharpness",
                 "geometric mean of the sharpness at that step",
                 lambda row: row.sharpness.mean,
-                "sharpness there",
+                "sharpness there" if sharp else None,
                 _sharpness,
             ),
             Column(
@@ -50,7 +53,7 @@ def table(comparison: Comparison) -> Table[MatchedRow]:
                 "sharpness_ratio",
                 "sharpness over the baseline's",
                 lambda row: row.sharpness_ratio,
-                f"sharpness over {base}'s",
+                f"sharpness over {base}'s" if sharp else None,
                 stacked=("over", "baseline's"),
             ),
         ),

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column
 
 from clipbench import store
 from clipbench.harmless import on_one_line
@@ -21,6 +22,7 @@ from clipbench.report.text import text_of
 
 WatcherFormat = Literal["human", "jsonl"]
 HEARTBEAT_SECONDS = 60.0
+_REDRAW_SECONDS = 0.2
 _MARKS = {"finished": "+", "diverged": "x", "failed": "x"}
 _STYLES = {"finished": "green", "diverged": "yellow", "failed": "bold red"}
 
@@ -92,12 +94,14 @@ def interrupted(folders: Iterable[Path]) -> list[str]:
 
 
 class _Tally:
-    """Counts runs to make and runs made, and keeps the last progress text of each."""
+    """Counts runs to make and runs made, keeps the last progress text of each, and the best end on each task."""
 
     def __init__(self) -> None:
         self.to_make = 0
         self.made = 0
         self.last: dict[str, str] = {}
+        self.best = ""  # the arm with the least final loss so far, on the task of the latest finished run
+        self._least: dict[str, tuple[float, str]] = {}
 
     def planned(self, total: int, reused: int) -> str:
         self.to_make = total - reused
@@ -109,8 +113,13 @@ class _Tally:
         facts = [f"{outcome.steps} steps in {seconds(outcome.train_seconds)}"]
         if outcome.step_seconds:
             facts.append(f"{outcome.step_seconds * 1000:.3g} ms/step")
-        facts.append(brief(outcome.reason) or self.last.get(run.key, ""))
-        self.last.pop(run.key, None)
+        last = self.last.pop(run.key, "")
+        facts.append(brief(outcome.reason) or last)
+        if outcome.status == "finished" and last.startswith("loss "):  # as the supervisor ends a run
+            task = run.task.name
+            loss = float(last.removeprefix("loss ")), run.arm.name
+            self._least[task] = min(self._least.get(task, loss), loss)
+            self.best = f"best on {task} {self._least[task][0]:.4g}: {self._least[task][1]}"
         words = ", ".join(filter(None, facts))
         mark = _MARKS[outcome.status]
         return f"[{self.made}/{self.to_make}] {mark} {run} {outcome.status}: {words}"
@@ -169,19 +178,25 @@ class PlainWatcher:
 
 
 class LiveWatcher:
-    """A progress bar for all runs and for each active run; lines of finished runs scroll above them."""
+    """A progress bar for all runs and for each active run; lines of finished runs scroll above them.
 
-    def __init__(self, console: Console) -> None:
+    Every bar has a single line, whatever the width: a line that wraps would be left over in the scrollback.
+    """
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        name_width = max(20, console.width - 50)
         self._progress = Progress(
             # markup off: an arm's name may hold brackets
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=_on_one_line(max_width=name_width)),
+            BarColumn(bar_width=max(4, min(24, console.width // 8))),
+            TaskProgressColumn(table_column=_on_one_line(min_width=4)),
+            TextColumn("{task.fields[text]}", markup=False, table_column=_on_one_line(ratio=1)),
             console=console,
             transient=True,
+            expand=True,
+            auto_refresh=False,  # a thread that draws while this one prints leaves lines behind
         )
+        self._clock, self._begin, self._drawn_at = clock, clock(), clock()
         self._tally = _Tally()
         self._whole: TaskID | None = None
         self._active: dict[str, TaskID] = {}
@@ -197,7 +212,9 @@ class LiveWatcher:
 
     def planned(self, total: int, reused: int) -> None:
         self._say(self._tally.planned(total, reused))
-        self._whole = self._progress.add_task("all runs", total=self._tally.to_make, text=self._done())
+        self._begin = self._clock()
+        self._whole = self._progress.add_task("all runs", total=self._tally.to_make, text="")
+        self._count()
 
     def started(self, run: Run) -> None:
         if run.key in self._active:  # tried again after a crash
@@ -208,25 +225,43 @@ class LiveWatcher:
         self._tally.last[run.key] = text
         if run.key in self._active:
             self._progress.update(self._active[run.key], completed=progress, text=on_one_line(text))
+        self.heartbeat()
 
     def finished(self, run: Run, outcome: Outcome) -> None:
         if run.key in self._active:
             self._progress.remove_task(self._active.pop(run.key))
         self._say(self._tally.finished(run, outcome), _STYLES[outcome.status])
-        if self._whole is not None:
-            self._progress.update(self._whole, completed=self._tally.made, text=self._done())
+        self._count()
 
     def log(self, text: str) -> None:
         self._say(text)
 
     def heartbeat(self) -> None:
-        self._progress.refresh()
+        if self._clock() - self._drawn_at >= _REDRAW_SECONDS:
+            self._drawn_at = self._clock()
+            self._count()
+            self._progress.refresh()
 
-    def _done(self) -> str:
-        return f"{self._tally.made} of {self._tally.to_make}"
+    def _count(self) -> None:
+        """How many runs are made, the time that the rest takes at this pace, and the best loss so far."""
+        if self._whole is None:
+            return
+        active = sum(task.completed for task in self._progress.tasks if task.id in self._active.values())
+        done = self._tally.made + active
+        words = [f"{self._tally.made} of {self._tally.to_make}"]
+        if self._tally.made and done < self._tally.to_make:
+            left = (self._clock() - self._begin) * (self._tally.to_make - done) / done
+            words.append(f"about {seconds(round(left))} left")
+        if self._tally.best:
+            words.append(on_one_line(self._tally.best))
+        self._progress.update(self._whole, completed=done, text=", ".join(words))
 
     def _say(self, text: str, style: str = "") -> None:
         self._progress.console.print(text_of(text, style))
+
+
+def _on_one_line(max_width: int | None = None, min_width: int | None = None, ratio: int | None = None) -> Column:
+    return Column(no_wrap=True, overflow="ellipsis", max_width=max_width, min_width=min_width, ratio=ratio)
 
 
 class JsonlWatcher:

@@ -36,22 +36,28 @@ def table(comparison: Comparison) -> Table[RaceRow]:
             arm_column(),
             _speed_up("steps", lambda row: row.steps, "speed-up in steps", ("speed-up", "in steps")),
             _speed_up("seconds", lambda row: row.seconds, "in seconds"),
-            Column("both", "pairs in which the arm and the baseline reached the target", lambda row: row.both, "both"),
-            Column("only_arm", "pairs in which only this arm reached the target", lambda row: row.only_arm, "only arm"),
             Column(
+                "both",
+                "pairs in which the arm and the baseline reached the target",
+                lambda row: row.both,
+                "both",
+                spare=True,
+            ),
+            Column(
+                "only_arm",
+                "pairs in which only this arm reached the target",
+                lambda row: row.only_arm,
+                "only arm",
+                spare=True,
+            ),
+            _pairs(
                 "only_baseline",
-                "pairs in which only the baseline reached the target",
+                "only the baseline reached",
                 lambda row: row.only_baseline,
                 f"only {base}",
-                stacked=("only", "baseline"),
+                ("only", "baseline"),
             ),
-            Column(
-                "neither",
-                "pairs in which both missed the target",
-                lambda row: row.neither,
-                "neither",
-                stacked=("nei-", "ther"),
-            ),
+            _pairs("neither", "both missed", lambda row: row.neither, stacked=("nei-", "ther")),
             Column("instances", "number of instances (a seed on a task) that ended", lambda row: row.instances),
             Column(
                 "reached",
@@ -96,6 +102,12 @@ def _speed_up(
         if_any(speed_up, lambda measured: measured.over),
     )
     return replace(ratio, beside=(*ratio.beside, pairs))
+
+
+def _pairs(
+    name: str, which: str, pairs: Callable[[RaceRow], int], heading: str = "", stacked: Parts = ()
+) -> Column[RaceRow]:
+    return Column(name, f"pairs in which {which} the target", pairs, heading or name, stacked=stacked, spare=True)
 
 
 def _within(place: int) -> Column[RaceRow]:

@@ -28,6 +28,7 @@ class Column(Generic[Row_contra]):
         stacked: the heading in several lines, for narrow columns; its words by default.
         right: set to the right, and never broken: a number.
         wraps: sentences or paths, each piece on lines of its own.
+        spare: left out first where a terminal lacks room.
         beside: more numbers of the same quantity for programs, such as its error.
     """
 
@@ -39,6 +40,7 @@ class Column(Generic[Row_contra]):
     stacked: Parts = ()
     right: bool = True
     wraps: bool = False
+    spare: bool = False
     beside: Sequence["Column[Row_contra]"] = ()
 
     def cell(self, row: Row_contra) -> Parts:
@@ -75,6 +77,8 @@ class Table(Generic[RowT]):
         order: the names of the columns that people see, in their order; by default all that have a heading.
         style: Rich's name for how a row looks in the terminal.
         indent: by how many characters the terminal sets it in.
+        ruled: whether a line stands beneath the headings.
+        fitted: the table as a terminal of a width shows it, with drawings in the room that is left.
     """
 
     name: str
@@ -87,6 +91,8 @@ class Table(Generic[RowT]):
     style: Callable[[RowT], str] | None = None
     title_style: str = "bold"
     indent: int = 0
+    ruled: bool = True
+    fitted: "Callable[[int], Table[RowT]] | None" = None
 
     @property
     def visible(self) -> list[Column[RowT]]:
@@ -124,6 +130,8 @@ class Paragraph:
     Attributes:
         captioned: the caption of a table says it too, so that LaTeX leaves it out.
         preformatted: its line ends are kept, as in a log.
+        close: no empty line before it in the terminal.
+        most: lines in a terminal of 100 columns, and in proportion in a narrower one; 0 for any number.
     """
 
     text: str
@@ -132,6 +140,8 @@ class Paragraph:
     indent: int = 0
     captioned: bool = False
     preformatted: bool = False
+    close: bool = False
+    most: int = 0
 
 
 @dataclass(frozen=True)

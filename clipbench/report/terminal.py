@@ -4,7 +4,7 @@ Tables are laid out here and not by Rich, whose tables take 10 ms a row: a compa
 thousand rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -13,13 +13,37 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from clipbench.harmless import on_one_line
+from clipbench.harmless import ENDLESS, on_one_line
 from clipbench.report.numbers import Parts
-from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, DocumentPart, Paragraph
+from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, DocumentPart, Paragraph, Table
 
+_PROSE = 100  # the least width of sentences where there is no end of the line
 _LEAST_WIDTH = 10  # of a terminal
 _NAME_WIDTH = 12  # a name longer than this may be broken between its words where there is little room
 _SENTENCE_WIDTH = 28  # with less room than this, sentences stand beneath their row
+
+_PLAIN = {  # signs that an encoding may lack
+    "━": "=",
+    "┄": "-",
+    "●": "o",
+    "┼": "+",
+    "│": "|",
+    "█": "#",
+    "░": ".",
+    "─": "-",
+    "←": "<",
+    "→": ">",
+    "–": "-",
+    "…": "...",
+    "·": "|",
+    "±": "+-",
+    "×": "x",
+    "÷": "/",
+    "∞": "inf",
+    "≥": ">=",
+    "≤": "<=",
+    "≈": "~",
+}
 
 _Lines = list[str]  # of a cell
 _Styled = tuple[str, str]  # a line, and Rich's name for how it looks
@@ -30,89 +54,143 @@ def as_terminal(document: Document) -> RenderableType:
     return _Drawn(document)
 
 
+Said = Callable[[str], str]  # makes a text harmless, and writes it in the characters that the stream has
+
+
 @dataclass(frozen=True)
 class _Drawn:
     document: Document
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(options.max_width, _LEAST_WIDTH)
-        for number, part in enumerate(self.document.parts):
-            if number:
+        width, said = max(options.max_width, _LEAST_WIDTH), _for(options.encoding)
+        parts = [
+            part.fitted(width) if isinstance(part, Table) and part.fitted else part for part in self.document.parts
+        ]
+        sheets = {at: _sheet(part, width, said) for at, part in enumerate(parts) if isinstance(part, Table)}
+        if width >= ENDLESS:
+            width = max([_PROSE, *(cell_len(line) for lines in sheets.values() for line, _ in lines)])
+        for at, part in enumerate(parts):
+            if at and not (isinstance(part, Paragraph) and part.close):
                 yield Segment.line()
-            for line, style in _part(part, width):
-                yield Segment(line, Style.parse(style) if style else None)
+            for line, style in _part(part, sheets.get(at, ()), width, said):
+                yield Segment(said(line), Style.parse(style) if style else None)
                 yield Segment.line()
 
 
-def _part(part: DocumentPart, width: int) -> Iterator[_Styled]:
+def _for(encoding: str) -> Said:
+    """How a text is written in an encoding that may lack signs: `>=` for ≥."""
+    lacking = {}
+    for sign, plain in _PLAIN.items():
+        try:
+            sign.encode(encoding)
+        except UnicodeError:
+            lacking[ord(sign)] = plain
+    return lambda text: on_one_line(text).translate(lacking)
+
+
+def _sheet(table: AnyTable, width: int, said: Said) -> list[_Styled]:
+    return [(" " * table.indent + line, style) for line, style in _Sheet(table, width - table.indent, said).lines()]
+
+
+def _part(part: DocumentPart, sheet: Sequence[_Styled], width: int, said: Said) -> Iterator[_Styled]:
     if part.title:
         style = "bold" if isinstance(part, Paragraph | Bullets) else part.title_style
-        yield from ((line, style) for line in _wrapped(part.title, width))
+        yield from ((line, style) for line in _wrapped(said(part.title), width))
     if isinstance(part, Bullets):
         for sentence in part.sentences:
-            first, *others = _wrapped(sentence, width - 4)
+            first, *others = _wrapped(said(sentence), width - 4)
             yield f"  - {first}", ""
             yield from ((f"    {line}", "") for line in others)
     elif isinstance(part, Paragraph):
-        for text in part.text.expandtabs().split("\n") if part.preformatted else [part.text]:
-            lines = _wrapped(text, width - part.indent)
-            yield from ((" " * part.indent + line, part.style) for line in lines)
+        texts = part.text.expandtabs().split("\n") if part.preformatted else [part.text]
+        lines = [line for text in texts for line in _wrapped(said(text), width - part.indent)]
+        most = round(part.most * max(1.0, _PROSE / width))
+        if most and len(lines) > most:
+            lines = [*lines[: most - 1], _ended(lines[most - 1], width - part.indent)]
+        yield from ((" " * part.indent + line, part.style) for line in lines)
     else:
-        for line, style in _Sheet(part, width - part.indent).lines():
-            yield " " * part.indent + line, style
+        yield from sheet
         if part.note:
-            yield from ((line, "dim") for line in _wrapped(part.note, width))
+            yield from ((line, "dim") for line in _wrapped(said(part.note), width))
+
+
+def _ended(line: str, width: int) -> str:
+    """A line after which more was to come."""
+    return f"{_cut(line, width - 1)[0]}…"
 
 
 class _Sheet:
     """A table with its cells made harmless, and the room that it has."""
 
-    def __init__(self, table: AnyTable, width: int) -> None:
+    def __init__(self, table: AnyTable, width: int, said: Said) -> None:
+        self.table = table
         self.columns = table.visible
-        self.cells = [[tuple(map(on_one_line, parts)) for parts in row] for row in table.cells()]
+        self.cells = [[tuple(map(said, parts)) for parts in row] for row in table.cells()]
         self.styles = table.styles()
-        self.headings = [on_one_line(column.heading or "") for column in self.columns]  # it may name the baseline
+        self.headings = [said(column.heading or "") for column in self.columns]  # it may name the baseline
+        self.stacked = [list(map(said, column.stacked)) for column in self.columns]
         self.width = width
 
     def lines(self) -> Iterator[_Styled]:
         """The rows on one line each, where they fit.
 
         Under stacked headings if need be; else with errors and counts beneath their numbers. Sentences are wrapped in
-        the room that is left, or stand beneath their row. Where nothing else fits, a block a row.
+        the room that is left, or stand beneath their row. Where nothing else fits, the last columns are left out.
         """
+        every = list(range(len(self.columns)))
         for inside in (True, False) if any(column.wraps for column in self.columns) else (True,):
-            for layout in self._layouts(inside):
+            kept = [place for place in every if inside or not self.columns[place].wraps]
+            for layout in self._layouts(kept):
                 if widths := layout.widths(self.width):
                     return self._drawn(layout, widths, inside)
-        return self._blocks()
+        return self._without_the_last()
 
-    def _layouts(self, inside: bool) -> Iterator["_Layout"]:
-        """Layouts from wide to narrow; `inside` keeps sentences in their columns."""
-        kept = [place for place, column in enumerate(self.columns) if inside or not column.wraps]
+    def _without_the_last(self) -> Iterator[_Styled]:
+        """As many columns as fit, the spare ones and then the last ones left out; and which these are."""
+        kept = [place for place, column in enumerate(self.columns) if not column.wraps]
+        numbers = sorted((at for at in kept if self.columns[at].right), key=lambda at: (self.columns[at].spare, at))
+        left_out: list[int] = []
+        while True:
+            layouts = [*self._layouts(kept, cut=True)]
+            fitting = next((layout for layout in layouts if layout.widths(self.width)), None)
+            if fitting or len(numbers) < 2:
+                break
+            left_out.append(numbers.pop())
+            kept.remove(left_out[-1])
+        layout = fitting or layouts[-1]
+        yield from self._drawn(
+            layout, layout.widths(self.width) or layout.natural(), not any(column.wraps for column in self.columns)
+        )
+        if left_out:
+            names = ", ".join(self.headings[at] for at in sorted(left_out))
+            yield from ((line, "dim") for line in _wrapped(f"no room for: {names}", self.width))
+
+    def _layouts(self, kept: Sequence[int], *, cut: bool = False) -> Iterator["_Layout"]:
+        """Layouts of some columns from wide to narrow; in the last, `cut` lets names be cut."""
         columns = [self.columns[place] for place in kept]
         cells = [[row[place] for place in kept] for row in self.cells]
         long = [[self.headings[place]] for place in kept]
         stacked = [
-            heading if column.wraps else list(map(on_one_line, column.stacked)) or heading[0].split(" ")
-            for heading, column in zip(long, columns, strict=True)
+            heading if column.wraps else self.stacked[place] or heading[0].split(" ")
+            for heading, column, place in zip(long, columns, kept, strict=True)
         ]
         one_line = [
             [list(parts) if column.wraps else [" ".join(parts)] for parts, column in zip(row, columns, strict=True)]
             for row in cells
         ]
-        yield _Layout(columns, long, one_line, 2)
-        yield _Layout(columns, stacked, one_line, 2)
-        yield _Layout(columns, stacked, one_line, 1)
+        yield _Layout(columns, long, one_line, 2, self.table.ruled)
+        yield _Layout(columns, stacked, one_line, 2, self.table.ruled)
+        yield _Layout(columns, stacked, one_line, 1, self.table.ruled)
         if any(column.wraps for column in columns):  # rather move sentences beneath their row than break the row
             return
         beneath = [
             [
-                list(parts) if column.right else _wrapped(" ".join(parts), _NAME_WIDTH, cut=False)
+                list(parts) if column.right else _wrapped(" ".join(parts), _NAME_WIDTH, cut=cut)
                 for parts, column in zip(row, columns, strict=True)
             ]
             for row in cells
         ]
-        yield _Layout(columns, stacked, beneath, 1)
+        yield _Layout(columns, stacked, beneath, 1, self.table.ruled)
 
     def _drawn(self, layout: "_Layout", widths: Sequence[int], inside: bool) -> Iterator[_Styled]:
         yield from layout.head(widths)
@@ -127,26 +205,6 @@ class _Sheet:
             if column.wraps:
                 yield from ((f"    {piece}", "") for part in parts if part for piece in _wrapped(part, self.width - 4))
 
-    def _blocks(self) -> Iterator[_Styled]:
-        """A row as a block: its names, then a line for each number."""
-        margin = max(
-            (cell_len(h) for h, column in zip(self.headings, self.columns, strict=True) if column.right), default=0
-        )
-        for row, style in zip(self.cells, self.styles, strict=True):
-            names = [
-                " ".join(parts) or " "
-                for parts, column in zip(row, self.columns, strict=True)
-                if not (column.right or column.wraps)
-            ]
-            yield from ((line, style) for line in _cut(" ".join(names), self.width))
-            for heading, parts, column in zip(self.headings, row, self.columns, strict=True):
-                if column.right:
-                    line = f"  {_padded(heading, margin, False)} {' '.join(parts)}"
-                    fits = cell_len(line) <= self.width
-                    lines = [line] if fits else [f"  {heading}", *(f"    {part}" for part in parts)]
-                    yield from ((piece, "") for line in lines for piece in _cut(line, self.width))
-            yield from self._sentences(row)
-
 
 @dataclass(frozen=True)
 class _Layout:
@@ -156,10 +214,15 @@ class _Layout:
     headings: Sequence[_Lines]
     body: Sequence[Sequence[_Lines]]
     gap: int
+    ruled: bool
+
+    def natural(self) -> list[int]:
+        """How wide each column would be."""
+        return [max(map(cell_len, self._column(place)), default=0) for place in range(len(self.columns))]
 
     def widths(self, width: int) -> list[int]:
         """How wide each column is; empty where they do not fit."""
-        widths = [max(map(cell_len, self._column(place)), default=0) for place in range(len(self.columns))]
+        widths = self.natural()
         room = width - self.gap * (len(widths) - 1)
         if sum(widths) <= room:
             return widths
@@ -178,7 +241,8 @@ class _Layout:
             height = max(map(len, self.headings))
             lowered = [[*[""] * (height - len(heading)), *heading] for heading in self.headings]
             yield from ((line, "bold") for line in self._joined(lowered, widths))
-            yield "─" * (sum(widths) + self.gap * (len(widths) - 1)), "dim"
+            if self.ruled:
+                yield "─" * (sum(widths) + self.gap * (len(widths) - 1)), "dim"
 
     def rows(self, widths: Sequence[int]) -> Iterator[list[str]]:
         for row in self.body:

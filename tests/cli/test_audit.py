@@ -66,7 +66,7 @@ def test_what_cannot_be_audited_is_refused(tmp_path: Path, target: str, code: in
 
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_a_comparison_ends_with_its_audit_beside_files_that_have_no_place_for_it(fmt: str) -> None:
-    done = clipbench(HOME, "compare", REFERENCE, "--format", fmt)
+    done = clipbench(HOME, "compare", REFERENCE, "--full", "--format", fmt)
     line = f"3 warn, 0 fail; details: clipbench audit {REFERENCE}"
     there, elsewhere = (done.stdout, done.stderr) if fmt in ("table", "markdown") else (done.stderr, done.stdout)
     assert "".join(line.split()) in "".join(there.split())

@@ -81,7 +81,7 @@ def test_how_arms_were_tuned_may_be_asked_for_alone(ask: Ask, fmt: str) -> None:
     assert "2.5" in alone.out
     assert "sgd" not in alone.out
     if fmt not in ("csv", "json"):
-        assert alone.out.strip() in ask("compare", "results", "--format", fmt).out
+        assert alone.out.strip() in ask("compare", "results", "--full", "--format", fmt).out
     assert "--section tuning" in ask("compare", "results", "--format", "csv").err
 
 
@@ -274,10 +274,10 @@ def test_any_quantity_may_be_a_column_and_the_metric(ask: Ask) -> None:
     assert float(row["gradient_norm"]) == pytest.approx(2.0)
     assert float(row["angle@lion"]) == 0.5
     assert (row["gradient_norm_error"], row["gradient_norm_seeds"]) == ("1.0", "3")
-    heading = ask("compare", "results", "--columns", "gradient_norm").out
-    header = heading.partition("──")[0]
-    assert "gradient_norm" in header
-    assert "clipped" not in header
+    for full in ([], ["--full"]):
+        heading = ask("compare", "results", "--columns", "gradient_norm", *full).out.partition("sgd+clip  ")[0]
+        assert "gradient_norm" in heading
+        assert "steps to" not in heading
     unknown = ask("compare", "results", "--columns", "gradient_nrm")
     assert (unknown.code, unknown.out) == (2, "")
     assert "the nearest: gradient_norm" in unknown.err

@@ -77,6 +77,7 @@ def is_harmless(text: str) -> bool:
 
 
 COMMANDS = [
+    *(("compare", "results", *more) for more in ((), ("--full",), ("--metric", "steps"), ("--task", f"no{ACTS}"))),
     *(("compare", "results", "--format", fmt) for fmt in FORMATS),
     *(("compare", "results", "--by", "arm", "--format", fmt) for fmt in FORMATS),
     *(("audit", "results", "--format", fmt) for fmt in FORMATS),
@@ -112,7 +113,7 @@ def test_a_run_is_shown_with_its_log(ask: Ask, made: Path) -> None:
 
 def test_a_table_still_has_one_line_a_row(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "2000")
-    lines = ask("compare", "results").out.splitlines()
+    lines = ask("compare", "results", "--full").out.splitlines()
     heading = next(place for place, line in enumerate(lines) if line.lstrip().startswith("arm "))
     assert set(lines[heading + 1]) == {"─"}
     assert [line.split()[0][:8] for line in lines[heading + 2 : heading + 5]] == ["=1+1[red", "=", "x"]

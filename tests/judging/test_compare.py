@@ -201,7 +201,7 @@ def test_further_quantities_are_means_over_the_runs_that_are_counted() -> None:
     records = quickstart()
     others = tuple(quantities.asked(name, records) for name in ("sharpness", "clipped_fraction", "train_seconds"))
     sgd, clip, adam = (row.others for row in compare(records, question(*ARMS), Asked(others=others)).rows)
-    assert list(sgd) == ["directional_sharpness", "clipped_fraction", "train_seconds"]
+    assert list(sgd) == ["final_loss", "directional_sharpness", "clipped_fraction", "train_seconds"]
     assert (sgd["directional_sharpness"].mean, clip["directional_sharpness"].mean) == pytest.approx((2.0, 0.2))
     assert (clip["clipped_fraction"].mean, sgd["clipped_fraction"].n) == pytest.approx((0.1, 0))
     assert (adam["train_seconds"].mean, adam["train_seconds"].n) == pytest.approx((2.0, 2))

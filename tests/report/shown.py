@@ -34,6 +34,17 @@ def headings(table: AnyTable) -> list[str | None]:
     return [column.heading for column in table.visible]
 
 
+def all_told(table: AnyTable, shown: str) -> bool:
+    """Whether every piece of every cell was shown whole, or its column was named as one without room."""
+    words = set(shown.split())
+    without = shown.partition("no room for: ")[2].replace("\n", " ")
+    return all(
+        column.heading in without or all(word in words for part in parts for word in part.split())
+        for row in table.cells()
+        for column, parts in zip(table.visible, row, strict=True)
+    )
+
+
 def lines(document: Document) -> list[dict[str, str]]:
     """The rows of the CSV."""
     return list(csv.DictReader(io.StringIO(text(document, "csv"))))

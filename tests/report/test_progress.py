@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,22 +186,71 @@ def test_the_live_display_scrolls_finished_runs_and_is_taken_down() -> None:
     assert "\x1b[?25h" in text  # the cursor is given back
 
 
+def live(file: Terminal, clock: Clock, width: int = 120) -> LiveWatcher:
+    console = Console(file=file, width=width, force_terminal=True, color_system=None, legacy_windows=False)
+    return LiveWatcher(console, clock=clock)
+
+
+def drawn_anew(to: LiveWatcher, file: Terminal, clock: Clock) -> str:
+    """What the display shows a second later."""
+    file.truncate(0)
+    clock.now += 1.0
+    to.heartbeat()
+    return file.getvalue()
+
+
 def test_the_live_display_shows_the_runs_at_work() -> None:
-    file = Terminal()
-    to = LiveWatcher(Console(file=file, width=120, force_terminal=True, color_system=None, legacy_windows=False))
-    with to:
+    file, clock = Terminal(), Clock()
+    with live(file, clock) as to:
         to.planned(2, 0)
         to.started(ADAM)
         to.advanced(ADAM, 0.25, "loss [3.1]")
         to.started(ADAM)  # tried again after a crash: one line, not two
         to.advanced(ADAM, 0.5, "loss [3.0]")
-        file.truncate(0)
-        to.heartbeat()
-        frame = file.getvalue()
+        frame = drawn_anew(to, file, clock)
     assert frame.count("code_lm/adam [x]/seed 0") == 1
     assert "50%" in frame
     assert "loss [3.0]" in frame
     assert "0 of 2" in frame
+
+
+def test_the_live_display_says_how_long_the_rest_takes_at_this_pace_and_which_loss_is_the_least() -> None:
+    """One run and a half of four in 59 and 1 s: the rest takes 100 s."""
+    file, clock = Terminal(), Clock()
+    with live(file, clock) as to:
+        to.planned(4, 0)
+        to.started(ADAM)
+        clock.now = 39.0
+        assert "left" not in drawn_anew(to, file, clock)  # nothing is known of the pace before a run is made
+        to.advanced(ADAM, 1.0, "loss 2.5")
+        to.finished(ADAM, ended())
+        to.started(SGD)
+        to.advanced(SGD, 0.5, "step 100, loss 3.1")
+        clock.now = 59.0
+        assert "1 of 4, about 1 min 40 s left, best on code_lm 2.5: adam [x]" in drawn_anew(to, file, clock)
+        to.advanced(SGD, 1.0, "loss 2.4")
+        to.finished(SGD, ended())
+        diverged = run("lion")
+        to.started(diverged)
+        to.advanced(diverged, 1.0, "loss 0.1")
+        to.finished(diverged, ended(status="diverged"))
+        assert "best on code_lm 2.4: sgd" in drawn_anew(to, file, clock)
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_every_bar_has_one_line_whatever_the_width(width: int) -> None:
+    """A line that wraps is left over in the scrollback."""
+    file, clock = Terminal(), Clock()
+    with live(file, clock, width) as to:
+        to.planned(2, 0)
+        long = run("a clipped optimizer with a name that is far longer than anyone would choose", use="sgd")
+        to.started(long)
+        to.advanced(long, 0.5, "step 100, loss 3.1; no step for 75 s, and a text that is long as well " * 3)
+        frame = re.sub(r"\x1b\[[0-9?]*[a-zA-Z]", "", drawn_anew(to, file, clock)).strip("\r\n\0 ")
+    bars = frame.splitlines()
+    assert [bar.split()[0] for bar in bars] == ["all", "code_lm/a"]
+    assert max(map(len, bars)) <= width
+    assert "50%" in bars[1]
 
 
 def test_the_live_display_bears_events_without_a_plan() -> None:

@@ -7,7 +7,7 @@ import pytest
 from judging.made import compared, question, quickstart, record, run, trials, tuning, with_rows
 from judging.test_shared_points import along
 from making import outcome_of
-from report.shown import cells, data, drawn, headings, lines, text
+from report.shown import all_told, cells, data, drawn, headings, lines, text
 
 from clipbench.errors import ClipbenchError
 from clipbench.judging.compare import compare
@@ -140,9 +140,20 @@ def test_no_number_of_a_section_is_cut_at_any_width(width: int) -> None:
     for made in sections(of):
         shown = drawn(Document([made]), width)
         assert max(map(len, shown.splitlines())) <= width
-        words = shown.split()
-        for row in made.cells():
-            assert all(word in words for pieces in row for piece in pieces for word in piece.split())
+        assert all_told(made, shown)
+
+
+def test_the_race_has_a_line_for_each_arm_at_80_columns() -> None:
+    shown = drawn(Document([table("race", full())]), 80).splitlines()
+    assert [line.split()[0] for line in shown if line.startswith(ARMS)] == list(ARMS)
+    assert "no room for: both, only arm, only sgd, neither, reached" in shown
+
+
+def test_where_no_sharpness_was_measured_the_same_loss_has_no_column_for_it() -> None:
+    bare = compare([record(run(arm, seed=seed), [5.0, 3.0]) for arm in ("sgd", "adam") for seed in (0, 1)], question())
+    for fmt in ("table", "markdown", "latex"):
+        assert "sharpness" not in text(section(bare, "matched"), fmt).lower()
+    assert "sharpness" in lines(section(bare, "matched"))[0]
 
 
 def test_shared_points_and_own_paths_share_no_column() -> None:

@@ -146,7 +146,7 @@ NAMES = st.text("ab 漢é", min_size=1, max_size=30)
 NUMBERS = st.floats(allow_nan=False, width=32)
 
 
-@given(st.lists(st.builds(City, NAMES, NUMBERS, st.just(()), NAMES), max_size=4), st.integers(20, 120))
+@given(st.lists(st.builds(City, NAMES, NUMBERS, st.just(()), NAMES), max_size=4), st.integers(30, 120))
 def test_at_any_width_no_line_is_longer_and_no_number_is_cut(cities: list[City], width: int) -> None:
     shown = drawn(Document([table(*cities)]), width)
     assert max(map(cell_len, shown.splitlines())) <= width

@@ -1,0 +1,167 @@
+"""The first screen of `compare`: the question, the answers, a line for each arm, and what would decide more."""
+
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clipbench.harmless import on_one_line, shortened
+from clipbench.judging.checks.seeds import FEW_SEEDS
+from clipbench.judging.comparison import Comparison, Row
+from clipbench.judging.paired import so_many
+from clipbench.judging.words import count, listing, number
+from clipbench.planning.cost import expected_cost
+from clipbench.records import Record
+from clipbench.report.answers import answers, over_tasks
+from clipbench.report.audit import summary
+from clipbench.report.compare import sections
+from clipbench.report.numbers import seconds
+from clipbench.report.screen_tables import of_arms, of_tasks
+from clipbench.report.table import AnyTable, Document, Paragraph
+
+_MOST_NEW = 20  # seeds for which a command is shown
+_WARNINGS, _CLAUSE = 5, 120  # how many, and characters of each
+_WIDTH, _LINES = 100, 22  # at this width a screen has so many lines, beside a heading and two empty lines
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a comparison comes from, for the commands on its screen.
+
+    - `results`: the folders that were given.
+    - `records`: the runs of the spec in them.
+    - `spec`: the path of the spec, as far as it is known.
+    """
+
+    results: Sequence[Path]
+    records: Sequence[Record]
+    spec: str
+
+
+def document(comparison: Comparison, source: Source, *, is_sorted: bool = False) -> Document:
+    """The screen of a comparison. With `is_sorted` the rows of a task keep their order; else the best comes first."""
+    several = len(comparison.tasks) > 1
+    rows = comparison.rows if is_sorted or several else _best_first(comparison)
+    sentences = over_tasks(comparison) if several else answers(comparison, rows)
+    table = of_tasks(comparison) if several else of_arms(comparison, rows)
+    question, context, warnings, more = (
+        comparison.question,
+        _context(comparison),
+        _warnings(comparison),
+        _more(comparison, source),
+    )
+    fresh, command = _fresh(rows, source)
+    others = (question, context, _note(table), warnings, fresh, command, more)
+    left = _LINES - sum(map(_long, others)) - len(table.rows)
+    parts = (
+        Paragraph(question, style="bold", most=2),
+        Paragraph(context, close=True, most=2),
+        Paragraph("\n".join(map(on_one_line, sentences)), preformatted=True, most=max(left, 3)),
+        table,
+        Paragraph(warnings, style="yellow", close=True, most=2),
+        Paragraph(fresh, close=True, most=2),
+        Paragraph(command, close=True, indent=2),
+        Paragraph(more, style="dim", close=True, most=2),
+    )
+    return Document([part for part in parts if not isinstance(part, Paragraph) or part.text])
+
+
+def _long(text: str) -> int:
+    """In how many lines a text is shown."""
+    return min(-(-len(text) // _WIDTH), 2)
+
+
+def _note(table: AnyTable) -> str:
+    return table.fitted(_WIDTH).note if table.fitted else table.note
+
+
+def _best_first(comparison: Comparison) -> list[Row]:
+    """By the mean of the metric; broken arms, and arms without a value, come last."""
+    sign = -1 if comparison.metric.quantity.better == "higher" else 1
+
+    def place(row: Row) -> tuple[bool, float]:
+        mean = row.others[str(comparison.metric)].mean
+        return row.verdict == "broken" or math.isnan(mean), 0.0 if math.isnan(mean) else sign * mean
+
+    return sorted(comparison.rows, key=place)
+
+
+def _context(comparison: Comparison) -> str:
+    """Task, budget, seeds, baseline, target and machine."""
+    heads, totals = comparison.tasks, sorted({row.seeds.total for row in comparison.rows})
+    budgets = dict.fromkeys(budget.partition(" a run")[0] for head in heads for budget in head.budgets)
+    targets = dict.fromkeys(number(head.target.loss, 6) for head in heads if head.target)
+    parts = (
+        heads[0].name if len(heads) == 1 else count(len(heads), "task"),
+        listing(budgets, 2),
+        count(totals[0], "seed") if len(totals) == 1 else f"{totals[0]}–{totals[-1]} seeds",
+        f"against {comparison.baseline}",
+        f"target loss {listing(targets, 3)}" if targets else "",
+        listing(dict.fromkeys(device for head in heads for device in head.devices), 2),
+        listing(dict.fromkeys(count(n, "thread") for head in heads for n in head.threads), 2),
+    )
+    return " · ".join(filter(None, parts))
+
+
+def _warnings(comparison: Comparison) -> str:
+    """What was left out, and the findings that weaken the comparison, each in its first clause; the gravest first."""
+    found = comparison.audit.findings
+    sentences = [
+        *comparison.left_out,
+        *(what.what for grave in ("fail", "warn") for _, what in found if what.verdict == grave),
+    ]
+    clauses = [shortened(re.split(r"[.;:](?: |$)|, and no ", each, maxsplit=1)[0], _CLAUSE) for each in sentences]
+    if len(clauses) > _WARNINGS:
+        clauses[_WARNINGS - 1 :] = [f"{len(clauses) - _WARNINGS + 1} more"]
+    return f"{summary(comparison.audit)}: {' · '.join(clauses)}" if clauses else ""
+
+
+def _fresh(rows: Sequence[Row], source: Source) -> tuple[str, str]:
+    """How many new seeds would decide what is undecided, without the old ones; and the command that makes them."""
+    several = len({row.task for row in rows}) > 1
+    open_rows = [(row, _needed(row)) for row in rows if row.verdict == "undecided"]
+    open_rows = sorted(((row, seeds) for row, seeds in open_rows if not math.isnan(seeds)), key=lambda each: each[1])
+    if not open_rows:
+        return "", ""
+    new = max((seeds for _, seeds in open_rows if seeds <= _MOST_NEW), default=open_rows[0][1])
+    cost, command = _again(source, rows, int(new)) if math.isfinite(new) else ("", "")
+    names = [f"{row.arm}{f' on {row.task}' if several else ''} {so_many(seeds)}" for row, seeds in open_rows]
+    return f"New seeds alone would decide (80 % power{cost}): {listing(names, 7)}", command
+
+
+def _needed(row: Row) -> float:
+    if row.judged is None or row.against is None or row.against.n < 2:
+        return FEW_SEEDS
+    return row.judged.seeds_needed
+
+
+def _again(source: Source, rows: Sequence[Row], new: int) -> tuple[str, str]:
+    """What runs of all arms with so many new seeds cost, and the command that makes them in a folder of their own."""
+    reported = [record for record in source.records if not record.run.trial_of]
+    trials = {record.run.seed for record in source.records if record.run.trial_of}
+    first = 1 + max(record.run.seed for record in reported)
+    if trials & set(range(first, first + new)):
+        first = 1 + max(trials)
+    places = {(row.task, row.arm) for row in rows}
+    kinds = {
+        place: record.run for record in reported if (place := (record.run.task.name, record.run.arm.name)) in places
+    }
+    planned = [replace(run, seed=seed) for run in kinds.values() for seed in range(first, first + new)]
+    cost = expected_cost(planned, source.records)
+    slots = max((record.environment.side_by_side for record in reported if record.environment), default=1)
+    time = f", about {seconds(cost.seconds / slots)}" if cost.known else ""
+    folder = Path(reported[0].folder).parents[3]  # of all specs
+    words = ("clipbench", "run", source.spec, "--seeds", f"{first}..{first + new - 1}", "-o", f"{folder}-new")
+    return f"; {new} are {count(len(planned), 'run')}{time}", shlex.join(words)
+
+
+def _more(comparison: Comparison, source: Source) -> str:
+    """Where the rest is."""
+    given = list(map(str, source.results))
+    names = "|".join(table.name for table in sections(comparison))
+    tasks = [head.name for head in comparison.tasks]
+    of_task = [f"--task {'|'.join(map(shlex.quote, tasks))}"] if len(tasks) > 1 else []
+    page = shlex.join(["clipbench", "report", *given, "-o", "page.html"])
+    return "more: " + ", ".join([*of_task, "--full", *([f"--section {names}"] if names else []), page])

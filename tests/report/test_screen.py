@@ -1,0 +1,267 @@
+"""The first screen of `compare`: exact screens of the reference runs, and what each part says of made runs.
+
+    python tests/report/test_screen.py
+
+run in the repository's root, writes the exact screens anew.
+"""
+
+import random
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judging.made import compared, question, quickstart, record, run, trial, tuning, with_rows
+from report.shown import drawn
+from rich.cells import cell_len
+
+from clipbench import store
+from clipbench.harmless import ENDLESS
+from clipbench.judging.compare import compare
+from clipbench.measurements import Measurement
+from clipbench.questions import Question
+from clipbench.records import OWN, Record
+from clipbench.report import screen
+from clipbench.report.compare import arranged
+from clipbench.report.drawing import axis, bar
+
+HOME = Path(__file__).parents[2]
+REFERENCE = Path("results/reference/cpu/quickstart")
+SCREENS = Path(__file__).with_name("screens")
+WIDTHS = {"80": 80, "100": 100, "160": 160, "pipe": ENDLESS}
+ARMS = ("sgd", "sgd+clip", "adam")
+Arms = dict[str, list[float]]
+
+
+def shown(records: list[Record], asks: Question, width: int = 100, **options: Any) -> list[str]:
+    """The lines of the screen of these runs."""
+    source = screen.Source([Path("results/quickstart")], records, "benchmarks/quickstart.yaml")
+    return drawn(screen.document(compared(records, asks, **options), source), width).splitlines()
+
+
+def ended(arms: Arms, task: str = "code_lm", **changes: Any) -> list[Record]:
+    """A run for each final loss; each arm starts at 5 and is at 3.5 half-way."""
+    return [
+        record(run(arm, seed=seed, task=task, **changes), [5.0, 4.0, 3.5, loss])
+        for arm, losses in arms.items()
+        for seed, loss in enumerate(losses)
+    ]
+
+
+def of_the_reference(width: int) -> str:
+    records, errors = store.read_all(HOME / REFERENCE)
+    asks = store.read_question(HOME / REFERENCE)
+    assert asks is not None
+    assert not errors
+    here = [replace(each, folder=str(Path(each.folder).relative_to(HOME))) for each in records]
+    source = screen.Source([REFERENCE], here, "benchmarks/quickstart.yaml")
+    return drawn(screen.document(compare(here, asks), source), width)
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_the_screen_of_the_reference_runs_is_exactly_this(name: str) -> None:
+    assert of_the_reference(WIDTHS[name]) == (SCREENS / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_the_screen_of_the_reference_runs_has_at_most_25_lines_at_100_columns() -> None:
+    lines = of_the_reference(100).splitlines()
+    assert len(lines) <= 25
+    assert max(map(cell_len, lines)) <= 100
+
+
+def test_arms_are_sorted_by_the_metric_and_the_broken_ones_come_last() -> None:
+    """adam has the least loss, and a seed of it diverged; the legend says what x means."""
+    lines = shown(quickstart(), question(*ARMS, target=3.3))
+    assert [line.split()[:2] for line in lines if re.match(r"[~x ]  (sgd|adam)", line)] == [
+        ["~", "sgd+clip"],
+        ["sgd", "3"],
+        ["x", "adam"],
+    ]
+    text = "\n".join(lines)
+    assert "No verdict, as a seed diverged or\nfailed: adam." in text
+    assert "x a seed diverged or failed" in text
+    assert "2/3 1 diverged" in text
+
+
+def test_the_clip_is_answered_first_with_its_size_interval_and_seeds() -> None:
+    """Sharpness 0.2 against 2, on each of three seeds; all reach 3.3, in 100 steps against 150."""
+    _, _, _, sharpness, faster, *_ = shown(quickstart(), question(*ARMS, target=3.3))
+    assert sharpness == "Lower sharpness: yes. sgd+clip is 10× less sharp than sgd (95 %: 10–10×, 3 seeds)."
+    assert faster.startswith("Faster: undecided. 3.3 is reached on 3 of 3 seeds against 3 of 3; final loss -0.13 (")
+    bare = "\n".join(shown(quickstart(), question(*ARMS)))
+    assert "Lower final loss: undecided, -0.13 (-0.28 to 0.01, 3 seeds)." in bare
+    assert "Faster" not in bare
+
+
+def test_decided_and_undecided_arms_are_named_with_the_interval_of_their_verdict() -> None:
+    arms = {"sgd": [3.0, 3.1, 3.2], "adam": [2.0, 2.1, 2.2001], "lion": [2.9, 3.15, 3.0]}
+    of = compare(ended(arms), question(*arms))
+    adam, lion = (row.judged for row in of.rows[1:])
+    assert adam is not None
+    assert lion is not None
+    text = " ".join(shown(ended(arms), question(*arms)))
+    assert f"Lower final loss than sgd: adam -1 ({adam.low:.2g} to {adam.high:.2g}, 3 seeds)." in text
+    assert f"Undecided, of 2 judged together: lion -0.083 ({lion.low:.2g} to {lion.high:.2g}, 3 seeds)." in text
+
+
+def test_an_arm_that_is_earlier_to_a_hard_target_and_later_to_an_easy_one_is_said_to_be() -> None:
+    """sgd reaches 2.5 never and adam at step 150; the loss that both reach is 3.0: adam at 150, sgd at 100."""
+    records = [
+        record(run(arm, seed=seed), losses)
+        for seed in range(3)
+        for arm, losses in {"sgd": [5.0, 4.0, 3.0 - seed / 100, 3.0], "adam": [5.0, 4.0, 3.9, 2.4]}.items()
+    ]
+    text = " ".join(shown(records, question("sgd", "adam", target=2.5)))
+    assert "adam is earlier to 2.5 (≥ 1.67×) but later to the loss that both reach (1.5× the steps)." in text
+    alike = " ".join(shown(ended({"sgd": [3.0, 3.1], "adam": [2.0, 2.2]}), question("sgd", "adam", target=2.5)))
+    assert " but " not in alike
+
+
+def test_more_seeds_are_new_seeds_alone_in_a_folder_of_their_own_with_their_cost() -> None:
+    """adam needs some number of seeds; the runs took 3 s each; the trials' seeds 3 to 5 tuned and cannot report."""
+    arms = {"sgd": [3.0, 3.2, 3.1], "adam": [2.7, 3.1, 2.9]}
+    asks = question(*arms)
+    judged = compare(ended(arms), asks).rows[1].judged
+    assert judged is not None
+    new = int(judged.seeds_needed)
+    assert new > 1
+    text = "\n".join(shown(ended(arms), asks))
+    cost = f"{new} are {2 * new} runs, about {6 * new} s"
+    assert f"New seeds alone would decide (80 % power; {cost}): adam {new}" in text
+    command = f"clipbench run benchmarks/quickstart.yaml --seeds 3..{2 + new} -o results-new"
+    assert f"\n  {command}\n" in text
+    tried = [record(trial("adam", lr=0.1, seed=seed), [5.0, 3.0]) for seed in (3, 4, 5)]
+    with_trials = replace(asks, tuning=tuning({"adam": [0.1]}, seeds=(3, 4, 5), selected={"adam": 0.1}))
+    assert f"--seeds 6..{5 + new} " in "\n".join(shown([*ended(arms), *tried], with_trials))
+
+
+def test_where_all_is_decided_no_seeds_are_asked_for() -> None:
+    arms = {"sgd": [3.0, 3.1, 3.2], "adam": [2.0, 2.1, 2.2]}
+    assert "New seeds" not in "\n".join(shown(ended(arms), question(*arms)))
+
+
+def test_one_seed_decides_nothing_and_five_new_ones_are_the_start() -> None:
+    text = "\n".join(shown(ended({"sgd": [3.0], "adam": [2.0]}), question("sgd", "adam")))
+    assert "Undecided against sgd: adam -1 (1 seed, no interval)." in text
+    assert "adam 5\n  clipbench run benchmarks/quickstart.yaml --seeds 1..5 -o results-new" in text
+
+
+def many(n: int) -> Arms:
+    draw = random.Random(1)
+    return {f"arm{arm}": [3 - (arm > n / 2) * arm / 10 + draw.gauss(0, 0.2) for _ in range(5)] for arm in range(n)}
+
+
+@pytest.mark.parametrize("n", [8, 9, 30])
+def test_many_arms_are_the_decided_and_the_best_undecided_in_25_lines(n: int) -> None:
+    arms = many(n)
+    asks = question(*arms, baseline="arm0", target=3.2)
+    lines = shown(ended(arms), asks)
+    assert len(lines) <= 25
+    there = [line.split() for line in lines if re.match(r"[~+ -]  arm\d", line)]
+    assert len(there) == 8
+    of = compare(ended(arms), asks)
+    decided = {row.arm for row in of.rows if row.verdict in ("lower", "higher")}
+    names = [words[0] if words[0].startswith("arm") else words[1] for words in there]
+    assert "arm0" in names
+    assert decided >= set(names) - {"arm0"} or decided <= set(names)
+    left = [row.verdict for row in of.rows if row.arm not in names]
+    assert any(line.startswith(f"and {len(left)} more: ") for line in lines) is bool(left)
+
+
+def over_three_tasks() -> list[Record]:
+    """adam wins on two tasks and is undecided on one; lion loses on one; both reach 3.2 on some."""
+    losses: dict[str, Arms] = {
+        "lm": {"sgd": [3.0, 3.1, 3.2], "adam": [2.0, 2.1, 2.2001], "lion": [3.0, 3.3, 3.1]},
+        "images": {"sgd": [3.3, 3.4, 3.5], "adam": [2.0, 2.1, 2.2001], "lion": [4.3, 4.4, 4.5001]},
+        "graphs": {"sgd": [3.0, 3.1, 3.2], "adam": [3.1, 3.0, 3.2], "lion": [3.0, 3.3, 3.1]},
+    }
+    return [each for task, arms in losses.items() for each in ended(arms, task)]
+
+
+def test_several_tasks_have_a_line_for_each_arm_with_what_it_won_and_lost() -> None:
+    lines = shown(over_three_tasks(), question("sgd", "adam", "lion", target=3.2))
+    text = "\n".join(lines)
+    head = next(place for place, line in enumerate(lines) if line.startswith("arm "))
+    assert lines[head].split()[:6] == ["arm", "speed-up", "reached", "won", "lost", "undecided"]
+    counts = {line.split()[0]: re.findall(r" [\d–]+(?= )", line)[-3:] for line in lines[head + 1 : head + 4]}
+    assert counts == {"adam": [" 2", " 0", " 1"], "sgd": [" –", " –", " –"], "lion": [" 0", " 1", " 2"]}
+    assert "Lower final loss than sgd: adam on 2 of 3 tasks. Higher final loss than sgd: lion on 1 of 3 tasks." in text
+    assert "--task lm|images|graphs" in text
+    assert len(lines) <= 25
+
+
+@pytest.mark.parametrize("metric", ["steps", "seconds", "sharpness", "train_seconds", "clipped_fraction"])
+def test_the_screen_goes_by_the_metric_that_is_asked_for(metric: str) -> None:
+    records = [with_rows(each, [Measurement(50, 0.0, OWN, "angle", 0.5)]) for each in quickstart()]
+    of = compared(records, question(*ARMS, target=3.3), metric)
+    text = " ".join(shown(records, question(*ARMS, target=3.3), metric=metric))
+    name = {"steps": "steps to 3.3", "seconds": "seconds to target"}.get(metric, metric.replace("_", " "))
+    assert name in text
+    assert ("over sgd's" if of.metric.quantity.scale == "log" else "minus sgd") in text
+
+
+def test_the_rows_keep_the_order_that_was_asked_for() -> None:
+    records = quickstart()
+    of = arranged(compared(records, question(*ARMS)), sort="-final_loss")
+    source = screen.Source([Path("results")], records, "x.yaml")
+    text = drawn(screen.document(of, source, is_sorted=True), 100)
+    names = re.findall(r"^[~x ]  (sgd\+clip|sgd|adam) ", text, re.MULTILINE)
+    assert names == ["sgd", "sgd+clip", "adam"]
+
+
+@pytest.mark.parametrize("width", [160, 100, 80, 60, 40])
+def test_no_line_is_wider_than_the_terminal_and_bars_go_before_numbers(width: int) -> None:
+    lines = shown(quickstart(), question(*ARMS, target=3.3), width)
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    assert ("━" in text) is (width >= 100)
+    assert ("█" in text) is (width >= 80)
+    if width >= 60:
+        assert all(number in text for number in ("2.97", "3.10", "2.55", "-0.13"))
+
+
+def test_warnings_are_counted_and_the_first_are_named_in_their_first_clause() -> None:
+    text = " ".join(shown(quickstart(), question(*ARMS)))
+    assert (
+        "13 pass, 4 warn, 0 fail: Learning rates come from the spec and were not tuned · sgd+clip and its twin" in text
+    )
+    left = replace(compared(quickstart(), question(*ARMS)), left_out=("2 unreadable runs are left out: a and b.",))
+    source = screen.Source([Path("results")], quickstart(), "x.yaml")
+    assert "fail: 2 unreadable runs are left out · Learning rates" in drawn(screen.document(left, source), 100)
+
+
+def test_commands_quote_what_a_shell_would_read() -> None:
+    source = screen.Source([Path("my results; rm")], quickstart(), "a b.yaml")
+    text = drawn(screen.document(compared(quickstart(), question(*ARMS)), source), ENDLESS)
+    assert "clipbench run 'a b.yaml' --seeds" in text
+    assert f"clipbench report {shlex.quote('my results; rm')} -o page.html" in text
+
+
+def test_a_bar_is_as_long_as_its_number_and_a_miss_is_a_shade() -> None:
+    assert (bar(50, 200, 8), bar(200, 200, 8), bar(1, 200, 8)) == ("██", "████████", "█")
+    assert (bar(float("inf"), 200, 4), bar(float("nan"), 200, 4), bar(0, 0, 4)) == ("░░░░", "", "")
+
+
+def test_an_interval_is_drawn_to_scale_around_its_mean() -> None:
+    """From -1 to 1 in 41 places: 0 in the middle, and a place for each 0.05."""
+    line = replace(axis([(-1.0, 1.0)], [(-1.0, 1.0)], 41, "linear"), low=-1.0, high=1.0)
+    drawing = line.interval(-0.5, (-0.75, -0.25), (-1.0, 0.5))
+    assert (drawing.index("━"), drawing.rindex("━"), drawing.index("●")) == (5, 15, 10)
+    assert (drawing.index("┄"), drawing.rindex("┄"), drawing.index("┼")) == (0, 30, 20)
+    assert line.interval(float("nan"), (float("nan"),) * 2, (float("nan"),) * 2).strip() == "│"
+    beyond = line.interval(0.5, (0.25, 0.75), (-9.0, 9.0))
+    assert (beyond[0], beyond[-1]) == ("←", "→")
+    assert line.labels().split() == ["-1", "-0.5", "0", "+0.5", "+1"]
+
+
+def test_a_ratios_axis_is_labelled_with_ratios() -> None:
+    assert "1×" in axis([(-3.0, -0.5)], [], 40, "log").labels().split()
+    assert axis([(-0.1, 0.2)], [], 40, "log").labels().split()[0].endswith("×")
+
+
+if __name__ == "__main__":
+    SCREENS.mkdir(exist_ok=True)
+    for screen_name, columns in WIDTHS.items():
+        (SCREENS / f"{screen_name}.txt").write_text(of_the_reference(columns), encoding="utf-8")
