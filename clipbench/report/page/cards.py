@@ -11,13 +11,16 @@ from clipbench.judging.words import capital, count, fold, listing, span
 from clipbench.report.arms import difference_cell, mark
 from clipbench.report.page.subject import Subject
 
-MOST_TWINS = 2  # of which there are cards; all of them are further down
+MOST_TWINS = 4  # of which there are cards; all of them are further down
 _TONES = {"+": "good", "-": "bad", "x": "bad", "yes": "good", "no": "bad"}
 
 
 @dataclass(frozen=True)
 class Card:
-    """An answer: what was asked, the verdict in a word, its tone, the effect with its interval and n, what is next."""
+    """An answer: what was asked, the verdict in a word, its tone, the effect with its interval and n, what is next.
+
+    `lines` are further answers to the same question.
+    """
 
     asked: str
     word: str
@@ -25,12 +28,14 @@ class Card:
     effect: str
     basis: str
     deciding: str = ""
+    lines: Sequence[str] = ()
 
 
 def cards(subject: Subject, task: str) -> list[Card]:
     """The answers about a task."""
     twins = [twin for twin in subject.comparison.twins if twin.task == task]
-    return [*_against_baseline(subject, task), *(card for twin in twins[:MOST_TWINS] for card in _of_twin(twin))]
+    of_twins = _of_twin(twins[0]) if len(twins) == 1 else map(_in_short, twins[:MOST_TWINS])
+    return [*_against_baseline(subject, task), *of_twins]
 
 
 def _against_baseline(subject: Subject, task: str) -> Iterator[Card]:
@@ -97,6 +102,16 @@ def _of_twin(twin: Twin) -> Iterator[Card]:
             basis=basis,
             deciding=_seeds(paired[asked]) if word == "undecided" else "",
         )
+
+
+def _in_short(twin: Twin) -> Card:
+    """All answers about one of several clips, its sharpness first."""
+    first, *others = twin.answers
+    asked, _, rest = first.partition(": ")
+    word = rest.partition(" (")[0]
+    return Card(
+        f"{twin.arm} against {twin.twin}", f"{asked}: {word}", _TONES.get(word, ""), "", "", lines=(rest, *others)
+    )
 
 
 def _reached(twin: Twin) -> str:

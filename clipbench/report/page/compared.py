@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from clipbench.judging.comparison import Row as Judged
 from clipbench.judging.race import RACE_FACTORS
+from clipbench.judging.words import count
 from clipbench.quantities import LOSS, STEPS
 from clipbench.report.arms import mark
 from clipbench.report.page.subject import Subject
@@ -71,8 +72,8 @@ def _differences(subject: Subject, task: str) -> Iterator[Figure]:
     x = number_axis("value", title, **({"type": "log"} if log else {"zero": False}))
     spec = chart(layers, x=x, y=y, height=max(3, len(rows)) * _LINE + 50, description=f"{title}, a line for each arm")
     about = (
-        f"Thick: 95 % interval. Thin: the interval that the verdict goes by, corrected for {len(rows)} arms. "
-        f"{_marks(subject)}"
+        "Thick: 95 % interval. Thin: the interval that the verdict goes by, corrected for "
+        f"{count(len(rows), 'difference')}. {_marks(subject)}"
     )
     yield Figure("differences", "loss", f"Differences to {base}", about, spec, rows, headings)
 
@@ -197,11 +198,14 @@ def _speed(subject: Subject, task: str) -> Iterator[Figure]:
             "encoding": {"color": colour, "shape": shape_of(subject.looks), "tooltip": hover},
         },
         {
-            "mark": {"type": "text", "align": "left", "dx": 9, "dy": -8, "fontSize": 10, "limit": 90, "aria": False},
+            "mark": {"type": "text", "dy": -13, "fontSize": 10, "limit": 110, "aria": False},
             "encoding": {"text": {"field": "arm"}, "color": colour_of(subject.looks, legend=False)},
         },
     ]
-    x, y = number_axis("steps", what, zero=False), number_axis("sharpness", "directional sharpness", type="log")
+    x, y = (
+        number_axis("steps", what, zero=False, padding=34),
+        number_axis("sharpness", "directional sharpness", type="log", padding=18),
+    )
     spec = chart(layers, x=x, y=y, height=260, description=f"sharpness against {what}, a dot for each arm")
     miss = " A missed target counts as the end of the run plus one evaluation: such a dot is a bound." if target else ""
     about = f"Is the less sharp arm the better one? Sharpness: as in the table, along each arm's own path.{miss}"

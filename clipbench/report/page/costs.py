@@ -110,7 +110,7 @@ def _ledger(subject: Subject, task: str) -> Iterator[Figure]:
     order = {"field": "place", "type": "quantitative"}
     rows = [{**row, "place": parts.index(row["part"])} for row in rows]  # type: ignore[arg-type]
     hover = tooltip(headings, ["arm", "part"])
-    colour = {**by_part, "legend": {"title": "spent on", "orient": "bottom", "columns": 5}}
+    colour = {**by_part, "legend": {"title": "spent on"}}
     layers: list[Spec] = [
         {"mark": {"type": "bar"}, "encoding": {"color": colour, "order": order, "tooltip": hover}},
     ]

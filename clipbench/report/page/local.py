@@ -12,6 +12,7 @@ from clipbench.quantities import Along, quantity
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, SLOPE, UPDATE_NORM
 from clipbench.report.page.subject import Subject
 from clipbench.report.page.vega import (
+    LABEL,
     Figure,
     Row,
     Spec,
@@ -102,8 +103,8 @@ def _landscape(subject: Subject, cells: Sequence[Cell], directions: Mapping[str,
     sizes = [abs(value) for row in rows for value in (row["value"],) if isinstance(value, float) and value]
     constant = max(min(sizes, default=1.0), 1e-6)
     x = number_axis("multiple", "multiple t of the step", type="symlog", constant=0.02)
-    x["axis"] = {"values": [-64, -4, -0.25, 0, 0.25, 1, 4, 64]}
-    y = number_axis("value", "L(θ + tu) − L(θ)", type="symlog", constant=constant)
+    x["axis"] = {"values": [-64, -4, -0.25, 0, 0.25, 1, 4, 64], "labelExpr": LABEL}
+    y = number_axis("value", "L(θ + tu) − L(θ)", type="symlog", constant=constant, values=sizes)
     spec = chart(layers, x=x, y=y, height=280, description="the change of the loss along each direction")
     path = f"on the path of {subject.looks[cells[0].arm].shown}" if directions else "each on its own path"
     when = f"step {min(steps)}" if len(steps) == 1 else f"steps {min(steps)} to {max(steps)}"
@@ -221,7 +222,7 @@ def _taylor(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     parts = list(_LEDGER.values())
     headings = {"arm": "arm", "part": "part", "value": "mean", "n": "seeds"}
     hover = tooltip(headings, ["arm", "part"])
-    opacity = {"field": "part", "type": "nominal", "scale": {"domain": parts, "range": [0.35, 0.55, 0.8, 1]}}
+    opacity = {"field": "part", "type": "ordinal", "scale": {"domain": parts, "range": [0.35, 0.55, 0.8, 1]}}
     bars = {
         "color": colour_of(subject.looks),
         "opacity": {**opacity, "legend": None},

@@ -21,7 +21,7 @@ function theme() {
     tickColor: of("--soft"), titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 12, gridOpacity: 0.6,
     labelLimit: 150, labelOverlap: true };
   return { background: null, view: { stroke: null }, axis, font: css.fontFamily || "sans-serif",
-    legend: { labelColor: of("--ink"), titleColor: of("--soft") }, text: { color: of("--ink") } };
+    legend: { orient: "bottom", columns: 5, labelColor: of("--ink"), titleColor: of("--soft") }, text: { color: of("--ink") } };
 }
 
 // Columns as rows; a column of texts is kept as places in a list.
@@ -48,7 +48,7 @@ function withoutLegends(part) {
 }
 
 function specOf(figure) {
-  const spec = structuredClone(DATA.specs[figure.spec]);
+  const spec = structuredClone({ ...DATA.specs[figure.spec], ...figure.own });
   spec.data = { values: rows(DATA.rows[figure.rows]) };
   spec.params[0].value = [...state.hidden];
   if (figure.axis) {

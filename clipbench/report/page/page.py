@@ -14,7 +14,7 @@ from clipbench.report.page.cards import Card, cards
 from clipbench.report.page.figures import GROUPS, figures
 from clipbench.report.page.sections import main_tables, sections
 from clipbench.report.page.subject import Subject
-from clipbench.report.page.vega import AXES, Figure
+from clipbench.report.page.vega import AXES, Figure, Spec
 from clipbench.report.table import AnyColumn, AnyTable
 
 HERE = Path(__file__).parent
@@ -106,13 +106,15 @@ def _data(subject: Subject, by_task: Mapping[str, Sequence[Figure]]) -> dict[str
     for name, made in by_task.items():
         drawn = []
         for figure in made:
+            shared, own = _split(figure.spec)
             drawn.append(
                 {
                     "name": figure.name,
                     "group": figure.group,
                     "title": figure.title,
                     "about": on_one_line(figure.about),
-                    "spec": specs.setdefault(json.dumps(figure.spec), len(specs)),
+                    "spec": specs.setdefault(_dumped(shared), len(specs)),
+                    "own": own,
                     "headings": dict(figure.headings),
                     "axis": figure.axis,
                     "loss": figure.loss,
@@ -127,6 +129,12 @@ def _data(subject: Subject, by_task: Mapping[str, Sequence[Figure]]) -> dict[str
         "rows": [json.loads(each) for each in rows],
         "tasks": tasks,
     }
+
+
+def _split(spec: Spec) -> tuple[Spec, Spec]:
+    """What many pictures share of a spec, and what is a picture's own."""
+    own = ("description", "encoding", "height")
+    return {name: spec[name] for name in spec if name not in own}, {name: spec[name] for name in own}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:

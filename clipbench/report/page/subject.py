@@ -19,6 +19,10 @@ BASELINE_COLOUR = "#7a7a7a"
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#CCBB44")
 SHAPES = ("square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2), (12, 3), (2, 4))
+_OF_JAVASCRIPT = {
+    *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable"),
+    *("toLocaleString", "toString", "valueOf"),
+}
 SHOWN_AT_FIRST = 10  # of more arms the best are shown, and a click shows the rest
 
 
@@ -62,8 +66,8 @@ class Subject:
         sign = -1 if self.comparison.metric.quantity.better == "higher" else 1
         means = {row.arm: sign * row.against.mean for row in rows if row.against is not None}
         order = sorted(means, key=lambda arm: math.inf if math.isnan(means[arm]) else means[arm])
-        kept = {self.comparison.baseline, *order[: SHOWN_AT_FIRST - 1]}
-        return tuple(name for name in self.looks if name not in kept) if len(self.looks) > SHOWN_AT_FIRST else ()
+        worst = order[SHOWN_AT_FIRST - 1 :]
+        return tuple(arm for arm in worst if arm != self.comparison.baseline)
 
 
 def subject_of(records: Sequence[Record], question: Question, asked: Asked = NOTHING_ASKED) -> Subject:
@@ -89,6 +93,8 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
     place = 0
     for name in names:
         label = on_one_line(name) or "(no name)"
+        if label in _OF_JAVASCRIPT or label.startswith("__"):
+            label = f" {label}"  # Vega keeps groups in plain objects, whose own properties have these names
         while label in shown:
             label += "′"
         shown.add(label)

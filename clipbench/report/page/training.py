@@ -43,6 +43,12 @@ class Curves:
     broken: int
     cut: int = 0
 
+    @property
+    def values(self) -> list[float]:
+        """All values that are drawn."""
+        drawn = (row.get(name) for row in self.rows for name in ("value", "low", "high"))
+        return [value for value in drawn if isinstance(value, float)]
+
     def about(self, mean: str) -> str:
         """How to read the lines."""
         seeds = "Thin lines: each seed." if self.each_seed else "Band: the least and the greatest of all seeds."
@@ -78,8 +84,8 @@ def _sharpness(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     made = curves(cells, subject.looks, DIRECTIONAL_SHARPNESS, "log")
     if not made.rows:
         return
-    values = [value for row in made.rows for value in (row["value"],) if isinstance(value, float)]
-    spec = _chart(subject.looks, "directional sharpness", fits(values, log=True), of="the directional sharpness")
+    scale = fits(made.values, log=True)
+    spec = _chart(subject.looks, "directional sharpness", scale, of="the directional sharpness")
     rows = [row for row in subject.comparison.rows if row.task == cells[0].task and row.sharpness.total]
     where = "; ".join(
         f"{row.arm} {row.sharpness.non_positive} of {row.sharpness.total}" for row in rows if row.sharpness.non_positive
@@ -97,11 +103,10 @@ def _others(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
         made = curves(cells, subject.looks, name, of.scale)
         if not made.rows or (name == LEARNING_RATE and _constant(made.rows)):
             continue
-        values = [value for row in made.rows for value in (row["value"],) if isinstance(value, float)]
         label = name.replace("_", " ")
         mean = "geometric means of positive values" if of.scale == "log" else "means"
         about = f"{_meaning(of)} {made.about(f'{mean} over finished seeds')}"
-        spec = _chart(subject.looks, label, fits(values, log=of.scale == "log"), of=label)
+        spec = _chart(subject.looks, label, fits(made.values, log=of.scale == "log"), of=label)
         yield Figure(f"over_{name}", "quantities", label, about, spec, made.rows, _HEADINGS, "same")
 
 
@@ -150,7 +155,7 @@ def curves(cells: Sequence[Cell], looks: Mapping[str, Look], name: str, scale: S
                 broken += bool(points)
                 rows += [_row("broken", shown, record, point) for point in points[-1:]]
             rows += [_row("seed", shown, record, point) for point in points]
-        rows += _means(cell, shown, name, scale)
+        rows += [{**row, "band": not each_seed} for row in _means(cell, shown, name, scale)]
     return Curves(rows, each_seed, broken, cut)
 
 
@@ -218,7 +223,7 @@ def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, of: str, targe
     ends = [*only("mean"), *last, {"filter": "datum.step === datum.last"}]
     layers: list[Spec] = [
         {
-            "transform": [{"filter": "datum.kind === 'mean' && datum.n > 5"}],
+            "transform": [{"filter": "datum.band"}],
             "mark": {"type": "area", "opacity": 0.13, "aria": False},
             "encoding": {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}, "color": colour},
         },

@@ -18,6 +18,11 @@ Axis = Literal["", "same", "other"]
 HIDDEN = "hidden"
 AXES = {"step": "steps", "seconds": "training seconds", "tokens": "tokens"}
 _DIGITS = 6
+# Labels without a prefix for thousands; Vega's own precision would round 0.25 to 0.3 between powers of ten.
+LABEL = (
+    "abs(datum.value) >= 1e5 || (datum.value && abs(datum.value) < 1e-3)"
+    " ? format(datum.value, '.1~e') : format(datum.value, '.3~r')"
+)
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,31 @@ def _arm(looks: Mapping[str, Look], values: Sequence[Any], *, legend: bool = Tru
 
 
 def number_axis(of: str, title: str, **scale: Any) -> Spec:
-    """A quantitative encoding."""
+    """A quantitative encoding; few ticks on a scale that is not linear, each a power of ten where both signs are on it.
+
+    Args:
+        of: the field.
+        title: of the axis.
+        scale: what Vega-Lite's scale takes; `values` are those that a symlog scale has to show.
+    """
+    values = scale.pop("values", ())
     encoding: Spec = {"field": of, "type": "quantitative", "title": title}
-    if scale:
-        encoding["scale"] = scale
-    return encoding
+    if scale.get("type") == "log":
+        encoding["axis"] = {"tickCount": 5}
+    elif scale.get("type") == "symlog":
+        encoding["axis"] = {"values": _powers(values, scale["constant"]), "labelExpr": LABEL}
+    return encoding | ({"scale": scale} if scale else {})
+
+
+def _powers(values: Iterable[float], constant: float) -> list[float]:
+    """0 and some powers of ten of both signs, no more than four a side, none within the linear part of the scale."""
+    sizes = [abs(value) for value in values if math.isfinite(value) and value]
+    if not sizes:
+        return [0.0]
+    low, high = math.floor(math.log10(max(constant, min(sizes)))), math.ceil(math.log10(max(sizes)))
+    apart = max(1, math.ceil((high - low) / 4))
+    ahead = [10.0**power for power in range(high, low - 1, -apart)][:4]
+    return [*(-each for each in ahead), 0.0, *reversed(ahead)]
 
 
 def tooltip(headings: Mapping[str, str], names: Iterable[str] = ()) -> list[Spec]:
@@ -129,7 +154,9 @@ def fits(values: Iterable[float], *, log: bool) -> Spec:
         return {"type": "log"}
     sizes = sorted(abs(value) for value in finite if value)
     # Within ± the constant the scale is about linear: a tenth of the typical size keeps small values of both signs.
-    return {"type": "symlog", "constant": short(sizes[len(sizes) // 2] / 10)} if sizes else {"type": "linear"}
+    if not sizes:
+        return {"type": "linear"}
+    return {"type": "symlog", "constant": short(sizes[len(sizes) // 2] / 10), "values": sizes}
 
 
 def short(value: float | None) -> float | None:
