@@ -9,9 +9,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
 
-demo: $(VENV)/.core ## run the quickstart and compare its arms
+demo: $(VENV)/.report ## run the quickstart, compare its arms and write a page with pictures
 	$(BIN)/clipbench run benchmarks/quickstart.yaml
 	$(BIN)/clipbench compare results/quickstart
+	$(BIN)/clipbench report results/quickstart -o results/quickstart.html
 
 check: lint ## lint, types, imports and the fast tests: an answer within a minute
 	$(BIN)/python -m pytest -n auto -m "not slow"
@@ -34,6 +35,10 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.report: $(VENV)/.core
+	$(PIP) --editable '.[report]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core

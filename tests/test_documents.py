@@ -1,6 +1,7 @@
 """What the documents for developers name is there, and their examples work."""
 
 import re
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import pytest
 from judging.made import question as asked
 from judging.made import quickstart
+from making import outcome_of
 from reference.problems import problem
 from reference.snapshots import snapshot
 
 from clipbench.judging.compare import compare
+from clipbench.report.page.subject import subject_of
 from clipbench.report.table import Document
 from clipbench.spec import catalogue
 from clipbench.spec.claims import load
@@ -105,6 +108,12 @@ def test_the_section_and_the_format_show_the_slowest_seed() -> None:
     table = run("clipbench/report/slowest.py")["table"](comparison)
     text = run("clipbench/report/tsv.py")["as_tsv"](Document([table]))
     assert text.splitlines() == ["arm\tmost_steps", "sgd\t150", "sgd+clip\t100", "adam\tinf"]
+
+
+def test_the_picture_has_a_bar_for_each_arm_that_says_its_memory() -> None:
+    told = [replace(each, outcome=replace(outcome_of(each), peak_bytes=5)) for each in quickstart()[:2]]
+    [figure] = run("clipbench/report/page/memory.py")["figures"](subject_of(told, asked("sgd", "sgd+clip")), "code_lm")
+    assert list(figure.rows) == [{"arm": "sgd", "value": 5.0}, {"arm": "sgd+clip", "value": 5.0}]
 
 
 def test_the_claim_is_read(tmp_path: Path) -> None:

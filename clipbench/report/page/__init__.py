@@ -1,0 +1,1 @@
+"""The page: one self-contained HTML file, and the same pictures as files for a paper."""

@@ -1,0 +1,123 @@
+"""The answers at the top of the page: a card for the arms against the baseline, and for each question about a clip."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from clipbench.judging.comparison import Row, Twin
+from clipbench.judging.paired import Paired, so_many
+from clipbench.judging.words import capital, count, fold, listing, span
+from clipbench.report.arms import difference_cell, mark
+from clipbench.report.page.subject import Subject
+
+MOST_TWINS = 4  # of which there are cards; all of them are further down
+_TONES = {"+": "good", "-": "bad", "x": "bad", "yes": "good", "no": "bad"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """An answer: what was asked, the verdict in a word, its tone, the effect with its interval and n, what is next.
+
+    `lines` are further answers to the same question.
+    """
+
+    asked: str
+    word: str
+    tone: str
+    effect: str
+    basis: str
+    deciding: str = ""
+    lines: Sequence[str] = ()
+
+
+def cards(subject: Subject, task: str) -> list[Card]:
+    """The answers about a task."""
+    twins = [twin for twin in subject.comparison.twins if twin.task == task]
+    of_twins = _of_twin(twins[0]) if len(twins) == 1 else map(_in_short, twins[:MOST_TWINS])
+    return [*_against_baseline(subject, task), *of_twins]
+
+
+def _against_baseline(subject: Subject, task: str) -> Iterator[Card]:
+    """The arm that is farthest ahead among those that are decided, or else among all, and a tally of the rest."""
+    comparison = subject.comparison
+    better = comparison.metric.quantity.better
+    rows = [row for row in comparison.rows if row.task == task and row.against is not None and row.against.n]
+    if not rows:
+        return
+    decided = [row for row in rows if row.verdict not in ("undecided", "broken")]
+    leader = _leader(decided or rows, higher=better == "higher")
+    against, judged = leader.against, leader.judged
+    assert against is not None
+    sign = mark(leader.verdict, better)[0]
+    shown = subject.looks[leader.arm].shown
+    interval = ""
+    if judged is not None and math.isfinite(judged.low):
+        ends = against.shown(judged.low), against.shown(judged.high)
+        interval = f"{fold(*ends) if against.scale == 'log' else span(*ends)} by its verdict's interval"
+    effect = " ".join(difference_cell(against)[:-1])
+    words = Counter(row.verdict for row in rows)
+    tally = ", ".join(f"{n} {word}" for word, n in words.items())
+    metric, base = str(comparison.metric).replace("_", " "), subject.looks[comparison.baseline].shown
+    yield Card(
+        asked=f"{capital(metric)} against {base}: {tally}",
+        word=f"{shown}: {leader.verdict}",
+        tone=_TONES.get(sign, ""),
+        effect=effect + ("×" if against.scale == "log" else ""),
+        basis=", ".join(filter(None, [interval, count(against.n, "seed")])),
+        deciding=_undecided(subject, rows),
+    )
+
+
+def _leader(rows: Sequence[Row], *, higher: bool) -> Row:
+    def rank(row: Row) -> float:
+        mean = row.against.mean if row.against else math.nan
+        return math.inf if math.isnan(mean) else -mean if higher else mean
+
+    return min(rows, key=rank)
+
+
+def _undecided(subject: Subject, rows: Sequence[Row]) -> str:
+    """How many seeds would decide the arms that are not decided."""
+    needed = [
+        f"{subject.looks[row.arm].shown} {so_many(row.judged.seeds_needed)}"
+        for row in rows
+        if row.judged is not None and not math.isnan(row.judged.seeds_needed)
+    ]
+    return f"Fresh seeds that would decide: {listing(needed, 4)}" if needed else ""
+
+
+def _of_twin(twin: Twin) -> Iterator[Card]:
+    """The answers about a clip, each split at its colon: what was asked, then the answer."""
+    paired = {"lower sharpness": twin.sharpness, "lower final loss": twin.loss, "less time per step": twin.step_time}
+    for answer in twin.answers:
+        asked, _, rest = answer.partition(": ")
+        word, _, basis = rest.partition(" (") if asked in paired else ("", "", rest)
+        effect, _, basis = basis.rstrip(")").partition(", ") if word else ("", "", basis)
+        yield Card(
+            asked=f"{twin.arm} against {twin.twin}: {asked}?",
+            word=word or _reached(twin),
+            tone=_TONES.get(word, ""),
+            effect=effect,
+            basis=basis,
+            deciding=_seeds(paired[asked]) if word == "undecided" else "",
+        )
+
+
+def _in_short(twin: Twin) -> Card:
+    """All answers about one of several clips, its sharpness first."""
+    first, *others = twin.answers
+    asked, _, rest = first.partition(": ")
+    word = rest.partition(" (")[0]
+    return Card(
+        f"{twin.arm} against {twin.twin}", f"{asked}: {word}", _TONES.get(word, ""), "", "", lines=(rest, *others)
+    )
+
+
+def _reached(twin: Twin) -> str:
+    return f"fewer on {twin.fewer_steps_on} of {count(twin.step_pairs, 'seed')}"
+
+
+def _seeds(difference: Paired) -> str:
+    needed = difference.seeds_to_decide()
+    return "" if math.isnan(needed) else f"{so_many(needed)} fresh seeds would decide"

@@ -1,0 +1,118 @@
+"""The command `report`: one file, the answers on it, and what it refuses."""
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cli.front import Ask, asking, stored
+from conftest import NOT_INSTALLED
+from judging.made import question, quickstart, record, run
+
+from clipbench.report.page.cards import cards
+from clipbench.report.page.page import _in_script
+from clipbench.report.page.sections import sections
+from clipbench.report.page.subject import subject_of
+
+ASKED = question("sgd", "sgd+clip", "adam", target=3.05)
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    monkeypatch.chdir(tmp_path)
+    stored(quickstart(), Path("results"), question=ASKED)
+    return asking(monkeypatch, capsys)
+
+
+def test_without_the_packages_that_draw_it_the_command_names_them(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("vl_convert", "jinja2"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            answer = ask("report", "results")
+        assert (answer.code, answer.out) == (2, "")
+        assert "pip install vl-convert-python jinja2" in answer.err
+        assert not Path("report.html").exists()
+
+
+def test_a_folder_is_not_overwritten(ask: Ask) -> None:
+    Path("out").mkdir()
+    answer = ask("report", "results", "-o", "out")
+    assert (answer.code, answer.out) == (2, "")
+    assert "out: this is a folder" in answer.err
+
+
+def test_a_page_holds_one_spec(ask: Ask) -> None:
+    other = [replace(each, run=replace(each.run, spec="other")) for each in quickstart()]
+    stored(other, Path("results"), question=replace(ASKED, spec="other"))
+    answer = ask("report", "results")
+    assert (answer.code, answer.out) == (2, "")
+    assert "quickstart and other" in answer.err or "other and quickstart" in answer.err
+
+
+def test_without_runs_there_is_no_page(ask: Ask) -> None:
+    Path("empty").mkdir()
+    assert ask("report", "empty").code == 3
+    assert not Path("report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_page_and_its_pictures_are_written(ask: Ask) -> None:
+    pytest.importorskip("vl_convert", reason=f"{NOT_INSTALLED}vl-convert-python")
+    Path("page.html").write_text("before")
+    answer = ask("report", "results", "-o", "page.html", "--pictures", "pictures")
+    assert (answer.code, answer.out) == (0, "page.html\n")
+    text = Path("page.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert not re.search(r"<\w+[^>]*\b(src|href)=", text.partition("<script")[0])
+    names = {path.name for path in Path("pictures").iterdir()}
+    assert {"loss.svg", "loss.png", "loss.pdf", "differences.pdf"} <= names
+    assert Path("pictures/loss.pdf").read_bytes().startswith(b"%PDF")
+    assert Path("pictures/loss.png").read_bytes().startswith(b"\x89PNG")
+    drawn = Path("pictures/loss.svg").read_text(encoding="utf-8")
+    assert 'width="240"' in drawn
+    assert "sgd+clip" in drawn  # the legend
+
+
+def test_the_first_card_is_about_the_arms_and_the_others_about_the_clip() -> None:
+    first, *others = cards(subject_of(quickstart(), ASKED), "code_lm")
+    assert first.asked == "Final loss against sgd: 1 undecided, 1 broken"
+    assert (first.word, first.tone) == ("adam: broken", "bad")
+    assert [card.asked.partition(": ")[2] for card in others] == [
+        "lower sharpness?",
+        "lower final loss?",
+        "fewer steps to target?",
+        "less time per step?",
+    ]
+    assert others[0].word == "yes"
+    assert others[0].effect.endswith("×")
+    assert others[0].basis.startswith("95 % interval")
+    assert others[1].word == "undecided"
+    assert re.fullmatch(r"\d+ fresh seeds would decide", others[1].deciding)
+
+
+def test_several_clips_have_a_card_each() -> None:
+    more = [
+        record(run("adam+clip", use="adam", lr=0.003, clip=0.1, seed=seed), [5.5, 3.0, 2.4 + seed / 10])
+        for seed in range(2)
+    ]
+    asked = question("sgd", "sgd+clip", "adam", "adam+clip")
+    made = cards(subject_of([*quickstart(), *more], asked), "code_lm")
+    assert [card.asked for card in made[1:]] == ["sgd+clip against sgd", "adam+clip against adam"]
+    assert made[1].word == "lower sharpness: yes"
+    assert [line.partition(":")[0] for line in made[1].lines[1:]] == ["lower final loss", "less time per step"]
+
+
+def test_sections_are_there_only_if_they_have_something_to_say() -> None:
+    titles = [section.title for section in sections(subject_of(quickstart(), ASKED))]
+    assert "Claims" not in titles
+    assert titles == [
+        *("More comparisons", "Clipped arms and their twins", "Caveats", "Findings of the audit"),
+        *("What every number means", "Environment", "Files"),
+    ]
+
+
+def test_data_cannot_end_the_script_it_stands_in() -> None:
+    text = _in_script({"name": "</script><!-- &\u2028\u2029"})
+    assert text.isascii()
+    assert not set("<>&") & set(text)
