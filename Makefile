@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo check test lint format readme clean
+.PHONY: help demo check test lint format docs readme clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -17,7 +17,7 @@ demo: $(VENV)/.report ## run the quickstart, compare its arms and write a page w
 check: lint ## lint, types, imports and the fast tests: an answer within a minute
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test: lint ## the same with all tests
+test: lint docs ## the same with all tests
 	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.dev ## formatting, rules, types and which module may import which
@@ -45,8 +45,15 @@ $(VENV)/.dev: $(VENV)/.core
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-readme: $(VENV)/.core ## the README's tables and lists, from the reference runs and the shelves
-	$(BIN)/python -m clipbench.report.readme README.md results/reference
+docs: $(VENV)/.docs ## the documentation as a site, in docs/_build
+	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build
 
-clean: ## remove the virtual environment
-	rm -rf $(VENV)
+$(VENV)/.docs: $(VENV)/.core
+	$(PIP) --editable '.[docs]'
+	touch $@
+
+readme: $(VENV)/.core ## the tables and lists of README and docs, from the reference runs and the shelves
+	$(BIN)/python -m clipbench.report.readme results/reference README.md docs/*.md
+
+clean: ## remove the virtual environment and what is built
+	rm -rf $(VENV) docs/_build docs/generated

@@ -20,7 +20,12 @@ from clipbench.spec import catalogue
 from clipbench.spec.claims import load
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md", "docs/adding.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
 TOP = ("clipbench/", "tests/", "benchmarks/", "docs/", "results/reference")
 MOST_WORDS = 45
 

@@ -42,10 +42,12 @@ class Limited:
 class FixedClip:
     """Keep the gradient of every step of an optimizer within a limit: each coordinate's size, or its whole length.
 
-    threshold τ:  clip(g)ᵢ = sign(gᵢ)·min(|gᵢ|, τ)
-    norm c:       clip(g) = g·min(1, c/‖g‖₂), one ℓ2 norm over all parameters
+    The gradient g becomes::
 
-    They are what torch.nn.utils.clip_grad_value_ and clip_grad_norm_ do, as a hook with the face of CoordinateClip;
+        threshold τ:  clip(g)ᵢ = sign(gᵢ)·min(|gᵢ|, τ)
+        norm c:       clip(g) = g·min(1, c/‖g‖₂), one ℓ2 norm over all parameters
+
+    They are what `clip_grad_value_` and `clip_grad_norm_` of torch.nn.utils do, as a hook with CoordinateClip's face;
     but c is met exactly, where torch's is missed by a millionth or so, and a gradient within the limit keeps its bits.
     Unlike a fraction, a limit does not follow the gradient: it may clip nothing at one step and nearly all at another,
     which `last` tells. `.grad` is clipped in place, with a closure after each of its evaluations; after expand(), and

@@ -32,7 +32,9 @@ _KEYS = ("fraction", "of", "scope", "scale", "ignore_zeros")  # of a clip's stat
 class CoordinateClip:
     """Clip the largest coordinates of every step of an optimizer, down to one threshold over all its parameters.
 
-    clip(a)ᵢ = sign(aᵢ)·min(|aᵢ|, τ),    τ = coordinate_threshold(a, fraction), found anew at each step
+    Every coordinate becomes::
+
+        clip(a)ᵢ = sign(aᵢ)·min(|aᵢ|, τ),    τ = coordinate_threshold(a, fraction), found anew at each step
 
     `of` says what a is:
 

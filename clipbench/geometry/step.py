@@ -71,7 +71,9 @@ class ObservedStep:
 
 
 class StepGeometry:
-    """How steep, how sharp and how good the steps of a training loop are, on batches of one's choice.
+    """How steep, how sharp and how good the steps of a training loop are, on batches of your choice.
+
+    For example::
 
         geometry = StepGeometry(model, loss)
         with geometry.around(batch) as step:

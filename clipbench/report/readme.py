@@ -1,12 +1,13 @@
-"""The README's tables and lists, written from the reference runs and the shelves so that they cannot drift.
+"""The tables and lists of README and docs, written from the reference runs and the shelves so that they cannot drift.
 
-    python -m clipbench.report.readme README.md results/reference
+    python -m clipbench.report.readme results/reference README.md docs/*.md
 
-writes every block anew that stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares the README with this.
+writes every block anew that stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares the files with this.
 """
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tabulate import tabulate
@@ -20,22 +21,24 @@ from clipbench.records import Record
 from clipbench.report import claims as claims_report
 from clipbench.report import compare as compare_report
 from clipbench.report.markdown import as_markdown
+from clipbench.report.table import Document, Table
 from clipbench.spec import catalogue
 from clipbench.spec.claims import load
 
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>table|claims|list):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->", re.DOTALL
+    r"<!-- (?P<kind>table|arms|claims|list):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->", re.DOTALL
 )
-_MARKER = re.compile(r"<!-- /?(?:table|claims|list):")
+_MARKER = re.compile(r"<!-- /?(?:table|arms|claims|list):")
+SHORT = ("verdict", "arm", "rank_low", "final_loss", "contrast", "steps_to_target", "step_ms", "sharpness")  # columns
 CLAIMS = "benchmarks/claims/pan_li_2023.yaml"  # beside the folder of the results
 
 
 def written(text: str, reference: Path) -> str:
     """`text` with its blocks written anew; the rest is left as it is.
 
-    A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`; a block `claims:PLACE`
-    tests the paper's claims on the specs in that folder; a block `list:KIND` is a shelf (tasks, optimizers or
-    probes).
+    A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`, and `arms:PLACE/SPEC` its
+    main table alone, with fewer columns. A block `claims:PLACE` tests the paper's claims on the specs in that folder; a
+    block `list:KIND` is a shelf (tasks, optimizers or probes).
 
     Raises:
         ClipbenchError: a marker without its partner, or a block that names nothing.
@@ -53,11 +56,19 @@ def _block(found: re.Match[str], reference: Path) -> str:
         case "table":
             question, records = _runs(reference / name)
             content = as_markdown(compare_report.document(compare(records, question)))
+        case "arms":
+            question, records = _runs(reference / name)
+            content = as_markdown(_arms(compare_report.document(compare(records, question))))
         case "claims":
             content = _claims(reference / name, reference.parents[1] / CLAIMS)
         case _:
             content = _shelf(name)
     return f"<!-- {kind}:{name} -->\n{content}\n<!-- /{kind}:{name} -->"
+
+
+def _arms(document: Document) -> Document:
+    [table] = [part for part in document.parts if isinstance(part, Table) and part.name == "compare"]
+    return Document((replace(table, order=tuple(each for each in table.order if each in SHORT), note=""),))
 
 
 def _runs(folder: Path) -> tuple[Question, list[Record]]:
@@ -89,5 +100,6 @@ def _shelf(name: str) -> str:
 
 
 if __name__ == "__main__":
-    path, reference_runs = map(Path, sys.argv[1:])
-    path.write_text(written(path.read_text(encoding="utf-8"), reference_runs), encoding="utf-8")
+    reference_runs, *paths = map(Path, sys.argv[1:])
+    for path in paths:
+        path.write_text(written(path.read_text(encoding="utf-8"), reference_runs), encoding="utf-8")

@@ -1,5 +1,6 @@
 """The README's blocks are written from the runs and the shelves, and nothing else in it is touched."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,31 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference"
 
 
+BLOCKS = {
+    "README.md": ["arms:cpu/quickstart"],
+    "docs/results.md": ["table:cpu/quickstart", "table:h100/quickstart"],
+    "docs/claims.md": ["claims:cpu/claims"],
+    "docs/shelves.md": ["list:tasks", "list:optimizers", "list:probes"],
+}
+
+
 @pytest.mark.slow
-def test_the_readme_shows_what_the_reference_runs_and_the_shelves_say() -> None:
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_page_shows_what_the_reference_runs_and_the_shelves_say(name: str) -> None:
     """After a change of either: make readme."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / name).read_text(encoding="utf-8")
     assert text == written(text, REFERENCE)
-    assert "<!-- table:cpu/quickstart -->" in text
-    assert "<!-- claims:cpu/claims -->" in text
-    assert "<!-- list:optimizers -->" in text
+    assert [block for block in BLOCKS[name] if f"<!-- {block} -->" not in text] == []
+
+
+def test_the_readme_counts_the_claims_as_the_page_of_claims_does() -> None:
+    page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/claims.md", "README.md"))
+    hold, fail, undecided, not_measured = re.findall(r"\d+", page.rstrip().splitlines()[-2])
+    assert f"{hold} hold, {fail} fail, {undecided} are undecided, {not_measured} is not measured" in readme
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_a_table_is_the_comparison_of_its_folder_and_the_rest_stays() -> None:
