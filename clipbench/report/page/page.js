@@ -1,6 +1,6 @@
 // Draws the pictures from the data in the page, and lets a reader hide arms, choose axes and sort tables.
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const state = { task: 0, axis: "step", scale: "linear", hidden: new Set(DATA.hidden), quantity: "" };
+const state = { task: 0, axis: "step", scale: "linear", part: "later", hidden: new Set(DATA.hidden), quantity: "" };
 const drawn = new Map(); // the view of each figure that is on the page
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const SHAPES = {
@@ -55,6 +55,7 @@ function specOf(figure) {
     spec.encoding.x.field = axisOf(figure);
     spec.encoding.x.title = DATA.axes[axisOf(figure)];
   }
+  if (figure.loss && state.part === "whole") spec.params.find((each) => each.name === "first").value = 0;
   if (figure.loss && state.scale === "log") spec.encoding.y.scale = { type: "log" };
   withoutLegends(spec);
   return spec;
@@ -179,7 +180,7 @@ for (const chip of document.querySelectorAll(".chip")) {
   });
 }
 
-for (const kind of ["axis", "scale"]) {
+for (const kind of ["axis", "scale", "part"]) {
   const buttons = document.querySelectorAll(`button[data-${kind}]`);
   for (const button of buttons) {
     button.addEventListener("click", () => {

@@ -17,6 +17,7 @@ from clipbench.report.page.vega import (
     Figure,
     Row,
     Spec,
+    beginning_at,
     chart,
     colour_of,
     dash_of,
@@ -74,10 +75,23 @@ def _losses(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     rows = [*made.rows, *_target(target)]
     spec = _chart(subject.looks, "evaluation loss", fits((), log=False), target=True, of="the evaluation loss")
     about = made.about("means over finished seeds") + (f" Grey: the target {number(target.loss, 6)}." if target else "")
+    begin = _after_a_tenth(made.rows)
+    spec = beginning_at(spec, begin)
+    about += f" From step {begin}; “whole run” shows all." if begin else ""
     first = Figure("loss", "loss", "Loss over steps", about, spec, rows, _HEADINGS, "same", loss=True)
     yield first
     seconds = {**spec, "encoding": {**spec["encoding"], "x": number_axis("seconds", AXES["seconds"])}}
     yield replace(first, name="loss_seconds", title="Loss over seconds", spec=seconds, axis="other")
+
+
+def _after_a_tenth(rows: Sequence[Row]) -> int:
+    """The first step of a mean after a tenth of the run, so that the fall at the beginning does not flatten the rest.
+
+    0, the whole run, where fewer than three points would be left.
+    """
+    steps = sorted({step for row in rows if row["kind"] == "mean" and isinstance(step := row["step"], int)})
+    later = [step for step in steps if step * 10 >= steps[-1]]
+    return later[0] if len(later) > 2 else 0
 
 
 def _sharpness(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:

@@ -16,6 +16,7 @@ Row = dict[str, str | float | int | None]
 Axis = Literal["", "same", "other"]
 
 HIDDEN = "hidden"
+FIRST = "first"  # the parameter of a picture of the loss: the step at which it begins
 AXES = {"step": "steps", "seconds": "training seconds", "tokens": "tokens"}
 _DIGITS = 6
 # Labels without a prefix for thousands; Vega's own precision would round 0.25 to 0.3 between powers of ten.
@@ -132,6 +133,16 @@ def chart(layers: Sequence[Spec], *, x: Spec, y: Spec, height: int, description:
         "width": "container",
         "height": height,
         "autosize": {"type": "fit", "contains": "padding"},
+    }
+
+
+def beginning_at(spec: Spec, step: int) -> Spec:
+    """The chart without what was measured before `step`; the target and where broken runs ended are always shown."""
+    later = {"filter": f"indexof(['broken', 'target'], datum.kind) >= 0 || datum.step >= {FIRST}"}
+    return {
+        **spec,
+        "params": [*spec["params"], {"name": FIRST, "value": step}],
+        "transform": [*spec["transform"], later],
     }
 
 

@@ -88,6 +88,11 @@ def test_a_hidden_arm_leaves_every_picture_and_comes_back(page: Opened) -> None:
     assert eventually(lambda: page.marks() == before)
 
 
+def test_the_target_is_drawn_in_both_pictures_of_the_loss(page: Opened) -> None:
+    for name in ("loss", "loss_seconds"):
+        assert page.page.locator(f"[data-figure={name}] .mark-rule.role-mark line").count() == 1
+
+
 def test_hiding_the_highest_arms_rescales_a_picture(page: Opened) -> None:
     ticks = page.page.locator("[data-figure=sharpness] .role-axis-label text")
     before = ticks.all_text_contents()
@@ -114,6 +119,13 @@ def test_the_axes_can_be_chosen(page: Opened) -> None:
     page.ready()
     assert ticks.all_text_contents() != linear
     page.page.locator("button[data-scale=linear]").click()
+    page.ready()
+    assert ticks.all_text_contents() == linear
+    page.page.locator("button[data-part=whole]").click()
+    page.ready()
+    assert "5.5" not in linear
+    assert "5.5" in ticks.all_text_contents()  # the loss at step 0
+    page.page.locator("button[data-part=later]").click()
     page.ready()
     assert ticks.all_text_contents() == linear
 

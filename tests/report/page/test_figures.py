@@ -193,3 +193,14 @@ def test_of_many_arms_the_best_are_shown_at_first() -> None:
 )
 def test_a_scale_fits_the_signs_of_its_values(values: tuple[float, ...], log: bool, kind: str) -> None:
     assert fits(values, log=log)["type"] == kind
+
+
+@pytest.mark.parametrize(("evaluations", "begin"), [([5.0, 4.0, 3.0], 0), ([5.0] + [3.0] * 4, 50), ([5.0] * 41, 200)])
+def test_the_loss_begins_after_a_tenth_of_the_run_if_that_leaves_three_points(
+    evaluations: list[float], begin: int
+) -> None:
+    """An evaluation every 50 steps."""
+    loss = made([record(run(arm, seed=0), evaluations) for arm in ("sgd", "sgd+clip")])["loss"]
+    [_, first] = loss.spec["params"]
+    assert first == {"name": "first", "value": begin}
+    assert (f"From step {begin}" in loss.about) is (begin > 0)
