@@ -52,7 +52,7 @@ $(VENV)/.docs: $(VENV)/.core
 	$(PIP) --editable '.[docs]'
 	touch $@
 
-readme: $(VENV)/.core ## the tables and lists of README and docs, from the reference runs and the shelves
+readme: $(VENV)/.report ## the tables, lists and pictures of README and docs, from the reference runs and the shelves
 	$(BIN)/python -m clipbench.report.readme results/reference README.md docs/*.md
 
 clean: ## remove the virtual environment and what is built

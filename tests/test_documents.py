@@ -46,7 +46,7 @@ def test_every_local_link_leads_somewhere(name: str) -> None:
 def test_every_path_that_is_named_is_there(name: str) -> None:
     words = [word for quoted in re.findall(r"`([^`]+)`", prose(name)) for word in quoted.split()]
     paths = [word for word in words if word.startswith(TOP) or word in ("Makefile", "pyproject.toml")]
-    assert paths
+    assert paths or name.startswith("docs/")
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 

@@ -23,7 +23,11 @@ PAGES = [
     "README.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name not in ELSEWHERE),
 ]
-CONTINUES = {"docs/reading.md": "docs/start.md", "docs/claims.md": "docs/spec.md"}  # asks for the results of that page
+CONTINUES = {
+    "docs/reading.md": "docs/start.md",
+    "docs/page.md": "docs/start.md",
+    "docs/claims.md": "docs/spec.md",
+}  # asks for the results of that page
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

@@ -1,10 +1,12 @@
-"""The tables and lists of README and docs, written from the reference runs and the shelves so that they cannot drift.
+"""The tables, lists and pictures of README and docs, written from the reference runs and the shelves.
 
     python -m clipbench.report.readme results/reference README.md docs/*.md
 
 writes every block anew that stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test compares the files with this.
 """
 
+import hashlib
+import json
 import re
 import sys
 from dataclasses import replace
@@ -21,15 +23,21 @@ from clipbench.records import Record
 from clipbench.report import claims as claims_report
 from clipbench.report import compare as compare_report
 from clipbench.report.markdown import as_markdown
+from clipbench.report.page.page import pictured
+from clipbench.report.page.pictures import as_svg
+from clipbench.report.page.subject import subject_of
+from clipbench.report.page.vega import Figure
 from clipbench.report.table import Document, Table
 from clipbench.spec import catalogue
 from clipbench.spec.claims import load
 
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>table|arms|claims|list):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->", re.DOTALL
+    r"<!-- (?P<kind>table|arms|claims|list|picture):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->",
+    re.DOTALL,
 )
-_MARKER = re.compile(r"<!-- /?(?:table|arms|claims|list):")
+_MARKER = re.compile(r"<!-- /?(?:table|arms|claims|list|picture):")
 SHORT = ("verdict", "arm", "rank_low", "final_loss", "contrast", "steps_to_target", "step_ms", "sharpness")  # columns
+_PICTURE_WIDTH = 560
 CLAIMS = "benchmarks/claims/pan_li_2023.yaml"  # beside the folder of the results
 
 
@@ -38,7 +46,8 @@ def written(text: str, reference: Path) -> str:
 
     A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`, and `arms:PLACE/SPEC` its
     main table alone, with fewer columns. A block `claims:PLACE` tests the paper's claims on the specs in that folder; a
-    block `list:KIND` is a shelf (tasks, optimizers or probes).
+    block `list:KIND` is a shelf (tasks, optimizers or probes). A block `picture:PLACE/SPEC` shows the loss of these runs,
+    which `draw` draws.
 
     Raises:
         ClipbenchError: a marker without its partner, or a block that names nothing.
@@ -61,6 +70,8 @@ def _block(found: re.Match[str], reference: Path) -> str:
             content = as_markdown(_arms(compare_report.document(compare(records, question))))
         case "claims":
             content = _claims(reference / name, reference.parents[1] / CLAIMS)
+        case "picture":
+            content = f"![{_loss(reference / name).spec['description']}]({picture_path(name)})"
         case _:
             content = _shelf(name)
     return f"<!-- {kind}:{name} -->\n{content}\n<!-- /{kind}:{name} -->"
@@ -69,6 +80,37 @@ def _block(found: re.Match[str], reference: Path) -> str:
 def _arms(document: Document) -> Document:
     [table] = [part for part in document.parts if isinstance(part, Table) and part.name == "compare"]
     return Document((replace(table, order=tuple(each for each in table.order if each in SHORT), note=""),))
+
+
+def picture_path(name: str) -> str:
+    """Where the picture of a block lies, seen from the top of the repository."""
+    return f"docs/pictures/{name.replace('/', '-')}.svg"
+
+
+def drawn_from(name: str, reference: Path) -> str:
+    """A mark of the numbers and the description behind a picture; the file ends with it, so that a test can compare.
+
+    The file itself depends on the fonts of the machine that drew it.
+    """
+    content = json.dumps(_loss(reference / name).whole(), sort_keys=True)
+    return f"<!-- drawn from {hashlib.sha256(content.encode()).hexdigest()} -->\n"
+
+
+def draw(text: str, reference: Path) -> None:
+    """Draw the pictures that blocks of `text` show."""
+    for block in _BLOCK.finditer(text):
+        if block["kind"] == "picture":
+            path = reference.parents[1] / picture_path(block["name"])
+            path.parent.mkdir(exist_ok=True)
+            svg = as_svg(_loss(reference / block["name"]), width=_PICTURE_WIDTH)
+            path.write_text(f"{svg}\n{drawn_from(block['name'], reference)}", encoding="utf-8")
+
+
+def _loss(folder: Path) -> Figure:
+    question, records = _runs(folder)
+    [figures] = pictured(subject_of(records, question)).values()
+    [loss] = [figure for figure in figures if figure.name == "loss"]
+    return loss
 
 
 def _runs(folder: Path) -> tuple[Question, list[Record]]:
@@ -102,4 +144,5 @@ def _shelf(name: str) -> str:
 if __name__ == "__main__":
     reference_runs, *paths = map(Path, sys.argv[1:])
     for path in paths:
+        draw(path.read_text(encoding="utf-8"), reference_runs.resolve())
         path.write_text(written(path.read_text(encoding="utf-8"), reference_runs), encoding="utf-8")

@@ -39,7 +39,7 @@ def all_told(table: AnyTable, shown: str) -> bool:
     words = set(shown.split())
     without = shown.partition("no room for: ")[2].replace("\n", " ")
     return all(
-        column.heading in without or all(word in words for part in parts for word in part.split())
+        (column.heading or "") in without or all(word in words for part in parts for word in part.split())
         for row in table.cells()
         for column, parts in zip(table.visible, row, strict=True)
     )

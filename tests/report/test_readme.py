@@ -10,14 +10,14 @@ from clipbench.errors import ClipbenchError, StoreError
 from clipbench.judging.compare import compare
 from clipbench.report.compare import document
 from clipbench.report.markdown import as_markdown
-from clipbench.report.readme import written
+from clipbench.report.readme import drawn_from, picture_path, written
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference"
 
 
 BLOCKS = {
-    "README.md": ["arms:cpu/quickstart"],
+    "README.md": ["arms:cpu/quickstart", "picture:cpu/quickstart"],
     "docs/results.md": ["table:cpu/quickstart", "table:h100/quickstart"],
     "docs/claims.md": ["claims:cpu/claims"],
     "docs/shelves.md": ["list:tasks", "list:optimizers", "list:probes"],
@@ -31,6 +31,13 @@ def test_a_page_shows_what_the_reference_runs_and_the_shelves_say(name: str) -> 
     text = (ROOT / name).read_text(encoding="utf-8")
     assert text == written(text, REFERENCE)
     assert [block for block in BLOCKS[name] if f"<!-- {block} -->" not in text] == []
+
+
+@pytest.mark.slow
+def test_the_picture_is_drawn_from_the_reference_runs() -> None:
+    """After a change of the runs or of the picture: make readme."""
+    name = "cpu/quickstart"
+    assert (ROOT / picture_path(name)).read_text(encoding="utf-8").endswith(drawn_from(name, REFERENCE))
 
 
 def test_the_readme_counts_the_claims_as_the_page_of_claims_does() -> None:

@@ -28,7 +28,7 @@ PAPER: Spec = {
         "labelFontSize": 7,
         "titleFontSize": 7,
         "symbolSize": 40,
-        "symbolStrokeWidth": 1.5,
+        "symbolStrokeWidth": 0,
         "labelLimit": 70,
     },
 }
@@ -46,8 +46,7 @@ def write(folder: Path, by_task: Mapping[str, Sequence[Figure]]) -> list[Path]:
         into = folder / _file_name(task, place) if len(by_task) > 1 else folder
         make_folder(into)
         for figure in figures:
-            spec = {**figure.whole(), "width": WIDTH}
-            svg = draws.vegalite_to_svg(spec, config=PAPER)
+            svg = as_svg(figure)
             for suffix, content in (
                 ("svg", svg.encode()),
                 ("png", draws.svg_to_png(svg, ppi=_DOTS)),
@@ -58,6 +57,16 @@ def write(folder: Path, by_task: Mapping[str, Sequence[Figure]]) -> list[Path]:
                     draft.write_bytes(content)
                 written.append(path)
     return written
+
+
+def as_svg(figure: Figure, width: int = WIDTH) -> str:
+    """A picture as SVG, `width` points wide.
+
+    Raises:
+        ClipbenchError: the package that draws is not installed.
+    """
+    svg: str = needed("vl_convert").vegalite_to_svg({**figure.whole(), "width": width}, config=PAPER)
+    return svg
 
 
 def _file_name(name: str, place: int) -> str:
