@@ -46,8 +46,8 @@ def written(text: str, reference: Path) -> str:
 
     A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`, and `arms:PLACE/SPEC` its
     main table alone, with fewer columns. A block `claims:PLACE` tests the paper's claims on the specs in that folder; a
-    block `list:KIND` is a shelf (tasks, optimizers or probes). A block `picture:PLACE/SPEC` shows the loss of these runs,
-    which `draw` draws.
+    block `list:KIND` is a shelf (tasks, optimizers or probes). A block `picture:PLACE/SPEC` shows the loss of these
+    runs, which `draw` draws.
 
     Raises:
         ClipbenchError: a marker without its partner, or a block that names nothing.
