@@ -27,7 +27,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from clipbench.contracts import Batch, Loss
-from clipbench.geometry.attention import math_attention
+from clipbench.geometry.contexts import math_attention
 from clipbench.geometry.curvature import TooFewBytesError, directional_curvature
 from clipbench.networks.transformer import Block, draw_weights
 

@@ -9,10 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import bound, clamp_, count_above, length
 from clipbench.clipping.places import look, unshare
-from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
+from clipbench.clipping.step_hooks import (
+    Arguments,
+    after_each_evaluation,
+    carried_by,
+    carry,
+    check_runs_hooks,
+    closure_of,
+    drop,
+    uncompiled,
+)
 from clipbench.records import ClipSettings
 
 

@@ -1,8 +1,8 @@
 """The k-th largest magnitude on a CPU: one integer pass over the memory of the tensors, which copies almost nothing.
 
 A strided sample says between which two keys the answer lies, nearly surely; one pass counts the keys above and
-collects those between. If the answer is not between them after all, `radix` finds it: a sample costs time, never
-exactness. It is the idea of Floyd and Rivest (1975), Communications of the ACM 18(3), on one sample.
+collects those between. If the answer is not between them after all, radix selection finds it: a sample costs time,
+never exactness. It is the idea of Floyd and Rivest (1975), Communications of the ACM 18(3), on one sample.
 """
 
 import math
@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from clipbench.clipping.keys import BLOCK, Keys, blocks, magnitude_mask
-from clipbench.clipping.radix import counts_of_arrays, kth_largest_by_digits
+from clipbench.clipping.keys import BLOCK, Keys, blocks, counts_of_arrays, kth_largest_by_digits, magnitude_mask
 
 # Up to here NumPy's partition of a copy is about as fast as sample and pass.
 SMALL = 8_192

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipbench.clipping.keys import integer_view
-from clipbench.clipping.radix import share_of
+from clipbench.clipping.keys import integer_view, share_of
 from clipbench.clipping.threshold import _triton_is_there, coordinate_threshold, threshold_on_cpu
 
 # About what a core's cache holds: lists of small tensors are worked on together, large tensors one at a time.

@@ -8,12 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipbench.clipping.carried import carried_by, carry, drop
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
 from clipbench.clipping.places import ParameterPlace, check_optimizer, look, split, unshare
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
-from clipbench.clipping.step_hooks import Arguments, after_each_evaluation, check_runs_hooks, closure_of, uncompiled
+from clipbench.clipping.step_hooks import (
+    Arguments,
+    after_each_evaluation,
+    carried_by,
+    carry,
+    check_runs_hooks,
+    closure_of,
+    drop,
+    uncompiled,
+)
 from clipbench.clipping.updates import WeightsById, clip_updates, weights_before
 from clipbench.errors import ClipbenchError
 from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings

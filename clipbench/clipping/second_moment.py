@@ -1,6 +1,6 @@
 """The paper's rule: the clipped gradient in the numerator, the raw gradient in the second moment below it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clipbench.clipping.coordinates import Bound, clamp_, kernels_fit, runs
-from clipbench.clipping.factored_moment import clip_factored
-from clipbench.factored import Adafactor
+from clipbench.factored import Adafactor, mean_squares, take_step
 
 Group = dict[str, Any]
 Hidden = list[tuple[nn.Parameter, Tensor]]
@@ -141,3 +140,35 @@ def _make_state(optimizer: torch.optim.Optimizer, group: Group, parameters: Sequ
     initialise: Any = optimizer._init_group  # type: ignore[attr-defined]
     lists = 6 if isinstance(optimizer, torch.optim.Adafactor) else _KINDS[type(optimizer)].lists
     initialise(group, *([] for _ in range(lists)))
+
+
+def clip_factored(
+    optimizer: torch.optim.Adafactor, group: Mapping[str, Any], *, parameters: Sequence[nn.Parameter], limit: Bound
+) -> list[tuple[nn.Parameter, Tensor]]:
+    """Take the coming step here, with the clipped gradient above its factored second moment only.
+
+    The optimizer would square what it finds in `.grad`, and nothing that its state could hold beforehand makes up for
+    that: at the first step it forgets its state.
+
+    Args:
+        optimizer: its state is there for all the parameters.
+        group: the parameters' group, with beta2_decay below 0.
+        parameters: each has a gradient.
+        limit: τ.
+
+    Returns:
+        The parameters and their clipped gradients; `.grad` is None, so that the optimizer passes them by, until
+        somebody puts it back.
+
+    Source: Pan and Li (2023), arXiv:2306.00204; Shazeer and Stern (2018), arXiv:1804.04235.
+    """
+    stepped = []
+    for parameter in parameters:
+        gradient = parameter.grad
+        assert gradient is not None  # of those that were looked at only
+        squares = mean_squares(gradient)
+        clamp_([gradient], limit)
+        take_step(optimizer, group, parameter, squares=squares, numerator=gradient)
+        stepped.append((parameter, gradient))
+        parameter.grad = None
+    return stepped

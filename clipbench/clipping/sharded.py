@@ -8,8 +8,17 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate
 
-from clipbench.clipping.keys import alike, check_fraction, integer_view, key_arrays
-from clipbench.clipping.radix import count_nonzero, counts_of_arrays, counts_of_views, kth_largest_by_digits, share_of
+from clipbench.clipping.keys import (
+    alike,
+    check_fraction,
+    count_nonzero,
+    counts_of_arrays,
+    counts_of_views,
+    integer_view,
+    key_arrays,
+    kth_largest_by_digits,
+    share_of,
+)
 
 Total = Callable[[Tensor], Tensor]
 

@@ -15,12 +15,15 @@ from clipbench.clipping.keys import (
     alike,
     blocks,
     check_fraction,
+    count_nonzero,
+    counts_of_views,
     integer_view,
     key_arrays,
+    kth_largest_by_digits,
     magnitude,
     magnitude_mask,
+    share_of,
 )
-from clipbench.clipping.radix import count_nonzero, counts_of_views, kth_largest_by_digits, share_of
 
 _PLAIN = (Tensor, nn.Parameter)
 

@@ -29,11 +29,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.attention import math_attention
 from clipbench.geometry.averages import AverageGroup, averaged, shared_fate
+from clipbench.geometry.contexts import eager, full_float32, math_attention
 from clipbench.geometry.directions import Direction, UnitDirections, unit_directions
 from clipbench.geometry.double_backward import NoSecondDerivativeError, by_double_backward
-from clipbench.geometry.eager import eager
 from clipbench.geometry.found import Curvatures, DirectionalCurvature, Measured
 from clipbench.geometry.jets.adjoint import by_adjoints
 from clipbench.geometry.jets.chunks import Limits
@@ -41,7 +40,6 @@ from clipbench.geometry.jets.forward import by_jets
 from clipbench.geometry.jets.jet import MissingRuleError
 from clipbench.geometry.losses import WHERE, NonFiniteLossError
 from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory, keep_what_is_freed
-from clipbench.geometry.precision import full_float32
 from clipbench.geometry.selfcheck import EnginesDisagreeError, require_agreement, require_repeatable
 from clipbench.geometry.undisturbed import undisturbed
 

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
+from clipbench.geometry.contexts import eager, full_float32
 from clipbench.geometry.directions import Direction, UnitDirections, rounding, unit_directions
-from clipbench.geometry.eager import eager
 from clipbench.geometry.jets.forward import JetObjective
 from clipbench.geometry.losses import WHERE, require_finite_scalar
-from clipbench.geometry.precision import full_float32
 from clipbench.geometry.products import norm
 from clipbench.geometry.undisturbed import undisturbed
 

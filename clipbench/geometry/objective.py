@@ -9,12 +9,10 @@ from torch import Tensor, nn
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.attention import math_attention
+from clipbench.geometry.contexts import eager, full_float32, math_attention
 from clipbench.geometry.directions import Direction, rounding, tensor_of
 from clipbench.geometry.double_backward import gradient_with_graph, hessian_times
-from clipbench.geometry.eager import eager
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
-from clipbench.geometry.precision import full_float32
 from clipbench.geometry.products import coordinates_of
 from clipbench.geometry.undisturbed import undisturbed
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from clipbench.geometry.attention import math_attention
+from clipbench.geometry.contexts import math_attention
 
 
 def sharpness_by_double_backward(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipbench.contracts import Problem
-from clipbench.geometry.eager import eager
+from clipbench.geometry.contexts import eager
 from clipbench.records import Arm, ClipSettings, Value
 from clipbench.running.differing import alike, other_values, same
 from clipbench.running.equipment import trainable

@@ -8,8 +8,16 @@ from pydantic import AfterValidator, BaseModel, Field, Tag, model_validator
 from clipbench.questions import Space
 from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings, Liveness, Options
 from clipbench.spec.limits import MOST_SETTINGS
-from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct
-from clipbench.spec.spaces import SpaceSettings, of_fractions, of_limits
+from clipbench.spec.shapes import (
+    BY_SHAPE,
+    CLOSED,
+    MAPPING_OR_VALUE,
+    WITH_OPTIONS,
+    SpaceSettings,
+    distinct,
+    of_fractions,
+    of_limits,
+)
 
 
 def _arm_name(name: str) -> str:

@@ -18,7 +18,7 @@ from clipbench.spec.models import (
     TaskEvaluation,
     TuningSettings,
 )
-from clipbench.spec.spaces import SpaceSettings
+from clipbench.spec.shapes import SpaceSettings
 from clipbench.spec.wording import mismatch, nearest, written
 
 M = TypeVar("M", bound=BaseModel)

@@ -12,8 +12,7 @@ from torch import Tensor
 from clipbench.clipping import bracket
 from clipbench.clipping.bracket import SMALL
 from clipbench.clipping.coordinates import find_scope
-from clipbench.clipping.keys import FLOATS
-from clipbench.clipping.radix import kth_largest_by_digits
+from clipbench.clipping.keys import FLOATS, kth_largest_by_digits
 
 N = 150_001
 ODD = [0.0, -0.0, math.inf, -math.inf, math.nan, -math.nan, 1.0, -1.0]

@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from clipbench.clipping import radix
-from clipbench.clipping.keys import integer_view, key_arrays, largest_key
-from clipbench.clipping.radix import (
+from clipbench.clipping import keys
+from clipbench.clipping.keys import (
     DIGITS,
     count_nonzero,
     counts_of_arrays,
     counts_of_views,
+    integer_view,
+    key_arrays,
     kth_largest_by_digits,
+    largest_key,
     share_of,
 )
 
@@ -39,7 +41,7 @@ def test_every_place_is_that_of_the_sorted_list(dtype: torch.dtype, values: list
 
 
 def test_counting_in_pieces_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(radix, "_PIECE", 7)
+    monkeypatch.setattr(keys, "_PIECE", 7)
     values = torch.randn(5, 10, generator=torch.Generator().manual_seed(0)).t()
     found = kth_largest_by_digits(counts_of_views([integer_view(values)], CPU), 11, width=4)
     assert int(found) == keys_of(values.flatten())[11]

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from clipbench.clipping import bracket, keys
 from clipbench.clipping.bracket import SMALL, kth_largest_and_larger, sample_stride
-from clipbench.clipping.keys import BLOCK, INFINITY, blocks, key_arrays
-from clipbench.clipping.radix import kth_largest_by_digits
+from clipbench.clipping.keys import BLOCK, INFINITY, blocks, key_arrays, kth_largest_by_digits
 from clipbench.clipping.threshold import coordinate_threshold
 
 FRACTIONS = [1e-9, 1e-4, 0.1, 0.5, 0.9, 1 - 1e-9]

@@ -135,13 +135,24 @@ class Ground:
     def touched(self) -> str:
         """What lies outside of the results, hashed: names, kinds, contents."""
         found = hashlib.sha256()
-        for path in sorted(self.outside.rglob("*")):
+        for path in sorted(deep(self.outside)):
             kind = path.lstat()
             found.update(f"{path} {kind.st_mode} {kind.st_size}".encode(errors="surrogateescape"))
             if path.is_file():
                 with path.open("rb") as file:
                     found.update(file.read(1 << 20))  # one with holes would fill the memory
         return found.hexdigest()
+
+
+def deep(folder: Path) -> Iterator[Path]:
+    """All that lies below a folder, links not followed; `rglob` calls itself, and gives up at a thousand levels."""
+    waiting = [folder]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                yield Path(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
 
 
 def planted(ground: Ground) -> Path:
@@ -350,7 +361,7 @@ class Begun:
 def _content(folder: Path) -> str:
     """The names of a folder's files and what is in them, hashed."""
     found = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(deep(folder)):
         is_file = path.is_file() and not path.is_symlink()
         found.update(f"{path.name} {is_file}".encode(errors="surrogateescape"))
         if is_file:
@@ -446,9 +457,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     findings = Findings()
     faulthandler.register(signal.SIGUSR1)
-    read_at_random(options.seed, range(options.first, options.first + options.folders), findings)
-    if options.runs:
-        run_at_random(options.seed, range(options.first, options.first + options.runs), findings)
+    try:
+        read_at_random(options.seed, range(options.first, options.first + options.folders), findings)
+        if options.runs:
+            run_at_random(options.seed, range(options.first, options.first + options.runs), findings)
+    finally:
+        _print(findings, options)
+    sys.exit(bool(findings.wrong))
+
+
+def _print(findings: Findings, options: argparse.Namespace) -> None:
     for wrong in findings.wrong:
         print(wrong)  # noqa: T201
     counted = ", ".join(f"{name} {code}: {times}" for (name, code), times in sorted(findings.codes.items()))
@@ -460,7 +478,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{findings.outlived:.2f} s after it",
     ):
         print(line)  # noqa: T201
-    sys.exit(bool(findings.wrong))
 
 
 if __name__ == "__main__":

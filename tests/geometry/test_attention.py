@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from clipbench.geometry.attention import math_attention
+from clipbench.geometry.contexts import math_attention
 
 
 def test_attention_inside_is_the_plain_formula_with_a_right_second_derivative() -> None:

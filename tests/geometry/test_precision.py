@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from clipbench.geometry.precision import full_float32
+from clipbench.geometry.contexts import full_float32
 
 
 def chosen() -> tuple[str, str, str]:

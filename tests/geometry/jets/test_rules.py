@@ -9,7 +9,7 @@ from reference.operations import FLAT, IMAGES, LAYERS, POSITIVE, TABLE, TWO, Fun
 from torch import Tensor
 from torch.nn import functional
 
-from clipbench.geometry.attention import math_attention
+from clipbench.geometry.contexts import math_attention
 from clipbench.geometry.jets import products
 from clipbench.geometry.jets.jet import Jet, parts
 from clipbench.geometry.jets.propagation import RULES, Propagation

@@ -1,0 +1,53 @@
+"""Contexts that a curvature is measured in: plain attention, uncompiled code, float32 that is float32."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@contextmanager
+def math_attention() -> Iterator[None]:
+    """Inside, scaled dot-product attention is computed by its plain formula, operation by operation: softmax(QKᵀ/√d)·V.
+
+    So are torch's transformer layers, which are one fused operation where nothing needs a gradient. The fused kernels
+    have no second derivative, neither by double backward nor forward over reverse. Whatever differentiates a loss twice
+    does so in here.
+    """
+    fused_layers = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused_layers)
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Inside, what torch.compile has compiled runs as the Python that it was made from; afterwards it is compiled.
+
+    Under a dispatch mode torch compiles nothing, and marks the code it meets there so that it never compiles it again:
+    a training loop would go on uncompiled, in silence, or fail where it asks for a full graph. So whatever runs under
+    a dispatch mode runs in here. So does what is differentiated twice, which torch refuses for compiled functions, and
+    what is measured beside it, so that it is one program that is measured.
+    """
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, float32 products and convolutions on a GPU keep all 24 bits: no TF32, which has 11.
+
+    Convolutions take TF32 by default. A curvature is a small difference of large sums, and what checks it against
+    another engine could not tell such rounding from a mistake.
+    """
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = products.fp32_precision, convolutions.fp32_precision
+    products.fp32_precision = convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        products.fp32_precision, convolutions.fp32_precision = before
