@@ -101,7 +101,8 @@ class Measurements(Sequence[Measurement]):
 
     def __iter__(self) -> Iterator[Measurement]:
         at = self.layout
-        return map(Measurement._make, zip(at.steps, self.seconds, at.directions, at.quantities, self.values, strict=True))
+        columns = (at.steps, self.seconds, at.directions, at.quantities, self.values)
+        return map(Measurement._make, zip(*columns, strict=True))
 
     @overload
     def __getitem__(self, row: int) -> Measurement: ...
