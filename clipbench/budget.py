@@ -31,7 +31,7 @@ class Spent:
         return Spent(self.steps + 1, self.samples + samples, self.tokens + tokens, self.seconds + seconds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Budget:
     """How much a run may use: `amount` in `unit` (steps, samples, tokens, or seconds of training time)."""
 

@@ -4,12 +4,10 @@ They are kept as columns, because a store is read by the million of them and a r
 it is asked for, and what runs of one cadence have in common (which quantity at which step) is kept once for all.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import repeat
-from operator import itemgetter
-from typing import NamedTuple, cast, overload
+from functools import cached_property
+from typing import NamedTuple, overload
 
 
 class Measurement(NamedTuple):
@@ -26,9 +24,6 @@ class Measurement(NamedTuple):
 
 
 SeriesName = tuple[str, str]  # direction and quantity
-_Pick = Callable[[Sequence[float]], Sequence[float]]
-# As Measurement._make does, but without a Python function in between.
-_MAKE = cast("Callable[[Iterable[object]], Measurement]", partial(tuple.__new__, Measurement))
 
 
 @dataclass(frozen=True)
@@ -40,24 +35,17 @@ class Layout:
     quantities: tuple[str, ...]
 
     @cached_property
-    def picks(self) -> Mapping[SeriesName, _Pick]:
-        """By direction and quantity, what picks its rows out of a column, in the order of their steps."""
-        found: dict[SeriesName, list[int]] = {}
-        for row, place in enumerate(zip(self.directions, self.quantities, strict=True)):
-            found.setdefault(place, []).append(row)
-        return {place: _pick(sorted(rows, key=self.steps.__getitem__)) for place, rows in found.items()}
+    def rows(self) -> Mapping[SeriesName, Sequence[int]]:
+        """By direction and quantity, the numbers of its rows in the order of their steps."""
+        rows: dict[SeriesName, list[int]] = {}
+        for row, name in enumerate(zip(self.directions, self.quantities, strict=True)):
+            rows.setdefault(name, []).append(row)
+        return {name: sorted(of_name, key=self.steps.__getitem__) for name, of_name in rows.items()}
 
     @cached_property
     def along(self) -> frozenset[str]:
         """The directions."""
         return frozenset(self.directions)
-
-
-def _pick(rows: Sequence[int]) -> _Pick:
-    if len(rows) > 1:
-        return itemgetter(*rows)  # a tuple; of one row it would be the number alone
-    [row] = rows
-    return lambda column: (column[row],)
 
 
 class Measurements(Sequence[Measurement]):
@@ -86,7 +74,7 @@ class Measurements(Sequence[Measurement]):
     @property
     def places(self) -> Iterable[SeriesName]:
         """The directions and quantities, in the order in which each was first written."""
-        return self.layout.picks
+        return self.layout.rows
 
     @property
     def along(self) -> frozenset[str]:
@@ -95,16 +83,16 @@ class Measurements(Sequence[Measurement]):
 
     def series(self, direction: str, quantity: str) -> Sequence[Measurement]:
         """The rows of a quantity along a direction, in the order of their steps; none where it was not measured."""
-        place = direction, quantity
-        made = self._series.get(place)
-        if made is None:
-            pick = self.layout.picks.get(place)
-            if pick is None:
-                return ()
-            steps, seconds, values = pick(self.layout.steps), pick(self.seconds), pick(self.values)
-            rows = zip(steps, seconds, repeat(direction), repeat(quantity), values, strict=False)
-            made = self._series[place] = list(map(_MAKE, rows))
-        return made
+        name = direction, quantity
+        if name not in self.layout.rows:
+            return ()
+        if name not in self._series:
+            steps, seconds, values = self.layout.steps, self.seconds, self.values
+            self._series[name] = [
+                Measurement(steps[row], seconds[row], direction, quantity, values[row])
+                for row in self.layout.rows[name]
+            ]
+        return self._series[name]
 
     @property
     def last_step(self) -> int:
@@ -113,7 +101,8 @@ class Measurements(Sequence[Measurement]):
 
     def __iter__(self) -> Iterator[Measurement]:
         at = self.layout
-        return map(_MAKE, zip(at.steps, self.seconds, at.directions, at.quantities, self.values, strict=True))
+        columns = (at.steps, self.seconds, at.directions, at.quantities, self.values)
+        return map(Measurement._make, zip(*columns, strict=True))
 
     @overload
     def __getitem__(self, row: int) -> Measurement: ...

@@ -66,7 +66,7 @@ GRADIENT_NORM = "gradient_norm"  # ‖g‖₂ of the mini-batch, before any clip
 UPDATE_NORM = "update_norm"  # ‖u‖₂
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A task, optimizer or probe with its options, fully resolved (defaults filled in).
 
@@ -81,7 +81,7 @@ class Choice:
     source: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipSettings:
     """The clip of an arm, by exactly one of three rules; the other two are None.
 
@@ -149,7 +149,7 @@ def _amount(rule: ClipRule, amount: object) -> float:
     return float(amount)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """The learning rate over progress p in [0, 1], as a factor of the arm's own rate.
 
@@ -165,7 +165,7 @@ class Schedule:
 Liveness = Literal["refuse", "warn", "off"]  # what becomes of an arm that does not do what its spec says
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Arm:
     """An optimizer with its options, as compared; its twin is the same arm without its clip.
 
@@ -183,7 +183,7 @@ class Arm:
         return replace(self, clip=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measure:
     """When to look: evaluation and probes every so many steps, and the probes to run.
 
@@ -263,7 +263,7 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value  # 12 and 12.0 are one budget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where a run was made.
 
@@ -296,7 +296,7 @@ RESUME = "resume"  # what an interruption would cost
 LIFE = "life"  # an arm that may not do what its spec says, or went dead or foreign on the way
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """The evaluation loss at step 0 and at the end, with the standard error of their difference.
 
@@ -308,7 +308,7 @@ class Change:
     error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended, as facts. Diverged: a loss was not finite, at `non_finite_step`; failed: a crash.
 
@@ -351,7 +351,7 @@ class Outcome:
     loaded: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """A run's folder, read: `outcome` is None while the run is unfinished.
 

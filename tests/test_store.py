@@ -21,7 +21,7 @@ from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
 from clipbench.questions import Question, Space, Target, Trial, Tuned, Tuning
 from clipbench.records import ClipSettings, Environment, Options, Outcome, Run
-from clipbench.store.runs import _by_columns, _measurement
+from clipbench.store.runs import HEADING, _by_columns, _measurement
 
 RUN = make_run()
 ENVIRONMENT = Environment("0", "3.11", "2", "cpu", "a CPU", 1, 2, {"tf32": False}, {"cores": 2}, "n", "m")
@@ -59,7 +59,7 @@ def test_every_float_survives_the_file_bit_for_bit(value: float, seconds: float)
 @given(st.lists(st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False)), max_size=20))
 def test_every_column_of_floats_survives_bit_for_bit(pairs: list[tuple[float, float]]) -> None:
     rows = [Measurement(step, seconds, "own", "q", value) for step, (value, seconds) in enumerate(pairs)]
-    found = _by_columns("\n" + "".join(f"{row.step},{row.seconds!r},own,q,{row.value!r}\n" for row in rows))
+    found = _by_columns(f"{HEADING}\n" + "".join(f"{row.step},{row.seconds!r},own,q,{row.value!r}\n" for row in rows))
     assert [list(map(repr, row)) for row in found] == [list(map(repr, row)) for row in rows]
 
 

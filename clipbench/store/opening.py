@@ -36,18 +36,11 @@ def content(path: Path | str, most: int = MOST) -> bytes:
     Raises:
         OSError: as `opened` does, or the file has more bytes than `most`.
     """
-    descriptor, status = _opened(path, os.O_RDONLY)  # Path.read_bytes and open() ask the system twice as much
-    try:
-        left = status.st_size
-        if left > most:
-            raise OSError(errno.EFBIG, f"it has {left} bytes, and {most} are the most")
-        parts = []
-        while left > 0 and (part := os.read(descriptor, left)):
-            parts.append(part)
-            left -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-    finally:
-        os.close(descriptor)
+    descriptor, status = _opened(path, os.O_RDONLY)
+    with os.fdopen(descriptor, "rb") as file:
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, and {most} are the most")
+        return file.read(status.st_size)
 
 
 @contextmanager
@@ -100,7 +93,7 @@ def refuse_a_link(folder: Path) -> None:
 
 def is_set_aside(name: str) -> bool:
     """Whether a folder's name says that what is in it was set aside, and is no result."""
-    return ".set-aside-" in name and _SET_ASIDE.fullmatch(name) is not None
+    return _SET_ASIDE.fullmatch(name) is not None
 
 
 def _opened(path: Path | str, flags: int) -> tuple[int, os.stat_result]:

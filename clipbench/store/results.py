@@ -1,7 +1,6 @@
 """A folder of results: where its runs lie, which are missing, what they were made to answer."""
 
 import fcntl
-import gc
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import TypeAdapter
 
+from clipbench import fast
 from clipbench.errors import StoreError
 from clipbench.questions import Question
 from clipbench.records import Record, Run
@@ -128,7 +128,7 @@ def read_all(folder: Path) -> tuple[list[Record], list[StoreError]]:
     if not folder.is_dir():
         raise StoreError("this is a file; results are a folder", where=str(folder))
     records, errors = [], []
-    with _uncollected():
+    with fast.uncollected():
         for path in _run_folders(str(folder)):
             try:
                 records.append(read(path))
@@ -163,22 +163,6 @@ def _run_folders(top: str) -> Iterator[str]:
         except OSError:  # gone since, or nested too deep to be reached by its name
             continue
         waiting += [f"{folder}/{name}" for name in sorted(within, reverse=True) if not opening.is_set_aside(name)]
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Read without the garbage collector.
-
-    Records refer to nothing in a circle, and it would look at each again and again, which doubles the time of reading
-    many.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def find(name: str, results: Path) -> Path:

@@ -55,7 +55,7 @@ class Audit:
 
 def caveats(evidence: Evidence, judges: Iterable[Judge] = JUDGES) -> list[str]:
     """Caveats about how runs were made: each finding once, the gravest first."""
-    findings = [finding for judge in judges for finding in judge(evidence)]
+    findings = [finding for judge in judges for finding in evidence.facts(judge)]
     findings = [finding for finding in findings if finding.severity in ("fail", "warn", "note")]
     return list(dict.fromkeys(finding.sentence for finding in sorted(findings, key=_gravity)))
 

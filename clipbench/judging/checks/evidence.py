@@ -1,7 +1,7 @@
 """The input of checks (evidence) and their output (findings)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
@@ -62,6 +62,7 @@ class Evidence:
     records: tuple[Record, ...] = ()
     cells: tuple[Cell, ...] = ()
     efforts: tuple[Effort, ...] = ()
+    _facts: dict["Judge", tuple[Finding, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def made(self) -> bool:
@@ -83,6 +84,12 @@ class Evidence:
         """The records of the runs that finished."""
         return tuple(each for each in self.records if each.outcome and each.outcome.status == "finished")
 
+    def facts(self, judge: "Judge") -> tuple[Finding, ...]:
+        """What a judge finds. Each is asked once: the audit and the caveats beneath a table state the same facts."""
+        if judge not in self._facts:
+            self._facts[judge] = tuple(judge(self))
+        return self._facts[judge]
+
 
 Judge = Callable[[Evidence], Iterator[Finding]]
 
@@ -103,9 +110,9 @@ class Check:
         """What the judge finds, with an `ok` where all of it is notes."""
         if self.needs_runs and not evidence.made:
             return [Finding("not applicable", "Nothing was run yet.")]
-        findings = list(self.judge(evidence))
+        findings = evidence.facts(self.judge)
         met = all(finding.severity == "note" for finding in findings)
-        return [Finding("ok", self.demand), *findings] if met else findings
+        return [Finding("ok", self.demand), *findings] if met else [*findings]
 
 
 def numerics_id(record: Record) -> str:
@@ -138,11 +145,12 @@ def split(items: Sequence[T], value: Callable[[T], object]) -> Split[T]:
     groups: list[tuple[object, list[T]]] = []
     for item in items:
         key = value(item)
-        group = next((group for known, group in groups if known == key), None)
-        if group is None:
-            group = []
-            groups.append((key, group))
-        group.append(item)
+        for known, group in groups:
+            if known == key:
+                group.append(item)
+                break
+        else:
+            groups.append((key, [item]))
     groups.sort(key=lambda group: -len(group[1]))
     values, examples = [key for key, _ in groups], [group[0] for _, group in groups]
     return Split(values, examples, [item for _, group in groups[1:] for item in group])
