@@ -26,7 +26,7 @@ from clipbench.questions import Question
 from clipbench.records import Arm, Choice, ClipSettings, Environment, Measure, Outcome, Run, Value
 
 ARMS, SEEDS = 50, 10
-SECONDS, MEGABYTES = 3.0, 500.0
+SECONDS, MEGABYTES = 3.0, 200.0
 SPEC = "many"
 
 
