@@ -91,7 +91,8 @@ class Question:
     final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned. A
     run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
     more than three standard errors. `targets` has the tasks whose target is not that of the spec, and
-    `quantities` how those of the user's own probes are read.
+    `quantities` how those of the user's own probes are read. `command` has the words that name the spec and what was
+    overridden in it, but for its seeds, as `clipbench run` takes them: for a command that makes more such runs.
     """
 
     spec: str
@@ -106,6 +107,7 @@ class Question:
     diverged: float = DIVERGED
     targets: Mapping[str, Target] = field(default_factory=dict)
     quantities: Mapping[str, Manner] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
 
     def target_of(self, task: str) -> Target | None:
         """What the arms race to on a task; None where there is no target."""

@@ -113,7 +113,8 @@ def compare(
                 _put(comparison, fmt)
                 put_verdict(comparison.audit, fmt=fmt, results=results)
             else:
-                source = screen.Source(results, groups[comparison.spec][1], _path_of(comparison.spec))
+                question, of_spec = groups[comparison.spec]
+                source = screen.Source(results, of_spec, question.command or (_path_of(comparison.spec),))
                 console.put(render(screen.document(comparison, source, is_sorted=sort is not None)))
     if all(record.outcome is None for record in read):
         console.say("no run has ended: there is nothing to compare yet")
@@ -143,7 +144,7 @@ def on_task(task: str, groups: Mapping[str, tuple[Question, list[Record]]]) -> d
     return kept
 
 
-def put_screen(folder: Path, spec: Path) -> None:
+def put_screen(folder: Path) -> None:
     """Print the first screen of the results of a spec, by the spec's own question.
 
     Raises:
@@ -153,7 +154,7 @@ def put_screen(folder: Path, spec: Path) -> None:
     for question, of_spec in by_spec(records).values():
         comparison = compare_records(of_spec, question)
         comparison = replace(comparison, left_out=(*unread_of(question.spec, errors), *comparison.left_out))
-        console.put(render(screen.document(comparison, screen.Source([folder], of_spec, str(spec)))))
+        console.put(render(screen.document(comparison, screen.Source([folder], of_spec, question.command))))
 
 
 def _path_of(spec: str) -> str:

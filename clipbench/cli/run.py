@@ -71,7 +71,7 @@ def run(
         failing = [_try(each, options) for each in outlooks]
         for spec, fails in zip(asked, failing, strict=True):
             ended += carried_out(spec, options, failing=fails)
-    if not (fmt == "human" and sys.stdout.isatty() and _shown(folders, specs)):
+    if not (fmt == "human" and sys.stdout.isatty() and _shown(folders)):
         _say_what_is_next(folders, fmt)
     _end_by_failures(ended, results)
 
@@ -100,11 +100,11 @@ def _try(outlook: Outlook, options: RunOptions) -> trying.FailingRuns:
         raise
 
 
-def _shown(folders: Sequence[Path], specs: Sequence[Path]) -> bool:
+def _shown(folders: Sequence[Path]) -> bool:
     """Whether the results could be compared on one screen for each spec; these end the command on a terminal."""
     try:
-        for folder, spec in zip(folders, specs, strict=True):
-            put_screen(folder, spec)
+        for folder in folders:
+            put_screen(folder)
     except ClipbenchError as error:
         console.complain(error, before="not compared", style="yellow")
         return False

@@ -32,12 +32,12 @@ class Source:
 
     - `results`: the folders that were given.
     - `records`: the runs of the spec in them.
-    - `spec`: the path of the spec, as far as it is known.
+    - `command`: the words that name the spec for `clipbench run`, as far as they are known.
     """
 
     results: Sequence[Path]
     records: Sequence[Record]
-    spec: str
+    command: Sequence[str]
 
 
 def document(comparison: Comparison, source: Source, *, is_sorted: bool = False) -> Document:
@@ -153,7 +153,7 @@ def _again(source: Source, rows: Sequence[Row], new: int) -> tuple[str, str]:
     slots = max((record.environment.side_by_side for record in reported if record.environment), default=1)
     time = f", about {seconds(cost.seconds / slots)}" if cost.known else ""
     folder = Path(reported[0].folder).parents[3]  # of all specs
-    words = ("clipbench", "run", source.spec, "--seeds", f"{first}..{first + new - 1}", "-o", f"{folder}-new")
+    words = ("clipbench", "run", *source.command, "--seeds", f"{first}..{first + new - 1}", "-o", f"{folder}-new")
     return f"; {new} are {count(len(planned), 'run')}{time}", shlex.join(words)
 
 

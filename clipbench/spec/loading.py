@@ -62,8 +62,14 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         own={name: task.own for name, task in of_spec.items() if task.own is not None},
         tuning=written.tuning,
         quantities={name: manner for probe in chosen.probes for name, manner in probe.entry.quantities.items()},
+        command=(_named(Path(path)), *overrides.words()),
     )
     return adjusted(spec, overrides)
+
+
+def _named(path: Path) -> str:
+    """How a command names the spec: results that are handed on do not tell where on a disk it was."""
+    return path.name if path.is_absolute() else str(path)
 
 
 @dataclass(frozen=True)

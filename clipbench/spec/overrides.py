@@ -1,6 +1,6 @@
 """Single values of a spec set from outside, `optimizers.sgd.lr=0.2`, under the same rules as the file itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +33,17 @@ class Overrides:
     quick: bool = False
     device: str | None = None
     threads: int | None = None
+
+    def words(self) -> Iterator[str]:
+        """The options of a command that say the same, but for the seeds."""
+        for value in self.values:
+            yield from ("--set", value)
+        if self.quick:
+            yield "--quick"
+        options = {"--filter": self.only, "--device": self.device, "--threads": self.threads}
+        for option, choice in options.items():
+            if choice is not None:
+                yield from (option, str(choice))
 
 
 NO_OVERRIDES = Overrides()

@@ -64,7 +64,7 @@ def merge(sources: Sequence[Path], out: Path) -> Merging:
 
 def joined(first: Question, second: Question) -> Question | None:
     """One question for the runs of both: their plans together. None where they do not ask the same."""
-    if replace(first, keys=()) != replace(second, keys=()):
+    if replace(first, keys=(), command=()) != replace(second, keys=(), command=()):
         return None
     return replace(first, keys=tuple(dict.fromkeys((*first.keys, *second.keys))))
 

@@ -62,7 +62,7 @@ def write_question(question: Question, results: Path) -> None:
     opening.refuse_a_link(folder)
     make_folder(folder)
     # What is empty is left out, so that the file of a spec without any stays what it was.
-    without = {name for name in ("targets", "quantities") if not getattr(question, name)}
+    without = {name for name in ("targets", "quantities", "command") if not getattr(question, name)}
     replace_content(folder / QUESTION, _QUESTION.dump_json(question, indent=2, exclude=without))
 
 

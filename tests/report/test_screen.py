@@ -37,7 +37,7 @@ Arms = dict[str, list[float]]
 
 def shown(records: list[Record], asks: Question, width: int = 100, **options: Any) -> list[str]:
     """The lines of the screen of these runs."""
-    source = screen.Source([Path("results/quickstart")], records, "benchmarks/quickstart.yaml")
+    source = screen.Source([Path("results/quickstart")], records, ("benchmarks/quickstart.yaml",))
     return drawn(screen.document(compared(records, asks, **options), source), width).splitlines()
 
 
@@ -56,7 +56,7 @@ def of_the_reference(width: int) -> str:
     assert asks is not None
     assert not errors
     here = [replace(each, folder=str(Path(each.folder).relative_to(HOME))) for each in records]
-    source = screen.Source([REFERENCE], here, "benchmarks/quickstart.yaml")
+    source = screen.Source([REFERENCE], here, ("benchmarks/quickstart.yaml",))
     return drawn(screen.document(compare(here, asks), source), width)
 
 
@@ -205,7 +205,7 @@ def test_the_screen_goes_by_the_metric_that_is_asked_for(metric: str) -> None:
 def test_the_rows_keep_the_order_that_was_asked_for() -> None:
     records = quickstart()
     of = arranged(compared(records, question(*ARMS)), sort="-final_loss")
-    source = screen.Source([Path("results")], records, "x.yaml")
+    source = screen.Source([Path("results")], records, ("x.yaml",))
     text = drawn(screen.document(of, source, is_sorted=True), 100)
     names = re.findall(r"^[~x ]  (sgd\+clip|sgd|adam) ", text, re.MULTILINE)
     assert names == ["sgd", "sgd+clip", "adam"]
@@ -228,12 +228,12 @@ def test_warnings_are_counted_and_the_first_are_named_in_their_first_clause() ->
         "13 pass, 4 warn, 0 fail: Learning rates come from the spec and were not tuned · sgd+clip and its twin" in text
     )
     left = replace(compared(quickstart(), question(*ARMS)), left_out=("2 unreadable runs are left out: a and b.",))
-    source = screen.Source([Path("results")], quickstart(), "x.yaml")
+    source = screen.Source([Path("results")], quickstart(), ("x.yaml",))
     assert "fail: 2 unreadable runs are left out · Learning rates" in drawn(screen.document(left, source), 100)
 
 
 def test_commands_quote_what_a_shell_would_read() -> None:
-    source = screen.Source([Path("my results; rm")], quickstart(), "a b.yaml")
+    source = screen.Source([Path("my results; rm")], quickstart(), ("a b.yaml",))
     text = drawn(screen.document(compared(quickstart(), question(*ARMS)), source), ENDLESS)
     assert "clipbench run 'a b.yaml' --seeds" in text
     assert f"clipbench report {shlex.quote('my results; rm')} -o page.html" in text

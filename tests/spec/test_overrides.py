@@ -4,6 +4,8 @@ from spec.bench import MINIMAL, Bench, settled
 from clipbench.errors import SpecError
 from clipbench.questions import Target
 from clipbench.records import ClipSettings
+from clipbench.spec import Overrides
+from clipbench.spec.spec import question
 
 
 def test_a_value_is_set_by_its_path(bench: Bench) -> None:
@@ -99,3 +101,12 @@ def test_faults_of_overrides_and_of_the_file_are_told_together(bench: Bench) -> 
     with pytest.raises(SpecError, match="3 errors in") as caught:
         bench.load(MINIMAL.replace("steps: 100", "steps: 0"), "seeds=[]", "nonsense")
     assert [fault.file for fault in caught.value.faults] == ["--set nonsense", "--set seeds=[]", str(bench.path)]
+
+
+def test_a_question_keeps_the_command_that_makes_more_such_runs(bench: Bench) -> None:
+    """Without the seeds, and without the folder of a spec that was named by its whole path."""
+    asks = question(bench.load(MINIMAL, "budget.steps=50", "optimizers.slow.lr=0.2"))
+    assert asks.command[1:] == ("--set", "budget.steps=50", "--set", "optimizers.slow.lr=0.2")
+    assert "/" not in asks.command[0]
+    said = Overrides((), (0, 1), "sgd*", quick=True, device="cpu", threads=2)
+    assert list(said.words()) == ["--quick", "--filter", "sgd*", "--device", "cpu", "--threads", "2"]
