@@ -44,6 +44,7 @@ COMMANDS = (
     "plan",
     "validate",
     "compare",
+    "export",
     "merge",
     "audit",
     "check",
