@@ -34,5 +34,6 @@ def test_the_server_loads_all_that_shelves_share_and_no_file_of_a_shelf() -> Non
     assert set(shelves) <= set(later)
     # A part whose code is in the keys of runs is loaded by the worker, as it is on the disk when the run begins.
     assert [name for name in later if name.startswith("clipbench.") and name.split(".")[1] not in HASHED] == []
+    assert "scipy.stats" not in [*server, *later]  # most of a second, for functions of a few lines
     assert not cuda
     assert threads == 1
