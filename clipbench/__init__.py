@@ -7,15 +7,19 @@ if TYPE_CHECKING:
     from clipbench.clipping.baselines import FixedClip as FixedClip
     from clipbench.clipping.hook import CoordinateClip as CoordinateClip
     from clipbench.geometry.step import StepGeometry as StepGeometry
+    from clipbench.loading import load as load
+    from clipbench.loading import load_curves as load_curves
 
 __version__ = "0.1.0"
-__all__ = ["CoordinateClip", "FixedClip", "StepGeometry", "__version__"]
+__all__ = ["CoordinateClip", "FixedClip", "StepGeometry", "__version__", "load", "load_curves"]
 
 # Names are handed out on first use: the reading wing imports this package and must stay without torch.
 _HOMES = {
     "CoordinateClip": "clipbench.clipping.hook",
     "FixedClip": "clipbench.clipping.baselines",
     "StepGeometry": "clipbench.geometry.step",
+    "load": "clipbench.loading",
+    "load_curves": "clipbench.loading",
 }
 
 

@@ -45,6 +45,7 @@ COMMANDS = (
     "plan",
     "validate",
     "compare",
+    "export",
     "merge",
     "audit",
     "check",

@@ -15,7 +15,7 @@ WAYS = {
     r"\bConsole\(": {"console.py", "cli/campaign.py"},
     r"(?<![\w.])Text\(": {"console.py", "report/text.py"},
     r"(?<!_)from_markup\(|\brich\.print\b|\bmarkup=True": set[str](),
-    r"\bcsv\.(Dict)?[wW]riter\(": {"report/raw.py", "store/live.py"},
+    r"\bcsv\.(Dict)?[wW]riter\(": {"export/curves.py", "report/raw.py", "store/live.py"},
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "validate": Command("validate:validate", "Check specs without running them; show every error."),
     "compare": Command("compare:compare", "Compare arms with the baseline, seed by seed."),
     "report": Command("report:report", "Write one page with the answers, pictures and tables of a comparison."),
+    "export": Command("export:export", "Write the recorded curves for other programs."),
     "merge": Command("merge:merge", "Copy the runs of several folders into one."),
     "audit": Command("audit:audit", "Check whether the comparison is fair, rule by rule."),
     "claims": Command("claims:claims", "Test claims about optimizers on runs."),

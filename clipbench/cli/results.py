@@ -7,6 +7,8 @@ from pathlib import Path
 
 from clipbench import console, store
 from clipbench.errors import StoreError, UndecidedError
+from clipbench.judging.cells import cells
+from clipbench.judging.current import in_force
 from clipbench.judging.endings import as_read
 from clipbench.judging.words import count, listing
 from clipbench.questions import DIVERGED, Question
@@ -46,6 +48,26 @@ def by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record]
     for record in records:
         groups.setdefault(record.run.spec, []).append(record)
     return {spec: (_question(spec, of_spec), of_spec) for spec, of_spec in groups.items()}
+
+
+def in_force_of(paths: Sequence[Path]) -> list[tuple[Question, list[Record]]]:
+    """The runs that verdicts are made from, with the question of each spec; caveats are printed on stderr.
+
+    Tasks are as they first appear, arms in the question's order, seeds ascending.
+
+    Raises:
+        UndecidedError: there are no runs, or those of a spec cannot be told apart (see `judging.current.in_force`).
+    """
+    records = read(paths)
+    if not records:
+        raise UndecidedError(f"no runs in {', '.join(map(str, paths))}", remedy="runs are made by `clipbench run`")
+    groups = []
+    for question, of_spec in by_spec(records).values():
+        kept, caveats = in_force(of_spec, question)
+        for caveat in caveats:
+            console.say(f"caveat: {caveat}")
+        groups.append((question, [record for cell in cells(kept, question) for record in cell.records]))
+    return groups
 
 
 def ends_read(records: Sequence[Record]) -> list[Record]:

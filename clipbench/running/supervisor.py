@@ -22,7 +22,7 @@ from clipbench.records import Outcome, Run
 from clipbench.running import logs
 from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Engine, Handle, Need
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05  # how seldom running workers are looked after; one that ends is noticed at once
 # Well below what any watcher keeps silent for: how seldom to speak is the watcher's affair, and two clocks of a
 # minute, one behind the other, would leave up to two minutes of silence.
 HEARTBEAT_SECONDS = 1.0
@@ -115,12 +115,12 @@ class _Supervision:
         while (self._waiting or self._jobs) and not self._asked:
             while self._waiting and self._engine.capacity() > 0 and not self._asked:
                 self._start(*self._waiting.popleft())
+            self._engine.wait(POLL_SECONDS)
             for job in list(self._jobs):
                 self._look_after(job)
             if time.monotonic() - beat_at >= HEARTBEAT_SECONDS:
                 beat_at = time.monotonic()
                 self._watcher.heartbeat()
-            time.sleep(POLL_SECONDS)
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
@@ -213,7 +213,7 @@ class _Supervision:
                     self._engine.cancel(job.handle, kill=True)
             for job in self._jobs:
                 logs.bound(job.folder)
-            time.sleep(POLL_SECONDS)
+            self._engine.wait(POLL_SECONDS)
         for job in self._jobs:
             logs.bound(job.folder, slack=0)
 

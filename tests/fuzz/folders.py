@@ -190,6 +190,7 @@ def commands(random: Random, whole: Path, there: Path) -> list[list[str]]:
         ["compare", str(there), "--format", random.choice(formats), *options],
         ["audit", str(there), "--format", random.choice(formats)],
         ["claims", str(there)],
+        ["export", str(there), "--to", "csv"],
         ["check", str(there), "--baseline", str(whole)],
         ["check", str(whole), "--baseline", str(there)],
         ["check", str(there), "--save-baseline", str(there.parent / "baseline.json")],

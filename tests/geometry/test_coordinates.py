@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.problems import problem, random_direction
 from reference.quadratics import vector
+from scipy.stats import spearmanr
 
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.coordinates import (
@@ -85,6 +86,15 @@ def test_rank_correlation_sees_order_alone() -> None:
     rank_a, rank_b = (torch.argsort(torch.argsort(x)).double() for x in (a, b))
     by_hand = 1 - 6 * float((rank_a - rank_b).square().sum()) / (30 * (30**2 - 1))  # Spearman's formula, no ties
     assert rank_correlation(a, b) == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize("digits", [0, 1, 9])  # from many ties to none
+@pytest.mark.parametrize("size", [3, 10, 1001])
+def test_rank_correlation_is_scipys_to_the_last_bit(size: int, digits: int) -> None:
+    a = vector(size, seed=5)
+    b = a + vector(size, seed=6)
+    a, b = a.round(decimals=digits), b.round(decimals=digits)
+    assert rank_correlation(a, b) == float(spearmanr(a.numpy(), b.numpy()).statistic)
 
 
 def test_what_is_constant_or_not_finite_has_no_rank_correlation() -> None:

@@ -115,6 +115,9 @@ class FakeEngine:
             return DONE
         return end
 
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def cancel(self, handle: Handle, *, kill: bool) -> None:
         if kill:
             self.killed.append(handle)
@@ -324,6 +327,17 @@ def test_a_worker_that_cannot_load_its_run_says_so_in_its_log(tmp_path: Path, en
     ended = supervise([broken], tmp_path, engine=engine, watcher=Events())
     assert "no_such_module" in ended[0][1].reason
     assert "Traceback" in store.read_log(store.folder_of(broken, tmp_path))
+
+
+@pytest.mark.slow
+def test_waiting_ends_when_a_worker_has_ended(tmp_path: Path, engine: LocalEngine) -> None:
+    run = make_run(task=Choice("t", "t", "no_such_module:build"))
+    store.describe(run, store.folder_of(run, tmp_path))
+    handle = engine.submit(store.folder_of(run, tmp_path), CPU)
+    begin = time.monotonic()
+    engine.wait(300.0)
+    assert time.monotonic() - begin < 200
+    assert engine.poll(handle) == DONE
 
 
 def test_a_run_has_its_cores_for_itself() -> None:

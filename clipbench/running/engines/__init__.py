@@ -55,5 +55,8 @@ class Engine(Protocol):
     def poll(self, handle: Handle) -> int | None:
         """None while the worker is at work; then its exit code, negative for the signal that killed it, or LOST."""
 
+    def wait(self, seconds: float) -> None:
+        """Return when a worker has ended, or after so many seconds."""
+
     def cancel(self, handle: Handle, *, kill: bool) -> None:
         """Ask the worker to checkpoint and stop, or kill it; `poll` tells when it has gone."""

@@ -113,6 +113,14 @@ class LocalEngine:
         self._free.append(worker.slot)
         return code
 
+    def wait(self, seconds: float) -> None:
+        processes = [worker.process for worker in self._at_work.values()]
+        # A worker may outlive its server, and its sentinel, which is ready from then on, says nothing more.
+        if watched := [process.sentinel for process in processes if process.exitcode != LOST]:
+            connection.wait(watched, seconds)
+        else:
+            time.sleep(seconds)
+
     def cancel(self, handle: Handle, *, kill: bool) -> None:
         worker = self._at_work.get(handle)
         if worker is None or worker.life is None:

@@ -1,0 +1,1 @@
+"""Recorded numbers for other programs: tidy rows, CSV and TensorBoard."""
