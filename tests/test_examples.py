@@ -23,11 +23,12 @@ PAGES = [
     "README.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name not in ELSEWHERE),
 ]
-CONTINUES = {
+CONTINUES = {  # asks for the results of that page
     "docs/reading.md": "docs/start.md",
     "docs/page.md": "docs/start.md",
+    "docs/export.md": "docs/start.md",
     "docs/claims.md": "docs/spec.md",
-}  # asks for the results of that page
+}
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
