@@ -105,13 +105,12 @@ def _of_twin(twin: Twin) -> Iterator[Card]:
 
 
 def _in_short(twin: Twin) -> Card:
-    """All answers about one of several clips, its sharpness first."""
+    """All answers about one of several clips, its sharpness first. One that makes the loss worse is not good."""
     first, *others = twin.answers
     asked, _, rest = first.partition(": ")
-    word = rest.partition(" (")[0]
-    return Card(
-        f"{twin.arm} against {twin.twin}", f"{asked}: {word}", _TONES.get(word, ""), "", "", lines=(rest, *others)
-    )
+    word, worse = rest.partition(" (")[0], others[0].startswith("lower final loss: no")
+    tone = "" if worse else _TONES.get(word, "")
+    return Card(f"{twin.arm} against {twin.twin}", f"{asked}: {word}", tone, "", "", lines=(rest, *others))
 
 
 def _reached(twin: Twin) -> str:

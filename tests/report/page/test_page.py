@@ -103,6 +103,28 @@ def test_several_clips_have_a_card_each() -> None:
     assert [line.partition(":")[0] for line in made[1].lines[1:]] == ["lower final loss", "less time per step"]
 
 
+def test_a_clip_that_lowers_the_sharpness_and_worsens_the_loss_is_not_shown_as_good() -> None:
+    arms: dict[str, tuple[float | None, float, float]] = {  # clip, final loss, sharpness
+        "sgd": (None, 3.0, 5.0),
+        "sgd+clip": (0.1, 3.5, 0.1),
+        "adam": (None, 2.4, 5.0),
+        "adam+clip": (0.1, 2.3, 0.1),
+    }
+    made = [
+        record(
+            run(arm, use=arm.partition("+")[0], clip=clip, seed=seed),
+            [5.5, loss + seed * 0.01],
+            sharpness=[sharpness, sharpness * (1 + seed / 10)],
+        )
+        for arm, (clip, loss, sharpness) in arms.items()
+        for seed in range(5)
+    ]
+    asked = question("sgd", "sgd+clip", "adam", "adam+clip")
+    [_, sgd, adam] = cards(subject_of(made, asked), "code_lm")
+    assert (sgd.word, sgd.tone) == ("lower sharpness: yes", "")
+    assert (adam.word, adam.tone) == ("lower sharpness: yes", "good")
+
+
 def test_sections_are_there_only_if_they_have_something_to_say() -> None:
     titles = [section.title for section in sections(subject_of(quickstart(), ASKED))]
     assert "Claims" not in titles
