@@ -6,23 +6,13 @@ from functools import cached_property
 
 from clipbench.errors import ClipbenchError, UndecidedError, nearest
 from clipbench.judging.copies import counted
-from clipbench.judging.metrics import Status, status
 from clipbench.judging.paired import Paired, Sample, Scaled
 from clipbench.judging.words import count, listing
-from clipbench.quantities import Along, final_loss
+from clipbench.quantities import Along, Reading, final_loss
 from clipbench.questions import Question, Target
 from clipbench.records import OWN, Arm, Record, Run
 
 LABELS = ("spec", "task.name", "arm.name", "arm.optimizer.name", "arm.liveness")  # fields that decide no number
-
-
-@dataclass(frozen=True)
-class SeedRun:
-    """How the run of a seed ended: `unfinished` where it has not; the final loss is NaN where there is none."""
-
-    seed: int
-    status: Status
-    final_loss: float
 
 
 @dataclass(frozen=True)
@@ -41,19 +31,14 @@ class Cell:
         return self.records[0].run.arm
 
     @cached_property
-    def runs(self) -> tuple[SeedRun, ...]:
-        """How each seed's run ended, and at which loss."""
-        return tuple(SeedRun(each.run.seed, status(each), final_loss(each)) for each in self.records)
-
-    @cached_property
-    def finished(self) -> tuple[SeedRun, ...]:
+    def finished(self) -> tuple[Record, ...]:
         """The runs that finished."""
-        return tuple(run for run in self.runs if run.status == "finished")
+        return tuple(record for record in self.records if record.status == "finished")
 
     @cached_property
     def ends(self) -> dict[int, str]:
         """By seed, the hash of the final weights; empty where a run left none."""
-        return {record.run.seed: record.outcome.weights_sha256 if record.outcome else "" for record in self.records}
+        return {record.run.seed: record.weights for record in self.records}
 
     @cached_property
     def all_differ(self) -> bool:
@@ -61,27 +46,21 @@ class Cell:
         return len(set(self.ends.values())) == len(self.ends)
 
     @cached_property
-    def own(self) -> tuple[SeedRun, ...]:
+    def own(self) -> tuple[Record, ...]:
         """All runs, of finished copies only the first."""
-        finished = {run.seed for run in self.finished}
+        finished = {record.run.seed for record in self.finished}
         copied = finished.difference(counted(finished, self.ends))
-        return tuple(run for run in self.runs if run.seed not in copied)
+        return tuple(record for record in self.records if record.run.seed not in copied)
 
     @cached_property
-    def counted(self) -> tuple[SeedRun, ...]:
+    def counted(self) -> tuple[Record, ...]:
         """The finished runs, of copies only the first: means are over these runs."""
-        return tuple(run for run in self.own if run.status == "finished")
-
-    @cached_property
-    def counted_records(self) -> tuple[Record, ...]:
-        """The records of those runs."""
-        seeds = {run.seed for run in self.counted}
-        return tuple(record for record in self.records if record.run.seed in seeds)
+        return tuple(record for record in self.own if record.status == "finished")
 
     @property
     def broken(self) -> bool:
         """Whether a seed diverged or failed. Then the arm has no verdict: leaving the seed out would flatter it."""
-        return any(run.status in ("diverged", "failed") for run in self.runs)
+        return any(record.status in ("diverged", "failed") for record in self.records)
 
     @property
     def learning_rate(self) -> float | None:
@@ -91,7 +70,7 @@ class Cell:
     @property
     def final_losses(self) -> dict[int, float]:
         """The final loss of each seed that finished."""
-        return {run.seed: run.final_loss for run in self.finished}
+        return {record.run.seed: final_loss(record) for record in self.finished}
 
     def sample(self, along: Along) -> Sample:
         """The readings of a quantity by seed, of the runs that have it."""
@@ -105,10 +84,14 @@ class Cell:
             self._samples[name] = Scaled(sample, along.quantity.scale)
         return self._samples[name]
 
-    def values(self, along: Along) -> list[float]:
-        """The values of a quantity in the runs that means are over."""
+    def readings(self, along: Along) -> list[Reading]:
+        """The readings of a quantity in the runs that means are over."""
         sample = self.sample(along)
-        return [sample[run.seed].value for run in self.counted if run.seed in sample]
+        return [sample[record.run.seed] for record in self.counted if record.run.seed in sample]
+
+    def values(self, along: Along) -> list[float]:
+        """The values of these readings."""
+        return [reading.value for reading in self.readings(along)]
 
     def against(self, other: "Cell", along: Along) -> Paired:
         """What the arm differs by from another in a quantity, paired by seed.
@@ -185,7 +168,7 @@ def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
 
 
 def _ends(record: Record) -> tuple[str, str]:
-    return record.outcome.weights_sha256 if record.outcome else "", str(final_loss(record))
+    return record.weights, str(final_loss(record))
 
 
 def cells(records: Sequence[Record], question: Question) -> list[Cell]:
@@ -261,8 +244,8 @@ def _two_runs(first: Record, second: Record) -> UndecidedError:
     fields = differing([first.run, second.run])
     changes = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
     return UndecidedError(
-        f"{first.run} exists twice, as two different runs ({_folder(first)}, {status(first)}; "
-        f"{_folder(second)}, {status(second)}): {listing(changes, limit=4) or 'the method changed'}",
+        f"{first.run} exists twice, as two different runs ({_folder(first)}, {first.status}; "
+        f"{_folder(second)}, {second.status}): {listing(changes, limit=4) or 'the method changed'}",
         remedy="move one of the two folders away, or compare the results folders one at a time",
     )
 

@@ -21,7 +21,6 @@ from clipbench.judging.copies import once
 from clipbench.judging.current import in_force
 from clipbench.judging.families import Ranks, Test, Verdict, judge, ranks, turned
 from clipbench.judging.matched import matched
-from clipbench.judging.metrics import Status
 from clipbench.judging.moments import Moment, as_of
 from clipbench.judging.notes import notes
 from clipbench.judging.paired import Paired
@@ -40,9 +39,10 @@ from clipbench.quantities import (
     SHARPNESS,
     STEPS,
     Along,
+    final_loss,
 )
 from clipbench.questions import Question, Target
-from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record, Status
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _row(
         learning_rate=cell.learning_rate,
         seeds=SeedsByStatus(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
         verdict=word,
-        final_loss=estimate([run.final_loss for run in cell.counted]),
+        final_loss=estimate(list(map(final_loss, cell.counted))),
         difference=None if against is None else cell.against(baseline, LOSS) if baseline else Paired("linear", {}),
         against=against,
         judged=judged,
@@ -223,9 +223,8 @@ def mean_of(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
         return Estimate(median(costs) if costs else math.nan, math.nan, len(costs))
     if along.quantity.scale == "linear":
         return estimate(cell.values(along))
-    sample = cell.sample(along)
-    readings = [sample[run.seed] for run in cell.counted if run.seed in sample]
-    return geometric_mean([log for reading in readings if not math.isnan(log := reading.on("log"))])
+    logs = [reading.on("log") for reading in cell.readings(along)]
+    return geometric_mean([log for log in logs if not math.isnan(log)])
 
 
 def margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
@@ -242,27 +241,23 @@ def margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
 
 
 def _seeds(cell: Cell, status: Status) -> tuple[int, ...]:
-    return tuple(run.seed for run in cell.runs if run.status == status)
+    return tuple(record.run.seed for record in cell.records if record.status == status)
 
 
 def _to_target(cell: Cell, along: Along) -> StepsToTarget:
-    own = {run.seed for run in cell.own}
+    own = {record.run.seed for record in cell.own}
     by_seed = {seed: cost for seed, cost in to_target(cell, along).items() if seed in own}
     return StepsToTarget(by_seed, median(by_seed.values()) if by_seed else math.nan)
 
 
 def _sharpness(cell: Cell) -> SharpnessSummary:
     """Over the runs that means are over."""
-    measured = [
-        [each.value for each in record.measurements.series(OWN, DIRECTIONAL_SHARPNESS)]
-        for record in cell.counted_records
-    ]
-    values = [value for of_run in measured for value in of_run]
+    measured = [record.measurements.series(OWN, DIRECTIONAL_SHARPNESS) for record in cell.counted]
+    values = [each.value for of_run in measured for each in of_run]
     positive = sum(0 < value < math.inf for value in values)
     defined = sum(map(math.isfinite, values))
-    sample = cell.sample(SHARPNESS)
     return SharpnessSummary(
-        mean=geometric_mean([sample[run.seed].on("log") for run in cell.counted if run.seed in sample]),
+        mean=geometric_mean([reading.on("log") for reading in cell.readings(SHARPNESS)]),
         positive=positive,
         non_positive=defined - positive,
         undefined=len(values) - defined,
@@ -271,8 +266,7 @@ def _sharpness(cell: Cell) -> SharpnessSummary:
 
 def _milliseconds(cell: Cell) -> list[float]:
     """Milliseconds per step of every finished run, copies included: each took its own time."""
-    ended = (record.outcome for record in cell.records if record.outcome)
-    return [outcome.step_seconds * 1000 for outcome in ended if outcome.status == "finished"]
+    return [record.outcome.step_seconds * 1000 for record in cell.finished if record.outcome]
 
 
 def _head(task: str, cells: Iterable[Cell], target: Target | None) -> TaskHead:

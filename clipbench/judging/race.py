@@ -127,7 +127,7 @@ def speed_up(by_task: Mapping[str, Paired], *, several: bool) -> SpeedUp:
 
 def _own(cells: Sequence[Cell]) -> list[Instance]:
     """The instances of an arm that count by themselves."""
-    return [(cell.task, run.seed) for cell in cells for run in cell.own]
+    return [(cell.task, record.run.seed) for cell in cells for record in cell.own]
 
 
 def _costs(cells: Sequence[Cell], along: Along) -> dict[Instance, float]:
@@ -137,12 +137,9 @@ def _costs(cells: Sequence[Cell], along: Along) -> dict[Instance, float]:
 
 def to_target(cell: Cell, along: Along) -> dict[int, float]:
     """The cost of reaching the target by seed: ∞ for a miss; without runs that have not ended."""
-    sample = cell.sample(along)
-    return {
-        run.seed: sample[run.seed].value if run.seed in sample and not sample[run.seed].at_least else math.inf
-        for run in cell.runs
-        if run.status != "unfinished"
-    }
+    reached = {seed: reading.value for seed, reading in cell.sample(along).items() if not reading.at_least}
+    ended = (record.run.seed for record in cell.records if record.outcome)
+    return {seed: reached.get(seed, math.inf) for seed in ended}
 
 
 def _times(cost: float, first: float) -> float:

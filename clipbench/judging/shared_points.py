@@ -71,9 +71,7 @@ def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None
     rows = []
     for cell in cells:
         runs = {
-            record.run.seed: record.measurements
-            for record in cell.counted_records
-            if record.measurements.along - {"", OWN}
+            record.run.seed: record.measurements for record in cell.counted if record.measurements.along - {"", OWN}
         }
         if runs:
             rows += _trajectory(cell, runs, reference, baseline=baseline)
@@ -139,7 +137,7 @@ def _row(cell: Cell, values: SharedValues, direction: str, reference: str) -> Sh
         decrease=None if itself or decrease_of is None else decrease.paired(),
         decrease_of=decrease_of,
         decrease_excluded=decrease.left_out if decrease_of is not None else 0,
-        left_out=len(cell.runs) - len(cell.finished),
+        left_out=len(cell.records) - len(cell.finished),
     )
 
 

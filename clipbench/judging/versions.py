@@ -121,7 +121,7 @@ def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[TaskArm, Cell
     notes += [f"{folder.label}: {sentence}" for sentence in left_out]
     found = cells(kept, asked.read_by(folder.question))
     for cell in found:
-        ends = [run.status for run in cell.runs]
+        ends = [record.status for record in cell.records]
         lost = [f"{ends.count(status)} {status}" for status in ("diverged", "failed", "unfinished") if status in ends]
         if lost:
             notes.append(f"{folder.label}: of {cell.arm} on {cell.task} {listing(lost)} of {count(len(ends), 'run')}.")
@@ -151,13 +151,13 @@ def _unlike(before: Cell, after: Cell, label: str) -> Iterator[str]:
     if unlike:
         what = f"{listing(unlike)} of {after.task} {'is' if len(unlike) == 1 else 'are'} not the same"
         yield f"The {what} in {label}: losses are not comparable."
-    seeds = {run.seed for run in before.runs}, {run.seed for run in after.runs}
+    seeds = set(before.ends), set(after.ends)
     if alone := sorted(seeds[0] ^ seeds[1]):
         yield f"{after.arm} on {after.task}: {seeds_named(alone)} on one side alone, and in no pair ({label})."
 
 
 def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict, metric: Along) -> VersionRow:
-    finished = {run.seed for run in before.finished} & {run.seed for run in after.finished}
+    finished = before.final_losses.keys() & after.final_losses.keys()
     changed = differing([before.records[0].run, after.records[0].run])
     return VersionRow(
         task=after.task,

@@ -9,7 +9,6 @@ from clipbench.judging.checks import completeness, seeds, setup, timing, tuning
 from clipbench.judging.checks.efforts import grids, recorded
 from clipbench.judging.checks.evidence import Check, Evidence, Finding, Judge, Severity
 from clipbench.judging.current import in_force
-from clipbench.judging.tuning.trials import has_crashed
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -94,7 +93,7 @@ def evidence_of(records: Sequence[Record], question: Question, reported: Sequenc
     if question.tuning is None:
         efforts = grids(runs, reported)
     else:
-        crashed = {record.identity for record in records if has_crashed(record)}
+        crashed = {record.identity for record in records if record.status == "failed"}
         efforts = recorded(question.tuning, {each.identity: each.run for each in records}, crashed=crashed)
     return Evidence(question, runs, kept, tuple(reported), efforts)
 

@@ -7,6 +7,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.checks.evidence import Effort, grouped
 from clipbench.judging.tuning.trials import Edge, edge, edges, is_number
 from clipbench.judging.words import number
+from clipbench.quantities import final_loss
 from clipbench.questions import Tuned, Tuning
 from clipbench.records import Arm, Options, Run, Value
 
@@ -99,5 +100,5 @@ def _settings(arm: Arm) -> dict[str, Value]:
 
 def _mean_loss(cell: Cell) -> float | None:
     """The mean final loss; None where a seed is missing from it, so that a lucky survivor is not the best."""
-    losses = [run.final_loss for run in cell.counted]
-    return sum(losses) / len(losses) if losses and len(cell.finished) == len(cell.runs) else None
+    losses = [final_loss(record) for record in cell.counted]
+    return sum(losses) / len(losses) if losses and len(cell.finished) == len(cell.records) else None

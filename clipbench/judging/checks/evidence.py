@@ -81,7 +81,7 @@ class Evidence:
     @cached_property
     def finished(self) -> tuple[Record, ...]:
         """The records of the runs that finished."""
-        return tuple(each for each in self.records if each.outcome and each.outcome.status == "finished")
+        return tuple(each for each in self.records if each.status == "finished")
 
 
 Judge = Callable[[Evidence], Iterator[Finding]]

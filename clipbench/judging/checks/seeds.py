@@ -42,7 +42,7 @@ def copies(evidence: Evidence) -> Iterator[Finding]:
     """Seeds that end with the same weights: a sentence for all arms of a task, since the task is the usual cause."""
     arms: dict[tuple[str, tuple[int, ...]], list[Cell]] = {}
     for cell in evidence.cells:
-        for seeds in alike({run.seed: [cell.ends[run.seed]] for run in cell.finished}):
+        for seeds in alike({record.run.seed: [record.weights] for record in cell.finished}):
             if len(seeds) > 1:
                 arms.setdefault((cell.task, seeds), []).append(cell)
     for (task, seeds), cells in arms.items():

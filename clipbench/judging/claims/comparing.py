@@ -13,7 +13,6 @@ from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, compa
 from clipbench.judging.claims.selecting import (
     OF_A_RUN,
     directions,
-    finished,
     fits,
     fits_against,
     named,
@@ -60,18 +59,17 @@ def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Sit
     for cell in results.cells:
         if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
             continue
-        own = {run.seed for run in cell.own}
-        for record in (each for each in cell.records if each.run.seed in own):
+        for record in cell.own:
             for ours, theirs, between in _pairs(wanted, directions(record.run)):
                 site = Site(results.question.spec, cell.task, cell.arm, between)
-                if not finished(record):
+                if record.status != "finished":
                     left_out.setdefault(site, set()).add(record.run.seed)
                 first = values(record, ours, quantity)
                 second = values(record, theirs, wanted.against_quantity or quantity)
                 for step, value in _step_by_step(first, second, wanted.how):
                     place = replace(site, step=step) if wanted.each_step else site
                     tally = tallies.setdefault(place, Tally(points(wanted.how)))
-                    if finished(record):
+                    if record.status == "finished":
                         tally.points.add_difference(record.run.seed, value)
     for site, tally in tallies.items():
         tally.left_out = left_out.get(replace(site, step=None), ())
@@ -96,13 +94,13 @@ def _own(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, 
                 measured |= bool(of_seed)
                 if record.run.seed in copied:
                     continue
-                if finished(record) and finished(partner):
+                if record.status == "finished" and partner.status == "finished":
                     for value in of_seed:
                         tally.points.add_difference(record.run.seed, value)
                     tally.roundings += roundings
                     continue
                 left_out.add(record.run.seed)
-                if of_seed and quantity in OF_A_RUN and record.outcome is not None and finished(partner):
+                if of_seed and quantity in OF_A_RUN and record.outcome is not None and partner.status == "finished":
                     tally.lost += 1
             if measured:
                 tally.left_out = left_out | partners.keys()
@@ -112,7 +110,7 @@ def _own(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, 
 
 def _copied(ours: Cell, theirs: Cell) -> set[int]:
     """The seeds on which both arms finished as copies of what they did on another seed."""
-    both = {run.seed for run in ours.finished} & {run.seed for run in theirs.finished}
+    both = ours.final_losses.keys() & theirs.final_losses.keys()
     return both.difference(counted(both, ours.ends, theirs.ends))
 
 

@@ -9,7 +9,7 @@ from clipbench.judging.checks.audit import caveats, evidence_of
 from clipbench.judging.claims.answers import Answer, ClaimComparison, ClaimVerdict, Site
 from clipbench.judging.claims.comparing import SpecResults, comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
-from clipbench.judging.claims.selecting import OF_A_RUN, finished
+from clipbench.judging.claims.selecting import OF_A_RUN
 from clipbench.judging.current import in_force
 from clipbench.judging.families import holm
 from clipbench.judging.paired import LEVEL
@@ -74,8 +74,8 @@ def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
         return Answer(claim, "not measured", claim.unmeasured)
     compared = comparisons(claim, results) or rank_comparisons(claim, results)
     if not compared:
-        broken = [record for each in results for cell in each.cells for record in cell.records if not finished(record)]
-        ends = f" ({count(len(broken), 'run')} diverged, failed or did not end)" if broken else ""
+        broken = sum(record.status != "finished" for each in results for cell in each.cells for record in cell.records)
+        ends = f" ({count(broken, 'run')} diverged, failed or did not end)" if broken else ""
         return Answer(claim, "not measured", _missing(claim, results) + ends)
     verdict, why = _verdict(claim, compared, results)
     lacking = sum(each.left_out > 0 for each in compared)

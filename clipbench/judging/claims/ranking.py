@@ -8,9 +8,8 @@ from statistics import StatisticsError, correlation, median
 from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
 from clipbench.judging.claims.comparing import SpecResults
-from clipbench.judging.claims.selecting import directions, finished, fits, named, of_run, values
+from clipbench.judging.claims.selecting import directions, fits, named, of_run, values
 from clipbench.judging.copies import alike
-from clipbench.judging.metrics import status
 from clipbench.questions import Question
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
@@ -88,7 +87,7 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
         for record in cell.records if fits(cell.described, wanted.on) else ():
             arms = ((direction, arm) for direction, arm in directions(record.run).items() if fits(arm, wanted.of))
             steps = {arm.name: (record, direction) for direction, arm in arms}
-            yield cell.arm, record.run.seed, steps, finished(record)
+            yield cell.arm, record.run.seed, steps, record.status == "finished"
 
 
 def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question) -> dict[str, float]:
@@ -98,7 +97,7 @@ def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question)
         for record in cell.records:
             if record.run.seed == seed and record.outcome is not None:
                 end = of_run(record, wanted.to, question=question)
-                if end is not None or not finished(record):
+                if end is not None or record.status != "finished":
                     ended = end is not None and not end.at_least and math.isfinite(end.value)
                     ends[cell.arm] = end.value if end is not None and ended else math.inf
     return ends
@@ -112,8 +111,7 @@ def _weights(steps: StepsByArm, cells: Sequence[Cell], seed: int, *, arms: Colle
     measured = [record for arm, (record, _) in steps.items() if arm in arms]
     of_arms = [cell for cell in cells if cell.arm in arms and cell.arm in steps]
     runs = [*measured, *(record for cell in of_arms for record in cell.records if record.run.seed == seed)]
-    weights = (run.outcome.weights_sha256 if run.outcome else "" for run in runs)
-    return tuple(hashed if finished(run) else status(run) for hashed, run in zip(weights, runs, strict=True))
+    return tuple(run.weights if run.status == "finished" else run.status for run in runs)
 
 
 def _table(steps: StepsByArm, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:

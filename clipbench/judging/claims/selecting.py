@@ -3,7 +3,6 @@
 from fnmatch import fnmatchcase
 
 from clipbench.judging.cells import is_twin
-from clipbench.judging.metrics import status
 from clipbench.quantities import (
     FINAL_LOSS,
     PEAK_BYTES,
@@ -41,11 +40,6 @@ def values(record: Record, direction: str, quantity: str) -> dict[int, float]:
     return {step: tops[step] / bottoms[step] for step in tops.keys() & bottoms.keys() if bottoms[step] != 0}
 
 
-def finished(record: Record) -> bool:
-    """Whether a run finished: it did not diverge, fail or stop short."""
-    return status(record) == "finished"
-
-
 def fits(arm: Arm, wanted: Arms) -> bool:
     """Whether an arm is one of those wanted. A name as it stands fits itself, brackets and all."""
     if isinstance(wanted, tuple):
@@ -69,7 +63,7 @@ def named(name: str, wanted: Names) -> bool:
 
 def of_run(record: Record, name: str, *, question: Question) -> Reading | None:
     """A number of a whole run; None where the run did not finish, or the question has no target to reach."""
-    if not finished(record):
+    if record.status != "finished":
         return None
     return Along(quantity(name)).read(record, question.target_of(record.run.task.name))
 

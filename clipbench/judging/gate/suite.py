@@ -13,13 +13,12 @@ from clipbench.errors import UndecidedError
 from clipbench.judging.cells import Cell, cells
 from clipbench.judging.current import in_force
 from clipbench.judging.gate.rules import VARYING
-from clipbench.judging.metrics import Status, status
 from clipbench.judging.remarks import remarks
 from clipbench.judging.words import brief, count, listing, number
 from clipbench.measurements import Measurement
 from clipbench.quantities import EXACT, Along, Reading, quantity
 from clipbench.questions import Question
-from clipbench.records import EVAL_LOSS, Record, Run, Scalar
+from clipbench.records import EVAL_LOSS, Record, Run, Scalar, Status
 
 BASELINE_FORMAT = 2  # of a baseline file
 MEND = "restore the run's folder, or delete it and run the spec again"
@@ -182,7 +181,7 @@ def _run(record: Record, cell: Cell) -> RunResult:
     exact = {each.name: value for each in EXACT if ended and (value := each.read(ended)) is not None}
     return RunResult(
         seed=record.run.seed,
-        status=status(record),
+        status=record.status,
         reason=brief(ended.reason) if ended else "",
         first_loss=curve[0].value if curve else math.nan,
         readings=readings,
