@@ -64,13 +64,11 @@ def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Sit
                 site = Site(results.question.spec, cell.task, cell.arm, between)
                 if record.status != "finished":
                     left_out.setdefault(site, set()).add(record.run.seed)
-                first = values(record, ours, quantity)
-                second = values(record, theirs, wanted.against_quantity or quantity)
-                for step, value in _step_by_step(first, second, wanted.how):
+                for step, pair in _by_step(wanted, (record, ours), (record, theirs), quantity).items():
                     place = replace(site, step=step) if wanted.each_step else site
                     tally = tallies.setdefault(place, Tally(points(wanted.how)))
                     if record.status == "finished":
-                        tally.points.add_difference(record.run.seed, value)
+                        tally.points.add(record.run.seed, *pair)
     for site, tally in tallies.items():
         tally.left_out = left_out.get(replace(site, step=None), ())
     return tallies
@@ -95,8 +93,8 @@ def _own(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, 
                 if record.run.seed in copied:
                     continue
                 if record.status == "finished" and partner.status == "finished":
-                    for value in of_seed:
-                        tally.points.add_difference(record.run.seed, value)
+                    for pair in of_seed:
+                        tally.points.add(record.run.seed, *pair)
                     tally.roundings += roundings
                     continue
                 left_out.add(record.run.seed)
@@ -132,30 +130,40 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
 
 def _of_seed(
     wanted: Compare, pair: tuple[Record, Record], *, quantity: str, question: Question
-) -> tuple[list[float], tuple[float, ...]]:
-    """One seed's differences, and how far they are off as they were read in steps.
+) -> tuple[list[tuple[float, float]], tuple[float, ...]]:
+    """One seed's pairs of values, and how far their differences are off as they were read in steps.
 
     They are of the runs as a whole, or of each step of what was measured along their own paths.
     """
     if quantity not in OF_A_RUN:
-        first = values(pair[0], OWN, quantity)
-        second = values(pair[1], OWN, wanted.against_quantity or quantity)
-        return [value for _, value in _step_by_step(first, second, wanted.how)], ()
+        return list(_by_step(wanted, (pair[0], OWN), (pair[1], OWN), quantity).values()), ()
     if quantity != FINAL_LOSS and question.target_of(pair[0].run.task.name) is None:
         return [], ()
     ours, theirs = (of_run(record, quantity, question=question) for record in pair)
     if ours is None or theirs is None or (ours.at_least and theirs.at_least):  # two misses say nothing
-        return [math.nan], ()
-    return [_compared(ours.value, theirs.value, wanted.how)], (_rounding((ours, theirs), quantity, wanted.how),)
+        return [(math.nan, math.nan)], ()
+    against = 0.0 if wanted.how == "value" else theirs.value
+    return [(ours.value, against)], (_rounding((ours, theirs), quantity, wanted.how),)
 
 
-def _step_by_step(
-    ours: Mapping[int, float], theirs: Mapping[int, float], scale: ClaimScale
-) -> Iterator[tuple[int, float]]:
-    """Each step at which either was measured; NaN where the other was not: a probe leaves out what has no value."""
-    for step in sorted(ours.keys() | theirs.keys()) if ours and theirs else ():
-        both = step in ours and step in theirs
-        yield step, _compared(ours[step], theirs[step], scale) if both else math.nan
+def _by_step(
+    wanted: Compare, ours: tuple[Record, str], theirs: tuple[Record, str], quantity: str
+) -> dict[int, tuple[float, float]]:
+    """Both values at each step at which either was measured; NaN where a probe left it out. A value alone is beside 0.
+
+    Args:
+        wanted: what is compared.
+        ours, theirs: a run, and a direction in it.
+        quantity: of ours.
+    """
+    first = values(*ours, quantity)
+    second = (
+        dict.fromkeys(first, 0.0) if wanted.how == "value" else values(*theirs, wanted.against_quantity or quantity)
+    )
+    if not (first and second):
+        return {}
+    steps = sorted(first.keys() | second.keys())
+    return {step: (first.get(step, math.nan), second.get(step, math.nan)) for step in steps}
 
 
 def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: ClaimScale) -> float:
@@ -167,13 +175,3 @@ def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: ClaimScale) -
     if scale != "ratio" and in_logs:
         off = [each.rounding * each.value for each in pair]
     return off[0] if scale == "value" else math.hypot(*off)
-
-
-def _compared(ours: float, theirs: float, scale: ClaimScale) -> float:
-    """ln of a ratio, a difference, or the value alone; NaN for a ratio of what is not positive."""
-    if scale == "value":
-        return ours
-    if scale == "difference":
-        return ours - theirs
-    positive = 0 < ours < math.inf and 0 < theirs < math.inf
-    return math.log(ours) - math.log(theirs) if positive else math.nan

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import StatisticsError, correlation, median
 
 from clipbench.judging.cells import Cell
-from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
+from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison
 from clipbench.judging.claims.comparing import SpecResults
 from clipbench.judging.claims.selecting import directions, fits, named, of_run, values
 from clipbench.judging.copies import alike
+from clipbench.judging.paired import Points
 from clipbench.questions import Question
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
@@ -30,8 +30,7 @@ def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[Claim
     wanted = claim.rank
     if wanted is None:
         return []
-    tallies: dict[Site, Tally] = {}
-    ordered: dict[Site, dict[int, _Ordered]] = {}
+    ordered: dict[Site, dict[int, tuple[float, tuple[str, ...]]]] = {}  # the correlation and all weights, by seed
     left_out: dict[Site, set[int]] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
     for each in results:
@@ -47,29 +46,22 @@ def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[Claim
                 if len(table) >= claim.needs.arms:
                     by_seed = ordered.setdefault(site, {})
                     if ended:
-                        by_seed[seed] = _Ordered(_correlation(table), _weights(steps, cells, seed, arms=ends))
+                        by_seed[seed] = _correlation(table), _weights(steps, cells, seed, arms=ends)
+    compared = []
     for site, by_seed in ordered.items():
-        tallies[site] = Tally(points("value"), left_out=left_out.get(site, ()))
-        for seed, *_ in alike({seed: seed_order.weights for seed, seed_order in by_seed.items()}):
-            correlation_of_seed = by_seed[seed].correlation
-            tallies[site].points.add_difference(seed, math.nan if correlation_of_seed is None else correlation_of_seed)
-    return [comparison(site, tally, quantity=wanted.by, claim=claim) for site, tally in tallies.items()]
+        tally = Tally(Points("linear"), left_out=left_out.get(site, ()))
+        for seed, *_ in alike({seed: weights for seed, (_, weights) in by_seed.items()}):
+            tally.points.add_difference(seed, by_seed[seed][0])
+        compared.append(comparison(site, tally, quantity=wanted.by, claim=claim))
+    return compared
 
 
-@dataclass(frozen=True)
-class _Ordered:
-    """What one seed says, with the final weights of all runs that it was read from."""
-
-    correlation: float | None
-    weights: tuple[str, ...]
-
-
-def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """Pearson's correlation of the ranks, ties sharing the mean of theirs; None where all of one side are equal."""
+def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Pearson's correlation of the ranks, ties sharing the mean of theirs; NaN where all of one side are equal."""
     try:
         return correlation(_ranks(ours), _ranks(theirs))
     except StatisticsError:
-        return None
+        return math.nan
 
 
 def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, StepsByArm, bool]]:
@@ -125,12 +117,11 @@ def _table(steps: StepsByArm, by: Sequence[str], ends: Mapping[str, float]) -> l
     return rows
 
 
-def _correlation(table: Sequence[tuple[float, ...]]) -> float | None:
+def _correlation(table: Sequence[tuple[float, ...]]) -> float:
+    """The correlation with the ends, or by how much that of the first quantity exceeds that of the second."""
     *quantities, ends = zip(*table, strict=True)
     correlations = [spearman(values_of, ends) for values_of in quantities]
-    if correlations[0] is None or correlations[-1] is None:
-        return None
-    return correlations[0] if len(correlations) == 1 else correlations[0] - correlations[-1]
+    return correlations[0] if len(correlations) == 1 else correlations[0] - correlations[1]
 
 
 def _typical(record: Record, direction: str, quantity: str) -> float | None:

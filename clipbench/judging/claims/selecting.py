@@ -29,14 +29,10 @@ def directions(run: Run) -> dict[str, Arm]:
 
 def values(record: Record, direction: str, quantity: str) -> dict[int, float]:
     """A quantity along a direction by step; `a / b` is the quotient where both are there."""
-
-    def of(name: str) -> dict[int, float]:
-        return {each.step: each.value for each in record.measurements.series(direction, name)}
-
     above, sign, below = (part.strip() for part in quantity.partition("/"))
     if not sign:
-        return of(above)
-    tops, bottoms = of(above), of(below)
+        return record.measurements.by_step(direction, above)
+    tops, bottoms = (record.measurements.by_step(direction, name) for name in (above, below))
     return {step: tops[step] / bottoms[step] for step in tops.keys() & bottoms.keys() if bottoms[step] != 0}
 
 
