@@ -1,8 +1,9 @@
 """Records sorted into cells: a cell is an arm on a task, with a run for each seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from clipbench.errors import ClipbenchError, UndecidedError, nearest
 from clipbench.judging.copies import counted
@@ -12,6 +13,8 @@ from clipbench.quantities import Along, Reading, final_loss
 from clipbench.questions import Question, Target
 from clipbench.records import OWN, Arm, Record, Run
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 LABELS = ("spec", "task.name", "arm.name", "arm.optimizer.name", "arm.liveness")  # fields that decide no number
 
 
@@ -103,6 +106,14 @@ class Cell:
         return self._scaled(along).against(other._scaled(along), ends)
 
 
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]:
+    """The items by a key, in order of appearance."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return {key: tuple(group) for key, group in groups.items()}
+
+
 def learning_rate(arm: Arm) -> float | None:
     """The `lr` among the optimizer's options, where it has one."""
     rate = arm.optimizer.options.get("lr")
@@ -136,22 +147,19 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed.
     """
-    kept: dict[tuple[str, str, int], Record] = {}
-    left_out: list[tuple[tuple[str, str, int], Record]] = []
+    used: dict[tuple[str, str, int], Record] = {}
     for record in records:
-        place = record.run.task.name, record.run.arm.name, record.run.seed
-        earlier = kept.setdefault(place, record)
-        if earlier is record:
-            continue
+        earlier = used.setdefault(_place(record), record)
         if earlier.identity != record.identity:
             raise _two_runs(earlier, record)
-        better = record if earlier.outcome is None and record.outcome is not None else earlier
-        kept[place] = better
-        left_out.append((place, earlier if better is record else record))
-    copies = [
-        (kept[place], earlier) for place, earlier in left_out
-    ]  # after the loop, since a third copy may replace the kept one
-    return list(kept.values()), list(_said_of_copies(copies))
+        if record.outcome and not earlier.outcome:
+            used[_place(record)] = record
+    copies = [(used[_place(record)], record) for record in records if record is not used[_place(record)]]
+    return list(used.values()), list(_said_of_copies(copies))
+
+
+def _place(record: Record) -> tuple[str, str, int]:
+    return record.run.task.name, record.run.arm.name, record.run.seed
 
 
 def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
@@ -173,18 +181,15 @@ def _ends(record: Record) -> tuple[str, str]:
 
 def cells(records: Sequence[Record], question: Question) -> list[Cell]:
     """One cell per task and arm that has runs: tasks as they first appear, arms in the question's order."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.run.task.name, record.run.arm.name), []).append(record)
-    tasks = list(dict.fromkeys(task for task, _ in groups))
-    arms = list(dict.fromkeys([*question.arms, *(arm for _, arm in groups)]))
-    sorted_cells = []
-    for task in tasks:
-        for arm in arms:
-            group = sorted(groups.get((task, arm), []), key=lambda record: record.run.seed)
-            if group:
-                sorted_cells.append(Cell(task, arm, tuple(group), question.target_of(task)))
-    return sorted_cells
+    groups = grouped(records, lambda record: (record.run.task.name, record.run.arm.name))
+    tasks = dict.fromkeys(task for task, _ in groups)
+    arms = dict.fromkeys([*question.arms, *(arm for _, arm in groups)])
+    return [
+        Cell(task, arm, tuple(sorted(groups[task, arm], key=lambda record: record.run.seed)), question.target_of(task))
+        for task in tasks
+        for arm in arms
+        if (task, arm) in groups
+    ]
 
 
 def known_arm(name: str, question: Question, *, records: Sequence[Record]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.copies import once
 from clipbench.judging.paired import Paired
 from clipbench.quantities import SECONDS, STEPS, Along
@@ -58,15 +58,13 @@ def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> l
         baseline: the arm that speed-ups are over.
         by_seconds: whether `within` goes by seconds to the target; by steps where not.
     """
-    by_arm: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_arm.setdefault(cell.arm, []).append(cell)
+    by_arm = grouped(cells, lambda cell: cell.arm)
     costs = {arm: _costs(of_arm, SECONDS if by_seconds else STEPS) for arm, of_arm in by_arm.items()}
     first: dict[Instance, float] = {}
     for of_arm in costs.values():
         for instance, cost in of_arm.items():
             first[instance] = min(cost, first.get(instance, math.inf))
-    rivals = {cell.task: cell for cell in by_arm.get(baseline, [])}
+    rivals = {cell.task: cell for cell in by_arm.get(baseline, ())}
     return [_row(arm, of_arm, rivals, costs[arm], first, baseline=baseline) for arm, of_arm in by_arm.items()]
 
 
@@ -81,7 +79,8 @@ def _row(
 ) -> RaceRow:
     steps = _by_task(cells, rivals, STEPS)
     hits = [pair for cell in cells if cell.task in rivals for pair in _hits(cell, rivals[cell.task])]
-    times = [_times(costs[own], first[own]) for own in _own(cells) if own in costs]
+    own = [(cell.task, record.run.seed) for cell in cells for record in cell.own]
+    times = [_times(costs[instance], first[instance]) for instance in own if instance in costs]
     is_baseline = arm == baseline
     return RaceRow(
         arm=arm,
@@ -123,11 +122,6 @@ def speed_up(by_task: Mapping[str, Paired], *, several: bool) -> SpeedUp:
     means = {task: each.mean for task, each in sorted(some.items())}
     neither = len(by_task) - len(some)
     return SpeedUp(Paired("log", means, rounding, ahead=ahead, behind=behind, neither=neither), "tasks")
-
-
-def _own(cells: Sequence[Cell]) -> list[Instance]:
-    """The instances of an arm that count by themselves."""
-    return [(cell.task, record.run.seed) for cell in cells for record in cell.own]
 
 
 def _costs(cells: Sequence[Cell], along: Along) -> dict[Instance, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.cells import Cell, is_twin
+from clipbench.judging.cells import Cell, grouped, is_twin
 from clipbench.judging.comparison import StepsToTarget, Twin
 from clipbench.judging.copies import once
 from clipbench.judging.paired import Paired
@@ -18,17 +18,13 @@ def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget |
         cells: one per task and arm.
         steps: steps to the target by (task, arm); None where no target is set.
     """
-    by_task: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_task.setdefault(cell.task, []).append(cell)
-    pairs = [
-        (clipped, twin)
+    by_task = grouped(cells, lambda cell: cell.task)
+    return [
+        _twin(clipped, twin, steps)
         for clipped in cells
-        if clipped.described.clip is not None
         for twin in by_task[clipped.task]
         if is_twin(clipped.described, twin.described)
     ]
-    return [_twin(clipped, twin, steps) for clipped, twin in pairs]
 
 
 def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsToTarget | None]) -> Twin:

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from clipbench.budget import Unit
-from clipbench.judging.cells import Cell
-from clipbench.judging.checks.evidence import Effort, grouped
+from clipbench.judging.cells import Cell, grouped
+from clipbench.judging.checks.evidence import Effort
 from clipbench.judging.tuning.trials import Edge, edge, edges, is_number
 from clipbench.judging.words import number
 from clipbench.quantities import final_loss

@@ -1,12 +1,12 @@
 """The input of checks (evidence) and their output (findings)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
 from clipbench.budget import Unit
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -111,14 +111,6 @@ class Check:
 def numerics_id(record: Record) -> str:
     """Under which numerical set-up a run was computed; empty where it does not say."""
     return record.environment.numerics_id if record.environment else ""
-
-
-def grouped(items: Iterable[T], name: Callable[[T], str]) -> dict[str, tuple[T, ...]]:
-    """The items by a name, in order of appearance."""
-    groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(name(item), []).append(item)
-    return {key: tuple(group) for key, group in groups.items()}
 
 
 @dataclass(frozen=True)

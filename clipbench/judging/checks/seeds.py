@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from clipbench.judging.cells import Cell
-from clipbench.judging.checks.evidence import Check, Evidence, Finding, grouped
+from clipbench.judging.cells import Cell, grouped
+from clipbench.judging.checks.evidence import Check, Evidence, Finding
 from clipbench.judging.copies import alike, copies_sentence, once
 from clipbench.judging.paired import half_width, seeds_to_show, so_many
 from clipbench.judging.statistics import estimate

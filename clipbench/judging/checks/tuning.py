@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from clipbench.judging.cells import is_twin, learning_rate
+from clipbench.judging.cells import grouped, is_twin, learning_rate
 from clipbench.judging.checks.efforts import family
-from clipbench.judging.checks.evidence import Check, Effort, Evidence, Finding, Severity, grouped, split
+from clipbench.judging.checks.evidence import Check, Effort, Evidence, Finding, Severity, split
 from clipbench.judging.words import count, listing, number, seeds_named
 from clipbench.records import Arm
 
