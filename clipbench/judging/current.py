@@ -3,57 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clipbench.judging.cells import one_per_seed
+from clipbench.errors import UndecidedError
+from clipbench.judging.cells import grouped, one_per_seed
 from clipbench.judging.endings import as_read
-from clipbench.judging.tuning.summary import reported
+from clipbench.judging.tuning.trials import of_trials
 from clipbench.judging.words import count, listing
 from clipbench.questions import Question
 from clipbench.records import Record
 
 
-def of_the_latest_plan(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:
-    """Keep the runs that the latest plan describes, without trials, and say what was left out.
+def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:
+    """The records that verdicts are made from: those of the latest plan, one for each task, arm and seed.
 
     If the latest plan describes an arm differently (a new learning rate, say) or no longer has it, its other runs
     belong to an earlier version of the spec, whatever their seed. If the question has no plan, or the plan no run of an
     arm on a task, all runs are kept. Divergence is judged by the question's threshold (`judging.endings`).
-
-    Returns:
-        the records, and at most one caveat.
-
-    Raises:
-        UndecidedError: all of them are trials.
-    """
-    records = as_read(reported(records, question), question.diverged)
-    keys = set(question.keys)
-    in_plan: set[tuple[str, str]] = set()
-    beside: set[tuple[str, str]] = set()
-    for record in records:
-        (in_plan if record.identity in keys else beside).add(_place(record))
-    gone = {place for place in beside - in_plan if in_plan and place[1] not in question.arms}
-    mixed = in_plan & beside  # only these need their descriptions compared, which is slow
-    if not mixed and not gone:
-        return list(records), []
-    meant: dict[tuple[str, str], set[str]] = {place: set() for place in mixed}
-    for record in records:
-        if record.identity in keys and _place(record) in mixed:
-            meant[_place(record)].add(_description(record))
-    kept = [
-        record
-        for record in records
-        if (place := _place(record)) not in gone and (place not in mixed or _description(record) in meant[place])
-    ]
-    left_out = len(records) - len(kept)
-    if not left_out:
-        return kept, []
-    there = set(map(id, kept))
-    arms = dict.fromkeys(record.run.arm.name for record in records if id(record) not in there)
-    version = "version of the spec or selection by its trials" if question.tuning else "version of the spec"
-    return kept, [f"Left out: {count(left_out, 'run')} of an earlier {version} ({listing(arms)})."]
-
-
-def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:
-    """The records that verdicts are made from: those of the latest plan, one for each task, arm and seed.
 
     Returns:
         the records, and a caveat for each run, or group of runs, that is left out.
@@ -61,9 +25,54 @@ def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record
     Raises:
         UndecidedError: all of them are trials, or two different runs claim the same task, arm and seed.
     """
-    current, earlier = of_the_latest_plan(records, question)
+    records = as_read(_no_trials(records, question), question.diverged)
+    current, earlier = _by_plan(records, question)
     kept, copies = one_per_seed(current)
-    return kept, [*earlier, *copies]
+    if not earlier:
+        return kept, copies
+    arms = dict.fromkeys(record.run.arm.name for record in earlier)
+    version = "version of the spec or selection by its trials" if question.tuning else "version of the spec"
+    return kept, [f"Left out: {count(len(earlier), 'run')} of an earlier {version} ({listing(arms)}).", *copies]
+
+
+def _no_trials(records: Sequence[Record], question: Question) -> list[Record]:
+    """The runs that are no trials: of this plan, or of an earlier one.
+
+    Raises:
+        UndecidedError: all of them are.
+    """
+    trials = of_trials(question)
+    meant = frozenset(question.keys)
+    kept = [
+        record
+        for record in records
+        if record.identity in meant or not (record.run.trial_of or record.identity in trials)
+    ]
+    if records and not kept:
+        raise UndecidedError(
+            f"{question.spec} has only trials so far ({count(len(records), 'run')}), and no run to report",
+            remedy="run the spec again: it goes on with the trials, and then with what they select",
+        )
+    return kept
+
+
+def _by_plan(records: Sequence[Record], question: Question) -> tuple[list[Record], list[Record]]:
+    """The runs that the latest plan describes, and those of an earlier version of the spec."""
+    keys = set(question.keys)
+    planned = grouped((record for record in records if record.identity in keys), _place)
+    descriptions: dict[tuple[str, str], set[str]] = {}  # made only where they are needed, since that is slow
+    current: list[Record] = []
+    earlier: list[Record] = []
+    for record in records:
+        place = _place(record)
+        if place in planned and record.identity not in keys:
+            if place not in descriptions:
+                descriptions[place] = set(map(_description, planned[place]))
+            is_current = _description(record) in descriptions[place]
+        else:
+            is_current = place in planned or not planned or record.run.arm.name in question.arms
+        (current if is_current else earlier).append(record)
+    return current, earlier
 
 
 def _place(record: Record) -> tuple[str, str]:
