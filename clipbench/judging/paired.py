@@ -11,7 +11,7 @@ slower, where only this side missed, or faster, where only the other did; it nev
 """
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -170,45 +170,25 @@ class Scaled:
         """Each seed's value on the scale."""
         return {seed: reading.on(self.scale) for seed, reading in self.sample.items()}
 
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether no reading is a bound and every value is a number."""
-        known = not any(reading.at_least for reading in self.sample.values())
-        return known and not any(map(math.isnan, self.values.values()))
-
-    @cached_property
-    def _rounding(self) -> float:
-        return typical(self.sample.values())
-
-    def rounding(self, seeds: Collection[int]) -> float:
-        """The typical rounding of the readings of these seeds."""
-        if len(seeds) == len(self.sample):
-            return self._rounding
-        return typical(self.sample[seed] for seed in seeds)
-
     def against(self, theirs: "Scaled", ends: tuple[Ends, Ends] | None = None) -> Paired:
         """As `paired`."""
         common = self.values.keys() & theirs.values.keys()
         seeds = sorted(common) if ends is None else counted(common, *ends)
-        rounding = math.hypot(self.rounding(seeds), theirs.rounding(seeds))
-        differences = {seed: self.values[seed] - theirs.values[seed] for seed in seeds}
-        if self.is_plain and theirs.is_plain:
-            return Paired(self.scale, differences, rounding)
-        missed = {seed: (self.sample[seed].at_least, theirs.sample[seed].at_least) for seed in seeds}
-        neither = [seed for seed in seeds if _says_nothing(differences[seed], *missed[seed])]
-        left_out = [
-            seed for seed in seeds if math.isnan(differences[seed]) and self.scale == "log" and seed not in neither
-        ]
-        kept = [seed for seed in seeds if seed not in neither and seed not in left_out]
-        return Paired(
-            self.scale,
-            {seed: differences[seed] for seed in kept},
-            rounding,
-            ahead=sum(missed[seed][1] for seed in kept),
-            behind=sum(missed[seed][0] for seed in kept),
-            neither=len(neither),
-            left_out=len(left_out),
-        )
+        rounding = math.hypot(*(typical(side.sample[seed] for seed in seeds) for side in (self, theirs)))
+        differences: dict[int, float] = {}
+        ahead = behind = neither = left_out = 0
+        for seed in seeds:
+            difference = self.values[seed] - theirs.values[seed]
+            ours_missed, theirs_missed = self.sample[seed].at_least, theirs.sample[seed].at_least
+            if _says_nothing(difference, ours_missed, theirs_missed):
+                neither += 1
+            elif math.isnan(difference) and self.scale == "log":
+                left_out += 1
+            else:
+                differences[seed] = difference
+                ahead += theirs_missed
+                behind += ours_missed
+        return Paired(self.scale, differences, rounding, ahead, behind, neither, left_out)
 
 
 def _says_nothing(difference: float, ours_missed: bool, theirs_missed: bool) -> bool:

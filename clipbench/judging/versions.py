@@ -15,7 +15,7 @@ from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.words import count, listing, seeds_named
 from clipbench.quantities import Along
 from clipbench.questions import Question
-from clipbench.records import Record, Run
+from clipbench.records import Record
 
 TaskArm = tuple[str, str]  # a task and an arm
 
@@ -67,12 +67,9 @@ def overlap(folders: Sequence[Sequence[Record]]) -> bool:
 
     Two runs are the same here where their spec, task, arm and seed are called the same.
     """
-    names = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in map(_run, each)} for each in folders]
+    runs = [[record.run for record in records] for records in folders]
+    names = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in of_one} for of_one in runs]
     return any(2 * len(one & other) > min(len(one), len(other)) for one, other in combinations(names, 2))
-
-
-def _run(record: Record) -> Run:
-    return record.run
 
 
 def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
@@ -159,6 +156,7 @@ def _unlike(before: Cell, after: Cell, label: str) -> Iterator[str]:
 def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict, metric: Along) -> VersionRow:
     finished = before.final_losses.keys() & after.final_losses.keys()
     changed = differing([before.records[0].run, after.records[0].run])
+    others = [name for name in changed if name not in (*LABELS, "seed")]
     return VersionRow(
         task=after.task,
         arm=after.arm,
@@ -169,13 +167,8 @@ def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict
         judged=judged,
         same_weights=sum(before.ends[seed] == after.ends[seed] != "" for seed in finished),
         pairs=len(finished),
-        changed=tuple(sorted((name for name in changed if name not in (*LABELS, "seed")), key=_less_important)),
+        changed=tuple(sorted(others, key=lambda name: name.startswith("measure."))),  # what is solved comes first
     )
-
-
-def _less_important(name: str) -> bool:
-    """What is measured comes after what is solved."""
-    return name.startswith("measure.")
 
 
 def _alone(before: Mapping[TaskArm, Cell], after: Mapping[TaskArm, Cell], label: str, first: str) -> list[str]:

@@ -147,15 +147,14 @@ def _lacking(claim: Claim, compared: Sequence[ClaimComparison]) -> str:
             site = replace(each.site, step=None)
             steps_of[site] = steps_of.get(site, 0) + 1 if each_step else each.steps
     there = {
-        "task": (needs.tasks, len({each.site.task for each in compared})),
-        "trajectory": (needs.trajectories, len({each.site.trajectory for each in compared})),
-        "step": (needs.steps, min(steps_of.values())),
-        "comparison": (needs.comparisons, len(compared)),
+        "tasks": (needs.tasks, len({each.site.task for each in compared})),
+        "trajectories": (needs.trajectories, len({each.site.trajectory for each in compared})),
+        "steps": (needs.steps, min(steps_of.values())),
+        "comparisons": (needs.comparisons, len(compared)),
     }
-    plural = {"task": "tasks", "trajectory": "trajectories", "step": "steps", "comparison": "comparisons"}
-    for noun, (needed, has) in there.items():
+    for what, (needed, has) in there.items():
         if has < needed:
-            return f"it needs {needed} {plural[noun]}, and the runs have {has}"
+            return f"it needs {needed} {what}, and the runs have {has}"
     return ""
 
 

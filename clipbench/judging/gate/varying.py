@@ -67,17 +67,14 @@ def judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
             elif drafted is not None:
                 yield drafted
     tested = [draft for draft in drafts if draft.tested]
-    worse, better = (judge([_test(draft, rules, sign) for draft in tested]) for sign in (1, -1))
+    worse = judge([_test(draft, draft.found, rules) for draft in tested])
+    better = judge([_test(draft, draft.found.turned(), rules) for draft in tested])
     yield from (_untested(draft, rules) for draft in drafts if not draft.tested)
     yield from map(_row, tested, worse, better, [rules] * len(tested))
 
 
-def _test(draft: Draft, rules: Rules, sign: int) -> Test:
-    paired = draft.found
-    if sign < 0:
-        turned = {seed: -difference for seed, difference in paired.differences.items()}
-        paired = replace(paired, differences=turned, ahead=paired.behind, behind=paired.ahead)
-    return Test(paired, "higher", rules.tolerances[draft.of.metric], draft.of.weight)
+def _test(draft: Draft, found: Paired, rules: Rules) -> Test:
+    return Test(found, "higher", rules.tolerances[draft.of.metric], draft.of.weight)
 
 
 def _loss(arm: Matched, rule: Varying) -> Draft | GateRow | None:
