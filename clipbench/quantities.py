@@ -186,14 +186,16 @@ def _to_target(unit: Literal["steps", "seconds"], record: Record, target: Target
     return Reading(spent + each, at_least=True)
 
 
-def _cost(name: str, meaning: str, unit: str, get: Callable[[Outcome], float | None]) -> Quantity:
-    """What a run cost its machine; it has no such number where it recorded none, or 0."""
+def _of_outcome(
+    name: str, meaning: str, unit: str, get: Callable[[Outcome], float | None], *, better: Better = "lower"
+) -> Quantity:
+    """A number of the whole run, as its machine made it; there is none where the run recorded none, or 0."""
 
     def read(record: Record, *_: object) -> Reading | None:
         value = get(record.outcome) if record.outcome else None
         return Reading(value) if value else None
 
-    return Quantity(name, meaning, unit, read, scale="log", better="lower", noise="machine")
+    return Quantity(name, meaning, unit, read, scale="log", better=better, noise="machine")
 
 
 def along(record: Record, name: str, direction: str | None) -> Sequence[Measurement]:
@@ -317,9 +319,9 @@ BUILT_IN: tuple[Quantity, ...] = (
         noise="machine",
         of_broken=True,
     ),
-    _cost(STEP_SECONDS, "the median time of a step", "s", lambda ended: ended.step_seconds),
-    _cost(TRAIN_SECONDS, "the training time: the sum over all steps", "s", lambda ended: ended.train_seconds),
-    _cost(PEAK_BYTES, "the peak memory of the run", "bytes", lambda ended: ended.peak_bytes),
+    _of_outcome(STEP_SECONDS, "the median time of a step", "s", lambda ended: ended.step_seconds),
+    _of_outcome(TRAIN_SECONDS, "the training time: the sum over all steps", "s", lambda ended: ended.train_seconds),
+    _of_outcome(PEAK_BYTES, "the peak memory of the run", "bytes", lambda ended: ended.peak_bytes),
     recorded(DIRECTIONAL_SHARPNESS, Manner("log", "lower"), meaning="uᵀHu/‖u‖² on the probe batches"),
     recorded(RATE_SHARPNESS, meaning="learning rate × directional sharpness"),
     recorded(CLIPPED_FRACTION, meaning="the fraction of coordinates that the clip changed"),
