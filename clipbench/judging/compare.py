@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.cells import Cell, cells, known_arm, known_direction
+from clipbench.judging.cells import Cell, grouped, known_arm, known_direction
 from clipbench.judging.checks.audit import audited, caveats, evidence_of
 from clipbench.judging.comparison import (
     Comparison,
@@ -18,10 +18,10 @@ from clipbench.judging.comparison import (
     TaskHead,
 )
 from clipbench.judging.copies import once
-from clipbench.judging.current import in_force
-from clipbench.judging.families import Ranks, Test, Verdict, judge, ranks, turned
+from clipbench.judging.current import select
+from clipbench.judging.families import Ranks, Test, Verdict, judge, ranks
 from clipbench.judging.matched import matched
-from clipbench.judging.moments import Moment, as_of
+from clipbench.judging.moments import Moment
 from clipbench.judging.notes import notes
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import race, to_target
@@ -116,15 +116,12 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     name = known_arm(question.baseline if asked.baseline is None else asked.baseline, question, records=records)
     if asked.reference is not None:
         known_direction(asked.reference, records)
-    kept, left_out = in_force(records, question)
-    if asked.at is not None:
-        kept, caveat = as_of(kept, asked.at)
-        left_out.append(caveat)
-    selected = cells(kept, question)
-    tasks = tuple(dict.fromkeys(cell.task for cell in selected))
-    rows = tuple(row for task in tasks for row in _rows([cell for cell in selected if cell.task == task], name, asked))
-    pairs = tuple(twins(selected, {(each.task, each.arm): each.steps for each in rows}))
-    evidence = evidence_of(records, replace(question, baseline=name), selected)
+    question = replace(question, baseline=name)
+    selected = select(records, question, asked.at)
+    cells, by_task = selected.cells, grouped(selected.cells, lambda cell: cell.task)
+    rows = tuple(row for of_task in by_task.values() for row in _rows(of_task, name, asked))
+    pairs = tuple(twins(cells, {(each.task, each.arm): each.steps for each in rows}))
+    evidence = evidence_of(records, selected)
     below = notes(rows, question, metric=metric, threshold=asked.threshold)
     return Comparison(
         spec=question.spec,
@@ -132,17 +129,17 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         baseline=name,
         target=question.target,
         consecutive=question.consecutive,
-        tasks=tuple(_head(task, selected, question.target_of(task)) for task in tasks),
+        tasks=tuple(_head(task, of_task, question.target_of(task)) for task, of_task in by_task.items()),
         rows=rows,
         twins=pairs,
-        caveats=(*left_out, *caveats(evidence), *below),
+        caveats=(*selected.left_out, *caveats(evidence), *below),
         metric=metric,
         threshold=asked.threshold,
         race=()
-        if not any(cell.target for cell in selected)
-        else tuple(race(selected, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
-        matched=tuple(matched(selected, baseline=name)),
-        shared=tuple(shared_points(selected, baseline=name, reference=asked.reference)),
+        if not any(cell.target for cell in cells)
+        else tuple(race(cells, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
+        matched=tuple(matched(cells, baseline=name)),
+        shared=tuple(shared_points(cells, baseline=name, reference=asked.reference)),
         tunings=tunings(records, question),
         audit=audited(evidence),
         others=asked.others,
@@ -176,9 +173,9 @@ def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
     }
     verdicts = dict(zip(tests, judge([*tests.values()]), strict=True))
     better = asked.metric.quantity.better
-    ordered = [] if better == "neither" else sound
-    places = ranks(ordered, lambda one, other: by_arm[one].against(by_arm[other], asked.metric))
-    places = turned(places) if better == "higher" else places
+    places: dict[str, Ranks] = {}
+    if better != "neither":
+        places = ranks(sound, lambda arm, other: by_arm[arm].against(by_arm[other], asked.metric), better=better)
     return [
         _row(cell, theirs, asked, against.get(cell.arm), verdicts.get(cell.arm), places.get(cell.arm))
         for cell in of_task
@@ -270,7 +267,7 @@ def _milliseconds(cell: Cell) -> list[float]:
 
 
 def _head(task: str, cells: Iterable[Cell], target: Target | None) -> TaskHead:
-    records = [record for cell in cells if cell.task == task for record in cell.records]
+    records = [record for cell in cells for record in cell.records]
     # A killed run leaves no environment; the other runs then name the device.
     places = [record.environment.device_name for record in records if record.environment]
     devices = places or [record.run.device for record in records]

@@ -1,15 +1,40 @@
 """Selects the runs of the latest plan when a spec was edited and run again in the same folder."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from clipbench.errors import UndecidedError
-from clipbench.judging.cells import grouped, one_per_seed
+from clipbench.judging.cells import Cell, cells, grouped, one_per_seed
 from clipbench.judging.endings import as_read
+from clipbench.judging.moments import Moment, as_of
 from clipbench.judging.tuning.trials import of_trials
 from clipbench.judging.words import count, listing
 from clipbench.questions import Question
 from clipbench.records import Record
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The runs of one spec that verdicts are made from, also in cells; `left_out` has caveats about unused runs."""
+
+    question: Question
+    records: tuple[Record, ...]
+    cells: tuple[Cell, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def select(records: Sequence[Record], question: Question, at: Moment | None = None) -> Selected:
+    """The runs in force (`in_force`), as they stood at a moment; None for their end.
+
+    Raises:
+        UndecidedError: all of them are trials, or two different runs claim the same task, arm and seed.
+        ClipbenchError: there is no such moment in a run.
+    """
+    kept, left_out = in_force(records, question)
+    if at is not None:
+        kept, caveat = as_of(kept, at)
+        left_out = [*left_out, caveat]
+    return Selected(question, tuple(kept), tuple(cells(kept, question)), tuple(left_out))
 
 
 def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:

@@ -6,12 +6,12 @@ most 0.05, however the tests depend on each other. With weights a test has its s
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from clipbench.judging.paired import LEVEL, Paired, seeds_to_show
+from clipbench.judging.paired import LEVEL, Paired, Side, seeds_to_show
 
 Word = Literal["lower", "higher", "identical", "equivalent", "not higher", "undecided"]
 
@@ -145,7 +145,7 @@ def _two_sided(paired: Paired, judged: Judged, *, equivalent: bool) -> Word:
         return "equivalent"
     if paired.n < 2 or judged.p > LEVEL:
         return "undecided"
-    side: Literal["lower", "higher"] = "lower" if paired.mean < 0 else "higher"
+    side: Side = "lower" if paired.mean < 0 else "higher"
     return side if paired.can_be(side) else "undecided"
 
 
@@ -171,29 +171,25 @@ def _seeds_needed(test: Test, level: float) -> float:
     return seeds_to_show(effect, paired.error * math.sqrt(paired.n), level=at, two_sided=False)
 
 
-def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired]) -> dict[str, Ranks]:
-    """The range of ranks of each arm: from 1 + the arms shown to be lower, to all − the arms shown to be higher.
+def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired], *, better: Side = "lower") -> dict[str, Ranks]:
+    """The range of ranks of each arm: from 1 + the arms shown to be better, to all − the arms shown to be worse.
 
     Every pair of arms is tested, and Holm's correction is over all of these pairs. So with probability of 95 % or more
     every range holds the arm's true rank (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91).
 
     Args:
         arms: their names; an arm without values has no rank, and is not among them.
-        compare: what one arm differs by from another; lower is better.
+        compare: what one arm differs by from another.
+        better: the side that ranks first.
     """
     pairs = [(first, second) for at, first in enumerate(arms) for second in arms[at + 1 :]]
     differences = [compare(first, second) for first, second in pairs]
-    better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
+    wins, losses = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
     judgements = holm([difference.p for difference in differences])
     for (first, second), difference, judged in zip(pairs, differences, judgements, strict=True):
-        lower = difference.mean < 0
-        if judged.p <= LEVEL and difference.can_be("lower" if lower else "higher"):
-            better[first if lower else second] += 1
-            worse[second if lower else first] += 1
-    return {arm: Ranks(1 + worse[arm], len(arms) - better[arm]) for arm in arms}
-
-
-def turned(ranks_of: Mapping[str, Ranks]) -> dict[str, Ranks]:
-    """The ranks if higher is better."""
-    n = len(ranks_of)
-    return {arm: Ranks(n + 1 - each.high, n + 1 - each.low) for arm, each in ranks_of.items()}
+        side: Side = "lower" if difference.mean < 0 else "higher"
+        if judged.p <= LEVEL and difference.can_be(side):
+            winner, loser = (first, second) if side == better else (second, first)
+            wins[winner] += 1
+            losses[loser] += 1
+    return {arm: Ranks(1 + losses[arm], len(arms) - wins[arm]) for arm in arms}

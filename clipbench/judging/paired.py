@@ -27,6 +27,7 @@ LEVEL = 0.05  # significance level of a single interval; of verdicts judged toge
 POWER = 0.8  # statistical power of the numbers of seeds that are reported as needed
 MOST_SEEDS = 10**4  # searches for a number of seeds end here
 
+Side = Literal["lower", "higher"]
 Sample = Mapping[int, Reading]  # a quantity of an arm or a direction, by seed
 
 
@@ -78,7 +79,7 @@ class Paired:
         """Whether the mean holds a missed target, which makes it a bound of the true difference."""
         return bool(self.ahead or self.behind)
 
-    def can_be(self, side: Literal["lower", "higher"]) -> bool:
+    def can_be(self, side: Side) -> bool:
         """Whether the mean may be called so: one that is known to be at least so high is never shown to be lower."""
         if self.ahead and self.behind:
             return True  # means over the time that runs were looked at

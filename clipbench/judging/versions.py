@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from clipbench.errors import UndecidedError
-from clipbench.judging.cells import LABELS, Cell, cells, differing
+from clipbench.judging.cells import LABELS, Cell, differing
 from clipbench.judging.compare import Asked, check, margin, mean_of
-from clipbench.judging.current import in_force
+from clipbench.judging.current import select
 from clipbench.judging.families import Test, Verdict, judge
-from clipbench.judging.moments import as_of
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.words import count, listing, seeds_named
@@ -111,18 +110,14 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
 
 
 def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[TaskArm, Cell]:
-    kept, left_out = in_force(folder.records, folder.question)
-    if asked.at is not None:
-        kept, moment = as_of(kept, asked.at)
-        left_out.append(moment)
-    notes += [f"{folder.label}: {sentence}" for sentence in left_out]
-    found = cells(kept, asked.read_by(folder.question))
-    for cell in found:
+    selected = select(folder.records, asked.read_by(folder.question), asked.at)
+    notes += [f"{folder.label}: {sentence}" for sentence in selected.left_out]
+    for cell in selected.cells:
         ends = [record.status for record in cell.records]
         lost = [f"{ends.count(status)} {status}" for status in ("diverged", "failed", "unfinished") if status in ends]
         if lost:
             notes.append(f"{folder.label}: of {cell.arm} on {cell.task} {listing(lost)} of {count(len(ends), 'run')}.")
-    return {(cell.task, cell.arm): cell for cell in found}
+    return {(cell.task, cell.arm): cell for cell in selected.cells}
 
 
 def _same_targets(pairs: Sequence[tuple[Cell, Cell]], metric: Along, label: str) -> None:

@@ -6,7 +6,7 @@ the tables of `compare`, and `judging.shared_points` gives its reasons. Copies o
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
@@ -20,22 +20,14 @@ from clipbench.judging.claims.selecting import (
     values,
 )
 from clipbench.judging.copies import counted
+from clipbench.judging.current import Selected
 from clipbench.quantities import FINAL_LOSS, Reading
 from clipbench.questions import Question
 from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, ClaimScale, Compare
 
 
-@dataclass(frozen=True)
-class SpecResults:
-    """The runs of one spec, in cells, with the question they answer, and what to say of those that were left out."""
-
-    question: Question
-    cells: tuple[Cell, ...]
-    left_out: tuple[str, ...] = ()
-
-
-def comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimComparison]:
+def comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparison]:
     """Every comparison that the runs allow, with the first of the claim's quantities that gives any."""
     wanted = claim.compare
     if wanted is None:
@@ -44,15 +36,14 @@ def comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimCompa
         tallies: dict[Site, Tally] = {}
         for each in results:
             at = _shared if wanted.at == "shared" else _own
-            for site, tally in at(wanted, each, quantity=quantity).items():
-                tallies[site] = tally
+            tallies |= at(wanted, each, quantity=quantity)
         compared = [comparison(site, tally, quantity=quantity, claim=claim) for site, tally in tallies.items()]
         if compared:
             return compared
     return []
 
 
-def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
+def _shared(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tally]:
     """Directions within one run at the same steps: the same weights, gradients and batches."""
     tallies: dict[Site, Tally] = {}
     left_out: dict[Site, set[int]] = {}
@@ -74,7 +65,7 @@ def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Sit
     return tallies
 
 
-def _own(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
+def _own(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tally]:
     """Arms of one task, each on its own path, paired by seed."""
     tallies: dict[Site, Tally] = {}
     for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):

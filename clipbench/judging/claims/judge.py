@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clipbench.judging.cells import cells
 from clipbench.judging.checks import seeds, setup
 from clipbench.judging.checks.audit import caveats, evidence_of
 from clipbench.judging.claims.answers import Answer, ClaimComparison, ClaimVerdict, Site
-from clipbench.judging.claims.comparing import SpecResults, comparisons
+from clipbench.judging.claims.comparing import comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN
-from clipbench.judging.current import in_force
+from clipbench.judging.current import Selected, select
 from clipbench.judging.families import holm
 from clipbench.judging.paired import LEVEL
 from clipbench.judging.words import count, listing, number
@@ -29,20 +28,16 @@ _CAUTIONS = (
 )
 
 
-def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[SpecResults]:
+def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Selected]:
     """The runs of each spec that claims are held against, and what was left out of them.
 
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed of one spec.
     """
-    selected = []
-    for question, records in specs:
-        kept, left_out = in_force(records, question)
-        selected.append(SpecResults(question, tuple(cells(kept, question)), tuple(left_out)))
-    return selected
+    return [select(records, question) for question, records in specs]
 
 
-def judge(claims: Sequence[Claim], results: Sequence[SpecResults]) -> list[Answer]:
+def judge(claims: Sequence[Claim], results: Sequence[Selected]) -> list[Answer]:
     """What the runs of some specs say of each claim.
 
     A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
@@ -57,19 +52,15 @@ def judge(claims: Sequence[Claim], results: Sequence[SpecResults]) -> list[Answe
     return [_answer(claim, results) for claim in claims]
 
 
-def cautions(results: Sequence[SpecResults]) -> list[str]:
+def cautions(results: Sequence[Selected]) -> list[str]:
     """The caveats of `compare` that also weaken claims.
 
     Copies of a run, runs of an earlier version of the spec, and differences between the runs of a task.
     """
-    return [
-        sentence
-        for each in results
-        for sentence in (*each.left_out, *caveats(evidence_of((), each.question, each.cells), _CAUTIONS))
-    ]
+    return [sentence for each in results for sentence in (*each.left_out, *caveats(evidence_of((), each), _CAUTIONS))]
 
 
-def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
+def _answer(claim: Claim, results: Sequence[Selected]) -> Answer:
     if claim.unmeasured is not None:
         return Answer(claim, "not measured", claim.unmeasured)
     compared = comparisons(claim, results) or rank_comparisons(claim, results)
@@ -86,7 +77,7 @@ def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
 
 
 def _verdict(
-    claim: Claim, compared: Sequence[ClaimComparison], results: Sequence[SpecResults]
+    claim: Claim, compared: Sequence[ClaimComparison], results: Sequence[Selected]
 ) -> tuple[ClaimVerdict, str]:
     """What follows from all comparisons of a claim, and why."""
     wrong = [each for each in compared if each.verdict == "fails"]
@@ -124,7 +115,7 @@ def _all(n: int) -> str:
     return "the only comparison" if n == 1 else f"all {n} comparisons"
 
 
-def _uncovered(claim: Claim, results: Sequence[SpecResults]) -> str:
+def _uncovered(claim: Claim, results: Sequence[Selected]) -> str:
     """Of several arms that a claim names, those that no comparison has: it is about each of them."""
     if claim.compare is None:
         return ""
@@ -158,7 +149,7 @@ def _lacking(claim: Claim, compared: Sequence[ClaimComparison]) -> str:
     return ""
 
 
-def _missing(claim: Claim, results: Sequence[SpecResults]) -> str:
+def _missing(claim: Claim, results: Sequence[Selected]) -> str:
     """Why there is nothing to compare: the quantity was not measured, or not for what is compared."""
     measured = {
         quantity

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, with_config
 
 from clipbench.errors import UndecidedError
-from clipbench.judging.cells import Cell, cells
-from clipbench.judging.current import in_force
+from clipbench.judging.cells import Cell
+from clipbench.judging.current import select
 from clipbench.judging.gate.rules import VARYING
 from clipbench.judging.remarks import remarks
 from clipbench.judging.words import brief, count, listing, number
@@ -143,9 +143,9 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
     arms: list[ArmResult] = []
     caveats: list[str] = []
     for question, records in groups:
-        kept, left_out = in_force(records, question)
-        caveats += [*left_out, *remarks(kept)]
-        arms += map(_arm, cells(kept, question))
+        selected = select(records, question)
+        caveats += [*selected.left_out, *remarks(selected.records)]
+        arms += map(_arm, selected.cells)
     return Suite(tuple(arms), tuple(caveats))
 
 
