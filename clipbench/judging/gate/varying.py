@@ -69,8 +69,8 @@ def judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
     tested = [draft for draft in drafts if draft.tested]
     worse = judge([_test(draft, draft.found, rules) for draft in tested])
     better = judge([_test(draft, draft.found.turned(), rules) for draft in tested])
-    yield from (_untested(draft, rules) for draft in drafts if not draft.tested)
-    yield from map(_row, tested, worse, better, [rules] * len(tested))
+    yield from (_with_lost(_untested(draft, rules), draft.lost) for draft in drafts if not draft.tested)
+    yield from (_with_lost(_row(*each, rules), each[0].lost) for each in zip(tested, worse, better, strict=True))
 
 
 def _test(draft: Draft, found: Paired, rules: Rules) -> Test:
@@ -162,10 +162,9 @@ def _untested(draft: Draft, rules: Rules) -> GateRow:
     if draft.advice:
         return replace(row, verdict="advice", detail=f"{change} ({draft.advice})")
     if draft.identical:
-        detail = f"identical{_pairs(draft)}{_lost(draft)}"
-        return replace(row, verdict="missing" if draft.lost else "ok", detail=detail, low=0.0, high=0.0)
+        return replace(row, verdict="ok", detail=f"identical{_pairs(draft)}", low=0.0, high=0.0)
     detail = f"{change} on 1 seed{_pairs(draft)}, no confidence interval: two are needed, five are better"
-    return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")
+    return replace(row, detail=detail)
 
 
 def _row(draft: Draft, worse: Verdict, better: Verdict, rules: Rules) -> GateRow:
@@ -173,21 +172,27 @@ def _row(draft: Draft, worse: Verdict, better: Verdict, rules: Rules) -> GateRow
     row = replace(draft.row(rules), low=worse.low, high=worse.high)
     detail = f"{_change(draft)}{draft.share_of} on {count(found.n, 'seed')}{_pairs(draft)}"
     if worse.word == "higher":
-        return replace(row, verdict="regressed", detail=f"{detail}, {_percent(row.low, draft)} at least{_lost(draft)}")
+        return replace(row, verdict="regressed", detail=f"{detail}, {_percent(row.low, draft)} at least")
     if better.word == "higher" and not found.behind:  # faster on the whole does not outweigh a target that is missed
         row = replace(row, verdict="improved", low=-better.high, high=-better.low)
     elif found.at_least:  # what is only known to be at least so much has no bound above
-        return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")
+        return replace(row, detail=detail)
     elif worse.word == "not higher":
         row = replace(row, verdict="ok")
     detail = f"{detail}, {_percent(row.high, draft)} at most"
-    if draft.lost:
-        return replace(row, verdict="missing", detail=f"{detail}{_lost(draft)}")
-    if row.verdict != "undecided":
+    if row.verdict != "undecided" or draft.lost:
         return replace(row, detail=detail)
     needed = int(worse.seeds_needed) if math.isfinite(worse.seeds_needed) else None
     many = count(needed, "seed") if needed else f"more than {MOST_SEEDS} seeds"
     return replace(row, detail=f"{detail}: {many} would decide in 80 % of cases", seeds_needed=needed)
+
+
+def _with_lost(row: GateRow, lost: Sequence[int]) -> GateRow:
+    """The row of a metric that the candidate lacks on some seeds: missing, where it is not regressed on the others."""
+    if not lost:
+        return row
+    detail = f"{row.detail}; no value on {seeds_named(lost)}, unlike in the baseline"
+    return replace(row, verdict=row.verdict if row.verdict == "regressed" else "missing", detail=detail)
 
 
 def _change(draft: Draft) -> str:
@@ -206,10 +211,6 @@ def _pairs(draft: Draft) -> str:
     if found.neither:
         parts.append(f"both missed the target on {count(found.neither, 'seed')}")
     return f" ({'; '.join(parts)})" if parts else ""
-
-
-def _lost(draft: Draft) -> str:
-    return f"; no value on {seeds_named(draft.lost)}, unlike in the baseline" if draft.lost else ""
 
 
 def _percent(change: float, draft: Draft) -> str:
