@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from clipbench.errors import ClipbenchError, UndecidedError, nearest
 from clipbench.judging.copies import counted
-from clipbench.judging.paired import Paired, Sample, Scaled
+from clipbench.judging.paired import Paired, Sample, paired
 from clipbench.judging.words import count, listing
 from clipbench.quantities import Along, Reading, final_loss
 from clipbench.questions import Question, Target
@@ -26,7 +26,7 @@ class Cell:
     arm: str
     records: tuple[Record, ...]
     target: Target | None = None
-    _samples: dict[str, Scaled] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _samples: dict[str, Sample] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def described(self) -> Arm:
@@ -77,14 +77,10 @@ class Cell:
 
     def sample(self, along: Along) -> Sample:
         """The readings of a quantity by seed, of the runs that have it."""
-        return self._scaled(along).sample
-
-    def _scaled(self, along: Along) -> Scaled:
         name = str(along)
         if name not in self._samples:
             readings = ((record.run.seed, along.read(record, self.target)) for record in self.records)
-            sample = {seed: reading for seed, reading in readings if reading is not None}
-            self._samples[name] = Scaled(sample, along.quantity.scale)
+            self._samples[name] = {seed: reading for seed, reading in readings if reading is not None}
         return self._samples[name]
 
     def readings(self, along: Along) -> list[Reading]:
@@ -103,7 +99,7 @@ class Cell:
         """
         copies_count = along.quantity.noise == "machine" and not along.quantity.of_broken
         ends = None if copies_count or self.all_differ or other.all_differ else (self.ends, other.ends)
-        return self._scaled(along).against(other._scaled(along), ends)
+        return paired(self.sample(along), other.sample(along), along.quantity.scale, ends=ends)
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]:

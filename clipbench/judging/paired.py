@@ -159,46 +159,6 @@ class Paired:
         return self.n > 1 and math.isfinite(self.mean) and math.isfinite(self.error)
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """A sample on a scale, with cached values: ranks compare each sample with many others."""
-
-    sample: Sample
-    scale: Scale
-
-    @cached_property
-    def values(self) -> Mapping[int, float]:
-        """Each seed's value on the scale."""
-        return {seed: reading.on(self.scale) for seed, reading in self.sample.items()}
-
-    def against(self, theirs: "Scaled", ends: tuple[Ends, Ends] | None = None) -> Paired:
-        """As `paired`."""
-        common = self.values.keys() & theirs.values.keys()
-        seeds = sorted(common) if ends is None else counted(common, *ends)
-        rounding = math.hypot(*(typical(side.sample[seed] for seed in seeds) for side in (self, theirs)))
-        differences: dict[int, float] = {}
-        ahead = behind = neither = left_out = 0
-        for seed in seeds:
-            difference = self.values[seed] - theirs.values[seed]
-            ours_missed, theirs_missed = self.sample[seed].at_least, theirs.sample[seed].at_least
-            if _says_nothing(difference, ours_missed, theirs_missed):
-                neither += 1
-            elif math.isnan(difference) and self.scale == "log":
-                left_out += 1
-            else:
-                differences[seed] = difference
-                ahead += theirs_missed
-                behind += ours_missed
-        return Paired(self.scale, differences, rounding, ahead, behind, neither, left_out)
-
-
-def _says_nothing(difference: float, ours_missed: bool, theirs_missed: bool) -> bool:
-    """Whether a pair with a miss says nothing: of two misses, or of a miss that was over before the other was there."""
-    if ours_missed and theirs_missed:
-        return True
-    return (ours_missed and difference <= 0) or (theirs_missed and difference >= 0)
-
-
 def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None) -> Paired:
     """Two samples, paired by their common seeds.
 
@@ -214,7 +174,30 @@ def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends
     >>> found.differences, found.mean, found.error
     ({0: -0.5, 1: -0.25}, -0.375, 0.125)
     """
-    return Scaled(ours, scale).against(Scaled(theirs, scale), ends)
+    common = ours.keys() & theirs.keys()
+    seeds = sorted(common) if ends is None else counted(common, *ends)
+    rounding = math.hypot(*(typical(side[seed] for seed in seeds) for side in (ours, theirs)))
+    differences: dict[int, float] = {}
+    ahead = behind = neither = left_out = 0
+    for seed in seeds:
+        difference = ours[seed].on(scale) - theirs[seed].on(scale)
+        ours_missed, theirs_missed = ours[seed].at_least, theirs[seed].at_least
+        if _says_nothing(difference, ours_missed, theirs_missed):
+            neither += 1
+        elif math.isnan(difference) and scale == "log":
+            left_out += 1
+        else:
+            differences[seed] = difference
+            ahead += theirs_missed
+            behind += ours_missed
+    return Paired(scale, differences, rounding, ahead, behind, neither, left_out)
+
+
+def _says_nothing(difference: float, ours_missed: bool, theirs_missed: bool) -> bool:
+    """Whether a pair with a miss says nothing: of two misses, or of a miss that was over before the other was there."""
+    if ours_missed and theirs_missed:
+        return True
+    return (ours_missed and difference <= 0) or (theirs_missed and difference >= 0)
 
 
 def typical(sample: Iterable[Reading]) -> float:

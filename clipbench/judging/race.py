@@ -78,7 +78,8 @@ def _row(
     baseline: str,
 ) -> RaceRow:
     steps = _by_task(cells, rivals, STEPS)
-    hits = [pair for cell in cells if cell.task in rivals for pair in _hits(cell, rivals[cell.task])]
+    pairs = [pair for cell in cells if cell.task in rivals for pair in to_target_in_pairs(cell, rivals[cell.task])]
+    hits = [(math.isfinite(ours), math.isfinite(theirs)) for ours, theirs in pairs]
     own = [(cell.task, record.run.seed) for cell in cells for record in cell.own]
     times = [_times(costs[instance], first[instance]) for instance in own if instance in costs]
     is_baseline = arm == baseline
@@ -96,13 +97,6 @@ def _row(
         if times
         else (math.nan,) * len(RACE_FACTORS),
     )
-
-
-def _hits(cell: Cell, rival: Cell) -> list[tuple[bool, bool]]:
-    """For each pair of runs, whether the arm and whether the baseline reached the target."""
-    ours, theirs = to_target(cell, STEPS), to_target(rival, STEPS)
-    pairs = once(ours, theirs, cell.ends, rival.ends)
-    return [(math.isfinite(ours[seed]), math.isfinite(theirs[seed])) for seed in pairs]
 
 
 def _by_task(cells: Sequence[Cell], rivals: Mapping[str, Cell], along: Along) -> dict[str, Paired]:
@@ -134,6 +128,12 @@ def to_target(cell: Cell, along: Along) -> dict[int, float]:
     reached = {seed: reading.value for seed, reading in cell.sample(along).items() if not reading.at_least}
     ended = (record.run.seed for record in cell.records if record.outcome)
     return {seed: reached.get(seed, math.inf) for seed in ended}
+
+
+def to_target_in_pairs(cell: Cell, rival: Cell) -> list[tuple[float, float]]:
+    """The steps to the target of each pair of runs of two arms; ∞ for a miss."""
+    ours, theirs = to_target(cell, STEPS), to_target(rival, STEPS)
+    return [(steps, theirs[seed]) for seed, steps in once(ours, theirs, cell.ends, rival.ends).items()]
 
 
 def _times(cost: float, first: float) -> float:

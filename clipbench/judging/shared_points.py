@@ -25,7 +25,9 @@ from clipbench.judging.paired import Paired, Points
 from clipbench.judging.statistics import Estimate, estimate
 from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE, Record
 
+Decrease = Literal["line", "taylor"]
 _ADAM = ("adam", "torch.optim:Adam")
+_DECREASES: dict[Decrease, str] = {"line": LINE_BEST_DECREASE, "taylor": TAYLOR_BEST_DECREASE}  # the surer first
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class SharedRow:
     excluded: int
     cosine: Estimate
     decrease: Paired | None
-    decrease_of: Literal["line", "taylor"] | None
+    decrease_of: Decrease | None
     decrease_excluded: int
     left_out: int
 
@@ -107,8 +109,7 @@ def _row(cell: Cell, runs: Sequence[Record], direction: str, reference: str) -> 
         for cosine in _by_step(record, direction, COSINE).values():
             cosines.add_difference(record.run.seed, cosine)
     decrease_of = _decrease_of(runs, direction, reference)
-    quantity = LINE_BEST_DECREASE if decrease_of == "line" else TAYLOR_BEST_DECREASE
-    decrease = _ratios(runs, direction, reference, quantity)
+    decrease = _ratios(runs, direction, reference, _DECREASES[decrease_of]) if decrease_of else Points("log")
     logs = sharpness.used
     itself = direction == reference
     return SharedRow(
@@ -122,9 +123,9 @@ def _row(cell: Cell, runs: Sequence[Record], direction: str, reference: str) -> 
         cells=len(logs),
         excluded=sharpness.left_out,
         cosine=estimate(list(cosines.paired().differences.values())),
-        decrease=None if itself or decrease_of is None else decrease.paired(),
+        decrease=decrease.paired() if decrease_of and not itself else None,
         decrease_of=decrease_of,
-        decrease_excluded=decrease.left_out if decrease_of is not None else 0,
+        decrease_excluded=decrease.left_out,
         left_out=len(cell.records) - len(cell.finished),
     )
 
@@ -139,13 +140,9 @@ def _ratios(runs: Sequence[Record], direction: str, reference: str, quantity: st
     return points
 
 
-def _decrease_of(runs: Sequence[Record], direction: str, reference: str) -> Literal["line", "taylor"] | None:
+def _decrease_of(runs: Sequence[Record], direction: str, reference: str) -> Decrease | None:
     """The decrease found along the line where it was looked for, for both; else the one that Taylor's model gives."""
-    options: tuple[tuple[Literal["line", "taylor"], str], ...] = (
-        ("line", LINE_BEST_DECREASE),
-        ("taylor", TAYLOR_BEST_DECREASE),
-    )
-    for name, quantity in options:
+    for name, quantity in _DECREASES.items():
         if all(any(_by_step(record, tried, quantity) for record in runs) for tried in (direction, reference)):
             return name
     return None

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from clipbench.judging.cells import Cell, grouped, is_twin
 from clipbench.judging.comparison import StepsToTarget, Twin
-from clipbench.judging.copies import once
 from clipbench.judging.paired import Paired
-from clipbench.judging.race import to_target
+from clipbench.judging.race import to_target_in_pairs
 from clipbench.judging.words import count, fold, number, span
-from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME, STEPS
+from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME
 
 
 def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget | None]) -> list[Twin]:
@@ -55,9 +54,8 @@ def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsT
 
 
 def _fewer(clipped: Cell, twin: Cell) -> tuple[int, int]:
-    ours, theirs = to_target(clipped, STEPS), to_target(twin, STEPS)
-    pairs = once(ours, theirs, clipped.ends, twin.ends)
-    return sum(steps < theirs[seed] for seed, steps in pairs.items()), len(pairs)
+    pairs = to_target_in_pairs(clipped, twin)
+    return sum(ours < theirs for ours, theirs in pairs), len(pairs)
 
 
 def _answer(difference: Paired) -> str:
