@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.copies import counted
 from clipbench.judging.paired import Paired, paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate, estimate, exp, geometric_mean
@@ -43,8 +43,8 @@ def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
     sharpness is `sharpness_at` that step.
     """
     rows = []
-    for task in dict.fromkeys(cell.task for cell in cells):
-        of_task = [cell for cell in cells if cell.task == task and _final_losses(cell)]
+    for group in grouped(cells, lambda cell: cell.task).values():
+        of_task = list(filter(_final_losses, group))
         rival = next((cell for cell in of_task if cell.arm == baseline), None)
         if len(of_task) > 1 and rival is not None:
             rows += [_row(cell, rival) for cell in of_task]

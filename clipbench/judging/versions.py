@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from clipbench.errors import UndecidedError
-from clipbench.judging.cells import LABELS, Cell, differing
+from clipbench.judging.cells import LABELS, Cell, differing, grouped
 from clipbench.judging.compare import Asked, check, margin, mean_of
 from clipbench.judging.current import select
 from clipbench.judging.families import Test, Verdict, judge
@@ -88,8 +88,7 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
         after = _cells(folder, asked, notes)
         both = [place for place in before if place in after]
         _same_targets([(before[place], after[place]) for place in both], asked.metric, folder.label)
-        for task in dict.fromkeys(task for task, _ in both):
-            of_task = [place for place in both if place[0] == task]
+        for of_task in grouped(both, lambda place: place[0]).values():
             against = {place: after[place].against(before[place], asked.metric) for place in of_task}
             margins = [margin(after[place], before[place], asked) for place in of_task]
             tests = [Test(against[place], margin=limit) for place, limit in zip(of_task, margins, strict=True)]

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
 from clipbench.judging.claims.selecting import (
     OF_A_RUN,
@@ -68,8 +68,9 @@ def _shared(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, 
 def _own(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tally]:
     """Arms of one task, each on its own path, paired by seed."""
     tallies: dict[Site, Tally] = {}
-    for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
-        cells = {cell.arm: cell for cell in results.cells if cell.task == task}
+    chosen = (cell for cell in results.cells if named(cell.task, wanted.tasks))
+    for task, of_task in grouped(chosen, lambda cell: cell.task).items():
+        cells = {cell.arm: cell for cell in of_task}
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
             tally, left_out, measured = Tally(points(wanted.how)), set(), False
             partners = {record.run.seed: record for record in cells[theirs].records}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import StatisticsError, correlation, median
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison
 from clipbench.judging.claims.selecting import directions, fits, named, of_run, values
 from clipbench.judging.copies import alike
@@ -34,8 +34,8 @@ def rank_comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimCom
     left_out: dict[Site, set[int]] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
     for each in results:
-        for task in dict.fromkeys(cell.task for cell in each.cells if named(cell.task, wanted.tasks)):
-            cells = [cell for cell in each.cells if cell.task == task]
+        chosen = (cell for cell in each.cells if named(cell.task, wanted.tasks))
+        for task, cells in grouped(chosen, lambda cell: cell.task).items():
             for trajectory, seed, steps, ended in _steps(wanted, cells):
                 ends = _ends(wanted, cells, seed, question=each.question)
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
