@@ -76,15 +76,14 @@ def audit_plan(runs: Sequence[Run], question: Question, *, trials: Sequence[Run]
 
 def evidence_of(records: Sequence[Record], reported: Selected) -> Evidence:
     """What there is to judge of a spec's runs: those that are reported, and the trials among all its records."""
-    kept = tuple(record for cell in reported.cells for record in cell.records)
-    runs = tuple(record.run for record in kept)
+    runs = tuple(record.run for cell in reported.cells for record in cell.records)
     tuning = reported.question.tuning
     if tuning is None:
         efforts = grids(runs, reported.cells)
     else:
         crashed = {record.identity for record in records if record.status == "failed"}
         efforts = recorded(tuning, {each.identity: each.run for each in records}, crashed=crashed)
-    return Evidence(reported.question, runs, kept, reported.cells, efforts)
+    return Evidence(reported.question, runs, reported.cells, efforts)
 
 
 def audited(evidence: Evidence) -> Audit:

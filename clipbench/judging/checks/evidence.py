@@ -55,28 +55,27 @@ class Effort:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The reported runs and how their settings were chosen. Without records, it is a spec that was not run."""
+    """The reported runs and how their settings were chosen. Without cells, it is a spec that was not run."""
 
     question: Question
     runs: tuple[Run, ...]
-    records: tuple[Record, ...] = ()
     cells: tuple[Cell, ...] = ()
     efforts: tuple[Effort, ...] = ()
 
     @property
     def made(self) -> bool:
         """Whether anything was run."""
-        return bool(self.records)
+        return bool(self.cells)
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """The records of the runs."""
+        return tuple(record for cell in self.cells for record in cell.records)
 
     @cached_property
     def by_task(self) -> Mapping[str, tuple[Run, ...]]:
         """The runs of each task."""
         return grouped(self.runs, lambda run: run.task.name)
-
-    @cached_property
-    def by_key(self) -> Mapping[str, Run]:
-        """The runs by the keys they were made under; the keys of a later clipbench may differ."""
-        return {each.identity: each.run for each in self.records} if self.made else {run.key: run for run in self.runs}
 
     @cached_property
     def finished(self) -> tuple[Record, ...]:

@@ -22,7 +22,7 @@ from clipbench.judging.claims.selecting import (
 from clipbench.judging.copies import counted
 from clipbench.judging.current import Selected
 from clipbench.quantities import FINAL_LOSS, Reading
-from clipbench.questions import Question
+from clipbench.questions import Target
 from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, ClaimScale, Compare
 
@@ -80,7 +80,7 @@ def _own(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tal
                 if partner is None:
                     left_out.add(record.run.seed)
                     continue
-                of_seed, roundings = _of_seed(wanted, (record, partner), quantity=quantity, question=results.question)
+                of_seed, roundings = _of_seed(wanted, (record, partner), quantity, cells[ours].target)
                 measured |= bool(of_seed)
                 if record.run.seed in copied:
                     continue
@@ -121,7 +121,7 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
 
 
 def _of_seed(
-    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, question: Question
+    wanted: Compare, pair: tuple[Record, Record], quantity: str, target: Target | None
 ) -> tuple[list[tuple[float, float]], tuple[float, ...]]:
     """One seed's pairs of values, and how far their differences are off as they were read in steps.
 
@@ -129,9 +129,9 @@ def _of_seed(
     """
     if quantity not in OF_A_RUN:
         return list(_by_step(wanted, (pair[0], OWN), (pair[1], OWN), quantity).values()), ()
-    if quantity != FINAL_LOSS and question.target_of(pair[0].run.task.name) is None:
+    if quantity != FINAL_LOSS and target is None:
         return [], ()
-    ours, theirs = (of_run(record, quantity, question=question) for record in pair)
+    ours, theirs = (of_run(record, quantity, target) for record in pair)
     if ours is None or theirs is None or (ours.at_least and theirs.at_least):  # two misses say nothing
         return [(math.nan, math.nan)], ()
     against = 0.0 if wanted.how == "value" else theirs.value

@@ -10,7 +10,6 @@ from clipbench.judging.claims.selecting import directions, fits, named, of_run, 
 from clipbench.judging.copies import alike
 from clipbench.judging.current import Selected
 from clipbench.judging.paired import Points
-from clipbench.questions import Question
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
 
@@ -37,7 +36,7 @@ def rank_comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimCom
         chosen = (cell for cell in each.cells if named(cell.task, wanted.tasks))
         for task, cells in grouped(chosen, lambda cell: cell.task).items():
             for trajectory, seed, steps, ended in _steps(wanted, cells):
-                ends = _ends(wanted, cells, seed, question=each.question)
+                ends = _ends(wanted, cells, seed)
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
                 table = _table(steps, by, ends)
                 site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
@@ -82,13 +81,13 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
             yield cell.arm, record.run.seed, steps, record.status == "finished"
 
 
-def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question) -> dict[str, float]:
+def _ends(wanted: Rank, cells: Sequence[Cell], seed: int) -> dict[str, float]:
     """How each arm's own run with this seed ended; one that did so without a finite loss stands behind all others."""
     ends = {}
     for cell in cells:
         for record in cell.records:
             if record.run.seed == seed and record.outcome is not None:
-                end = of_run(record, wanted.to, question=question)
+                end = of_run(record, wanted.to, cell.target)
                 if end is not None or record.status != "finished":
                     ended = end is not None and not end.at_least and math.isfinite(end.value)
                     ends[cell.arm] = end.value if end is not None and ended else math.inf

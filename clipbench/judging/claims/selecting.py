@@ -14,7 +14,7 @@ from clipbench.quantities import (
     Reading,
     quantity,
 )
-from clipbench.questions import Question
+from clipbench.questions import Target
 from clipbench.records import OWN, Arm, ClipSettings, Record, Run
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
 
@@ -57,11 +57,9 @@ def named(name: str, wanted: Names) -> bool:
     return any(_like(name, pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted))
 
 
-def of_run(record: Record, name: str, *, question: Question) -> Reading | None:
-    """A number of a whole run; None where the run did not finish, or the question has no target to reach."""
-    if record.status != "finished":
-        return None
-    return Along(quantity(name)).read(record, question.target_of(record.run.task.name))
+def of_run(record: Record, name: str, target: Target | None) -> Reading | None:
+    """A number of a whole run; None where the run did not finish, or has no target to reach."""
+    return Along(quantity(name)).read(record, target) if record.status == "finished" else None
 
 
 def _like(name: str, pattern: str) -> bool:
