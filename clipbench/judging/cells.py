@@ -132,16 +132,10 @@ def _but_rate(arm: Arm) -> dict[str, object]:
 
 
 def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Keep one record per task, arm and seed, and say what was left out.
-
-    Copies of the same run have equal keys. An ended copy is preferred to an unfinished copy, and the first among
-    equals. Runs with different keys are different runs: an error, since no rule can tell which is meant.
-
-    Returns:
-        the records, and what to say of the copies that were left out.
+    """Keep one record per task, arm and seed: of copies the first that ended; and caveats about unused copies.
 
     Raises:
-        UndecidedError: two different runs claim the same task, arm and seed.
+        UndecidedError: two runs with different keys claim the same task, arm and seed.
     """
     used: dict[tuple[str, str, int], Record] = {}
     for record in records:

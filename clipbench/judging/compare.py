@@ -94,13 +94,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     Means are over finished seeds; diverged, failed and unfinished seeds are counted and named. Seeds that end with the
     same weights count once (`judging.copies`). Differences are paired by seed. A missed target counts as the end of its
     run plus one evaluation (`judging.paired`), and diverged and failed runs miss it. Verdicts and ranks have Holm's
-    correction for all rows of a task.
-
-    Args:
-        records: the runs, of one or more tasks. Copies of a run are used once (see `one_per_seed`). Trials have no row;
-            they go to `tunings`.
-        question: the spec's question; its arms give the order of the rows.
-        asked: the options.
+    correction for all rows of a task. Trials have no row; they go to `tunings`.
 
     Raises:
         UndecidedError: there are no runs, or two different runs for one task, arm and seed.

@@ -44,11 +44,7 @@ def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record
     belong to an earlier version of the spec, whatever their seed. If the question has no plan, or the plan no run of an
     arm on a task, all runs are kept. Divergence is judged by the question's threshold (`judging.endings`).
 
-    Returns:
-        the records, and a caveat for each run, or group of runs, that is left out.
-
-    Raises:
-        UndecidedError: all of them are trials, or two different runs claim the same task, arm and seed.
+    With the records come caveats about those that are left out. Raises as `select`.
     """
     records = as_read(_no_trials(records, question), question.diverged)
     current, earlier = _by_plan(records, question)
@@ -61,11 +57,7 @@ def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record
 
 
 def _no_trials(records: Sequence[Record], question: Question) -> list[Record]:
-    """The runs that are no trials: of this plan, or of an earlier one.
-
-    Raises:
-        UndecidedError: all of them are.
-    """
+    """The runs that are no trials, of this plan or of an earlier one; UndecidedError if there are none."""
     trials = of_trials(question)
     meant = frozenset(question.keys)
     kept = [

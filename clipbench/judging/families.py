@@ -73,11 +73,7 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
 
     In the order of p/w the corrected value is p·W/w, at least the one before it and at most 1, where W is the weight
     of itself and of all that come after it; its level is 0.05·w/W, and after the first that is above its level, W
-    falls no further. Equal weights make W/w = m − i.
-
-    Args:
-        p_values: one for each test.
-        weights: above 0; all equal where none are given.
+    falls no further. Without weights all are equal, and W/w = m − i.
 
     The least of three is judged at 0.05/3, the next at 0.05/2; that is above its level, and so no later one may pass:
 
@@ -176,11 +172,6 @@ def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired], *, better:
 
     Every pair of arms is tested, and Holm's correction is over all of these pairs. So with probability of 95 % or more
     every range holds the arm's true rank (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91).
-
-    Args:
-        arms: their names; an arm without values has no rank, and is not among them.
-        compare: what one arm differs by from another.
-        better: the side that ranks first.
     """
     pairs = [(first, second) for at, first in enumerate(arms) for second in arms[at + 1 :]]
     differences = [compare(first, second) for first, second in pairs]

@@ -160,13 +160,7 @@ class Paired:
 
 
 def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None) -> Paired:
-    """Two samples, paired by their common seeds.
-
-    Args:
-        ours, theirs: what was read, by seed.
-        scale: of the quantity.
-        ends: the final weights of both arms' runs by seed: pairs that are copies of each other count once; None where
-            copies count as well, as each takes another time.
+    """Two samples, paired by their common seeds; by the final weights of both arms' runs (`ends`), copies count once.
 
     >>> ours = {0: Reading(2.0), 1: Reading(2.5), 2: Reading(2.1)}
     >>> theirs = {0: Reading(2.5), 1: Reading(2.75), 3: Reading(2.2)}
@@ -245,13 +239,8 @@ def seeds_to_show(effect: float, spread: float, *, level: float = LEVEL, two_sid
     """The least number of pairs with which a t-test shows an effect of this size with 80 % power.
 
     The least n ≥ 2 with (t(1 − level/2, n − 1) + t(0.8, n − 1)) · spread/√n ≤ effect, a good approximation of the
-    paired t test's power; ∞ beyond MOST_SEEDS.
-
-    Args:
-        effect: the mean difference to be shown, at least 0.
-        spread: the standard deviation of the differences, in the same unit.
-        level: of the test.
-        two_sided: whether the test is two-sided.
+    paired t test's power; ∞ beyond MOST_SEEDS. `effect` is the mean difference and `spread` the standard deviation of
+    the differences.
     """
     if not effect > 0:
         return math.inf

@@ -51,12 +51,8 @@ class RaceRow:
 def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> list[RaceRow]:
     """One row an arm, in the order of the cells; unfinished runs are not in it, diverged and failed ones are misses.
 
-    Seeds that end with the same weights count once: of an arm by itself, and in pairs with the baseline.
-
-    Args:
-        cells: one per task and arm; their runs know a target.
-        baseline: the arm that speed-ups are over.
-        by_seconds: whether `within` goes by seconds to the target; by steps where not.
+    Seeds that end with the same weights count once: of an arm by itself, and in pairs with the baseline. `within` goes
+    by steps to the target, or by seconds.
     """
     by_arm = grouped(cells, lambda cell: cell.arm)
     costs = {arm: _costs(of_arm, SECONDS if by_seconds else STEPS) for arm, of_arm in by_arm.items()}

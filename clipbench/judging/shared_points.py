@@ -60,10 +60,7 @@ class SharedRow:
 def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None = None) -> list[SharedRow]:
     """One row per task, trajectory and direction, for the trajectories along which ghosts were measured.
 
-    Args:
-        cells: one per task and arm; only finished runs are used, and of copies one.
-        baseline: the reference where no direction is Adam's, and this one is there.
-        reference: the direction that ratios are over; Adam's (`default_reference`) where none is given.
+    Ratios are over the `reference`, or over the `default_reference` where none is given.
     """
     rows = []
     for cell in cells:

@@ -11,12 +11,7 @@ from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME
 
 
 def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget | None]) -> list[Twin]:
-    """Every clipped arm with each of its twins on the same task.
-
-    Args:
-        cells: one per task and arm.
-        steps: steps to the target by (task, arm); None where no target is set.
-    """
+    """Every clipped arm with each of its twins on the same task; `steps` to the target are by task and arm."""
     by_task = grouped(cells, lambda cell: cell.task)
     return [
         _twin(clipped, twin, steps)

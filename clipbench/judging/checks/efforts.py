@@ -15,10 +15,8 @@ from clipbench.records import Arm, Options, Run, Value
 def recorded(tuning: Tuning, runs: Mapping[str, Run], *, crashed: Collection[str] = ()) -> tuple[Effort, ...]:
     """The effort of every arm that was tuned.
 
-    Args:
-        tuning: what the question says of it.
-        runs: those of the trials, planned or made, by their keys; a trial without a run has cost nothing.
-        crashed: the keys of those that failed.
+    `runs` are those of the trials, planned or made, by their keys, and `crashed` are the keys of those that failed; a
+    trial without a run has cost nothing.
     """
     return tuple(_of_trials(tuned, tuning, runs, crashed) for tuned in tuning.arms)
 

@@ -143,10 +143,7 @@ def _by_step(
 ) -> dict[int, tuple[float, float]]:
     """Both values at each step at which either was measured; NaN where a probe left it out. A value alone is beside 0.
 
-    Args:
-        wanted: what is compared.
-        ours, theirs: a run, and a direction in it.
-        quantity: of ours.
+    `ours` and `theirs` are each a run and a direction in it; `quantity` is that of ours.
     """
     first = values(*ours, quantity)
     second = (

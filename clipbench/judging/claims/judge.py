@@ -43,11 +43,8 @@ def judge(claims: Sequence[Claim], results: Sequence[Selected]) -> list[Answer]:
     A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
     itself, for none can make up for another (Berger 1982, Technometrics 24). It fails where one fails even when all are
     tested at once (Holm): among a hundred comparisons some lie on the wrong side by chance. Otherwise it is undecided.
-    Where nothing or too little was measured, it is not measured, and never holds.
-
-    Args:
-        claims: in the order of the answers.
-        results: the runs of each spec; those of different specs are never compared with each other.
+    Where nothing or too little was measured, it is not measured, and never holds. Runs of different specs are never
+    compared with each other.
     """
     return [_answer(claim, results) for claim in claims]
 

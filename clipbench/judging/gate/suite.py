@@ -132,10 +132,7 @@ class Suite:
 
 
 def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
-    """The suite that some records make up.
-
-    Args:
-        groups: for each spec what it asks, and its records.
+    """The suite of some specs.
 
     Raises:
         UndecidedError: two different runs claim one place, or the runs of one arm differ in more than their seed.

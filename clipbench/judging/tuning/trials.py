@@ -44,14 +44,7 @@ class TrialResult:
 
 
 def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: Target | None) -> list[TrialResult]:
-    """What came of the trials of an arm, in their order.
-
-    Args:
-        tuned: the arm's search.
-        made: the runs there are, by their keys.
-        select: what the best trial has the least of.
-        target: what to reach, where steps to it are counted.
-    """
+    """What came of the trials of an arm, in their order, from the runs there are by their keys."""
     goal = None if select == "eval_loss" else target
     return [_tried(trial, [made.get(key) for key in trial.keys], goal) for trial in tuned.trials]
 
