@@ -138,13 +138,17 @@ def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         UndecidedError: two runs with different keys claim the same task, arm and seed.
     """
     used: dict[tuple[str, str, int], Record] = {}
+    unused: list[Record] = []
     for record in records:
         earlier = used.setdefault(_place(record), record)
         if earlier.identity != record.identity:
             raise _two_runs(earlier, record)
         if record.outcome and not earlier.outcome:
             used[_place(record)] = record
-    copies = [(used[_place(record)], record) for record in records if record is not used[_place(record)]]
+            unused.append(earlier)
+        elif record is not earlier:
+            unused.append(record)
+    copies = [(used[_place(record)], record) for record in unused]  # by now a third copy may be used
     return list(used.values()), list(_said_of_copies(copies))
 
 
