@@ -64,6 +64,14 @@ class Reading:
             return self.log
         return math.log(self.value) if 0 < self.value < math.inf else math.nan
 
+    def rounding_on(self, scale: Scale, *, given: Scale) -> float:
+        """The rounding of the value, or of its logarithm; it is given on the scale of the quantity."""
+        if scale == given:
+            return self.rounding
+        if scale == "linear":
+            return self.rounding * self.value
+        return self.rounding / abs(self.value) if self.value else 0.0
+
 
 Read = Callable[[Record, Target | None, str | None], Reading | None]
 

@@ -34,6 +34,11 @@ class Cell:
         return self.records[0].run.arm
 
     @cached_property
+    def by_seed(self) -> dict[int, Record]:
+        """The runs by their seeds."""
+        return {record.run.seed: record for record in self.records}
+
+    @cached_property
     def finished(self) -> tuple[Record, ...]:
         """The runs that finished."""
         return tuple(record for record in self.records if record.status == "finished")

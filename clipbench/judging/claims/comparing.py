@@ -22,7 +22,8 @@ from clipbench.judging.claims.selecting import (
 from clipbench.judging.copies import counted
 from clipbench.judging.current import Selected
 from clipbench.quantities import FINAL_LOSS, Reading
-from clipbench.questions import Target
+from clipbench.quantities import quantity as quantity_of
+from clipbench.questions import Scale, Target
 from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, ClaimScale, Compare
 
@@ -72,28 +73,25 @@ def _own(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tal
     for task, of_task in grouped(chosen, lambda cell: cell.task).items():
         cells = {cell.arm: cell for cell in of_task}
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
-            tally, left_out, measured = Tally(points(wanted.how)), set(), False
-            partners = {record.run.seed: record for record in cells[theirs].records}
+            records, partners = cells[ours].by_seed, cells[theirs].by_seed
+            tally, left_out, measured = Tally(points(wanted.how)), records.keys() ^ partners.keys(), False
             copied = _copied(cells[ours], cells[theirs])
-            for record in cells[ours].records:
-                partner = partners.pop(record.run.seed, None)
-                if partner is None:
-                    left_out.add(record.run.seed)
-                    continue
+            for seed in (seed for seed in records if seed in partners):
+                record, partner = records[seed], partners[seed]
                 of_seed, roundings = _of_seed(wanted, (record, partner), quantity, cells[ours].target)
                 measured |= bool(of_seed)
-                if record.run.seed in copied:
+                if seed in copied:
                     continue
                 if record.status == "finished" and partner.status == "finished":
                     for pair in of_seed:
-                        tally.points.add(record.run.seed, *pair)
+                        tally.points.add(seed, *pair)
                     tally.roundings += roundings
                     continue
-                left_out.add(record.run.seed)
+                left_out.add(seed)
                 if of_seed and quantity in OF_A_RUN and record.outcome is not None and partner.status == "finished":
                     tally.lost += 1
             if measured:
-                tally.left_out = left_out | partners.keys()
+                tally.left_out = left_out
                 tallies[Site(results.question.spec, task, "", between)] = tally
     return tallies
 
@@ -135,7 +133,7 @@ def _of_seed(
     if ours is None or theirs is None or (ours.at_least and theirs.at_least):  # two misses say nothing
         return [(math.nan, math.nan)], ()
     against = 0.0 if wanted.how == "value" else theirs.value
-    return [(ours.value, against)], (_rounding((ours, theirs), quantity, wanted.how),)
+    return [(ours.value, against)], (_rounding((ours, theirs), quantity_of(quantity).scale, wanted.how),)
 
 
 def _by_step(
@@ -155,12 +153,7 @@ def _by_step(
     return {step: (first.get(step, math.nan), second.get(step, math.nan)) for step in steps}
 
 
-def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: ClaimScale) -> float:
+def _rounding(pair: tuple[Reading, Reading], scale: Scale, how: ClaimScale) -> float:
     """How far one difference is off, as a standard deviation, since both sides were read in steps."""
-    in_logs = quantity != FINAL_LOSS  # as a reading of steps has its rounding
-    off = [each.rounding for each in pair]
-    if scale == "ratio" and not in_logs:
-        off = [each.rounding / abs(each.value) if each.value else 0.0 for each in pair]
-    if scale != "ratio" and in_logs:
-        off = [each.rounding * each.value for each in pair]
-    return off[0] if scale == "value" else math.hypot(*off)
+    off = [each.rounding_on("log" if how == "ratio" else "linear", given=scale) for each in pair]
+    return off[0] if how == "value" else math.hypot(*off)

@@ -70,9 +70,8 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
     """
     if wanted.at == "own":
         chosen = [cell for cell in cells if fits(cell.described, wanted.of)]
-        for seed in sorted({record.run.seed for cell in chosen for record in cell.records}):
-            of_seed = ((cell.arm, record) for cell in chosen for record in cell.records if record.run.seed == seed)
-            yield "", seed, {arm: (record, OWN) for arm, record in of_seed}, True
+        for seed in sorted({seed for cell in chosen for seed in cell.by_seed}):
+            yield "", seed, {cell.arm: (cell.by_seed[seed], OWN) for cell in chosen if seed in cell.by_seed}, True
         return
     for cell in cells:
         for record in cell.records if fits(cell.described, wanted.on) else ():
@@ -85,12 +84,14 @@ def _ends(wanted: Rank, cells: Sequence[Cell], seed: int) -> dict[str, float]:
     """How each arm's own run with this seed ended; one that did so without a finite loss stands behind all others."""
     ends = {}
     for cell in cells:
-        for record in cell.records:
-            if record.run.seed == seed and record.outcome is not None:
-                end = of_run(record, wanted.to, cell.target)
-                if end is not None or record.status != "finished":
-                    ended = end is not None and not end.at_least and math.isfinite(end.value)
-                    ends[cell.arm] = end.value if end is not None and ended else math.inf
+        record = cell.by_seed.get(seed)
+        if record is None or record.outcome is None:
+            continue
+        end = of_run(record, wanted.to, cell.target)
+        if end is not None and not end.at_least and math.isfinite(end.value):
+            ends[cell.arm] = end.value
+        elif end is not None or record.status != "finished":
+            ends[cell.arm] = math.inf
     return ends
 
 
@@ -100,8 +101,8 @@ def _weights(steps: StepsByArm, cells: Sequence[Cell], seed: int, *, arms: Colle
     A run that broke stands last whatever it left: that it broke is all it says.
     """
     measured = [record for arm, (record, _) in steps.items() if arm in arms]
-    of_arms = [cell for cell in cells if cell.arm in arms and cell.arm in steps]
-    runs = [*measured, *(record for cell in of_arms for record in cell.records if record.run.seed == seed)]
+    of_arms = [cell.by_seed.get(seed) for cell in cells if cell.arm in arms and cell.arm in steps]
+    runs = [*measured, *(record for record in of_arms if record)]
     return tuple(run.weights if run.status == "finished" else run.status for run in runs)
 
 

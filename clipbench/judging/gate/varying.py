@@ -119,9 +119,8 @@ def _one_sided(arm: Matched, rule: Varying, lost: Sequence[int], *, new: bool) -
 def _sample(pairs: Sequence[Pair], side: int, rule: Varying, gain: float) -> Sample:
     """One side's readings by seed, as their ratios are to be compared, or as shares of the gain; those that can be."""
     recorded = {pair[side].seed: pair[side].readings.get(rule.metric) for pair in pairs}
-    linear = quantity(rule.quantity).scale == "linear"
     readings = {
-        seed: _shared(reading, gain) if gain else _for_ratios(reading, rule.least, linear=linear)
+        seed: _shared(reading, gain) if gain else _for_ratios(reading, rule)
         for seed, reading in recorded.items()
         if reading is not None
     }
@@ -136,10 +135,9 @@ def _shared(reading: Reading, gain: float) -> Reading:
     return replace(reading, value=reading.value / gain, rounding=reading.rounding / gain)
 
 
-def _for_ratios(reading: Reading, least: float, *, linear: bool) -> Reading:
-    if linear and reading.value:  # the rounding is of the value, and is to be of its logarithm
-        return replace(reading, rounding=reading.rounding / abs(reading.value))
-    return replace(reading, value=least) if reading.value < least else reading
+def _for_ratios(reading: Reading, rule: Varying) -> Reading:
+    rounding = reading.rounding_on("log", given=quantity(rule.quantity).scale)
+    return replace(reading, value=max(reading.value, rule.least), rounding=rounding)
 
 
 def _why_advice(pairs: Sequence[Pair]) -> str:
