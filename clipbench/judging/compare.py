@@ -153,20 +153,15 @@ def check(question: Question, asked: Asked) -> None:
 def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
     """The rows of a task's table. All arms but broken arms are judged together."""
     by_arm = {cell.arm: cell for cell in of_task}
-    theirs = by_arm.get(baseline)
-    sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
-    against = {
-        cell.arm: cell.against(theirs, asked.metric) if theirs else Paired(asked.metric.quantity.scale, {})
-        for cell in of_task
-        if cell.arm != baseline
-    }
+    theirs = by_arm.get(baseline, Cell(of_task[0].task, baseline, ()))
+    rivals = [cell for cell in of_task if cell.arm != baseline]
+    against = {cell.arm: cell.against(theirs, asked.metric) for cell in rivals}
     tests = {
-        arm: Test(difference, margin=margin(by_arm[arm], theirs, asked))
-        for arm, difference in against.items()
-        if not by_arm[arm].broken
+        cell.arm: Test(against[cell.arm], margin=margin(cell, theirs, asked)) for cell in rivals if not cell.broken
     }
     verdicts = dict(zip(tests, judge([*tests.values()]), strict=True))
     better = asked.metric.quantity.better
+    sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
     places: dict[str, Ranks] = {}
     if better != "neither":
         places = ranks(sound, lambda arm, other: by_arm[arm].against(by_arm[other], asked.metric), better=better)
@@ -177,9 +172,9 @@ def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
 
 
 def _row(
-    cell: Cell, baseline: Cell | None, asked: Asked, against: Paired | None, judged: Verdict | None, place: Ranks | None
+    cell: Cell, baseline: Cell, asked: Asked, against: Paired | None, judged: Verdict | None, place: Ranks | None
 ) -> Row:
-    """One arm on one task, against the baseline on the same task (None where it has no runs)."""
+    """One arm on one task, against the baseline on the same task."""
     word: Standing = "broken" if cell.broken else "baseline" if judged is None else judged.word
     rates = cell.values(RATE)
     targeted = cell.target is not None
@@ -190,7 +185,7 @@ def _row(
         seeds=SeedsByStatus(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
         verdict=word,
         final_loss=estimate(list(map(final_loss, cell.counted))),
-        difference=None if against is None else cell.against(baseline, LOSS) if baseline else Paired("linear", {}),
+        difference=None if against is None else cell.against(baseline, LOSS),
         against=against,
         judged=judged,
         ranks=place,
@@ -218,14 +213,12 @@ def mean_of(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
     return geometric_mean([log for log in logs if not math.isnan(log)])
 
 
-def margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
+def margin(cell: Cell, baseline: Cell, asked: Asked) -> float | None:
     """The threshold on the metric's scale: a share of the baseline's mean, or the logarithm of a factor."""
     if asked.threshold is None:
         return None
     if asked.metric.quantity.scale == "log":
         return math.log1p(asked.threshold)
-    if baseline is None:
-        return None
     ours, theirs = cell.sample(asked.metric), baseline.sample(asked.metric)
     common = [reading.value for reading in once(theirs, ours, cell.ends, baseline.ends).values()]
     return asked.threshold * abs(sum(common) / len(common)) if common else None
