@@ -108,7 +108,9 @@ def judge(tests: Sequence[Test]) -> list[Verdict]:
     least = min((judged.level for judged in against.values()), default=LEVEL)
     untested = Judged(1.0, least)
     return [
-        _verdict(test, against.get(at, untested), equivalent=at in within and within[at].p <= LEVEL)
+        _two_sided(test, against.get(at, untested), equivalent=at in within and within[at].p <= LEVEL)
+        if test.side == "both"
+        else _one_sided(test, against.get(at, untested))
         for at, test in enumerate(tests)
     ]
 
@@ -123,48 +125,33 @@ def _p_within(test: Test) -> float:
     return test.paired.p_within(test.margin)
 
 
-def _verdict(test: Test, judged: Judged, *, equivalent: bool) -> Verdict:
+def _two_sided(test: Test, judged: Judged, *, equivalent: bool) -> Verdict:
     paired = test.paired
-    word = _two_sided(paired, judged, equivalent=equivalent) if test.side == "both" else _one_sided(test, judged)
-    if test.side == "both":
-        low, high = paired.interval(judged.level)
-    else:
-        low, high = paired.bound(judged.level, -1), paired.bound(LEVEL, 1)
-    needed = _seeds_needed(test, judged.level) if word == "undecided" else math.nan
-    return Verdict(word, judged.p, judged.level, low, high, needed)
-
-
-def _two_sided(paired: Paired, judged: Judged, *, equivalent: bool) -> Word:
-    if paired.identical:
-        return "identical"
-    if equivalent:
-        return "equivalent"
-    if paired.n < 2 or judged.p > LEVEL:
-        return "undecided"
     side: Side = "lower" if paired.mean < 0 else "higher"
-    return side if paired.can_be(side) else "undecided"
+    word: Word = "undecided"
+    if paired.identical:
+        word = "identical"
+    elif equivalent:
+        word = "equivalent"
+    elif judged.p <= LEVEL and paired.can_be(side):
+        word = side
+    needed = paired.seeds_to_decide(judged.level) if word == "undecided" else math.nan
+    return Verdict(word, judged.p, judged.level, *paired.interval(judged.level), needed)
 
 
-def _one_sided(test: Test, judged: Judged) -> Word:
+def _one_sided(test: Test, judged: Judged) -> Verdict:
     paired, margin = test.paired, test.margin or 0.0
-    if paired.n < 2:
-        return "undecided"
+    low, high = paired.bound(judged.level, -1), paired.bound(LEVEL, 1)
+    word: Word = "undecided"
     if judged.p <= LEVEL and paired.mean > margin and paired.can_be("higher"):
-        return "higher"
-    if paired.bound(LEVEL, 1) < margin and not paired.behind:
-        return "not higher"
-    return "undecided"
-
-
-def _seeds_needed(test: Test, level: float) -> float:
-    paired = test.paired
-    if test.side == "both":
-        return paired.seeds_to_decide(level)
-    if paired.n < 2 or not math.isfinite(paired.error):
-        return math.nan
-    margin = test.margin or 0.0
-    effect, at = (paired.mean, level) if paired.mean > margin else (margin - paired.mean, LEVEL)
-    return seeds_to_show(effect, paired.error * math.sqrt(paired.n), level=at, two_sided=False)
+        word = "higher"
+    elif high < margin and not paired.behind:
+        word = "not higher"
+    needed = math.nan
+    if word == "undecided" and math.isfinite(paired.error):
+        effect, level = (paired.mean, judged.level) if paired.mean > margin else (margin - paired.mean, LEVEL)
+        needed = seeds_to_show(effect, paired.error * math.sqrt(paired.n), level=level, two_sided=False)
+    return Verdict(word, judged.p, judged.level, low, high, needed)
 
 
 def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired], *, better: Side = "lower") -> dict[str, Ranks]:

@@ -31,7 +31,7 @@ def grids(runs: Iterable[Run], cells: Sequence[Cell]) -> tuple[Effort, ...]:
         return ()
     losses = {(cell.task, cell.arm): _mean_loss(cell) for cell in cells}
     return tuple(
-        _of_grid(task, name, group, {arm: loss for (where, arm), loss in losses.items() if where == task})
+        _of_grid(task, name, group, losses)
         for task, of_task in by_task.items()
         for name, group in grouped(of_task, lambda run: family(run.arm.name)).items()
     )
@@ -59,11 +59,11 @@ def _of_trials(tuned: Tuned, tuning: Tuning, runs: Mapping[str, Run], crashed: C
     )
 
 
-def _of_grid(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, float | None]) -> Effort:
+def _of_grid(task: str, name: str, runs: Sequence[Run], losses: Mapping[tuple[str, str], float | None]) -> Effort:
     arms = {run.arm.name: _settings(run.arm) for run in runs}
     options = dict.fromkeys(option for settings in arms.values() for option in settings)
     searched = [option for option in options if len({str(settings.get(option)) for settings in arms.values()}) > 1]
-    ended = {arm: loss for arm in arms if (loss := losses.get(arm)) is not None}
+    ended = {arm: loss for arm in arms if (loss := losses.get((task, arm))) is not None}
     best = arms[min(ended, key=ended.__getitem__)] if ended else {}
     ordered = [option for option in searched if all(is_number(settings.get(option)) for settings in arms.values())]
     at = {option: edge(option, at=best, among=arms.values()) for option in ordered if best}
