@@ -1,14 +1,13 @@
 """Records sorted into cells: a cell is an arm on a task, with a run for each seed."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from clipbench.errors import ClipbenchError, UndecidedError, nearest
+from clipbench.errors import ClipbenchError, nearest
 from clipbench.judging.copies import counted
 from clipbench.judging.paired import Paired, Sample, paired
-from clipbench.judging.words import count, listing
 from clipbench.quantities import Along, Reading, final_loss
 from clipbench.questions import Question, Target
 from clipbench.records import OWN, Arm, Record, Run
@@ -136,48 +135,6 @@ def _but_rate(arm: Arm) -> dict[str, object]:
     return {name: value for name, value in arm.optimizer.options.items() if name != "lr"}
 
 
-def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Keep one record per task, arm and seed: of copies the first that ended; and caveats about unused copies.
-
-    Raises:
-        UndecidedError: two runs with different keys claim the same task, arm and seed.
-    """
-    used: dict[tuple[str, str, int], Record] = {}
-    unused: list[Record] = []
-    for record in records:
-        earlier = used.setdefault(_place(record), record)
-        if earlier.identity != record.identity:
-            raise _two_runs(earlier, record)
-        if record.outcome and not earlier.outcome:
-            used[_place(record)] = record
-            unused.append(earlier)
-        elif record is not earlier:
-            unused.append(record)
-    copies = [(used[_place(record)], record) for record in unused]  # by now a third copy may be used
-    return list(used.values()), list(_said_of_copies(copies))
-
-
-def _place(record: Record) -> tuple[str, str, int]:
-    return record.run.task.name, record.run.arm.name, record.run.seed
-
-
-def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
-    """The caveats about copies, from pairs of a used copy and an unused copy."""
-    if not copies:
-        return
-    used, unused = copies[0]
-    place = f"the copy in {_folder(used)} is used, the copy in {_folder(unused)} is not"
-    more = f"; likewise {count(len(copies) - 1, 'other run')}" if len(copies) > 1 else ""
-    yield f"{used.run} exists twice (key {used.identity}): {place}{more}."
-    odd = [used.run for used, unused in copies if used.outcome and unused.outcome and _ends(used) != _ends(unused)]
-    if odd:
-        yield f"Copies of {listing(odd, 3)} end with different weights or losses: were they made alike?"
-
-
-def _ends(record: Record) -> tuple[str, str]:
-    return record.weights, str(final_loss(record))
-
-
 def cells(records: Sequence[Record], question: Question) -> list[Cell]:
     """One cell per task and arm that has runs: tasks as they first appear, arms in the question's order."""
     groups = grouped(records, lambda record: (record.run.task.name, record.run.arm.name))
@@ -242,17 +199,3 @@ def _flat(value: object, name: str = "") -> dict[str, str]:
     if isinstance(value, tuple | list) and any(isinstance(inner, dict) for inner in value):
         return _flat(dict(enumerate(value)), name)
     return {name: str(value)}
-
-
-def _two_runs(first: Record, second: Record) -> UndecidedError:
-    fields = differing([first.run, second.run])
-    changes = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
-    return UndecidedError(
-        f"{first.run} exists twice, as two different runs ({_folder(first)}, {first.status}; "
-        f"{_folder(second)}, {second.status}): {listing(changes, limit=4) or 'the method changed'}",
-        remedy="move one of the two folders away, or compare the results folders one at a time",
-    )
-
-
-def _folder(record: Record) -> str:
-    return record.folder or f"run {record.identity}"

@@ -1,14 +1,15 @@
 """Selects the runs of the latest plan when a spec was edited and run again in the same folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clipbench.errors import UndecidedError
-from clipbench.judging.cells import Cell, cells, grouped, one_per_seed
+from clipbench.judging.cells import LABELS, Cell, cells, differing, grouped
 from clipbench.judging.endings import as_read
 from clipbench.judging.moments import Moment, as_of
 from clipbench.judging.tuning.trials import of_trials
 from clipbench.judging.words import count, listing
+from clipbench.quantities import final_loss
 from clipbench.questions import Question
 from clipbench.records import Record
 
@@ -92,6 +93,45 @@ def _by_plan(records: Sequence[Record], question: Question) -> tuple[list[Record
     return current, earlier
 
 
+def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Keep one record per task, arm and seed: of copies the first that ended; and caveats about unused copies.
+
+    Raises:
+        UndecidedError: two runs with different keys claim the same task, arm and seed.
+    """
+    used: dict[tuple[str, str, int], Record] = {}
+    unused: list[tuple[tuple[str, str, int], Record]] = []
+    for record in records:
+        place = *_place(record), record.run.seed
+        earlier = used.setdefault(place, record)
+        if earlier.identity != record.identity:
+            raise _two_runs(earlier, record)
+        if record.outcome and not earlier.outcome:
+            used[place] = record
+            unused.append((place, earlier))
+        elif record is not earlier:
+            unused.append((place, record))
+    copies = [(used[place], record) for place, record in unused]  # by now a third copy may be used
+    return list(used.values()), list(_said_of_copies(copies))
+
+
+def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
+    """The caveats about copies, from pairs of a used copy and an unused copy."""
+    if not copies:
+        return
+    used, unused = copies[0]
+    place = f"the copy in {_folder(used)} is used, the copy in {_folder(unused)} is not"
+    more = f"; likewise {count(len(copies) - 1, 'other run')}" if len(copies) > 1 else ""
+    yield f"{used.run} exists twice (key {used.identity}): {place}{more}."
+    odd = [used.run for used, unused in copies if used.outcome and unused.outcome and _ends(used) != _ends(unused)]
+    if odd:
+        yield f"Copies of {listing(odd, 3)} end with different weights or losses: were they made alike?"
+
+
+def _ends(record: Record) -> tuple[str, str]:
+    return record.weights, str(final_loss(record))
+
+
 def _place(record: Record) -> tuple[str, str]:
     return record.run.task.name, record.run.arm.name
 
@@ -99,3 +139,17 @@ def _place(record: Record) -> tuple[str, str]:
 def _description(record: Record) -> str:
     """The run's key with its seed set to 0: equal for all seeds of the same description."""
     return replace(record.run, seed=0).key
+
+
+def _two_runs(first: Record, second: Record) -> UndecidedError:
+    fields = differing([first.run, second.run])
+    changes = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
+    return UndecidedError(
+        f"{first.run} exists twice, as two different runs ({_folder(first)}, {first.status}; "
+        f"{_folder(second)}, {second.status}): {listing(changes, limit=4) or 'the method changed'}",
+        remedy="move one of the two folders away, or compare the results folders one at a time",
+    )
+
+
+def _folder(record: Record) -> str:
+    return record.folder or f"run {record.identity}"
