@@ -105,8 +105,7 @@ def _row(cell: Cell, runs: Sequence[Record], direction: str, reference: str) -> 
     for record in runs:
         for cosine in _by_step(record, direction, COSINE).values():
             cosines.add_difference(record.run.seed, cosine)
-    decrease_of = _decrease_of(runs, direction, reference)
-    decrease = _ratios(runs, direction, reference, _DECREASES[decrease_of]) if decrease_of else Points("log")
+    decrease_of, decrease = _decrease(runs, direction, reference)
     logs = sharpness.used
     itself = direction == reference
     return SharedRow(
@@ -137,9 +136,9 @@ def _ratios(runs: Sequence[Record], direction: str, reference: str, quantity: st
     return points
 
 
-def _decrease_of(runs: Sequence[Record], direction: str, reference: str) -> Decrease | None:
+def _decrease(runs: Sequence[Record], direction: str, reference: str) -> tuple[Decrease | None, Points]:
     """The decrease found along the line where it was looked for, for both; else the one that Taylor's model gives."""
     for name, quantity in _DECREASES.items():
         if all(any(_by_step(record, tried, quantity) for record in runs) for tried in (direction, reference)):
-            return name
-    return None
+            return name, _ratios(runs, direction, reference, quantity)
+    return None, Points("log")
