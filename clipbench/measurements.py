@@ -94,6 +94,10 @@ class Measurements(Sequence[Measurement]):
             ]
         return self._series[name]
 
+    def by_step(self, direction: str, quantity: str) -> dict[int, float]:
+        """The values of a quantity along a direction, by step."""
+        return {row.step: row.value for row in self.series(direction, quantity)}
+
     @property
     def last_step(self) -> int:
         """0 where there is nothing."""

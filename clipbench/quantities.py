@@ -9,7 +9,7 @@ import ast
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -63,6 +63,14 @@ class Reading:
         if not math.isnan(self.log):
             return self.log
         return math.log(self.value) if 0 < self.value < math.inf else math.nan
+
+    def rounding_on(self, scale: Scale, *, given: Scale) -> float:
+        """The rounding of the value, or of its logarithm; it is given on the scale of the quantity."""
+        if scale == given:
+            return self.rounding
+        if scale == "linear":
+            return self.rounding * self.value
+        return self.rounding / abs(self.value) if self.value else 0.0
 
 
 Read = Callable[[Record, Target | None, str | None], Reading | None]
@@ -158,15 +166,7 @@ def _loss(record: Record, *_: object) -> Reading | None:
     return Reading(last, rounding=abs(last) * _FLOAT32 / math.sqrt(12))
 
 
-def _steps(record: Record, target: Target | None, *_: object) -> Reading | None:
-    return _to_target(record, target, "steps")
-
-
-def _seconds(record: Record, target: Target | None, *_: object) -> Reading | None:
-    return _to_target(record, target, "seconds")
-
-
-def _to_target(record: Record, target: Target | None, unit: Literal["steps", "seconds"]) -> Reading | None:
+def _to_target(unit: Literal["steps", "seconds"], record: Record, target: Target | None, _: object) -> Reading | None:
     """The cost of reaching the target. A miss counts as the end of the run plus one evaluation, a lower bound.
 
     A run that diverged or failed missed the target, even if it passed it on the way, since it ends without that loss.
@@ -176,11 +176,11 @@ def _to_target(record: Record, target: Target | None, unit: Literal["steps", "se
     if target is None or outcome is None:
         return None
     if outcome.status == "finished":
-        reached = first_at(record.measurements.series("", EVAL_LOSS), target)
-        if reached is not None:
+        curve = record.measurements.series("", EVAL_LOSS)
+        if reached := first_at(curve, target):
             cost = reached.step if unit == "steps" else reached.seconds
             return Reading(cost, rounding=rounding_of_step(record, reached.step))
-        if held := _held_at_the_end(record.measurements.series("", EVAL_LOSS), target):  # the end may be its beginning
+        if held := _held_at_the_end(curve, target):  # the end may be its beginning
             return Reading(held.step if unit == "steps" else held.seconds, at_least=True)
         whole = 1.0
     else:
@@ -194,12 +194,16 @@ def _to_target(record: Record, target: Target | None, unit: Literal["steps", "se
     return Reading(spent + each, at_least=True)
 
 
-def _of_outcome(get: Callable[[Outcome], float | None]) -> Read:
+def _of_outcome(
+    name: str, meaning: str, unit: str, get: Callable[[Outcome], float | None], *, better: Better = "lower"
+) -> Quantity:
+    """A number of the whole run, as its machine made it; there is none where the run recorded none, or 0."""
+
     def read(record: Record, *_: object) -> Reading | None:
         value = get(record.outcome) if record.outcome else None
         return Reading(value) if value else None
 
-    return read
+    return Quantity(name, meaning, unit, read, scale="log", better=better, noise="machine")
 
 
 def along(record: Record, name: str, direction: str | None) -> Sequence[Measurement]:
@@ -308,7 +312,7 @@ BUILT_IN: tuple[Quantity, ...] = (
         STEPS_TO_TARGET,
         "steps to the target loss, read at evaluations; a miss counts as the end of the run plus one evaluation",
         "steps",
-        _steps,
+        partial(_to_target, "steps"),
         scale="log",
         better="lower",
         of_broken=True,
@@ -317,39 +321,15 @@ BUILT_IN: tuple[Quantity, ...] = (
         SECONDS_TO_TARGET,
         "training seconds to the target loss; a miss counts as the end of the run plus one evaluation",
         "s",
-        _seconds,
+        partial(_to_target, "seconds"),
         scale="log",
         better="lower",
         noise="machine",
         of_broken=True,
     ),
-    Quantity(
-        STEP_SECONDS,
-        "the median time of a step",
-        "s",
-        _of_outcome(lambda ended: ended.step_seconds),
-        scale="log",
-        better="lower",
-        noise="machine",
-    ),
-    Quantity(
-        TRAIN_SECONDS,
-        "the training time: the sum over all steps",
-        "s",
-        _of_outcome(lambda ended: ended.train_seconds),
-        scale="log",
-        better="lower",
-        noise="machine",
-    ),
-    Quantity(
-        PEAK_BYTES,
-        "the peak memory of the run",
-        "bytes",
-        _of_outcome(lambda ended: ended.peak_bytes),
-        scale="log",
-        better="lower",
-        noise="machine",
-    ),
+    _of_outcome(STEP_SECONDS, "the median time of a step", "s", lambda ended: ended.step_seconds),
+    _of_outcome(TRAIN_SECONDS, "the training time: the sum over all steps", "s", lambda ended: ended.train_seconds),
+    _of_outcome(PEAK_BYTES, "the peak memory of the run", "bytes", lambda ended: ended.peak_bytes),
     recorded(DIRECTIONAL_SHARPNESS, Manner("log", "lower"), meaning="uᵀHu/‖u‖² on the probe batches"),
     recorded(RATE_SHARPNESS, meaning="learning rate × directional sharpness"),
     recorded(CLIPPED_FRACTION, meaning="the fraction of coordinates that the clip changed"),

@@ -351,6 +351,9 @@ class Outcome:
     loaded: Mapping[str, str] = field(default_factory=dict)
 
 
+Status = Literal["finished", "diverged", "failed", "unfinished"]
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A run's folder, read: `outcome` is None while the run is unfinished.
@@ -371,3 +374,13 @@ class Record:
     def identity(self) -> str:
         """The key the run was made under, which its file says; it takes long to work out for thousands of runs."""
         return self.key or self.run.key
+
+    @property
+    def status(self) -> Status:
+        """How the run ended; `unfinished` without an outcome."""
+        return self.outcome.status if self.outcome else "unfinished"
+
+    @property
+    def weights(self) -> str:
+        """The hash of the final weights; empty if the run left none."""
+        return self.outcome.weights_sha256 if self.outcome else ""

@@ -10,7 +10,7 @@ import pytest
 from making import SGD, make_run
 
 from clipbench.budget import Budget
-from clipbench.records import Arm, Choice, ClipScale, ClipSettings, Measure, Run, Schedule
+from clipbench.records import Arm, Choice, ClipScale, ClipSettings, Measure, Outcome, Record, Run, Schedule
 
 RUN = make_run()
 [PROBE] = RUN.measure.probes
@@ -173,3 +173,10 @@ def test_a_clip_has_one_rule(clip: ClipSettings, rule: str, amount: float) -> No
 def test_a_clip_without_a_rule_or_with_two_is_refused(given: dict[str, Any], found: str) -> None:
     with pytest.raises(ValueError, match=f"exactly one of fraction, threshold, norm; this one has {found}"):
         ClipSettings(**given)
+
+
+@pytest.mark.parametrize("ended", ["finished", "diverged", "failed"])
+def test_a_run_that_has_not_ended_is_unfinished_and_has_no_weights(ended: Any) -> None:
+    record = Record(RUN, outcome=Outcome(ended, weights_sha256="abc"))
+    assert (record.status, record.weights) == (ended, "abc")
+    assert (replace(record, outcome=None).status, replace(record, outcome=None).weights) == ("unfinished", "")

@@ -1,28 +1,20 @@
 """Records sorted into cells: a cell is an arm on a task, with a run for each seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
-from clipbench.errors import ClipbenchError, UndecidedError, nearest
+from clipbench.errors import ClipbenchError, nearest
 from clipbench.judging.copies import counted
-from clipbench.judging.metrics import Status, status
-from clipbench.judging.paired import Paired, Sample, Scaled
-from clipbench.judging.words import count, listing
-from clipbench.quantities import Along, final_loss
+from clipbench.judging.paired import Paired, Sample, paired
+from clipbench.quantities import Along, Reading, final_loss
 from clipbench.questions import Question, Target
 from clipbench.records import OWN, Arm, Record, Run
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 LABELS = ("spec", "task.name", "arm.name", "arm.optimizer.name", "arm.liveness")  # fields that decide no number
-
-
-@dataclass(frozen=True)
-class SeedRun:
-    """How the run of a seed ended: `unfinished` where it has not; the final loss is NaN where there is none."""
-
-    seed: int
-    status: Status
-    final_loss: float
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,7 @@ class Cell:
     arm: str
     records: tuple[Record, ...]
     target: Target | None = None
-    _samples: dict[str, Scaled] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _samples: dict[str, Sample] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def described(self) -> Arm:
@@ -41,19 +33,19 @@ class Cell:
         return self.records[0].run.arm
 
     @cached_property
-    def runs(self) -> tuple[SeedRun, ...]:
-        """How each seed's run ended, and at which loss."""
-        return tuple(SeedRun(each.run.seed, status(each), final_loss(each)) for each in self.records)
+    def by_seed(self) -> dict[int, Record]:
+        """The runs by their seeds."""
+        return {record.run.seed: record for record in self.records}
 
     @cached_property
-    def finished(self) -> tuple[SeedRun, ...]:
+    def finished(self) -> tuple[Record, ...]:
         """The runs that finished."""
-        return tuple(run for run in self.runs if run.status == "finished")
+        return tuple(record for record in self.records if record.status == "finished")
 
     @cached_property
     def ends(self) -> dict[int, str]:
         """By seed, the hash of the final weights; empty where a run left none."""
-        return {record.run.seed: record.outcome.weights_sha256 if record.outcome else "" for record in self.records}
+        return {record.run.seed: record.weights for record in self.records}
 
     @cached_property
     def all_differ(self) -> bool:
@@ -61,27 +53,21 @@ class Cell:
         return len(set(self.ends.values())) == len(self.ends)
 
     @cached_property
-    def own(self) -> tuple[SeedRun, ...]:
+    def own(self) -> tuple[Record, ...]:
         """All runs, of finished copies only the first."""
-        finished = {run.seed for run in self.finished}
+        finished = {record.run.seed for record in self.finished}
         copied = finished.difference(counted(finished, self.ends))
-        return tuple(run for run in self.runs if run.seed not in copied)
+        return tuple(record for record in self.records if record.run.seed not in copied)
 
     @cached_property
-    def counted(self) -> tuple[SeedRun, ...]:
+    def counted(self) -> tuple[Record, ...]:
         """The finished runs, of copies only the first: means are over these runs."""
-        return tuple(run for run in self.own if run.status == "finished")
-
-    @cached_property
-    def counted_records(self) -> tuple[Record, ...]:
-        """The records of those runs."""
-        seeds = {run.seed for run in self.counted}
-        return tuple(record for record in self.records if record.run.seed in seeds)
+        return tuple(record for record in self.own if record.status == "finished")
 
     @property
     def broken(self) -> bool:
         """Whether a seed diverged or failed. Then the arm has no verdict: leaving the seed out would flatter it."""
-        return any(run.status in ("diverged", "failed") for run in self.runs)
+        return any(record.status in ("diverged", "failed") for record in self.records)
 
     @property
     def learning_rate(self) -> float | None:
@@ -91,24 +77,24 @@ class Cell:
     @property
     def final_losses(self) -> dict[int, float]:
         """The final loss of each seed that finished."""
-        return {run.seed: run.final_loss for run in self.finished}
+        return {record.run.seed: final_loss(record) for record in self.finished}
 
     def sample(self, along: Along) -> Sample:
         """The readings of a quantity by seed, of the runs that have it."""
-        return self._scaled(along).sample
-
-    def _scaled(self, along: Along) -> Scaled:
         name = str(along)
         if name not in self._samples:
             readings = ((record.run.seed, along.read(record, self.target)) for record in self.records)
-            sample = {seed: reading for seed, reading in readings if reading is not None}
-            self._samples[name] = Scaled(sample, along.quantity.scale)
+            self._samples[name] = {seed: reading for seed, reading in readings if reading is not None}
         return self._samples[name]
 
-    def values(self, along: Along) -> list[float]:
-        """The values of a quantity in the runs that means are over."""
+    def readings(self, along: Along) -> list[Reading]:
+        """The readings of a quantity in the runs that means are over."""
         sample = self.sample(along)
-        return [sample[run.seed].value for run in self.counted if run.seed in sample]
+        return [sample[record.run.seed] for record in self.counted if record.run.seed in sample]
+
+    def values(self, along: Along) -> list[float]:
+        """The values of these readings."""
+        return [reading.value for reading in self.readings(along)]
 
     def against(self, other: "Cell", along: Along) -> Paired:
         """What the arm differs by from another in a quantity, paired by seed.
@@ -117,7 +103,15 @@ class Cell:
         """
         copies_count = along.quantity.noise == "machine" and not along.quantity.of_broken
         ends = None if copies_count or self.all_differ or other.all_differ else (self.ends, other.ends)
-        return self._scaled(along).against(other._scaled(along), ends)
+        return paired(self.sample(along), other.sample(along), along.quantity.scale, ends=ends)
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]:
+    """The items by a key, in order of appearance."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return {key: tuple(group) for key, group in groups.items()}
 
 
 def learning_rate(arm: Arm) -> float | None:
@@ -141,67 +135,17 @@ def _but_rate(arm: Arm) -> dict[str, object]:
     return {name: value for name, value in arm.optimizer.options.items() if name != "lr"}
 
 
-def one_per_seed(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Keep one record per task, arm and seed, and say what was left out.
-
-    Copies of the same run have equal keys. An ended copy is preferred to an unfinished copy, and the first among
-    equals. Runs with different keys are different runs: an error, since no rule can tell which is meant.
-
-    Returns:
-        the records, and what to say of the copies that were left out.
-
-    Raises:
-        UndecidedError: two different runs claim the same task, arm and seed.
-    """
-    kept: dict[tuple[str, str, int], Record] = {}
-    left_out: list[tuple[tuple[str, str, int], Record]] = []
-    for record in records:
-        place = record.run.task.name, record.run.arm.name, record.run.seed
-        earlier = kept.setdefault(place, record)
-        if earlier is record:
-            continue
-        if earlier.identity != record.identity:
-            raise _two_runs(earlier, record)
-        better = record if earlier.outcome is None and record.outcome is not None else earlier
-        kept[place] = better
-        left_out.append((place, earlier if better is record else record))
-    copies = [
-        (kept[place], earlier) for place, earlier in left_out
-    ]  # after the loop, since a third copy may replace the kept one
-    return list(kept.values()), list(_said_of_copies(copies))
-
-
-def _said_of_copies(copies: Sequence[tuple[Record, Record]]) -> Iterator[str]:
-    """The caveats about copies, from pairs of a used copy and an unused copy."""
-    if not copies:
-        return
-    used, unused = copies[0]
-    place = f"the copy in {_folder(used)} is used, the copy in {_folder(unused)} is not"
-    more = f"; likewise {count(len(copies) - 1, 'other run')}" if len(copies) > 1 else ""
-    yield f"{used.run} exists twice (key {used.identity}): {place}{more}."
-    odd = [used.run for used, unused in copies if used.outcome and unused.outcome and _ends(used) != _ends(unused)]
-    if odd:
-        yield f"Copies of {listing(odd, 3)} end with different weights or losses: were they made alike?"
-
-
-def _ends(record: Record) -> tuple[str, str]:
-    return record.outcome.weights_sha256 if record.outcome else "", str(final_loss(record))
-
-
 def cells(records: Sequence[Record], question: Question) -> list[Cell]:
     """One cell per task and arm that has runs: tasks as they first appear, arms in the question's order."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.run.task.name, record.run.arm.name), []).append(record)
-    tasks = list(dict.fromkeys(task for task, _ in groups))
-    arms = list(dict.fromkeys([*question.arms, *(arm for _, arm in groups)]))
-    sorted_cells = []
-    for task in tasks:
-        for arm in arms:
-            group = sorted(groups.get((task, arm), []), key=lambda record: record.run.seed)
-            if group:
-                sorted_cells.append(Cell(task, arm, tuple(group), question.target_of(task)))
-    return sorted_cells
+    groups = grouped(records, lambda record: (record.run.task.name, record.run.arm.name))
+    tasks = dict.fromkeys(task for task, _ in groups)
+    arms = dict.fromkeys([*question.arms, *(arm for _, arm in groups)])
+    return [
+        Cell(task, arm, tuple(sorted(groups[task, arm], key=lambda record: record.run.seed)), question.target_of(task))
+        for task in tasks
+        for arm in arms
+        if (task, arm) in groups
+    ]
 
 
 def known_arm(name: str, question: Question, *, records: Sequence[Record]) -> str:
@@ -255,17 +199,3 @@ def _flat(value: object, name: str = "") -> dict[str, str]:
     if isinstance(value, tuple | list) and any(isinstance(inner, dict) for inner in value):
         return _flat(dict(enumerate(value)), name)
     return {name: str(value)}
-
-
-def _two_runs(first: Record, second: Record) -> UndecidedError:
-    fields = differing([first.run, second.run])
-    changes = [f"{name} is {listing(values)}" for name, values in fields.items() if name not in LABELS]
-    return UndecidedError(
-        f"{first.run} exists twice, as two different runs ({_folder(first)}, {status(first)}; "
-        f"{_folder(second)}, {status(second)}): {listing(changes, limit=4) or 'the method changed'}",
-        remedy="move one of the two folders away, or compare the results folders one at a time",
-    )
-
-
-def _folder(record: Record) -> str:
-    return record.folder or f"run {record.identity}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
-from clipbench.judging.cells import Cell, cells, known_arm, known_direction
+from clipbench.judging.cells import Cell, grouped, known_arm, known_direction
 from clipbench.judging.checks.audit import audited, caveats, evidence_of
 from clipbench.judging.comparison import (
     Comparison,
@@ -18,11 +18,10 @@ from clipbench.judging.comparison import (
     TaskHead,
 )
 from clipbench.judging.copies import once
-from clipbench.judging.current import in_force
-from clipbench.judging.families import Ranks, Test, Verdict, judge, ranks, turned
+from clipbench.judging.current import select
+from clipbench.judging.families import Ranks, Test, Verdict, judge, ranks
 from clipbench.judging.matched import matched
-from clipbench.judging.metrics import Status
-from clipbench.judging.moments import Moment, as_of
+from clipbench.judging.moments import Moment
 from clipbench.judging.notes import notes
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import race, to_target
@@ -40,9 +39,10 @@ from clipbench.quantities import (
     SHARPNESS,
     STEPS,
     Along,
+    final_loss,
 )
 from clipbench.questions import Question, Target
-from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record, Status
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     Means are over finished seeds; diverged, failed and unfinished seeds are counted and named. Seeds that end with the
     same weights count once (`judging.copies`). Differences are paired by seed. A missed target counts as the end of its
     run plus one evaluation (`judging.paired`), and diverged and failed runs miss it. Verdicts and ranks have Holm's
-    correction for all rows of a task.
-
-    Args:
-        records: the runs, of one or more tasks. Copies of a run are used once (see `one_per_seed`). Trials have no row;
-            they go to `tunings`.
-        question: the spec's question; its arms give the order of the rows.
-        asked: the options.
+    correction for all rows of a task. Trials have no row; they go to `tunings`.
 
     Raises:
         UndecidedError: there are no runs, or two different runs for one task, arm and seed.
@@ -116,15 +110,12 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     name = known_arm(question.baseline if asked.baseline is None else asked.baseline, question, records=records)
     if asked.reference is not None:
         known_direction(asked.reference, records)
-    kept, left_out = in_force(records, question)
-    if asked.at is not None:
-        kept, caveat = as_of(kept, asked.at)
-        left_out.append(caveat)
-    selected = cells(kept, question)
-    tasks = tuple(dict.fromkeys(cell.task for cell in selected))
-    rows = tuple(row for task in tasks for row in _rows([cell for cell in selected if cell.task == task], name, asked))
-    pairs = tuple(twins(selected, {(each.task, each.arm): each.steps for each in rows}))
-    evidence = evidence_of(records, replace(question, baseline=name), selected)
+    question = replace(question, baseline=name)
+    selected = select(records, question, asked.at)
+    cells, by_task = selected.cells, grouped(selected.cells, lambda cell: cell.task)
+    rows = tuple(row for of_task in by_task.values() for row in _rows(of_task, name, asked))
+    pairs = tuple(twins(cells, {(each.task, each.arm): each.steps for each in rows}))
+    evidence = evidence_of(records, selected)
     below = notes(rows, question, metric=metric, threshold=asked.threshold)
     return Comparison(
         spec=question.spec,
@@ -132,21 +123,21 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         baseline=name,
         target=question.target,
         consecutive=question.consecutive,
-        tasks=tuple(_head(task, selected, question.target_of(task)) for task in tasks),
+        tasks=tuple(_head(task, of_task, question.target_of(task)) for task, of_task in by_task.items()),
         rows=rows,
         twins=pairs,
-        caveats=(*left_out, *caveats(evidence), *below),
+        caveats=(*selected.left_out, *caveats(evidence), *below),
         metric=metric,
         threshold=asked.threshold,
         race=()
-        if not any(cell.target for cell in selected)
-        else tuple(race(selected, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
-        matched=tuple(matched(selected, baseline=name)),
-        shared=tuple(shared_points(selected, baseline=name, reference=asked.reference)),
+        if not any(cell.target for cell in cells)
+        else tuple(race(cells, baseline=name, by_seconds=metric.quantity.name == SECONDS_TO_TARGET)),
+        matched=tuple(matched(cells, baseline=name)),
+        shared=tuple(shared_points(cells, baseline=name, reference=asked.reference)),
         tunings=tunings(records, question),
         audit=audited(evidence),
         others=asked.others,
-        left_out=tuple(left_out),
+        left_out=selected.left_out,
     )
 
 
@@ -163,23 +154,18 @@ def check(question: Question, asked: Asked) -> None:
 def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
     """The rows of a task's table. All arms but broken arms are judged together."""
     by_arm = {cell.arm: cell for cell in of_task}
-    theirs = by_arm.get(baseline)
-    sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
-    against = {
-        cell.arm: cell.against(theirs, asked.metric) if theirs else Paired(asked.metric.quantity.scale, {})
-        for cell in of_task
-        if cell.arm != baseline
-    }
+    theirs = by_arm.get(baseline, Cell(of_task[0].task, baseline, ()))
+    rivals = [cell for cell in of_task if cell.arm != baseline]
+    against = {cell.arm: cell.against(theirs, asked.metric) for cell in rivals}
     tests = {
-        arm: Test(difference, margin=margin(by_arm[arm], theirs, asked))
-        for arm, difference in against.items()
-        if not by_arm[arm].broken
+        cell.arm: Test(against[cell.arm], margin=margin(cell, theirs, asked)) for cell in rivals if not cell.broken
     }
     verdicts = dict(zip(tests, judge([*tests.values()]), strict=True))
     better = asked.metric.quantity.better
-    ordered = [] if better == "neither" else sound
-    places = ranks(ordered, lambda one, other: by_arm[one].against(by_arm[other], asked.metric))
-    places = turned(places) if better == "higher" else places
+    sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
+    places: dict[str, Ranks] = {}
+    if better != "neither":
+        places = ranks(sound, lambda arm, other: by_arm[arm].against(by_arm[other], asked.metric), better=better)
     return [
         _row(cell, theirs, asked, against.get(cell.arm), verdicts.get(cell.arm), places.get(cell.arm))
         for cell in of_task
@@ -187,9 +173,9 @@ def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
 
 
 def _row(
-    cell: Cell, baseline: Cell | None, asked: Asked, against: Paired | None, judged: Verdict | None, place: Ranks | None
+    cell: Cell, baseline: Cell, asked: Asked, against: Paired | None, judged: Verdict | None, place: Ranks | None
 ) -> Row:
-    """One arm on one task, against the baseline on the same task (None where it has no runs)."""
+    """One arm on one task, against the baseline on the same task."""
     word: Standing = "broken" if cell.broken else "baseline" if judged is None else judged.word
     rates = cell.values(RATE)
     targeted = cell.target is not None
@@ -199,8 +185,8 @@ def _row(
         learning_rate=cell.learning_rate,
         seeds=SeedsByStatus(*(_seeds(cell, status) for status in ("finished", "diverged", "failed", "unfinished"))),
         verdict=word,
-        final_loss=estimate([run.final_loss for run in cell.counted]),
-        difference=None if against is None else cell.against(baseline, LOSS) if baseline else Paired("linear", {}),
+        final_loss=estimate(list(map(final_loss, cell.counted))),
+        difference=None if against is None else cell.against(baseline, LOSS),
         against=against,
         judged=judged,
         ranks=place,
@@ -224,46 +210,39 @@ def mean_of(cell: Cell, along: Along) -> Estimate | GeometricEstimate:
         return Estimate(costs.median, math.nan, costs.seeds)
     if along.quantity.scale == "linear":
         return estimate(cell.values(along))
-    sample = cell.sample(along)
-    readings = [sample[run.seed] for run in cell.counted if run.seed in sample]
-    return geometric_mean([log for reading in readings if not math.isnan(log := reading.on("log"))])
+    logs = [reading.on("log") for reading in cell.readings(along)]
+    return geometric_mean([log for log in logs if not math.isnan(log)])
 
 
-def margin(cell: Cell, baseline: Cell | None, asked: Asked) -> float | None:
+def margin(cell: Cell, baseline: Cell, asked: Asked) -> float | None:
     """The threshold on the metric's scale: a share of the baseline's mean, or the logarithm of a factor."""
     if asked.threshold is None:
         return None
     if asked.metric.quantity.scale == "log":
         return math.log1p(asked.threshold)
-    if baseline is None:
-        return None
     ours, theirs = cell.sample(asked.metric), baseline.sample(asked.metric)
     common = [reading.value for reading in once(theirs, ours, cell.ends, baseline.ends).values()]
     return asked.threshold * abs(sum(common) / len(common)) if common else None
 
 
 def _seeds(cell: Cell, status: Status) -> tuple[int, ...]:
-    return tuple(run.seed for run in cell.runs if run.status == status)
+    return tuple(record.run.seed for record in cell.records if record.status == status)
 
 
 def _to_target(cell: Cell, along: Along) -> StepsToTarget:
-    own = {run.seed for run in cell.own}
+    own = {record.run.seed for record in cell.own}
     by_seed = {seed: cost for seed, cost in to_target(cell, along).items() if seed in own}
     return StepsToTarget(by_seed, median(by_seed.values()) if by_seed else math.nan)
 
 
 def _sharpness(cell: Cell) -> SharpnessSummary:
     """Over the runs that means are over."""
-    measured = [
-        [each.value for each in record.measurements.series(OWN, DIRECTIONAL_SHARPNESS)]
-        for record in cell.counted_records
-    ]
-    values = [value for of_run in measured for value in of_run]
+    measured = [record.measurements.series(OWN, DIRECTIONAL_SHARPNESS) for record in cell.counted]
+    values = [each.value for of_run in measured for each in of_run]
     positive = sum(0 < value < math.inf for value in values)
     defined = sum(map(math.isfinite, values))
-    sample = cell.sample(SHARPNESS)
     return SharpnessSummary(
-        mean=geometric_mean([sample[run.seed].on("log") for run in cell.counted if run.seed in sample]),
+        mean=geometric_mean([reading.on("log") for reading in cell.readings(SHARPNESS)]),
         positive=positive,
         non_positive=defined - positive,
         undefined=len(values) - defined,
@@ -272,12 +251,11 @@ def _sharpness(cell: Cell) -> SharpnessSummary:
 
 def _milliseconds(cell: Cell) -> list[float]:
     """Milliseconds per step of every finished run, copies included: each took its own time."""
-    ended = (record.outcome for record in cell.records if record.outcome)
-    return [outcome.step_seconds * 1000 for outcome in ended if outcome.status == "finished"]
+    return [record.outcome.step_seconds * 1000 for record in cell.finished if record.outcome]
 
 
 def _head(task: str, cells: Iterable[Cell], target: Target | None) -> TaskHead:
-    records = [record for cell in cells if cell.task == task for record in cell.records]
+    records = [record for cell in cells for record in cell.records]
     # A killed run leaves no environment; the other runs then name the device.
     places = [record.environment.device_name for record in records if record.environment]
     devices = places or [record.run.device for record in records]

@@ -32,12 +32,8 @@ def ended(outcome: Outcome, share: float) -> Outcome:
 
 def as_read(records: Iterable[Record], share: float) -> list[Record]:
     """The records with divergence judged by `share`, the question's threshold."""
-    return [record if record.outcome is None else _read(record, record.outcome, share) for record in records]
-
-
-def _read(record: Record, outcome: Outcome, share: float) -> Record:
-    judged = ended(outcome, share)
-    return record if judged is outcome else replace(record, outcome=judged)
+    judged = ((record, record.outcome and ended(record.outcome, share)) for record in records)
+    return [record if outcome is record.outcome else replace(record, outcome=outcome) for record, outcome in judged]
 
 
 def _rose(change: Change, share: float) -> bool:

@@ -6,12 +6,12 @@ most 0.05, however the tests depend on each other. With weights a test has its s
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from clipbench.judging.paired import LEVEL, Paired, seeds_to_show
+from clipbench.judging.paired import LEVEL, Paired, Side, seeds_to_show
 
 Word = Literal["lower", "higher", "identical", "equivalent", "not higher", "undecided"]
 
@@ -73,11 +73,7 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> l
 
     In the order of p/w the corrected value is p·W/w, at least the one before it and at most 1, where W is the weight
     of itself and of all that come after it; its level is 0.05·w/W, and after the first that is above its level, W
-    falls no further. Equal weights make W/w = m − i.
-
-    Args:
-        p_values: one for each test.
-        weights: above 0; all equal where none are given.
+    falls no further. Without weights all are equal, and W/w = m − i.
 
     The least of three is judged at 0.05/3, the next at 0.05/2; that is above its level, and so no later one may pass:
 
@@ -112,7 +108,9 @@ def judge(tests: Sequence[Test]) -> list[Verdict]:
     least = min((judged.level for judged in against.values()), default=LEVEL)
     untested = Judged(1.0, least)
     return [
-        _verdict(test, against.get(at, untested), equivalent=at in within and within[at].p <= LEVEL)
+        _two_sided(test, against.get(at, untested), equivalent=at in within and within[at].p <= LEVEL)
+        if test.side == "both"
+        else _one_sided(test, against.get(at, untested))
         for at, test in enumerate(tests)
     ]
 
@@ -127,73 +125,49 @@ def _p_within(test: Test) -> float:
     return test.paired.p_within(test.margin)
 
 
-def _verdict(test: Test, judged: Judged, *, equivalent: bool) -> Verdict:
+def _two_sided(test: Test, judged: Judged, *, equivalent: bool) -> Verdict:
     paired = test.paired
-    word = _two_sided(paired, judged, equivalent=equivalent) if test.side == "both" else _one_sided(test, judged)
-    if test.side == "both":
-        low, high = paired.interval(judged.level)
-    else:
-        low, high = paired.bound(judged.level, -1), paired.bound(LEVEL, 1)
-    needed = _seeds_needed(test, judged.level) if word == "undecided" else math.nan
+    side: Side = "lower" if paired.mean < 0 else "higher"
+    word: Word = "undecided"
+    if paired.identical:
+        word = "identical"
+    elif equivalent:
+        word = "equivalent"
+    elif judged.p <= LEVEL and paired.can_be(side):
+        word = side
+    needed = paired.seeds_to_decide(judged.level) if word == "undecided" else math.nan
+    return Verdict(word, judged.p, judged.level, *paired.interval(judged.level), needed)
+
+
+def _one_sided(test: Test, judged: Judged) -> Verdict:
+    paired, margin = test.paired, test.margin or 0.0
+    low, high = paired.bound(judged.level, -1), paired.bound(LEVEL, 1)
+    word: Word = "undecided"
+    if judged.p <= LEVEL and paired.mean > margin and paired.can_be("higher"):
+        word = "higher"
+    elif high < margin and not paired.behind:
+        word = "not higher"
+    needed = math.nan
+    if word == "undecided" and math.isfinite(paired.error):
+        effect, level = (paired.mean, judged.level) if paired.mean > margin else (margin - paired.mean, LEVEL)
+        needed = seeds_to_show(effect, paired.error * math.sqrt(paired.n), level=level, two_sided=False)
     return Verdict(word, judged.p, judged.level, low, high, needed)
 
 
-def _two_sided(paired: Paired, judged: Judged, *, equivalent: bool) -> Word:
-    if paired.identical:
-        return "identical"
-    if equivalent:
-        return "equivalent"
-    if paired.n < 2 or judged.p > LEVEL:
-        return "undecided"
-    side: Literal["lower", "higher"] = "lower" if paired.mean < 0 else "higher"
-    return side if paired.can_be(side) else "undecided"
-
-
-def _one_sided(test: Test, judged: Judged) -> Word:
-    paired, margin = test.paired, test.margin or 0.0
-    if paired.n < 2:
-        return "undecided"
-    if judged.p <= LEVEL and paired.mean > margin and paired.can_be("higher"):
-        return "higher"
-    if paired.bound(LEVEL, 1) < margin and not paired.behind:
-        return "not higher"
-    return "undecided"
-
-
-def _seeds_needed(test: Test, level: float) -> float:
-    paired = test.paired
-    if test.side == "both":
-        return paired.seeds_to_decide(level)
-    if paired.n < 2 or not math.isfinite(paired.error):
-        return math.nan
-    margin = test.margin or 0.0
-    effect, at = (paired.mean, level) if paired.mean > margin else (margin - paired.mean, LEVEL)
-    return seeds_to_show(effect, paired.error * math.sqrt(paired.n), level=at, two_sided=False)
-
-
-def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired]) -> dict[str, Ranks]:
-    """The range of ranks of each arm: from 1 + the arms shown to be lower, to all − the arms shown to be higher.
+def ranks(arms: Sequence[str], compare: Callable[[str, str], Paired], *, better: Side = "lower") -> dict[str, Ranks]:
+    """The range of ranks of each arm: from 1 + the arms shown to be better, to all − the arms shown to be worse.
 
     Every pair of arms is tested, and Holm's correction is over all of these pairs. So with probability of 95 % or more
     every range holds the arm's true rank (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91).
-
-    Args:
-        arms: their names; an arm without values has no rank, and is not among them.
-        compare: what one arm differs by from another; lower is better.
     """
     pairs = [(first, second) for at, first in enumerate(arms) for second in arms[at + 1 :]]
     differences = [compare(first, second) for first, second in pairs]
-    better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
+    wins, losses = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
     judgements = holm([difference.p for difference in differences])
     for (first, second), difference, judged in zip(pairs, differences, judgements, strict=True):
-        lower = difference.mean < 0
-        if judged.p <= LEVEL and difference.can_be("lower" if lower else "higher"):
-            better[first if lower else second] += 1
-            worse[second if lower else first] += 1
-    return {arm: Ranks(1 + worse[arm], len(arms) - better[arm]) for arm in arms}
-
-
-def turned(ranks_of: Mapping[str, Ranks]) -> dict[str, Ranks]:
-    """The ranks if higher is better."""
-    n = len(ranks_of)
-    return {arm: Ranks(n + 1 - each.high, n + 1 - each.low) for arm, each in ranks_of.items()}
+        side: Side = "lower" if difference.mean < 0 else "higher"
+        if judged.p <= LEVEL and difference.can_be(side):
+            winner, loser = (first, second) if side == better else (second, first)
+            wins[winner] += 1
+            losses[loser] += 1
+    return {arm: Ranks(1 + losses[arm], len(arms) - wins[arm]) for arm in arms}

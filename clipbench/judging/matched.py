@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.copies import counted
 from clipbench.judging.paired import Paired, paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate, estimate, exp, geometric_mean
@@ -35,14 +35,6 @@ class MatchedRow:
     no_sharpness: int
 
 
-@dataclass(frozen=True)
-class _There:
-    """The runs of an arm where each first has a loss, by seed: the step, and the sharpness where there is one."""
-
-    steps: dict[int, Reading]
-    sharpness: dict[int, Reading]
-
-
 def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
     """One row per task and arm that finished, for tasks on which the baseline and another arm did.
 
@@ -51,8 +43,8 @@ def matched(cells: Sequence[Cell], *, baseline: str) -> list[MatchedRow]:
     sharpness is `sharpness_at` that step.
     """
     rows = []
-    for task in dict.fromkeys(cell.task for cell in cells):
-        of_task = [cell for cell in cells if cell.task == task and _final_losses(cell)]
+    for group in grouped(cells, lambda cell: cell.task).values():
+        of_task = list(filter(_final_losses, group))
         rival = next((cell for cell in of_task if cell.arm == baseline), None)
         if len(of_task) > 1 and rival is not None:
             rows += [_row(cell, rival) for cell in of_task]
@@ -81,36 +73,38 @@ def _final_losses(cell: Cell) -> dict[int, float]:
     return {seed: loss for seed, loss in cell.final_losses.items() if math.isfinite(loss)}
 
 
-def _there(cell: Cell, losses: Mapping[int, float]) -> _There:
-    """Where the runs of an arm first are at or below these losses, by seed."""
-    there = _There({}, {})
+def _first_at(cell: Cell, losses: Mapping[int, float]) -> tuple[dict[int, Reading], dict[int, Reading]]:
+    """Where the runs of an arm first are at or below these losses: by seed the step, and the sharpness if positive."""
+    steps: dict[int, Reading] = {}
+    sharpness: dict[int, Reading] = {}
     for record in cell.records:
         seed, measured = record.run.seed, record.measurements
         point = first_at(measured.series("", EVAL_LOSS), Target(losses[seed])) if seed in losses else None
         if point is None:
             continue
-        there.steps[seed] = Reading(point.step, rounding=rounding_of_step(record, point.step))
+        steps[seed] = Reading(point.step, rounding=rounding_of_step(record, point.step))
         log = sharpness_at(point.step, measured.series(OWN, DIRECTIONAL_SHARPNESS))
         if math.isfinite(log):
-            there.sharpness[seed] = Reading(exp(log), log=log)
-    return there
+            sharpness[seed] = Reading(exp(log), log=log)
+    return steps, sharpness
 
 
 def _row(cell: Cell, rival: Cell) -> MatchedRow:
     ours, theirs = _final_losses(cell), _final_losses(rival)
     common = {seed: max(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()}
-    here, there = _there(cell, common), _there(rival, common)
+    steps, sharpness = _first_at(cell, common)
+    their_steps, their_sharpness = _first_at(rival, common)
     own = counted(common, cell.ends)
-    sharp = [here.sharpness[seed].on("log") for seed in own if seed in here.sharpness]
+    sharp = [sharpness[seed].on("log") for seed in own if seed in sharpness]
     ends = cell.ends, rival.ends
     is_baseline = cell is rival
     return MatchedRow(
         task=cell.task,
         arm=cell.arm,
         loss=estimate([common[seed] for seed in own]),
-        steps=estimate([here.steps[seed].value for seed in own]),
-        steps_ratio=None if is_baseline else paired(here.steps, there.steps, "log", ends=ends),
+        steps=estimate([steps[seed].value for seed in own]),
+        steps_ratio=None if is_baseline else paired(steps, their_steps, "log", ends=ends),
         sharpness=geometric_mean(sharp),
-        sharpness_ratio=None if is_baseline else paired(here.sharpness, there.sharpness, "log", ends=ends),
+        sharpness_ratio=None if is_baseline else paired(sharpness, their_sharpness, "log", ends=ends),
         no_sharpness=len(own) - len(sharp),
     )

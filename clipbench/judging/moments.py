@@ -54,7 +54,7 @@ def as_of(records: Sequence[Record], moment: Moment) -> tuple[list[Record], str]
 def _ending(record: Record) -> Record:
     """The record as if its last evaluation had been its end; one that broke keeps its own."""
     curve = record.measurements.series("", EVAL_LOSS)
-    if record.outcome is None or record.outcome.status != "finished" or not curve:
+    if record.outcome is None or record.status != "finished" or not curve:
         return record
     last = curve[-1]
     return replace(record, outcome=replace(record.outcome, steps=last.step, train_seconds=last.seconds))

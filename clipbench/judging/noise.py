@@ -49,7 +49,7 @@ def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
     }
     return Noise(
         pairs=len(pairs),
-        same_bits=sum(_same_bits(one, other) for one, other in pairs),
+        same_bits=sum(one.weights == other.weights != "" for one, other in pairs),
         quantities=tuple(_quantity(name, values) for name, values in measured.items() if len(values) > 1),
     )
 
@@ -63,8 +63,3 @@ def _log_ratios(pairs: Sequence[tuple[Record, Record]], along: Along) -> list[fl
     readings = [(along.read(one, None), along.read(other, None)) for one, other in pairs]
     logs = [one.on("log") - other.on("log") for one, other in readings if one and other]
     return [log for log in logs if math.isfinite(log)]
-
-
-def _same_bits(one: Record, other: Record) -> bool:
-    weights = [record.outcome.weights_sha256 if record.outcome else "" for record in (one, other)]
-    return weights[0] == weights[1] != ""

@@ -6,11 +6,12 @@ Findings about how the runs were made come from `judging.checks`.
 import math
 from collections.abc import Iterator, Sequence
 
+from clipbench.judging.cells import grouped
 from clipbench.judging.comparison import Row
 from clipbench.judging.paired import so_many
 from clipbench.judging.words import listing, number
 from clipbench.quantities import Along
-from clipbench.questions import Question
+from clipbench.questions import Question, Target
 from clipbench.records import DIRECTIONAL_SHARPNESS
 
 CLOCK = (
@@ -25,30 +26,29 @@ OWN_POINTS = (
 
 def notes(rows: Sequence[Row], question: Question, *, metric: Along, threshold: float | None) -> Iterator[str]:
     """The sentences that apply; what columns mean comes last."""
-    yield from _target(rows, question)
+    by_task = grouped(rows, lambda row: row.task)
+    for task, of_task in by_task.items():
+        yield from _target(task, of_task, question.target_of(task))
     yield from _sharpness_signs(rows)
-    yield from _several_differences(rows)
-    yield from _undecided(rows)
+    yield from _several_differences([sum(map(_is_judged, of_task)) for of_task in by_task.values()])
+    for task, of_task in by_task.items():
+        yield from _undecided(task, of_task)
     yield from _missed(rows)
     yield from _meanings(rows, metric, threshold)
 
 
-def _target(rows: Sequence[Row], question: Question) -> Iterator[str]:
-    for task in _tasks(rows):
-        steps = [row.steps for row in rows if row.task == task and row.steps and row.steps.seeds]
-        target = question.target_of(task)
-        if target is None or not steps:
-            continue
-        loss = f"the target loss {number(target.loss, 6)}"
-        if not any(each.hits for each in steps):
-            yield f"No arm reached {loss} on {task}."
-        if all(each.median == 0 for each in steps):
-            yield f"On {task} every arm met {loss} before the first step: it cannot separate the arms."
-            continue
-        at_once = [row.arm for row in rows if row.task == task and row.steps and 0 in row.steps.by_seed.values()]
-        if at_once:
-            where = f"On {task} {listing(at_once)} met {loss} before the first step on some seeds"
-            yield f"{where}: no ratio includes these seeds."
+def _target(task: str, rows: Sequence[Row], target: Target | None) -> Iterator[str]:
+    steps = {row.arm: row.steps for row in rows if row.steps and row.steps.seeds}
+    if target is None or not steps:
+        return
+    loss = f"the target loss {number(target.loss, 6)}"
+    if not any(each.hits for each in steps.values()):
+        yield f"No arm reached {loss} on {task}."
+    if all(each.median == 0 for each in steps.values()):
+        yield f"On {task} every arm met {loss} before the first step: it cannot separate the arms."
+    elif at_once := [arm for arm, each in steps.items() if 0 in each.by_seed.values()]:
+        where = f"On {task} {listing(at_once)} met {loss} before the first step on some seeds"
+        yield f"{where}: no ratio includes these seeds."
 
 
 def _sharpness_signs(rows: Sequence[Row]) -> Iterator[str]:
@@ -65,8 +65,8 @@ def _sharpness_signs(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _several_differences(rows: Sequence[Row]) -> Iterator[str]:
-    judged = [sum(_is_judged(row) for row in rows if row.task == task) for task in _tasks(rows)]
+def _several_differences(judged: Sequence[int]) -> Iterator[str]:
+    """For tables with so many differences each."""
     if max(judged, default=0) > 1:
         yield (
             f"Verdicts have Holm's correction for the {listing(sorted(set(judged)))} differences of a table, ranks for "
@@ -75,19 +75,14 @@ def _several_differences(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _undecided(rows: Sequence[Row]) -> Iterator[str]:
+def _undecided(task: str, rows: Sequence[Row]) -> Iterator[str]:
     """How many seeds it would take."""
-    for task in _tasks(rows):
-        needed = [
-            f"{row.arm} {so_many(row.judged.seeds_needed)}"
-            for row in rows
-            if row.task == task and row.judged is not None and not math.isnan(row.judged.seeds_needed)
-        ]
-        if needed:
-            yield (
-                f"Undecided on {task}. Seeds for a verdict with 80 % power, if the observed mean and spread "
-                f"are the true ones: {listing(needed)}."
-            )
+    needed = {row.arm: row.judged.seeds_needed for row in rows if row.judged}
+    if many := [f"{arm} {so_many(seeds)}" for arm, seeds in needed.items() if not math.isnan(seeds)]:
+        yield (
+            f"Undecided on {task}. Seeds for a verdict with 80 % power, if the observed mean and spread "
+            f"are the true ones: {listing(many)}."
+        )
 
 
 def _missed(rows: Sequence[Row]) -> Iterator[str]:
@@ -120,7 +115,3 @@ def _meanings(rows: Sequence[Row], metric: Along, threshold: float | None) -> It
 
 def _is_judged(row: Row) -> bool:
     return row.judged is not None and row.against is not None and row.against.n > 1
-
-
-def _tasks(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.task for row in rows))

@@ -11,7 +11,7 @@ slower, where only this side missed, or faster, where only the other did; it nev
 """
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -27,6 +27,7 @@ LEVEL = 0.05  # significance level of a single interval; of verdicts judged toge
 POWER = 0.8  # statistical power of the numbers of seeds that are reported as needed
 MOST_SEEDS = 10**4  # searches for a number of seeds end here
 
+Side = Literal["lower", "higher"]
 Sample = Mapping[int, Reading]  # a quantity of an arm or a direction, by seed
 
 
@@ -78,7 +79,7 @@ class Paired:
         """Whether the mean holds a missed target, which makes it a bound of the true difference."""
         return bool(self.ahead or self.behind)
 
-    def can_be(self, side: Literal["lower", "higher"]) -> bool:
+    def can_be(self, side: Side) -> bool:
         """Whether the mean may be called so: one that is known to be at least so high is never shown to be lower."""
         if self.ahead and self.behind:
             return True  # means over the time that runs were looked at
@@ -158,74 +159,8 @@ class Paired:
         return self.n > 1 and math.isfinite(self.mean) and math.isfinite(self.error)
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """A sample on a scale, with cached values: ranks compare each sample with many others."""
-
-    sample: Sample
-    scale: Scale
-
-    @cached_property
-    def values(self) -> Mapping[int, float]:
-        """Each seed's value on the scale."""
-        return {seed: reading.on(self.scale) for seed, reading in self.sample.items()}
-
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether no reading is a bound and every value is a number."""
-        known = not any(reading.at_least for reading in self.sample.values())
-        return known and not any(map(math.isnan, self.values.values()))
-
-    @cached_property
-    def _rounding(self) -> float:
-        return typical(self.sample.values())
-
-    def rounding(self, seeds: Collection[int]) -> float:
-        """The typical rounding of the readings of these seeds."""
-        if len(seeds) == len(self.sample):
-            return self._rounding
-        return typical(self.sample[seed] for seed in seeds)
-
-    def against(self, theirs: "Scaled", ends: tuple[Ends, Ends] | None = None) -> Paired:
-        """As `paired`."""
-        common = self.values.keys() & theirs.values.keys()
-        seeds = sorted(common) if ends is None else counted(common, *ends)
-        rounding = math.hypot(self.rounding(seeds), theirs.rounding(seeds))
-        differences = {seed: self.values[seed] - theirs.values[seed] for seed in seeds}
-        if self.is_plain and theirs.is_plain:
-            return Paired(self.scale, differences, rounding)
-        missed = {seed: (self.sample[seed].at_least, theirs.sample[seed].at_least) for seed in seeds}
-        neither = [seed for seed in seeds if _says_nothing(differences[seed], *missed[seed])]
-        left_out = [
-            seed for seed in seeds if math.isnan(differences[seed]) and self.scale == "log" and seed not in neither
-        ]
-        kept = [seed for seed in seeds if seed not in neither and seed not in left_out]
-        return Paired(
-            self.scale,
-            {seed: differences[seed] for seed in kept},
-            rounding,
-            ahead=sum(missed[seed][1] for seed in kept),
-            behind=sum(missed[seed][0] for seed in kept),
-            neither=len(neither),
-            left_out=len(left_out),
-        )
-
-
-def _says_nothing(difference: float, ours_missed: bool, theirs_missed: bool) -> bool:
-    """Whether a pair with a miss says nothing: of two misses, or of a miss that was over before the other was there."""
-    if ours_missed and theirs_missed:
-        return True
-    return (ours_missed and difference <= 0) or (theirs_missed and difference >= 0)
-
-
 def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends] | None = None) -> Paired:
-    """Two samples, paired by their common seeds.
-
-    Args:
-        ours, theirs: what was read, by seed.
-        scale: of the quantity.
-        ends: the final weights of both arms' runs by seed: pairs that are copies of each other count once; None where
-            copies count as well, as each takes another time.
+    """Two samples, paired by their common seeds; by the final weights of both arms' runs (`ends`), copies count once.
 
     >>> ours = {0: Reading(2.0), 1: Reading(2.5), 2: Reading(2.1)}
     >>> theirs = {0: Reading(2.5), 1: Reading(2.75), 3: Reading(2.2)}
@@ -233,7 +168,30 @@ def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends
     >>> found.differences, found.mean, found.error
     ({0: -0.5, 1: -0.25}, -0.375, 0.125)
     """
-    return Scaled(ours, scale).against(Scaled(theirs, scale), ends)
+    common = ours.keys() & theirs.keys()
+    seeds = sorted(common) if ends is None else counted(common, *ends)
+    rounding = math.hypot(*(typical(side[seed] for seed in seeds) for side in (ours, theirs)))
+    differences: dict[int, float] = {}
+    ahead = behind = neither = left_out = 0
+    for seed in seeds:
+        difference = ours[seed].on(scale) - theirs[seed].on(scale)
+        ours_missed, theirs_missed = ours[seed].at_least, theirs[seed].at_least
+        if _says_nothing(difference, ours_missed, theirs_missed):
+            neither += 1
+        elif math.isnan(difference) and scale == "log":
+            left_out += 1
+        else:
+            differences[seed] = difference
+            ahead += theirs_missed
+            behind += ours_missed
+    return Paired(scale, differences, rounding, ahead, behind, neither, left_out)
+
+
+def _says_nothing(difference: float, ours_missed: bool, theirs_missed: bool) -> bool:
+    """Whether a pair with a miss says nothing: of two misses, or of a miss that was over before the other was there."""
+    if ours_missed and theirs_missed:
+        return True
+    return (ours_missed and difference <= 0) or (theirs_missed and difference >= 0)
 
 
 def typical(sample: Iterable[Reading]) -> float:
@@ -281,13 +239,8 @@ def seeds_to_show(effect: float, spread: float, *, level: float = LEVEL, two_sid
     """The least number of pairs with which a t-test shows an effect of this size with 80 % power.
 
     The least n ≥ 2 with (t(1 − level/2, n − 1) + t(0.8, n − 1)) · spread/√n ≤ effect, a good approximation of the
-    paired t test's power; ∞ beyond MOST_SEEDS.
-
-    Args:
-        effect: the mean difference to be shown, at least 0.
-        spread: the standard deviation of the differences, in the same unit.
-        level: of the test.
-        two_sided: whether the test is two-sided.
+    paired t test's power; ∞ beyond MOST_SEEDS. `effect` is the mean difference and `spread` the standard deviation of
+    the differences.
     """
     if not effect > 0:
         return math.inf

@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.copies import once
 from clipbench.judging.paired import Paired
 from clipbench.quantities import SECONDS, STEPS, Along
 
 RACE_FACTORS = (1.0, 1.5, 2.0, 4.0)
-
-Instance = tuple[str, int]  # a task and a seed
 
 
 @dataclass(frozen=True)
@@ -51,42 +49,36 @@ class RaceRow:
 def race(cells: Sequence[Cell], *, baseline: str, by_seconds: bool = False) -> list[RaceRow]:
     """One row an arm, in the order of the cells; unfinished runs are not in it, diverged and failed ones are misses.
 
-    Seeds that end with the same weights count once: of an arm by itself, and in pairs with the baseline.
-
-    Args:
-        cells: one per task and arm; their runs know a target.
-        baseline: the arm that speed-ups are over.
-        by_seconds: whether `within` goes by seconds to the target; by steps where not.
+    Seeds that end with the same weights count once: of an arm by itself, and in pairs with the baseline. `within` goes
+    by steps to the target, or by seconds.
     """
-    by_arm: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_arm.setdefault(cell.arm, []).append(cell)
-    costs = {arm: _costs(of_arm, SECONDS if by_seconds else STEPS) for arm, of_arm in by_arm.items()}
-    first: dict[Instance, float] = {}
-    for of_arm in costs.values():
-        for instance, cost in of_arm.items():
-            first[instance] = min(cost, first.get(instance, math.inf))
-    rivals = {cell.task: cell for cell in by_arm.get(baseline, [])}
-    return [_row(arm, of_arm, rivals, costs[arm], first, baseline=baseline) for arm, of_arm in by_arm.items()]
+    costs = {(cell.task, cell.arm): to_target(cell, SECONDS if by_seconds else STEPS) for cell in cells}
+    first: dict[tuple[str, int], float] = {}  # by task and seed
+    for (task, _), by_seed in costs.items():
+        for seed, cost in by_seed.items():
+            first[task, seed] = min(cost, first.get((task, seed), math.inf))
+    rivals = {cell.task: cell for cell in cells if cell.arm == baseline}
+    rows = []
+    for arm, of_arm in grouped(cells, lambda cell: cell.arm).items():
+        own = [(cell.task, record.run.seed) for cell in of_arm for record in cell.own if record.outcome]
+        times = [_times(costs[task, arm][seed], first[task, seed]) for task, seed in own]
+        pairs = [(cell, rivals[cell.task]) for cell in of_arm if cell.task in rivals]
+        rows.append(_row(arm, pairs, times, is_baseline=arm == baseline, several=len(of_arm) > 1))
+    return rows
 
 
 def _row(
-    arm: str,
-    cells: Sequence[Cell],
-    rivals: Mapping[str, Cell],
-    costs: Mapping[Instance, float],
-    first: Mapping[Instance, float],
-    *,
-    baseline: str,
+    arm: str, pairs: Sequence[tuple[Cell, Cell]], times: Sequence[float], *, is_baseline: bool, several: bool
 ) -> RaceRow:
-    steps = _by_task(cells, rivals, STEPS)
-    hits = [pair for cell in cells if cell.task in rivals for pair in _hits(cell, rivals[cell.task])]
-    times = [_times(costs[own], first[own]) for own in _own(cells) if own in costs]
-    is_baseline = arm == baseline
+    """One arm, from its pairs of cells with the baseline's and its costs in multiples of the first arm's."""
+    by_task = [{cell.task: rival.against(cell, along) for cell, rival in pairs} for along in (STEPS, SECONDS)]
+    steps, seconds = (None if is_baseline else speed_up(each, several=several) for each in by_task)
+    costs = [pair for cell, rival in pairs for pair in to_target_in_pairs(cell, rival)]
+    hits = [(math.isfinite(ours), math.isfinite(theirs)) for ours, theirs in costs]
     return RaceRow(
         arm=arm,
-        steps=None if is_baseline else speed_up(steps, several=len(cells) > 1),
-        seconds=None if is_baseline else speed_up(_by_task(cells, rivals, SECONDS), several=len(cells) > 1),
+        steps=steps,
+        seconds=seconds,
         both=hits.count((True, True)),
         only_arm=hits.count((True, False)),
         only_baseline=hits.count((False, True)),
@@ -97,18 +89,6 @@ def _row(
         if times
         else (math.nan,) * len(RACE_FACTORS),
     )
-
-
-def _hits(cell: Cell, rival: Cell) -> list[tuple[bool, bool]]:
-    """For each pair of runs, whether the arm and whether the baseline reached the target."""
-    ours, theirs = to_target(cell, STEPS), to_target(rival, STEPS)
-    pairs = once(ours, theirs, cell.ends, rival.ends)
-    return [(math.isfinite(ours[seed]), math.isfinite(theirs[seed])) for seed in pairs]
-
-
-def _by_task(cells: Sequence[Cell], rivals: Mapping[str, Cell], along: Along) -> dict[str, Paired]:
-    """The baseline against the arm, on each task that both have."""
-    return {cell.task: rivals[cell.task].against(cell, along) for cell in cells if cell.task in rivals}
 
 
 def speed_up(by_task: Mapping[str, Paired], *, several: bool) -> SpeedUp:
@@ -125,24 +105,17 @@ def speed_up(by_task: Mapping[str, Paired], *, several: bool) -> SpeedUp:
     return SpeedUp(Paired("log", means, rounding, ahead=ahead, behind=behind, neither=neither), "tasks")
 
 
-def _own(cells: Sequence[Cell]) -> list[Instance]:
-    """The instances of an arm that count by themselves."""
-    return [(cell.task, run.seed) for cell in cells for run in cell.own]
-
-
-def _costs(cells: Sequence[Cell], along: Along) -> dict[Instance, float]:
-    """What each ended run took to the target; ∞ for a miss."""
-    return {(cell.task, seed): cost for cell in cells for seed, cost in to_target(cell, along).items()}
-
-
 def to_target(cell: Cell, along: Along) -> dict[int, float]:
     """The cost of reaching the target by seed: ∞ for a miss; without runs that have not ended."""
-    sample = cell.sample(along)
-    return {
-        run.seed: sample[run.seed].value if run.seed in sample and not sample[run.seed].at_least else math.inf
-        for run in cell.runs
-        if run.status != "unfinished"
-    }
+    reached = {seed: reading.value for seed, reading in cell.sample(along).items() if not reading.at_least}
+    ended = (record.run.seed for record in cell.records if record.outcome)
+    return {seed: reached.get(seed, math.inf) for seed in ended}
+
+
+def to_target_in_pairs(cell: Cell, rival: Cell) -> list[tuple[float, float]]:
+    """The steps to the target of each pair of runs of two arms; ∞ for a miss."""
+    ours, theirs = to_target(cell, STEPS), to_target(rival, STEPS)
+    return [(steps, theirs[seed]) for seed, steps in once(ours, theirs, cell.ends, rival.ends).items()]
 
 
 def _times(cost: float, first: float) -> float:

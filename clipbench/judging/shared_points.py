@@ -16,21 +16,18 @@ finished run is named and has no row.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.paired import Paired, Points
 from clipbench.judging.statistics import Estimate, estimate
-from clipbench.measurements import Measurement, Measurements
-from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE
+from clipbench.records import COSINE, DIRECTIONAL_SHARPNESS, LINE_BEST_DECREASE, OWN, TAYLOR_BEST_DECREASE, Record
 
+Decrease = Literal["line", "taylor"]
 _ADAM = ("adam", "torch.optim:Adam")
-
-SharedValues = Mapping[
-    int, Mapping[tuple[str, str], Mapping[int, float]]
-]  # seed → direction and quantity → step → value
+_DECREASES: dict[Decrease, str] = {"line": LINE_BEST_DECREASE, "taylor": TAYLOR_BEST_DECREASE}  # the surer first
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class SharedRow:
     excluded: int
     cosine: Estimate
     decrease: Paired | None
-    decrease_of: Literal["line", "taylor"] | None
+    decrease_of: Decrease | None
     decrease_excluded: int
     left_out: int
 
@@ -63,20 +60,14 @@ class SharedRow:
 def shared_points(cells: Sequence[Cell], *, baseline: str, reference: str | None = None) -> list[SharedRow]:
     """One row per task, trajectory and direction, for the trajectories along which ghosts were measured.
 
-    Args:
-        cells: one per task and arm; only finished runs are used, and of copies one.
-        baseline: the reference where no direction is Adam's, and this one is there.
-        reference: the direction that ratios are over; Adam's (`default_reference`) where none is given.
+    Ratios are over the `reference`, or over the `default_reference` where none is given.
     """
     rows = []
     for cell in cells:
-        runs = {
-            record.run.seed: record.measurements
-            for record in cell.counted_records
-            if record.measurements.along - {"", OWN}
-        }
-        if runs:
-            rows += _trajectory(cell, runs, reference, baseline=baseline)
+        runs = [record for record in cell.counted if record.measurements.along - {"", OWN}]
+        directions = _directions(cell, runs)
+        over = reference or default_reference(cell, directions, baseline=baseline)
+        rows += [_row(cell, runs, direction, over) for direction in directions]
     return rows
 
 
@@ -91,38 +82,30 @@ def default_reference(cell: Cell, directions: Sequence[str], *, baseline: str) -
     return next(iter([*named, *using]), baseline if baseline in directions else cell.arm)
 
 
-def _trajectory(
-    cell: Cell, runs: Mapping[int, Measurements], reference: str | None, *, baseline: str
-) -> list[SharedRow]:
-    values = {seed: _by_step(measured, own=cell.arm) for seed, measured in runs.items()}
+def _directions(cell: Cell, runs: Sequence[Record]) -> list[str]:
+    """The directions whose sharpness was measured: the arm's own under its name, then the ghosts in their order."""
     measured = dict.fromkeys(
-        direction for by in values.values() for direction, name in by if name == DIRECTIONAL_SHARPNESS
+        cell.arm if direction == OWN else direction
+        for record in runs
+        for direction, quantity in record.measurements.places
+        if quantity == DIRECTIONAL_SHARPNESS and direction not in ("", cell.arm)
     )
     order = [cell.arm, *(ghost.name for ghost in cell.records[0].run.measure.ghosts)]
-    directions = sorted(measured, key=lambda name: order.index(name) if name in order else len(order))
-    over = reference or default_reference(cell, directions, baseline=baseline)
-    return [_row(cell, values, direction, over) for direction in directions]
+    return sorted(measured, key=lambda name: order.index(name) if name in order else len(order))
 
 
-def _by_step(measured: Measurements, *, own: str) -> dict[tuple[str, str], dict[int, float]]:
-    """With the trajectory's own steps under the name of its arm; a ghost of that arm, which is the same, gives way."""
-    return {
-        (own if direction == OWN else direction, quantity): _last(measured.series(direction, quantity))
-        for direction, quantity in measured.places
-        if direction not in ("", own)
-    }
+def _by_step(record: Record, direction: str, quantity: str) -> dict[int, float]:
+    """A quantity along a direction. The arm's own goes by its name; a ghost of that arm, the same, gives way."""
+    return record.measurements.by_step(OWN if direction == record.run.arm.name else direction, quantity)
 
 
-def _last(points: Sequence[Measurement]) -> dict[int, float]:
-    return {point.step: point.value for point in points}
-
-
-def _row(cell: Cell, values: SharedValues, direction: str, reference: str) -> SharedRow:
-    sharpness = _ratios(values, direction, reference, DIRECTIONAL_SHARPNESS)
-    cosines = _seed_means(values, direction, COSINE)
-    decrease_of = _decrease_of(values, direction, reference)
-    quantity = LINE_BEST_DECREASE if decrease_of == "line" else TAYLOR_BEST_DECREASE
-    decrease = _ratios(values, direction, reference, quantity)
+def _row(cell: Cell, runs: Sequence[Record], direction: str, reference: str) -> SharedRow:
+    sharpness = _ratios(runs, direction, reference, DIRECTIONAL_SHARPNESS)
+    cosines = Points("linear")
+    for record in runs:
+        for cosine in _by_step(record, direction, COSINE).values():
+            cosines.add_difference(record.run.seed, cosine)
+    decrease_of, decrease = _decrease(runs, direction, reference)
     logs = sharpness.used
     itself = direction == reference
     return SharedRow(
@@ -135,40 +118,27 @@ def _row(cell: Cell, values: SharedValues, direction: str, reference: str) -> Sh
         high=math.exp(max(logs)) if logs else math.nan,
         cells=len(logs),
         excluded=sharpness.left_out,
-        cosine=estimate(list(cosines.values())),
-        decrease=None if itself or decrease_of is None else decrease.paired(),
+        cosine=estimate(list(cosines.paired().differences.values())),
+        decrease=decrease.paired() if decrease_of and not itself else None,
         decrease_of=decrease_of,
-        decrease_excluded=decrease.left_out if decrease_of is not None else 0,
-        left_out=len(cell.runs) - len(cell.finished),
+        decrease_excluded=decrease.left_out,
+        left_out=len(cell.records) - len(cell.finished),
     )
 
 
-def _ratios(values: SharedValues, direction: str, reference: str, quantity: str) -> Points:
+def _ratios(runs: Sequence[Record], direction: str, reference: str, quantity: str) -> Points:
     """Where both are positive and finite; the other steps at which either was measured are counted as left out."""
     points = Points("log")
-    for seed, by in values.items():
-        ours, theirs = by.get((direction, quantity), {}), by.get((reference, quantity), {})
+    for record in runs:
+        ours, theirs = (_by_step(record, each, quantity) for each in (direction, reference))
         for step in sorted(ours.keys() | theirs.keys()):
-            points.add(seed, ours.get(step, math.nan), theirs.get(step, math.nan))
+            points.add(record.run.seed, ours.get(step, math.nan), theirs.get(step, math.nan))
     return points
 
 
-def _decrease_of(values: SharedValues, direction: str, reference: str) -> Literal["line", "taylor"] | None:
+def _decrease(runs: Sequence[Record], direction: str, reference: str) -> tuple[Decrease | None, Points]:
     """The decrease found along the line where it was looked for, for both; else the one that Taylor's model gives."""
-    options: tuple[tuple[Literal["line", "taylor"], str], ...] = (
-        ("line", LINE_BEST_DECREASE),
-        ("taylor", TAYLOR_BEST_DECREASE),
-    )
-    for name, quantity in options:
-        if all(any((tried, quantity) in by for by in values.values()) for tried in (direction, reference)):
-            return name
-    return None
-
-
-def _seed_means(values: SharedValues, direction: str, quantity: str) -> dict[int, float]:
-    means: dict[int, float] = {}
-    for seed, by in values.items():
-        finite = [value for value in by.get((direction, quantity), {}).values() if math.isfinite(value)]
-        if finite:
-            means[seed] = sum(finite) / len(finite)
-    return means
+    for name, quantity in _DECREASES.items():
+        if all(any(_by_step(record, tried, quantity) for record in runs) for tried in (direction, reference)):
+            return name, _ratios(runs, direction, reference, quantity)
+    return None, Points("log")

@@ -2,33 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.cells import Cell, is_twin
+from clipbench.judging.cells import Cell, grouped, is_twin
 from clipbench.judging.comparison import StepsToTarget, Twin
-from clipbench.judging.copies import once
 from clipbench.judging.paired import Paired
-from clipbench.judging.race import to_target
+from clipbench.judging.race import to_target_in_pairs
 from clipbench.judging.words import count, fold, number, span
 from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME, STEPS
 
 
 def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget | None]) -> list[Twin]:
-    """Every clipped arm with each of its twins on the same task.
-
-    Args:
-        cells: one per task and arm.
-        steps: steps to the target by (task, arm); None where no target is set.
-    """
-    by_task: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_task.setdefault(cell.task, []).append(cell)
-    pairs = [
-        (clipped, twin)
+    """Every clipped arm with each of its twins on the same task; `steps` to the target are by task and arm."""
+    by_task = grouped(cells, lambda cell: cell.task)
+    return [
+        _twin(clipped, twin, steps)
         for clipped in cells
-        if clipped.described.clip is not None
         for twin in by_task[clipped.task]
         if is_twin(clipped.described, twin.described)
     ]
-    return [_twin(clipped, twin, steps) for clipped, twin in pairs]
 
 
 def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsToTarget | None]) -> Twin:
@@ -60,9 +50,8 @@ def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsT
 
 
 def _fewer(clipped: Cell, twin: Cell) -> tuple[int, int]:
-    ours, theirs = to_target(clipped, STEPS), to_target(twin, STEPS)
-    pairs = once(ours, theirs, clipped.ends, twin.ends)
-    return sum(steps < theirs[seed] for seed, steps in pairs.items()), len(pairs)
+    pairs = to_target_in_pairs(clipped, twin)
+    return sum(ours < theirs for ours, theirs in pairs), len(pairs)
 
 
 def answer(difference: Paired) -> str:

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from clipbench.errors import UndecidedError
-from clipbench.judging.cells import LABELS, Cell, cells, differing
+from clipbench.judging.cells import LABELS, Cell, differing, grouped
 from clipbench.judging.compare import Asked, check, margin, mean_of
-from clipbench.judging.current import in_force
+from clipbench.judging.current import select
 from clipbench.judging.families import Test, Verdict, judge
-from clipbench.judging.moments import as_of
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.words import count, listing, seeds_named
 from clipbench.quantities import Along
 from clipbench.questions import Question
-from clipbench.records import Record, Run
+from clipbench.records import Record
 
 TaskArm = tuple[str, str]  # a task and an arm
 
@@ -67,12 +66,9 @@ def overlap(folders: Sequence[Sequence[Record]]) -> bool:
 
     Two runs are the same here where their spec, task, arm and seed are called the same.
     """
-    names = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in map(_run, each)} for each in folders]
+    runs = [[record.run for record in records] for records in folders]
+    names = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in of_one} for of_one in runs]
     return any(2 * len(one & other) > min(len(one), len(other)) for one, other in combinations(names, 2))
-
-
-def _run(record: Record) -> Run:
-    return record.run
 
 
 def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
@@ -92,8 +88,7 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
         after = _cells(folder, asked, notes)
         both = [place for place in before if place in after]
         _same_targets([(before[place], after[place]) for place in both], asked.metric, folder.label)
-        for task in dict.fromkeys(task for task, _ in both):
-            of_task = [place for place in both if place[0] == task]
+        for of_task in grouped(both, lambda place: place[0]).values():
             against = {place: after[place].against(before[place], asked.metric) for place in of_task}
             margins = [margin(after[place], before[place], asked) for place in of_task]
             tests = [Test(against[place], margin=limit) for place, limit in zip(of_task, margins, strict=True)]
@@ -114,18 +109,14 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
 
 
 def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[TaskArm, Cell]:
-    kept, left_out = in_force(folder.records, folder.question)
-    if asked.at is not None:
-        kept, moment = as_of(kept, asked.at)
-        left_out.append(moment)
-    notes += [f"{folder.label}: {sentence}" for sentence in left_out]
-    found = cells(kept, asked.read_by(folder.question))
-    for cell in found:
-        ends = [run.status for run in cell.runs]
+    selected = select(folder.records, asked.read_by(folder.question), asked.at)
+    notes += [f"{folder.label}: {sentence}" for sentence in selected.left_out]
+    for cell in selected.cells:
+        ends = [record.status for record in cell.records]
         lost = [f"{ends.count(status)} {status}" for status in ("diverged", "failed", "unfinished") if status in ends]
         if lost:
             notes.append(f"{folder.label}: of {cell.arm} on {cell.task} {listing(lost)} of {count(len(ends), 'run')}.")
-    return {(cell.task, cell.arm): cell for cell in found}
+    return {(cell.task, cell.arm): cell for cell in selected.cells}
 
 
 def _same_targets(pairs: Sequence[tuple[Cell, Cell]], metric: Along, label: str) -> None:
@@ -151,14 +142,15 @@ def _unlike(before: Cell, after: Cell, label: str) -> Iterator[str]:
     if unlike:
         what = f"{listing(unlike)} of {after.task} {'is' if len(unlike) == 1 else 'are'} not the same"
         yield f"The {what} in {label}: losses are not comparable."
-    seeds = {run.seed for run in before.runs}, {run.seed for run in after.runs}
+    seeds = set(before.ends), set(after.ends)
     if alone := sorted(seeds[0] ^ seeds[1]):
         yield f"{after.arm} on {after.task}: {seeds_named(alone)} on one side alone, and in no pair ({label})."
 
 
 def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict, metric: Along) -> VersionRow:
-    finished = {run.seed for run in before.finished} & {run.seed for run in after.finished}
+    finished = before.final_losses.keys() & after.final_losses.keys()
     changed = differing([before.records[0].run, after.records[0].run])
+    others = [name for name in changed if name not in (*LABELS, "seed")]
     return VersionRow(
         task=after.task,
         arm=after.arm,
@@ -169,13 +161,8 @@ def _row(before: Cell, after: Cell, label: str, against: Paired, judged: Verdict
         judged=judged,
         same_weights=sum(before.ends[seed] == after.ends[seed] != "" for seed in finished),
         pairs=len(finished),
-        changed=tuple(sorted((name for name in changed if name not in (*LABELS, "seed")), key=_less_important)),
+        changed=tuple(sorted(others, key=lambda name: name.startswith("measure."))),  # what is solved comes first
     )
-
-
-def _less_important(name: str) -> bool:
-    """What is measured comes after what is solved."""
-    return name.startswith("measure.")
 
 
 def _alone(before: Mapping[TaskArm, Cell], after: Mapping[TaskArm, Cell], label: str, first: str) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from clipbench.errors import ClipbenchError
 from clipbench.judging.endings import as_read
 from clipbench.judging.tuning.summary import ArmTuning, tunings
-from clipbench.judging.tuning.trials import TrialResult, best, has_crashed, tried
+from clipbench.judging.tuning.trials import TrialResult, best, tried
 from clipbench.planning.extending import EXTENSIONS, extension
 from clipbench.planning.runs import plan, trials
 from clipbench.questions import Question, Trial, Tuned, Tuning
@@ -145,7 +145,7 @@ def _carried_out(
 def _spent(search: _Search, made: Mapping[str, Record]) -> Iterator[str]:
     """The keys of crashed trials that a selection stands on."""
     if search.tuned.selected is not None:
-        yield from (run.key for run in search.runs if run.key in made and has_crashed(made[run.key]))
+        yield from (run.key for run in search.runs if run.key in made and made[run.key].status == "failed")
 
 
 def _tuning(spec: Spec, searches: Sequence[_Search]) -> Tuning | None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from clipbench.judging.metrics import status
 from clipbench.judging.words import number
 from clipbench.quantities import ALIASES, Quantity, final_loss
 from clipbench.records import Outcome, Record
@@ -54,7 +53,7 @@ def runs(records: Sequence[Record]) -> Document:
             Column("trial_of", "the tuned arm; empty unless the run is a trial", lambda record: record.run.trial_of),
             Column("seed", "its seed", lambda record: record.run.seed),
             Column("key", "hash of the run's description", lambda record: record.identity),
-            text_column("status", "how it ended", status),
+            text_column("status", "how it ended", lambda record: record.status),
             Column("reason", "why it diverged or failed", _if_ended(lambda outcome: outcome.reason)),
             Column("final_loss", "its last evaluation loss", final_loss, "final loss", _loss),
             Column("steps", "number of steps", _if_ended(lambda outcome: outcome.steps), "steps"),

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.metrics import losses, status
 from clipbench.judging.words import number
+from clipbench.measurements import Measurement
 from clipbench.records import (
     CODE,
     DATA,
+    EVAL_LOSS,
     LIFE,
     RESUME,
     TRAINING_POINT_LOSS,
@@ -61,9 +62,9 @@ def document(record: Record, *, log: str = "") -> Document:
     parts: list[DocumentPart] = [
         facts(_described(record), title=str(record.run)),
         facts(_outcome(record), title="Outcome", indent=2),
-        Paragraph(_curve(losses(record)), title="Evaluation loss", indent=2),
+        Paragraph(_curve(record.measurements.series("", EVAL_LOSS)), title="Evaluation loss", indent=2),
     ]
-    if curve := losses(record, TRAINING_POINT_LOSS):
+    if curve := record.measurements.series("", TRAINING_POINT_LOSS):
         parts.append(Paragraph(_curve(curve), title="Evaluation loss where gradients are taken", indent=2))
     if outcome:
         parts += [
@@ -128,7 +129,7 @@ def _clip(clip: ClipSettings) -> str:
 def _outcome(record: Record) -> dict[str, str]:
     ended = record.outcome
     if ended is None:
-        return {"status": status(record)}
+        return {"status": record.status}
     said = {"status": ended.status, "reason": ended.reason, "steps": str(ended.steps), "samples": str(ended.samples)}
     if ended.tokens:
         said["tokens"] = str(ended.tokens)
@@ -157,12 +158,12 @@ def _change(change: Change) -> str:
     return f"{change.last - change.first:+.4g} ({error})"
 
 
-def _curve(curve: Sequence[tuple[int, float]]) -> str:
+def _curve(curve: Sequence[Measurement]) -> str:
     if not curve:
         return "no evaluation was recorded"
-    (first, start), (last, end) = curve[0], curve[-1]
-    ends = f"{number(start, 4)} at step {first} to {number(end, 4)} at step {last}"
-    return f"{sparkline([loss for _, loss in curve])}  {ends}, {len(curve)} evaluations"
+    first, last = curve[0], curve[-1]
+    ends = f"{number(first.value, 4)} at step {first.step} to {number(last.value, 4)} at step {last.step}"
+    return f"{sparkline([each.value for each in curve])}  {ends}, {len(curve)} evaluations"
 
 
 def _ledger(outcome: Outcome) -> Table[tuple[str, float]]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from clipbench.judging import families
-from clipbench.judging.families import Judged, Ranks, Verdict, holm, judge, ranks, turned
-from clipbench.judging.paired import Paired, paired, seeds_to_show
+from clipbench.judging.families import Judged, Ranks, Verdict, holm, judge, ranks
+from clipbench.judging.paired import Paired, Side, paired, seeds_to_show
 from clipbench.quantities import Reading
 
 LOWER, HIGHER, OPEN = (-1.0, -1.1, -1.05), (1.0, 1.1, 1.05), (0.1, 0.4, -0.1)
@@ -258,9 +258,9 @@ def test_a_mean_at_the_margin_is_beyond_any_number_of_seeds() -> None:
 Losses = Mapping[str, Mapping[int, float]]
 
 
-def ranked(values: Losses) -> dict[str, Ranks]:
+def ranked(values: Losses, better: Side = "lower") -> dict[str, Ranks]:
     samples = {arm: {seed: Reading(value) for seed, value in of_arm.items()} for arm, of_arm in values.items()}
-    return ranks(list(values), lambda one, other: paired(samples[one], samples[other], "linear"))
+    return ranks(list(values), lambda one, other: paired(samples[one], samples[other], "linear"), better=better)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,9 @@ def test_what_is_decided_is_ordered_and_the_rest_is_tied(
     values: tuple[tuple[float, ...], ...], expected: tuple[tuple[int, int], ...]
 ) -> None:
     of_arms = {arm: dict(enumerate(of_arm)) for arm, of_arm in zip("abc", values, strict=False)}
-    assert ranked(of_arms) == {arm: Ranks(*of_arm) for arm, of_arm in zip("abc", expected, strict=False)}
+    turned = {arm: {seed: -value for seed, value in of_arm.items()} for arm, of_arm in of_arms.items()}
+    for of in (ranked(of_arms), ranked(turned, better="higher")):
+        assert of == {arm: Ranks(*of_arm) for arm, of_arm in zip("abc", expected, strict=False)}
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
@@ -303,9 +305,3 @@ def test_arms_are_ranked_by_the_seeds_that_both_have() -> None:
     few, many = {0: 2.0, 1: 2.1}, {0: 1.0, 1: 1.1, 2: 50.0}
     for values in ({"many": many, "few": few}, {"few": few, "many": many}):
         assert ranked(values) == {"many": Ranks(1, 1), "few": Ranks(2, 2)}
-
-
-def test_where_higher_is_better_the_ranks_are_turned() -> None:
-    found = {"a": Ranks(1, 1), "b": Ranks(2, 4), "c": Ranks(2, 3), "d": Ranks(3, 4)}
-    assert turned(found) == {"a": Ranks(4, 4), "b": Ranks(1, 3), "c": Ranks(2, 3), "d": Ranks(1, 2)}
-    assert turned(turned(found)) == found

@@ -4,12 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clipbench.judging.cells import Cell, cells
 from clipbench.judging.checks import completeness, seeds, setup, timing, tuning
 from clipbench.judging.checks.efforts import grids, recorded
 from clipbench.judging.checks.evidence import Check, Evidence, Finding, Judge, Severity
-from clipbench.judging.current import in_force
-from clipbench.judging.tuning.trials import has_crashed
+from clipbench.judging.current import Selected, select
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -61,17 +59,12 @@ def caveats(evidence: Evidence, judges: Iterable[Judge] = JUDGES) -> list[str]:
 
 
 def audit(records: Sequence[Record], question: Question) -> Audit:
-    """Whether the runs of one spec make a fair comparison.
-
-    Args:
-        records: the spec's runs, trials among them.
-        question: what they were made for.
+    """Whether the runs of one spec, trials among them, make a fair comparison.
 
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed.
     """
-    reported, _ = in_force(records, question)
-    return audited(evidence_of(records, question, cells(reported, question)))
+    return audited(evidence_of(records, select(records, question)))
 
 
 def audit_plan(runs: Sequence[Run], question: Question, *, trials: Sequence[Run] = ()) -> Audit:
@@ -81,22 +74,16 @@ def audit_plan(runs: Sequence[Run], question: Question, *, trials: Sequence[Run]
     return audited(Evidence(question, tuple(runs), efforts=efforts))
 
 
-def evidence_of(records: Sequence[Record], question: Question, reported: Sequence[Cell]) -> Evidence:
-    """What there is to judge of a spec's runs.
-
-    Args:
-        records: all of them, trials among them.
-        question: what they were made for.
-        reported: those that are compared, one cell for each task and arm.
-    """
-    kept = tuple(record for cell in reported for record in cell.records)
-    runs = tuple(record.run for record in kept)
-    if question.tuning is None:
-        efforts = grids(runs, reported)
+def evidence_of(records: Sequence[Record], reported: Selected) -> Evidence:
+    """What there is to judge of a spec's runs: those that are reported, and the trials among all its records."""
+    runs = tuple(record.run for cell in reported.cells for record in cell.records)
+    tuning = reported.question.tuning
+    if tuning is None:
+        efforts = grids(runs, reported.cells)
     else:
-        crashed = {record.identity for record in records if has_crashed(record)}
-        efforts = recorded(question.tuning, {each.identity: each.run for each in records}, crashed=crashed)
-    return Evidence(question, runs, kept, tuple(reported), efforts)
+        crashed = {record.identity for record in records if record.status == "failed"}
+        efforts = recorded(tuning, {each.identity: each.run for each in records}, crashed=crashed)
+    return Evidence(reported.question, runs, reported.cells, efforts)
 
 
 def audited(evidence: Evidence) -> Audit:

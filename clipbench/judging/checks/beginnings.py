@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from clipbench.judging.checks.evidence import Finding, Severity, grouped, numerics_id, split
+from clipbench.judging.cells import grouped
+from clipbench.judging.checks.evidence import Finding, Severity, numerics_id, split
 from clipbench.judging.words import count, listing, seeds_named
 from clipbench.records import EVALUATION_BATCHES, FIRST_BATCHES, INITIAL_WEIGHTS, PROBE_BATCHES, Record, Run
 

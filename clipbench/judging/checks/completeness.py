@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from clipbench.judging.checks.evidence import Check, Evidence, Finding, Severity
 from clipbench.judging.words import brief, count, listing, number
+from clipbench.quantities import final_loss
 from clipbench.records import GHOST
 
 
@@ -43,17 +44,16 @@ def _arms_missing(evidence: Evidence) -> Iterator[Finding]:
 def _broken(evidence: Evidence) -> Iterator[Finding]:
     """A divergence is a result; what a crashed run would have shown is not known."""
     for cell in evidence.cells:
-        for record, metrics in zip(cell.records, cell.runs, strict=True):
-            outcome = record.outcome
+        for record in cell.records:
+            outcome, loss = record.outcome, final_loss(record)
             if outcome and outcome.status != "finished":
                 reason = brief(outcome.reason) or "no reason was recorded"
                 severity: Severity = "warn" if outcome.status == "failed" else "note"
                 yield Finding(
                     severity, f"{record.run} {outcome.status}: {reason} (counted, but in no mean).", [record.run]
                 )
-            elif outcome and not math.isfinite(metrics.final_loss):
-                loss = number(metrics.final_loss)
-                what = f"{record.run} finished with a loss of {loss}"
+            elif outcome and not math.isfinite(loss):
+                what = f"{record.run} finished with a loss of {number(loss)}"
                 yield Finding("warn", f"{what}: means and differences that include it are not finite.", [record.run])
 
 

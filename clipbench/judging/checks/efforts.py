@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from clipbench.budget import Unit
-from clipbench.judging.cells import Cell
-from clipbench.judging.checks.evidence import Effort, grouped
+from clipbench.judging.cells import Cell, grouped
+from clipbench.judging.checks.evidence import Effort
 from clipbench.judging.tuning.trials import Edge, edge, edges, is_number
 from clipbench.judging.words import number
+from clipbench.quantities import final_loss
 from clipbench.questions import Tuned, Tuning
 from clipbench.records import Arm, Options, Run, Value
 
@@ -14,10 +15,8 @@ from clipbench.records import Arm, Options, Run, Value
 def recorded(tuning: Tuning, runs: Mapping[str, Run], *, crashed: Collection[str] = ()) -> tuple[Effort, ...]:
     """The effort of every arm that was tuned.
 
-    Args:
-        tuning: what the question says of it.
-        runs: those of the trials, planned or made, by their keys; a trial without a run has cost nothing.
-        crashed: the keys of those that failed.
+    `runs` are those of the trials, planned or made, by their keys, and `crashed` are the keys of those that failed; a
+    trial without a run has cost nothing.
     """
     return tuple(_of_trials(tuned, tuning, runs, crashed) for tuned in tuning.arms)
 
@@ -32,7 +31,7 @@ def grids(runs: Iterable[Run], cells: Sequence[Cell]) -> tuple[Effort, ...]:
         return ()
     losses = {(cell.task, cell.arm): _mean_loss(cell) for cell in cells}
     return tuple(
-        _of_grid(task, name, group, {arm: loss for (where, arm), loss in losses.items() if where == task})
+        _of_grid(task, name, group, losses)
         for task, of_task in by_task.items()
         for name, group in grouped(of_task, lambda run: family(run.arm.name)).items()
     )
@@ -60,11 +59,11 @@ def _of_trials(tuned: Tuned, tuning: Tuning, runs: Mapping[str, Run], crashed: C
     )
 
 
-def _of_grid(task: str, name: str, runs: Sequence[Run], losses: Mapping[str, float | None]) -> Effort:
+def _of_grid(task: str, name: str, runs: Sequence[Run], losses: Mapping[tuple[str, str], float | None]) -> Effort:
     arms = {run.arm.name: _settings(run.arm) for run in runs}
     options = dict.fromkeys(option for settings in arms.values() for option in settings)
     searched = [option for option in options if len({str(settings.get(option)) for settings in arms.values()}) > 1]
-    ended = {arm: loss for arm in arms if (loss := losses.get(arm)) is not None}
+    ended = {arm: loss for arm in arms if (loss := losses.get((task, arm))) is not None}
     best = arms[min(ended, key=ended.__getitem__)] if ended else {}
     ordered = [option for option in searched if all(is_number(settings.get(option)) for settings in arms.values())]
     at = {option: edge(option, at=best, among=arms.values()) for option in ordered if best}
@@ -99,5 +98,5 @@ def _settings(arm: Arm) -> dict[str, Value]:
 
 def _mean_loss(cell: Cell) -> float | None:
     """The mean final loss; None where a seed is missing from it, so that a lucky survivor is not the best."""
-    losses = [run.final_loss for run in cell.counted]
-    return sum(losses) / len(losses) if losses and len(cell.finished) == len(cell.runs) else None
+    losses = [final_loss(record) for record in cell.counted]
+    return sum(losses) / len(losses) if losses and len(cell.finished) == len(cell.records) else None

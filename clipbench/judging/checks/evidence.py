@@ -1,12 +1,12 @@
 """The input of checks (evidence) and their output (findings)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, Literal, TypeVar
 
 from clipbench.budget import Unit
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -55,11 +55,10 @@ class Effort:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The reported runs and how their settings were chosen. Without records, it is a spec that was not run."""
+    """The reported runs and how their settings were chosen. Without cells, it is a spec that was not run."""
 
     question: Question
     runs: tuple[Run, ...]
-    records: tuple[Record, ...] = ()
     cells: tuple[Cell, ...] = ()
     efforts: tuple[Effort, ...] = ()
     _facts: dict["Judge", tuple[Finding, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -67,7 +66,12 @@ class Evidence:
     @property
     def made(self) -> bool:
         """Whether anything was run."""
-        return bool(self.records)
+        return bool(self.cells)
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """The records of the runs."""
+        return tuple(record for cell in self.cells for record in cell.records)
 
     @cached_property
     def by_task(self) -> Mapping[str, tuple[Run, ...]]:
@@ -75,14 +79,9 @@ class Evidence:
         return grouped(self.runs, lambda run: run.task.name)
 
     @cached_property
-    def by_key(self) -> Mapping[str, Run]:
-        """The runs by the keys they were made under; the keys of a later clipbench may differ."""
-        return {each.identity: each.run for each in self.records} if self.made else {run.key: run for run in self.runs}
-
-    @cached_property
     def finished(self) -> tuple[Record, ...]:
         """The records of the runs that finished."""
-        return tuple(each for each in self.records if each.outcome and each.outcome.status == "finished")
+        return tuple(each for each in self.records if each.status == "finished")
 
     def facts(self, judge: "Judge") -> tuple[Finding, ...]:
         """What a judge finds. Each is asked once: the audit and the caveats beneath a table state the same facts."""
@@ -118,14 +117,6 @@ class Check:
 def numerics_id(record: Record) -> str:
     """Under which numerical set-up a run was computed; empty where it does not say."""
     return record.environment.numerics_id if record.environment else ""
-
-
-def grouped(items: Iterable[T], name: Callable[[T], str]) -> dict[str, tuple[T, ...]]:
-    """The items by a name, in order of appearance."""
-    groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(name(item), []).append(item)
-    return {key: tuple(group) for key, group in groups.items()}
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from clipbench.judging.cells import Cell
-from clipbench.judging.checks.evidence import Check, Evidence, Finding, grouped
+from clipbench.judging.cells import Cell, grouped
+from clipbench.judging.checks.evidence import Check, Evidence, Finding
 from clipbench.judging.copies import alike, copies_sentence, once
 from clipbench.judging.paired import half_width, seeds_to_show, so_many
 from clipbench.judging.statistics import estimate
@@ -42,7 +42,7 @@ def copies(evidence: Evidence) -> Iterator[Finding]:
     """Seeds that end with the same weights: a sentence for all arms of a task, since the task is the usual cause."""
     arms: dict[tuple[str, tuple[int, ...]], list[Cell]] = {}
     for cell in evidence.cells:
-        for seeds in alike({run.seed: [cell.ends[run.seed]] for run in cell.finished}):
+        for seeds in alike({record.run.seed: [record.weights] for record in cell.finished}):
             if len(seeds) > 1:
                 arms.setdefault((cell.task, seeds), []).append(cell)
     for (task, seeds), cells in arms.items():

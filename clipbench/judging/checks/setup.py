@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from clipbench.budget import Spent
-from clipbench.judging.cells import LABELS, differing
+from clipbench.judging.cells import LABELS, differing, grouped
 from clipbench.judging.checks.beginnings import begun_unlike, commits, known_by
-from clipbench.judging.checks.evidence import Check, Evidence, Finding, Severity, grouped, numerics_id, split
+from clipbench.judging.checks.evidence import Check, Evidence, Finding, Severity, numerics_id, split
 from clipbench.judging.remarks import remarks
 from clipbench.judging.words import count, listing, number, seeds_named
 from clipbench.records import Record, Run

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from clipbench.judging.checks.evidence import Check, Evidence, Finding, grouped, split
+from clipbench.judging.cells import grouped
+from clipbench.judging.checks.evidence import Check, Evidence, Finding, split
 from clipbench.judging.words import listing
 from clipbench.records import Environment, Record
 
@@ -14,14 +15,14 @@ def one_machine(evidence: Evidence) -> Iterator[Finding]:
     timed = _timed(evidence)
     if not timed:
         yield NO_TIMES
-    for task, records in grouped([record for record, _ in timed], lambda record: record.run.task.name).items():
-        machines = split(records, _machine)
+    for task, pairs in grouped(timed, lambda pair: pair[0].run.task.name).items():
+        machines = split(pairs, _machine)
         if not machines.odd:
             continue
-        names = listing(dict.fromkeys(_named(record) for record in machines.examples))
+        names = listing(dict.fromkeys(place.device_name for _, place in machines.examples))
         several = f"Times on {task} come from {len(machines.values)} machines, devices or thread counts ({names})"
-        odd = [record.run for record in machines.odd]
-        blocks = grouped(records, lambda record: str(record.run.seed)).values()
+        odd = [record.run for record, _ in machines.odd]
+        blocks = grouped(pairs, lambda pair: pair[0].run.seed).values()
         if any(split(block, _machine).odd for block in blocks):
             yield Finding("fail", f"{several}, even within a seed: they are not comparable.", odd)
         else:
@@ -54,13 +55,8 @@ def _timed(evidence: Evidence) -> list[tuple[Record, Environment]]:
     return [(record, record.environment) for record in evidence.finished if record.environment]
 
 
-def _machine(record: Record) -> tuple[str, ...]:
-    place = record.environment
-    return () if place is None else (place.machine_id, place.device_name, str(place.threads))
-
-
-def _named(record: Record) -> str:
-    return record.environment.device_name if record.environment else ""
+def _machine(timed: tuple[Record, Environment]) -> tuple[str, str, int]:
+    return timed[1].machine_id, timed[1].device_name, timed[1].threads
 
 
 CHECKS = (

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from clipbench.judging.cells import is_twin, learning_rate
+from clipbench.judging.cells import grouped, is_twin, learning_rate
 from clipbench.judging.checks.efforts import family
-from clipbench.judging.checks.evidence import Check, Effort, Evidence, Finding, Severity, grouped, split
+from clipbench.judging.checks.evidence import Check, Effort, Evidence, Finding, Severity, split
 from clipbench.judging.words import count, listing, number, seeds_named
 from clipbench.records import Arm
 
@@ -113,7 +113,9 @@ def selection_apart(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("warn", f"{points}: the best point looks better than it is (selection bias).", arms)
     else:
         trials = {key for effort in evidence.efforts for key in effort.keys}
-        both = [run for key, run in evidence.by_key.items() if key in trials]
+        keys = [each.identity for each in evidence.records] or [run.key for run in evidence.runs]  # as they were made
+        reported = dict(zip(keys, evidence.runs, strict=True))
+        both = [run for key, run in reported.items() if key in trials]
         if both:
             yield Finding("fail", "Runs that selected the settings are also reported as results.", both)
 

@@ -6,14 +6,13 @@ the tables of `compare`, and `judging.shared_points` gives its reasons. Copies o
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from clipbench.judging.cells import Cell
+from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
 from clipbench.judging.claims.selecting import (
     OF_A_RUN,
     directions,
-    finished,
     fits,
     fits_against,
     named,
@@ -21,22 +20,15 @@ from clipbench.judging.claims.selecting import (
     values,
 )
 from clipbench.judging.copies import counted
+from clipbench.judging.current import Selected
 from clipbench.quantities import FINAL_LOSS, Reading
-from clipbench.questions import Question
+from clipbench.quantities import quantity as quantity_of
+from clipbench.questions import Scale, Target
 from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, ClaimScale, Compare
 
 
-@dataclass(frozen=True)
-class SpecResults:
-    """The runs of one spec, in cells, with the question they answer, and what to say of those that were left out."""
-
-    question: Question
-    cells: tuple[Cell, ...]
-    left_out: tuple[str, ...] = ()
-
-
-def comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimComparison]:
+def comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparison]:
     """Every comparison that the runs allow, with the first of the claim's quantities that gives any."""
     wanted = claim.compare
     if wanted is None:
@@ -45,74 +37,68 @@ def comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimCompa
         tallies: dict[Site, Tally] = {}
         for each in results:
             at = _shared if wanted.at == "shared" else _own
-            for site, tally in at(wanted, each, quantity=quantity).items():
-                tallies[site] = tally
+            tallies |= at(wanted, each, quantity=quantity)
         compared = [comparison(site, tally, quantity=quantity, claim=claim) for site, tally in tallies.items()]
         if compared:
             return compared
     return []
 
 
-def _shared(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
+def _shared(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tally]:
     """Directions within one run at the same steps: the same weights, gradients and batches."""
     tallies: dict[Site, Tally] = {}
     left_out: dict[Site, set[int]] = {}
     for cell in results.cells:
         if not named(cell.task, wanted.tasks) or not fits(cell.described, wanted.on):
             continue
-        own = {run.seed for run in cell.own}
-        for record in (each for each in cell.records if each.run.seed in own):
+        for record in cell.own:
             for ours, theirs, between in _pairs(wanted, directions(record.run)):
                 site = Site(results.question.spec, cell.task, cell.arm, between)
-                if not finished(record):
+                if record.status != "finished":
                     left_out.setdefault(site, set()).add(record.run.seed)
-                first = values(record, ours, quantity)
-                second = values(record, theirs, wanted.against_quantity or quantity)
-                for step, value in _step_by_step(first, second, wanted.how):
+                for step, pair in _by_step(wanted, (record, ours), (record, theirs), quantity).items():
                     place = replace(site, step=step) if wanted.each_step else site
                     tally = tallies.setdefault(place, Tally(points(wanted.how)))
-                    if finished(record):
-                        tally.points.add_difference(record.run.seed, value)
+                    if record.status == "finished":
+                        tally.points.add(record.run.seed, *pair)
     for site, tally in tallies.items():
         tally.left_out = left_out.get(replace(site, step=None), ())
     return tallies
 
 
-def _own(wanted: Compare, results: SpecResults, *, quantity: str) -> dict[Site, Tally]:
+def _own(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tally]:
     """Arms of one task, each on its own path, paired by seed."""
     tallies: dict[Site, Tally] = {}
-    for task in dict.fromkeys(cell.task for cell in results.cells if named(cell.task, wanted.tasks)):
-        cells = {cell.arm: cell for cell in results.cells if cell.task == task}
+    chosen = (cell for cell in results.cells if named(cell.task, wanted.tasks))
+    for task, of_task in grouped(chosen, lambda cell: cell.task).items():
+        cells = {cell.arm: cell for cell in of_task}
         for ours, theirs, between in _pairs(wanted, {name: cell.described for name, cell in cells.items()}):
-            tally, left_out, measured = Tally(points(wanted.how)), set(), False
-            partners = {record.run.seed: record for record in cells[theirs].records}
+            records, partners = cells[ours].by_seed, cells[theirs].by_seed
+            tally, left_out, measured = Tally(points(wanted.how)), records.keys() ^ partners.keys(), False
             copied = _copied(cells[ours], cells[theirs])
-            for record in cells[ours].records:
-                partner = partners.pop(record.run.seed, None)
-                if partner is None:
-                    left_out.add(record.run.seed)
-                    continue
-                of_seed, roundings = _of_seed(wanted, (record, partner), quantity=quantity, question=results.question)
+            for seed in (seed for seed in records if seed in partners):
+                record, partner = records[seed], partners[seed]
+                of_seed, roundings = _of_seed(wanted, (record, partner), quantity, cells[ours].target)
                 measured |= bool(of_seed)
-                if record.run.seed in copied:
+                if seed in copied:
                     continue
-                if finished(record) and finished(partner):
-                    for value in of_seed:
-                        tally.points.add_difference(record.run.seed, value)
+                if record.status == "finished" and partner.status == "finished":
+                    for pair in of_seed:
+                        tally.points.add(seed, *pair)
                     tally.roundings += roundings
                     continue
-                left_out.add(record.run.seed)
-                if of_seed and quantity in OF_A_RUN and record.outcome is not None and finished(partner):
+                left_out.add(seed)
+                if of_seed and quantity in OF_A_RUN and record.outcome is not None and partner.status == "finished":
                     tally.lost += 1
             if measured:
-                tally.left_out = left_out | partners.keys()
+                tally.left_out = left_out
                 tallies[Site(results.question.spec, task, "", between)] = tally
     return tallies
 
 
 def _copied(ours: Cell, theirs: Cell) -> set[int]:
     """The seeds on which both arms finished as copies of what they did on another seed."""
-    both = {run.seed for run in ours.finished} & {run.seed for run in theirs.finished}
+    both = ours.final_losses.keys() & theirs.final_losses.keys()
     return both.difference(counted(both, ours.ends, theirs.ends))
 
 
@@ -133,49 +119,41 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
 
 
 def _of_seed(
-    wanted: Compare, pair: tuple[Record, Record], *, quantity: str, question: Question
-) -> tuple[list[float], tuple[float, ...]]:
-    """One seed's differences, and how far they are off as they were read in steps.
+    wanted: Compare, pair: tuple[Record, Record], quantity: str, target: Target | None
+) -> tuple[list[tuple[float, float]], tuple[float, ...]]:
+    """One seed's pairs of values, and how far their differences are off as they were read in steps.
 
     They are of the runs as a whole, or of each step of what was measured along their own paths.
     """
     if quantity not in OF_A_RUN:
-        first = values(pair[0], OWN, quantity)
-        second = values(pair[1], OWN, wanted.against_quantity or quantity)
-        return [value for _, value in _step_by_step(first, second, wanted.how)], ()
-    if quantity != FINAL_LOSS and question.target_of(pair[0].run.task.name) is None:
+        return list(_by_step(wanted, (pair[0], OWN), (pair[1], OWN), quantity).values()), ()
+    if quantity != FINAL_LOSS and target is None:
         return [], ()
-    ours, theirs = (of_run(record, quantity, question=question) for record in pair)
+    ours, theirs = (of_run(record, quantity, target) for record in pair)
     if ours is None or theirs is None or (ours.at_least and theirs.at_least):  # two misses say nothing
-        return [math.nan], ()
-    return [_compared(ours.value, theirs.value, wanted.how)], (_rounding((ours, theirs), quantity, wanted.how),)
+        return [(math.nan, math.nan)], ()
+    against = 0.0 if wanted.how == "value" else theirs.value
+    return [(ours.value, against)], (_rounding((ours, theirs), quantity_of(quantity).scale, wanted.how),)
 
 
-def _step_by_step(
-    ours: Mapping[int, float], theirs: Mapping[int, float], scale: ClaimScale
-) -> Iterator[tuple[int, float]]:
-    """Each step at which either was measured; NaN where the other was not: a probe leaves out what has no value."""
-    for step in sorted(ours.keys() | theirs.keys()) if ours and theirs else ():
-        both = step in ours and step in theirs
-        yield step, _compared(ours[step], theirs[step], scale) if both else math.nan
+def _by_step(
+    wanted: Compare, ours: tuple[Record, str], theirs: tuple[Record, str], quantity: str
+) -> dict[int, tuple[float, float]]:
+    """Both values at each step at which either was measured; NaN where a probe left it out. A value alone is beside 0.
+
+    `ours` and `theirs` are each a run and a direction in it; `quantity` is that of ours.
+    """
+    first = values(*ours, quantity)
+    second = (
+        dict.fromkeys(first, 0.0) if wanted.how == "value" else values(*theirs, wanted.against_quantity or quantity)
+    )
+    if not (first and second):
+        return {}
+    steps = sorted(first.keys() | second.keys())
+    return {step: (first.get(step, math.nan), second.get(step, math.nan)) for step in steps}
 
 
-def _rounding(pair: tuple[Reading, Reading], quantity: str, scale: ClaimScale) -> float:
+def _rounding(pair: tuple[Reading, Reading], scale: Scale, how: ClaimScale) -> float:
     """How far one difference is off, as a standard deviation, since both sides were read in steps."""
-    in_logs = quantity != FINAL_LOSS  # as a reading of steps has its rounding
-    off = [each.rounding for each in pair]
-    if scale == "ratio" and not in_logs:
-        off = [each.rounding / abs(each.value) if each.value else 0.0 for each in pair]
-    if scale != "ratio" and in_logs:
-        off = [each.rounding * each.value for each in pair]
-    return off[0] if scale == "value" else math.hypot(*off)
-
-
-def _compared(ours: float, theirs: float, scale: ClaimScale) -> float:
-    """ln of a ratio, a difference, or the value alone; NaN for a ratio of what is not positive."""
-    if scale == "value":
-        return ours
-    if scale == "difference":
-        return ours - theirs
-    positive = 0 < ours < math.inf and 0 < theirs < math.inf
-    return math.log(ours) - math.log(theirs) if positive else math.nan
+    off = [each.rounding_on("log" if how == "ratio" else "linear", given=scale) for each in pair]
+    return off[0] if how == "value" else math.hypot(*off)

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clipbench.judging.cells import cells
 from clipbench.judging.checks import seeds, setup
 from clipbench.judging.checks.audit import caveats, evidence_of
 from clipbench.judging.claims.answers import Answer, ClaimComparison, ClaimVerdict, Site
-from clipbench.judging.claims.comparing import SpecResults, comparisons
+from clipbench.judging.claims.comparing import comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
-from clipbench.judging.claims.selecting import OF_A_RUN, finished
-from clipbench.judging.current import in_force
+from clipbench.judging.claims.selecting import OF_A_RUN
+from clipbench.judging.current import Selected, select
 from clipbench.judging.families import holm
 from clipbench.judging.paired import LEVEL
 from clipbench.judging.words import count, listing, number
@@ -29,53 +28,42 @@ _CAUTIONS = (
 )
 
 
-def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[SpecResults]:
+def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Selected]:
     """The runs of each spec that claims are held against, and what was left out of them.
 
     Raises:
         UndecidedError: two different runs claim the same task, arm and seed of one spec.
     """
-    selected = []
-    for question, records in specs:
-        kept, left_out = in_force(records, question)
-        selected.append(SpecResults(question, tuple(cells(kept, question)), tuple(left_out)))
-    return selected
+    return [select(records, question) for question, records in specs]
 
 
-def judge(claims: Sequence[Claim], results: Sequence[SpecResults]) -> list[Answer]:
+def judge(claims: Sequence[Claim], results: Sequence[Selected]) -> list[Answer]:
     """What the runs of some specs say of each claim.
 
     A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
     itself, for none can make up for another (Berger 1982, Technometrics 24). It fails where one fails even when all are
     tested at once (Holm): among a hundred comparisons some lie on the wrong side by chance. Otherwise it is undecided.
-    Where nothing or too little was measured, it is not measured, and never holds.
-
-    Args:
-        claims: in the order of the answers.
-        results: the runs of each spec; those of different specs are never compared with each other.
+    Where nothing or too little was measured, it is not measured, and never holds. Runs of different specs are never
+    compared with each other.
     """
     return [_answer(claim, results) for claim in claims]
 
 
-def cautions(results: Sequence[SpecResults]) -> list[str]:
+def cautions(results: Sequence[Selected]) -> list[str]:
     """The caveats of `compare` that also weaken claims.
 
     Copies of a run, runs of an earlier version of the spec, and differences between the runs of a task.
     """
-    return [
-        sentence
-        for each in results
-        for sentence in (*each.left_out, *caveats(evidence_of((), each.question, each.cells), _CAUTIONS))
-    ]
+    return [sentence for each in results for sentence in (*each.left_out, *caveats(evidence_of((), each), _CAUTIONS))]
 
 
-def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
+def _answer(claim: Claim, results: Sequence[Selected]) -> Answer:
     if claim.unmeasured is not None:
         return Answer(claim, "not measured", claim.unmeasured)
     compared = comparisons(claim, results) or rank_comparisons(claim, results)
     if not compared:
-        broken = [record for each in results for cell in each.cells for record in cell.records if not finished(record)]
-        ends = f" ({count(len(broken), 'run')} diverged, failed or did not end)" if broken else ""
+        broken = sum(record.status != "finished" for each in results for cell in each.cells for record in cell.records)
+        ends = f" ({count(broken, 'run')} diverged, failed or did not end)" if broken else ""
         return Answer(claim, "not measured", _missing(claim, results) + ends)
     verdict, why = _verdict(claim, compared, results)
     lacking = sum(each.left_out > 0 for each in compared)
@@ -86,7 +74,7 @@ def _answer(claim: Claim, results: Sequence[SpecResults]) -> Answer:
 
 
 def _verdict(
-    claim: Claim, compared: Sequence[ClaimComparison], results: Sequence[SpecResults]
+    claim: Claim, compared: Sequence[ClaimComparison], results: Sequence[Selected]
 ) -> tuple[ClaimVerdict, str]:
     """What follows from all comparisons of a claim, and why."""
     wrong = [each for each in compared if each.verdict == "fails"]
@@ -124,7 +112,7 @@ def _all(n: int) -> str:
     return "the only comparison" if n == 1 else f"all {n} comparisons"
 
 
-def _uncovered(claim: Claim, results: Sequence[SpecResults]) -> str:
+def _uncovered(claim: Claim, results: Sequence[Selected]) -> str:
     """Of several arms that a claim names, those that no comparison has: it is about each of them."""
     if claim.compare is None:
         return ""
@@ -147,19 +135,18 @@ def _lacking(claim: Claim, compared: Sequence[ClaimComparison]) -> str:
             site = replace(each.site, step=None)
             steps_of[site] = steps_of.get(site, 0) + 1 if each_step else each.steps
     there = {
-        "task": (needs.tasks, len({each.site.task for each in compared})),
-        "trajectory": (needs.trajectories, len({each.site.trajectory for each in compared})),
-        "step": (needs.steps, min(steps_of.values())),
-        "comparison": (needs.comparisons, len(compared)),
+        "tasks": (needs.tasks, len({each.site.task for each in compared})),
+        "trajectories": (needs.trajectories, len({each.site.trajectory for each in compared})),
+        "steps": (needs.steps, min(steps_of.values())),
+        "comparisons": (needs.comparisons, len(compared)),
     }
-    plural = {"task": "tasks", "trajectory": "trajectories", "step": "steps", "comparison": "comparisons"}
-    for noun, (needed, has) in there.items():
+    for what, (needed, has) in there.items():
         if has < needed:
-            return f"it needs {needed} {plural[noun]}, and the runs have {has}"
+            return f"it needs {needed} {what}, and the runs have {has}"
     return ""
 
 
-def _missing(claim: Claim, results: Sequence[SpecResults]) -> str:
+def _missing(claim: Claim, results: Sequence[Selected]) -> str:
     """Why there is nothing to compare: the quantity was not measured, or not for what is compared."""
     measured = {
         quantity

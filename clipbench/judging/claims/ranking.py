@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import StatisticsError, correlation, median
 
-from clipbench.judging.cells import Cell
-from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison, points
-from clipbench.judging.claims.comparing import SpecResults
-from clipbench.judging.claims.selecting import directions, finished, fits, named, of_run, values
+from clipbench.judging.cells import Cell, grouped
+from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison
+from clipbench.judging.claims.selecting import directions, fits, named, of_run, values
 from clipbench.judging.copies import alike
-from clipbench.judging.metrics import status
-from clipbench.questions import Question
+from clipbench.judging.current import Selected
+from clipbench.judging.paired import Points
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
 
@@ -20,7 +18,7 @@ StepsByArm = Mapping[
 ]  # by arm: the run that a step of it was measured on, and its direction there
 
 
-def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[ClaimComparison]:
+def rank_comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparison]:
     """One correlation for each task and trajectory, with its interval over seeds.
 
     Over the arms that have a direction there and a run of their own with the same seed; of fewer arms than the claim
@@ -31,15 +29,14 @@ def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[Claim
     wanted = claim.rank
     if wanted is None:
         return []
-    tallies: dict[Site, Tally] = {}
-    ordered: dict[Site, dict[int, _Ordered]] = {}
+    ordered: dict[Site, dict[int, tuple[float, tuple[str, ...]]]] = {}  # the correlation and all weights, by seed
     left_out: dict[Site, set[int]] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
     for each in results:
-        for task in dict.fromkeys(cell.task for cell in each.cells if named(cell.task, wanted.tasks)):
-            cells = [cell for cell in each.cells if cell.task == task]
+        chosen = (cell for cell in each.cells if named(cell.task, wanted.tasks))
+        for task, cells in grouped(chosen, lambda cell: cell.task).items():
             for trajectory, seed, steps, ended in _steps(wanted, cells):
-                ends = _ends(wanted, cells, seed, question=each.question)
+                ends = _ends(wanted, cells, seed)
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
                 table = _table(steps, by, ends)
                 site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
@@ -48,29 +45,22 @@ def rank_comparisons(claim: Claim, results: Sequence[SpecResults]) -> list[Claim
                 if len(table) >= claim.needs.arms:
                     by_seed = ordered.setdefault(site, {})
                     if ended:
-                        by_seed[seed] = _Ordered(_correlation(table), _weights(steps, cells, seed, arms=ends))
+                        by_seed[seed] = _correlation(table), _weights(steps, cells, seed, arms=ends)
+    compared = []
     for site, by_seed in ordered.items():
-        tallies[site] = Tally(points("value"), left_out=left_out.get(site, ()))
-        for seed, *_ in alike({seed: seed_order.weights for seed, seed_order in by_seed.items()}):
-            correlation_of_seed = by_seed[seed].correlation
-            tallies[site].points.add_difference(seed, math.nan if correlation_of_seed is None else correlation_of_seed)
-    return [comparison(site, tally, quantity=wanted.by, claim=claim) for site, tally in tallies.items()]
+        tally = Tally(Points("linear"), left_out=left_out.get(site, ()))
+        for seed, *_ in alike({seed: weights for seed, (_, weights) in by_seed.items()}):
+            tally.points.add_difference(seed, by_seed[seed][0])
+        compared.append(comparison(site, tally, quantity=wanted.by, claim=claim))
+    return compared
 
 
-@dataclass(frozen=True)
-class _Ordered:
-    """What one seed says, with the final weights of all runs that it was read from."""
-
-    correlation: float | None
-    weights: tuple[str, ...]
-
-
-def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """Pearson's correlation of the ranks, ties sharing the mean of theirs; None where all of one side are equal."""
+def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Pearson's correlation of the ranks, ties sharing the mean of theirs; NaN where all of one side are equal."""
     try:
         return correlation(_ranks(ours), _ranks(theirs))
     except StatisticsError:
-        return None
+        return math.nan
 
 
 def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, StepsByArm, bool]]:
@@ -80,27 +70,28 @@ def _steps(wanted: Rank, cells: Sequence[Cell]) -> Iterator[tuple[str, int, Step
     """
     if wanted.at == "own":
         chosen = [cell for cell in cells if fits(cell.described, wanted.of)]
-        for seed in sorted({record.run.seed for cell in chosen for record in cell.records}):
-            of_seed = ((cell.arm, record) for cell in chosen for record in cell.records if record.run.seed == seed)
-            yield "", seed, {arm: (record, OWN) for arm, record in of_seed}, True
+        for seed in sorted({seed for cell in chosen for seed in cell.by_seed}):
+            yield "", seed, {cell.arm: (cell.by_seed[seed], OWN) for cell in chosen if seed in cell.by_seed}, True
         return
     for cell in cells:
         for record in cell.records if fits(cell.described, wanted.on) else ():
             arms = ((direction, arm) for direction, arm in directions(record.run).items() if fits(arm, wanted.of))
             steps = {arm.name: (record, direction) for direction, arm in arms}
-            yield cell.arm, record.run.seed, steps, finished(record)
+            yield cell.arm, record.run.seed, steps, record.status == "finished"
 
 
-def _ends(wanted: Rank, cells: Sequence[Cell], seed: int, *, question: Question) -> dict[str, float]:
+def _ends(wanted: Rank, cells: Sequence[Cell], seed: int) -> dict[str, float]:
     """How each arm's own run with this seed ended; one that did so without a finite loss stands behind all others."""
     ends = {}
     for cell in cells:
-        for record in cell.records:
-            if record.run.seed == seed and record.outcome is not None:
-                end = of_run(record, wanted.to, question=question)
-                if end is not None or not finished(record):
-                    ended = end is not None and not end.at_least and math.isfinite(end.value)
-                    ends[cell.arm] = end.value if end is not None and ended else math.inf
+        record = cell.by_seed.get(seed)
+        if record is None or record.outcome is None:
+            continue
+        end = of_run(record, wanted.to, cell.target)
+        if end is not None and not end.at_least and math.isfinite(end.value):
+            ends[cell.arm] = end.value
+        elif end is not None or record.status != "finished":
+            ends[cell.arm] = math.inf
     return ends
 
 
@@ -110,10 +101,9 @@ def _weights(steps: StepsByArm, cells: Sequence[Cell], seed: int, *, arms: Colle
     A run that broke stands last whatever it left: that it broke is all it says.
     """
     measured = [record for arm, (record, _) in steps.items() if arm in arms]
-    of_arms = [cell for cell in cells if cell.arm in arms and cell.arm in steps]
-    runs = [*measured, *(record for cell in of_arms for record in cell.records if record.run.seed == seed)]
-    weights = (run.outcome.weights_sha256 if run.outcome else "" for run in runs)
-    return tuple(hashed if finished(run) else status(run) for hashed, run in zip(weights, runs, strict=True))
+    of_arms = [cell.by_seed.get(seed) for cell in cells if cell.arm in arms and cell.arm in steps]
+    runs = [*measured, *(record for record in of_arms if record)]
+    return tuple(run.weights if run.status == "finished" else run.status for run in runs)
 
 
 def _table(steps: StepsByArm, by: Sequence[str], ends: Mapping[str, float]) -> list[tuple[float, ...]]:
@@ -127,12 +117,11 @@ def _table(steps: StepsByArm, by: Sequence[str], ends: Mapping[str, float]) -> l
     return rows
 
 
-def _correlation(table: Sequence[tuple[float, ...]]) -> float | None:
+def _correlation(table: Sequence[tuple[float, ...]]) -> float:
+    """The correlation with the ends, or by how much that of the first quantity exceeds that of the second."""
     *quantities, ends = zip(*table, strict=True)
     correlations = [spearman(values_of, ends) for values_of in quantities]
-    if correlations[0] is None or correlations[-1] is None:
-        return None
-    return correlations[0] if len(correlations) == 1 else correlations[0] - correlations[-1]
+    return correlations[0] if len(correlations) == 1 else correlations[0] - correlations[1]
 
 
 def _typical(record: Record, direction: str, quantity: str) -> float | None:

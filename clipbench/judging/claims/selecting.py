@@ -3,7 +3,6 @@
 from fnmatch import fnmatchcase
 
 from clipbench.judging.cells import is_twin
-from clipbench.judging.metrics import status
 from clipbench.quantities import (
     FINAL_LOSS,
     PEAK_BYTES,
@@ -15,7 +14,7 @@ from clipbench.quantities import (
     Reading,
     quantity,
 )
-from clipbench.questions import Question
+from clipbench.questions import Target
 from clipbench.records import OWN, Arm, ClipSettings, Record, Run
 from clipbench.spec.claims import TWIN, ArmPattern, Arms, ClipPattern, Names
 
@@ -30,20 +29,11 @@ def directions(run: Run) -> dict[str, Arm]:
 
 def values(record: Record, direction: str, quantity: str) -> dict[int, float]:
     """A quantity along a direction by step; `a / b` is the quotient where both are there."""
-
-    def of(name: str) -> dict[int, float]:
-        return {each.step: each.value for each in record.measurements.series(direction, name)}
-
     above, sign, below = (part.strip() for part in quantity.partition("/"))
     if not sign:
-        return of(above)
-    tops, bottoms = of(above), of(below)
+        return record.measurements.by_step(direction, above)
+    tops, bottoms = (record.measurements.by_step(direction, name) for name in (above, below))
     return {step: tops[step] / bottoms[step] for step in tops.keys() & bottoms.keys() if bottoms[step] != 0}
-
-
-def finished(record: Record) -> bool:
-    """Whether a run finished: it did not diverge, fail or stop short."""
-    return status(record) == "finished"
 
 
 def fits(arm: Arm, wanted: Arms) -> bool:
@@ -67,11 +57,9 @@ def named(name: str, wanted: Names) -> bool:
     return any(_like(name, pattern) for pattern in ((wanted,) if isinstance(wanted, str) else wanted))
 
 
-def of_run(record: Record, name: str, *, question: Question) -> Reading | None:
-    """A number of a whole run; None where the run did not finish, or the question has no target to reach."""
-    if not finished(record):
-        return None
-    return Along(quantity(name)).read(record, question.target_of(record.run.task.name))
+def of_run(record: Record, name: str, target: Target | None) -> Reading | None:
+    """A number of a whole run; None where the run did not finish, or has no target to reach."""
+    return Along(quantity(name)).read(record, target) if record.status == "finished" else None
 
 
 def _like(name: str, pattern: str) -> bool:

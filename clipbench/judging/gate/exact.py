@@ -71,11 +71,8 @@ def weights(arm: Matched, *, repeating: bool) -> GateRow | None:
     """The row of the final weights; None if they need not agree.
 
     They must agree if both sides have the same numerical set-up and description and recorded their weights. Different
-    bits are a change only if nothing else explains them; otherwise they are advice.
-
-    Args:
-        arm: both sides of it.
-        repeating: another arm of the task `repeats`.
+    bits are a change only if nothing else explains them; otherwise they are advice. `repeating`: some arm of the task
+    `repeats`.
     """
     pairs = _computed_alike(arm)
     if not pairs:

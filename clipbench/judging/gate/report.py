@@ -19,9 +19,8 @@ class GateRow:
 
     `change` is how much worse (above 0) the candidate is: the mean of ln(candidate / baseline), or a share of what the
     detail names. `low` and `high` are its one-sided bounds, each at the level at which it is judged; NaN where a metric
-    has no statistics. `seeds` counts the pairs; `misses`: on some the candidate alone missed the target.
-    `seeds_needed` is how many would decide a row that is undecided in 80 %
-    of cases; None where that is not known or beyond reason.
+    has no statistics. `seeds` counts the pairs; `misses`: on some the candidate alone missed the target. `seeds_needed`
+    is how many would decide an undecided row in 80 % of cases; None where that is not known or beyond reason.
     """
 
     spec: str

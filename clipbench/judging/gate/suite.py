@@ -10,16 +10,15 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, with_config
 
 from clipbench.errors import UndecidedError
-from clipbench.judging.cells import Cell, cells
-from clipbench.judging.current import in_force
+from clipbench.judging.cells import Cell
+from clipbench.judging.current import select
 from clipbench.judging.gate.rules import VARYING
-from clipbench.judging.metrics import Status, status
 from clipbench.judging.remarks import remarks
 from clipbench.judging.words import brief, count, listing, number
 from clipbench.measurements import Measurement
 from clipbench.quantities import EXACT, Along, Reading, quantity
 from clipbench.questions import Question
-from clipbench.records import EVAL_LOSS, Record, Run, Scalar
+from clipbench.records import EVAL_LOSS, Record, Run, Scalar, Status
 
 BASELINE_FORMAT = 2  # of a baseline file
 MEND = "restore the run's folder, or delete it and run the spec again"
@@ -133,10 +132,7 @@ class Suite:
 
 
 def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
-    """The suite that some records make up.
-
-    Args:
-        groups: for each spec what it asks, and its records.
+    """The suite of some specs.
 
     Raises:
         UndecidedError: two different runs claim one place, or the runs of one arm differ in more than their seed.
@@ -144,9 +140,9 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
     arms: list[ArmResult] = []
     caveats: list[str] = []
     for question, records in groups:
-        kept, left_out = in_force(records, question)
-        caveats += [*left_out, *remarks(kept)]
-        arms += map(_arm, cells(kept, question))
+        selected = select(records, question)
+        caveats += [*selected.left_out, *remarks(selected.records)]
+        arms += map(_arm, selected.cells)
     return Suite(tuple(arms), tuple(caveats))
 
 
@@ -182,7 +178,7 @@ def _run(record: Record, cell: Cell) -> RunResult:
     exact = {each.name: value for each in EXACT if ended and (value := each.read(ended)) is not None}
     return RunResult(
         seed=record.run.seed,
-        status=status(record),
+        status=record.status,
         reason=brief(ended.reason) if ended else "",
         first_loss=curve[0].value if curve else math.nan,
         readings=readings,

@@ -24,14 +24,15 @@ from clipbench.questions import Scale
 class Draft:
     """A metric of an arm, before it is judged with the other metrics.
 
+    - `row`: its numbers, before there is a verdict; `weight`: its share of the 5 %.
     - `found`: how much worse the candidate is; `identical`: equal final weights show that it is not worse.
     - `share_of`: what the difference is a share of; empty for log ratios.
     - `lost`: seeds on which only the baseline has the metric.
     - `advice`: why there can be no verdict; empty if there can.
     """
 
-    arm: Matched
-    of: Varying
+    row: GateRow
+    weight: float
     found: Paired
     identical: bool
     share_of: str = ""
@@ -43,41 +44,27 @@ class Draft:
         """Whether there is a p-value: there are pairs, no identical bits, and nothing speaks against a verdict."""
         return self.found.n > 1 and not self.identical and not self.advice
 
-    def row(self, rules: Rules) -> GateRow:
-        """The row with its numbers, before there is a verdict."""
-        return self.arm.row(
-            self.of.metric,
-            "undecided",
-            "",
-            seeds=self.found.n,
-            change=self.found.mean,
-            tolerance=rules.tolerances[self.of.metric],
-            misses=bool(self.found.behind),
-        )
+    def test(self, found: Paired) -> Test:
+        """Whether a difference is above the tolerance."""
+        return Test(found, "higher", self.row.tolerance, self.weight)
 
 
 def judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
     """Every row that varies, with its verdict; those that are tested share one 5 % between them, by their weights."""
+    varying = [replace(each, tolerance=rules.tolerances[each.metric]) for each in VARYING]
     drafts: list[Draft] = []
     for arm in matched:
-        for each in VARYING:
-            drafted = _loss(arm, each) if each.metric == "loss" else _drafted(arm, each)
+        for rule in varying:
+            drafted = _loss(arm, rule) if rule.metric == "loss" else _drafted(arm, rule)
             if isinstance(drafted, Draft):
                 drafts.append(drafted)
             elif drafted is not None:
                 yield drafted
     tested = [draft for draft in drafts if draft.tested]
-    worse, better = (judge([_test(draft, rules, sign) for draft in tested]) for sign in (1, -1))
-    yield from (_untested(draft, rules) for draft in drafts if not draft.tested)
-    yield from map(_row, tested, worse, better, [rules] * len(tested))
-
-
-def _test(draft: Draft, rules: Rules, sign: int) -> Test:
-    paired = draft.found
-    if sign < 0:
-        turned = {seed: -difference for seed, difference in paired.differences.items()}
-        paired = replace(paired, differences=turned, ahead=paired.behind, behind=paired.ahead)
-    return Test(paired, "higher", rules.tolerances[draft.of.metric], draft.of.weight)
+    worse = judge([draft.test(draft.found) for draft in tested])
+    better = judge([draft.test(draft.found.turned()) for draft in tested])
+    yield from (_with_lost(_untested(draft), draft.lost) for draft in drafts if not draft.tested)
+    yield from (_with_lost(_row(*each), each[0].lost) for each in zip(tested, worse, better, strict=True))
 
 
 def _loss(arm: Matched, rule: Varying) -> Draft | GateRow | None:
@@ -96,21 +83,23 @@ def _loss(arm: Matched, rule: Varying) -> Draft | GateRow | None:
     return _drafted(arm, rule, gain=gain)
 
 
-def _drafted(arm: Matched, of: Varying, *, gain: float = 0.0) -> Draft | GateRow | None:
+def _drafted(arm: Matched, rule: Varying, *, gain: float = 0.0) -> Draft | GateRow | None:
     """The metric on both sides; a row where only one side has it, None where neither has."""
-    if of.metric == "steps" and not arm.same_target and arm.baseline.target is not None:
+    if rule.metric == "steps" and not arm.same_target and arm.baseline.target is not None:
         return arm.row("steps", "not comparable", f"the target was {arm.baseline.goal} and is {arm.candidate.goal}")
-    machine = quantity(of.quantity).noise == "machine"
-    theirs, ours = (_sample(arm.sound, side, of, gain) for side in (0, 1))
+    machine = quantity(rule.quantity).noise == "machine"
+    theirs, ours = (_sample(arm.sound, side, rule, gain) for side in (0, 1))
     advice = _why_advice([pair for pair in arm.sound if pair[0].seed in theirs]) if machine else ""
     lost = () if advice else tuple(sorted(theirs.keys() - ours.keys()))
     found = paired(ours, theirs, _scale(gain), ends=None if machine else arm.ends)
     if not found.n:
-        return _one_sided(arm, of, lost, new=bool(ours) and not theirs and not machine)
+        return _one_sided(arm, rule, lost, new=bool(ours) and not theirs and not machine)
     compared = [pair for pair in arm.sound if pair[0].seed in found.differences]
     identical = not found.at_least and not any(found.differences.values()) and all(map(same_bits, compared))
     share_of = f" of the fall of the baseline's loss ({number(gain)}), as a loss is not positive" if gain else ""
-    return Draft(arm, of, found, identical, share_of, lost, advice)
+    numbers = {"seeds": found.n, "change": found.mean, "tolerance": rule.tolerance, "misses": bool(found.behind)}
+    row = arm.row(rule.metric, "undecided", "", **numbers)
+    return Draft(row, rule.weight, found, identical, share_of, lost, advice)
 
 
 def _one_sided(arm: Matched, rule: Varying, lost: Sequence[int], *, new: bool) -> GateRow | None:
@@ -122,9 +111,8 @@ def _one_sided(arm: Matched, rule: Varying, lost: Sequence[int], *, new: bool) -
 def _sample(pairs: Sequence[Pair], side: int, rule: Varying, gain: float) -> Sample:
     """One side's readings by seed, as their ratios are to be compared, or as shares of the gain; those that can be."""
     recorded = {pair[side].seed: pair[side].readings.get(rule.metric) for pair in pairs}
-    linear = quantity(rule.quantity).scale == "linear"
     readings = {
-        seed: _shared(reading, gain) if gain else _for_ratios(reading, rule.least, linear=linear)
+        seed: _shared(reading, gain) if gain else _for_ratios(reading, rule)
         for seed, reading in recorded.items()
         if reading is not None
     }
@@ -139,10 +127,9 @@ def _shared(reading: Reading, gain: float) -> Reading:
     return replace(reading, value=reading.value / gain, rounding=reading.rounding / gain)
 
 
-def _for_ratios(reading: Reading, least: float, *, linear: bool) -> Reading:
-    if linear and reading.value:  # the rounding is of the value, and is to be of its logarithm
-        return replace(reading, rounding=reading.rounding / abs(reading.value))
-    return replace(reading, value=least) if reading.value < least else reading
+def _for_ratios(reading: Reading, rule: Varying) -> Reading:
+    rounding = reading.rounding_on("log", given=quantity(rule.quantity).scale)
+    return replace(reading, value=max(reading.value, rule.least), rounding=rounding)
 
 
 def _why_advice(pairs: Sequence[Pair]) -> str:
@@ -159,38 +146,42 @@ def _why_advice(pairs: Sequence[Pair]) -> str:
     return "" if order[::2] == order[1::2] else "the two sides did not run in turns"
 
 
-def _untested(draft: Draft, rules: Rules) -> GateRow:
-    row = draft.row(rules)
+def _untested(draft: Draft) -> GateRow:
     change = _change(draft)
     if draft.advice:
-        return replace(row, verdict="advice", detail=f"{change} ({draft.advice})")
+        return replace(draft.row, verdict="advice", detail=f"{change} ({draft.advice})")
     if draft.identical:
-        detail = f"identical{_pairs(draft)}{_lost(draft)}"
-        return replace(row, verdict="missing" if draft.lost else "ok", detail=detail, low=0.0, high=0.0)
+        return replace(draft.row, verdict="ok", detail=f"identical{_pairs(draft)}", low=0.0, high=0.0)
     detail = f"{change} on 1 seed{_pairs(draft)}, no confidence interval: two are needed, five are better"
-    return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")
+    return replace(draft.row, detail=detail)
 
 
-def _row(draft: Draft, worse: Verdict, better: Verdict, rules: Rules) -> GateRow:
+def _row(draft: Draft, worse: Verdict, better: Verdict) -> GateRow:
     found = draft.found
-    row = replace(draft.row(rules), low=worse.low, high=worse.high)
+    row = replace(draft.row, low=worse.low, high=worse.high)
     detail = f"{_change(draft)}{draft.share_of} on {count(found.n, 'seed')}{_pairs(draft)}"
     if worse.word == "higher":
-        return replace(row, verdict="regressed", detail=f"{detail}, {_percent(row.low, draft)} at least{_lost(draft)}")
+        return replace(row, verdict="regressed", detail=f"{detail}, {_percent(row.low, draft)} at least")
     if better.word == "higher" and not found.behind:  # faster on the whole does not outweigh a target that is missed
         row = replace(row, verdict="improved", low=-better.high, high=-better.low)
     elif found.at_least:  # what is only known to be at least so much has no bound above
-        return replace(row, verdict="missing" if draft.lost else "undecided", detail=f"{detail}{_lost(draft)}")
+        return replace(row, detail=detail)
     elif worse.word == "not higher":
         row = replace(row, verdict="ok")
     detail = f"{detail}, {_percent(row.high, draft)} at most"
-    if draft.lost:
-        return replace(row, verdict="missing", detail=f"{detail}{_lost(draft)}")
-    if row.verdict != "undecided":
+    if row.verdict != "undecided" or draft.lost:
         return replace(row, detail=detail)
     needed = int(worse.seeds_needed) if math.isfinite(worse.seeds_needed) else None
     many = count(needed, "seed") if needed else f"more than {MOST_SEEDS} seeds"
     return replace(row, detail=f"{detail}: {many} would decide in 80 % of cases", seeds_needed=needed)
+
+
+def _with_lost(row: GateRow, lost: Sequence[int]) -> GateRow:
+    """The row of a metric that the candidate lacks on some seeds: missing, where it is not regressed on the others."""
+    if not lost:
+        return row
+    detail = f"{row.detail}; no value on {seeds_named(lost)}, unlike in the baseline"
+    return replace(row, verdict=row.verdict if row.verdict == "regressed" else "missing", detail=detail)
 
 
 def _change(draft: Draft) -> str:
@@ -209,10 +200,6 @@ def _pairs(draft: Draft) -> str:
     if found.neither:
         parts.append(f"both missed the target on {count(found.neither, 'seed')}")
     return f" ({'; '.join(parts)})" if parts else ""
-
-
-def _lost(draft: Draft) -> str:
-    return f"; no value on {seeds_named(draft.lost)}, unlike in the baseline" if draft.lost else ""
 
 
 def _percent(change: float, draft: Draft) -> str:

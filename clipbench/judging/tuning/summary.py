@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from math import comb
 
-from clipbench.errors import UndecidedError
 from clipbench.judging.endings import as_read
 from clipbench.judging.statistics import Estimate, estimate
-from clipbench.judging.tuning.trials import Edge, TrialResult, edges, is_number, of_trials, tried
-from clipbench.judging.words import count
+from clipbench.judging.tuning.trials import Edge, TrialResult, edges, is_number, tried
 from clipbench.questions import Question, Tuned
 from clipbench.records import Options, Record
 
@@ -61,27 +59,6 @@ def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, .
     made = {record.identity: record for record in as_read(records, question.diverged)}
     results = partial(tried, made=made, select=question.tuning.select)
     return tuple(_arm(each, results(each, target=question.target_of(each.task))) for each in question.tuning.arms)
-
-
-def reported(records: Sequence[Record], question: Question) -> list[Record]:
-    """The runs that are no trials: of this plan, or of an earlier one.
-
-    Raises:
-        UndecidedError: all of them are.
-    """
-    trials = of_trials(question)
-    meant = frozenset(question.keys)
-    kept = [
-        record
-        for record in records
-        if record.identity in meant or not (record.run.trial_of or record.identity in trials)
-    ]
-    if records and not kept:
-        raise UndecidedError(
-            f"{question.spec} has only trials so far ({count(len(records), 'run')}), and no run to report",
-            remedy="run the spec again: it goes on with the trials, and then with what they select",
-        )
-    return kept
 
 
 def expected_best(losses: Sequence[float]) -> tuple[float, ...]:

@@ -1,9 +1,8 @@
 """Results of an arm's trials: each loss, the best trial, and values at the edge of what was tried."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, TypeGuard
 
 from clipbench.judging.copies import counted
@@ -45,16 +44,9 @@ class TrialResult:
 
 
 def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: Target | None) -> list[TrialResult]:
-    """What came of the trials of an arm, in their order.
-
-    Args:
-        tuned: the arm's search.
-        made: the runs there are, by their keys.
-        select: what the best trial has the least of.
-        target: what to reach, where steps to it are counted.
-    """
-    steps = None if select == "eval_loss" or target is None else partial(_steps, target=target)
-    return [_tried(trial, [made.get(key) for key in trial.keys], steps) for trial in tuned.trials]
+    """What came of the trials of an arm, in their order, from the runs there are by their keys."""
+    goal = None if select == "eval_loss" else target
+    return [_tried(trial, [made.get(key) for key in trial.keys], goal) for trial in tuned.trials]
 
 
 def best(trials: Sequence[TrialResult]) -> TrialResult | None:
@@ -101,38 +93,28 @@ def is_number(value: Value) -> TypeGuard[Number]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def has_crashed(record: Record) -> bool:
-    """Whether a run ended without a result."""
-    return record.outcome is not None and record.outcome.status == "failed"
-
-
 def of_trials(question: Question) -> frozenset[str]:
     """The keys of all trials of the latest plan."""
     arms = question.tuning.arms if question.tuning else ()
     return frozenset(key for tuned in arms for trial in tuned.trials for key in trial.keys)
 
 
-def _tried(trial: Trial, runs: Sequence[Record | None], steps: Callable[[Record], float] | None) -> TrialResult:
-    """`steps`: of a finished run, to the target; None where the loss is what is selected by."""
+def _tried(trial: Trial, runs: Sequence[Record | None], target: Target | None) -> TrialResult:
+    """`target`: what trials are selected by the steps to; None where they are selected by their loss."""
     ended = [run for run in runs if run is not None and run.outcome is not None]
-    finished = [run for run in ended if run.outcome and run.outcome.status == "finished"]
-    own = _own(finished)
-    losses = tuple(final_loss(run) for run in own)
+    finished = [run for run in ended if run.status == "finished"]
+    ends = {run.run.seed: run.weights for run in finished}
+    counts = counted(ends, ends)
+    own = [run for run in finished if run.run.seed in counts]
+    losses = tuple(map(final_loss, own))
     if len(ended) < len(runs):
         return TrialResult(trial.settings, losses)
     if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
-        return TrialResult(trial.settings, losses, math.inf, math.inf, crashed=any(map(has_crashed, ended)))
+        crashed = any(run.status == "failed" for run in ended)
+        return TrialResult(trial.settings, losses, math.inf, math.inf, crashed)
     loss = sum(losses) / len(losses)
-    return TrialResult(trial.settings, losses, loss, loss if steps is None else sum(map(steps, own)) / len(own))
-
-
-def _own(finished: Sequence[Record]) -> list[Record]:
-    """The runs that are no copies of another; a mean over copies would give one of them a greater share."""
-    ends = {run.run.seed: run.outcome.weights_sha256 if run.outcome else "" for run in finished}
-    own = counted(ends, ends)
-    return [run for run in finished if run.run.seed in own]
-
-
-def _steps(run: Record, *, target: Target) -> float:
-    reading = STEPS.read(run, target)
-    return math.inf if reading is None or reading.at_least else reading.value
+    if target is None:
+        return TrialResult(trial.settings, losses, loss, loss)
+    readings = [STEPS.read(run, target) for run in own]
+    steps = [reading.value if reading and not reading.at_least else math.inf for reading in readings]
+    return TrialResult(trial.settings, losses, loss, sum(steps) / len(steps))

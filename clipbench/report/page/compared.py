@@ -173,7 +173,7 @@ def _speed(subject: Subject, task: str) -> Iterator[Figure]:
         if row.task != task or not row.sharpness.mean.n:
             continue
         sample = cells[row.arm].sample(STEPS if target else LOSS)
-        readings = [sample[run.seed] for run in cells[row.arm].own if run.seed in sample]
+        readings = [sample[record.run.seed] for record in cells[row.arm].own if record.run.seed in sample]
         if not readings:
             continue
         rows.append(

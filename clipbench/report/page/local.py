@@ -61,7 +61,7 @@ def _paths(cells: Sequence[Cell]) -> Iterator[tuple[Sequence[Cell], Mapping[str,
 def _measured(cell: Cell) -> set[str]:
     return {
         direction
-        for record in cell.counted_records
+        for record in cell.counted
         for direction, name in record.measurements.places
         if _MULTIPLE.fullmatch(name)
     }
@@ -119,7 +119,7 @@ def _middle_step(cell: Cell, direction: str) -> int | None:
     """The middle one of the steps at which the loss along a direction was measured."""
     steps = {
         point.step
-        for record in cell.counted_records
+        for record in cell.counted
         for along, name in record.measurements.places
         if along == direction and _MULTIPLE.fullmatch(name)
         for point in record.measurements.series(along, name)
@@ -130,7 +130,7 @@ def _middle_step(cell: Cell, direction: str) -> int | None:
 def _line(arm: str, cell: Cell, direction: str, step: int) -> Iterator[Row]:
     changes: dict[float, list[float]] = {0.0: [0.0]}
     models: list[tuple[float, float]] = []
-    for record in cell.counted_records:
+    for record in cell.counted:
         measured = record.measurements
         for along, name in measured.places:
             found = _MULTIPLE.fullmatch(name)
@@ -150,7 +150,7 @@ def _line(arm: str, cell: Cell, direction: str, step: int) -> Iterator[Row]:
                 "multiple": multiple,
                 "value": short(mean.mean),
                 "model": short(model),
-                "n": len(cell.counted_records) if multiple == 0 else mean.n,
+                "n": len(cell.counted) if multiple == 0 else mean.n,
             }
 
 
@@ -168,7 +168,7 @@ def _coordinates(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     """The sharpness that is left when the largest coordinates are taken out, and as many random coordinates."""
     rows: list[Row] = []
     for cell in cells:
-        names = {name for record in cell.counted_records for along, name in record.measurements.places if along == OWN}
+        names = {name for record in cell.counted for along, name in record.measurements.places if along == OWN}
         for name in sorted(names):
             if found := _WITHOUT.fullmatch(name):
                 mean = mean_of(cell, Along(quantity(name, subject.question.quantities)))

@@ -151,13 +151,13 @@ def _constant(rows: Sequence[Row]) -> bool:
 def curves(cells: Sequence[Cell], looks: Mapping[str, Look], name: str, scale: Scale) -> Curves:
     """The rows of each arm: its mean with the range over seeds, each seed if there are few, and ends of broken runs."""
     each_seed = max((len(cell.records) for cell in cells), default=0) <= MOST_SEEDS
-    finished = [value for cell in cells for record in cell.counted_records for _, value in _points(record, name)]
+    finished = [value for cell in cells for record in cell.counted for _, value in _points(record, name)]
     limit = max(finished, default=math.inf)
     rows: list[Row] = []
     broken = cut = 0
     for cell in cells:
         shown = looks[cell.arm].shown
-        counted = {record.run.seed for record in cell.counted_records}
+        counted = {record.run.seed for record in cell.counted}
         for record in cell.records:
             points = _points(record, name)
             if record.run.seed in counted and not each_seed:
@@ -193,7 +193,7 @@ def _row(kind: str, arm: str, record: Record, point: tuple[Measurement, float]) 
 
 def _means(cell: Cell, arm: str, name: str, scale: Scale) -> Iterator[Row]:
     """The mean over finished seeds at every step that all of them have; geometric of positive values on a log scale."""
-    records = [record for record in cell.counted_records if along(record, name, None)]
+    records = [record for record in cell.counted if along(record, name, None)]
     by_step: dict[int, list[tuple[Record, Measurement]]] = {}
     for record in records:
         for at, _ in _points(record, name):

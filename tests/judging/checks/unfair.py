@@ -6,11 +6,10 @@ from typing import Any
 
 from judging.made import HERE, ending, question, record, run
 
-from clipbench.judging.cells import cells
 from clipbench.judging.checks.audit import Audit, CheckAnswer, audit_plan, audited, evidence_of
 from clipbench.judging.checks.evidence import Effort
 from clipbench.judging.compare import compare
-from clipbench.judging.current import in_force
+from clipbench.judging.current import select
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -61,7 +60,7 @@ def as_task(name: str, records: Iterable[Record]) -> list[Record]:
 
 def judged(records: Sequence[Record], of: Question, efforts: Sequence[Effort] | None = None) -> Audit:
     """The audit of some runs, if need be with other efforts than those on record."""
-    evidence = evidence_of(records, of, cells(in_force(records, of)[0], of))
+    evidence = evidence_of(records, select(records, of))
     return audited(evidence if efforts is None else replace(evidence, efforts=tuple(efforts)))
 
 
