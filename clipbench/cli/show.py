@@ -14,7 +14,7 @@ from clipbench.report.compare import all_columns
 from clipbench.report.raw import to_json
 from clipbench.report.render import Format, render
 from clipbench.report.show import document
-from clipbench.spec import catalogue
+from clipbench.spec import catalogue, offers
 
 Listable = Literal["tasks", "optimizers", "probes", "runs", "columns", "quantities"]
 
@@ -31,13 +31,20 @@ def show(
 
 def list_(
     what: Annotated[Listable, typer.Argument(help="What to list.")],
-    results: Annotated[Path | None, typer.Argument(help="The results folder, for runs and quantities.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            help="The results folder, for runs and quantities; for tasks, optimizers and probes the folder of a spec.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List tasks, optimizers, probes, runs, columns or quantities.
 
-    Tasks, optimizers and probes come with their options, the columns of `compare --format csv` with their meanings.
-    Quantities are the values of `compare --metric` and `--columns`.
+    Tasks, optimizers and probes come with their options and their origin: clipbench, an installed package, or the
+    folder `shelf` beside a spec. The columns of `compare --format csv` come with their meanings. Quantities are the
+    values of `compare --metric` and `--columns`.
     """
     fmt: Format = "json" if json else "table"
     if what == "runs":
@@ -57,9 +64,10 @@ def list_(
         console.put(render(listing.columns(all_columns()), fmt))
     for kind in catalogue.KINDS:
         if what == kind:
-            console.put(render(listing.shelf(catalogue.shelf(kind)), fmt))
+            folder = (Path() if results is None else results).absolute()
+            console.put(render(listing.shelf(offers.entries(kind, folder=folder)), fmt))
 
 
 def schema() -> None:
-    """Print the JSON Schema of a spec, for editors."""
-    console.put(to_json(spec.json_schema()))
+    """Print the JSON Schema of a spec, for editors, with the names that are known in the current folder."""
+    console.put(to_json(spec.json_schema(folder=Path.cwd())))

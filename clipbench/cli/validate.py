@@ -48,7 +48,7 @@ def _build(loaded: Spec, path: Path) -> None:
     """
     stage = staged(on_this_machine(loaded), ())
     with console.sigterm_as_ctrl_c():
-        results = trying.try_arms(stage, [*stage.trials, *stage.runs])
+        results = trying.try_arms(stage, [*stage.trials, *stage.runs], code=loaded.code)
     if faults := [*faults_of_arms(results), *faults_of_probes(results)]:
         for each in faults[:-1]:
             console.complain(ClipbenchError(each, where=str(path)))

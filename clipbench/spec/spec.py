@@ -34,6 +34,7 @@ class Spec:
     SHA-256 of what a task of the user's says of its data, by the task's name. `measure` is without the ghosts: those
     are a run's, by its arm. `own` has the terms of the tasks that have some of their own, by name, and `quantities` how
     those of the user's own probes are read. `only` is a pattern for the names of the arms to run now; None for all.
+    `code` is the spec's folder, in which modules of the user's are searched; empty if all is clipbench's own.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Spec:
     own: Mapping[str, Terms] = field(default_factory=dict)
     quantities: Mapping[str, Manner] = field(default_factory=dict)
     only: str | None = None
+    code: str = ""
 
     @property
     def searched(self) -> tuple[Searched, ...]:
