@@ -13,7 +13,10 @@ from clipbench.running.devices import resolve
 from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
-Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Benchmark specs, as YAML files.")]
+Specs = Annotated[
+    list[Path],
+    typer.Argument(metavar="SPEC...", help="Benchmark specs: YAML files, or names of those that come with clipbench."),
+]
 ResultsFolder = Annotated[Path, typer.Option("-o", "--results", help="The folder that holds the results.")]
 Sets = Annotated[
     list[str] | None,
