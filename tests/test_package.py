@@ -1,7 +1,6 @@
 """What a wheel and a source distribution hold, and that the installed package works outside a clone."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from elsewhere import HOME, copied
 
 import clipbench
 
-HOME = Path(__file__).parents[1]
-CACHES = (".*_cache", ".hypothesis", ".venv", ".git", "__pycache__", "_build", "build", "dist", "*.egg-info")
 BUILD = "import setuptools.build_meta as build; build.build_wheel('../built'); build.build_sdist('../built')"
 
 
@@ -26,12 +24,8 @@ def tree(folder: Path) -> set[str]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tree that was built from, the two distributions, and the wheel as pip unpacks it."""
     root = tmp_path_factory.mktemp("package")
-    shutil.copytree(HOME, root / "source", ignore=shutil.ignore_patterns(*CACHES))
-    for folder in (root / "source/results").iterdir():
-        if folder.name != "reference":
-            shutil.rmtree(folder)
+    before = tree(copied(root / "source"))
     (root / "built").mkdir()
-    before = tree(root / "source")
     subprocess.run([sys.executable, "-c", BUILD], cwd=root / "source", check=True, capture_output=True)
     (root / "tree.txt").write_text("\n".join(before))
     [wheel] = (root / "built").glob("*.whl")

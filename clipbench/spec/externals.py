@@ -1,6 +1,7 @@
 """What a spec uses from outside clipbench, "package:Class": its options and its code's identity, imported elsewhere."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -162,6 +163,8 @@ def _asked(uses: Sequence[str], folder: Path | None) -> dict[str, Described]:
 
 def _signatures(folder: Path | None, *words: str) -> tuple[Any, str]:
     """What the signatures process answers, or why it did not."""
+    if not hasattr(os, "fork"):
+        return None, "code from outside clipbench is looked into on Linux and macOS alone"
     command = [sys.executable, "-m", "clipbench.running.signatures", f"--folder={folder or ''}", *words]
     # Whatever the imported modules print goes to the user only where the process itself fails.
     child = subprocess.run(command, capture_output=True, text=True, check=False)

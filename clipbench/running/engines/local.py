@@ -26,7 +26,7 @@ import psutil
 
 from clipbench import store
 from clipbench.errors import STOPPED, ClipbenchError
-from clipbench.running.devices import cpu_sets, gpu_ids
+from clipbench.running.devices import cpu_sets, gpu_ids, torch_package
 from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Handle, Need, Slot
 from clipbench.sources.modules import search
 
@@ -59,6 +59,7 @@ class LocalEngine:
     """Slots of CPU cores or GPUs on this machine; at most one run a slot, and `jobs` slots if that is fewer."""
 
     def __init__(self, need: Need, *, jobs: int | None = None) -> None:
+        torch_package()
         slots = _slots(need)
         self._code = need.code
         self.slots: Sequence[Slot] = slots if jobs is None else slots[:jobs]
