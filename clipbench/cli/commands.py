@@ -32,7 +32,7 @@ class Command:
 
 
 COMMANDS = {
-    "init": Command("init:init", "Write a starter spec and a CI workflow that checks it."),
+    "init": Command("init:init", "Write a starter spec, a task, and a CI workflow."),
     "run": Command("run:run", "Make the missing runs of specs. Resumable.", makes_runs=True),
     "plan": Command("plan:plan", "Show which runs of a spec exist and which are missing."),
     "validate": Command("validate:validate", "Check specs without running them; show every error."),
