@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clipbench import console
-from clipbench.cli import starter
+from clipbench.cli import completing, starter
 from clipbench.errors import ClipbenchError
 from clipbench.harmless import shortened
 from clipbench.report.raw import to_json
@@ -24,10 +24,18 @@ def init(
         Path, typer.Argument(metavar="[DIR]", help="The folder to write to: the root of a repository.")
     ] = Path(),
     optimizer: Annotated[
-        str | None, typer.Option(metavar="PACKAGE:CLASS", help="Your optimizer, to be compared in the spec.")
+        str | None,
+        typer.Option(
+            metavar="PACKAGE:CLASS",
+            help="Your optimizer, to be compared in the spec.",
+            autocompletion=completing.optimizers,
+        ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Your task, in place of clipbench's own.")
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION", help="Your task, in place of clipbench's own.", autocompletion=completing.tasks
+        ),
     ] = None,
 ) -> None:
     """Write a starter spec, a task, and a CI workflow.

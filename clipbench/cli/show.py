@@ -20,11 +20,18 @@ Listable = Literal["tasks", "optimizers", "probes", "runs", "columns", "quantiti
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or the start of its key.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN|FOLDER", help="A run's folder, the start of its key, or a folder of several runs."),
+    ],
     results: ResultsFolder = Path("results"),
 ) -> None:
-    """Show a run: its end, curve, times, environment and log."""
-    folder = store.find(run, results)
+    """Show a run: its end, curve, times, environment and log. The runs of a folder are listed."""
+    within = store.run_folders(Path(run))
+    if len(within) > 1:
+        _list_runs(Path(run), "table")
+        return
+    folder = within[0] if within else store.find(run, results)
     [record] = ends_read([store.read(folder)])
     console.put(render(document(record, log=store.read_log(folder))))
 
@@ -48,11 +55,7 @@ def list_(
     """
     fmt: Format = "json" if json else "table"
     if what == "runs":
-        folder = Path("results") if results is None else results
-        records, errors = read_with_errors([folder])
-        if errors and not records:
-            raise UndecidedError(f"no run in {folder} can be read", remedy="the lines above say why")
-        console.put(render(listing.runs(ends_read(records)), fmt))
+        _list_runs(Path("results") if results is None else results, fmt)
     if what == "quantities":
         folders = [Path("results")] if results is None and Path("results").is_dir() else [results] if results else []
         records, _ = read_with_errors(folders)
@@ -66,6 +69,13 @@ def list_(
         if what == kind:
             folder = (Path() if results is None else results).absolute()
             console.put(render(listing.shelf(offers.entries(kind, folder=folder)), fmt))
+
+
+def _list_runs(folder: Path, fmt: Format) -> None:
+    records, errors = read_with_errors([folder])
+    if errors and not records:
+        raise UndecidedError(f"no run in {folder} can be read", remedy="the lines above say why")
+    console.put(render(listing.runs(ends_read(records)), fmt))
 
 
 def schema() -> None:
