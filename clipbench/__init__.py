@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipbench.clipping.baselines import FixedClip as FixedClip
     from clipbench.clipping.hook import CoordinateClip as CoordinateClip
+    from clipbench.geometry.curvature import directional_curvature as directional_curvature
     from clipbench.geometry.step import StepGeometry as StepGeometry
     from clipbench.loading import load as load
     from clipbench.loading import load_curves as load_curves
 
 __version__ = "0.1.0"
-__all__ = ["CoordinateClip", "FixedClip", "StepGeometry", "__version__", "load", "load_curves"]
+__all__ = [
+    "CoordinateClip",
+    "FixedClip",
+    "StepGeometry",
+    "__version__",
+    "directional_curvature",
+    "load",
+    "load_curves",
+]
 
 # Names are handed out on first use: the reading wing imports this package and must stay without torch.
 _HOMES = {
@@ -20,6 +29,7 @@ _HOMES = {
     "StepGeometry": "clipbench.geometry.step",
     "load": "clipbench.loading",
     "load_curves": "clipbench.loading",
+    "directional_curvature": "clipbench.geometry.curvature",
 }
 
 
@@ -27,3 +37,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'clipbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

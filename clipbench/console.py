@@ -80,6 +80,9 @@ def _ended_by_a_closed_pipe() -> Iterator[None]:
 
     Around this write alone: a worker's closed pipe must stay an error that can be told.
     """
+    if not hasattr(signal, "SIGPIPE"):  # Windows
+        yield
+        return
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         yield

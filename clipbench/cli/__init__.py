@@ -30,7 +30,6 @@ app = typer.Typer(
     help="A benchmark for deep-learning optimizers: loss, time and directional sharpness, side by side.",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -18,6 +18,7 @@ from clipbench.planning.staging import staged
 from clipbench.report.audit import document, summary
 from clipbench.report.render import Format, render
 from clipbench.report.text import lines_of
+from clipbench.spec.bundled import located
 
 
 def audit(
@@ -29,13 +30,14 @@ def audit(
 
     Each rule passes, warns or fails. A spec is checked by the rules that need no runs. Exit code 1 if a rule fails.
     """
-    folders = [target for target in targets if not target.is_file()]
+    specs = [target for target in targets if located(target).is_file() and not target.is_dir()]
+    folders = [target for target in targets if target not in specs]
     groups = by_spec(read(folders))
     if folders and not groups:
         raise UndecidedError(
             f"no runs to audit in {', '.join(map(str, folders))}", remedy="runs are made by `clipbench run`"
         )
-    audits = [_of_spec(target) for target in targets if target.is_file()]
+    audits = [_of_spec(target) for target in specs]
     audits += [audit_records(records, question) for question, records in groups.values()]
     console.put(render(document(audits, explain=explain), fmt))
     if any(each.of("fail") for each in audits):

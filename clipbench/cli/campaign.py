@@ -64,7 +64,7 @@ def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns)
         StoreError: a trial cannot be read, so that its arm cannot be tuned.
         KeyboardInterrupt: this process was asked to stop; the runs at work have left a checkpoint.
     """
-    policy = Policy(options.timeout, options.retries, diverged=spec.diverged)
+    policy = Policy(options.timeout, options.retries, diverged=spec.diverged, code=spec.code)
     campaign = _Campaign(spec, options, policy, frozenset(run.key for run, _ in failing))
     return [*trying.record(failing, options.results, fmt=options.fmt), *campaign.carried_out()]
 
@@ -125,7 +125,7 @@ class _Campaign:
             return []
         _set_aside(to_make, results)
         begin = time.monotonic()
-        need = Need(to_make[0].device, to_make[0].threads)
+        need = Need(to_make[0].device, to_make[0].threads, self.spec.code)
         try:
             with self._watcher() as watching, ENGINE(need, jobs=self.options.jobs) as engine:
                 watching.planned(len(runs), len(runs) - len(to_make))

@@ -5,24 +5,23 @@ from typing import Annotated
 
 import typer
 
-import clipbench
 from clipbench import console
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read
-from clipbench.errors import UNDECIDED, ClipbenchError, UndecidedError
+from clipbench.errors import UNDECIDED, UndecidedError
 from clipbench.judging.claims.judge import cautions, judge, results_of
 from clipbench.report.claims import document
 from clipbench.report.render import render
 from clipbench.spec.claims import load
 
-PAPER = Path(clipbench.__file__).parents[1] / "benchmarks/claims/pan_li_2023.yaml"
+PAPER = Path("pan_li_2023")  # comes with clipbench
 
 
 def claims(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
     file: Annotated[
         list[Path] | None,
-        typer.Option("--claims", metavar="FILE", help="A file of claims.  [default: Pan & Li 2023]"),
+        typer.Option("--claims", metavar="FILE", help="A file of claims.  [default: pan_li_2023]"),
     ] = None,
     fmt: TableFormat = "table",
     each: Annotated[bool, typer.Option("--each", help="Show every comparison behind a claim.")] = False,
@@ -32,10 +31,6 @@ def claims(
     A claim holds, fails, stays undecided, or was not measured. A failed claim is a result: exit code 0. Exit code 3 if
     no claim could be decided.
     """
-    if file is None and not PAPER.exists():
-        raise ClipbenchError(
-            "this installation lacks the paper's claims", where=str(PAPER), remedy="give a file with --claims"
-        )
     asked = [claim for path in file or [PAPER] for claim in load(path)]
     groups = by_spec(read(results))
     if not groups:

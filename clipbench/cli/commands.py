@@ -1,5 +1,6 @@
 """The list of commands. A command is imported when it is called, so that `--help` and typos answer at once."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -8,23 +9,31 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from clipbench.errors import ClipbenchError
+
 
 @dataclass(frozen=True)
 class Command:
-    """A command: `target` is its "module:function" in clipbench.cli, `summary` the first line of its help."""
+    """A command: `target` is its "module:function" in clipbench.cli, `summary` the first line of its help.
+
+    `makes_runs`: it starts processes as only Linux and macOS do.
+    """
 
     target: str
     summary: str
+    makes_runs: bool = False
 
     def load(self) -> Callable[..., Any]:
+        if self.makes_runs:
+            require_unix()
         module, _, function = self.target.partition(":")
         command: Callable[..., Any] = getattr(import_module(f"clipbench.cli.{module}"), function)
         return command
 
 
 COMMANDS = {
-    "init": Command("init:init", "Write a starter spec and a CI workflow that checks it."),
-    "run": Command("run:run", "Make the missing runs of specs. Resumable."),
+    "init": Command("init:init", "Write a starter spec, a task, and a CI workflow."),
+    "run": Command("run:run", "Make the missing runs of specs. Resumable.", makes_runs=True),
     "plan": Command("plan:plan", "Show which runs of a spec exist and which are missing."),
     "validate": Command("validate:validate", "Check specs without running them; show every error."),
     "compare": Command("compare:compare", "Compare arms with the baseline, seed by seed."),
@@ -34,11 +43,18 @@ COMMANDS = {
     "audit": Command("audit:audit", "Check whether the comparison is fair, rule by rule."),
     "claims": Command("claims:claims", "Test claims about optimizers on runs."),
     "check": Command("check:check", "Check whether anything got worse than in a baseline, for CI."),
-    "doctor": Command("doctor:doctor", "Describe this machine and measure its noise."),
+    "doctor": Command("doctor:doctor", "Describe this machine and measure its noise.", makes_runs=True),
     "show": Command("show:show", "Show a run: its end, curve, times, environment and log."),
     "list": Command("show:list_", "List tasks, optimizers, probes, runs, columns or quantities."),
     "schema": Command("show:schema", "Print the JSON Schema of a spec, for editors."),
 }
+
+
+def require_unix() -> None:
+    """Raises ClipbenchError on a system where no run can be made: each run is a process that is forked."""
+    if not hasattr(os, "fork"):
+        remedy = "results that were made there can be read here: clipbench compare FOLDER"
+        raise ClipbenchError("making runs needs Linux or macOS", remedy=remedy)
 
 
 class Commands(TyperGroup):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from clipbench import console
+from clipbench.cli import completing
 from clipbench.cli.audit import put_verdict
 from clipbench.cli.options import TableFormat
 from clipbench.cli.results import by_spec, read_with_errors, unread_of
@@ -30,17 +31,30 @@ from clipbench.report.versions import document as versions_document
 
 
 def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
+    results: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RESULTS]...", help="Results folders.  [default: results]")
+    ] = None,
     fmt: TableFormat = "table",
-    baseline: Annotated[str | None, typer.Option(help="The arm to compare with.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The arm to compare with.", autocompletion=completing.arms)
+    ] = None,
     target: Annotated[float | None, typer.Option(help="The evaluation loss to reach.")] = None,
     consecutive: Annotated[int | None, typer.Option(help="Evaluations in a row that must reach the target.")] = None,
     metric: Annotated[
         str,
-        typer.Option(metavar="QUANTITY[@DIRECTION]", help="What verdicts and ranks compare; see `list quantities`."),
+        typer.Option(
+            metavar="QUANTITY[@DIRECTION]",
+            help="What verdicts and ranks compare; see `list quantities`.",
+            autocompletion=completing.quantities,
+        ),
     ] = FINAL_LOSS,
     columns: Annotated[
-        str | None, typer.Option(metavar="QUANTITY,...", help="Show these quantities in place of the usual columns.")
+        str | None,
+        typer.Option(
+            metavar="QUANTITY,...",
+            help="Show these quantities in place of the usual columns.",
+            autocompletion=completing.quantities,
+        ),
     ] = None,
     at: Annotated[
         str | None,
@@ -68,6 +82,7 @@ def compare(
     Folders with the same arms and seeds are versions: each folder is compared with the first, arm by arm. Exit code 3
     if no run has ended.
     """
+    results = results or [Path("results")]
     how = Asked(
         baseline=baseline,
         target=target,

@@ -7,20 +7,31 @@ from typing import Annotated
 
 import typer
 
+from clipbench.cli import completing
 from clipbench.harmless import shortened
 from clipbench.report.render import Format
 from clipbench.running.devices import resolve
 from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
-Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Benchmark specs, as YAML files.")]
+Specs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SPEC...",
+        help="Benchmark specs: YAML files, or names of those that come with clipbench.",
+        autocompletion=completing.specs,
+    ),
+]
 ResultsFolder = Annotated[Path, typer.Option("-o", "--results", help="The folder that holds the results.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Set a value of the spec. Repeatable."),
 ]
 SeedsOption = Annotated[str | None, typer.Option(help="Seeds in place of the spec's own: 0..4, or 0,3,7.")]
-Filter = Annotated[str | None, typer.Option("--filter", metavar="GLOB", help="Only the arms whose names match.")]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="GLOB", help="Only the arms whose names match.", autocompletion=completing.arms),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="One seed and a tenth of the budget: only a smoke test.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, in place of the spec's own.")]
 Threads = Annotated[

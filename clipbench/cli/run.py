@@ -68,7 +68,7 @@ def run(
     with console.sigterm_as_ctrl_c(), ExitStack() as claims:
         for folder in folders:
             claims.enter_context(store.claimed(folder))
-        failing = [_try(each, options) for each in outlooks]
+        failing = [_try(each, options, spec.code) for each, spec in zip(outlooks, asked, strict=True)]
         for spec, fails in zip(asked, failing, strict=True):
             ended += carried_out(spec, options, failing=fails)
     if not (fmt == "human" and sys.stdout.isatty() and _shown(folders)):
@@ -85,14 +85,14 @@ def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:
     return specs
 
 
-def _try(outlook: Outlook, options: RunOptions) -> trying.FailingRuns:
+def _try(outlook: Outlook, options: RunOptions, code: str) -> trying.FailingRuns:
     """The runs that fail at their first steps. Runs with a checkpoint are not tried: they have passed these steps."""
     results, stage = options.results, outlook.stage
     missing = [
         run for run in outlook.missing(results) if not (store.folder_of(run, results) / store.CHECKPOINT).exists()
     ]
     try:
-        tried = trying.try_arms(stage, missing, fmt=options.fmt, timeout=options.timeout)
+        tried = trying.try_arms(stage, missing, code=code, fmt=options.fmt, timeout=options.timeout)
         return trying.failing(stage, missing, tried)
     except KeyboardInterrupt:
         console.say("interrupted before the first run started")

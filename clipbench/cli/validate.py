@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from clipbench import console, spec
-from clipbench.cli import trying
+from clipbench.cli.commands import require_unix
 from clipbench.cli.options import Sets, Specs, on_this_machine
 from clipbench.errors import ClipbenchError
 from clipbench.judging.words import count
 from clipbench.planning.staging import staged
-from clipbench.report.trying import faults_of_arms, faults_of_probes
 from clipbench.spec import Overrides, Spec
 
 
@@ -46,9 +45,13 @@ def _build(loaded: Spec, path: Path) -> None:
     Raises:
         ClipbenchError: anything fails; all failures but the last are printed.
     """
+    require_unix()
+    from clipbench.cli import trying
+    from clipbench.report.trying import faults_of_arms, faults_of_probes
+
     stage = staged(on_this_machine(loaded), ())
     with console.sigterm_as_ctrl_c():
-        results = trying.try_arms(stage, [*stage.trials, *stage.runs])
+        results = trying.try_arms(stage, [*stage.trials, *stage.runs], code=loaded.code)
     if faults := [*faults_of_arms(results), *faults_of_probes(results)]:
         for each in faults[:-1]:
             console.complain(ClipbenchError(each, where=str(path)))

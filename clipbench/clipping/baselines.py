@@ -119,6 +119,9 @@ class FixedClip:
         if carried_by(self._optimizer) is self:
             carry(self, self._optimizer, again=_attached, settings=self._limits)
 
+    def __repr__(self) -> str:
+        return f"FixedClip({type(self._optimizer).__name__}, {self._limits.rule}={self._limits.amount!r})"
+
     @torch.no_grad()
     def _pre_step(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -183,6 +183,10 @@ class CoordinateClip:
         if carried_by(self._optimizer) is self:
             carry(self, self._optimizer, again=_attached, settings=self._settings)
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.state_dict().items())
+        return f"CoordinateClip({type(self._optimizer).__name__}, {settings})"
+
     def __str__(self) -> str:
         return f"CoordinateClip(of={self.of!r})"
 

@@ -60,6 +60,12 @@ class ObservedStep:
         """L(θ + u) − L(θ)."""
         return self.ledger.observed_change
 
+    def __repr__(self) -> str:
+        if self._measured is None:
+            return "ObservedStep(not measured yet)"
+        names = ("slope", "sharpness", "cosine", "predicted_change", "observed_change")
+        return f"ObservedStep({', '.join(f'{name}={getattr(self, name):.4g}' for name in names)})"
+
     def _found(self) -> tuple[TaylorLedger, str]:
         if self._measured is None:
             raise ClipbenchError(

@@ -18,6 +18,7 @@ def shelf(entries: Sequence[Entry]) -> Document:
         name="shelf",
         columns=(
             text_column("name", "its name in a spec", lambda entry: entry.name),
+            text_column("origin", "where it comes from", lambda entry: entry.origin or "clipbench", "from", wraps=True),
             text_column(
                 "summary",
                 "what it is",
@@ -141,4 +142,10 @@ def _entry(entry: Entry) -> dict[str, object]:
         {"name": option.name, "type": option.type, "required": option.required, "default": option.default}
         for option in entry.options
     ]
-    return {"name": entry.name, "summary": entry.summary, "broken": entry.broken, "options": options}
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "origin": entry.origin or "clipbench",
+        "broken": entry.broken,
+        "options": options,
+    }

@@ -58,18 +58,23 @@ def has_mps() -> bool:
 
 def _torch_has_cuda() -> bool:
     """Whether torch is a CUDA build, from its version file: importing torch would take seconds."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        raise ClipbenchError(
-            "torch is not installed", remedy="pip install torch: runs need it, reading results does not"
-        )
-    version = Path(spec.origin).with_name("version.py")
+    version = torch_package().with_name("version.py")
     for node in ast.parse(version.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign | ast.Assign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == "cuda" for target in targets):
                 return isinstance(node.value, ast.Constant) and node.value.value is not None
     return False
+
+
+def torch_package() -> Path:
+    """The file of torch's package; ClipbenchError where torch is not installed."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise ClipbenchError(
+            "torch is not installed", remedy="pip install torch: runs need it, reading results does not"
+        )
+    return Path(spec.origin)
 
 
 def cpu_sets(threads: int) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from clipbench.networks.cache import cache_folder
-from clipbench.records import Run
+from clipbench.records import Choice, Run
 from clipbench.running.loaded import shown
 from clipbench.sources.modules import file_of
 
@@ -30,7 +30,7 @@ class OpenedFiles:
 
     def __init__(self, run: Run, *, folder: Path) -> None:
         used = (run.task, run.arm.optimizer, *(ghost.optimizer for ghost in run.measure.ghosts), *run.measure.probes)
-        self._watches = any(":" in thing.use for thing in used) and not (":" in run.task.use and run.data)
+        self._watches = any(map(_is_users, used)) and not (_is_users(run.task) and run.data)
         self._here, self._folder = Path.cwd(), folder.absolute()  # now: a task may go elsewhere
         self._read: dict[str, None] = {}
         self._written: set[str] = set()
@@ -69,6 +69,11 @@ class OpenedFiles:
         ]
         named, more = sorted(data)[:MOST_NAMED], len(data) - MOST_NAMED
         return (*named, *([f"data unknown: {more} more"] if more > 0 else []))
+
+
+def _is_users(thing: Choice) -> bool:
+    """Whether a thing comes from outside clipbench."""
+    return ":" in thing.use or not thing.target.startswith("clipbench.")
 
 
 _listeners: list[OpenedFiles] = []

@@ -2,8 +2,8 @@
 
 `python -m clipbench.running.signatures torch.optim:Muon …` prints one JSON object: for each argument its parameters and
 the code it is made of, or what went wrong. `… --fingerprints '[["mine:task", {"path": "x.csv"}], …]'` prints a list:
-for each task with its options what its module's `fingerprint` says of its data. The process that reads specs stays
-without torch.
+for each task with its options what its module's `fingerprint` says of its data. `--folder=FOLDER` is searched for
+modules after the current folder. The process that reads specs stays without torch.
 
 Each module is imported in a process that is forked for it, so that what importing it loads is known whatever else is
 imported, and a module that ends Python takes nothing with it.
@@ -27,7 +27,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from clipbench.sources.imports import named
 from clipbench.sources.loaded import Loaded
-from clipbench.sources.modules import Code, code_of, file_of
+from clipbench.sources.modules import Code, code_of, file_of, search
 from clipbench.sources.owners import owner
 
 # What a spec can say, as the types of a signature: "any" is any scalar, "sequence" a list of scalars.
@@ -254,8 +254,10 @@ def main(arguments: Sequence[str]) -> None:
     """Print one line of JSON, whatever the imported modules print themselves."""
     said = os.dup(1)
     os.dup2(2, 1)
-    option, *rest = arguments
-    answer = _fingerprints(json.loads(rest[0])) if option == "--fingerprints" else _descriptions(arguments)
+    folders = [each.removeprefix("--folder=") for each in arguments if each.startswith("--folder=")]
+    words = [each for each in arguments if not each.startswith("--folder=")]
+    search("".join(folders))
+    answer = _fingerprints(json.loads(words[1])) if words[0] == "--fingerprints" else _descriptions(words)
     with os.fdopen(said, "w") as stream:
         json.dump(answer, stream)
 

@@ -55,11 +55,13 @@ class Policy:
     """`timeout` is wall seconds a try, `retries` how often a crashed run is tried again (a diverged one never).
 
     `diverged` is the share by which the watcher is told that a run has risen too far; it decides nothing else.
+    `code` is as `Need` has it.
     """
 
     timeout: float | None = None
     retries: int = 0
     diverged: float = DIVERGED
+    code: str = ""
 
 
 @dataclass
@@ -150,7 +152,7 @@ class _Supervision:
             self._tell(run, Outcome("failed", reason=f"{error.where}: {error.found}"))
             return
         beat = _beat_at(folder)
-        handle = self._engine.submit(folder, Need(run.device, run.threads))
+        handle = self._engine.submit(folder, Need(run.device, run.threads, self._policy.code))
         self._jobs.append(_Job(run, folder, handle, attempt, beat))
 
     def _look_after(self, job: _Job) -> None:

@@ -9,7 +9,6 @@ behind.
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,6 @@ from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -25,6 +23,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Measure, Run
 from clipbench.running.engines import LOST, Need
 from clipbench.running.engines.local import LocalEngine, context, end_server, start
+from clipbench.sources.modules import search
 
 FIRST_STEPS = "clipbench.running.first_steps"
 LIMIT = 600.0  # seconds for an arm: a large model that torch compiles takes minutes for its first steps
@@ -72,7 +71,7 @@ def to_try(runs: Sequence[Run]) -> list[Run]:
     return [run for of_arm in points.values() for run in [*of_arm.values()][:: max(1, len(of_arm) - 1)]]
 
 
-def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None) -> Tried:
+def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None, code: str = "") -> Tried:
     """Let every arm take a step, and every probe of `measure` look at one.
 
     A fault of a probe is said only where it fails with every arm.
@@ -81,11 +80,12 @@ def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None
         runs: of one task, one for each arm; the problem is built with the first one's seed.
         measure: of the runs to report: trials have no probes.
         timeout: the wall seconds that a run may take, which its first steps may not exceed either.
+        code: as `Need` has it.
     """
     try:
-        return _tried(runs, measure, _Processes(runs[0], timeout))
+        return _tried(runs, measure, _Processes(runs[0], timeout, code))
     except _ServerLostError:  # somebody killed it: another may do better
-        return _tried(runs, measure, _Processes(runs[0], timeout, again=True))
+        return _tried(runs, measure, _Processes(runs[0], timeout, code, again=True))
 
 
 def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes") -> Tried:
@@ -120,8 +120,8 @@ def _of_probes(runs: Sequence[Run], measure: Measure, processes: "_Processes") -
 class _Processes:
     """A process that tries a task's arms as it is asked; a new one where the last was lost or is no longer trusted."""
 
-    def __init__(self, run: Run, timeout: float | None, *, again: bool = False) -> None:
-        self._run, self._timeout, self._again = run, timeout, again
+    def __init__(self, run: Run, timeout: float | None, code: str, *, again: bool = False) -> None:
+        self._run, self._timeout, self._code, self._again = run, timeout, code, again
         self._engine = LocalEngine(Need(run.device, run.threads), jobs=1)  # whose device and server are the runs' own
         self._device = self._engine.slots[0][0]
         self._process: ForkServerProcess | None = None
@@ -160,7 +160,7 @@ class _Processes:
         served = context()
         self._talk, theirs = served.Pipe()
         with theirs:
-            self._process = served.Process(target=_enter, args=(theirs, self._run, self._device))
+            self._process = served.Process(target=_enter, args=(theirs, self._run, self._device, self._code))
             try:
                 start(self._process)
             except ClipbenchError:
@@ -203,13 +203,13 @@ class _Processes:
         return process.exitcode or 0
 
 
-def _enter(talk: Connection, run: Run, device: str) -> None:
+def _enter(talk: Connection, run: Run, device: str, code: str) -> None:
     """The first thing the new process runs: in a group of its own, heard by nobody, deaf to all but its parent."""
     os.setpgid(0, 0)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
-    sys.path.insert(0, str(Path.cwd()))  # where a user's own "module:Class" lies, as for a worker
+    search(code)
     for signalled in (signal.SIGINT, signal.SIGTERM):  # whoever sends them to the group means the parent
         signal.signal(signalled, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()

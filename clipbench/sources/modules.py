@@ -43,6 +43,11 @@ def code_of(modules: Iterable[str], loaded: Mapping[str, Path] = MappingProxyTyp
     return Code(files, frozenset(each for each in packages if each and not _is_environment(each)))
 
 
+def search(folder: str) -> None:
+    """Let Python find modules of the user's in the current folder first, then in `folder`, unless that is empty."""
+    sys.path[:0] = [str(Path.cwd()), *([folder] if folder else [])]
+
+
 def where(module: str) -> Path | None:
     """The file of a module: the one that was loaded, or the one that would be, found as Python finds it.
 

@@ -136,7 +136,7 @@ class ArmSettings(BaseModel):
 
     A list of values is a grid: an arm for each, or, with a `tuning` section, what the arm is tuned over. `liveness`
     says what becomes of an arm that does not do what its spec says: it is refused, run with a remark (warn), or not
-    even checked (off).
+    even checked (off). `options` has the options whose names are keys of an arm.
     """
 
     model_config = WITH_OPTIONS
@@ -144,3 +144,4 @@ class ArmSettings(BaseModel):
     clip: ClipEntry | None = None
     schedule: ScheduleField | None = None
     liveness: Liveness = "refuse"
+    options: dict[str, Any] = {}

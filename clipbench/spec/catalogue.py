@@ -29,18 +29,18 @@ OWN = Path(__file__).parent.parent
 class Seam:
     """What a shelf's files must offer: a function, and the arguments that it gets beside its options.
 
-    `keys` stand beside the options in a spec, so that no option can be set under these names.
+    `keys` stand beside the options in a spec; an option with one of these names is set under the last, `options`.
     """
 
     function: str
     arguments: tuple[str, ...]
     word: str
-    keys: tuple[str, ...] = ("use",)
+    keys: tuple[str, ...] = ("use", "options")
 
 
 SEAMS: Mapping[Kind, Seam] = {
-    "tasks": Seam("build", ("seed", "device"), "task", ("use", "budget", "target", "evaluate")),
-    "optimizers": Seam("build", ("named_parameters",), "optimizer", ("use", "clip", "schedule", "liveness")),
+    "tasks": Seam("build", ("seed", "device"), "task", ("use", "budget", "target", "evaluate", "options")),
+    "optimizers": Seam("build", ("named_parameters",), "optimizer", ("use", "clip", "schedule", "liveness", "options")),
     "probes": Seam("measure", ("snapshot",), "probe"),
 }
 
@@ -71,6 +71,7 @@ class Entry:
     `quantities`: how those that a probe from another package records are read.
     `external`: it comes from another package; its defaults are its own and stay unsaid. `fingerprinted`: beside it is a
     function that says what its data is. `open`: it takes **kwargs, so that any further option is passed on unchecked.
+    `origin`: where it comes from, in words; empty for clipbench's own.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Entry:
     external: bool = False
     fingerprinted: bool = False
     open: bool = False
+    origin: str = ""
     quantities: Mapping[str, Manner] = field(default_factory=dict)
 
 
@@ -99,29 +101,32 @@ def shelf(kind: Kind, root: Path = OWN) -> tuple[Entry, ...]:
 def entry(kind: Kind, name: str, *, root: Path = OWN) -> Entry:
     """One entry of a shelf, read from its file."""
     path = root / kind / f"{name}.py"
-    target = f"{root.name}.{kind}.{name}:{SEAMS[kind].function}"
+    module = target(kind, name, root)
     try:
         tree = ast.parse(path.read_bytes())
         function = _function(tree, SEAMS[kind])
         assigned = _assigned(tree)
         options = _options(function, assigned)
-        if taken := [option.name for option in options if option.name in SEAMS[kind].keys]:
-            raise ValueError(f"its option {taken[0]!r} has the name of a key of the spec; call it otherwise")
         data = ast.literal_eval(assigned["DATA"]) if "DATA" in assigned else ""
         if not isinstance(data, str):
             raise ValueError("its DATA is not the name of a source: write it as text in quotes")
         return Entry(
             name=name,
             summary=_first_line(ast.get_docstring(tree)),
-            target=target,
+            target=module,
             options=options,
             data=data,
             source=_source(kind, name, root),
         )
     except SyntaxError as error:
-        return Entry(name, "", target, broken=f"{path}:{error.lineno or 0}: not valid Python: {error.msg}")
+        return Entry(name, "", module, broken=f"{path}:{error.lineno or 0}: not valid Python: {error.msg}")
     except (ValueError, OSError) as error:
-        return Entry(name, "", target, broken=f"{path}: {error}")
+        return Entry(name, "", module, broken=f"{path}: {error}")
+
+
+def target(kind: Kind, name: str, root: Path = OWN) -> str:
+    """What Python imports for a file on a shelf, as "module:function"."""
+    return f"{root.name}.{kind}.{name}:{SEAMS[kind].function}"
 
 
 def _source(kind: Kind, name: str, root: Path) -> str:

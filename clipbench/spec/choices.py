@@ -9,23 +9,32 @@ from clipbench.errors import Fault
 from clipbench.questions import Space
 from clipbench.records import Choice, Options, Value
 from clipbench.spec.annotations import fit, fits, is_numeric
-from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option, entry, names
+from clipbench.spec.catalogue import KINDS, SEAMS, Entry, Kind, Option
 from clipbench.spec.document import SpecDocument, Where
-from clipbench.spec.externals import RATE, UNKNOWN, Described, describe, external_entry
+from clipbench.spec.externals import RATE, UNKNOWN, describe, external_entry, shelved_entry
 from clipbench.spec.limits import LARGEST, MOST_SETTINGS
+from clipbench.spec.offers import Offer, ambiguous, offers
 from clipbench.spec.structure import space_at
 from clipbench.spec.wording import found, mismatch, nearest, written
 
 
 @dataclass(frozen=True)
 class Named:
-    """One place of a spec that names a thing: `use` and where it stands, its options as written."""
+    """One place of a spec that names a thing: `use` and where it stands, its options as written.
+
+    `apart`: the options that stand under the key `options`, since their names are keys of the spec.
+    """
 
     kind: Kind
     where: Where
     use: str
     use_at: Where
     options: Mapping[str, Any] = field(default_factory=dict)
+    apart: frozenset[str] = frozenset()
+
+    def option_at(self, name: str) -> Where:
+        """Where an option stands."""
+        return (*self.where, "options", name) if name in self.apart else (*self.where, name)
 
 
 @dataclass(frozen=True)
@@ -92,17 +101,26 @@ def _named(kind: Kind, where: Where, said: Any) -> Named | None:
     if not isinstance(said, dict) or not isinstance(said.get("use"), str):
         return None
     options = {key: value for key, value in said.items() if key not in SEAMS[kind].keys}
-    return Named(kind, where, said["use"], (*where, "use"), options)
+    apart: Any = said.get("options")
+    apart = apart if isinstance(apart, dict) else {}
+    return Named(kind, where, said["use"], (*where, "use"), {**options, **apart}, frozenset(apart))
 
 
 class Resolver:
     """Looks up what a spec names, each thing once, and gathers the faults."""
 
-    def __init__(self, document: SpecDocument, sites: Sequence[Named], *, shelves: Path) -> None:
-        self.document, self.shelves = document, shelves
+    def __init__(self, document: SpecDocument, sites: Sequence[Named], *, shelves: Path, folder: Path) -> None:
+        self.document = document
         self.faults: list[Fault] = []
-        self._described = describe(site.use for site in sites if ":" in site.use)
+        self._offers = {kind: offers(kind, own=shelves, folder=folder) for kind in KINDS}
+        self._described = describe((target for site in sites for target in self._imported(site)), folder)
         self._entries: dict[tuple[Kind, str], Entry] = {}
+
+    def _imported(self, site: Named) -> list[str]:
+        """The "module:attribute" that a site means, if it is not clipbench's own."""
+        if ":" in site.use:
+            return [site.use]
+        return [offer.target for offer in self._offers[site.kind].get(site.use, []) if not offer.own]
 
     def chosen(self, site: Named) -> Chosen | None:
         """What `site` names with its options checked, or None if the name itself is at fault."""
@@ -114,25 +132,40 @@ class Resolver:
         return Chosen(entry, site.use, options)
 
     def _entry(self, site: Named) -> Entry | None:
-        word, known = SEAMS[site.kind].word, names(site.kind, self.shelves)
+        word, known = SEAMS[site.kind].word, self._offers[site.kind]
         if (site.kind, site.use) not in self._entries:
             if ":" in site.use:
-                described: Described = self._described[site.use]
-                self._entries[site.kind, site.use] = external_entry(site.kind, site.use, described)
+                entry = external_entry(site.kind, site.use, self._described[site.use])
             elif site.use in known:
-                self._entries[site.kind, site.use] = entry(site.kind, site.use, root=self.shelves)
+                entry = self._named(known[site.use])
             else:
                 self._fault(site.use_at, f"there is no {word} {site.use!r}; {nearest(site.use, known)}")
                 return None
+            self._entries[site.kind, site.use] = entry
         found_entry = self._entries[site.kind, site.use]
         if found_entry.broken:
             self._fault(site.use_at, f"the {word} {site.use!r} cannot be used: {found_entry.broken}")
             return None
         return found_entry
 
+    def _named(self, of_name: list[Offer]) -> Entry:
+        """The entry of what a name stands for."""
+        offer = of_name[0]
+        if len(of_name) > 1:
+            return replace(offer.entry(), broken=ambiguous(of_name))
+        if offer.own:
+            return offer.entry()
+        described = self._described[offer.target]
+        if offer.root is not None:
+            return shelved_entry(offer, described)
+        return replace(external_entry(offer.kind, offer.target, described), name=offer.name, origin=offer.origin)
+
     def _given(self, site: Named, entry: Entry, name: str) -> Sequence[Value | Space]:
         """What an option is given, a value or a space; in a sequence that is empty where there is a fault."""
-        where = (*site.where, name)
+        where = site.option_at(name)
+        if name in site.apart and name not in SEAMS[site.kind].keys:
+            self._fault(where, f"{name!r} is no key of the spec, so that it belongs beside `use`", key=True)
+            return ()
         options = {option.name: option for option in entry.options}
         if name not in options and not entry.open:
             self._fault(where, f"{site.use!r} has no option {name!r}; {nearest(name, options)}", key=True)
@@ -197,7 +230,9 @@ class Resolver:
                 # A rate that nobody chose for this optimizer on this task decides the comparison unseen.
                 self._fault(site.where, "the arm has no learning rate; give it its own `lr`", key=True)
             elif option.required:
-                self._fault(site.where, f"{site.use!r} needs the option {option.name!r} ({option.type})", key=True)
+                under = "; give it under `options`" if option.name in SEAMS[site.kind].keys else ""
+                message = f"{site.use!r} needs the option {option.name!r} ({option.type}){under}"
+                self._fault(site.where, message, key=True)
 
     def _fault(self, where: Where, message: str, *, key: bool = False) -> None:
         self.faults.append(self.document.fault(where, message, key=key))

@@ -14,6 +14,7 @@ from yaml.reader import ReaderError
 from clipbench.errors import Fault, SpecError
 from clipbench.files import read_ordinary
 from clipbench.harmless import shortened
+from clipbench.spec.bundled import absent, located
 from clipbench.spec.limits import DEEPEST, LONGEST_KEY, MOST_BYTES
 from clipbench.spec.scalars import scalar
 
@@ -76,7 +77,7 @@ def read(
     people, and each value stands where it is used.
 
     Args:
-        path: the file.
+        path: the file, or the name of one that comes with clipbench.
         shape, needs: what a file of another shape, or an empty one, is told to be.
 
     Raises:
@@ -84,7 +85,7 @@ def read(
             in the document, so that they are reported together with all others.
     """
     file = str(path)
-    text = _text(path, file)
+    text = _text(located(path), file)
     data, marks, faults = parse(text, file)
     if data is None:
         raise SpecError(file, [Fault(f"the file is empty: {needs}", file)])
@@ -124,7 +125,7 @@ def _text(path: Path, file: str) -> str:
     try:
         content = read_ordinary(path, most=MOST_BYTES)
     except FileNotFoundError as error:
-        raise SpecError(file, [Fault("no such file", file)]) from error
+        raise SpecError(file, [Fault(absent(path), file)]) from error
     except IsADirectoryError as error:
         raise SpecError(file, [Fault("this is a folder; name a YAML file in it", file)]) from error
     except OSError as error:

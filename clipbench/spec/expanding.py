@@ -145,8 +145,10 @@ def _arm(chosen: Chosen, settings: ArmSettings, general: ScheduleField, name: st
 
 def _spaces(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Space]:
     """What an arm leaves open, its clip's rule among it, in the order written."""
-    given = {**chosen.options, "clip": None if settings.clip is None else settings.clip.amount}
-    return [space for key in keys if isinstance(space := given.get(key), Space)]
+    amount = None if settings.clip is None else settings.clip.amount
+    given = {name: [value] for name, value in chosen.options.items() if name not in settings.options}
+    given |= {"clip": [amount], "options": [chosen.options[name] for name in settings.options]}
+    return [value for key in keys for value in given.get(key, ()) if isinstance(value, Space)]
 
 
 def _schedule(written: str | ScheduleSettings) -> Schedule:

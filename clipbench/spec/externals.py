@@ -1,6 +1,7 @@
 """What a spec uses from outside clipbench, "package:Class": its options and its code's identity, imported elsewhere."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from clipbench.records import Options, Scalar
 from clipbench.sources.modules import Code
 from clipbench.sources.modules import source as source_text
 from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option
+from clipbench.spec.offers import Offer
 from clipbench.spec.wording import nearest
 
 _USE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -40,10 +42,10 @@ RATE = Option("lr", _TYPES["float"], _ACCEPTS["float"])
 Described = Mapping[str, Any]
 
 
-def describe(uses: Iterable[str]) -> dict[str, Described]:
+def describe(uses: Iterable[str], folder: Path | None = None) -> dict[str, Described]:
     """What the signatures process says of each of `uses`; {"fault": sentence} for those that cannot be had.
 
-    The current folder is searched first, as by `python -m`.
+    The current folder is searched first, as by `python -m`, and then `folder`, which is that of the spec.
     """
     described: dict[str, Described] = {}
     wanted: list[str] = []
@@ -51,12 +53,12 @@ def describe(uses: Iterable[str]) -> dict[str, Described]:
         package = use.partition(":")[0].partition(".")[0]
         if not _USE.fullmatch(use):
             described[use] = {"fault": f"{use!r} is not of the form package:Class"}
-        elif not _is_here(package):
-            remedy = "install it, or start clipbench in the folder that has it"
+        elif not _is_here(package, folder):
+            remedy = "install it, put it beside the spec, or start clipbench in the folder that has it"
             described[use] = {"fault": f"there is no package {package!r} on this machine; {remedy}"}
         else:
             wanted.append(use)
-    return described | _asked(wanted)
+    return described | _asked(wanted, folder)
 
 
 def external_entry(kind: Kind, use: str, described: Described) -> Entry:
@@ -69,7 +71,7 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     module, _, attribute = use.partition(":")
     # `package.x:build` is called x, as on a shelf.
     name = (module if attribute == seam.function else attribute).rpartition(".")[2]
-    entry = Entry(name, "", use, external=True)
+    entry = Entry(name, "", use, external=True, origin=use)
     if fault := _fault(use, described):
         return replace(entry, broken=fault)
     parameters = described["parameters"]
@@ -98,6 +100,25 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     )
 
 
+def shelved_entry(offer: Offer, described: Described) -> Entry:
+    """The entry of a file on the shelf beside a spec: its options as its text has them, its code as it is imported."""
+    entry = offer.entry()
+    if entry.broken:
+        return entry
+    known = external_entry(offer.kind, offer.target, described)
+    imported = described.get("files", {}).get(offer.target.partition(":")[0])
+    if imported and offer.file and not offer.file.samefile(imported):
+        hidden = f"Python imports {imported} in place of {offer.file}; rename one, or start in the folder of the spec"
+        return replace(entry, broken=hidden)
+    return replace(
+        entry,
+        broken=known.broken,
+        source=known.source,
+        fingerprinted=known.fingerprinted,
+        quantities=known.quantities,
+    )
+
+
 def _quantities(module: str, described: Described) -> Mapping[str, Manner]:
     """How a probe's file says that its quantities are read; ValueError where it says so in another form."""
     path = described["files"].get(module)
@@ -112,9 +133,10 @@ def _code(described: Described) -> Code:
     return Code(files, frozenset(described["packages"]))
 
 
-def _is_here(package: str) -> bool:
+def _is_here(package: str, folder: Path | None) -> bool:
+    folders = [str(Path.cwd()), *([] if folder is None else [str(folder)])]
     try:
-        return PathFinder.find_spec(package, [str(Path.cwd())]) is not None or find_spec(package) is not None
+        return PathFinder.find_spec(package, folders) is not None or find_spec(package) is not None
     except ValueError:  # a module that was started as a script has no spec of its own
         return True
 
@@ -124,24 +146,26 @@ def _fault(use: str, described: Described) -> str:
     return f"{fault}; {nearest(use.partition(':')[2], described['names'])}" if "names" in described else fault
 
 
-def fingerprints(asked: Sequence[tuple[str, Options]]) -> list[Described]:
+def fingerprints(asked: Sequence[tuple[str, Options]], folder: Path | None) -> list[Described]:
     """What the module of each task says of its data under the task's options: {"data": text} or {"fault": sentence}."""
     if not asked:
         return []
-    said, fault = _signatures("--fingerprints", json.dumps([(use, dict(options)) for use, options in asked]))
+    said, fault = _signatures(folder, "--fingerprints", json.dumps([(use, dict(options)) for use, options in asked]))
     return [{"fault": fault}] * len(asked) if fault else said
 
 
-def _asked(uses: Sequence[str]) -> dict[str, Described]:
+def _asked(uses: Sequence[str], folder: Path | None) -> dict[str, Described]:
     if not uses:
         return {}
-    said, fault = _signatures(f"--seconds={_IMPORT_SECONDS}", *uses)
+    said, fault = _signatures(folder, f"--seconds={_IMPORT_SECONDS}", *uses)
     return {use: {"fault": fault} for use in uses} if fault else said
 
 
-def _signatures(*words: str) -> tuple[Any, str]:
+def _signatures(folder: Path | None, *words: str) -> tuple[Any, str]:
     """What the signatures process answers, or why it did not."""
-    command = [sys.executable, "-m", "clipbench.running.signatures", *words]
+    if not hasattr(os, "fork"):
+        return None, "code from outside clipbench is looked into on Linux and macOS alone"
+    command = [sys.executable, "-m", "clipbench.running.signatures", f"--folder={folder or ''}", *words]
     # Whatever the imported modules print goes to the user only where the process itself fails.
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode == 0:

@@ -34,8 +34,9 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         SpecError: with every fault that was found, each at its line and column.
         ClipbenchError: no arm fits the pattern of those to run.
     """
+    folder = Path(path).parent.absolute()
     document = overridden(read(Path(path)), overrides.values)
-    written, chosen = _checked(document, shelves)
+    written, chosen = _checked(document, shelves, folder)
     arms, of_spec = _expanded(document, written, chosen)
     spec = Spec(
         name=Path(path).stem,
@@ -58,11 +59,12 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         device=written.device,
         threads=written.threads,
         data={name: task.entry.data for name, task in of_spec.items() if task.entry.data},
-        fingerprints=fingerprints(document, of_spec),
+        fingerprints=fingerprints(document, of_spec, folder),
         own={name: task.own for name, task in of_spec.items() if task.own is not None},
         tuning=written.tuning,
         quantities={name: manner for probe in chosen.probes for name, manner in probe.entry.quantities.items()},
         command=(_named(Path(path)), *overrides.words()),
+        code=str(folder) if chosen.has_code_of_the_user else "",
     )
     return adjusted(spec, overrides)
 
@@ -80,12 +82,18 @@ class _AllChosen:
     tasks: Sequence[tuple[Named, Chosen]]
     probes: Sequence[Chosen]
 
+    @property
+    def has_code_of_the_user(self) -> bool:
+        """Whether something comes from outside clipbench."""
+        chosen = [*self.arms.values(), *(task for _, task in self.tasks), *self.probes]
+        return any(each.entry.origin for each in chosen)
 
-def _checked(document: SpecDocument, shelves: Path) -> tuple[SpecFile, _AllChosen]:
+
+def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecFile, _AllChosen]:
     """A spec whose shape is sound and whose names are known; SpecError with all faults where it is not."""
     written, shape = checked(document)
     arms, sites, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
-    resolver = Resolver(document, [*arms.values(), *sites, *probes], shelves=shelves)
+    resolver = Resolver(document, [*arms.values(), *sites, *probes], shelves=shelves, folder=folder)
     chosen_arms = {name: resolver.chosen(site) for name, site in arms.items()}
     chosen_tasks = [(site, resolver.chosen(site)) for site in sites]
     chosen_probes = [resolver.chosen(site) for site in probes]

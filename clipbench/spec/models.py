@@ -3,7 +3,7 @@
 Options of tasks, optimizers and probes are left open here; the catalogue knows them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_validator
 
@@ -22,10 +22,14 @@ SeedList = Annotated[
 
 
 class Use(BaseModel):
-    """A probe by name, or "package:attribute" for one from elsewhere, with its options beside it."""
+    """A probe by name, or "package:attribute" for one from elsewhere, with its options beside it.
+
+    `options` has the options whose names are keys of the entry.
+    """
 
     model_config = WITH_OPTIONS
     use: str
+    options: dict[str, Any] = {}
 
 
 NameOrUse = Annotated[
@@ -86,13 +90,17 @@ class TargetSettings(BaseModel):
 
 
 class TaskSettings(BaseModel):
-    """A task as `use` has it. What it says of `budget`, `target` and `evaluate` holds for its runs alone."""
+    """A task as `use` has it. What it says of `budget`, `target` and `evaluate` holds for its runs alone.
+
+    `options` has the options whose names are keys of the entry.
+    """
 
     model_config = WITH_OPTIONS
     use: str
     budget: BudgetSettings | None = None
     target: TargetSettings | None = None
     evaluate: TaskEvaluation | None = None
+    options: dict[str, Any] = {}
 
 
 NameOrTask = Annotated[

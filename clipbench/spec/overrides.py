@@ -12,8 +12,8 @@ from clipbench.spec.wording import found, nearest
 
 # Sections that a spec may leave out, so that a key in them can be set without them.
 _OPTIONAL = ("schedule", "evaluate", "target", "measure", "tuning")
-_OPTIONAL_IN_ARM = ("clip", "schedule")
-_OPTIONAL_IN_TASK = ("budget", "target", "evaluate")
+_OPTIONAL_IN_ARM = ("clip", "schedule", "options")
+_OPTIONAL_IN_TASK = ("budget", "target", "evaluate", "options")
 _SHOWN = 120  # characters of an override, where it is repeated
 _KEY = 60  # and of a key in it
 

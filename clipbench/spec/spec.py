@@ -35,6 +35,7 @@ class Spec:
     are a run's, by its arm. `own` has the terms of the tasks that have some of their own, by name, and `quantities` how
     those of the user's own probes are read. `only` is a pattern for the names of the arms to run now; None for all.
     `command` has the words by which `clipbench run` was told of the spec and of what is overridden, but for the seeds.
+    `code` is the spec's folder, in which modules of the user's are searched; empty if all is clipbench's own.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Spec:
     quantities: Mapping[str, Manner] = field(default_factory=dict)
     only: str | None = None
     command: tuple[str, ...] = ()
+    code: str = ""
 
     @property
     def searched(self) -> tuple[Searched, ...]:

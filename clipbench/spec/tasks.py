@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from clipbench.errors import Fault, SpecError
@@ -78,14 +79,14 @@ def _beyond(
         yield document.fault(("measure", "every") if own.budget is None else its_budget, f"{message}; {remedy}")
 
 
-def fingerprints(document: SpecDocument, of_spec: Mapping[str, SpecTask]) -> dict[str, str]:
+def fingerprints(document: SpecDocument, of_spec: Mapping[str, SpecTask], folder: Path) -> dict[str, str]:
     """The SHA-256 of what each task of the user's says of its data, by name, of those that say something.
 
     Raises:
         SpecError: asking a task for it failed.
     """
     asked = {name: task for name, task in of_spec.items() if task.entry.fingerprinted}
-    answers = externals.fingerprints([(task.choice.target, task.choice.options) for task in asked.values()])
+    answers = externals.fingerprints([(task.choice.target, task.choice.options) for task in asked.values()], folder)
     by_name: Mapping[str, Any] = dict(zip(asked, answers, strict=True))
     faults = [
         document.fault(asked[name].site.where, f"the task {name!r} cannot be used: {answer['fault']}")

@@ -56,7 +56,9 @@ def replace_content(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder written to the disk."""
+    """Have the names in a folder written to the disk; Windows opens no folder, and writes them by itself."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

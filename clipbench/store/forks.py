@@ -44,4 +44,5 @@ def _close_in_the_child() -> None:
             _writing[folder] = process, -1  # a fork of the fork may have another file under that number
 
 
-os.register_at_fork(after_in_child=_close_in_the_child)
+if hasattr(os, "register_at_fork"):  # Windows forks no process
+    os.register_at_fork(after_in_child=_close_in_the_child)

@@ -1,7 +1,6 @@
 """What a run writes while it is at work: measurements as they come, a sign of life, its log."""
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -76,6 +75,8 @@ class Writer:
         self._step, self._places = -1, set[tuple[str, str]]()
 
     def _begin(self, kept: int) -> None:
+        import fcntl  # here: Windows lacks it, and reads runs without making any
+
         try:
             # Released by the system when the process dies, however it dies.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from clipbench import files
 from clipbench.errors import StoreError
 
 MOST = 128 << 20  # bytes of measurements: some two million of them
@@ -65,7 +66,7 @@ def created(path: Path) -> int:
         OSError: the file cannot be made, or a folder has its name.
     """
     path.unlink(missing_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    return files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | files.NO_LINK)
 
 
 def oddity(path: Path) -> str:
@@ -98,7 +99,9 @@ def is_set_aside(name: str) -> bool:
 
 def _opened(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        if not files.NO_LINK and Path(path).is_symlink():
+            raise OSError(errno.ELOOP, "it is a link")
+        descriptor = files.opened(path, flags | files.NO_LINK)
     except OSError as error:
         if odd := oddity(Path(path)):
             raise OSError(error.errno, odd) from None

@@ -1,6 +1,5 @@
 """A folder of results: where its runs lie, which are missing, what they were made to answer."""
 
-import fcntl
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -103,6 +102,8 @@ def _sound(question: Question) -> Question:
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a spec's results while its runs are made: a second `clipbench run` there is refused, not interleaved."""
+    import fcntl  # here: Windows lacks it, and reads runs without making any
+
     opening.refuse_a_link(folder)
     make_folder(folder)
     lock = folder / ".lock"

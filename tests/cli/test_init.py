@@ -1,7 +1,9 @@
 """`clipbench init`: what it writes is right, and nothing that is there is touched."""
 
+import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from cli.front import Ask, asking
+from spec.bench import settled
 
 from clipbench import spec
-from clipbench.cli.init import SPEC_NAME, WORKFLOW_NAME
+from clipbench.cli.init import SPEC_NAME, TASK_NAME, WORKFLOW_NAME
+from clipbench.cli.starter import SCHEMA_NAME
+
+FILES = (SPEC_NAME, TASK_NAME, WORKFLOW_NAME, ".gitignore", SCHEMA_NAME)
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def commands(job: str) -> list[list[str]]:
 def test_the_spec_is_right_and_the_next_command_is_named(ask: Ask) -> None:
     answer = ask("init", "here")
     assert answer.code == 0
-    assert answer.out.splitlines() == [f"here/{SPEC_NAME}", f"here/{WORKFLOW_NAME}"]
+    assert answer.out.splitlines() == [f"here/{name}" for name in FILES]
     assert answer.err == f"next: clipbench run here/{SPEC_NAME}\n"
     assert ask("validate", f"here/{SPEC_NAME}").code == 0
     loaded = spec.load(f"here/{SPEC_NAME}")
@@ -84,6 +90,57 @@ def test_the_job_for_times_runs_the_seeds_of_the_spec_on_both_sides_in_turns(ask
     assert check[2:] == [f"times/{new}/{name}", "--baseline", f"times/{old}/{name}", "--fail-on", "regressed:time"]
 
 
+def test_the_editor_finds_the_schema_and_git_ignores_what_can_be_made_again(ask: Ask) -> None:
+    assert ask("init", "here").code == 0
+    first = Path("here", SPEC_NAME).read_text().splitlines()[0]
+    assert first == f"# yaml-language-server: $schema={SCHEMA_NAME}"
+    assert json.loads(Path("here", SCHEMA_NAME).read_text())["title"] == "clipbench spec"
+    ignored = Path("here/.gitignore").read_text().split()
+    assert {"/results/", f"/{SCHEMA_NAME}"} <= set(ignored)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["my_task:build", "quadratic"])
+def test_ones_own_optimizer_and_task_stand_in_the_spec_and_run(ask: Ask, task: str) -> None:
+    assert ask("init", "--optimizer", "torch.optim:NAdam", "--task", task).code == 0
+    assert Path(TASK_NAME).exists() == (task == "my_task:build")
+    loaded = spec.load(SPEC_NAME)
+    first = settled(loaded)[0]
+    assert (first.name, first.optimizer.use) == ("mine", "torch.optim:NAdam")
+    assert (loaded.tasks[0].use, loaded.target) == (task, None)
+    assert ask("validate", SPEC_NAME, "--build").code == 0
+
+
+def test_what_is_commented_out_is_what_the_options_write(ask: Ask) -> None:
+    assert ask("init", "--optimizer", "my_package:MyOptimizer").code == 0
+    written = Path(SPEC_NAME).read_text()
+    assert ask("init", "plain").code == 0
+    assert written == Path("plain", SPEC_NAME).read_text().replace("  # mine:", "  mine:")
+
+
+@pytest.mark.parametrize("words", [("--task", "a b"), ("--optimizer", "x}: {")])
+def test_what_is_no_name_is_refused(ask: Ask, words: tuple[str, str]) -> None:
+    answer = ask("init", *words)
+    assert answer.code == 2
+    assert answer.err.endswith(
+        f"Invalid value: {words[0]}: {words[1]!r} is neither a name nor of the form module:name\n"
+    )
+    assert not Path(SPEC_NAME).exists()
+
+
+def test_the_workflow_installs_the_users_package_too(ask: Ask) -> None:
+    assert ask("init").code == 0
+    for job in ("benchmark", "time"):
+        [install] = [step["run"] for step in steps(job) if step.get("name") == "Install"]
+        for file, done in (("pyproject.toml", "installed --editable .\n"), ("x.toml", "")):
+            Path(job).mkdir(exist_ok=True)
+            Path(job, file).touch()
+            script = 'pip() { [ "$2" = --editable ] && echo "${1}ed $2 $3"; return 0; }\n' + install
+            shell = subprocess.run(["sh", "-ec", script], cwd=job, capture_output=True, text=True, check=True)
+            assert shell.stdout == done
+            Path(job, file).unlink()
+
+
 def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:
     Path(SPEC_NAME).write_text("mine")
     answer = ask("init")
@@ -91,7 +148,7 @@ def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:
     assert Path(SPEC_NAME).read_text() == "mine"
     assert Path(WORKFLOW_NAME).exists()
     assert f"{SPEC_NAME} exists already, and is kept" in answer.err
-    assert answer.out == f"{WORKFLOW_NAME}\n"
+    assert answer.out.splitlines() == list(FILES[1:])
     before = Path(WORKFLOW_NAME).read_text()
     again = ask("init")
     assert (again.code, again.out) == (0, "")

@@ -58,8 +58,6 @@ def test_the_source_changes_with_the_code_alone(shelves: Path) -> None:
         ("def build(named_parameters, *, lr: 'float |'): ...\n", "its option 'lr' cannot be read"),
         ("def build(named_parameters, *, lr: float = None): ...\n", "its option 'lr' cannot be read: not of type"),
         ("def build(named_parameters, *, lr: float = f()): ...\n", "its option 'lr' cannot be read"),
-        ("def build(named_parameters, *, clip: float = 1.0): ...\n", "'clip' has the name of a key of the spec"),
-        ("def build(named_parameters, *, liveness: str = 'x'): ...\n", "'liveness' has the name of a key of the spec"),
         ("DATA = 3\ndef build(named_parameters): ...\n", "its DATA is not the name of a source"),
         ("x = '\0'\n", "odd.py"),
     ],

@@ -207,7 +207,7 @@ def test_all_of_a_specs_things_from_elsewhere_are_asked_in_one_process(
     monkeypatch.setattr(subprocess, "run", counted)
     text = MINIMAL.replace("use: descent, lr: 0.1", 'use: "mine.opt:Mine", lr: 1')
     bench.load(text.replace("use: descent, lr: 0.3", 'use: "mine.opt:Rest", lr: 1').replace(", momentum: 0.9", ""))
-    assert [command[4:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]
+    assert [command[5:] for command in calls] == [["mine.opt:Mine", "mine.opt:Rest"]]
     calls.clear()
     bench.load()
     assert calls == []

@@ -143,10 +143,3 @@ def test_tuning_by_steps_needs_a_target_for_every_task(bench: Bench) -> None:
     some = text.replace("task: valley", "task: [bowl, {use: valley, target: {loss: 1}}]")
     [fault] = bench.faults(lambda: bench.load(some))
     assert "there is no `target` to count the steps to" in fault
-
-
-def test_no_option_of_a_task_has_the_name_of_a_term(bench: Bench) -> None:
-    path = bench.shelves / "tasks" / "bowl.py"
-    path.write_text(path.read_text().replace("width: int", "budget: int"))
-    [fault] = bench.faults(lambda: bench.replaced("task: valley", "task: bowl"))
-    assert "its option 'budget' has the name of a key of the spec" in fault

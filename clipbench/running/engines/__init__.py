@@ -15,10 +15,14 @@ LOST = 255  # the exit code of a worker whose end nobody saw: what forked it was
 
 @dataclass(frozen=True)
 class Need:
-    """What a run needs to itself: `device` is cpu, cuda, cuda:N or mps; `threads` counts CPU cores."""
+    """What a run needs to itself: `device` is cpu, cuda, cuda:N or mps; `threads` counts CPU cores.
+
+    `code` is a folder in which its worker searches the user's modules, after the current folder; empty for none.
+    """
 
     device: str
     threads: int
+    code: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ import psutil
 
 from clipbench import store
 from clipbench.errors import STOPPED, ClipbenchError
-from clipbench.running.devices import cpu_sets, gpu_ids
+from clipbench.running.devices import cpu_sets, gpu_ids, torch_package
 from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Handle, Need, Slot
+from clipbench.sources.modules import search
 
 WORKER, PRELOAD = "clipbench.running.worker", "clipbench.running.preload"
 
@@ -58,7 +59,9 @@ class LocalEngine:
     """Slots of CPU cores or GPUs on this machine; at most one run a slot, and `jobs` slots if that is fewer."""
 
     def __init__(self, need: Need, *, jobs: int | None = None) -> None:
+        torch_package()
         slots = _slots(need)
+        self._code = need.code
         self.slots: Sequence[Slot] = slots if jobs is None else slots[:jobs]
         self._free = list(reversed(self.slots))
         self._at_work: dict[Handle, _Worker] = {}
@@ -93,7 +96,8 @@ class LocalEngine:
         return handle
 
     def _started(self, folder: Path, slot: Slot) -> _Worker:
-        process = self._context.Process(target=_enter, args=(folder, *slot, len(self.slots)), name=str(folder))
+        words = (folder, self._code, *slot, len(self.slots))
+        process = self._context.Process(target=_enter, args=words, name=str(folder))
         start(process)
         try:
             return _Worker(slot, process, psutil.Process(process.pid))
@@ -196,12 +200,12 @@ def _slots(need: Need) -> list[Slot]:
     return [(need.device, ())]
 
 
-def _enter(folder: Path, device: str, cpus: tuple[int, ...], side_by_side: int) -> None:
+def _enter(folder: Path, code: str, device: str, cpus: tuple[int, ...], side_by_side: int) -> None:
     """The first thing the new process runs: its own log, its own cores, and the worker by its module name."""
     log = store.open_log(folder)
     for stream in (1, 2):
         os.dup2(log, stream)
-    sys.path.insert(0, str(Path.cwd()))  # where a user's own "module:Class" lies, as for `python -m`
+    search(code)
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
     stopping = _Stopping()

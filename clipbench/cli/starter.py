@@ -1,0 +1,172 @@
+"""The files that `clipbench init` writes."""
+
+SCHEMA_NAME = "clipbench-schema.json"
+
+SPEC = f"""\
+# yaml-language-server: $schema={SCHEMA_NAME}
+# Is my optimizer worth it here?
+#
+# The first paragraph is the question; it is printed above the table. `clipbench list tasks` and `clipbench list
+# optimizers` show what you can choose.
+task: {{use: code_lm}}         # yours: {{use: "my_task:build"}}, a function in my_task.py
+optimizers:
+  # mine: {{use: "my_package:MyOptimizer", lr: 0.003}}    # yours: a torch.optim.Optimizer, with its options
+  adam: {{use: adam, lr: 0.003}}
+  sgd: {{use: sgd, lr: 0.3, momentum: 0.9, dampening: 0.9}}
+  sgd+clip: {{use: sgd, lr: 1.0, momentum: 0.9, dampening: 0.9, clip: {{fraction: 0.1}}}}
+baseline: adam
+budget: {{steps: 200}}
+seeds: [0, 1, 2, 3, 4]       # with fewer than five, small differences stay undecided
+evaluate: {{every: 10}}
+target: {{loss: 2.8}}
+measure: {{every: 50, probes: [sharpness]}}
+device: cpu
+threads: 1                   # a different number changes the last bits
+"""
+
+TASK = '''\
+"""A task to start from: replace `data` and the model by yours. In the spec: task: {use: "my_task:build"}."""
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from clipbench.contracts import Batch, Problem
+
+
+def data():
+    """All examples and their classes. From disk: `return torch.load("data.pt")`."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2048, 16, generator=generator)
+    return x, (x[:, 0] * x[:, 1] > 0).long()
+
+
+def build(seed, device, *, width: int = 64, batch: int = 32):
+    """The same seed gives the same weights and batches. Options have a type, and a default unless the spec sets them.
+
+    Args:
+        width: of the hidden layer.
+        batch: examples in a training batch.
+    """
+    x, y = data()
+
+    def some(chosen):
+        return Batch({"x": x[chosen], "y": y[chosen]}, samples=len(chosen))
+
+    def training(step):
+        while True:  # batch i is the same whatever was drawn before it, so that a run can resume
+            generator = torch.Generator().manual_seed(1_000_003 * seed + step)
+            yield some(torch.randint(0, 1024, (batch,), generator=generator))
+            step += 1
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(16, width), nn.GELU(), nn.Linear(width, 2)).to(device)
+    return Problem(
+        model=model,
+        loss=lambda model, batch: cross_entropy(model(batch["x"]), batch["y"]),
+        train_batches=training,
+        eval_batches=[some(torch.arange(1024, 1536))],  # held out
+        probe_batches=[some(torch.arange(1536, 2048))],  # for curvature: not used for training
+    )
+'''
+
+GITIGNORE = f"""\
+/results/
+/{SCHEMA_NAME}
+__pycache__/
+"""
+
+WORKFLOW = """\
+# Runs benchmark.yaml at every change and compares it with baseline.json, seed by seed.
+#
+# The first run makes a baseline: download baseline.json from the run's page (Artifacts), look at it, and commit it.
+# After an intended change, delete baseline.json and do the same. The check fails if a metric got worse, or if final
+# weights changed although neither the spec nor the machine did; with --fail-on regressed only the former fails.
+name: benchmark
+on:
+  pull_request:
+  push:
+    branches: [main]
+permissions:
+  contents: read
+env:
+  CLIPBENCH: clipbench  # what pip installs: a name, git+https://..., or the path of a checkout
+jobs:
+  benchmark:
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - name: Install
+        run: |
+          pip install torch --index-url https://download.pytorch.org/whl/cpu
+          pip install "$CLIPBENCH"
+          if [ -f pyproject.toml ] || [ -f setup.py ]; then pip install --editable .; fi  # your own package
+      - name: Run
+        run: clipbench run benchmark.yaml
+      - name: Check
+        if: hashFiles('baseline.json') != ''
+        run: clipbench check results/benchmark --baseline baseline.json --junit check.xml
+      - name: Make a baseline
+        if: hashFiles('baseline.json') == ''
+        run: clipbench check results/benchmark --save-baseline baseline.json
+      - uses: actions/upload-artifact@v4
+        if: always()
+        with:
+          name: benchmark
+          path: |
+            results
+            check.xml
+            baseline.json
+          if-no-files-found: ignore
+  # Times depend on the machine, so the code before and after the change runs here in turns, one run at a time.
+  # PYTHONPATH lets each side import the package of its own checkout.
+  time:
+    runs-on: ubuntu-latest
+    timeout-minutes: 120
+    steps:
+      - uses: actions/checkout@v4
+        with:
+          fetch-depth: 2
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - name: Install
+        run: |
+          pip install torch --index-url https://download.pytorch.org/whl/cpu
+          pip install "$CLIPBENCH"
+          if [ -f pyproject.toml ] || [ -f setup.py ]; then pip install --editable .; fi  # your own package
+      - name: Check out both sides
+        run: |
+          git worktree add --detach old HEAD^
+          git worktree add --detach new HEAD
+      - name: Run both in turns
+        if: hashFiles('old/benchmark.yaml') != ''
+        run: |
+          for seed in 0 1 2 3 4; do
+            for side in old new; do
+              (cd $side && PYTHONPATH=$PWD/src:$PWD \\
+                clipbench run benchmark.yaml --seeds $seed --jobs 1 -o ../times/$side)
+            done
+          done
+      - name: Check the time
+        if: hashFiles('old/benchmark.yaml') != ''
+        run: clipbench check times/new/benchmark --baseline times/old/benchmark --fail-on regressed:time
+"""
+
+
+def spec(optimizer: str | None, task: str | None) -> str:
+    """The starter spec with an optimizer and a task of the user's, where they are named."""
+    text = SPEC
+    if optimizer is not None:
+        text = text.replace('# mine: {use: "my_package:MyOptimizer"', f'mine: {{use: "{optimizer}"')
+    if task is not None:
+        text = text.replace(
+            '{use: code_lm}         # yours: {use: "my_task:build"}, a function in my_task.py', f'{{use: "{task}"}}'
+        )
+        text = text.replace("target: {loss: 2.8}", "# target: {loss: 0.5}      # the evaluation loss to reach")
+    return text
