@@ -71,7 +71,10 @@ def compare(
         str | None, typer.Option(help="The direction that divides the ratios at shared points.")
     ] = None,
     section: Annotated[SectionName | None, typer.Option(help="Show only this table.")] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="Compare only on this task.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare only on this task.", autocompletion=completing.tasks),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show all tables, answers and caveats.")] = False,
 ) -> None:
     """Compare arms with the baseline, seed by seed.

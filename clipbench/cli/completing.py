@@ -17,7 +17,8 @@ def specs(incomplete: str) -> list[str]:
     """The YAML files of the current folder and the specs that come with clipbench."""
     from clipbench.spec import bundled
 
-    return _fitting([*map(str, sorted(Path().glob("*.y*ml"))), *bundled.names()], incomplete)
+    own = (name for name, path in bundled.names().items() if "\nclaims:" not in path.read_text(encoding="utf-8"))
+    return _fitting([*map(str, sorted(Path().glob("*.y*ml"))), *own], incomplete)
 
 
 def arms(ctx: typer.Context, incomplete: str) -> list[str]:
