@@ -59,9 +59,7 @@ def _section(title: str, part: Schema) -> Iterator[str]:
     for name, key in part["properties"].items():
         default = f"`{key['default']}`" if key.get("default") is not None else ""
         needed = "required" if name in part.get("required", ()) else default
-        yield f"| `{name}` | {_values(key)} | {needed} | {' '.join(key.get('description', '').split())} |".replace(
-            "{'", "{'"
-        )
+        yield f"| `{name}` | {_values(key)} | {needed} | {' '.join(key.get('description', '').split())} |"
 
 
 def _values(key: Schema) -> str:
@@ -79,7 +77,8 @@ def _values(key: Schema) -> str:
     if key.get("type") == "array":
         return f"a list of {_values(key.get('items', {}))}"
     if key.get("type") == "object":
-        return f"by name: {_values(key['additionalProperties'])}" if key.get("additionalProperties") else "a mapping"
+        values = key.get("additionalProperties")
+        return f"by name: {_values({} if values is True else values)}" if values else "a mapping"
     kinds = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
     return kinds.get(key.get("type", ""), "any value")
 
