@@ -28,6 +28,7 @@ from clipbench.report.compare import SectionName, arranged, document, sections
 from clipbench.report.compare import section as section_of
 from clipbench.report.render import Format, render
 from clipbench.report.versions import document as versions_document
+from clipbench.spec import bundled
 
 
 def compare(
@@ -178,7 +179,8 @@ def put_screen(folder: Path) -> None:
 def _path_of(spec: str) -> str:
     """Where the spec of that name probably is, for a command to be copied."""
     paths = [Path("benchmarks", f"{spec}.yaml"), Path(f"{spec}.yaml")]
-    return str(next((path for path in paths if path.is_file()), paths[0]))
+    there = next((path for path in paths if path.is_file()), None)
+    return spec if there is None and spec in bundled.names() else str(there or paths[0])
 
 
 def _comparisons(

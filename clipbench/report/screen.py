@@ -23,6 +23,7 @@ from clipbench.report.table import AnyTable, Document, Paragraph
 
 _MOST_NEW = 20  # seeds for which a command is shown
 _WARNINGS, _CLAUSE = 5, 120  # how many, and characters of each
+_INDENT = "  "  # before a command
 _WIDTH, _LINES = 100, 22  # at this width a screen has so many lines, beside a heading and two empty lines
 
 
@@ -53,7 +54,7 @@ def document(comparison: Comparison, source: Source, *, is_sorted: bool = False)
         _more(comparison, source),
     )
     fresh, command = _fresh(rows, source)
-    others = (question, context, _note(table), warnings, fresh, command, more)
+    others = (question, context, _note(table), warnings, fresh, command and _INDENT + command, more)
     left = _LINES - sum(map(_long, others)) - len(table.rows)
     parts = (
         Paragraph(question, style="bold", most=2),
@@ -62,7 +63,7 @@ def document(comparison: Comparison, source: Source, *, is_sorted: bool = False)
         table,
         Paragraph(warnings, style="yellow", close=True, most=2),
         Paragraph(fresh, close=True, most=2),
-        Paragraph(command, close=True, indent=2),
+        Paragraph(command, close=True, indent=len(_INDENT)),
         Paragraph(more, style="dim", close=True, most=2),
     )
     return Document([part for part in parts if not isinstance(part, Paragraph) or part.text])
