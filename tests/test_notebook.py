@@ -12,7 +12,15 @@ from clipbench import CoordinateClip, FixedClip, StepGeometry
 def test_the_package_lists_its_public_names_without_importing_torch() -> None:
     code = "import clipbench, sys; print(dir(clipbench), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = ["CoordinateClip", "FixedClip", "StepGeometry", "__version__", "directional_curvature"]
+    names = [
+        "CoordinateClip",
+        "FixedClip",
+        "StepGeometry",
+        "__version__",
+        "directional_curvature",
+        "load",
+        "load_curves",
+    ]
     assert done.stdout == f"{names} False\n"
     assert all(hasattr(clipbench, name) for name in names)
 

@@ -64,7 +64,7 @@ PITFALLS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     8: (
         "documents that drift from the code",
-        ("report/test_readme.py: test_the_readme_shows_what_the_reference_runs_and_the_shelves_say",),
+        ("report/test_readme.py: test_a_page_shows_what_the_reference_runs_and_the_shelves_say",),
     ),
     9: (
         "the lowest index in place of the least time",

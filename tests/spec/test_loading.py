@@ -192,7 +192,7 @@ def test_the_question_goes_to_those_who_read_the_results(bench: Bench) -> None:
     spec = bench.load(MINIMAL + "target: {loss: 0.5, consecutive: 3}\n")
     assert question(spec).consecutive == 3
     spec = bench.load(MINIMAL + "target: {loss: 0.5}\neffect: 0.05\n")
-    asked = Question("race", "Is it faster?", ("slow", "fast"), "slow", 0.5, effect=0.05)
+    asked = Question("race", "Is it faster?", ("slow", "fast"), "slow", 0.5, effect=0.05, command=("race.yaml",))
     assert question(spec) == asked
     assert question(bench.load()).effect is None
 

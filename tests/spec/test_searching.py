@@ -25,7 +25,7 @@ def test_with_tuning_a_grid_is_one_arm_with_settings_to_try(bench: Bench) -> Non
         {"lr": 1.0, "clip.fraction": 0.5},
     ]
     assert slow.spaces == (Space("lr", (0.1, 1.0)), Space("clip.fraction", (0.0, 0.5)))
-    assert question(spec) == Question("race", "Is it faster?", ("slow", "fast"), "slow")
+    assert question(spec) == Question("race", "Is it faster?", ("slow", "fast"), "slow", command=("race.yaml",))
 
 
 def test_a_trial_says_its_settings_in_its_name_and_the_selected_arm_does_not(bench: Bench) -> None:
