@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from clipbench.cli import app
 from clipbench.spec import json_schema
 
@@ -57,9 +59,14 @@ def _section(title: str, part: Schema) -> Iterator[str]:
     yield f"\n## {title}\n\n{_paragraphs(part.get('description', ''))}\n"
     yield "| key | values | default | meaning |\n|---|---|---|---|"
     for name, key in part["properties"].items():
-        default = f"`{key['default']}`" if key.get("default") is not None else ""
+        default = f"`{_as_yaml(key['default'])}`" if key.get("default") is not None else ""
         needed = "required" if name in part.get("required", ()) else default
         yield f"| `{name}` | {_values(key)} | {needed} | {' '.join(key.get('description', '').split())} |"
+
+
+def _as_yaml(value: object) -> str:
+    """As it is written in a spec."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).splitlines()[0]
 
 
 def _values(key: Schema) -> str:
