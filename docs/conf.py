@@ -11,7 +11,7 @@ generated.write(Path(__file__).parent / "generated")
 
 project = "clipbench"
 author = "The clipbench authors"
-copyright = "the clipbench authors"
+project_copyright = "the clipbench authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
