@@ -113,9 +113,9 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
         if wanted.against is None:
             yield ours, ours, arm.name
             continue
-        for theirs, other in arms.items():
-            if fits_against(arm, other, wanted=wanted.against):
-                yield ours, theirs, f"{arm.name} against {other.name}"
+        for theirs, opponent in arms.items():
+            if fits_against(arm, opponent, wanted=wanted.against):
+                yield ours, theirs, f"{arm.name} against {opponent.name}"
 
 
 def _of_seed(
