@@ -107,10 +107,10 @@ def _context(comparison: Comparison) -> str:
 
 def _warnings(comparison: Comparison) -> str:
     """What was left out, and the findings that weaken the comparison, each in its first clause; the gravest first."""
-    found = comparison.audit.findings
+    findings = comparison.audit.findings
     sentences = [
         *comparison.left_out,
-        *(what.what for grave in ("fail", "warn") for _, what in found if what.verdict == grave),
+        *(what.what for grave in ("fail", "warn") for _, what in findings if what.verdict == grave),
     ]
     clauses = [shortened(re.split(r"[.;:](?: |$)|, and no ", each, maxsplit=1)[0], _CLAUSE) for each in sentences]
     if len(clauses) > _WARNINGS:
