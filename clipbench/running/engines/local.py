@@ -187,8 +187,8 @@ def start(process: multiprocessing.context.ForkServerProcess) -> None:
                 forkserver.ensure_running()
             process.start()
     except (EOFError, OSError) as error:
-        found = "the process that starts the workers has died; what it said stands above"
-        raise ClipbenchError(found, remedy=f"try: python -c 'import {WORKER}'") from error
+        message = "the process that starts the workers has died; what it said stands above"
+        raise ClipbenchError(message, remedy=f"try: python -c 'import {WORKER}'") from error
 
 
 def _slots(need: Need) -> list[Slot]:
