@@ -89,8 +89,8 @@ def set_aside(run: Run, folder: Path) -> str:
     try:
         folder.rename(aside)
     except OSError as error:
-        found = f"this {strange}, and cannot be set aside ({error.strerror})"
-        raise StoreError(found, where=str(folder), remedy=ELSEWHERE) from error
+        message = f"this {strange}, and cannot be set aside ({error.strerror})"
+        raise StoreError(message, where=str(folder), remedy=ELSEWHERE) from error
     return f"set aside: {folder} {strange}; it is now called {aside.name}"
 
 
