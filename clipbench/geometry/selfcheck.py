@@ -151,7 +151,7 @@ def _require_agreement(
             product = hessian_times(v, gradient, parameters)
         except NoSecondDerivativeError as error:
             raise EnginesDisagreeError(
-                f"jets have a curvature that nothing checks: {error.found}",
+                f"jets have a curvature that nothing checks: {error.message}",
                 quantity="curvature",
                 ordinary=None,
                 remedy="check=False takes it unchecked",

@@ -58,7 +58,7 @@ def check(arm: Arm, problem: Problem) -> tuple[str, ...]:
         elif arm.liveness == "refuse":
             raise finding
         else:
-            remarks.append(finding.found)
+            remarks.append(finding.message)
     return tuple(remarks)
 
 

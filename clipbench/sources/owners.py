@@ -106,7 +106,7 @@ def _known_as(distribution: metadata.Distribution) -> Owner:
 def _origin(distribution: metadata.Distribution) -> dict[str, object]:
     """Where a package came from, if not from an index."""
     try:
-        said = json.loads(distribution.read_text("direct_url.json") or "{}")
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return origin if isinstance(origin, dict) else {}

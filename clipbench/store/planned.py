@@ -55,7 +55,7 @@ def there(run: Run, folder: Path) -> There:
     try:
         return _held_against(run, described_by(folder), folder)
     except StoreError as error:
-        return There(strange=f"cannot be read ({error.found})")
+        return There(strange=f"cannot be read ({error.message})")
 
 
 def _held_against(run: Run, described: bytes, folder: Path) -> There:
