@@ -190,8 +190,8 @@ def _to_target(unit: Literal["steps", "seconds"], record: Record, target: Target
             return None
         whole = max(1.0, budget.amount / used)
     spent = whole * (outcome.steps if unit == "steps" else outcome.train_seconds)
-    each = record.run.measure.evaluate_every * (1.0 if unit == "steps" else outcome.step_seconds)
-    return Reading(spent + each, at_least=True)
+    interval = record.run.measure.evaluate_every * (1.0 if unit == "steps" else outcome.step_seconds)
+    return Reading(spent + interval, at_least=True)
 
 
 def _of_outcome(

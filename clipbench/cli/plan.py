@@ -51,8 +51,8 @@ def outlook(spec: Spec, results: Path, *, extend: bool = False) -> Outlook:
 
 def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "table") -> None:
     """Print the plans on stdout, and their expected time on stderr."""
-    for each in outlooks:
-        stage, missing = each.stage, each.missing(results)
+    for state in outlooks:
+        stage, missing = state.stage, state.missing(results)
         console.put(render(planned.document(stage, missing={run.key for run in missing}), fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
         records = store.read_all(folder)[0] if folder.exists() else []

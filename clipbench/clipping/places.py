@@ -88,9 +88,9 @@ def unshare(places: list[ParameterPlace]) -> None:
     place would fail there, or be made twice. The gradients have to be on one device.
     """
     both = [(p, p.grad) for _, p in places if p.grad is not None and p.numel() > 0]
-    plain = [each for each in both if type(each[1]) in (Tensor, nn.Parameter)]
+    plain = [pair for pair in both if type(pair[1]) in (Tensor, nn.Parameter)]
     end = 0
-    for parameter, gradient in sorted(plain, key=lambda each: each[1].data_ptr()):
+    for parameter, gradient in sorted(plain, key=lambda pair: pair[1].data_ptr()):
         start, reach = gradient.data_ptr(), _reach(gradient)
         if reach is None or start < end or gradient.is_inference():
             parameter.grad = gradient.clone(memory_format=torch.contiguous_format)

@@ -60,7 +60,7 @@ def offers(kind: Kind, *, own: Path = OWN, folder: Path | None = None) -> dict[s
     if folder is not None:
         listed += _on_shelf(kind, folder / BESIDE, str(folder / BESIDE / kind))
     by_name: dict[str, list[Offer]] = {}
-    for offer in sorted(listed, key=lambda each: each.name):
+    for offer in sorted(listed, key=lambda offer: offer.name):
         by_name.setdefault(offer.name, []).append(offer)
     return by_name
 

@@ -106,14 +106,14 @@ class _First:
         with enable_reentrant_dispatch():  # where jets are taken apart, autograd has been left behind
             result = func(*tree_map(value, args), **tree_map(value, kwargs))
         leaves, structure = tree_flatten(result)
-        for i, each in enumerate(leaves):
-            if isinstance(each, Tensor) and each.requires_grad:
-                if each.is_complex():
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor) and leaf.requires_grad:
+                if leaf.is_complex():
                     raise MissingRuleError(f"{func}, of complex numbers")
                 self.jets.add((at, i))
                 if func not in STRAIGHT:
-                    self.edges[at, i] = get_gradient_edge(each)
-                leaves[i] = _still(each)
+                    self.edges[at, i] = get_gradient_edge(leaf)
+                leaves[i] = _still(leaf)
         return tree_unflatten(leaves, structure)
 
     def worths(self, loss: Tensor) -> dict[NodeOutput, Tensor | None]:

@@ -35,9 +35,9 @@ def comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparis
         return []
     for quantity in (wanted.quantity,) if isinstance(wanted.quantity, str) else wanted.quantity:
         tallies: dict[Site, Tally] = {}
-        for each in results:
+        for result in results:
             at = _shared if wanted.at == "shared" else _own
-            tallies |= at(wanted, each, quantity=quantity)
+            tallies |= at(wanted, result, quantity=quantity)
         compared = [comparison(site, tally, quantity=quantity, claim=claim) for site, tally in tallies.items()]
         if compared:
             return compared

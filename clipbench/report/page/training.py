@@ -232,7 +232,7 @@ def _target(target: Target | None) -> list[Row]:
 
 def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, topic: str, target: bool = False) -> Spec:
     colour, headings = colour_of(looks), {**_HEADINGS, "n": "seeds"}
-    each = [{"field": "seed", "type": "nominal"}]
+    by_seed = [{"field": "seed", "type": "nominal"}]
     last = [
         {"window": [{"op": "last_value", "field": "step", "as": "last"}], "groupby": ["arm"], "frame": [None, None]}
     ]
@@ -246,7 +246,7 @@ def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, topic: str, ta
         {
             "transform": only("seed"),
             "mark": {"type": "line", "strokeWidth": 0.8, "opacity": 0.4, "aria": False},
-            "encoding": {"color": colour, "detail": each},
+            "encoding": {"color": colour, "detail": by_seed},
         },
         {
             "transform": only("mean"),

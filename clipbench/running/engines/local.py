@@ -146,9 +146,9 @@ def _is_alive(process: psutil.Process | None) -> bool:
 def _kill(process: psutil.Process) -> None:
     """Kill a process after those that it has started: data loaders, a pool."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for each in [*process.children(recursive=True), process]:
+        for member in [*process.children(recursive=True), process]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+                member.kill()
 
 
 def end_server(*, alone: bool = False) -> None:
