@@ -20,24 +20,24 @@ _LONGEST = 500  # characters of what is said of a fault
 
 
 class ClipbenchError(Exception):
-    """Something the user can mend: `found` says what, `where` the place, `remedy` what to do."""
+    """Something the user can mend: `message` says what is wrong, `where` the place, `remedy` what to do."""
 
     exit_code = USAGE
 
-    def __init__(self, found: str, *, where: str = "", remedy: str = "") -> None:
-        self.found, self.where, self.remedy = found, where, remedy
-        super().__init__(found, where, remedy)
+    def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
+        self.message, self.where, self.remedy = message, where, remedy
+        super().__init__(message, where, remedy)
 
     def __str__(self) -> str:
-        where, found, remedy = map(on_one_line, (self.where, self.found, self.remedy))
-        head = f"{where}: {found}" if where else found
+        where, message, remedy = map(on_one_line, (self.where, self.message, self.remedy))
+        head = f"{where}: {message}" if where else message
         return f"{head}\n  {remedy}" if remedy else head
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error's kind and what was found, for a row of a table: the remedy stands in the log."""
-    found = error.found if isinstance(error, ClipbenchError) else str(error)
-    return f"{type(error).__name__}: {' '.join(found.split())}"
+    """An error's kind and message, for a row of a table: the remedy stands in the log."""
+    message = error.message if isinstance(error, ClipbenchError) else str(error)
+    return f"{type(error).__name__}: {' '.join(message.split())}"
 
 
 def reason_of(error: BaseException) -> str:
@@ -58,7 +58,7 @@ def nearest(name: str, names: Sequence[str]) -> list[str]:
     from difflib import get_close_matches  # late: only an error asks for it
 
     like = get_close_matches(name, names, n=max(1, len(names)), cutoff=0.0)
-    return [*like, *(other for other in names if other not in like)]
+    return [*like, *(candidate for candidate in names if candidate not in like)]
 
 
 def _name(file: str) -> str:
@@ -67,7 +67,7 @@ def _name(file: str) -> str:
 
 def _in_short(message: str) -> str:
     """What is said of a fault, where a name or a value in it may be as long as a file."""
-    words = re.sub(rf"\S{{{_WIDEST},}}", lambda found: shortened(found.group(), _WIDEST), on_one_line(message))
+    words = re.sub(rf"\S{{{_WIDEST},}}", lambda match: shortened(match.group(), _WIDEST), on_one_line(message))
     return shortened(words, _LONGEST)
 
 
@@ -111,7 +111,7 @@ class SpecError(ClipbenchError):
         super().__init__("\n".join([*shown, *more, f"{count} in {_name(file)}; nothing was run"]))
 
     def __str__(self) -> str:
-        return self.found
+        return self.message
 
 
 class StoreError(ClipbenchError):

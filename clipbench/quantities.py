@@ -190,8 +190,8 @@ def _to_target(unit: Literal["steps", "seconds"], record: Record, target: Target
             return None
         whole = max(1.0, budget.amount / used)
     spent = whole * (outcome.steps if unit == "steps" else outcome.train_seconds)
-    each = record.run.measure.evaluate_every * (1.0 if unit == "steps" else outcome.step_seconds)
-    return Reading(spent + each, at_least=True)
+    interval = record.run.measure.evaluate_every * (1.0 if unit == "steps" else outcome.step_seconds)
+    return Reading(spent + interval, at_least=True)
 
 
 def _of_outcome(
@@ -349,17 +349,17 @@ EXACT: tuple[Exact, ...] = (
 _BY_NAME = {quantity.name: quantity for quantity in BUILT_IN}
 
 
-def quantity(name: str, said: Mapping[str, Manner] | None = None) -> Quantity:
+def quantity(name: str, manners: Mapping[str, Manner] | None = None) -> Quantity:
     """The quantity of that name or alias; an unknown quantity is read as recorded.
 
     Args:
         name: of the quantity.
-        said: the manners that the user's own probes declare.
+        manners: those that the user's own probes declare.
     """
     name = ALIASES.get(name, name)
     if name in _BY_NAME:
         return _BY_NAME[name]
-    return recorded(name, (said or {}).get(name) or _of_the_shelf().get(name) or AS_IT_IS)
+    return recorded(name, (manners or {}).get(name) or _of_the_shelf().get(name) or AS_IT_IS)
 
 
 LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, PEAK, RATE, CLIPPED = (
@@ -371,20 +371,20 @@ LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, PEAK, RATE, CLIPPED = (
 )
 
 
-def known(records: Iterable[Record], said: Mapping[str, Manner] | None = None) -> dict[str, Quantity]:
+def known(records: Iterable[Record], manners: Mapping[str, Manner] | None = None) -> dict[str, Quantity]:
     """All quantities that these runs have, by name: the built-in ones, and what was recorded at any step."""
     layouts = {id(record.measurements.layout): record.measurements for record in records}
     names = dict.fromkeys(name for measured in layouts.values() for _, name in measured.places if name != EVAL_LOSS)
-    return _BY_NAME | {name: quantity(name, said) for name in names if name not in _BY_NAME}
+    return _BY_NAME | {name: quantity(name, manners) for name in names if name not in _BY_NAME}
 
 
-def asked(text: str, records: Sequence[Record], said: Mapping[str, Manner] | None = None) -> Along:
+def asked(text: str, records: Sequence[Record], manners: Mapping[str, Manner] | None = None) -> Along:
     """What `QUANTITY[@DIRECTION]` means for these runs.
 
     Raises:
         ClipbenchError: no run has such a quantity, or such a direction.
     """
-    there = known(records, said)
+    there = known(records, manners)
     if text in there:  # whose own name may have an @ in it
         return Along(there[text])
     name, at, direction = text.partition("@")
@@ -396,7 +396,10 @@ def asked(text: str, records: Sequence[Record], said: Mapping[str, Manner] | Non
     if not at:
         return Along(there[name])
     directions = dict.fromkeys(
-        along for record in records for along, of in record.measurements.places if of == name and along not in ("", OWN)
+        along
+        for record in records
+        for along, recorded_name in record.measurements.places
+        if recorded_name == name and along not in ("", OWN)
     )
     arms = dict.fromkeys(record.run.arm.name for record in records if record.measurements.series(OWN, name))
     if direction not in (directions | arms):

@@ -139,13 +139,13 @@ def _amount(rule: ClipRule, amount: object) -> float:
         TypeError: it is no number.
         ValueError: it is outside the rule's bounds.
     """
-    said = "the fraction to clip" if rule == "fraction" else f"the {rule} to clip at"
+    label = "the fraction to clip" if rule == "fraction" else f"the {rule} to clip at"
     if isinstance(amount, bool) or not isinstance(amount, Real):
-        raise TypeError(f"{said} must be a number, not {amount!r}")
+        raise TypeError(f"{label} must be a number, not {amount!r}")
     if rule == "fraction" and not 0.0 <= float(amount) < 1.0:
-        raise ValueError(f"{said} is {amount}: it must be at least 0 and below 1")
+        raise ValueError(f"{label} is {amount}: it must be at least 0 and below 1")
     if rule != "fraction" and not 0.0 < float(amount) < math.inf:
-        raise ValueError(f"{said} is {amount}: it must be above 0 and finite")
+        raise ValueError(f"{label} is {amount}: it must be above 0 and finite")
     return float(amount)
 
 
@@ -249,8 +249,8 @@ def _keyed(kind: type) -> Mapping[str, Any]:
 def _described(thing: Any) -> dict[str, Any]:
     """What a dataclass says for the key, the dataclasses in it as well: labels and defaults are left out."""
     kind: type = type(thing)
-    said = ((name, getattr(thing, name), default) for name, default in _keyed(kind).items())
-    return {name: _plain(value) for name, value, default in said if value != default}
+    values = ((name, getattr(thing, name), default) for name, default in _keyed(kind).items())
+    return {name: _plain(value) for name, value, default in values if value != default}
 
 
 def _plain(value: Any) -> Any:

@@ -521,7 +521,7 @@ def test_a_step_that_is_there_twice_is_a_damaged_file(
     assert [record.folder for record in records] == [str(whole)]
     [error] = errors
     assert error.where == f"{damaged / store.MEASUREMENTS}:7"
-    assert error.found == named
+    assert error.message == named
 
 
 def test_a_row_that_is_recorded_twice_is_refused_when_it_is_recorded(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def _suite(results: Path) -> Suite:
         unread = f": {errors[0]}" if errors else ""
         raise UndecidedError(f"no runs in {results}{unread}", remedy="runs are made by `clipbench run`")
     unread_runs = [
-        Unread(store.place_of(Path(error.where).parent), f"{error.where}: {error.found}") for error in errors
+        Unread(store.place_of(Path(error.where).parent), f"{error.where}: {error.message}") for error in errors
     ]
     return replace(gathered(list(by_spec(records).values())), unread=tuple(unread_runs))
 

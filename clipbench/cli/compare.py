@@ -112,8 +112,8 @@ def compare(
             "task": task,
         }
         if unused := [f"--{name}" for name, value in options.items() if value is not None]:
-            found = "the folders hold the same runs, and are compared with each other, each arm with itself"
-            raise ClipbenchError(found, remedy=f"leave out {listing(unused)}")
+            message = "the folders hold the same runs, and are compared with each other, each arm with itself"
+            raise ClipbenchError(message, remedy=f"leave out {listing(unused)}")
         sides = [(label, records) for label, (records, _) in zip(labels_of(results), folders, strict=True)]
         _put_versions(sides, how, metric, fmt, errors)
     else:

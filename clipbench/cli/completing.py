@@ -87,6 +87,6 @@ def _recorded(ctx: typer.Context) -> Iterator[str]:
 def _offered(kind: str) -> Iterator[str]:
     from clipbench.spec import catalogue, offers
 
-    for each in catalogue.KINDS:
-        if each == kind:
-            yield from offers.offers(each, folder=Path.cwd())
+    for known_kind in catalogue.KINDS:
+        if known_kind == kind:
+            yield from offers.offers(known_kind, folder=Path.cwd())

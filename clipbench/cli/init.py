@@ -76,9 +76,9 @@ def _unwritable(error: OSError, path: Path) -> ClipbenchError:
     """Why a file cannot be written: a folder has its name, a file stands in its path, or the system refuses."""
     above = next(each for each in (path, *path.parents) if each.exists())
     if above == path:
-        found, remedy = "this is a folder, but a file of this name is needed", "rename it"
+        message, remedy = "this is a folder, but a file of this name is needed", "rename it"
     elif not above.is_dir():
-        found, remedy = "this is a file, but a folder is needed here", "rename it"
+        message, remedy = "this is a file, but a folder is needed here", "rename it"
     else:
-        found, remedy = f"cannot write {path.relative_to(above)} here ({error.strerror})", "make it writable"
-    return ClipbenchError(found, where=str(above), remedy=f"{remedy}, or name another folder: clipbench init DIR")
+        message, remedy = f"cannot write {path.relative_to(above)} here ({error.strerror})", "make it writable"
+    return ClipbenchError(message, where=str(above), remedy=f"{remedy}, or name another folder: clipbench init DIR")

@@ -45,18 +45,18 @@ def plan(
 def outlook(spec: Spec, results: Path, *, extend: bool = False) -> Outlook:
     """The state of a spec's runs. Finished runs are read only if arms are tuned, since trials decide what is next."""
     folder = store.folder_of_spec(spec.name, results)
-    made = read([folder]) if spec.tuning is not None and folder.exists() else []
-    return look(spec, results, made, extend=extend)
+    records = read([folder]) if spec.tuning is not None and folder.exists() else []
+    return look(spec, results, records, extend=extend)
 
 
 def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "table") -> None:
     """Print the plans on stdout, and their expected time on stderr."""
-    for each in outlooks:
-        stage, missing = each.stage, each.missing(results)
+    for state in outlooks:
+        stage, missing = state.stage, state.missing(results)
         console.put(render(planned.document(stage, missing={run.key for run in missing}), fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
-        made = store.read_all(folder)[0] if folder.exists() else []
-        cost = expected_cost([*missing, *stage.waiting], made)
+        records = store.read_all(folder)[0] if folder.exists() else []
+        cost = expected_cost([*missing, *stage.waiting], records)
         if cost.known:
             console.say(f"{count(cost.known, 'run')} in sequence: about {cost.seconds:.0f} s, judging by earlier runs")
         if cost.unknown:

@@ -35,11 +35,11 @@ def report(
     records, errors = read_with_errors(results)
     groups = by_spec(records)
     if not groups:
-        found = f"no runs to report in {', '.join(map(str, results))}"
-        raise UndecidedError(found, remedy="runs are made by `clipbench run`")
+        message = f"no runs to report in {', '.join(map(str, results))}"
+        raise UndecidedError(message, remedy="runs are made by `clipbench run`")
     if len(groups) > 1:
-        found = f"a page holds a single spec, but the results have {listing(groups)}"
-        raise ClipbenchError(found, remedy="give the folder of one spec")
+        message = f"a page holds a single spec, but the results have {listing(groups)}"
+        raise ClipbenchError(message, remedy="give the folder of one spec")
     [(question, of_spec)] = groups.values()
     subject = subject_of(of_spec, question)
     unread = unread_of(question.spec, errors)

@@ -98,7 +98,7 @@ def _question(spec: str, records: Sequence[Record]) -> Question:
     try:
         asked = [question for folder in folders if (question := store.read_question(folder)) is not None]
     except StoreError as error:  # without the question no verdict is possible
-        raise UndecidedError(error.found, where=error.where, remedy=error.remedy) from error
+        raise UndecidedError(error.message, where=error.where, remedy=error.remedy) from error
     if not asked:
         first = records[0].run.arm.name
         return Question(spec, spec, (first,), first)

@@ -53,8 +53,8 @@ def _build(loaded: Spec, path: Path) -> None:
     with console.sigterm_as_ctrl_c():
         results = trying.try_arms(stage, [*stage.trials, *stage.runs], code=loaded.code)
     if faults := [*faults_of_arms(results), *faults_of_probes(results)]:
-        for each in faults[:-1]:
-            console.complain(ClipbenchError(each, where=str(path)))
+        for fault in faults[:-1]:
+            console.complain(ClipbenchError(fault, where=str(path)))
         raise ClipbenchError(faults[-1], where=str(path))
 
 

@@ -133,7 +133,7 @@ class FixedClip:
         return after_each_evaluation((args, kwargs), closure, partial(self._clip, optimizer))
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> None:
-        places = look(optimizer, of="gradient", clip="FixedClip")
+        places = look(optimizer, clipped="gradient", clip="FixedClip")
         if not places:
             return
         unshare(places)
@@ -149,14 +149,14 @@ def _clip_coordinates(gradients: list[Tensor], threshold: float) -> Limited:
 
 
 def _clip_length(gradients: list[Tensor], norm: float) -> Limited:
-    found, n = length(gradients), sum(g.numel() for g in gradients)
+    total_norm, n = length(gradients), sum(g.numel() for g in gradients)
     # The squares of a gradient that explodes, which is what the clip is for, are no float32. On a CPU float64 takes
     # twenty times as long, so only then; elsewhere asking would wait for the device.
-    if found.device.type != "cpu" or not math.isfinite(found.item()):
+    if total_norm.device.type != "cpu" or not math.isfinite(total_norm.item()):
         norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in gradients]
-        found = torch.linalg.vector_norm(torch.stack(norms))
-    above = (found > norm) & torch.isfinite(found)
-    factor = bound(torch.where(above, norm / found, torch.ones_like(found)))
+        total_norm = torch.linalg.vector_norm(torch.stack(norms))
+    above = (total_norm > norm) & torch.isfinite(total_norm)
+    factor = bound(torch.where(above, norm / total_norm, torch.ones_like(total_norm)))
     if isinstance(factor, Tensor) or factor != 1.0:
         for gradient in gradients:
             gradient.mul_(factor)

@@ -40,9 +40,9 @@ def kth_largest_and_larger(arrays: Sequence[Keys], k: int, *, infinity: int) -> 
         keys, place = np.concatenate(arrays) & mask, n - 1 - k
         keys.partition(place)
         return int(keys[place]), _count_larger(keys[place + 1 :], int(keys[place]), infinity)
-    found = _within(arrays, k, *_bracket(arrays, k, n=n), infinity)
-    if found is not None:
-        return found
+    result = _within(arrays, k, *_bracket(arrays, k, n=n), infinity)
+    if result is not None:
+        return result
     key = int(kth_largest_by_digits(counts_of_arrays(arrays), k, width=arrays[0].itemsize))
     return key, sum(_count_larger(block & mask, key, infinity) for block in blocks(arrays))
 
@@ -143,8 +143,8 @@ def _is_it(arrays: Sequence[Keys], k: int, key: int, infinity: int) -> tuple[int
     for block in blocks(arrays):
         keys = np.bitwise_and(block, mask, out=masked[: block.size])
         equal += int(np.count_nonzero(keys == candidate))
-        found = int(np.count_nonzero(keys > candidate))
-        if found and keys.max() > infinity:
+        larger = int(np.count_nonzero(keys > candidate))
+        if larger and keys.max() > infinity:
             nans += int(np.count_nonzero(keys > max(key, infinity)))
-        above += found
+        above += larger
     return (key, above - nans) if above <= k < above + equal else None

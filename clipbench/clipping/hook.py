@@ -192,8 +192,8 @@ class CoordinateClip:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if carried_by(self._optimizer) is not self:
-            found = "a clip that was removed cannot be copied"
-            raise ClipbenchError(found, where=str(self), remedy="copy it before remove()")
+            message = "a clip that was removed cannot be copied"
+            raise ClipbenchError(message, where=str(self), remedy="copy it before remove()")
         return carried_by, (self._optimizer,)
 
     @torch.no_grad()
@@ -218,7 +218,7 @@ class CoordinateClip:
         return after_each_evaluation((args, kwargs), closure, partial(self._clip, optimizer, remember=False))
 
     def _clip(self, optimizer: torch.optim.Optimizer, *, remember: bool) -> None:
-        places = look(optimizer, of=self.of, clip=str(self))
+        places = look(optimizer, clipped=self.of, clip=str(self))
         self._moving = places  # an optimizer may drop the gradients in its step
         if not places:
             return
@@ -233,15 +233,15 @@ class CoordinateClip:
         unshare(places)
         parts = split(places, scope=self._settings.scope)
         lists = [[p.grad for _, p in part if p.grad is not None] for part in parts]
-        found = self._find(lists)
+        scopes = self._find(lists)
         if self.of == "numerator":
-            for part, scope in zip(parts, found, strict=True):
+            for part, scope in zip(parts, scopes, strict=True):
                 for _, members in groupby(part, key=lambda place: id(place[0])):
                     of_group = list(members)
                     parameters, limit = [p for _, p in of_group], bound(scope.threshold)
                     self._hidden += clip_numerator(optimizer, of_group[0][0], parameters=parameters, limit=limit)
             return
-        clip_(lists, found, keep_length=self._settings.scale == "norm")
+        clip_(lists, scopes, keep_length=self._settings.scale == "norm")
 
     @torch.no_grad()
     def _post_step(self, *_: Any) -> None:
@@ -266,10 +266,10 @@ class CoordinateClip:
 
     def _find(self, lists: list[list[Tensor]]) -> list[Scope]:
         ignore_zeros = self._settings.ignore_zeros
-        found = [find_scope(tensors, self.fraction, ignore_zeros=ignore_zeros) for tensors in lists]
-        self._last = Clipped(tuple(found))
+        scopes = [find_scope(tensors, self.fraction, ignore_zeros=ignore_zeros) for tensors in lists]
+        self._last = Clipped(tuple(scopes))
         self._zeros.see(self._last, what=self.of, fraction=self.fraction)
-        return found
+        return scopes
 
 
 def _by_fraction(fraction: Any, **others: Any) -> ClipSettings:

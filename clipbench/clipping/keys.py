@@ -195,12 +195,12 @@ def counts_of_views(views: Sequence[Tensor], device: torch.device) -> Count:
 
     def count(shift: int, bits: int, prefix: Tensor) -> Tensor:
         counts = torch.zeros((1 << bits) + 1, dtype=torch.int64, device=device)  # the last: other prefixes
-        one = torch.ones((), dtype=torch.int64, device=device)
+        unit = torch.ones((), dtype=torch.int64, device=device)
         for view in views:
             for piece in torch.split(view.reshape(-1), _PIECE):
                 digits = (piece & torch.iinfo(piece.dtype).max).long() >> shift
                 places = torch.where(digits >> bits == prefix, digits & ((1 << bits) - 1), 1 << bits)
-                counts.scatter_add_(0, places, one.expand_as(places))
+                counts.scatter_add_(0, places, unit.expand_as(places))
         return counts.narrow(0, 0, 1 << bits)
 
     return count

@@ -27,7 +27,7 @@ def with_gradient(optimizer: torch.optim.Optimizer) -> list[ParameterPlace]:
     return list(places.values()) if any(p.numel() > 0 for p in places) else []
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer, of: ClipPlace) -> None:
+def check_optimizer(optimizer: torch.optim.Optimizer, clipped: ClipPlace) -> None:
     """Refuse parameter groups that a clip cannot be right for; cheap enough for every step.
 
     Raises:
@@ -35,16 +35,16 @@ def check_optimizer(optimizer: torch.optim.Optimizer, of: ClipPlace) -> None:
     """
     if any(group.get("differentiable") for group in optimizer.param_groups):
         raise ValueError("differentiable=True is set, and the clip has no derivative: it works in place, without one")
-    if of == "numerator":
+    if clipped == "numerator":
         check_numerator(optimizer)
 
 
-def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[ParameterPlace]:
+def look(optimizer: torch.optim.Optimizer, *, clipped: ClipPlace, clip: str) -> list[ParameterPlace]:
     """The parameters that have a gradient; none if there is none to clip, or a gradient scaler skips the step.
 
     Args:
         optimizer: whose step is coming.
-        of: what will be clipped.
+        clipped: what will be clipped.
         clip: how an error calls the clip.
 
     Raises:
@@ -52,7 +52,7 @@ def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[
             changed, after construction.
         ClipbenchError: gradients that cannot be clipped.
     """
-    check_optimizer(optimizer, of)
+    check_optimizer(optimizer, clipped)
     places = with_gradient(optimizer)
     if not places:
         return []
@@ -69,7 +69,7 @@ def look(optimizer: torch.optim.Optimizer, *, of: ClipPlace, clip: str) -> list[
         raise ClipbenchError(
             "the gradients are on several devices", where=clip, remedy="give each device an optimizer of its own"
         )
-    if of != "update" and getattr(optimizer, "grad_scale", None) is not None:
+    if clipped != "update" and getattr(optimizer, "grad_scale", None) is not None:
         for left in ("grad_scale", "found_inf"):  # the scaler takes these off after a step, but not after an error
             vars(optimizer).pop(left, None)
         raise ClipbenchError(
@@ -88,9 +88,9 @@ def unshare(places: list[ParameterPlace]) -> None:
     place would fail there, or be made twice. The gradients have to be on one device.
     """
     both = [(p, p.grad) for _, p in places if p.grad is not None and p.numel() > 0]
-    plain = [each for each in both if type(each[1]) in (Tensor, nn.Parameter)]
+    plain = [pair for pair in both if type(pair[1]) in (Tensor, nn.Parameter)]
     end = 0
-    for parameter, gradient in sorted(plain, key=lambda each: each[1].data_ptr()):
+    for parameter, gradient in sorted(plain, key=lambda pair: pair[1].data_ptr()):
         start, reach = gradient.data_ptr(), _reach(gradient)
         if reach is None or start < end or gradient.is_inference():
             parameter.grad = gradient.clone(memory_format=torch.contiguous_format)

@@ -110,8 +110,8 @@ def _mesh_of(tensors: Iterable[Tensor]) -> DeviceMesh:
         if isinstance(tensor, DTensor) and tensor.device_mesh not in meshes:
             meshes.append(tensor.device_mesh)
     if len(meshes) > 1:
-        found = " and ".join(map(str, meshes))
-        raise ValueError(f"one threshold over DTensors on several meshes ({found}) is not supported")
+        listed = " and ".join(map(str, meshes))
+        raise ValueError(f"one threshold over DTensors on several meshes ({listed}) is not supported")
     mesh: DeviceMesh = meshes[0]
     return mesh
 

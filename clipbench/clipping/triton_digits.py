@@ -75,21 +75,21 @@ def count_digit(
     share = tl.cdiv(blocks, tl.num_programs(0))
     begin = tl.program_id(0) * share
     end = tl.minimum(begin + share, blocks)
-    found = tl.zeros([BINS], tl.int32)
+    tally = tl.zeros([BINS], tl.int32)
     if begin < end:
         if held:
             for block in range(begin, end):
                 left = tl.load(sheet + BETWEEN) - block * (rows * lanes)
                 pointer = inside + block * (rows * lanes)
-                found += digit_counts(load_keys(pointer, left, 8 if width == 8 else 4, rows, lanes), shift, prefix)
+                tally += digit_counts(load_keys(pointer, left, 8 if width == 8 else 4, rows, lanes), shift, prefix)
         else:
             tensor = tensor_of(table + tensors + 1, tensors, begin)
             for block in range(begin, end):
                 while tl.load(table + tensors + 2 + tensor) <= block:
                     tensor += 1
-                found += digit_counts(load_block(table, tensors, tensor, block, width, rows, lanes), shift, prefix)
+                tally += digit_counts(load_block(table, tensors, tensor, block, width, rows, lanes), shift, prefix)
         counts = sheet + COUNTS + BINS * digit + tl.arange(0, BINS)
-        tl.atomic_add(counts, found.to(tl.int64), mask=found > 0, sem="relaxed")
+        tl.atomic_add(counts, tally.to(tl.int64), mask=tally > 0, sem="relaxed")
 
 
 @triton.jit

@@ -49,10 +49,10 @@ def _write(record: Record, events: Any, event: Any) -> None:
     events.write(event(file_version="brain.Event:2").SerializeToString())
     task = record.run.task.name
     for (step, seconds), group in groupby(record.measurements, key=lambda row: (row.step, row.seconds)):
-        made = event(step=step, wall_time=seconds)
+        point = event(step=step, wall_time=seconds)
         for row in group:
-            made.summary.value.add(tag=tag(task, row), simple_value=row.value)
-        events.write(made.SerializeToString())
+            point.summary.value.add(tag=tag(task, row), simple_value=row.value)
+        events.write(point.SerializeToString())
 
 
 def tag(task: str, row: Measurement) -> str:

@@ -49,13 +49,13 @@ def averaged(
         numbers += [x, x * x]
     failed, n, total, total_squares, *rest = _added(numbers, group, device)
     _require_together(int(failed), rest[3 * len(quantities) :], dist.get_world_size(group))
-    found = []
+    estimates = []
     for i in range(len(quantities)):
         first, second, third = rest[3 * i : 3 * i + 3]
         mean = first / total
         spread = max(third - 2 * mean * second + mean * mean * total_squares, 0.0) if first == first else math.nan
-        found.append((mean, math.sqrt(n / (n - 1) * spread) / total if n > 1 else math.nan))
-    return found
+        estimates.append((mean, math.sqrt(n / (n - 1) * spread) / total if n > 1 else math.nan))
+    return estimates
 
 
 @contextmanager
@@ -86,8 +86,8 @@ def _added(numbers: Sequence[float], group: dist.ProcessGroup, device: torch.dev
     where = device if dist.get_backend(group) == "nccl" else "cpu"
     summed: Tensor = torch.tensor(numbers, dtype=torch.float64, device=where)
     dist.all_reduce(summed, group=group)
-    found: list[float] = summed.tolist()
-    return found
+    sums: list[float] = summed.tolist()
+    return sums
 
 
 def _require_together(failed: int, same: Sequence[float], processes: int) -> None:

@@ -13,11 +13,11 @@ def blocks(parameters: Mapping[str, nn.Parameter], *, depth: int | None = None) 
 
     A tied weight is in the block of its first name.
     """
-    found: dict[str, list[str]] = {}
+    by_block: dict[str, list[str]] = {}
     for name in parameters:
         parts = name.split(".")[:-1]
-        found.setdefault(".".join(parts if depth is None else parts[:depth]) or WHOLE, []).append(name)
-    return found
+        by_block.setdefault(".".join(parts if depth is None else parts[:depth]) or WHOLE, []).append(name)
+    return by_block
 
 
 def pieces(

@@ -29,9 +29,9 @@ def shares_of_decades(u: Tensor) -> dict[int | None, float]:
     """
     sizes = u.abs()
     real = sizes[sizes > 0]
-    found, counts = torch.unique(real.log10().floor().long(), return_counts=True)
+    decades, counts = torch.unique(real.log10().floor().long(), return_counts=True)
     shares: dict[int | None, float] = {
-        int(d): int(count) / len(u) for d, count in zip(found.tolist(), counts.tolist(), strict=True)
+        int(d): int(count) / len(u) for d, count in zip(decades.tolist(), counts.tolist(), strict=True)
     }
     if len(real) < len(u):
         shares[None] = 1 - len(real) / len(u)

@@ -13,8 +13,8 @@ The mean of (w·x)² over x = (1, 0) and (0, 2) is (w₁² + 4w₂²)/2, whose c
 >>> model = nn.Linear(2, 1, bias=False)
 >>> examples = Batch({"x": torch.tensor([[1.0, 0.0], [0.0, 2.0]])}, samples=2)
 >>> along = {"second": {"weight": torch.tensor([[0.0, 7.0]])}}
->>> found = directional_curvature(model, lambda m, batch: m(batch["x"]).square().mean(), [examples], along)
->>> found["second"].curvature, found["second"].norm
+>>> measured = directional_curvature(model, lambda m, batch: m(batch["x"]).square().mean(), [examples], along)
+>>> measured["second"].curvature, measured["second"].norm
 (4.0, 7.0)
 """
 
@@ -212,10 +212,10 @@ class _Measuring:
     def _by_jets(self, engine: Literal["jets", "adjoint"]) -> Measured:
         carried = by_jets if engine == "jets" else by_adjoints
         chunk = TOGETHER if self.chunk is None and self.memory is None else self.chunk
-        found = carried(self.model, self.loss, self.batches, self.units, limits=Limits(chunk, self.memory))
-        if self.check and found.losses:
-            require_agreement(self.model, self.loss, self.batches, self.units, carried=found, by=engine)
-        return Measured(found.losses, found.rows, engine)
+        measured = carried(self.model, self.loss, self.batches, self.units, limits=Limits(chunk, self.memory))
+        if self.check and measured.losses:
+            require_agreement(self.model, self.loss, self.batches, self.units, carried=measured, by=engine)
+        return Measured(measured.losses, measured.rows, engine)
 
 
 def _require_sense(

@@ -46,11 +46,11 @@ def gradient_with_graph(
         NonFiniteLossError: a loss of NaN or infinity.
     """
     with _Refusal():  # type: ignore[no-untyped-call]
-        found = loss(model, batch)
-    require_finite_scalar(found, index)
-    require_dependent(found, index)
-    gradient = torch.autograd.grad(found, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
-    return found.detach(), list(gradient)
+        batch_loss = loss(model, batch)
+    require_finite_scalar(batch_loss, index)
+    require_dependent(batch_loss, index)
+    gradient = torch.autograd.grad(batch_loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+    return batch_loss.detach(), list(gradient)
 
 
 def hessian_times(v: Sequence[Tensor], gradient: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> list[Tensor]:

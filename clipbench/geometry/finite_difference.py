@@ -83,14 +83,14 @@ def finite_difference_curvature(
     if not parameters or not batches:
         raise ClipbenchError(f"there are no {'batches' if parameters else 'trainable parameters'}", where=WHERE)
     units, _ = unit_directions(directions, parameters)
-    found = {name: FiniteDifference(math.nan, math.inf, math.nan) for name in directions}
+    estimates = {name: FiniteDifference(math.nan, math.inf, math.nan) for name in directions}
     with undisturbed(model, loss), eager(), full_float32(), torch.no_grad():
         scale = norm(parameters.values()) or 1.0
         eps = rounding(parameters) if dtype is None else torch.finfo(dtype).eps
         for k, name in enumerate(units.names):
             along = _line(model, loss, batches, units, k, dtype=dtype)
-            found[name] = _best(along, scale=scale, noise=_noise(along, spacing=scale * math.sqrt(eps), eps=eps))
-    return found
+            estimates[name] = _best(along, scale=scale, noise=_noise(along, spacing=scale * math.sqrt(eps), eps=eps))
+    return estimates
 
 
 def _line(

@@ -61,18 +61,18 @@ class Curvatures:
     def of_first(self, count: int) -> "Curvatures":
         """The same of the first batches alone, bit for bit as if this process had measured no others."""
         weights, losses = self.weights[:count], self.losses[:count]
-        along = {name: _of_first(found, weights) if found.slopes else found for name, found in self.items()}
+        along = {name: _of_first(measured, weights) if measured.slopes else measured for name, measured in self.items()}
         [(loss, _)] = averaged([losses], weights) if losses else [(math.nan, math.nan)]
         return replace(self, along=along, loss=loss, weights=weights, losses=losses)
 
 
-def _of_first(found: DirectionalCurvature, weights: tuple[int, ...]) -> DirectionalCurvature:
-    slopes, curvatures = found.slopes[: len(weights)], found.curvatures[: len(weights)]
+def _of_first(measured: DirectionalCurvature, weights: tuple[int, ...]) -> DirectionalCurvature:
+    slopes, curvatures = measured.slopes[: len(weights)], measured.curvatures[: len(weights)]
     (slope, slope_error), (curvature, curvature_error) = averaged([slopes, curvatures], weights)
     return DirectionalCurvature(
         slope,
         curvature,
-        found.norm,
+        measured.norm,
         slopes,
         curvatures,
         slope_error=slope_error,

@@ -47,17 +47,17 @@ def parts(kind: Any) -> tuple[HeldPart, ...]:
     """All that can be written back into objects of this kind."""
     if issubclass(kind, FunctionType):
         return _FUNCTION
-    found = [part for of, part in _PARTS.items() if issubclass(kind, of)][:1]
+    held = [part for base, part in _PARTS.items() if issubclass(kind, base)][:1]
     if is_open(kind):
-        found += [_ATTRIBUTES] * (kind.__dictoffset__ != 0) + [_SLOTS] * bool(_slots(kind))
-    return tuple([*found, _KIND] if issubclass(kind, LazyModuleMixin) else found)
+        held += [_ATTRIBUTES] * (kind.__dictoffset__ != 0) + [_SLOTS] * bool(_slots(kind))
+    return tuple([*held, _KIND] if issubclass(kind, LazyModuleMixin) else held)
 
 
 @cache
 def passages(kind: Any) -> Callable[[Any], list[Any]] | None:
     """What gives the further objects that an object of this kind leads to, beside those in its parts."""
-    for of, passage in _PASSAGES.items():
-        if issubclass(kind, of):
+    for base, passage in _PASSAGES.items():
+        if issubclass(kind, base):
             return passage
     users = [each for each in kind.__mro__ if _is_users(each.__module__)]
     return (lambda _: users) if users else None
@@ -149,7 +149,7 @@ def _write_kind(thing: object, content: list[type]) -> None:
 @cache
 def _slots(kind: Any) -> tuple[MemberDescriptorType, ...]:
     slotted = (vars(each) for each in kind.__mro__ if "__slots__" in vars(each))
-    return tuple(slot for of in slotted for slot in of.values() if isinstance(slot, MemberDescriptorType))
+    return tuple(slot for namespace in slotted for slot in namespace.values() if isinstance(slot, MemberDescriptorType))
 
 
 def _read_slots(thing: object) -> dict[int, Any]:
@@ -250,11 +250,11 @@ _PASSAGES: dict[type, Callable[[Any], list[Any]]] = {
     frozenset: list,
     MethodType: lambda method: [method.__self__, method.__func__],
     BuiltinMethodType: lambda method: [method.__self__],
-    partial: lambda made: [made.func, made.args, made.keywords],
+    partial: lambda call: [call.func, call.args, call.keywords],
     FunctionType: _through_function,
     staticmethod: lambda method: [method.__func__],
     classmethod: lambda method: [method.__func__],
-    property: lambda made: [made.fget, made.fset],
+    property: lambda accessor: [accessor.fget, accessor.fset],
     type: _through_class,
     Tensor: _through_tensor,
     np.ndarray: lambda array: [*array.flat] if array.dtype.hasobject else [],

@@ -181,10 +181,10 @@ def _restored_row(now: Any, kind: str, kept: Sequence[Any], maxlen: int | None) 
     if ordered and len(now) == len(values) and all(map(is_, now, values)):
         return now
     if kind == "deque":
-        made: Any = now if fits and now.maxlen == maxlen else deque(maxlen=maxlen)
-        made.clear()
-        made.extend(values)
-        return made
+        queue: Any = now if fits and now.maxlen == maxlen else deque(maxlen=maxlen)
+        queue.clear()
+        queue.extend(values)
+        return queue
     if fits and kind == "list":
         now[:] = values
         return now

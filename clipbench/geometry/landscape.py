@@ -84,10 +84,10 @@ def _critical(
     low, high = fallen[-1], risen
     while seen[risen] >= HIGH and high / low > 1 + PRECISE:  # no interpolation from infinity: halve until it is finite
         middle = (low + high) / 2
-        found = _finite(change(middle))
-        if found >= HIGH:
+        rise = _finite(change(middle))
+        if rise >= HIGH:
             high = middle
-        elif found > 0:
+        elif rise > 0:
             high = middle
             break
         else:
@@ -105,13 +105,13 @@ def _best(
     if place == len(ahead) - 1:
         return math.nan, math.nan, f"the loss still falls at {ahead[-1]:g} times the step"
     low = ahead[place - 1] if place else 0.0
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda t: _finite(change(t)),
         bounds=(low, ahead[place + 1]),
         method="bounded",
         options={"xatol": FLAT * ahead[place]},
     )
-    best = min((float(found.fun), float(found.x)), (seen[ahead[place]], ahead[place]))
+    best = min((float(minimum.fun), float(minimum.x)), (seen[ahead[place]], ahead[place]))
     return best[1], -best[0], ""
 
 

@@ -17,9 +17,9 @@ from clipbench.geometry.losses import WHERE
 class TooFewBytesError(ClipbenchError):
     """The directions do not fit into memory; `fit` is how many of them would, 0 if not one, None if that is unknown."""
 
-    def __init__(self, found: str, *, fit: int | None) -> None:
+    def __init__(self, message: str, *, fit: int | None) -> None:
         remedy = f"chunk={fit} carries so many at once" if fit else "smaller batches take less"
-        super().__init__(found, where=WHERE, remedy=remedy)
+        super().__init__(message, where=WHERE, remedy=remedy)
         self.fit = fit
 
 

@@ -82,11 +82,11 @@ class Objective:
         total = [torch.zeros_like(p) for p in parameters.values()]
         with self.held_still() as device, torch.enable_grad():
             for i, (batch, share) in enumerate(self._shares()):
-                found = self.loss(self.model, batch.to(device))
-                require_finite_scalar(found, i)
-                require_dependent(found, i)
+                batch_loss = self.loss(self.model, batch.to(device))
+                require_finite_scalar(batch_loss, i)
+                require_dependent(batch_loss, i)
                 gradient = torch.autograd.grad(
-                    found, list(parameters.values()), allow_unused=True, materialize_grads=True
+                    batch_loss, list(parameters.values()), allow_unused=True, materialize_grads=True
                 )
                 torch._foreach_add_(total, gradient, alpha=share)
         return dict(zip(parameters, total, strict=True))

@@ -26,8 +26,8 @@ class EnginesDisagreeError(ClipbenchError):
     - `ordinary`: what ordinary differentiation says; None where it says nothing of the curvature.
     """
 
-    def __init__(self, found: str, *, quantity: str, ordinary: "Ordinary | None", remedy: str) -> None:
-        super().__init__(found, where=WHERE, remedy=remedy)
+    def __init__(self, message: str, *, quantity: str, ordinary: "Ordinary | None", remedy: str) -> None:
+        super().__init__(message, where=WHERE, remedy=remedy)
         self.quantity, self.ordinary = quantity, ordinary
 
 
@@ -80,7 +80,7 @@ def require_agreement(
     for i, operations in enumerate(carried.operations):
         if not passed or not operations <= set().union(*passed):
             _require_agreement(
-                model, loss, batches[i], units, found_loss=carried.losses[i], found=carried.rows[i], index=i
+                model, loss, batches[i], units, jet_loss=carried.losses[i], jet_row=carried.rows[i], index=i
             )
             passed.append(frozenset(operations))
             _remember(model, loss, by, operations)
@@ -126,8 +126,8 @@ def _require_agreement(
     batch: Batch,
     units: UnitDirections,
     *,
-    found_loss: float,
-    found: Sequence[tuple[float, float]],
+    jet_loss: float,
+    jet_row: Sequence[tuple[float, float]],
     index: int,
 ) -> None:
     """Compare a batch's loss and all its slopes with a backward pass, and the largest curvature with double backward.
@@ -139,25 +139,25 @@ def _require_agreement(
     parameters = list(units.parameters.values())
     with torch.enable_grad():
         value, gradient = gradient_with_graph(model, loss, batch.to(parameters[0].device), parameters, index=index)
-        slopes = [inner(gradient, units.unit(k)) for k in range(len(found))]
+        slopes = [inner(gradient, units.unit(k)) for k in range(len(jet_row))]
         ordinary = Ordinary(index, float(value), slopes, norm(gradient))
         compare = partial(_compare, ordinary=ordinary, eps=rounding(units.parameters))
-        compare("loss", "", found_loss, ordinary.loss, scale=abs(ordinary.loss))
-        for name, (slope, _), expected in zip(units.names, found, slopes, strict=True):
+        compare("loss", "", jet_loss, ordinary.loss, scale=abs(ordinary.loss))
+        for name, (slope, _), expected in zip(units.names, jet_row, slopes, strict=True):
             compare("slope", f" along {name!r}", slope, expected, scale=ordinary.length)
-        k = max(range(len(found)), key=lambda k: abs(found[k][1]))
+        k = max(range(len(jet_row)), key=lambda k: abs(jet_row[k][1]))
         v = units.unit(k)
         try:
             product = hessian_times(v, gradient, parameters)
         except NoSecondDerivativeError as error:
             raise EnginesDisagreeError(
-                f"jets have a curvature that nothing checks: {error.found}",
+                f"jets have a curvature that nothing checks: {error.message}",
                 quantity="curvature",
                 ordinary=None,
                 remedy="check=False takes it unchecked",
             ) from error
         bend = inner(product, v) / norm(v) ** 2
-        compare("curvature", f" along {units.names[k]!r}", found[k][1], bend, scale=norm(product))
+        compare("curvature", f" along {units.names[k]!r}", jet_row[k][1], bend, scale=norm(product))
 
 
 def _compare(

@@ -13,20 +13,20 @@ from clipbench.geometry.curvature import TOGETHER, Curvatures, directional_curva
 class _Measurement:
     """What was measured, and what came of it: two are the same if they are of the same objects, in the same way."""
 
-    of: tuple[Any, ...]  # model, loss and updates; kept by reference, not by a number that another may get later
+    inputs: tuple[Any, ...]  # model, loss and updates; kept by reference, not by a number that another may get later
     names: tuple[str, ...]
     chunk: int
     batches: tuple[Batch, ...]
-    found: Curvatures
+    curvatures: Curvatures
 
-    def answers(self, of: tuple[Any, ...], names: tuple[str, ...], chunk: int, batches: Sequence[Batch]) -> bool:
+    def answers(self, inputs: tuple[Any, ...], names: tuple[str, ...], chunk: int, batches: Sequence[Batch]) -> bool:
         """Whether it is of all that is asked for, or has the batches that are asked for at its head.
 
         Of a head only what jets found: whether another engine must stand in for them depends on the batches.
         """
-        alike = (names, chunk) == (self.names, self.chunk) and all(map(is_, of, self.of))
+        alike = (names, chunk) == (self.names, self.chunk) and all(map(is_, inputs, self.inputs))
         whole = len(batches) == len(self.batches)
-        head = 0 < len(batches) < len(self.batches) and self.found.engine == "jets"
+        head = 0 < len(batches) < len(self.batches) and self.curvatures.engine == "jets"
         return alike and (whole or head) and all(map(is_, batches, self.batches))
 
 
@@ -47,12 +47,12 @@ def curvatures(snapshot: Snapshot, batches: Sequence[Batch], *, chunk: int | Non
         NonFiniteLossError: the loss of a batch is NaN or infinite.
     """
     problem, directions = snapshot.problem, snapshot.directions
-    of, names = (problem.model, problem.loss, *directions.values()), tuple(directions)
+    inputs, names = (problem.model, problem.loss, *directions.values()), tuple(directions)
     at_once = TOGETHER if chunk is None else chunk
     for known in snapshot.measured:
-        if known.answers(of, names, at_once, batches):
-            found: Curvatures = known.found.of_first(len(batches))
-            return found
-    found = directional_curvature(problem.model, problem.loss, batches, directions, chunk=at_once)
-    snapshot.measured.append(_Measurement(of, names, at_once, tuple(batches), found))
-    return found
+        if known.answers(inputs, names, at_once, batches):
+            of_head: Curvatures = known.curvatures.of_first(len(batches))
+            return of_head
+    measured = directional_curvature(problem.model, problem.loss, batches, directions, chunk=at_once)
+    snapshot.measured.append(_Measurement(inputs, names, at_once, tuple(batches), measured))
+    return measured

@@ -57,10 +57,10 @@ def eigenvalue(
 
     def times(x: Any) -> Any:
         _, [product] = objective.gradient_and_products([unflattened(torch.from_numpy(x.ravel()), objective.parameters)])
-        found = flattened(product, objective.parameters).cpu().numpy()
-        if not np.isfinite(found).all():
+        flat = flattened(product, objective.parameters).cpu().numpy()
+        if not np.isfinite(flat).all():
             raise FloatingPointError("a product with the Hessian is not finite")
-        return found
+        return flat
 
     try:
         if n <= DENSE:

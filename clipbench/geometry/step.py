@@ -146,8 +146,8 @@ class StepGeometry:
         objective = Objective(self.model, self._loss, places)
         directions = {STEP: update}
         try:
-            found = directional_curvature(self.model, self._loss, places, directions, engine=self.engine)
-            return taylor_ledgers(objective, directions, found)[STEP], said.engine(found)
+            curvatures = directional_curvature(self.model, self._loss, places, directions, engine=self.engine)
+            return taylor_ledgers(objective, directions, curvatures)[STEP], said.engine(curvatures)
         except NonFiniteLossError:
             nothing = math.nan
             return TaylorLedger(nothing, nothing, norm(update.values()), nothing, nothing, nothing, nothing), ""

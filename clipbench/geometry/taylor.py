@@ -100,13 +100,13 @@ def taylor_ledgers(
     length, before = norm(objective.gradient().values()), objective.value()
     ledgers = {}
     for name, u in directions.items():
-        found = curvatures[name]
+        curvature = curvatures[name]
         with objective.along(u) as loss_at:
             after = loss_at(1.0)
         ledgers[name] = TaylorLedger(
-            slope=found.slope,
-            sharpness=found.curvature,
-            norm=found.norm,
+            slope=curvature.slope,
+            sharpness=curvature.curvature,
+            norm=curvature.norm,
             gradient_norm=length,
             loss_before=before,
             loss_after=after,

@@ -149,7 +149,7 @@ def _keeper(kind: Any) -> Callable[[Any], Callable[[], None] | None] | None:
     """What keeps the numbers in an object of this kind, and gives what puts them back; None for a kind without any."""
     if issubclass(kind, random.SystemRandom):
         return None
-    return next((keep for of, keep in _KEEPERS.items() if issubclass(kind, of)), None)
+    return next((keep for base, keep in _KEEPERS.items() if issubclass(kind, base)), None)
 
 
 def _state(into: Callable[[Any], object], state: Any) -> Callable[[], None]:
@@ -208,8 +208,8 @@ def _array(array: NDArray[Any]) -> Callable[[], None] | None:
     return _state(partial(setitem, array, ...), array.copy()) if array.flags.writeable else None
 
 
-def _bits(of: np.random.BitGenerator) -> Callable[[], None]:
-    return _state(partial(setattr, of, "state"), copy.deepcopy(of.state))
+def _bits(generator: np.random.BitGenerator) -> Callable[[], None]:
+    return _state(partial(setattr, generator, "state"), copy.deepcopy(generator.state))
 
 
 _KEEPERS: dict[type, Callable[[Any], Callable[[], None] | None]] = {

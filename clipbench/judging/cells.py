@@ -96,14 +96,14 @@ class Cell:
         """The values of these readings."""
         return [reading.value for reading in self.readings(along)]
 
-    def against(self, other: "Cell", along: Along) -> Paired:
+    def against(self, cell: "Cell", along: Along) -> Paired:
         """What the arm differs by from another in a quantity, paired by seed.
 
         Runs that are copies of each other are one pair; but times are taken anew for each.
         """
         copies_count = along.quantity.noise == "machine" and not along.quantity.of_broken
-        ends = None if copies_count or self.all_differ or other.all_differ else (self.ends, other.ends)
-        return paired(self.sample(along), other.sample(along), along.quantity.scale, ends=ends)
+        ends = None if copies_count or self.all_differ or cell.all_differ else (self.ends, cell.ends)
+        return paired(self.sample(along), cell.sample(along), along.quantity.scale, ends=ends)
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]:
@@ -120,14 +120,14 @@ def learning_rate(arm: Arm) -> float | None:
     return float(rate) if isinstance(rate, int | float) else None
 
 
-def is_twin(clipped: Arm, other: Arm) -> bool:
-    """Whether `other` is `clipped` without its clip: same optimizer, options (lr aside) and schedule."""
+def is_twin(clipped: Arm, candidate: Arm) -> bool:
+    """Whether `candidate` is `clipped` without its clip: same optimizer, options (lr aside) and schedule."""
     return (
         clipped.clip is not None
-        and other.clip is None
-        and clipped.optimizer.use == other.optimizer.use
-        and _but_rate(clipped) == _but_rate(other)
-        and clipped.schedule == other.schedule
+        and candidate.clip is None
+        and clipped.optimizer.use == candidate.optimizer.use
+        and _but_rate(clipped) == _but_rate(candidate)
+        and clipped.schedule == candidate.schedule
     )
 
 
@@ -189,7 +189,7 @@ def differing(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     flat = [_flat(asdict(run)) for run in runs]
     names = dict.fromkeys(name for described in flat for name in described)
     values = {name: tuple(dict.fromkeys(described.get(name, "none") for described in flat)) for name in names}
-    return {name: found for name, found in values.items() if len(found) > 1}
+    return {name: distinct for name, distinct in values.items() if len(distinct) > 1}
 
 
 def _flat(value: object, name: str = "") -> dict[str, str]:

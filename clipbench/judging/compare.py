@@ -75,8 +75,8 @@ class Asked:
         if self.target is not None and not math.isfinite(self.target):
             raise ClipbenchError(f"the target is {self.target}", remedy="give a finite evaluation loss")
         if self.consecutive is not None and self.consecutive < 1:
-            found = f"{self.consecutive} evaluations in a row are asked for"
-            raise ClipbenchError(found, remedy="ask for at least 1")
+            message = f"{self.consecutive} evaluations in a row are asked for"
+            raise ClipbenchError(message, remedy="ask for at least 1")
         if self.target is not None:
             question = replace(question, target=self.target, targets={})
         if self.consecutive is not None:
@@ -165,7 +165,7 @@ def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
     sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
     places: dict[str, Ranks] = {}
     if better != "neither":
-        places = ranks(sound, lambda arm, other: by_arm[arm].against(by_arm[other], asked.metric), better=better)
+        places = ranks(sound, lambda arm, opponent: by_arm[arm].against(by_arm[opponent], asked.metric), better=better)
     return [
         _row(cell, theirs, asked, against.get(cell.arm), verdicts.get(cell.arm), places.get(cell.arm))
         for cell in of_task

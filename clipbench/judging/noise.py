@@ -40,7 +40,7 @@ def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
     The last quantity is the noise of losses without pairing: two arms that have nothing in common differ that much from
     seed to seed, and pairing by seed then gains nothing.
     """
-    losses = [final_loss(one) for one, _ in pairs]
+    losses = [final_loss(first) for first, _ in pairs]
     measured = {
         "time a step": _log_ratios(pairs, STEP_TIME),
         "peak memory": _log_ratios(pairs, PEAK),
@@ -49,7 +49,7 @@ def noise(pairs: Sequence[tuple[Record, Record]]) -> Noise:
     }
     return Noise(
         pairs=len(pairs),
-        same_bits=sum(one.weights == other.weights != "" for one, other in pairs),
+        same_bits=sum(first.weights == second.weights != "" for first, second in pairs),
         quantities=tuple(_quantity(name, values) for name, values in measured.items() if len(values) > 1),
     )
 
@@ -60,6 +60,6 @@ def _quantity(name: str, values: Sequence[float]) -> QuantityNoise:
 
 
 def _log_ratios(pairs: Sequence[tuple[Record, Record]], along: Along) -> list[float]:
-    readings = [(along.read(one, None), along.read(other, None)) for one, other in pairs]
-    logs = [one.on("log") - other.on("log") for one, other in readings if one and other]
+    readings = [(along.read(first, None), along.read(second, None)) for first, second in pairs]
+    logs = [first.on("log") - second.on("log") for first, second in readings if first and second]
     return [log for log in logs if math.isfinite(log)]

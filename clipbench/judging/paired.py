@@ -164,8 +164,8 @@ def paired(ours: Sample, theirs: Sample, scale: Scale, *, ends: tuple[Ends, Ends
 
     >>> ours = {0: Reading(2.0), 1: Reading(2.5), 2: Reading(2.1)}
     >>> theirs = {0: Reading(2.5), 1: Reading(2.75), 3: Reading(2.2)}
-    >>> found = paired(ours, theirs, "linear")
-    >>> found.differences, found.mean, found.error
+    >>> difference = paired(ours, theirs, "linear")
+    >>> difference.differences, difference.mean, difference.error
     ({0: -0.5, 1: -0.25}, -0.375, 0.125)
     """
     common = ours.keys() & theirs.keys()

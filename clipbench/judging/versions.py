@@ -68,7 +68,7 @@ def overlap(folders: Sequence[Sequence[Record]]) -> bool:
     """
     runs = [[record.run for record in records] for records in folders]
     names = [{(run.spec, run.task.name, run.arm.name, run.seed) for run in of_one} for of_one in runs]
-    return any(2 * len(one & other) > min(len(one), len(other)) for one, other in combinations(names, 2))
+    return any(2 * len(first & second) > min(len(first), len(second)) for first, second in combinations(names, 2))
 
 
 def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
@@ -125,8 +125,8 @@ def _same_targets(pairs: Sequence[tuple[Cell, Cell]], metric: Along, label: str)
     for before, after in pairs:
         if before.target != after.target:
             losses = [each.target.loss if each.target else None for each in (before, after)]
-            found = f"the target on {after.task} is {losses[0]}, and {losses[1]} in {label}"
-            raise UndecidedError(f"{found}: {metric} cannot be compared", remedy="give --target LOSS for both")
+            reason = f"the target on {after.task} is {losses[0]}, and {losses[1]} in {label}"
+            raise UndecidedError(f"{reason}: {metric} cannot be compared", remedy="give --target LOSS for both")
 
 
 def _unlike(before: Cell, after: Cell, label: str) -> Iterator[str]:
@@ -138,7 +138,7 @@ def _unlike(before: Cell, after: Cell, label: str) -> Iterator[str]:
         "task's code": (theirs.task.source, ours.task.source),
         "budget": (theirs.budget, ours.budget),
     }
-    unlike = [name for name, (one, other) in problem.items() if one != other]
+    unlike = [name for name, (old, new) in problem.items() if old != new]
     if unlike:
         what = f"{listing(unlike)} of {after.task} {'is' if len(unlike) == 1 else 'are'} not the same"
         yield f"The {what} in {label}: losses are not comparable."

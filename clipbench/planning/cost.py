@@ -16,20 +16,20 @@ class Cost:
     unknown: int
 
 
-def expected_cost(planned: Iterable[Run], made: Sequence[Record]) -> Cost:
+def expected_cost(planned: Iterable[Run], records: Sequence[Record]) -> Cost:
     """The median wall time of runs made before with the same task, arm and budget, summed over the planned runs.
 
     A trial counts as a run of the arm that it tunes. Reported runs are probed and trials are not, so trials estimate
     reported runs (and the reverse) only if there are no runs of the same kind.
     """
     times: dict[tuple[str, ...], list[float]] = {}
-    for record in made:
+    for record in records:
         if record.outcome is not None and record.outcome.status != "failed":
             times.setdefault(_kind(record.run), []).append(record.outcome.wall_seconds)
     seconds, known, unknown = 0.0, 0, 0
     for run in planned:
-        if found := times.get(_kind(run)) or times.get(_kind(run, is_trial=not run.trial_of)):
-            seconds += median(found)
+        if durations := times.get(_kind(run)) or times.get(_kind(run, is_trial=not run.trial_of)):
+            seconds += median(durations)
             known += 1
         else:
             unknown += 1

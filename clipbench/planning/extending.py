@@ -27,7 +27,7 @@ def extension(tried: Mapping[str, Sequence[TrialResult]]) -> dict[str, Options]:
     if not any(wider.values()):
         return {}
     proposed = {arm: wider[arm] or narrowed(trials) for arm, trials in led.items()}
-    return {arm: one for arm, one in proposed.items() if one is not None} if all(proposed.values()) else {}
+    return {arm: options for arm, options in proposed.items() if options is not None} if all(proposed.values()) else {}
 
 
 def widened(trials: Sequence[TrialResult]) -> Options | None:
@@ -58,17 +58,17 @@ def narrowed(trials: Sequence[TrialResult]) -> Options | None:
         place, log = values.index(value), values[0] > 0
         beside = [values[near] for near in (place - 1, place + 1) if 0 <= near < len(values)]
         gaps = {near: _gap(value, near, log=log, span=values[-1] - values[0]) for near in beside}
-        for near in sorted(beside, key=lambda one: (-gaps[one], _least(trials, setting, one))):
+        for near in sorted(beside, key=lambda neighbour: (-gaps[neighbour], _least(trials, setting, neighbour))):
             middle = math.sqrt(value * near) if log else (value + near) / 2
-            found = {**leader, setting: _like(value, middle)}
-            if found not in among:
-                return found
+            candidate = {**leader, setting: _like(value, middle)}
+            if candidate not in among:
+                return candidate
     return None
 
 
-def _gap(one: Number, other: Number, *, log: bool, span: float) -> float:
+def _gap(first: Number, second: Number, *, log: bool, span: float) -> float:
     """How far apart two values are, to a tenth of a decade (or of all that was tried): grids are never quite even."""
-    return round(abs(math.log10(one / other)) if log else abs(one - other) / span, 1)
+    return round(abs(math.log10(first / second)) if log else abs(first - second) / span, 1)
 
 
 def _leader(trials: Sequence[TrialResult]) -> tuple[Options, list[Options]]:

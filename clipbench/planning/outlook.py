@@ -29,19 +29,19 @@ def still_to_make(runs: Iterable[Run], results: Path, *, spent: Collection[str])
     return [run for run in store.missing(runs, results) if run.key not in spent]
 
 
-def look(spec: Spec, results: Path, made: Iterable[Record], *, extend: bool = False) -> Outlook:
+def look(spec: Spec, results: Path, records: Iterable[Record], *, extend: bool = False) -> Outlook:
     """The state of a spec's runs.
 
     Args:
         spec: what is asked.
         results: the folder of all specs.
-        made: the records in the spec's folder; they decide the stage only where arms are tuned.
+        records: those in the spec's folder; they decide the stage only where arms are tuned.
         extend: give every arm another trial while an arm's best lies at an edge, as `staged` has it.
 
     Raises:
         ClipbenchError: as `staged` raises it.
     """
-    known = [each for each in made if _is_a_plans(each)] if spec.tuning is not None else []
+    known = [each for each in records if _is_a_plans(each)] if spec.tuning is not None else []
     while True:
         stage = staged(spec, known, extend=extend)
         to_make = [*stage.trials, *stage.runs]
@@ -60,14 +60,14 @@ def _is_a_plans(record: Record) -> bool:
     return record.format == FORMAT and record.key == record.run.key
 
 
-def _trials_of_an_extension(spec: Spec, made: Sequence[Record]) -> Sequence[Run]:
+def _trials_of_an_extension(spec: Spec, records: Sequence[Record]) -> Sequence[Run]:
     """The trials that --extend-grid would add: those that are there count without it."""
     can_be_extended = spec.tuning is not None and spec.tuning.search == "grid" and spec.only is None
-    return staged(spec, made, extend=True).trials if can_be_extended else ()
+    return staged(spec, records, extend=True).trials if can_be_extended else ()
 
 
-def _arms(spec: Spec, stage: Stage, made: Sequence[Record]) -> set[tuple[str, str]]:
+def _arms(spec: Spec, stage: Stage, records: Sequence[Record]) -> set[tuple[str, str]]:
     """The names of the tasks and arms that the plan has runs of, whichever are asked for now; trials are arms, too."""
-    whole = stage if spec.only is None else staged(replace(spec, only=None), made)
+    whole = stage if spec.only is None else staged(replace(spec, only=None), records)
     trials = {(run.task.name, run.arm.name) for run in whole.trials}
     return trials | set(product((task.name for task in spec.tasks), whole.question.arms))

@@ -79,9 +79,10 @@ def trials(
     return {
         arm.name: [
             tuple(
-                replace(runs.of(task, arm.trial(one), seed=seed), measure=unprobed, trial_of=arm.name) for seed in seeds
+                replace(runs.of(task, arm.trial(options), seed=seed), measure=unprobed, trial_of=arm.name)
+                for seed in seeds
             )
-            for one in settings[arm.name]
+            for options in settings[arm.name]
         ]
         for arm in spec.searched
     }

@@ -42,14 +42,14 @@ class Stage:
     spent: frozenset[str] = frozenset()
 
 
-def staged(spec: Spec, made: Sequence[Record], *, extend: bool = False) -> Stage:
+def staged(spec: Spec, records: Sequence[Record], *, extend: bool = False) -> Stage:
     """What is to be run now.
 
     The question's keys are those of the whole plan, whatever arms are asked for.
 
     Args:
         spec: what is asked.
-        made: the runs of this spec that there are.
+        records: the runs of this spec that there are.
         extend: give every arm another trial while an arm's best lies at the edge of its grid, at most EXTENSIONS
             times. Extensions that were made before count without it.
 
@@ -58,24 +58,24 @@ def staged(spec: Spec, made: Sequence[Record], *, extend: bool = False) -> Stage
     """
     if extend:
         _check_extendable(spec)
-    by_key = {record.identity: record for record in as_read(made, spec.diverged)}
-    searches = [one for task in spec.tasks for one in _searches(spec, task, by_key, extend=extend)]
+    by_key = {record.identity: record for record in as_read(records, spec.diverged)}
+    searches = [search for task in spec.tasks for search in _searches(spec, task, by_key, extend=extend)]
     arms = {arm.name: arm for arm in spec.searched}
     selected = {
-        (one.tuned.task, one.tuned.arm): arms[one.tuned.arm].selected(one.tuned.selected)
-        if one.tuned.selected is not None
+        (search.tuned.task, search.tuned.arm): arms[search.tuned.arm].selected(search.tuned.selected)
+        if search.tuned.selected is not None
         else None
-        for one in searches
-        if one.has_ended
+        for search in searches
+        if search.has_ended
     }
     pending = {
-        (one.tuned.task, one.tuned.arm): arms[one.tuned.arm].selected(one.tuned.trials[0].settings)
-        for one in searches
-        if not one.has_ended
+        (search.tuned.task, search.tuned.arm): arms[search.tuned.arm].selected(search.tuned.trials[0].settings)
+        for search in searches
+        if not search.has_ended
     }
     runs = plan(spec, device=spec.device, selected=selected)
     asked = replace(question(spec), keys=tuple(run.key for run in runs), tuning=_tuning(spec, searches))
-    ordered = [run for seed in _seeds(spec) for one in searches for run in one.runs if run.seed == seed]
+    ordered = [run for seed in _seeds(spec) for search in searches for run in search.runs if run.seed == seed]
     there = {(run.seed, run.task.name, run.arm.name) for run in runs}
     waiting = [
         run
@@ -87,8 +87,8 @@ def staged(spec: Spec, made: Sequence[Record], *, extend: bool = False) -> Stage
         trials=tuple(run for run in ordered if spec.wants(run.trial_of)),
         runs=tuple(run for run in runs if spec.wants(run.arm.name)),
         waiting=tuple(run for run in waiting if spec.wants(run.arm.name)),
-        tunings=tuple(each for each in tunings(made, asked) if spec.wants(each.arm)),
-        spent=frozenset(key for one in searches for key in _spent(one, by_key)),
+        tunings=tuple(each for each in tunings(records, asked) if spec.wants(each.arm)),
+        spent=frozenset(key for search in searches for key in _spent(search, by_key)),
     )
 
 
@@ -105,53 +105,53 @@ class _Search:
         return all(each.ended for each in self.tried)
 
 
-def _searches(spec: Spec, task: Choice, made: Mapping[str, Record], *, extend: bool) -> list[_Search]:
+def _searches(spec: Spec, task: Choice, by_key: Mapping[str, Record], *, extend: bool) -> list[_Search]:
     """The searches of all arms on one task, with the extensions that are to be made or were."""
     if spec.tuning is None:
         return []
     settings = {arm.name: list(arm.settings) for arm in spec.searched}
-    found = _carried_out(spec, task, settings, made)
+    searches = _carried_out(spec, task, settings, by_key)
     for _ in range(EXTENSIONS if spec.tuning.search == "grid" else 0):
-        if not all(each.ended for one in found for each in one.tried):
+        if not all(each.ended for search in searches for each in search.tried):
             break
-        further = extension({one.tuned.arm: one.tried for one in found})
+        further = extension({search.tuned.arm: search.tried for search in searches})
         if not further:
             break
         longer = {name: [*tries, *([further[name]] if name in further else [])] for name, tries in settings.items()}
-        extended = _carried_out(spec, task, longer, made)
-        if not extend and not all(each.ended for one in extended for each in one.tried):
+        extended = _carried_out(spec, task, longer, by_key)
+        if not extend and not all(each.ended for search in extended for each in search.tried):
             break
-        settings, found = longer, extended
-    return found
+        settings, searches = longer, extended
+    return searches
 
 
 def _carried_out(
-    spec: Spec, task: Choice, settings: Mapping[str, Sequence[Options]], made: Mapping[str, Record]
+    spec: Spec, task: Choice, settings: Mapping[str, Sequence[Options]], by_key: Mapping[str, Record]
 ) -> list[_Search]:
     assert spec.tuning is not None
     runs = trials(spec, task, settings, device=spec.device)
-    found = []
+    searches = []
     for arm in spec.searched:
         pairs = zip(settings[arm.name], runs[arm.name], strict=True)
-        tries = tuple(Trial(one, tuple(run.key for run in of_one)) for one, of_one in pairs)
+        tries = tuple(Trial(options, tuple(run.key for run in of_one)) for options, of_one in pairs)
         tuned = Tuned(task.name, arm.name, arm.spaces, tries, planned=len(arm.settings))
-        results = tried(tuned, made, select=spec.tuning.select, target=spec.terms_of(task.name).target)
+        results = tried(tuned, by_key, select=spec.tuning.select, target=spec.terms_of(task.name).target)
         leader = best(results)
         tuned = replace(tuned, selected=None if leader is None else leader.settings)
-        found.append(_Search(tuned, tuple(run for of_one in runs[arm.name] for run in of_one), tuple(results)))
-    return found
+        searches.append(_Search(tuned, tuple(run for of_one in runs[arm.name] for run in of_one), tuple(results)))
+    return searches
 
 
-def _spent(search: _Search, made: Mapping[str, Record]) -> Iterator[str]:
+def _spent(search: _Search, by_key: Mapping[str, Record]) -> Iterator[str]:
     """The keys of crashed trials that a selection stands on."""
     if search.tuned.selected is not None:
-        yield from (run.key for run in search.runs if run.key in made and made[run.key].status == "failed")
+        yield from (run.key for run in search.runs if run.key in by_key and by_key[run.key].status == "failed")
 
 
 def _tuning(spec: Spec, searches: Sequence[_Search]) -> Tuning | None:
     if spec.tuning is None:
         return None
-    return Tuning(spec.tuning.seeds, spec.tuning.search, spec.tuning.select, tuple(one.tuned for one in searches))
+    return Tuning(spec.tuning.seeds, spec.tuning.search, spec.tuning.select, tuple(search.tuned for search in searches))
 
 
 def _seeds(spec: Spec) -> tuple[int, ...]:
@@ -161,11 +161,11 @@ def _seeds(spec: Spec) -> tuple[int, ...]:
 def _check_extendable(spec: Spec) -> None:
     tuning = spec.tuning
     if tuning is None:
-        found, remedy = "nothing is tuned in it, so there is no grid to extend", "add a `tuning` section to the spec"
+        reason, remedy = "nothing is tuned in it, so there is no grid to extend", "add a `tuning` section to the spec"
     elif tuning.search != "grid":
-        found, remedy = f"its search is {tuning.search}, not a grid", "widen the spaces in the spec instead"
+        reason, remedy = f"its search is {tuning.search}, not a grid", "widen the spaces in the spec instead"
     elif spec.only is not None:
-        found, remedy = "an extension gives every arm a trial", "leave out --filter"
+        reason, remedy = "an extension gives every arm a trial", "leave out --filter"
     else:
         return
-    raise ClipbenchError(f"--extend-grid makes no sense here: {found}", where=spec.name, remedy=remedy)
+    raise ClipbenchError(f"--extend-grid makes no sense here: {reason}", where=spec.name, remedy=remedy)

@@ -161,7 +161,7 @@ def _turned(comparison: Comparison, target: str) -> str:
         return ""
     of_clips = {twin.arm for twin in comparison.twins}
     (arm, sentence), *rest = sorted(cases, key=lambda case: case[0] not in of_clips)
-    likewise = f" (the order turns for {listing((other for other, _ in rest), _NAMES)}, too)" if rest else ""
+    likewise = f" (the order turns for {listing((name for name, _ in rest), _NAMES)}, too)" if rest else ""
     return f"{arm} is {sentence}{likewise}."
 
 

@@ -145,13 +145,13 @@ def _difference() -> Column[Row]:
     return Column(
         "difference",
         "mean final loss minus the baseline's, paired by seed; empty for the baseline",
-        if_any(difference, lambda each: each.mean),
+        if_any(difference, lambda pairs: pairs.mean),
         beside=numbers(
             difference,
-            ("difference_se", "standard error of the difference", lambda each: each.error),
-            ("difference_low", "lower end of the 95 % confidence interval", lambda each: each.interval()[0]),
-            ("difference_high", "upper end of the 95 % confidence interval", lambda each: each.interval()[1]),
-            ("difference_seeds", "number of paired seeds", lambda each: each.n),
+            ("difference_se", "standard error of the difference", lambda pairs: pairs.error),
+            ("difference_low", "lower end of the 95 % confidence interval", lambda pairs: pairs.interval()[0]),
+            ("difference_high", "upper end of the 95 % confidence interval", lambda pairs: pairs.interval()[1]),
+            ("difference_seeds", "number of paired seeds", lambda pairs: pairs.n),
         ),
     )
 
@@ -168,13 +168,13 @@ def _steps_to_target(heading: str) -> Column[Row]:
     return Column(
         "steps_to_target",
         "median steps to the target over ended seeds; a miss counts as inf; empty without a target",
-        if_any(steps, lambda each: each.median),
+        if_any(steps, lambda target_steps: target_steps.median),
         heading,
         shown,
         beside=numbers(
             steps,
-            ("target_hits", "number of seeds that reached the target", lambda each: each.hits),
-            ("target_seeds", "number of ended seeds", lambda each: each.seeds),
+            ("target_hits", "number of seeds that reached the target", lambda target_steps: target_steps.hits),
+            ("target_seeds", "number of ended seeds", lambda target_steps: target_steps.seeds),
         ),
     )
 
@@ -196,32 +196,36 @@ def _contrast(comparison: Comparison) -> Column[Row]:
     return Column(
         "contrast",
         "mean paired difference from the baseline in --metric; of natural logarithms if --metric compares ratios",
-        if_any(against, lambda each: each.mean),
+        if_any(against, lambda pairs: pairs.mean),
         heading,
         contrast_cell,
         stacked,
         beside=(
             *numbers(
                 against,
-                ("contrast_low", "lower end of the 95 % confidence interval", lambda each: each.interval()[0]),
-                ("contrast_high", "upper end of the 95 % confidence interval", lambda each: each.interval()[1]),
-                ("contrast_pairs", "number of pairs in the mean", lambda each: each.n),
-                ("contrast_ahead", "pairs in which only this arm reached the target", lambda each: each.ahead),
-                ("contrast_behind", "pairs in which only the baseline reached the target", lambda each: each.behind),
+                ("contrast_low", "lower end of the 95 % confidence interval", lambda pairs: pairs.interval()[0]),
+                ("contrast_high", "upper end of the 95 % confidence interval", lambda pairs: pairs.interval()[1]),
+                ("contrast_pairs", "number of pairs in the mean", lambda pairs: pairs.n),
+                ("contrast_ahead", "pairs in which only this arm reached the target", lambda pairs: pairs.ahead),
+                ("contrast_behind", "pairs in which only the baseline reached the target", lambda pairs: pairs.behind),
                 (
                     "contrast_neither",
                     "pairs in which both missed the target; not in the mean",
-                    lambda each: each.neither,
+                    lambda pairs: pairs.neither,
                 ),
-                ("p", "p-value of the paired t-test", lambda each: each.p),
+                ("p", "p-value of the paired t-test", lambda pairs: pairs.p),
             ),
             *numbers(
                 judged,
-                ("p_corrected", "p-value after Holm's correction for the rows of the task", lambda each: each.p),
-                ("level", "significance level of the verdict and of the next interval", lambda each: each.level),
-                ("judged_low", "lower end of the confidence interval at that level", lambda each: each.low),
-                ("judged_high", "upper end of the confidence interval at that level", lambda each: each.high),
-                ("seeds_needed", "seeds that would decide an undecided row; else nan", lambda each: each.seeds_needed),
+                ("p_corrected", "p-value after Holm's correction for the rows of the task", lambda verdict: verdict.p),
+                ("level", "significance level of the verdict and of the next interval", lambda verdict: verdict.level),
+                ("judged_low", "lower end of the confidence interval at that level", lambda verdict: verdict.low),
+                ("judged_high", "upper end of the confidence interval at that level", lambda verdict: verdict.high),
+                (
+                    "seeds_needed",
+                    "seeds that would decide an undecided row; else nan",
+                    lambda verdict: verdict.seeds_needed,
+                ),
             ),
         ),
     )

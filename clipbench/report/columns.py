@@ -50,10 +50,10 @@ def if_any(part: Callable[[RowT], Thing | None], value: Callable[[Thing], CellVa
 
 
 def numbers(
-    part: Callable[[RowT], Thing | None], *each: tuple[str, str, Callable[[Thing], CellValue]]
+    part: Callable[[RowT], Thing | None], *columns: tuple[str, str, Callable[[Thing], CellValue]]
 ) -> tuple[Column[RowT], ...]:
     """Columns for programs: name, meaning and value of numbers of an optional part of a row."""
-    return tuple(Column(name, meaning, if_any(part, value)) for name, meaning, value in each)
+    return tuple(Column(name, meaning, if_any(part, value)) for name, meaning, value in columns)
 
 
 def estimate_column(
@@ -71,8 +71,8 @@ def estimate_column(
         measured = estimate(row)
         return with_error(measured.mean, measured.standard_error) if measured and measured.n else (NONE,)
 
-    beside = numbers(estimate, (f"{name}_se", f"standard error of {name}", lambda each: each.standard_error))
-    mean = if_any(estimate, lambda each: each.mean)
+    beside = numbers(estimate, (f"{name}_se", f"standard error of {name}", lambda estimated: estimated.standard_error))
+    mean = if_any(estimate, lambda estimated: estimated.mean)
     return Column(name, meaning, mean, heading, shown or with_its_error, stacked, beside=beside)
 
 
@@ -93,11 +93,11 @@ def ratio_column(
 
     beside = numbers(
         ratio,
-        (f"{name}_low", "lower end of the 95 % confidence interval", lambda each: each.shown(each.interval()[0])),
-        (f"{name}_high", "upper end of the 95 % confidence interval", lambda each: each.shown(each.interval()[1])),
-        (f"{name}_n", f"number of {over}", lambda each: each.n),
+        (f"{name}_low", "lower end of the 95 % confidence interval", lambda pairs: pairs.shown(pairs.interval()[0])),
+        (f"{name}_high", "upper end of the 95 % confidence interval", lambda pairs: pairs.shown(pairs.interval()[1])),
+        (f"{name}_n", f"number of {over}", lambda pairs: pairs.n),
     )
-    value, shown = if_any(ratio, lambda each: each.shown(each.mean)), shown or with_its_interval
+    value, shown = if_any(ratio, lambda pairs: pairs.shown(pairs.mean)), shown or with_its_interval
     return Column(name, f"geometric mean of {meaning}", value, heading, shown, stacked, beside=beside)
 
 

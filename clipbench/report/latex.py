@@ -42,7 +42,7 @@ def as_latex(document: Document) -> str:
 
 def escaped(text: str) -> str:
     """Text that LaTeX sets as it is, with mathematical signs in math mode."""
-    shown = _PATTERN.sub(lambda found: _SPECIAL[found.group()], on_one_line(text))
+    shown = _PATTERN.sub(lambda match: _SPECIAL[match.group()], on_one_line(text))
     # After the end of a row or \\item, a bracket would begin an argument of it, and a star be its own.
     return f"{{}}{shown}" if shown.startswith(("[", "*")) else shown
 

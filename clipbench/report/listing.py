@@ -85,23 +85,25 @@ def quantities(known: Iterable[Quantity]) -> Document:
     for alias, name in ALIASES.items():
         aliases.setdefault(name, []).append(alias)
 
-    def called(each: Quantity) -> Parts:
-        return (f"{each.name} ({', '.join(aliases[each.name])})" if each.name in aliases else each.name,)
+    def called(quantity: Quantity) -> Parts:
+        return (
+            f"{quantity.name} ({', '.join(aliases[quantity.name])})" if quantity.name in aliases else quantity.name,
+        )
 
     table: Table[Quantity] = Table(
         name="quantities",
         columns=(
-            text_column("name", "its name for --metric", lambda each: each.name, "quantity", called),
-            Column("aliases", "short names that --metric also takes", lambda each: aliases.get(each.name, [])),
-            text_column("scale", "log: compared as a ratio; linear: as a difference", lambda each: each.scale),
-            text_column("better", "whether lower or higher is better", lambda each: each.better),
+            text_column("name", "its name for --metric", lambda quantity: quantity.name, "quantity", called),
+            Column("aliases", "short names that --metric also takes", lambda quantity: aliases.get(quantity.name, [])),
+            text_column("scale", "log: compared as a ratio; linear: as a difference", lambda quantity: quantity.scale),
+            text_column("better", "whether lower or higher is better", lambda quantity: quantity.better),
             text_column(
                 "noise",
                 "what makes it vary between runs: the seed or the machine",
-                lambda each: each.noise,
+                lambda quantity: quantity.noise,
                 "varies by",
             ),
-            text_column("meaning", "what it is", lambda each: each.meaning, "what it is", wraps=True),
+            text_column("meaning", "what it is", lambda quantity: quantity.meaning, "what it is", wraps=True),
         ),
         rows=list(known),
         note="QUANTITY@ARM: the quantity along the steps of another arm, if the runs have its ghost.",

@@ -98,7 +98,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.to_make = 0
-        self.made = 0
+        self.ended = 0
         self.last: dict[str, str] = {}
         self.best = ""  # the arm with the least final loss so far, on the task of the latest finished run
         self._least: dict[str, tuple[float, str]] = {}
@@ -109,7 +109,7 @@ class _Tally:
 
     def finished(self, run: Run, outcome: Outcome) -> str:
         """Such as `[3/21] + code_lm/sgd/seed 1 finished: 200 steps in 4.1 s, 12.3 ms/step, loss 2.96`."""
-        self.made += 1
+        self.ended += 1
         facts = [f"{outcome.steps} steps in {seconds(outcome.train_seconds)}"]
         if outcome.step_seconds:
             facts.append(f"{outcome.step_seconds * 1000:.3g} ms/step")
@@ -122,7 +122,7 @@ class _Tally:
             self.best = f"best on {task} {self._least[task][0]:.4g}: {self._least[task][1]}"
         words = ", ".join(filter(None, facts))
         mark = _MARKS[outcome.status]
-        return f"[{self.made}/{self.to_make}] {mark} {run} {outcome.status}: {words}"
+        return f"[{self.ended}/{self.to_make}] {mark} {run} {outcome.status}: {words}"
 
 
 class PlainWatcher:
@@ -163,7 +163,7 @@ class PlainWatcher:
     def heartbeat(self) -> None:
         if self._clock() - self._said_at >= HEARTBEAT_SECONDS:
             working = ", ".join(self._at_work(run, progress) for run, progress in self._active.values())
-            done = f"{self._tally.made} of {self._tally.to_make} runs made"
+            done = f"{self._tally.ended} of {self._tally.to_make} runs made"
             self._say(f"{done}; running {working}" if working else f"{done}; waiting")
 
     def _at_work(self, run: Run, progress: float) -> str:
@@ -247,9 +247,9 @@ class LiveWatcher:
         if self._whole is None:
             return
         active = sum(task.completed for task in self._progress.tasks if task.id in self._active.values())
-        done = self._tally.made + active
-        words = [f"{self._tally.made} of {self._tally.to_make}"]
-        if self._tally.made and done < self._tally.to_make:
+        done = self._tally.ended + active
+        words = [f"{self._tally.ended} of {self._tally.to_make}"]
+        if self._tally.ended and done < self._tally.to_make:
             left = (self._clock() - self._begin) * (self._tally.to_make - done) / done
             words.append(f"about {seconds(round(left))} left")
         if self._tally.best:

@@ -56,11 +56,11 @@ def written(text: str, reference: Path) -> str:
     if len(_MARKER.findall(text)) != 2 * len(_BLOCK.findall(text)):
         remedy = "each <!-- NAME --> needs one <!-- /NAME --> beneath it, and blocks do not overlap"
         raise ClipbenchError("a marker stands alone in the README", remedy=remedy)
-    return _BLOCK.sub(lambda found: _block(found, reference), text)
+    return _BLOCK.sub(lambda match: _block(match, reference), text)
 
 
-def _block(found: re.Match[str], reference: Path) -> str:
-    kind, name = found["kind"], found["name"]
+def _block(marker: re.Match[str], reference: Path) -> str:
+    kind, name = marker["kind"], marker["name"]
     match kind:
         case "table":
             question, records = _runs(reference / name)

@@ -108,10 +108,10 @@ def _context(comparison: Comparison) -> str:
 
 def _warnings(comparison: Comparison) -> str:
     """What was left out, and the findings that weaken the comparison, each in its first clause; the gravest first."""
-    found = comparison.audit.findings
+    findings = comparison.audit.findings
     sentences = [
         *comparison.left_out,
-        *(what.what for grave in ("fail", "warn") for _, what in found if what.verdict == grave),
+        *(what.what for grave in ("fail", "warn") for _, what in findings if what.verdict == grave),
     ]
     clauses = [shortened(re.split(r"[.;:](?: |$)|, and no ", each, maxsplit=1)[0], _CLAUSE) for each in sentences]
     if len(clauses) > _WARNINGS:
@@ -123,7 +123,7 @@ def _fresh(rows: Sequence[Row], source: Source) -> tuple[str, str]:
     """How many new seeds would decide what is undecided, without the old ones; and the command that makes them."""
     several = len({row.task for row in rows}) > 1
     open_rows = [(row, _needed(row)) for row in rows if row.verdict == "undecided"]
-    open_rows = sorted(((row, seeds) for row, seeds in open_rows if not math.isnan(seeds)), key=lambda each: each[1])
+    open_rows = sorted(((row, seeds) for row, seeds in open_rows if not math.isnan(seeds)), key=lambda pair: pair[1])
     if not open_rows:
         return "", ""
     new = max((seeds for _, seeds in open_rows if seeds <= _MOST_NEW), default=open_rows[0][1])

@@ -99,7 +99,7 @@ def _telling(
 ) -> list[Column[RowT]]:
     """The columns that are asked for, or are neither empty nor the same in all of several rows."""
     cells = {column.name: {column.cell(row) for row in rows} for column in columns}
-    dull = {name for name, of in cells.items() if of <= {(NONE,), ("0",)} or (len(of) == 1 < len(rows))}
+    dull = {name for name, texts in cells.items() if texts <= {(NONE,), ("0",)} or (len(texts) == 1 < len(rows))}
     return [column for column in columns if column.name in asked or column.name not in dull]
 
 

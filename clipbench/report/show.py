@@ -111,8 +111,8 @@ def _began(outcome: Outcome) -> dict[str, str]:
 
 def _probes(outcome: Outcome) -> dict[str, str]:
     failed = {probe: f"failed {reason}" for probe, reason in outcome.failed_probes.items()}
-    said = {probe: "; ".join(texts) for probe, texts in outcome.remarks.items() if probe not in _OF_THE_RUN}
-    return {probe: "; ".join(filter(None, (said.get(probe), failed.get(probe)))) for probe in {**said, **failed}}
+    remarks = {probe: "; ".join(texts) for probe, texts in outcome.remarks.items() if probe not in _OF_THE_RUN}
+    return {probe: "; ".join(filter(None, (remarks.get(probe), failed.get(probe)))) for probe in {**remarks, **failed}}
 
 
 def _clip(clip: ClipSettings) -> str:
@@ -130,26 +130,26 @@ def _outcome(record: Record) -> dict[str, str]:
     ended = record.outcome
     if ended is None:
         return {"status": record.status}
-    said = {"status": ended.status, "reason": ended.reason, "steps": str(ended.steps), "samples": str(ended.samples)}
+    facts = {"status": ended.status, "reason": ended.reason, "steps": str(ended.steps), "samples": str(ended.samples)}
     if ended.tokens:
-        said["tokens"] = str(ended.tokens)
+        facts["tokens"] = str(ended.tokens)
     if ended.non_finite_step is not None:
-        said["not finite at"] = f"step {ended.non_finite_step}"
+        facts["not finite at"] = f"step {ended.non_finite_step}"
     if ended.change is not None:
-        said["change of the loss"] = _change(ended.change)
-    said |= {
+        facts["change of the loss"] = _change(ended.change)
+    facts |= {
         "training time": seconds(ended.train_seconds),
         "time per step": f"{ended.step_seconds * 1000:.4g} ms (median; first step {seconds(ended.first_step_seconds)})",
         "wall time": seconds(ended.wall_seconds),
         "final weights": ended.weights_sha256,
     }
     if ended.state_bytes is not None:
-        said["optimizer state"] = f"{ended.state_bytes:,} bytes"
+        facts["optimizer state"] = f"{ended.state_bytes:,} bytes"
     if ended.step_flops is not None:
-        said["FLOPs per step"] = f"{ended.step_flops:,} (products alone)"
+        facts["FLOPs per step"] = f"{ended.step_flops:,} (products alone)"
     if ended.peak_bytes is not None:
-        said["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
-    return {name: text for name, text in said.items() if text}
+        facts["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
+    return {name: text for name, text in facts.items() if text}
 
 
 def _change(change: Change) -> str:
@@ -187,7 +187,7 @@ def _ledger(outcome: Outcome) -> Table[tuple[str, float]]:
 
 
 def _environment(place: Environment) -> dict[str, str]:
-    said = {
+    facts = {
         "device": f"{place.device_name} ({place.device})",
         "threads": str(place.threads),
         "parallel runs": f"up to {place.side_by_side} on this machine",
@@ -195,7 +195,7 @@ def _environment(place: Environment) -> dict[str, str]:
         "numerics id": place.numerics_id,
         "machine id": place.machine_id,
     }
-    return said | _texts(place.machine)
+    return facts | _texts(place.machine)
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:

@@ -54,7 +54,7 @@ def as_terminal(document: Document) -> RenderableType:
     return _Drawn(document)
 
 
-Said = Callable[[str], str]  # makes a text harmless, and writes it in the characters that the stream has
+Clean = Callable[[str], str]  # makes a text harmless, and writes it in the characters that the stream has
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,22 @@ class _Drawn:
     document: Document
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        width, said = max(options.max_width, _LEAST_WIDTH), _for(options.encoding)
+        width, clean = max(options.max_width, _LEAST_WIDTH), _for(options.encoding)
         parts = [
             part.fitted(width) if isinstance(part, Table) and part.fitted else part for part in self.document.parts
         ]
-        sheets = {at: _sheet(part, width, said) for at, part in enumerate(parts) if isinstance(part, Table)}
+        sheets = {at: _sheet(part, width, clean) for at, part in enumerate(parts) if isinstance(part, Table)}
         if width >= ENDLESS:
             width = max([_PROSE, *(cell_len(line) for lines in sheets.values() for line, _ in lines)])
         for at, part in enumerate(parts):
             if at and not (isinstance(part, Paragraph) and part.close):
                 yield Segment.line()
-            for line, style in _part(part, sheets.get(at, ()), width, said):
-                yield Segment(said(line), Style.parse(style) if style else None)
+            for line, style in _part(part, sheets.get(at, ()), width, clean):
+                yield Segment(clean(line), Style.parse(style) if style else None)
                 yield Segment.line()
 
 
-def _for(encoding: str) -> Said:
+def _for(encoding: str) -> Clean:
     """How a text is written in an encoding that may lack signs: `>=` for ≥."""
     lacking = {}
     for sign, plain in _PLAIN.items():
@@ -88,22 +88,22 @@ def _for(encoding: str) -> Said:
     return lambda text: on_one_line(text).translate(lacking)
 
 
-def _sheet(table: AnyTable, width: int, said: Said) -> list[_Styled]:
-    return [(" " * table.indent + line, style) for line, style in _Sheet(table, width - table.indent, said).lines()]
+def _sheet(table: AnyTable, width: int, clean: Clean) -> list[_Styled]:
+    return [(" " * table.indent + line, style) for line, style in _Sheet(table, width - table.indent, clean).lines()]
 
 
-def _part(part: DocumentPart, sheet: Sequence[_Styled], width: int, said: Said) -> Iterator[_Styled]:
+def _part(part: DocumentPart, sheet: Sequence[_Styled], width: int, clean: Clean) -> Iterator[_Styled]:
     if part.title:
         style = "bold" if isinstance(part, Paragraph | Bullets) else part.title_style
-        yield from ((line, style) for line in _wrapped(said(part.title), width))
+        yield from ((line, style) for line in _wrapped(clean(part.title), width))
     if isinstance(part, Bullets):
         for sentence in part.sentences:
-            first, *others = _wrapped(said(sentence), width - 4)
+            first, *others = _wrapped(clean(sentence), width - 4)
             yield f"  - {first}", ""
             yield from ((f"    {line}", "") for line in others)
     elif isinstance(part, Paragraph):
         texts = part.text.expandtabs().split("\n") if part.preformatted else [part.text]
-        lines = [line for text in texts for line in _wrapped(said(text), width - part.indent)]
+        lines = [line for text in texts for line in _wrapped(clean(text), width - part.indent)]
         most = round(part.most * max(1.0, _PROSE / width))
         if most and len(lines) > most:
             lines = [*lines[: most - 1], _ended(lines[most - 1], width - part.indent)]
@@ -111,7 +111,7 @@ def _part(part: DocumentPart, sheet: Sequence[_Styled], width: int, said: Said) 
     else:
         yield from sheet
         if part.note:
-            yield from ((line, "dim") for line in _wrapped(said(part.note), width))
+            yield from ((line, "dim") for line in _wrapped(clean(part.note), width))
 
 
 def _ended(line: str, width: int) -> str:
@@ -122,13 +122,13 @@ def _ended(line: str, width: int) -> str:
 class _Sheet:
     """A table with its cells made harmless, and the room that it has."""
 
-    def __init__(self, table: AnyTable, width: int, said: Said) -> None:
+    def __init__(self, table: AnyTable, width: int, clean: Clean) -> None:
         self.table = table
         self.columns = table.visible
-        self.cells = [[tuple(map(said, parts)) for parts in row] for row in table.cells()]
+        self.cells = [[tuple(map(clean, parts)) for parts in row] for row in table.cells()]
         self.styles = table.styles()
-        self.headings = [said(column.heading or "") for column in self.columns]  # it may name the baseline
-        self.stacked = [list(map(said, column.stacked)) for column in self.columns]
+        self.headings = [clean(column.heading or "") for column in self.columns]  # it may name the baseline
+        self.stacked = [list(map(clean, column.stacked)) for column in self.columns]
         self.width = width
 
     def lines(self) -> Iterator[_Styled]:

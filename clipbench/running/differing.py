@@ -25,29 +25,29 @@ def other_values(value: Value) -> list[Value]:
             candidates = [tuple(column[min(row, len(column) - 1)] for column in columns) for row in rows]  # type: ignore[misc]
         case None:
             candidates = [0.5, 1, True]
-    return [other for other in dict.fromkeys(candidates) if other != value]
+    return [candidate for candidate in dict.fromkeys(candidates) if candidate != value]
 
 
-def alike(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+def alike(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
     """Whether two things keep the same, as `held` tells it."""
-    return one.keys() == other.keys() and all(_equal(one[way], other[way]) for way in one)
+    return first.keys() == second.keys() and all(_equal(first[way], second[way]) for way in first)
 
 
-def _equal(one: object, other: object) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.dtype == other.dtype and same_values(one, other)
-    return type(one) is type(other) and (one == other or (one != one and other != other))
+def _equal(first: object, second: object) -> bool:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.dtype == second.dtype and same_values(first, second)
+    return type(first) is type(second) and (first == second or (first != first and second != second))
 
 
-def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     """Whether the weights are equal, where a NaN equals a NaN."""
-    return all(same_values(one[name], other[name]) for name in one)
+    return all(same_values(first[name], second[name]) for name in first)
 
 
-def same_values(one: Tensor, other: Tensor) -> bool:
+def same_values(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are equal, where a NaN equals a NaN."""
-    if one.is_sparse or other.is_sparse:
-        one, other = one.to_dense(), other.to_dense()
-    if one.shape != other.shape:
+    if first.is_sparse or second.is_sparse:
+        first, second = first.to_dense(), second.to_dense()
+    if first.shape != second.shape:
         return False
-    return torch.equal(one, other) or bool(torch.isclose(one, other, rtol=0.0, atol=0.0, equal_nan=True).all())
+    return torch.equal(first, second) or bool(torch.isclose(first, second, rtol=0.0, atol=0.0, equal_nan=True).all())

@@ -36,8 +36,8 @@ def build_problem(run: Run, device: torch.device) -> Problem:
     """
     problem = load(run.task)(run.seed, device, **run.task.options)
     if not isinstance(problem, Problem):
-        found = f"the task '{run.task.use}' built a {type(problem).__name__}, not a clipbench.contracts.Problem"
-        raise ClipbenchError(found, where=run.task.target)
+        message = f"the task '{run.task.use}' built a {type(problem).__name__}, not a clipbench.contracts.Problem"
+        raise ClipbenchError(message, where=run.task.target)
     if lacking := _lacking(problem):
         raise ClipbenchError(f"the task '{run.task.use}' built a problem with {lacking}", where=run.task.target)
     return problem
@@ -99,8 +99,8 @@ def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optim
     handed: Any = list(parameters.values()) if isinstance(factory, type) else list(parameters.items())
     optimizer = factory(handed, **arm.optimizer.options)
     if not isinstance(optimizer, torch.optim.Optimizer):
-        found = f"'{arm.optimizer.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
-        raise ClipbenchError(found, where=f"optimizer of the arm '{arm.name}'")
+        message = f"'{arm.optimizer.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
+        raise ClipbenchError(message, where=f"optimizer of the arm '{arm.name}'")
     if has_two_states(optimizer):  # torch's own have no such method
         optimizer.train()  # type: ignore[attr-defined]
     return optimizer, attach(arm.clip, optimizer) if arm.clip else None

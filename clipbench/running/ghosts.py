@@ -144,11 +144,11 @@ class Ghosts:
             for name in stepped:
                 self._ghosts[name].send_home()
             return
-        each = max(sizes) + update
-        fit = max(0, int((room + sum(sizes)) // each))
+        per_ghost = max(sizes) + update
+        fit = max(0, int((room + sum(sizes)) // per_ghost))
         raise ClipbenchError(
-            f"{fit} of {len(names)} ghosts fit in memory: each takes about {each / 2**20:.1f} MiB for its state and "
-            f"its update, and {room / 2**20:.1f} MiB are free",
+            f"{fit} of {len(names)} ghosts fit in memory: each takes about {per_ghost / 2**20:.1f} MiB for its state "
+            f"and its update, and {room / 2**20:.1f} MiB are free",
             where="measure.ghosts",
             remedy="name fewer under `of`",
         )

@@ -58,7 +58,7 @@ def check(arm: Arm, problem: Problem) -> tuple[str, ...]:
         elif arm.liveness == "refuse":
             raise finding
         else:
-            remarks.append(finding.found)
+            remarks.append(finding.message)
     return tuple(remarks)
 
 
@@ -103,16 +103,16 @@ class _Trials:
             self._own[length] = take_steps(arm, self._problem, self._courses[length]())
         return self._own[length]
 
-    def part(self, one: Arm, other: Arm) -> bool:
+    def part(self, first: Arm, second: Arm) -> bool:
         """Whether the weights of two arms part in a trial."""
-        return any(not same(self.take(one, n).weights, self.take(other, n).weights) for n in self.lengths)
+        return any(not same(self.take(first, n).weights, self.take(second, n).weights) for n in self.lengths)
 
 
 def _findings(trials: _Trials) -> Iterator[LifeFinding]:
     arm, clip = trials.arm, trials.arm.clip
     if not trials.moved and not trials.first.gradient:
-        found = f"the task's gradient is zero at each of {MOST_STEPS} steps"
-        yield _dead(arm, found, "does the loss depend on the parameters?")
+        message = f"the task's gradient is zero at each of {MOST_STEPS} steps"
+        yield _dead(arm, message, "does the loss depend on the parameters?")
         return
     clips = clip is not None and clip.amount > 0
     if clip is not None and clips and clip.rule == "fraction" and (fault := _miscount(arm, clip.amount, trials.first)):
@@ -127,8 +127,10 @@ def _findings(trials: _Trials) -> Iterator[LifeFinding]:
             yield finding
 
 
-def _dead(arm: Arm, found: str, remedy: str) -> NotLiveError:
-    return NotLiveError(found, where=place(arm), remedy=f"{remedy} (`liveness: warn` on the arm runs it all the same)")
+def _dead(arm: Arm, message: str, remedy: str) -> NotLiveError:
+    return NotLiveError(
+        message, where=place(arm), remedy=f"{remedy} (`liveness: warn` on the arm runs it all the same)"
+    )
 
 
 def step_flops(arm: Arm, problem: Problem) -> int | None:
@@ -157,20 +159,20 @@ def _miscount(arm: Arm, fraction: float, trial: LifeTrial) -> NotLiveError | Non
     enough = [step.clipped >= 0.99 * step.asked - 1 for step in trial.clips]
     for number, step in enumerate(trial.clips):
         if step.asked == 0:
-            found = f"a fraction of {fraction:g} of {step.n} coordinates is less than one coordinate"
-            return _dead(arm, found, "clip a larger fraction")
+            message = f"a fraction of {fraction:g} of {step.n} coordinates is less than one coordinate"
+            return _dead(arm, message, "clip a larger fraction")
         if step.erased:
-            found = (
+            message = (
                 f"the clip's threshold is zero at step {number}: at least {1 - fraction:.0%} of the coordinates that "
                 "share it are zero"
             )
-            return _dead(arm, found, "it would erase the whole update; clip a smaller fraction")
+            return _dead(arm, message, "it would erase the whole update; clip a smaller fraction")
         if step.clipped > step.asked or not any(enough):
-            found = (
+            message = (
                 f"the clip changed {step.clipped} of {step.n} coordinates at step {number} where {step.asked} were "
                 "asked for"
             )
-            return _dead(arm, found, "many coordinates may be exactly equal in size")
+            return _dead(arm, message, "many coordinates may be exactly equal in size")
     return None
 
 
@@ -187,8 +189,10 @@ def _idle(arm: Arm, clip: ClipSettings, trials: _Trials) -> NotLiveError | None:
         at, clipped = f", even at a {clip.rule} of {limit:.3g}", replace(arm, clip=tight)
     if trials.part(clipped, arm.twin()):
         return None
-    found = f"after {MOST_STEPS} steps its weights equal those of its twin without the clip{at}: the clip does nothing"
-    return _dead(arm, found, f"does '{arm.optimizer.use}' use only the sign of its gradient?")
+    message = (
+        f"after {MOST_STEPS} steps its weights equal those of its twin without the clip{at}: the clip does nothing"
+    )
+    return _dead(arm, message, f"does '{arm.optimizer.use}' use only the sign of its gradient?")
 
 
 def _option(name: str, value: Value, trials: _Trials) -> LifeFinding | None:
@@ -197,17 +201,17 @@ def _option(name: str, value: Value, trials: _Trials) -> LifeFinding | None:
     To be shown it need not act: whether a momentum of 0.9 that stands in a group is used, a few steps may not tell.
     """
     shown = trials.first.configured[name]
-    if any(_agree(one, value) for one in shown):
+    if any(_agree(current, value) for current in shown):
         return None
     effect = _effect(name, value, trials)
     if shown and effect == "none":
-        found = f"the option {name} was set to {value!r} but is {shown[0]!r} whatever it is set to"
-        return _dead(trials.arm, found, "mend the optimizer, or set what it takes")
+        message = f"the option {name} was set to {value!r} but is {shown[0]!r} whatever it is set to"
+        return _dead(trials.arm, message, "mend the optimizer, or set what it takes")
     if shown:
         return f"the option {name} was set to {value!r} and stands at {shown[0]!r} in the optimizer"
     if effect == "none":
-        found = f"the option {name} has no effect: it shows nowhere, and {MOST_STEPS} steps are the same without it"
-        return _dead(trials.arm, found, "take it out, or mend the optimizer")
+        message = f"the option {name} has no effect: it shows nowhere, and {MOST_STEPS} steps are the same without it"
+        return _dead(trials.arm, message, "take it out, or mend the optimizer")
     if effect == "kept":
         return f"the option {name} is kept in the optimizer, but {MOST_STEPS} steps are the same at another value"
     if effect == "unknown":
@@ -222,20 +226,20 @@ def _effect(name: str, value: Value, trials: _Trials) -> Literal["acts", "kept",
     no other value was accepted, nothing is known: what an option is left out for may be the value that it had.
     """
     arm, options = trials.arm, trials.arm.optimizer.options
-    left_out = {other: setting for other, setting in options.items() if other != name}
-    varied = [*({**options, name: other} for other in other_values(value)), left_out]
-    arms = [replace(arm, optimizer=replace(arm.optimizer, options=one)) for one in varied]
+    left_out = {option: setting for option, setting in options.items() if option != name}
+    varied = [*({**options, name: alternative} for alternative in other_values(value)), left_out]
+    arms = [replace(arm, optimizer=replace(arm.optimizer, options=setting)) for setting in varied]
     kept = accepted = False
     for length in trials.lengths:
         own = trials.take(arm, length)
-        for other in arms:
+        for variant in arms:
             try:
-                trial = trials.take(other, length)
+                trial = trials.take(variant, length)
             except Exception:  # the value is not admissible, in whatever way the optimizer says so
                 continue
             if not same(own.weights, trial.weights):
                 return "acts"
-            accepted = accepted or other is not arms[-1]
+            accepted = accepted or variant is not arms[-1]
             kept = kept or not alike(_held(own.optimizer), _held(trial.optimizer))
     return "kept" if kept else "none" if accepted else "unknown"
 

@@ -133,8 +133,8 @@ def refuse_endless(budget: Budget, problem: Problem) -> None:
     if counted is None:
         raise ClipbenchError(f"the budget is in {budget.unit} and the task counts none: use samples or steps")
     if not counted > 0:
-        found = f"the budget is in {budget.unit} and the task counts {counted} in its first batch: use steps"
-        raise ClipbenchError(found)
+        message = f"the budget is in {budget.unit} and the task counts {counted} in its first batch: use steps"
+        raise ClipbenchError(message)
 
 
 def _interruptible(problem: Problem, stop: Callable[[], bool]) -> Problem:
@@ -198,7 +198,8 @@ def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
         try:
             with this_process_alone():
                 remarks += [
-                    f"{GHOST}{ghost.name}: {said}" for said in liveness.check_ghost(ghost, problem, gradients) or ()
+                    f"{GHOST}{ghost.name}: {sentence}"
+                    for sentence in liveness.check_ghost(ghost, problem, gradients) or ()
                 ]
         except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
             traceback.print_exc()

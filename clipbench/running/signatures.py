@@ -187,13 +187,13 @@ def fingerprint(use: str, options: Mapping[str, Any]) -> dict[str, str]:
     # A list of a spec is a tuple for whoever is called with it, here as in the run.
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     try:
-        said = function(**given) if function else None
+        answer = function(**given) if function else None
     except (Exception, SystemExit) as error:  # whatever a user's function does
         traceback.print_exc()
         return {"fault": f"its fingerprint failed: {type(error).__name__}: {error}"}
-    if not isinstance(said, str):
-        return {"fault": f"its fingerprint is of type {type(said).__name__}, not a text"}
-    return {"data": said}
+    if not isinstance(answer, str):
+        return {"fault": f"its fingerprint is of type {type(answer).__name__}, not a text"}
+    return {"data": answer}
 
 
 def _apart(work: Callable[[], Any], *, name: str, seconds: float = 0.0) -> Any:
@@ -207,14 +207,14 @@ def _apart(work: Callable[[], Any], *, name: str, seconds: float = 0.0) -> Any:
             _answer(work, answer.fileno(), printed.fileno(), seconds)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         printed.seek(0)
-        said = printed.read().decode(errors="replace")
-        sys.stderr.write(said)
+        output = printed.read().decode(errors="replace")
+        sys.stderr.write(output)
         answer.seek(0)
         if answered := answer.read():
             return json.loads(answered)
     if status == -signal.SIGALRM:
         return {"fault": f"{name} took longer than {seconds:g} s"}
-    last = (said.strip().splitlines() or ["it said nothing"])[-1]
+    last = (output.strip().splitlines() or ["it said nothing"])[-1]
     return {"fault": f"{name} ended Python with exit status {status}: {last}"}
 
 
@@ -226,9 +226,9 @@ def _answer(work: Callable[[], Any], answer: int, printed: int, seconds: float) 
             os.dup2(printed, stream)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        said = json.dumps(work()).encode()
+        reply = json.dumps(work()).encode()
         signal.setitimer(signal.ITIMER_REAL, 0)
-        os.write(answer, said)
+        os.write(answer, reply)
         status = 0
     except BaseException:  # even SystemExit: it would go on as the parent
         traceback.print_exc()
@@ -252,13 +252,13 @@ def _share_torch(uses: Iterable[str]) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Print one line of JSON, whatever the imported modules print themselves."""
-    said = os.dup(1)
+    stdout = os.dup(1)
     os.dup2(2, 1)
     folders = [each.removeprefix("--folder=") for each in arguments if each.startswith("--folder=")]
     words = [each for each in arguments if not each.startswith("--folder=")]
     search("".join(folders))
     answer = _fingerprints(json.loads(words[1])) if words[0] == "--fingerprints" else _descriptions(words)
-    with os.fdopen(said, "w") as stream:
+    with os.fdopen(stdout, "w") as stream:
         json.dump(answer, stream)
 
 
@@ -269,8 +269,8 @@ def _descriptions(arguments: Sequence[str]) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for module in dict.fromkeys(use.partition(":")[0] for use in uses):
         of_module = [use for use in uses if use.partition(":")[0] == module]
-        found = _apart(partial(_described, of_module), name="importing it", seconds=sum(seconds))
-        answer |= dict.fromkeys(of_module, found) if "fault" in found else found
+        descriptions = _apart(partial(_described, of_module), name="importing it", seconds=sum(seconds))
+        answer |= dict.fromkeys(of_module, descriptions) if "fault" in descriptions else descriptions
     return answer
 
 

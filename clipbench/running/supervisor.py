@@ -149,7 +149,7 @@ class _Supervision:
         try:
             store.describe(run, folder)
         except StoreError as error:  # one folder that cannot be written must not keep the other runs from being made
-            self._tell(run, Outcome("failed", reason=f"{error.where}: {error.found}"))
+            self._tell(run, Outcome("failed", reason=f"{error.where}: {error.message}"))
             return
         beat = _beat_at(folder)
         handle = self._engine.submit(folder, Need(run.device, run.threads, self._policy.code))

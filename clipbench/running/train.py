@@ -73,8 +73,8 @@ def train(training: Training, between: Callable[[Training], bool]) -> Ending | N
         state.loss_count += 1
         furthest, idle = (training.progress, 0) if training.progress > furthest else (furthest, idle + 1)
         if idle == MOST_IDLE:
-            found = f"the last {MOST_IDLE} steps spent nothing of the budget of {training.budget}"
-            raise ClipbenchError(found, remedy="give it in steps, or mend what the task's batches count")
+            message = f"the last {MOST_IDLE} steps spent nothing of the budget of {training.budget}"
+            raise ClipbenchError(message, remedy="give it in steps, or mend what the task's batches count")
     return None
 
 
@@ -84,10 +84,10 @@ def _evaluate(training: Training) -> None:
         if has_two_states(training.optimizer):
             training.note(records.TRAINING_POINT_LOSS, evaluate(problem).loss)
         with at_evaluation_weights(training.optimizer, steps=state.spent.steps):
-            found = evaluate(problem)
+            evaluation = evaluate(problem)
         for sentence in training.vigil.look(state.spent.steps):
             state.remark(records.LIFE, sentence)
-    state.last_losses, state.last_eval_loss = list(found.losses), found.loss
+    state.last_losses, state.last_eval_loss = list(evaluation.losses), evaluation.loss
     if state.spent.steps == 0:
         state.first_losses = state.last_losses
     training.note(records.EVAL_LOSS, state.last_eval_loss)

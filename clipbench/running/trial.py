@@ -96,14 +96,14 @@ def given(problem: Problem, gradient: Gradient) -> TrialSource:
 
 def first_gradients(problem: Problem) -> list[Gradient]:
     """The gradients of the first batches, all of the problem's weights; everything is left as it was."""
-    found: list[Gradient] = []
+    gradients: list[Gradient] = []
     with put_back(problem):
         for source in sources(problem):
             problem.model.zero_grad()
             source()
             held = ((name, parameter.grad) for name, parameter in trainable(problem.model).items())
-            found.append({name: gradient for name, gradient in held if gradient is not None})
-    return found
+            gradients.append({name: gradient for name, gradient in held if gradient is not None})
+    return gradients
 
 
 @contextmanager
@@ -207,8 +207,8 @@ def _take_step(arm: Arm, optimizer: torch.optim.Optimizer) -> None:
         raise
     except Exception as error:  # an optimizer is anybody's code, and raises what it likes for want of a closure
         if wanting := _wanting(str(error)):
-            found, remedy = wanting
-            raise NotLiveError(f"'{arm.optimizer.use}' {found}", where=place(arm), remedy=remedy) from error
+            reason, remedy = wanting
+            raise NotLiveError(f"'{arm.optimizer.use}' {reason}", where=place(arm), remedy=remedy) from error
         raise
 
 
@@ -217,8 +217,8 @@ def _wanting(text: str) -> tuple[str, str] | None:
     if "closure" in text or text == "'NoneType' object is not callable":
         return "needs a closure, and clipbench steps without one", "use an optimizer whose step() takes no argument"
     if any(words in text for words in _OF_SECOND_ORDER):
-        found = "differentiates the gradient, and clipbench's backward pass keeps no graph of it (create_graph)"
-        return found, "use an optimizer that takes the gradient as it is"
+        reason = "differentiates the gradient, and clipbench's backward pass keeps no graph of it (create_graph)"
+        return reason, "use an optimizer that takes the gradient as it is"
     return None
 
 

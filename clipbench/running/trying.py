@@ -108,10 +108,10 @@ def _of_probes(runs: Sequence[Run], measure: Measure, processes: "_Processes") -
     for run in runs:
         if not left:
             break
-        found = processes.look(replace(run, measure=replace(measure, probes=left)))
-        fault = found.get("")
+        by_probe = processes.look(replace(run, measure=replace(measure, probes=left)))
+        fault = by_probe.get("")
         if fault is None:
-            left, faults = tuple(probe for probe in left if probe.name in found), found
+            left, faults = tuple(probe for probe in left if probe.name in by_probe), by_probe
         elif fault.ended != "raised":
             return {probe.name: fault for probe in left}
     return faults
@@ -177,7 +177,7 @@ class _Processes:
         ready = wait([self._talk, self._process.sentinel], limit)
         with contextlib.suppress(EOFError, OSError):
             if self._talk in ready:
-                return {name: FirstStepFault(*said) for name, said in self._talk.recv().items()}
+                return {name: FirstStepFault(*fields) for name, fields in self._talk.recv().items()}
         code = self._end(kill=not ready)
         if not ready:
             return {"": FirstStepFault(f"timed out after {limit:g} s", ended="hung")}

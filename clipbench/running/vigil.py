@@ -53,13 +53,13 @@ class Vigil:
         self._model, self._seed = model, seed
         self._since = settings() if since is None else since
         self._last: tuple[int, list[int]] | None = None
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def look(self, step: int) -> tuple[str, ...]:
         """What has happened since the last look, in one sentence each; `step` is how many steps were taken."""
-        found = [*self._still(step), *self._foreign(step), *self._reseeded(step)]
-        fresh = [(kind, text) for kind, text in found if kind not in self._said]
-        self._said.update(kind for kind, _ in fresh)
+        changes = [*self._still(step), *self._foreign(step), *self._reseeded(step)]
+        fresh = [(kind, text) for kind, text in changes if kind not in self._reported]
+        self._reported.update(kind for kind, _ in fresh)
         return tuple(text for _, text in fresh)
 
     def _still(self, step: int) -> Iterator[tuple[str, str]]:

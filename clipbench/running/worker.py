@@ -61,7 +61,7 @@ def work(
     at_work = _Work(run, folder, environment, ledger, started, stop)
     try:
         with this_process_alone():
-            outcome = at_work.made(give_up)
+            outcome = at_work.outcome(give_up)
         if outcome is None:
             return STOPPED
         store.finish(folder, replace(outcome, peak_bytes=peak_bytes(place), started=began), environment)
@@ -100,7 +100,7 @@ class _Work:
         self._beat_at, self._saved_at = -math.inf, time.monotonic()
         self._state = State()  # what there is to say of it before it trains
 
-    def made(self, give_up: Callable[[], bool]) -> Outcome | None:
+    def outcome(self, give_up: Callable[[], bool]) -> Outcome | None:
         """Train from step 0 or from a checkpoint; None if asked to stop.
 
         Raises:

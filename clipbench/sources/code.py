@@ -42,7 +42,7 @@ def file_sha256(path: Path, *, probe: bool = False) -> str:
 def without_readings(tree: ast.Module) -> ast.Module:
     """A probe's module without its literal constant QUANTITIES; as it is where its code uses that name anywhere."""
     kept = [statement for statement in tree.body if not _is_readings(statement)]
-    used = any(isinstance(node, ast.Name) and node.id == READINGS for one in kept for node in ast.walk(one))
+    used = any(isinstance(node, ast.Name) and node.id == READINGS for statement in kept for node in ast.walk(statement))
     return tree if used else ast.Module(kept, type_ignores=[])
 
 

@@ -18,7 +18,7 @@ def closure(modules: Iterable[str], locate: Locate) -> dict[str, Path]:
     Raises:
         OSError: a file cannot be read.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     seen: set[str] = set()
     left = list(modules)
     while left:
@@ -29,9 +29,9 @@ def closure(modules: Iterable[str], locate: Locate) -> dict[str, Path]:
         left += _packages(name)
         path = locate(name)
         if path is not None:
-            found[name] = path
+            files[name] = path
             left += named(path, name)
-    return found
+    return files
 
 
 def named(path: Path, module: str) -> list[str]:
@@ -59,8 +59,8 @@ def _of(node: ast.AST, package: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
     elif isinstance(node, ast.Call) and _called(node.func) in _IMPORTS_BY_NAME:
         given = [*node.args, *(each.value for each in node.keywords if each.arg == "name")]
-        said = getattr(given[0], "value", None) if given else None
-        if isinstance(said, str) and (name := _absolute(said, package)):
+        literal = getattr(given[0], "value", None) if given else None
+        if isinstance(literal, str) and (name := _absolute(literal, package)):
             yield name
 
 

@@ -63,8 +63,8 @@ def where(module: str) -> Path | None:
 def file_of(module: object) -> Path | None:
     """The file that a loaded module came from."""
     # What stands in sys.modules may be anybody's object, and may do something where it is asked for an attribute.
-    said = getattr(module, "__dict__", {}).get("__file__")
-    return Path(said) if isinstance(said, str) else None
+    path = getattr(module, "__dict__", {}).get("__file__")
+    return Path(path) if isinstance(path, str) else None
 
 
 def source(code: Code, *, probe: str = "") -> str:
@@ -86,7 +86,7 @@ def digest(path: Path, *, probe: bool) -> str:
 
 def digests(source: str) -> dict[str, str]:
     """The files that a source text names: the digest of each, by module."""
-    return {name: said for name, colon, said in (each.rpartition(":") for each in source.split()) if colon}
+    return {name: digest for name, colon, digest in (each.rpartition(":") for each in source.split()) if colon}
 
 
 def _counted(module: str) -> Path | None:
@@ -102,8 +102,8 @@ def _folders(package: str) -> list[str] | None:
     """Where the modules of a package lie; None where it is none."""
     loaded = sys.modules.get(package)
     if isinstance(loaded, ModuleType):
-        said = vars(loaded).get("__path__")
-        return None if said is None else list(said)
+        paths = vars(loaded).get("__path__")
+        return None if paths is None else list(paths)
     above = package.rpartition(".")[0]
     folders = _folders(above) if above else None
     return None if above and folders is None else _found(package, folders)[1]

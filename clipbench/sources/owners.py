@@ -74,14 +74,14 @@ def _installed() -> tuple[dict[str, metadata.Distribution], dict[str, metadata.D
     """Which package lists a file, and which has a file or folder, of the packages without a list."""
     by_file: dict[str, metadata.Distribution] = {}
     by_folder: dict[str, metadata.Distribution] = {}
-    for each in metadata.distributions():
-        root = os.path.realpath(str(each.locate_file("")))
-        if record := each.read_text("RECORD"):
+    for distribution in metadata.distributions():
+        root = os.path.realpath(str(distribution.locate_file("")))
+        if record := distribution.read_text("RECORD"):
             names = (line.partition(",")[0] for line in record.splitlines())
-            by_file |= {f"{root}/{name}": each for name in names if name.endswith((".py", ".so"))}
+            by_file |= {f"{root}/{name}": distribution for name in names if name.endswith((".py", ".so"))}
         elif root.endswith(_SITES):  # as Linux distributions install; beside sources it proves nothing
-            for name in (each.read_text("top_level.txt") or "").split():
-                by_folder |= {f"{root}/{name}": each, f"{root}/{name}.py": each}
+            for name in (distribution.read_text("top_level.txt") or "").split():
+                by_folder |= {f"{root}/{name}": distribution, f"{root}/{name}.py": distribution}
     return by_file, by_folder
 
 
@@ -106,7 +106,7 @@ def _known_as(distribution: metadata.Distribution) -> Owner:
 def _origin(distribution: metadata.Distribution) -> dict[str, object]:
     """Where a package came from, if not from an index."""
     try:
-        said = json.loads(distribution.read_text("direct_url.json") or "{}")
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return origin if isinstance(origin, dict) else {}

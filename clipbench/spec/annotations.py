@@ -29,7 +29,7 @@ def evaluate(node: ast.expr, names: Mapping[str, ast.expr]) -> Any:
         case ast.Name(id=name) if name in _SCALARS:
             return _SCALARS[name]
         case ast.Name(id=name) if name in names:
-            return evaluate(names[name], {other: names[other] for other in names if other != name})
+            return evaluate(names[name], {alias: names[alias] for alias in names if alias != name})
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             # A union made at run time has no spelling that a type checker follows.
             return cast("Any", Union)[evaluate(left, names), evaluate(right, names)]
@@ -48,16 +48,16 @@ def _items(node: ast.expr, names: Mapping[str, ast.expr]) -> tuple[Any, ...]:
         if isinstance(item, ast.Constant) and item.value is Ellipsis:
             inner.append(Ellipsis)
             continue
-        one = evaluate(item, names)
-        if takes_tuple(one):
+        value = evaluate(item, names)
+        if takes_tuple(value):
             raise ValueError("a tuple of tuples cannot be an option")
-        inner.append(one)
+        inner.append(value)
     return tuple(inner)
 
 
 def spelled(accepts: Any) -> str:
     """A type as an author would write it, aliases resolved: `float | None`, `tuple[float, float]`, `'a' | 'b'`."""
-    members = [spelled(one) for one in get_args(accepts)] if get_origin(accepts) is not Literal else []
+    members = [spelled(member) for member in get_args(accepts)] if get_origin(accepts) is not Literal else []
     if get_origin(accepts) is Literal:
         return " | ".join(repr(value) for value in get_args(accepts))
     if get_origin(accepts) is tuple:
@@ -70,7 +70,7 @@ def spelled(accepts: Any) -> str:
 def takes_tuple(accepts: Any) -> bool:
     """Whether a list in a spec is one value of this type, not a grid of values."""
     if get_origin(accepts) in (Union, types.UnionType):
-        return any(takes_tuple(one) for one in get_args(accepts))
+        return any(takes_tuple(member) for member in get_args(accepts))
     return get_origin(accepts) is tuple
 
 
@@ -110,5 +110,5 @@ def is_numeric(accepts: Any) -> bool:
 def _kept(fitted: Any, given: Any) -> bool:
     """Python holds 1, 1.0 and true for equal, and so would pass true for Literal[1]."""
     if isinstance(given, tuple):
-        return all(_kept(one, other) for one, other in zip(fitted, given, strict=True))
+        return all(_kept(item, given_item) for item, given_item in zip(fitted, given, strict=True))
     return type(fitted) is type(given) or (type(fitted) is float and type(given) is int)

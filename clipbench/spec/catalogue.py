@@ -137,8 +137,10 @@ def _source(kind: Kind, name: str, root: Path) -> str:
     """
     own = f"{root.name}.{kind}.{name}"
     files = closure([own], partial(_part, roots={OWN.name: OWN, root.name: root}))
-    said = (f"{module}:{file_sha256(path, probe=(kind, module) == ('probes', own))}" for module, path in files.items())
-    return sha256(" ".join(sorted(said)).encode()).hexdigest()
+    digests = (
+        f"{module}:{file_sha256(path, probe=(kind, module) == ('probes', own))}" for module, path in files.items()
+    )
+    return sha256(" ".join(sorted(digests)).encode()).hexdigest()
 
 
 def _part(module: str, roots: Mapping[str, Path]) -> Path | None:
@@ -173,13 +175,13 @@ def _function(tree: ast.Module, seam: Seam) -> ast.FunctionDef:
 
 def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
     """The module's own `NAME = expression`, for aliases of types and for constants used as defaults."""
-    found: dict[str, ast.expr] = {}
+    expressions: dict[str, ast.expr] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node.value
+            expressions[node.targets[0].id] = node.value
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            found[node.target.id] = node.value
-    return found
+            expressions[node.target.id] = node.value
+    return expressions
 
 
 def _options(function: ast.FunctionDef, assigned: Mapping[str, ast.expr]) -> tuple[Option, ...]:
@@ -207,7 +209,7 @@ def _option(argument: ast.arg, default: ast.expr | None, assigned: Mapping[str, 
 
 def _argument_docs(docstring: str | None) -> dict[str, str]:
     """The first line that the `Args:` of a docstring has on each argument."""
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     inside = False
     for line in (docstring or "").splitlines():
         if line.strip() == "Args:":
@@ -216,5 +218,5 @@ def _argument_docs(docstring: str | None) -> dict[str, str]:
             break
         elif inside and line[4:5].strip() and ":" in line:
             name, _, text = line.strip().partition(":")
-            found[name] = text.strip()
-    return found
+            docs[name] = text.strip()
+    return docs

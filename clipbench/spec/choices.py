@@ -88,22 +88,22 @@ def probes(document: SpecDocument) -> list[Named]:
     return list(_several("probes", ("measure", "probes"), listed)) if isinstance(listed, list) else []
 
 
-def _several(kind: Kind, where: Where, said: Any) -> Iterator[Named]:
-    listed = isinstance(said, list)
-    for place, one in enumerate(said if listed else [said]):
-        if named := _named(kind, (*where, place) if listed else where, one):
+def _several(kind: Kind, where: Where, written: Any) -> Iterator[Named]:
+    listed = isinstance(written, list)
+    for place, item in enumerate(written if listed else [written]):
+        if named := _named(kind, (*where, place) if listed else where, item):
             yield named
 
 
-def _named(kind: Kind, where: Where, said: Any) -> Named | None:
-    if isinstance(said, str):
-        return Named(kind, where, said, where)
-    if not isinstance(said, dict) or not isinstance(said.get("use"), str):
+def _named(kind: Kind, where: Where, written: Any) -> Named | None:
+    if isinstance(written, str):
+        return Named(kind, where, written, where)
+    if not isinstance(written, dict) or not isinstance(written.get("use"), str):
         return None
-    options = {key: value for key, value in said.items() if key not in SEAMS[kind].keys}
-    apart: Any = said.get("options")
+    options = {key: value for key, value in written.items() if key not in SEAMS[kind].keys}
+    apart: Any = written.get("options")
     apart = apart if isinstance(apart, dict) else {}
-    return Named(kind, where, said["use"], (*where, "use"), {**options, **apart}, frozenset(apart))
+    return Named(kind, where, written["use"], (*where, "use"), {**options, **apart}, frozenset(apart))
 
 
 class Resolver:
@@ -175,7 +175,7 @@ class Resolver:
         if isinstance(value, dict) and site.kind == "optimizers" and is_numeric(option.accepts):
             return self._range(name, option, where)
         # A list is several values, but for an option whose one value is a list: there it takes a list of lists.
-        if not isinstance(value, list) or (option.listed and not any(isinstance(one, list) for one in value)):
+        if not isinstance(value, list) or (option.listed and not any(isinstance(item, list) for item in value)):
             return self._fit(option, value, where)
         if site.kind == "probes":
             self._fault(where, f"{mismatch(f'expected {option.type}', value)}; a probe's options are no grid")
@@ -189,7 +189,7 @@ class Resolver:
         if len(listed) > MOST_SETTINGS:
             self._fault(where, f"the list has {len(listed)} values, and at most {MOST_SETTINGS} are allowed")
             return ()
-        values = [value for place, one in enumerate(listed) for value in self._fit(option, one, (*where, place))]
+        values = [value for place, item in enumerate(listed) for value in self._fit(option, item, (*where, place))]
         if len(values) < len(listed):
             return ()
         words = list(map(written, values))

@@ -61,8 +61,8 @@ class SpecDocument:
         """A fault of the value at `where` (or of its key), shown at the nearest place that the file has."""
         marks = self.keys if key and where in self.keys else self.values
         known = next(where[:size] for size in range(len(where), -1, -1) if where[:size] in marks)
-        said = f"{'.'.join(shortened(str(part), _NAME) for part in where)}: {message}" if where else message
-        return marks[known].fault(said)
+        text = f"{'.'.join(shortened(str(part), _NAME) for part in where)}: {message}" if where else message
+        return marks[known].fault(text)
 
 
 def read(

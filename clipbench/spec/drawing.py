@@ -53,13 +53,13 @@ def settings(spaces: Sequence[Space], *, points: Iterator[list[float]], trials: 
     """
     if len(spaces) > len(_PRIMES):
         raise ValueError(f"{len(spaces)} settings are left open; at most {len(_PRIMES)} can be drawn together")
-    found: dict[tuple[Value, ...], Options] = {}
+    distinct: dict[tuple[Value, ...], Options] = {}
     for point in islice(points, _PATIENCE * trials):
         drawn = {space.setting: value(space, at) for space, at in zip(spaces, point, strict=False)}
-        found.setdefault(tuple(drawn.values()), drawn)
-        if len(found) == trials:
-            return list(found.values())
-    raise ValueError(f"only {len(found)} different settings could be drawn, and {trials} trials are asked for")
+        distinct.setdefault(tuple(drawn.values()), drawn)
+        if len(distinct) == trials:
+            return list(distinct.values())
+    raise ValueError(f"only {len(distinct)} different settings could be drawn, and {trials} trials are asked for")
 
 
 def value(space: Space, at: float) -> Value:

@@ -75,9 +75,11 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     if fault := _fault(use, described):
         return replace(entry, broken=fault)
     parameters = described["parameters"]
-    by_place = [one for one in parameters if one["kind"] in {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}]
+    by_place = [
+        parameter for parameter in parameters if parameter["kind"] in {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}
+    ]
     handed = by_place[: len(seam.arguments)]
-    if len(handed) < len(seam.arguments) and not any(one["kind"] == "VAR_POSITIONAL" for one in parameters):
+    if len(handed) < len(seam.arguments) and not any(parameter["kind"] == "VAR_POSITIONAL" for parameter in parameters):
         return replace(entry, broken=f"it is not called with {', '.join(seam.arguments)} and options")
     if kind == "optimizers" and described["closure"]:
         return replace(entry, broken="its step() needs a closure, and clipbench steps without one")
@@ -89,13 +91,13 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
         readings = _quantities(module, described) if kind == "probes" else {}
     except ValueError as error:
         return replace(entry, broken=str(error))
-    by_name = [one for one in parameters if one["kind"] in {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}]
+    by_name = [parameter for parameter in parameters if parameter["kind"] in {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}]
     return replace(
         entry,
-        options=tuple(_option(one) for one in by_name if one not in handed),
+        options=tuple(_option(parameter) for parameter in by_name if parameter not in handed),
         source=source,
         fingerprinted=described["fingerprint"],
-        open=any(one["kind"] == "VAR_KEYWORD" for one in parameters),
+        open=any(parameter["kind"] == "VAR_KEYWORD" for parameter in parameters),
         quantities=readings,
     )
 
@@ -150,15 +152,15 @@ def fingerprints(asked: Sequence[tuple[str, Options]], folder: Path | None) -> l
     """What the module of each task says of its data under the task's options: {"data": text} or {"fault": sentence}."""
     if not asked:
         return []
-    said, fault = _signatures(folder, "--fingerprints", json.dumps([(use, dict(options)) for use, options in asked]))
-    return [{"fault": fault}] * len(asked) if fault else said
+    answers, fault = _signatures(folder, "--fingerprints", json.dumps([(use, dict(options)) for use, options in asked]))
+    return [{"fault": fault}] * len(asked) if fault else answers
 
 
 def _asked(uses: Sequence[str], folder: Path | None) -> dict[str, Described]:
     if not uses:
         return {}
-    said, fault = _signatures(folder, f"--seconds={_IMPORT_SECONDS}", *uses)
-    return {use: {"fault": fault} for use in uses} if fault else said
+    answers, fault = _signatures(folder, f"--seconds={_IMPORT_SECONDS}", *uses)
+    return {use: {"fault": fault} for use in uses} if fault else answers
 
 
 def _signatures(folder: Path | None, *words: str) -> tuple[Any, str]:
@@ -176,12 +178,12 @@ def _signatures(folder: Path | None, *words: str) -> tuple[Any, str]:
 
 def _option(parameter: Mapping[str, Any]) -> Option:
     # A rate without a type or a default is a number all the same.
-    said = "float" if parameter["name"] == "lr" and parameter["type"] == "any" else parameter["type"]
+    type_name = "float" if parameter["name"] == "lr" and parameter["type"] == "any" else parameter["type"]
     optional: bool = parameter["optional"]
     return Option(
         name=parameter["name"],
-        type=_TYPES.get(said, said) + (" | None" if optional and said != "any" else ""),
-        accepts=_ACCEPTS[said] | None if optional else _ACCEPTS[said],
-        listed=said == "sequence",
+        type=_TYPES.get(type_name, type_name) + (" | None" if optional and type_name != "any" else ""),
+        accepts=_ACCEPTS[type_name] | None if optional else _ACCEPTS[type_name],
+        listed=type_name == "sequence",
         required=parameter["required"],
     )

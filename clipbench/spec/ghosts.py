@@ -41,7 +41,7 @@ class GhostPlan:
         """The arms that are ghosts in an arm's runs."""
         if not _named(arm, self.along):
             return ()
-        return tuple(other for other in arms if other.name != arm.name and _named(other, self.of))
+        return tuple(candidate for candidate in arms if candidate.name != arm.name and _named(candidate, self.of))
 
 
 def _named(arm: _WithName, names: Iterable[str] | None) -> bool:
@@ -58,7 +58,7 @@ def ghosts(written: GhostSettings | None) -> GhostPlan:
 
 def unsound(document: SpecDocument, ghosts: GhostPlan, arms: Sequence[_WithName], *, baseline: str) -> list[Fault]:
     """Names that no arm has, an arm whose steps could not be told from a run's own, and a baseline without runs."""
-    found = [
+    faults = [
         document.fault(("measure", "ghosts", key, place), f"there is no arm {name!r}; {nearest(name, _names(arms))}")
         for key, names in (("along", ghosts.along), ("of", ghosts.of))
         for place, name in enumerate(names or ())
@@ -66,11 +66,11 @@ def unsound(document: SpecDocument, ghosts: GhostPlan, arms: Sequence[_WithName]
     ]
     if ghosts.along != () and any(arm.name == OWN and _named(arm, ghosts.of) for arm in arms):
         message = f"{OWN!r} is how a run's own steps are called, so no ghost can have that name; rename the arm"
-        found.append(document.fault(("optimizers", OWN), message, key=True))
-    if not found and any(arm.name == baseline and not ghosts.has_runs(arm) for arm in arms):
+        faults.append(document.fault(("optimizers", OWN), message, key=True))
+    if not faults and any(arm.name == baseline and not ghosts.has_runs(arm) for arm in arms):
         message = f"the baseline, {baseline!r}, is only a ghost and has no runs; put it under `along`, or name another"
-        found.append(document.fault(("measure", "ghosts", "along"), message))
-    return found
+        faults.append(document.fault(("measure", "ghosts", "along"), message))
+    return faults
 
 
 def _names(arms: Iterable[_WithName]) -> list[str]:

@@ -56,11 +56,11 @@ def offers(kind: Kind, *, own: Path = OWN, folder: Path | None = None) -> dict[s
         own: the folder of clipbench's own shelves.
         folder: the folder of the spec; None for no shelf beside it.
     """
-    found = [*_on_shelf(kind, own, ""), *_installed(kind)]
+    listed = [*_on_shelf(kind, own, ""), *_installed(kind)]
     if folder is not None:
-        found += _on_shelf(kind, folder / BESIDE, str(folder / BESIDE / kind))
+        listed += _on_shelf(kind, folder / BESIDE, str(folder / BESIDE / kind))
     by_name: dict[str, list[Offer]] = {}
-    for offer in sorted(found, key=lambda each: each.name):
+    for offer in sorted(listed, key=lambda offer: offer.name):
         by_name.setdefault(offer.name, []).append(offer)
     return by_name
 

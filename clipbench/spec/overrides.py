@@ -117,8 +117,8 @@ def _place(node: Any, where: Where, key: str, mark: Mark) -> str | int:
     if isinstance(node, list):
         places = {str(place): place for place in range(len(node))}
         if key not in places:
-            said = f"{shortened(key, _KEY)!r} is not a place from 0 to {len(node) - 1}"
-            raise _refused(mark, f"{_name(where)} is a list of {len(node)}: {said}")
+            reason = f"{shortened(key, _KEY)!r} is not a place from 0 to {len(node) - 1}"
+            raise _refused(mark, f"{_name(where)} is a list of {len(node)}: {reason}")
         return places[key]
     if not isinstance(node, dict):
         raise _refused(mark, f"{_name(where)} is {found(node)}: nothing can be set in it")

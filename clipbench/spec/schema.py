@@ -38,8 +38,8 @@ def _usable(kind: Kind, shelves: Path, folder: Path | None) -> list[Entry]:
 
 
 def _one_or_several(name: str, names: dict[str, Any]) -> dict[str, Any]:
-    one = {"anyOf": [names, {"$ref": f"#/$defs/{name}"}]}
-    return {"anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}]}
+    item = {"anyOf": [names, {"$ref": f"#/$defs/{name}"}]}
+    return {"anyOf": [*item["anyOf"], {"type": "array", "items": item, "minItems": 1}]}
 
 
 def _with_entries(model: dict[str, Any], kind: Kind, usable: Sequence[Entry]) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def _with_entries(model: dict[str, Any], kind: Kind, usable: Sequence[Entry]) ->
 
 def _value(accepts: Any, doc: str, kind: Kind) -> dict[str, Any]:
     """One value, or several but of a probe; of an arm's numbers, a space to tune them in as well."""
-    one = TypeAdapter(accepts).json_schema()
-    forms = [one, {"type": "array", "items": one, "minItems": 1}]
+    schema = TypeAdapter(accepts).json_schema()
+    forms = [schema, {"type": "array", "items": schema, "minItems": 1}]
     if kind == "optimizers" and is_numeric(accepts):
         forms.append({"$ref": "#/$defs/SpaceSettings"})
-    described = dict(one) if kind == "probes" else {"anyOf": forms}
+    described = dict(schema) if kind == "probes" else {"anyOf": forms}
     return described | ({"description": doc} if doc else {})

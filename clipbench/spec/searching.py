@@ -56,14 +56,14 @@ def faults(document: SpecDocument, spaces: Mapping[str, Sequence[Space]], tuning
         spaces: of what each arm leaves open, by its name.
         tuning: the spec's section, if it has one.
     """
-    found = list(_undrawn(document, spaces, tuning))
+    collected = list(_undrawn(document, spaces, tuning))
     if tuning is None:
-        return found
+        return collected
     if not any(spaces.values()):
         message = "no arm has anything to tune: give one a list of values or a space"
-        found.append(document.fault(("tuning",), message, key=True))
+        collected.append(document.fault(("tuning",), message, key=True))
     reported = document.data["seeds"]
-    found += [
+    collected += [
         document.fault(
             ("tuning", "seeds", place), f"{seed} is among `seeds` as well: what tuned an arm cannot judge it"
         )
@@ -71,8 +71,8 @@ def faults(document: SpecDocument, spaces: Mapping[str, Sequence[Space]], tuning
         if seed in reported
     ]
     if tuning.select == "steps_to_target" and _lacks_a_target(document):
-        found.append(document.fault(("tuning", "select"), "there is no `target` to count the steps to"))
-    return found
+        collected.append(document.fault(("tuning", "select"), "there is no `target` to count the steps to"))
+    return collected
 
 
 def _lacks_a_target(document: SpecDocument) -> bool:
@@ -89,9 +89,9 @@ def unequal(document: SpecDocument, arms: Sequence[Searched], tuning: TuningSett
     wanted = tuning.trials or max(counts.values(), default=0)
     if all(count == wanted for count in counts.values()):
         return []
-    said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+    listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
     asked = f" and `trials` asks for {wanted}" if tuning.trials else ""
-    message = f"every arm must have the same number of trials, but {said}{asked}; "
+    message = f"every arm must have the same number of trials, but {listed}{asked}; "
     remedy = "make the grids equal in size, or draw `trials` settings an arm by `search: halton` or `random`"
     return [document.fault(("tuning",), message + remedy, key=True)]
 

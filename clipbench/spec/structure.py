@@ -76,8 +76,8 @@ def fitted(
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # Where every item of a list is at fault, pydantic also finds the list too short.
-        kept = [one for one in errors if one["type"] != "too_short" or not one["input"]]
-        return None, [_fault(document, one, model=model, sections=sections) for one in kept]
+        kept = [detail for detail in errors if detail["type"] != "too_short" or not detail["input"]]
+        return None, [_fault(document, detail, model=model, sections=sections) for detail in kept]
 
 
 def space_at(document: SpecDocument, where: Where) -> tuple[SpaceSettings | None, list[Fault]]:
@@ -89,7 +89,7 @@ def space_at(document: SpecDocument, where: Where) -> tuple[SpaceSettings | None
         return SpaceSettings.model_validate(value), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        return None, [_fault(document, {**one, "loc": (*where, *one["loc"])}) for one in errors]
+        return None, [_fault(document, {**detail, "loc": (*where, *detail["loc"])}) for detail in errors]
 
 
 def _fault(

@@ -127,8 +127,8 @@ class Writer:
         forks.refuse_in_a_fork(self._folder)
         if os.fstat(self._file).st_size + len(self._rows) > opening.MOST:
             self._rows.clear()
-            found = f"a run records no more than {opening.MOST} bytes of measurements"
-            raise StoreError(found, where=str(self._folder / MEASUREMENTS), remedy="evaluate or measure less often")
+            message = f"a run records no more than {opening.MOST} bytes of measurements"
+            raise StoreError(message, where=str(self._folder / MEASUREMENTS), remedy="evaluate or measure less often")
         self._append(self._rows)
         os.fsync(self._file)
         return os.fstat(self._file).st_size
@@ -160,12 +160,12 @@ def recorded_sha256(folder: Path, size: int) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with opening.reading(folder / MEASUREMENTS) as file:
         while size > 0 and (part := file.read(min(size, LARGE))):
-            found.update(part)
+            digest.update(part)
             size -= len(part)
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def write_heartbeat(folder: Path, *, progress: float, step: int, loss: float, stopping: bool = False) -> None:

@@ -46,20 +46,20 @@ def merge(sources: Sequence[Path], out: Path) -> Merging:
         StoreError: a run is there twice with different content, two specs of one name ask for different things, or a
             folder cannot be read or written.
     """
-    found = Merging()
+    merging = Merging()
     for source in sources:
         if not source.is_dir():
             raise StoreError("there is no such folder", where=str(source), remedy="runs are made by `clipbench run`")
         asked: dict[Path, Question | None] = {}
         for folder in run_folders(source):
-            _consider(folder, out, found, asked)
-    if found.conflicts:
-        raise _conflict(found.conflicts)
-    for spec, question in found.questions.items():
-        found.questions[spec] = _one_question(read_question(folder_of_spec(spec, out)), question)
-    if found.copies:
-        _copy(found, out)
-    return found
+            _consider(folder, out, merging, asked)
+    if merging.conflicts:
+        raise _conflict(merging.conflicts)
+    for spec, question in merging.questions.items():
+        merging.questions[spec] = _one_question(read_question(folder_of_spec(spec, out)), question)
+    if merging.copies:
+        _copy(merging, out)
+    return merging
 
 
 def joined(first: Question, second: Question) -> Question | None:
@@ -69,28 +69,28 @@ def joined(first: Question, second: Question) -> Question | None:
     return replace(first, keys=tuple(dict.fromkeys((*first.keys, *second.keys))))
 
 
-def _consider(folder: Path, out: Path, found: Merging, asked: dict[Path, Question | None]) -> None:
+def _consider(folder: Path, out: Path, merging: Merging, asked: dict[Path, Question | None]) -> None:
     try:
         record = read(folder)
         if record.outcome is None:
-            found.unfinished.append(folder)
+            merging.unfinished.append(folder)
             return
         place = folder_of(record.run, out)
-        other = found.copies.get(place) or (place if os.path.lexists(place) else None)
-        present = None if other is None else read(other)
+        earlier = merging.copies.get(place) or (place if os.path.lexists(place) else None)
+        present = None if earlier is None else read(earlier)
     except StoreError as error:
-        found.errors.append(error)
+        merging.errors.append(error)
         return
-    _ask(folder.parents[2], found, asked)
-    if other is None:
-        found.copies[place] = folder
+    _ask(folder.parents[2], merging, asked)
+    if earlier is None:
+        merging.copies[place] = folder
     elif present is not None and _same(record, present):
-        found.there += 1
+        merging.there += 1
     else:
-        found.conflicts.append(f"{folder} and {other}")
+        merging.conflicts.append(f"{folder} and {earlier}")
 
 
-def _ask(of_spec: Path, found: Merging, asked: dict[Path, Question | None]) -> None:
+def _ask(of_spec: Path, merging: Merging, asked: dict[Path, Question | None]) -> None:
     """Join what the runs of a spec were to answer to what others of that name were, once for each folder."""
     if of_spec in asked:
         return
@@ -98,10 +98,10 @@ def _ask(of_spec: Path, found: Merging, asked: dict[Path, Question | None]) -> N
         asked[of_spec] = question = read_question(of_spec)
     except StoreError as error:
         asked[of_spec] = None
-        found.errors.append(error)
+        merging.errors.append(error)
         return
     if question is not None:
-        found.questions[question.spec] = _one_question(found.questions.get(question.spec), question)
+        merging.questions[question.spec] = _one_question(merging.questions.get(question.spec), question)
 
 
 def _same(first: Record, second: Record) -> bool:
@@ -136,21 +136,21 @@ def _conflict(conflicts: Sequence[str]) -> StoreError:
     )
 
 
-def _copy(found: Merging, out: Path) -> None:
+def _copy(merging: Merging, out: Path) -> None:
     try:
         with _beside(out) as staging:
-            for place, folder in found.copies.items():
+            for place, folder in merging.copies.items():
                 _copy_run(folder, staging / place.relative_to(out))
-            for question in found.questions.values():
+            for question in merging.questions.values():
                 write_question(question, staging)
             if not out.exists():
                 staging.replace(out)
                 return
-            for place in found.copies:
+            for place in merging.copies:
                 refuse_links(place)
                 make_folder(place.parent)
                 (staging / place.relative_to(out)).rename(place)
-            for question in found.questions.values():
+            for question in merging.questions.values():
                 write_question(question, out)
     except OSError as error:
         reason = f"cannot merge into this folder ({error.strerror or error})"

@@ -87,9 +87,9 @@ def refuse_a_link(folder: Path) -> None:
     with suppress(OSError):
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode):
-            found = _odd(status, writing=False) or "it is a file"
+            reason = _odd(status, writing=False) or "it is a file"
             remedy = "nothing is written there: move it away, or choose another results folder with -o"
-            raise StoreError(f"this is no folder ({found})", where=str(folder), remedy=remedy)
+            raise StoreError(f"this is no folder ({reason})", where=str(folder), remedy=remedy)
 
 
 def is_set_aside(name: str) -> bool:

@@ -55,7 +55,7 @@ def there(run: Run, folder: Path) -> There:
     try:
         return _held_against(run, described_by(folder), folder)
     except StoreError as error:
-        return There(strange=f"cannot be read ({error.found})")
+        return There(strange=f"cannot be read ({error.message})")
 
 
 def _held_against(run: Run, described: bytes, folder: Path) -> There:
@@ -89,8 +89,8 @@ def set_aside(run: Run, folder: Path) -> str:
     try:
         folder.rename(aside)
     except OSError as error:
-        found = f"this {strange}, and cannot be set aside ({error.strerror})"
-        raise StoreError(found, where=str(folder), remedy=ELSEWHERE) from error
+        message = f"this {strange}, and cannot be set aside ({error.strerror})"
+        raise StoreError(message, where=str(folder), remedy=ELSEWHERE) from error
     return f"set aside: {folder} {strange}; it is now called {aside.name}"
 
 

@@ -49,41 +49,41 @@ def renamed(runs: Iterable[Run], results: Path, *, arms: Collection[tuple[str, s
         arms: the names of all tasks and arms that the plan has runs of, whichever of them are asked for now.
     """
     wanted: dict[str, list[tuple[Run, RunFile | None]]] = {}
-    found = []
+    matches = []
     for run in runs:
         folder = folder_of(run, results)
         there = lying_there(run, folder).file
         if there is None or not there.is_done:
             wanted.setdefault(folder.name, []).append((run, there))
         elif there.run != replace(run, device=there.run.device) and _content(folder, run, crashed_too=False):
-            found.append(Renamed(run, folder, is_moved=True))
+            matches.append(Renamed(run, folder, is_moved=True))
     folders = _folders_called(wanted, results) if wanted else {}
     for name, same in wanted.items():
-        found += _of_one_key(same, folders.get(name, []), results, arms)
-    return found
+        matches += _of_one_key(same, folders.get(name, []), results, arms)
+    return matches
 
 
-def put_in_place(one: Renamed, results: Path, *, tell: Callable[[str], None] = lambda _: None) -> bool:
+def put_in_place(entry: Renamed, results: Path, *, tell: Callable[[str], None] = lambda _: None) -> bool:
     """Move or copy a run to where the plan has it, under the plan's names; whether that went well.
 
     What lies there and is not that run is set aside, and `tell` gets a line of it. Where it did not go well, because
     the folder has changed since or cannot be written, the run is still to be made.
     """
-    is_trial = bool(one.run.trial_of)
-    files = _content(one.folder, one.run, crashed_too=one.is_moved and is_trial)
-    folder = folder_of(one.run, results)
+    is_trial = bool(entry.run.trial_of)
+    files = _content(entry.folder, entry.run, crashed_too=entry.is_moved and is_trial)
+    folder = folder_of(entry.run, results)
     if files is None:
         return False
     described, recorded = files
     try:
-        if one.folder != folder:
+        if entry.folder != folder:
             # Without a run.json, what lies there is of a copy that was cut short.
-            if os.path.lexists(folder / RUN) and (line := set_aside(one.run, folder)):
+            if os.path.lexists(folder / RUN) and (line := set_aside(entry.run, folder)):
                 tell(line)
             if folder.exists():  # the same run, not ended, or crashed
                 shutil.rmtree(folder)
-            _move(one.folder, folder) if one.is_moved else _copy(one.folder, folder, recorded)
-        replace_content(folder / RUN, relabelled(described, one.run))
+            _move(entry.folder, folder) if entry.is_moved else _copy(entry.folder, folder, recorded)
+        replace_content(folder / RUN, relabelled(described, entry.run))
     except (OSError, StoreError, RecursionError):  # the last where folders are nested deeper than Python removes
         return False
     return True
@@ -154,13 +154,13 @@ def _content(folder: Path, run: Run, *, crashed_too: bool) -> tuple[bytes, bytes
 
 def _folders_called(names: Collection[str], results: Path) -> dict[str, list[Path]]:
     """The folders of runs by these names, in the order of their paths; none is looked into."""
-    found: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}
     for spec in _folders_in(results):
         for task in _folders_in(spec):
             for arm in _folders_in(task):
                 for folder in _folders_in(arm, names):
-                    found.setdefault(folder.name, []).append(folder)
-    return found
+                    folders.setdefault(folder.name, []).append(folder)
+    return folders
 
 
 def _folders_in(folder: Path, names: Collection[str] | None = None) -> list[Path]:

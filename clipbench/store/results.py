@@ -78,9 +78,9 @@ def read_question(folder: Path) -> Question | None:
         return None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else first_fault(error)
-        found = f"this is not a question file ({reason})"
+        message = f"this is not a question file ({reason})"
         remedy = "delete it and run the spec again: that writes it anew, and no run is lost"
-        raise StoreError(found, where=str(path), remedy=remedy) from error
+        raise StoreError(message, where=str(path), remedy=remedy) from error
 
 
 def _sound(question: Question) -> Question:
@@ -170,13 +170,13 @@ def find(name: str, results: Path) -> Path:
     """The folder of a run, given as a path, or by the beginning of its key or its folder's name."""
     if os.path.lexists(f"{name}/{RUN}"):
         return Path(name)
-    found = [
+    folders = [
         folder
         for folder in run_folders(results)
         if folder.name.startswith(name) or folder.name.partition("-")[2].startswith(name)
     ]
-    if len(found) != 1:
-        several = f": {', '.join(map(str, found[:5]))}" if found else ""
+    if len(folders) != 1:
+        several = f": {', '.join(map(str, folders[:5]))}" if folders else ""
         remedy = "`clipbench list runs` shows what there is"
-        raise StoreError(f"'{shortened(name)}' fits {len(found)} runs{several}", where=str(results), remedy=remedy)
-    return found[0]
+        raise StoreError(f"'{shortened(name)}' fits {len(folders)} runs{several}", where=str(results), remedy=remedy)
+    return folders[0]

@@ -164,10 +164,10 @@ def parsed(raw: bytes, path: str) -> RunFile:
 def _not_a_run(raw: bytes, error: Exception, path: str) -> StoreError:
     """Why this is no run; read once more, slowly, with words for people."""
     try:
-        found: Any = json.loads(raw)
-        if isinstance(found, dict) and found.get("format") not in READABLE:
-            return _of_another_format(found.get("format"), path)
-        _RUN_FILE.validate_python(found)
+        content: Any = json.loads(raw)
+        if isinstance(content, dict) and content.get("format") not in READABLE:
+            return _of_another_format(content.get("format"), path)
+        _RUN_FILE.validate_python(content)
     except ValueError as fault:
         error = fault
     except RecursionError:  # nested deeper than Python calls, which the first reading has found, too
@@ -175,9 +175,9 @@ def _not_a_run(raw: bytes, error: Exception, path: str) -> StoreError:
     return StoreError(f"this is not a run ({first_fault(error)})", where=path, remedy=ANEW)
 
 
-def _of_another_format(found: object, path: str) -> StoreError:
+def _of_another_format(version: object, path: str) -> StoreError:
     known = " and ".join(map(str, READABLE))
-    reason = f"this run has format {shortened(repr(found))}; this clipbench reads formats {known}"
+    reason = f"this run has format {shortened(repr(version))}; this clipbench reads formats {known}"
     return StoreError(reason, where=path, remedy="read it with the clipbench that wrote it")
 
 
@@ -250,12 +250,12 @@ def _by_rows(text: str, path: str) -> Iterator[Measurement]:
     for number, row in enumerate(_rows(text, path), start=1):
         if number == 1 and tuple(row) == COLUMNS:
             continue
-        found = _measurement(row, where=f"{path}:{number}")
-        first = there.setdefault((found.step, found.direction, found.quantity), number)
+        measurement = _measurement(row, where=f"{path}:{number}")
+        first = there.setdefault((measurement.step, measurement.direction, measurement.quantity), number)
         if first != number:
-            reason = f"{measured(found)} is there twice, first in line {first}"
+            reason = f"{measured(measurement)} is there twice, first in line {first}"
             raise StoreError(reason, where=f"{path}:{number}", remedy=ANEW)
-        yield found
+        yield measurement
 
 
 def _step(number: int) -> int:

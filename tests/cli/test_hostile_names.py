@@ -172,7 +172,7 @@ def test_a_folder_whose_name_is_no_text_is_told_of_in_a_baseline_and_to_a_ci(
 
 def tell_in_every_way(error: StoreError) -> None:
     console.complain(error)
-    console.say(f"{error.found}{ACTS}")
+    console.say(f"{error.message}{ACTS}")
     console.tell(ACTS)
     console.put(ACTS)
 

@@ -24,7 +24,7 @@ def skip_without_the_data(run: Run) -> None:
         try:
             here = fingerprint(data)
         except ClipbenchError as error:
-            pytest.skip(f"not installed: {error.found}")
+            pytest.skip(f"not installed: {error.message}")
         if here != GOLDEN.data[data]:
             pytest.skip(f"the numbers were made from other data than this machine's {data}")
 

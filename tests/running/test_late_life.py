@@ -242,7 +242,7 @@ DEAD = [
 def test_what_is_certainly_dead_is_refused_and_may_run_all_the_same(check: Check, dead: Arm, found: str) -> None:
     with pytest.raises(NotLiveError) as caught:
         check(dead, quadratic(0, CPU))
-    assert caught.value.found == found
+    assert caught.value.message == found
     assert "`liveness: warn`" in caught.value.remedy
     assert check(replace(dead, liveness="warn"), quadratic(0, CPU)) == (found,)
     assert check(replace(dead, liveness="off"), quadratic(0, CPU)) == ()
@@ -281,7 +281,7 @@ def test_what_is_not_known_is_a_remark(
 def test_what_a_step_lacks_is_said_in_a_sentence(check: Check, use: str, found: str) -> None:
     with pytest.raises(NotLiveError) as caught:
         check(replace(arm(use, lr=0.01), liveness="warn"), quadratic(0, CPU))
-    assert caught.value.found == f"'{use}' {found}"
+    assert caught.value.message == f"'{use}' {found}"
 
 
 def with_loss(problem: Problem, loss: Callable[[nn.Module, Batch], torch.Tensor]) -> Problem:

@@ -212,7 +212,7 @@ def test_a_run_whose_file_is_a_link_or_a_pipe_is_named_and_the_others_are_merged
     piped.unlink()
     os.mkfifo(piped)
     merged = store.merge([one], tmp_path / "out")
-    assert {(error.where, error.found) for error in merged.errors} == {
+    assert {(error.where, error.message) for error in merged.errors} == {
         (str(linked), "cannot read this file (it is a link)"),
         (str(piped), "cannot read this file (it is a pipe)"),
     }

@@ -61,16 +61,16 @@ def by_adjoints(
         there = batch.to(device)
         first = _First()
         with Propagation(first, watch=watches[i]):
-            found = objective.at(
+            batch_loss = objective.at(
                 {name: _still(weight, shared=True) for name, weight in units.parameters.items()}, there
             )
-        watches[i].require_jet(found, "the loss")
-        total = value(found)
+        watches[i].require_jet(batch_loss, "the loss")
+        total = value(batch_loss)
         require_finite_scalar(total, i)
         require_dependent(total, i)
         losses.append(float(total.detach()))
         tape = Tape(first.operations, frozenset(first.jets), first.worths(total))
-        del found, total, first  # and the graph with them
+        del batch_loss, total, first  # and the graph with them
         measured = partial(_bends, objective, there, units, tape)
         kept = [worth for worth in tape.worths.values() if worth is not None]
         rows += in_chunks(measured, len(units), limits=limits, device=device, kept=kept)
@@ -106,20 +106,20 @@ class _First:
         with enable_reentrant_dispatch():  # where jets are taken apart, autograd has been left behind
             result = func(*tree_map(value, args), **tree_map(value, kwargs))
         leaves, structure = tree_flatten(result)
-        for i, each in enumerate(leaves):
-            if isinstance(each, Tensor) and each.requires_grad:
-                if each.is_complex():
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor) and leaf.requires_grad:
+                if leaf.is_complex():
                     raise MissingRuleError(f"{func}, of complex numbers")
                 self.jets.add((at, i))
                 if func not in STRAIGHT:
-                    self.edges[at, i] = get_gradient_edge(each)
-                leaves[i] = _still(each)
+                    self.edges[at, i] = get_gradient_edge(leaf)
+                leaves[i] = _still(leaf)
         return tree_unflatten(leaves, structure)
 
     def worths(self, loss: Tensor) -> dict[NodeOutput, Tensor | None]:
         """λ = ∂loss/∂output for each operation that may bend; None where the loss does not depend on it."""
-        found = torch.autograd.grad(loss, list(self.edges.values()), allow_unused=True) if self.edges else ()
-        return dict(zip(self.edges, found, strict=True))
+        gradients = torch.autograd.grad(loss, list(self.edges.values()), allow_unused=True) if self.edges else ()
+        return dict(zip(self.edges, gradients, strict=True))
 
 
 class _Second:

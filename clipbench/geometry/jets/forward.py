@@ -30,8 +30,8 @@ class JetObjective(nn.Module):
 
     def at(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The loss with these in the places of the model's weights, by their names in the model."""
-        found: Tensor = functional_call(self, {f"model.{n}": w for n, w in weights.items()}, (batch,), tie_weights=True)
-        return found
+        loss: Tensor = functional_call(self, {f"model.{n}": w for n, w in weights.items()}, (batch,), tie_weights=True)
+        return loss
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def by_jets(
         rows = []
         for i, batch in enumerate(batches):
             with Propagation(watch=watches[i]):
-                found = objective.at(jets, batch.to(device))
-            watches[i].require_jet(found, "the loss")
-            value, slopes, curvatures = parts(found)
+                batch_loss = objective.at(jets, batch.to(device))
+            watches[i].require_jet(batch_loss, "the loss")
+            value, slopes, curvatures = parts(batch_loss)
             require_finite_scalar(value, i)
-            if not isinstance(found, Jet):
+            if not isinstance(batch_loss, Jet):
                 require_dependent(loss(model, batch.to(device)), i)
             if len(losses) == i:
                 losses.append(float(value))

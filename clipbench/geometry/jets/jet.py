@@ -46,12 +46,12 @@ class Jet(Tensor):
     @staticmethod
     def __new__(cls, x0: Tensor, x1: Tangent, x2: Tangent) -> Self:
         """A jet of this value and these derivatives, cast to the value's dtype."""
-        made: Self = torch.Tensor._make_wrapper_subclass(
+        jet: Self = torch.Tensor._make_wrapper_subclass(
             cls, x0.shape, strides=x0.stride(), dtype=x0.dtype, device=x0.device
         )
-        made.x0, made.shared = x0, False
-        made.x1, made.x2 = (t if t is None or t.dtype == x0.dtype else t.to(x0.dtype) for t in (x1, x2))
-        return made
+        jet.x0, jet.shared = x0, False
+        jet.x1, jet.x2 = (t if t is None or t.dtype == x0.dtype else t.to(x0.dtype) for t in (x1, x2))
+        return jet
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 

@@ -51,9 +51,9 @@ class Watch:
             return
         self.operations.add(func)
         for thing in args:
-            for each in thing if isinstance(thing, list | tuple) else (thing,):
-                if isinstance(each, Tensor):
-                    self.require_jet(each, str(func))
+            for item in thing if isinstance(thing, list | tuple) else (thing,):
+                if isinstance(item, Tensor):
+                    self.require_jet(item, str(func))
 
     def require_jet(self, tensor: Tensor, what: str) -> None:
         """Raises MissingRuleError for a tensor that comes from the weights themselves, and is no jet."""

@@ -64,7 +64,7 @@ class Evidence:
     _facts: dict["Judge", tuple[Finding, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
-    def made(self) -> bool:
+    def has_results(self) -> bool:
         """Whether anything was run."""
         return bool(self.cells)
 
@@ -107,7 +107,7 @@ class Check:
 
     def findings(self, evidence: Evidence) -> list[Finding]:
         """What the judge finds, with an `ok` where all of it is notes."""
-        if self.needs_runs and not evidence.made:
+        if self.needs_runs and not evidence.has_results:
             return [Finding("not applicable", "Nothing was run yet.")]
         findings = evidence.facts(self.judge)
         met = all(finding.severity == "note" for finding in findings)

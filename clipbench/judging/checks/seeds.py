@@ -32,7 +32,7 @@ def enough_seeds(evidence: Evidence) -> Iterator[Finding]:
     yield from copies(evidence)
     if evidence.question.effect is None:
         yield from _few_seeds(evidence)
-    elif not evidence.made:
+    elif not evidence.has_results:
         yield Finding("not applicable", "The spread over seeds is not known before running.")
     else:
         yield from _enough_to_show(evidence.question.effect, evidence)

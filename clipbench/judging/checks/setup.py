@@ -25,7 +25,7 @@ def same_task(evidence: Evidence) -> Iterator[Finding]:
         *commits(evidence.records),
     ]
     if not unlike:
-        known = known_by(evidence.records) if evidence.made else ", by description alone"
+        known = known_by(evidence.records) if evidence.has_results else ", by description alone"
         yield Finding("ok", f"Every arm had the same task, batches and data{known}.")
     yield from unlike
 

@@ -28,7 +28,7 @@ def choice_on_record(evidence: Evidence) -> Iterator[Finding]:
     how = f"by {by} from {trials} trials per arm ({tuning.search}) on {seeds_named(tuning.seeds)}"
     yield Finding("note", f"Settings are selected {how}; each trial has the full budget.")
     for tuned in tuning.arms:
-        if tuned.selected is None and evidence.made:
+        if tuned.selected is None and evidence.has_results:
             name = f"{tuned.arm} on {tuned.task}"
             yield Finding("note", f"No setting of {name} is selected: trials did not end, or none finished.")
 
@@ -79,7 +79,7 @@ def bracketed(evidence: Evidence) -> Iterator[Finding]:
     """An unbracketed arm may be better than it is shown: that is grave where it is the baseline, which others beat."""
     if not _tuned(evidence):
         yield NO_TRIALS
-    if not evidence.made:
+    if not evidence.has_results:
         yield Finding("not applicable", "The best value is not known before running.")
         return
     baseline = _family(evidence.question.baseline, evidence)

@@ -69,10 +69,18 @@ class Answer:
         """The comparison that speaks most against the claim, which must hold in all of them."""
         if self.claim.expect is None:
             return None
-        decided = [each for each in self.comparisons if each.n > 1] or list(self.comparisons)
+        decided = [comparison for comparison in self.comparisons if comparison.n > 1] or list(self.comparisons)
         if self.claim.expect == "higher":
-            return min(decided, key=lambda each: (each.verdict != "fails", each.low, each.estimate), default=None)
-        return max(decided, key=lambda each: (each.verdict == "fails", each.high, each.estimate), default=None)
+            return min(
+                decided,
+                key=lambda comparison: (comparison.verdict != "fails", comparison.low, comparison.estimate),
+                default=None,
+            )
+        return max(
+            decided,
+            key=lambda comparison: (comparison.verdict == "fails", comparison.high, comparison.estimate),
+            default=None,
+        )
 
 
 @dataclass

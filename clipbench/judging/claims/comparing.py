@@ -35,9 +35,9 @@ def comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparis
         return []
     for quantity in (wanted.quantity,) if isinstance(wanted.quantity, str) else wanted.quantity:
         tallies: dict[Site, Tally] = {}
-        for each in results:
+        for result in results:
             at = _shared if wanted.at == "shared" else _own
-            tallies |= at(wanted, each, quantity=quantity)
+            tallies |= at(wanted, result, quantity=quantity)
         compared = [comparison(site, tally, quantity=quantity, claim=claim) for site, tally in tallies.items()]
         if compared:
             return compared
@@ -113,9 +113,9 @@ def _pairs(wanted: Compare, arms: Mapping[str, Arm]) -> Iterator[tuple[str, str,
         if wanted.against is None:
             yield ours, ours, arm.name
             continue
-        for theirs, other in arms.items():
-            if fits_against(arm, other, wanted=wanted.against):
-                yield ours, theirs, f"{arm.name} against {other.name}"
+        for theirs, opponent in arms.items():
+            if fits_against(arm, opponent, wanted=wanted.against):
+                yield ours, theirs, f"{arm.name} against {opponent.name}"
 
 
 def _of_seed(

@@ -130,13 +130,13 @@ def _lacking(claim: Claim, compared: Sequence[ClaimComparison]) -> str:
     needs = claim.needs
     each_step = claim.compare is not None and claim.compare.each_step
     steps_of: dict[Site, int] = {}
-    for each in compared:
-        if each.n:
-            site = replace(each.site, step=None)
-            steps_of[site] = steps_of.get(site, 0) + 1 if each_step else each.steps
+    for comparison in compared:
+        if comparison.n:
+            site = replace(comparison.site, step=None)
+            steps_of[site] = steps_of.get(site, 0) + 1 if each_step else comparison.steps
     there = {
-        "tasks": (needs.tasks, len({each.site.task for each in compared})),
-        "trajectories": (needs.trajectories, len({each.site.trajectory for each in compared})),
+        "tasks": (needs.tasks, len({comparison.site.task for comparison in compared})),
+        "trajectories": (needs.trajectories, len({comparison.site.trajectory for comparison in compared})),
         "steps": (needs.steps, min(steps_of.values())),
         "comparisons": (needs.comparisons, len(compared)),
     }

@@ -32,14 +32,14 @@ def rank_comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimCom
     ordered: dict[Site, dict[int, tuple[float, tuple[str, ...]]]] = {}  # the correlation and all weights, by seed
     left_out: dict[Site, set[int]] = {}
     called = wanted.by if wanted.rather_than is None else f"{wanted.by} rather than {wanted.rather_than}"
-    for each in results:
-        chosen = (cell for cell in each.cells if named(cell.task, wanted.tasks))
+    for result in results:
+        chosen = (cell for cell in result.cells if named(cell.task, wanted.tasks))
         for task, cells in grouped(chosen, lambda cell: cell.task).items():
             for trajectory, seed, steps, ended in _steps(wanted, cells):
                 ends = _ends(wanted, cells, seed)
                 by = [wanted.by] if wanted.rather_than is None else [wanted.by, wanted.rather_than]
                 table = _table(steps, by, ends)
-                site = Site(each.question.spec, task, trajectory, f"{called}, and {wanted.to}")
+                site = Site(result.question.spec, task, trajectory, f"{called}, and {wanted.to}")
                 if not ended:
                     left_out.setdefault(site, set()).add(seed)
                 if len(table) >= claim.needs.arms:

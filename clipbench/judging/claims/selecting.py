@@ -39,17 +39,17 @@ def values(record: Record, direction: str, quantity: str) -> dict[int, float]:
 def fits(arm: Arm, wanted: Arms) -> bool:
     """Whether an arm is one of those wanted. A name as it stands fits itself, brackets and all."""
     if isinstance(wanted, tuple):
-        return any(fits(arm, one) for one in wanted)
+        return any(fits(arm, pattern) for pattern in wanted)
     if isinstance(wanted, str):
         return _like(arm.name, wanted)
     return _like(arm.name, wanted.name) and _like(arm.optimizer.use, wanted.use) and _clipped(arm.clip, wanted)
 
 
-def fits_against(arm: Arm, other: Arm, *, wanted: Arms | None) -> bool:
-    """Whether `arm` is to be compared with `other`."""
+def fits_against(arm: Arm, opponent: Arm, *, wanted: Arms | None) -> bool:
+    """Whether `arm` is to be compared with `opponent`."""
     if wanted is None or wanted == TWIN:
-        return wanted == TWIN and is_twin(arm, other)
-    return arm.name != other.name and fits(other, wanted)
+        return wanted == TWIN and is_twin(arm, opponent)
+    return arm.name != opponent.name and fits(opponent, wanted)
 
 
 def named(name: str, wanted: Names) -> bool:

@@ -25,9 +25,9 @@ def dumped(suite: Suite) -> bytes:
         UndecidedError: it has runs that could not be read: what lacks their seeds would silently judge on fewer.
     """
     if suite.unread:
-        broken = listing((run.found for run in suite.unread), limit=3)
-        found = f"{count(len(suite.unread), 'run')} cannot be read, and a baseline needs all runs: {broken}"
-        raise UndecidedError(found, remedy=MEND)
+        broken = listing((run.reason for run in suite.unread), limit=3)
+        message = f"{count(len(suite.unread), 'run')} cannot be read, and a baseline needs all runs: {broken}"
+        raise UndecidedError(message, remedy=MEND)
     harmless = replace(suite, caveats=tuple(map(on_one_line, suite.caveats)))  # a folder's name may be no text
     return _SUITE.dump_json(harmless, indent=1, exclude={"unread"})
 
@@ -44,22 +44,22 @@ def loaded(content: bytes, *, where: str) -> Suite:
         raw: Any = json.loads(text, object_pairs_hook=_each_once)
         if isinstance(raw, dict) and raw.get("format", BASELINE_FORMAT) != BASELINE_FORMAT:
             has = shortened(repr(raw["format"]), _SHOWN)
-            found = f"this baseline has format {has}; this clipbench reads format {BASELINE_FORMAT}"
-            raise ClipbenchError(found, where=where, remedy=anew)
+            message = f"this baseline has format {has}; this clipbench reads format {BASELINE_FORMAT}"
+            raise ClipbenchError(message, where=where, remedy=anew)
         suite = _SUITE.validate_json(text)  # as JSON, where a list may be a tuple and nothing else is converted
     except (ValueError, RecursionError) as error:
         fault = error.errors()[0] if isinstance(error, ValidationError) else None
         reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" if fault else str(error)
-        found = f"this is not a baseline file ({shortened(reason, _SHOWN)})"
-        raise ClipbenchError(found, where=where, remedy=anew) from error
+        message = f"this is not a baseline file ({shortened(reason, _SHOWN)})"
+        raise ClipbenchError(message, where=where, remedy=anew) from error
     # Of two arms one would be dropped in silence, and a seed that counts double would feign certainty.
     arms = Counter(f"{arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms)
     seeds = Counter(
         f"seed {run.seed} of {arm.arm} on {arm.task} of {arm.spec}" for arm in suite.arms for run in arm.seeds
     )
     if twice := [name for name, times in [*arms.items(), *seeds.items()] if times > 1]:
-        found = f"this baseline has {shortened(twice[0], _SHOWN)} twice"
-        raise ClipbenchError(found, where=where, remedy=anew)
+        message = f"this baseline has {shortened(twice[0], _SHOWN)} twice"
+        raise ClipbenchError(message, where=where, remedy=anew)
     return suite
 
 

@@ -64,7 +64,7 @@ def _unread(candidate: Suite, baseline: Suite) -> Iterator[GateRow]:
     """A row for each arm with runs that cannot be read: whatever the others say, of those nobody knows."""
     for place in dict.fromkeys(run.place for side in (baseline, candidate) for run in side.unread):
         reasons = {
-            where: [run.found for run in side.unread if run.place == place]
+            where: [run.reason for run in side.unread if run.place == place]
             for where, side in (("in the candidate", candidate), ("in the baseline", baseline))
         }
         parts = [f"{count(len(runs), 'run')} {where}: {listing(runs, 2)}" for where, runs in reasons.items() if runs]

@@ -111,10 +111,10 @@ class ArmResult:
 @with_config(_CLOSED)
 @dataclass(frozen=True)
 class Unread:
-    """A run that is there and cannot be read: `place` is where it lies, `found` what was found there."""
+    """A run that is there and cannot be read: `place` is where it lies, `reason` why."""
 
     place: tuple[str, str, str]
-    found: str
+    reason: str
 
 
 @with_config(_CLOSED)
@@ -149,8 +149,8 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
 def _arm(cell: Cell) -> ArmResult:
     first = cell.records[0].run
     problem, described, code = _problem(first), _described(first), first.arm.optimizer.source
-    for other in cell.records[1:]:
-        run = other.run
+    for record in cell.records[1:]:
+        run = record.run
         if (_problem(run), _described(run), run.arm.optimizer.source) != (problem, described, code):
             raise UndecidedError(
                 f"the runs of {first.arm.name} on {first.task.name} differ in more than their seed (seeds {first.seed} "

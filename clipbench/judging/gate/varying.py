@@ -25,7 +25,7 @@ class Draft:
     """A metric of an arm, before it is judged with the other metrics.
 
     - `row`: its numbers, before there is a verdict; `weight`: its share of the 5 %.
-    - `found`: how much worse the candidate is; `identical`: equal final weights show that it is not worse.
+    - `difference`: how much worse the candidate is; `identical`: equal final weights show that it is not worse.
     - `share_of`: what the difference is a share of; empty for log ratios.
     - `lost`: seeds on which only the baseline has the metric.
     - `advice`: why there can be no verdict; empty if there can.
@@ -33,7 +33,7 @@ class Draft:
 
     row: GateRow
     weight: float
-    found: Paired
+    difference: Paired
     identical: bool
     share_of: str = ""
     lost: tuple[int, ...] = ()
@@ -42,11 +42,11 @@ class Draft:
     @property
     def tested(self) -> bool:
         """Whether there is a p-value: there are pairs, no identical bits, and nothing speaks against a verdict."""
-        return self.found.n > 1 and not self.identical and not self.advice
+        return self.difference.n > 1 and not self.identical and not self.advice
 
-    def test(self, found: Paired) -> Test:
+    def test(self, difference: Paired) -> Test:
         """Whether a difference is above the tolerance."""
-        return Test(found, "higher", self.row.tolerance, self.weight)
+        return Test(difference, "higher", self.row.tolerance, self.weight)
 
 
 def judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
@@ -61,8 +61,8 @@ def judged(matched: Sequence[Matched], rules: Rules) -> Iterator[GateRow]:
             elif drafted is not None:
                 yield drafted
     tested = [draft for draft in drafts if draft.tested]
-    worse = judge([draft.test(draft.found) for draft in tested])
-    better = judge([draft.test(draft.found.turned()) for draft in tested])
+    worse = judge([draft.test(draft.difference) for draft in tested])
+    better = judge([draft.test(draft.difference.turned()) for draft in tested])
     yield from (_with_lost(_untested(draft), draft.lost) for draft in drafts if not draft.tested)
     yield from (_with_lost(_row(*each), each[0].lost) for each in zip(tested, worse, better, strict=True))
 
@@ -91,15 +91,20 @@ def _drafted(arm: Matched, rule: Varying, *, gain: float = 0.0) -> Draft | GateR
     theirs, ours = (_sample(arm.sound, side, rule, gain) for side in (0, 1))
     advice = _why_advice([pair for pair in arm.sound if pair[0].seed in theirs]) if machine else ""
     lost = () if advice else tuple(sorted(theirs.keys() - ours.keys()))
-    found = paired(ours, theirs, _scale(gain), ends=None if machine else arm.ends)
-    if not found.n:
+    difference = paired(ours, theirs, _scale(gain), ends=None if machine else arm.ends)
+    if not difference.n:
         return _one_sided(arm, rule, lost, new=bool(ours) and not theirs and not machine)
-    compared = [pair for pair in arm.sound if pair[0].seed in found.differences]
-    identical = not found.at_least and not any(found.differences.values()) and all(map(same_bits, compared))
+    compared = [pair for pair in arm.sound if pair[0].seed in difference.differences]
+    identical = not difference.at_least and not any(difference.differences.values()) and all(map(same_bits, compared))
     share_of = f" of the fall of the baseline's loss ({number(gain)}), as a loss is not positive" if gain else ""
-    numbers = {"seeds": found.n, "change": found.mean, "tolerance": rule.tolerance, "misses": bool(found.behind)}
+    numbers = {
+        "seeds": difference.n,
+        "change": difference.mean,
+        "tolerance": rule.tolerance,
+        "misses": bool(difference.behind),
+    }
     row = arm.row(rule.metric, "undecided", "", **numbers)
-    return Draft(row, rule.weight, found, identical, share_of, lost, advice)
+    return Draft(row, rule.weight, difference, identical, share_of, lost, advice)
 
 
 def _one_sided(arm: Matched, rule: Varying, lost: Sequence[int], *, new: bool) -> GateRow | None:
@@ -157,14 +162,14 @@ def _untested(draft: Draft) -> GateRow:
 
 
 def _row(draft: Draft, worse: Verdict, better: Verdict) -> GateRow:
-    found = draft.found
+    difference = draft.difference
     row = replace(draft.row, low=worse.low, high=worse.high)
-    detail = f"{_change(draft)}{draft.share_of} on {count(found.n, 'seed')}{_pairs(draft)}"
+    detail = f"{_change(draft)}{draft.share_of} on {count(difference.n, 'seed')}{_pairs(draft)}"
     if worse.word == "higher":
         return replace(row, verdict="regressed", detail=f"{detail}, {_percent(row.low, draft)} at least")
-    if better.word == "higher" and not found.behind:  # faster on the whole does not outweigh a target that is missed
+    if better.word == "higher" and not difference.behind:  # a missed target outweighs a better mean
         row = replace(row, verdict="improved", low=-better.high, high=-better.low)
-    elif found.at_least:  # what is only known to be at least so much has no bound above
+    elif difference.at_least:  # what is only known to be at least so much has no bound above
         return replace(row, detail=detail)
     elif worse.word == "not higher":
         row = replace(row, verdict="ok")
@@ -186,19 +191,20 @@ def _with_lost(row: GateRow, lost: Sequence[int]) -> GateRow:
 
 def _change(draft: Draft) -> str:
     """The mean; where a target was missed on one side alone, as the bound that it is."""
-    found = draft.found
-    bound = "≥ " if found.behind and not found.ahead else "≤ " if found.ahead and not found.behind else ""
-    return f"{bound}{_percent(found.mean, draft)}"
+    difference = draft.difference
+    behind, ahead = difference.behind, difference.ahead
+    bound = "≥ " if behind and not ahead else "≤ " if ahead and not behind else ""
+    return f"{bound}{_percent(difference.mean, draft)}"
 
 
 def _pairs(draft: Draft) -> str:
     """How many of the pairs reached the target on each side, where not all did."""
-    found = draft.found
-    n, parts = found.n, []
-    if found.at_least:
-        parts.append(f"the target reached on {n - found.behind} of {n} against {n - found.ahead} of {n}")
-    if found.neither:
-        parts.append(f"both missed the target on {count(found.neither, 'seed')}")
+    difference = draft.difference
+    n, parts = difference.n, []
+    if difference.at_least:
+        parts.append(f"the target reached on {n - difference.behind} of {n} against {n - difference.ahead} of {n}")
+    if difference.neither:
+        parts.append(f"both missed the target on {count(difference.neither, 'seed')}")
     return f" ({'; '.join(parts)})" if parts else ""
 
 

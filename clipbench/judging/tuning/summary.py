@@ -56,8 +56,8 @@ def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, .
     """What the trials among some records tell of each arm that was tuned, in the order of the question."""
     if question.tuning is None:
         return ()
-    made = {record.identity: record for record in as_read(records, question.diverged)}
-    results = partial(tried, made=made, select=question.tuning.select)
+    by_key = {record.identity: record for record in as_read(records, question.diverged)}
+    results = partial(tried, by_key=by_key, select=question.tuning.select)
     return tuple(_arm(each, results(each, target=question.target_of(each.task))) for each in question.tuning.arms)
 
 

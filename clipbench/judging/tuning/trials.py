@@ -43,10 +43,10 @@ class TrialResult:
         return self.score, self.loss
 
 
-def tried(tuned: Tuned, made: Mapping[str, Record], *, select: Select, target: Target | None) -> list[TrialResult]:
+def tried(tuned: Tuned, by_key: Mapping[str, Record], *, select: Select, target: Target | None) -> list[TrialResult]:
     """What came of the trials of an arm, in their order, from the runs there are by their keys."""
     goal = None if select == "eval_loss" else target
-    return [_tried(trial, [made.get(key) for key in trial.keys], goal) for trial in tuned.trials]
+    return [_tried(trial, [by_key.get(key) for key in trial.keys], goal) for trial in tuned.trials]
 
 
 def best(trials: Sequence[TrialResult]) -> TrialResult | None:

@@ -117,20 +117,20 @@ def _shared(subject: Subject, task: str) -> Iterator[Figure]:
     """Ratios of sharpness at shared points, a row for each trajectory."""
     rows: list[Row] = []
     references = set()
-    for each in subject.comparison.shared:
-        if each.task != task or each.ratio is None or not each.ratio.n:
+    for entry in subject.comparison.shared:
+        if entry.task != task or entry.ratio is None or not entry.ratio.n:
             continue
-        low, high = map(each.ratio.shown, each.ratio.interval())
-        references.add(each.reference)
+        low, high = map(entry.ratio.shown, entry.ratio.interval())
+        references.add(entry.reference)
         rows.append(
             {
-                "arm": subject.looks[each.direction].shown,
-                "path": subject.looks[each.trajectory].shown,
-                "value": short(each.ratio.shown(each.ratio.mean)),
+                "arm": subject.looks[entry.direction].shown,
+                "path": subject.looks[entry.trajectory].shown,
+                "value": short(entry.ratio.shown(entry.ratio.mean)),
                 "low": short(low),
                 "high": short(high),
-                "n": each.ratio.n,
-                "left_out": each.excluded,
+                "n": entry.ratio.n,
+                "left_out": entry.excluded,
             }
         )
     if not rows:

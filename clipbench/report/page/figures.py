@@ -26,5 +26,5 @@ _MAKERS: tuple[Callable[[Subject, str], Iterator[Figure]], ...] = (
 
 def figures(subject: Subject, task: str) -> list[Figure]:
     """The pictures of a task; a picture is there only if its numbers are."""
-    made = [figure for maker in _MAKERS for figure in maker(subject, task)]
-    return sorted(made, key=lambda figure: list(GROUPS).index(figure.group))
+    drawn = [figure for maker in _MAKERS for figure in maker(subject, task)]
+    return sorted(drawn, key=lambda figure: list(GROUPS).index(figure.group))

@@ -133,10 +133,10 @@ def _line(arm: str, cell: Cell, direction: str, step: int) -> Iterator[Row]:
     for record in cell.counted:
         measured = record.measurements
         for along, name in measured.places:
-            found = _MULTIPLE.fullmatch(name)
-            if along == direction and found:
+            match = _MULTIPLE.fullmatch(name)
+            if along == direction and match:
                 values = [each.value for each in measured.series(along, name) if each.step == step]
-                changes.setdefault(float(found[1]), []).extend(filter(math.isfinite, values))
+                changes.setdefault(float(match[1]), []).extend(filter(math.isfinite, values))
         slope, curvature = _model(measured, direction, step)
         if math.isfinite(slope) and math.isfinite(curvature):
             models.append((slope, curvature))
@@ -170,13 +170,13 @@ def _coordinates(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     for cell in cells:
         names = {name for record in cell.counted for along, name in record.measurements.places if along == OWN}
         for name in sorted(names):
-            if found := _WITHOUT.fullmatch(name):
+            if match := _WITHOUT.fullmatch(name):
                 mean = mean_of(cell, Along(quantity(name, subject.question.quantities)))
                 rows.append(
                     {
                         "arm": subject.looks[cell.arm].shown,
-                        "which": "largest" if found[1] == "top" else "random",
-                        "percent": float(found[2]),
+                        "which": "largest" if match[1] == "top" else "random",
+                        "percent": float(match[2]),
                         "value": short(mean.mean),
                         "n": mean.n,
                     }

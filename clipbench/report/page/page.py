@@ -103,9 +103,9 @@ def _data(subject: Subject, by_task: Mapping[str, Sequence[Figure]]) -> dict[str
     specs: dict[str, int] = {}
     rows: dict[str, int] = {}
     tasks = []
-    for name, made in by_task.items():
+    for name, of_task in by_task.items():
         drawn = []
-        for figure in made:
+        for figure in of_task:
             shared, own = _split(figure.spec)
             drawn.append(
                 {

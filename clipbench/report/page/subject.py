@@ -88,7 +88,7 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
 
     What is shown is printable, and no two arms are shown alike.
     """
-    made: dict[str, Look] = {}
+    by_name: dict[str, Look] = {}
     shown: set[str] = set()
     place = 0
     for name in names:
@@ -99,10 +99,10 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
             label += "′"
         shown.add(label)
         if name == baseline:
-            made[name] = Look(name, label, BASELINE_COLOUR, "circle", DASHES[0], is_baseline=True)
+            by_name[name] = Look(name, label, BASELINE_COLOUR, "circle", DASHES[0], is_baseline=True)
             continue
         turn = place // len(COLOURS)
-        made[name] = Look(
+        by_name[name] = Look(
             name,
             label,
             COLOURS[place % len(COLOURS)],
@@ -110,4 +110,4 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
             DASHES[(place + 1) % len(DASHES)],
         )
         place += 1
-    return made
+    return by_name

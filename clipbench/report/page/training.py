@@ -68,14 +68,15 @@ def figures(subject: Subject, task: str) -> Iterator[Figure]:
 
 def _losses(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     """The evaluation loss over what the page's switch says, and over its counterpart."""
-    made = curves(cells, subject.looks, EVAL_LOSS, "linear")
-    if not made.rows:
+    series = curves(cells, subject.looks, EVAL_LOSS, "linear")
+    if not series.rows:
         return
     target = cells[0].target
-    rows = [*made.rows, *_target(target)]
-    spec = _chart(subject.looks, "evaluation loss", fits((), log=False), target=True, of="the evaluation loss")
-    about = made.about("means over finished seeds") + (f" Grey: the target {number(target.loss, 6)}." if target else "")
-    begin = _after_a_tenth(made.rows)
+    rows = [*series.rows, *_target(target)]
+    spec = _chart(subject.looks, "evaluation loss", fits((), log=False), target=True, topic="the evaluation loss")
+    grey = f" Grey: the target {number(target.loss, 6)}." if target else ""
+    about = series.about("means over finished seeds") + grey
+    begin = _after_a_tenth(series.rows)
     spec = beginning_at(spec, begin)
     about += f" From step {begin}; “whole run” shows all." if begin else ""
     first = Figure("loss", "loss", "Loss over steps", about, spec, rows, _HEADINGS, "same", loss=True)
@@ -95,33 +96,34 @@ def _after_a_tenth(rows: Sequence[Row]) -> int:
 
 
 def _sharpness(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
-    made = curves(cells, subject.looks, DIRECTIONAL_SHARPNESS, "log")
-    if not made.rows:
+    series = curves(cells, subject.looks, DIRECTIONAL_SHARPNESS, "log")
+    if not series.rows:
         return
-    scale = fits(made.values, log=True)
-    spec = _chart(subject.looks, "directional sharpness", scale, of="the directional sharpness")
+    scale = fits(series.values, log=True)
+    spec = _chart(subject.looks, "directional sharpness", scale, topic="the directional sharpness")
     rows = [row for row in subject.comparison.rows if row.task == cells[0].task and row.sharpness.total]
     where = "; ".join(
         f"{row.arm} {row.sharpness.non_positive} of {row.sharpness.total}" for row in rows if row.sharpness.non_positive
     )
     counted = f" Zero or negative: {where}; no mean includes these." if where else " No value is zero or negative."
-    about = made.about("geometric means of positive values over finished seeds, each along its own updates") + counted
-    yield Figure("sharpness", "sharpness", "Sharpness over training", about, spec, made.rows, _HEADINGS, "same")
+    about = series.about("geometric means of positive values over finished seeds, each along its own updates")
+    about += counted
+    yield Figure("sharpness", "sharpness", "Sharpness over training", about, spec, series.rows, _HEADINGS, "same")
 
 
 def _others(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     """A picture for every other number that was recorded along own updates, or along no direction."""
     manners = subject.question.quantities
     for name in _recorded(cells):
-        of = quantity(name, manners)
-        made = curves(cells, subject.looks, name, of.scale)
-        if not made.rows or (name == LEARNING_RATE and _constant(made.rows)):
+        entry = quantity(name, manners)
+        series = curves(cells, subject.looks, name, entry.scale)
+        if not series.rows or (name == LEARNING_RATE and _constant(series.rows)):
             continue
         label = name.replace("_", " ")
-        mean = "geometric means of positive values" if of.scale == "log" else "means"
-        about = f"{_meaning(of)} {made.about(f'{mean} over finished seeds')}"
-        spec = _chart(subject.looks, label, fits(made.values, log=of.scale == "log"), of=label)
-        yield Figure(f"over_{name}", "quantities", label, about, spec, made.rows, _HEADINGS, "same")
+        mean = "geometric means of positive values" if entry.scale == "log" else "means"
+        about = f"{_meaning(entry)} {series.about(f'{mean} over finished seeds')}"
+        spec = _chart(subject.looks, label, fits(series.values, log=entry.scale == "log"), topic=label)
+        yield Figure(f"over_{name}", "quantities", label, about, spec, series.rows, _HEADINGS, "same")
 
 
 def _recorded(cells: Sequence[Cell]) -> list[str]:
@@ -135,8 +137,8 @@ def _recorded(cells: Sequence[Cell]) -> list[str]:
     return sorted(arms, key=lambda name: (name.endswith(("_error", "_rounding")), -len(arms[name]), name))
 
 
-def _meaning(of: Quantity) -> str:
-    meaning = of.meaning.partition(": ")[0]
+def _meaning(entry: Quantity) -> str:
+    meaning = entry.meaning.partition(": ")[0]
     return "" if meaning == "as recorded" else f"{meaning[0].upper()}{meaning[1:]}."
 
 
@@ -228,9 +230,9 @@ def _target(target: Target | None) -> list[Row]:
     return [] if target is None else [{"kind": "target", "value": target.loss}]
 
 
-def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, of: str, target: bool = False) -> Spec:
+def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, topic: str, target: bool = False) -> Spec:
     colour, headings = colour_of(looks), {**_HEADINGS, "n": "seeds"}
-    each = [{"field": "seed", "type": "nominal"}]
+    by_seed = [{"field": "seed", "type": "nominal"}]
     last = [
         {"window": [{"op": "last_value", "field": "step", "as": "last"}], "groupby": ["arm"], "frame": [None, None]}
     ]
@@ -244,7 +246,7 @@ def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, of: str, targe
         {
             "transform": only("seed"),
             "mark": {"type": "line", "strokeWidth": 0.8, "opacity": 0.4, "aria": False},
-            "encoding": {"color": colour, "detail": each},
+            "encoding": {"color": colour, "detail": by_seed},
         },
         {
             "transform": only("mean"),
@@ -272,4 +274,4 @@ def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, of: str, targe
         dashes = {"type": "rule", "strokeDash": [3, 3], "strokeWidth": 1.5, "color": "#888"}
         layers.append({"transform": only("target"), "mark": dashes, "encoding": {"x": None}})
     x, y = number_axis("step", AXES["step"]), number_axis("value", title, **scale)
-    return chart(layers, x=x, y=y, height=HEIGHT, description=f"{of} over training, a line for each arm")
+    return chart(layers, x=x, y=y, height=HEIGHT, description=f"{topic} over training, a line for each arm")

@@ -79,16 +79,16 @@ def _arm(looks: Mapping[str, Look], values: Sequence[Any], *, legend: bool = Tru
     }
 
 
-def number_axis(of: str, title: str, **scale: Any) -> Spec:
+def number_axis(field: str, title: str, **scale: Any) -> Spec:
     """A quantitative encoding; few ticks on a scale that is not linear, each a power of ten where both signs are on it.
 
     Args:
-        of: the field.
+        field: of the rows.
         title: of the axis.
         scale: what Vega-Lite's scale takes; `values` are those that a symlog scale has to show.
     """
     values = scale.pop("values", ())
-    encoding: Spec = {"field": of, "type": "quantitative", "title": title}
+    encoding: Spec = {"field": field, "type": "quantitative", "title": title}
     if scale.get("type") == "log":
         encoding["axis"] = {"tickCount": 5}
     elif scale.get("type") == "symlog":
@@ -111,9 +111,9 @@ def tooltip(headings: Mapping[str, str], names: Iterable[str] = ()) -> list[Spec
     """What a pointer over a mark shows, and what a screen reader reads."""
     names = set(names)
     return [
-        {"field": of, "title": title}
-        | ({"type": "nominal"} if of in names else {"type": "quantitative", "format": ".4~g"})
-        for of, title in headings.items()
+        {"field": field, "title": title}
+        | ({"type": "nominal"} if field in names else {"type": "quantitative", "format": ".4~g"})
+        for field, title in headings.items()
     ]
 
 

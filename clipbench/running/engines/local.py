@@ -146,9 +146,9 @@ def _is_alive(process: psutil.Process | None) -> bool:
 def _kill(process: psutil.Process) -> None:
     """Kill a process after those that it has started: data loaders, a pool."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for each in [*process.children(recursive=True), process]:
+        for member in [*process.children(recursive=True), process]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+                member.kill()
 
 
 def end_server(*, alone: bool = False) -> None:
@@ -187,8 +187,8 @@ def start(process: multiprocessing.context.ForkServerProcess) -> None:
                 forkserver.ensure_running()
             process.start()
     except (EOFError, OSError) as error:
-        found = "the process that starts the workers has died; what it said stands above"
-        raise ClipbenchError(found, remedy=f"try: python -c 'import {WORKER}'") from error
+        message = "the process that starts the workers has died; what it said stands above"
+        raise ClipbenchError(message, remedy=f"try: python -c 'import {WORKER}'") from error
 
 
 def _slots(need: Need) -> list[Slot]:
