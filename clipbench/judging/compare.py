@@ -1,8 +1,9 @@
 """Compares records: means with standard errors, differences paired by seed, verdicts, ranks and caveats."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 
 from clipbench.errors import ClipbenchError, UndecidedError
@@ -163,18 +164,20 @@ def _rows(of_task: Sequence[Cell], baseline: str, asked: Asked) -> list[Row]:
     verdicts = dict(zip(tests, judge([*tests.values()]), strict=True))
     better = asked.metric.quantity.better
     sound = [cell.arm for cell in of_task if not cell.broken and cell.sample(asked.metric)]
-    places: dict[str, Ranks] = {}
-    if better != "neither":
-        places = ranks(sound, lambda arm, opponent: by_arm[arm].against(by_arm[opponent], asked.metric), better=better)
+
+    @cache  # all pairs of arms: only for those who show ranks
+    def ranking() -> Mapping[str, Ranks]:
+        if better == "neither":
+            return {}
+        return ranks(sound, lambda arm, opponent: by_arm[arm].against(by_arm[opponent], asked.metric), better=better)
+
     return [
-        _row(cell, theirs, asked, against.get(cell.arm), verdicts.get(cell.arm), places.get(cell.arm))
+        replace(_row(cell, theirs, asked, against.get(cell.arm), verdicts.get(cell.arm)), ranking=ranking)
         for cell in of_task
     ]
 
 
-def _row(
-    cell: Cell, baseline: Cell, asked: Asked, against: Paired | None, judged: Verdict | None, place: Ranks | None
-) -> Row:
+def _row(cell: Cell, baseline: Cell, asked: Asked, against: Paired | None, judged: Verdict | None) -> Row:
     """One arm on one task, against the baseline on the same task."""
     word: Standing = "broken" if cell.broken else "baseline" if judged is None else judged.word
     rates = cell.values(RATE)
@@ -189,7 +192,6 @@ def _row(
         difference=None if against is None else cell.against(baseline, LOSS),
         against=against,
         judged=judged,
-        ranks=place,
         steps=_to_target(cell, STEPS) if targeted else None,
         seconds=_to_target(cell, SECONDS) if targeted else None,
         step_milliseconds=estimate(_milliseconds(cell)),

@@ -1,6 +1,6 @@
 """The result of a comparison: rows by task and arm, clipped arms against their twins, caveats."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -77,7 +77,7 @@ class Row:
       (a run of it diverged or failed). `verdict` has a word for every arm.
     - `steps`, `seconds`: to the target; None without a target.
     - `clipped`: None without a clip. `rate_sharpness`: η·sharpness along own updates; None if not measured.
-    - `ranks`: None for an arm that is broken or has no value.
+    - `ranking`: gives the ranks of the task's arms; an arm that is broken or has no value has none.
     - `others`: the means of the metric and of further quantities.
     """
 
@@ -94,10 +94,15 @@ class Row:
     clipped: Estimate | None
     against: Paired | None = None
     judged: Verdict | None = None
-    ranks: Ranks | None = None
+    ranking: Callable[[], Mapping[str, Ranks]] = field(default=dict, repr=False, compare=False)
     seconds: StepsToTarget | None = None
     rate_sharpness: Estimate | None = None
     others: Mapping[str, Estimate | GeometricEstimate] = field(default_factory=dict)
+
+    @property
+    def ranks(self) -> Ranks | None:
+        """The ranks that the arm may have."""
+        return self.ranking().get(self.arm)
 
 
 @dataclass(frozen=True)
