@@ -1,6 +1,7 @@
 """Where words go: stdout carries the product (a table, a path, CSV), stderr everything else."""
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -18,10 +19,12 @@ from clipbench.harmless import ENDLESS, harmless, on_one_line
 
 
 def prepare() -> None:
-    """Let a terminal that cannot show ± and × show their codes."""
+    """Let a terminal that cannot show ± and × show their codes, and take no width from what is none."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", os.environ.get("COLUMNS", "")):
+        os.environ.pop("COLUMNS", None)
 
 
 def put(product: RenderableType) -> None:

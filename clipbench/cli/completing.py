@@ -4,6 +4,8 @@ The parts of clipbench are imported where they are needed, since each key that a
 read completes nothing: the command itself says why.
 """
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import typer
 
 from clipbench.errors import ClipbenchError
+
+_WITH_A_MEANING = re.compile(r"[^\w@%+=:,./-]")  # to a shell
 
 
 def specs(incomplete: str) -> list[str]:
@@ -46,7 +50,9 @@ def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
     fitting: dict[str, None] = {}
     with suppress(ClipbenchError, OSError):
         fitting.update((name, None) for name in names if name.startswith(incomplete) and name.isprintable())
-    return list(fitting)
+    # What bash inserts, it reads as if it had been typed; other shells quote it themselves.
+    bash = os.environ.get("_CLIPBENCH_COMPLETE") == "complete_bash"
+    return [_WITH_A_MEANING.sub(r"\\\g<0>", name) if bash else name for name in fitting]
 
 
 def _named(ctx: typer.Context, argument: str) -> list[str]:
@@ -81,7 +87,11 @@ def _recorded(ctx: typer.Context) -> Iterator[str]:
     from clipbench import quantities, store
 
     first = {folder.parent: folder for folder in reversed([*_run_folders(ctx)])}
-    yield from quantities.known([store.read(folder) for folder in first.values()])
+    records = []
+    for folder in first.values():
+        with suppress(ClipbenchError):  # a damaged run takes no other's away
+            records.append(store.read(folder))
+    yield from quantities.known(records)
 
 
 def _offered(kind: str) -> Iterator[str]:

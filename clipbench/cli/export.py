@@ -81,6 +81,8 @@ def _new(path: Path) -> Iterator[Path]:
         raise ClipbenchError("this exists already, and is not overwritten", where=str(path), remedy=remedy)
     draft = path.absolute().with_name(f".{path.name}.{os.getpid()}")
     try:
+        if not draft.parent.exists():
+            draft.parent.mkdir(parents=True)
         yield draft
         draft.rename(path)
     except OSError as error:

@@ -12,6 +12,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.harmless import shortened
 from clipbench.report.raw import to_json
 from clipbench.spec import json_schema
+from clipbench.store.atomic import replacing
 
 SPEC_NAME, WORKFLOW_NAME = "benchmark.yaml", ".github/workflows/benchmark.yml"
 TASK_NAME, TASK_MODULE = "my_task.py", "my_task"
@@ -62,14 +63,14 @@ def init(
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        if path.is_file():
+            console.say(f"{path} exists already, and is kept")
+            return
+        with replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
     except OSError as error:
-        if not path.is_file():
-            raise _unwritable(error, path) from error
-        console.say(f"{path} exists already, and is kept")
-    else:
-        console.put(str(path))
+        raise _unwritable(error, path) from error
+    console.put(str(path))
 
 
 def _unwritable(error: OSError, path: Path) -> ClipbenchError:

@@ -15,6 +15,7 @@ from clipbench.judging.words import count, listing
 from clipbench.report.page.page import page, pictured
 from clipbench.report.page.pictures import write
 from clipbench.report.page.subject import subject_of
+from clipbench.spec.bundled import located
 from clipbench.spec.claims import load
 from clipbench.store.atomic import make_folder, replace_content
 
@@ -30,8 +31,10 @@ def report(
 
     The page is a single file that needs no network. Its numbers are those of `clipbench compare`.
     """
-    if output.is_dir():
-        raise ClipbenchError("this is a folder", where=str(output), remedy="give a file for the page: -o report.html")
+    output = output.resolve() if output.is_symlink() else output  # what it points to is what is meant
+    if output.exists() and not output.is_file():
+        what = "a folder" if output.is_dir() else "no ordinary file"
+        raise ClipbenchError(f"this is {what}", where=str(output), remedy="give a file for the page: -o report.html")
     records, errors = read_with_errors(results)
     groups = by_spec(records)
     if not groups:
@@ -44,7 +47,7 @@ def report(
     subject = subject_of(of_spec, question)
     unread = unread_of(question.spec, errors)
     comparison = replace(subject.comparison, caveats=(*unread, *subject.comparison.caveats))
-    answers = tuple(judge(load(PAPER), results_of([(question, of_spec)]))) if PAPER.exists() else ()
+    answers = tuple(judge(load(PAPER), results_of([(question, of_spec)]))) if located(PAPER).is_file() else ()
     subject = replace(subject, comparison=comparison, answers=answers)
     by_task = pictured(subject)
     text = page(subject, by_task)

@@ -94,7 +94,7 @@ def _share(of_spec: Path) -> float:
 
 def _question(spec: str, records: Sequence[Record]) -> Question:
     arms = dict.fromkeys(record.folder.rpartition("/")[0] for record in records)  # as text: a Path a record is slow
-    folders = dict.fromkeys(Path(arm).parents[1] for arm in arms)
+    folders = dict.fromkeys(Path(os.path.normpath(f"{arm}/../..")) for arm in arms)
     try:
         asked = [question for folder in folders if (question := store.read_question(folder)) is not None]
     except StoreError as error:  # without the question no verdict is possible

@@ -19,6 +19,7 @@ MOST_NAMED = 5
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc")
 _COMPILED = (".pyc", ".so")
+_METADATA = {".dist-info", ".egg-info"}  # of packages, wherever they lie
 
 
 class OpenedFiles:
@@ -65,7 +66,10 @@ class OpenedFiles:
         data = [
             f"data unknown: {shown(Path(path), self._here)}"
             for path in self._read.keys() - self._written - code
-            if not path.endswith(_COMPILED) and not path.startswith(apart) and Path(path).is_file()
+            if not path.endswith(_COMPILED)
+            and not path.startswith(apart)
+            and Path(path).is_file()
+            and not _METADATA & set(Path(path).parent.suffixes)
         ]
         named, more = sorted(data)[:MOST_NAMED], len(data) - MOST_NAMED
         return (*named, *([f"data unknown: {more} more"] if more > 0 else []))
@@ -98,6 +102,7 @@ def _no_data() -> Iterator[str]:
     yield from (folder for name, folder in sysconfig.get_paths().items() if name != "data")
     yield from (f"{prefix}/lib" for prefix in (sys.prefix, sys.base_prefix))
     yield from (*site.getsitepackages(), site.getusersitepackages())
+    yield from (path for path in sys.path if Path(path).name in ("site-packages", "dist-packages"))
     try:
         yield str(cache_folder())
     except RuntimeError:  # no home folder, hence no cache

@@ -36,6 +36,30 @@ def rows(answer: Answer) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.parametrize("columns", ["0", "00", "abc", "-5", "", "²"])
+def test_a_width_that_is_none_is_as_if_it_was_not_given(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    written(quickstart(), "results")
+    monkeypatch.setenv("COLUMNS", columns)
+    strange = ask("compare", "results")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert strange == ask("compare", "results")
+    assert "sgd+clip" in strange.out
+
+
+@pytest.mark.parametrize("command", ["audit", "export --to csv"])
+@pytest.mark.parametrize(
+    "within", ["results/quickstart", "results/quickstart/code_lm", "results/quickstart/code_lm/sgd"]
+)
+def test_a_command_works_within_the_folder_of_results(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, command: str, within: str
+) -> None:
+    written(quickstart(), "results")
+    monkeypatch.chdir(within)
+    assert ask(*command.split(), ".").code in (0, 1)
+
+
 def test_each_option_does_what_it_says(ask: Ask) -> None:
     written(quickstart(), "results")
     plain = rows(ask("compare", "results", "--format", "json"))

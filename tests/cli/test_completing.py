@@ -22,6 +22,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """What is offered for the last word of a line, as bash asks for it."""
     monkeypatch.chdir(tmp_path)
     stored(quickstart(), tmp_path / "results")
+    (tmp_path / "odd.yaml").write_text("optimizers: {normalized sgd: {}, $(touch x): {}}\n")
     (tmp_path / "mine.yaml").write_text("optimizers: {slow: {}, slower: {}, fast: {}}\n")
 
     def ask(line: str) -> list[str]:
@@ -47,6 +48,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ("clipbench run mi", ["mine.yaml"]),
         ("clipbench run mine.yaml --filter slo", ["slow", "slower"]),
         ("clipbench plan none.yaml --filter ", []),
+        ("clipbench run odd.yaml --filter ", ["normalized\\ sgd", "\\$\\(touch\\ x\\)"]),
         ("clipbench compare --baseline sgd", ["sgd", "sgd+clip"]),
         ("clipbench compare results --baseline a", ["adam"]),
         ("clipbench compare none --baseline ", []),

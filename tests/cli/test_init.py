@@ -141,6 +141,17 @@ def test_the_workflow_installs_the_users_package_too(ask: Ask) -> None:
             Path(job, file).unlink()
 
 
+def test_a_full_disk_is_told_and_leaves_no_empty_file(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    answer = ask("init", "new")
+    assert (answer.code, answer.out) == (2, "")
+    assert "No space left on device" in answer.err
+    assert list(Path("new").iterdir()) == []
+
+
 def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:
     Path(SPEC_NAME).write_text("mine")
     answer = ask("init")

@@ -40,12 +40,16 @@ def test_what_is_read_is_named_however_it_is_opened(tmp_path: Path) -> None:
 
 def test_what_is_no_data_is_not_named(tmp_path: Path) -> None:
     files = opened()
+    metadata = tmp_path / "elsewhere" / "torch-2.13.0.dist-info" / "RECORD"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("torch/__init__.py")
     with files.watched():
         Path("/proc/self/stat").read_text()
         Path(os.__file__).read_text()
         Path(torch.__file__).read_text()
         Path("run", "log.txt").read_text()
         Path("x.so").read_bytes()
+        metadata.read_text()
         Path("made.txt").write_text("1")
         Path("made.txt").read_text()
         os.close(os.open(tmp_path, os.O_RDONLY))

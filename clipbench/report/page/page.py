@@ -42,7 +42,9 @@ def needed(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ClipbenchError(f"a report needs the package {error.name}, which is missing", remedy=REMEDY) from error
+        raise ClipbenchError(
+            f"a report needs the package {error.name or name}, which is missing", remedy=REMEDY
+        ) from error
 
 
 def page(subject: Subject, by_task: Mapping[str, Sequence[Figure]]) -> str:

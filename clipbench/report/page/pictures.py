@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clipbench.errors import ClipbenchError
 from clipbench.report.page.page import needed
 from clipbench.report.page.vega import Figure, Spec
 from clipbench.store.atomic import make_folder, replacing
@@ -53,8 +54,15 @@ def write(folder: Path, by_task: Mapping[str, Sequence[Figure]]) -> list[Path]:
                 ("pdf", draws.svg_to_pdf(svg)),
             ):
                 path = into / f"{_file_name(figure.name, 0)}.{suffix}"
-                with replacing(path) as draft:
-                    draft.write_bytes(content)
+                try:
+                    with replacing(path) as draft:
+                        draft.write_bytes(content)
+                except OSError as error:
+                    raise ClipbenchError(
+                        f"cannot write this file ({error.strerror})",
+                        where=str(path),
+                        remedy="give --pictures another DIR",
+                    ) from error
                 written.append(path)
     return written
 

@@ -51,7 +51,7 @@ class Subject:
     @cached_property
     def looks(self) -> dict[str, Look]:
         """The look of every arm and of every other direction that was measured, by name."""
-        arms = dict.fromkeys(row.arm for row in self.comparison.rows)
+        arms = dict.fromkeys([row.arm for row in self.comparison.rows] + [self.comparison.baseline])
         measured = [along for record in self.records for along in record.measurements.along if along not in ("", OWN)]
         return looks([*arms, *sorted(set(measured) - arms.keys())], self.comparison.baseline)
 

@@ -1,5 +1,6 @@
 """The command `report`: one file, the answers on it, and what it refuses."""
 
+import os
 import re
 import sys
 from dataclasses import replace
@@ -11,10 +12,12 @@ from conftest import NOT_INSTALLED
 from judging.made import question, quickstart, record, run
 
 from clipbench.report.page.cards import cards
+from clipbench.report.page.figures import figures
 from clipbench.report.page.page import _in_script
 from clipbench.report.page.sections import sections
 from clipbench.report.page.subject import subject_of
 
+HOME = Path(__file__).parents[3]
 ASKED = question("sgd", "sgd+clip", "adam", target=3.05)
 
 
@@ -40,6 +43,43 @@ def test_a_folder_is_not_overwritten(ask: Ask) -> None:
     answer = ask("report", "results", "-o", "out")
     assert (answer.code, answer.out) == (2, "")
     assert "out: this is a folder" in answer.err
+
+
+def test_what_is_no_ordinary_file_is_not_replaced_and_a_link_is_followed(ask: Ask) -> None:
+    os.mkfifo("pipe")
+    answer = ask("report", "results", "-o", "pipe")
+    assert (answer.code, answer.out) == (2, "")
+    assert "pipe: this is no ordinary file" in answer.err
+    assert Path("pipe").is_fifo()
+    pytest.importorskip("vl_convert", reason=f"{NOT_INSTALLED}vl-convert-python")
+    Path("kept.html").write_text("before")
+    Path("link.html").symlink_to("kept.html")
+    assert ask("report", "results", "-o", "link.html").code == 0
+    assert Path("link.html").is_symlink()
+    assert Path("kept.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+def test_pictures_that_cannot_be_written_are_told(ask: Ask) -> None:
+    pytest.importorskip("vl_convert", reason=f"{NOT_INSTALLED}vl-convert-python")
+    for name in ("loss.svg", "differences.svg"):
+        Path("pictures", name).mkdir(parents=True)
+    answer = ask("report", "results", "--pictures", "pictures")
+    assert answer.code == 2
+    assert "cannot write this file" in answer.err
+    assert "--pictures" in answer.err
+
+
+def test_a_comparison_without_runs_of_its_baseline_has_a_page() -> None:
+    subject = subject_of([each for each in quickstart() if each.run.arm.name != "sgd"], ASKED)
+    assert [figure.name for figure in figures(subject, "code_lm")][:2] == ["loss", "loss_seconds"]
+
+
+@pytest.mark.slow
+def test_the_page_of_runs_that_claims_are_about_has_the_claims(ask: Ask) -> None:
+    pytest.importorskip("vl_convert", reason=f"{NOT_INSTALLED}vl-convert-python")
+    assert ask("report", HOME / "results/reference/cpu/claims/geometry").code == 0
+    assert "<h2>Claims</h2>" in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_a_page_holds_one_spec(ask: Ask) -> None:
