@@ -11,7 +11,7 @@ help: ## this list
 
 demo: $(VENV)/.report ## run the quickstart, compare its arms and write a page with pictures
 	$(BIN)/clipbench run benchmarks/quickstart.yaml
-	$(BIN)/clipbench compare results/quickstart
+	@test -t 1 || $(BIN)/clipbench compare results/quickstart # on a terminal, run has shown it
 	$(BIN)/clipbench report results/quickstart -o results/quickstart.html
 
 check: lint ## lint, types, imports and the fast tests: an answer within a minute

@@ -168,7 +168,7 @@ def test_an_edited_spec_makes_new_runs_and_leaves_the_old_ones_out(first: Done, 
     assert (events[1]["total"], events[1]["reused"]) == (2, 0)
     table = clipbench(tmp_path, "compare", "results/good", "--format", "json")
     compared = json.loads(table.stdout)
-    assert any("2 runs of an earlier version of the spec" in caveat for caveat in compared["caveats"])
+    assert any("2 runs of an earlier version of the spec or its code" in caveat for caveat in compared["caveats"])
     assert len(records(tmp_path / "results")) == len(before)  # of one name there are two now, both still on disk
     assert len(list((tmp_path / "results").rglob("run.json"))) == len(before) + 2
 

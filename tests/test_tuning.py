@@ -178,7 +178,9 @@ def test_whoever_deletes_a_crashed_trial_has_it_made_anew_and_the_selection_foll
     assert clipbench(tmp_path, "run", "fragile.yaml").returncode == 0
     assert selected(tmp_path) == {"sgd": 0.004, "fragile": 0.004}
     compared = clipbench(tmp_path, "compare", "results/fragile", "--format", "csv")
-    assert "2 runs of an earlier version of the spec or selection by its trials (fragile)" in compared.stderr
+    assert (
+        "2 runs of an earlier version of the spec or its code, or selection by its trials (fragile)" in compared.stderr
+    )
 
 
 def test_a_trial_that_cannot_be_read_is_set_aside_and_made_anew(here: Path, first: Done, tmp_path: Path) -> None:

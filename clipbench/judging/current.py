@@ -53,7 +53,7 @@ def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record
     if not earlier:
         return kept, copies
     arms = dict.fromkeys(record.run.arm.name for record in earlier)
-    version = "version of the spec or selection by its trials" if question.tuning else "version of the spec"
+    version = "version of the spec or its code" + (", or selection by its trials" if question.tuning else "")
     return kept, [f"Left out: {count(len(earlier), 'run')} of an earlier {version} ({listing(arms)}).", *copies]
 
 

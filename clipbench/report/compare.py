@@ -22,6 +22,12 @@ _SECTIONS: dict[SectionName, Callable[[Comparison], AnyTable]] = {
     "shared": shared_points.table,
     "tuning": tuning.table,
 }
+_WITHOUT_ROWS: dict[SectionName, str] = {
+    "race": "There is no race: no arm of the comparison has runs beside the baseline's and a target (--target LOSS).",
+    "matched": "There is nothing at the same loss: no arm has runs on the seeds of the baseline.",
+    "shared": "No run tried other directions at its points: the spec's measure needs ghosts.",
+    "tuning": "Nothing was tuned: the spec has no tuning section, or none of its trials has ended.",
+}
 
 
 def document(comparison: Comparison) -> Document:
@@ -47,8 +53,9 @@ def sections(comparison: Comparison) -> list[AnyTable]:
 
 
 def section(comparison: Comparison, name: SectionName) -> Document:
-    """A document with a single section, even if it has no rows."""
-    return Document((_SECTIONS[name](comparison),))
+    """A document with a single section, or with the reason why it has no rows."""
+    table = _SECTIONS[name](comparison)
+    return Document((table if table.rows else Paragraph(_WITHOUT_ROWS[name]),), lines=table)
 
 
 def all_columns() -> dict[str, Sequence[AnyColumn]]:

@@ -60,7 +60,7 @@ def test_trials_and_runs_of_an_earlier_plan_are_left_out(ask: Ask) -> None:
     stored([now, before, *tried], Path("results"), question=asked)
     answer = ask("export", "results", "--to", "csv")
     assert arms_and_seeds(answer.out) == [("sgd", "0")]
-    assert "caveat: Left out: 1 run of an earlier version of the spec (sgd)." in answer.err
+    assert "caveat: Left out: 1 run of an earlier version of the spec or its code (sgd)." in answer.err
 
 
 def test_a_name_that_a_spreadsheet_would_run_is_text(ask: Ask) -> None:

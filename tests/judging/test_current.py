@@ -20,7 +20,7 @@ def test_runs_of_an_earlier_version_are_left_out_with_a_caveat() -> None:
     comparison = compare(OLD + NEW + OTHER, asked)
     assert [row.final_loss.mean for row in comparison.rows] == [3.0, 2.0]
     assert comparison.rows[0].seeds.finished == (0, 1)
-    assert "Left out: 3 runs of an earlier version of the spec (sgd)." in comparison.caveats
+    assert "Left out: 3 runs of an earlier version of the spec or its code (sgd)." in comparison.caveats
 
 
 def test_further_seeds_of_the_same_arm_are_not_an_earlier_version() -> None:
@@ -40,7 +40,7 @@ def test_an_arm_that_the_latest_plan_no_longer_has_is_left_out_with_a_caveat() -
     asked = replace(question("sgd"), keys=tuple(each.run.key for each in NEW))
     found = compare(NEW + OTHER, asked)
     assert [row.arm for row in found.rows] == ["sgd"]
-    assert any("of an earlier version of the spec (adam)" in caveat for caveat in found.caveats)
+    assert any("of an earlier version of the spec or its code (adam)" in caveat for caveat in found.caveats)
 
 
 def test_without_a_plan_two_versions_cannot_be_told_apart() -> None:

@@ -1,6 +1,7 @@
 """The race, matched loss and shared points in every format, and tables grouped and sorted."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -179,6 +180,7 @@ def test_a_section_without_rows_is_left_out_and_can_still_be_asked_for() -> None
     for name in NAMES:
         assert all(text(section(of, name), fmt) for fmt in FORMATS)
         assert text(section(of, name), "csv").count("\n") == 1
+        assert re.match("There is no|No run|Nothing was", text(section(of, name), "table"))
 
 
 def shown_against(of: Comparison, heading: str) -> list[str]:

@@ -39,7 +39,7 @@ def test_runs_of_an_earlier_version_of_the_spec_are_left_out_and_counted() -> No
     asked = replace(question(), keys=(new[0].run.key,))
     of = gathered([(asked, [*old, *new])])
     assert [result.final_loss for result in of.arms[0].seeds] == [2.0]
-    assert of.caveats == ("Left out: 1 run of an earlier version of the spec (sgd).",)
+    assert of.caveats == ("Left out: 1 run of an earlier version of the spec or its code (sgd).",)
 
 
 def test_two_specs_with_an_arm_of_one_name_stay_apart() -> None:
