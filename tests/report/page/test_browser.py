@@ -228,3 +228,20 @@ def test_every_picture_of_single_steps_has_its_marks(browser: Any, folder: Path)
     assert eventually(lambda: made.marks()["coordinates"] == 1)
     assert json.loads(made.page.locator("#data").text_content())["tasks"][1]["name"] == "number_translation"
     made.page.close()
+
+
+def test_a_loss_below_zero_is_drawn_on_the_logarithmic_scale_too(browser: Any, folder: Path) -> None:
+    records = [
+        record(run(arm, use="sgd", seed=seed), [1.0, -2.0, -3.0 - seed]) for arm in ("sgd", "adam") for seed in range(2)
+    ]
+    path = folder / "negative.html"
+    subject = subject_of(records, question("sgd", "adam"))
+    path.write_text(page_of(subject, pictured(subject)), encoding="utf-8")
+    made = opened(browser, path)
+    made.page.locator("button[data-scale=log]").click()
+    made.ready()
+    assert made.messages == []
+    marks = made.page.locator("[data-figure=loss] .arm_marks path")
+    assert marks.count() == 2
+    assert all("NaN" not in (mark.get_attribute("transform") or "NaN") for mark in marks.all())
+    made.page.close()
