@@ -92,7 +92,7 @@ class Question:
     run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
     more than three standard errors. `targets` has the tasks whose target is not that of the spec, and
     `quantities` how those of the user's own probes are read. `command` has the words that name the spec and what was
-    overridden in it, but for its seeds, as `clipbench run` takes them: for a command that makes more such runs.
+    overridden in it, as `clipbench run` takes them: for a command that resumes such runs, or makes more.
     """
 
     spec: str

@@ -138,6 +138,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         tunings=tunings(records, question),
         audit=audited(evidence),
         others=asked.others,
+        at=asked.at,
         left_out=selected.left_out,
     )
 
@@ -199,6 +200,8 @@ def _row(cell: Cell, baseline: Cell, asked: Asked, against: Paired | None, judge
         clipped=None if cell.described.clip is None else estimate(cell.values(CLIPPED)),
         rate_sharpness=estimate(rates) if rates else None,
         others={str(along): mean_of(cell, along) for along in (asked.metric, *asked.others)},
+        steps_ratio=cell.against(baseline, STEPS) if targeted and against is not None else None,
+        sharpness_ratio=None if against is None else cell.against(baseline, SHARPNESS),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from clipbench.judging.checks.audit import Audit
 from clipbench.judging.families import Ranks, Verdict, Word
 from clipbench.judging.matched import MatchedRow
+from clipbench.judging.moments import Moment
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import RaceRow
 from clipbench.judging.shared_points import SharedRow
@@ -79,6 +80,8 @@ class Row:
     - `clipped`: None without a clip. `rate_sharpness`: η·sharpness along own updates; None if not measured.
     - `ranking`: gives the ranks of the task's arms; an arm that is broken or has no value has none.
     - `others`: the means of the metric and of further quantities.
+    - `steps_ratio`, `sharpness_ratio`: to the baseline's steps to the target (None without a target) and sharpness;
+      None for the baseline.
     """
 
     task: str
@@ -98,6 +101,8 @@ class Row:
     seconds: StepsToTarget | None = None
     rate_sharpness: Estimate | None = None
     others: Mapping[str, Estimate | GeometricEstimate] = field(default_factory=dict)
+    steps_ratio: Paired | None = None
+    sharpness_ratio: Paired | None = None
 
     @property
     def ranks(self) -> Ranks | None:
@@ -169,4 +174,5 @@ class Comparison:
     tunings: tuple[ArmTuning, ...] = ()
     audit: Audit = NOTHING_AUDITED  # how the runs were made
     others: tuple[Along, ...] = ()  # further quantities that the table shows
+    at: Moment | None = None  # when runs are compared; None for their end
     left_out: tuple[str, ...] = ()  # the caveats about runs, or parts of runs, that are not compared

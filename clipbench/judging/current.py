@@ -16,12 +16,16 @@ from clipbench.records import Record
 
 @dataclass(frozen=True)
 class Selected:
-    """The runs of one spec that verdicts are made from, also in cells; `left_out` has caveats about unused runs."""
+    """The runs of one spec that verdicts are made from, also in cells, as they stood `at` a moment, or at their end.
+
+    `left_out` has caveats about unused runs.
+    """
 
     question: Question
     records: tuple[Record, ...]
     cells: tuple[Cell, ...]
     left_out: tuple[str, ...] = ()
+    at: Moment | None = None
 
 
 def select(records: Sequence[Record], question: Question, at: Moment | None = None) -> Selected:
@@ -35,7 +39,7 @@ def select(records: Sequence[Record], question: Question, at: Moment | None = No
     if at is not None:
         kept, caveat = as_of(kept, at)
         left_out = [*left_out, caveat]
-    return Selected(question, tuple(kept), tuple(cells(kept, question)), tuple(left_out))
+    return Selected(question, tuple(kept), tuple(cells(kept, question)), tuple(left_out), at)
 
 
 def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:

@@ -1,44 +1,24 @@
-"""The first screen of `compare`: the question, the answers, a line for each arm, and what would decide more."""
+"""The first screen of `compare`: the question, the answers, a line for each arm, and what to do next."""
 
 import math
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 from clipbench.harmless import on_one_line, shortened
-from clipbench.judging.checks.seeds import FEW_SEEDS
 from clipbench.judging.comparison import Comparison, Row
-from clipbench.judging.paired import so_many
 from clipbench.judging.words import count, listing, number
-from clipbench.planning.cost import expected_cost
-from clipbench.records import Record
 from clipbench.report.answers import answers, over_tasks
 from clipbench.report.audit import summary
 from clipbench.report.compare import sections
-from clipbench.report.numbers import seconds
+from clipbench.report.further import Source, advice
 from clipbench.report.screen_tables import of_arms, of_tasks
 from clipbench.report.table import AnyTable, Document, Paragraph
 
-_MOST_NEW = 20  # seeds for which a command is shown
+__all__ = ["Source", "document"]
+
 _WARNINGS, _CLAUSE = 5, 120  # how many, and characters of each
 _INDENT = "  "  # before a command
 _WIDTH, _LINES = 100, 22  # at this width a screen has so many lines, beside a heading and two empty lines
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a comparison comes from, for the commands on its screen.
-
-    - `results`: the folders that were given.
-    - `records`: the runs of the spec in them.
-    - `command`: the words that name the spec for `clipbench run`, as far as they are known.
-    """
-
-    results: Sequence[Path]
-    records: Sequence[Record]
-    command: Sequence[str]
 
 
 def document(comparison: Comparison, source: Source, *, is_sorted: bool = False) -> Document:
@@ -53,8 +33,8 @@ def document(comparison: Comparison, source: Source, *, is_sorted: bool = False)
         _warnings(comparison),
         _more(comparison, source),
     )
-    fresh, command = _fresh(rows, source)
-    others = (question, context, _note(table), warnings, fresh, command and _INDENT + command, more)
+    next_step, command = advice(comparison, rows, source)
+    others = (question, context, _note(table), warnings, next_step, command and _INDENT + command, more)
     left = _LINES - sum(map(_long, others)) - len(table.rows)
     parts = (
         Paragraph(question, style="bold", most=2),
@@ -62,7 +42,7 @@ def document(comparison: Comparison, source: Source, *, is_sorted: bool = False)
         Paragraph("\n".join(map(on_one_line, sentences)), preformatted=True, most=max(left, 3)),
         table,
         Paragraph(warnings, style="yellow", close=True, most=2),
-        Paragraph(fresh, close=True, most=2),
+        Paragraph(next_step, close=True, most=2),
         Paragraph(command, close=True, indent=len(_INDENT)),
         Paragraph(more, style="dim", close=True, most=2),
     )
@@ -94,9 +74,13 @@ def _context(comparison: Comparison) -> str:
     heads, totals = comparison.tasks, sorted({row.seeds.total for row in comparison.rows})
     budgets = dict.fromkeys(budget.partition(" a run")[0] for head in heads for budget in head.budgets)
     targets = dict.fromkeys(number(head.target.loss, 6) for head in heads if head.target)
+    budget = listing(budgets, 2)
+    if comparison.at is not None:
+        moment = str(comparison.at)
+        budget = f"at {moment.replace('the budget', budget)}"
     parts = (
         heads[0].name if len(heads) == 1 else count(len(heads), "task"),
-        listing(budgets, 2),
+        budget,
         count(totals[0], "seed") if len(totals) == 1 else f"{totals[0]}–{totals[-1]} seeds",
         f"against {comparison.baseline}",
         f"target loss {listing(targets, 3)}" if targets else "",
@@ -117,45 +101,6 @@ def _warnings(comparison: Comparison) -> str:
     if len(clauses) > _WARNINGS:
         clauses[_WARNINGS - 1 :] = [f"{len(clauses) - _WARNINGS + 1} more"]
     return f"{summary(comparison.audit)}: {' · '.join(clauses)}" if clauses else ""
-
-
-def _fresh(rows: Sequence[Row], source: Source) -> tuple[str, str]:
-    """How many new seeds would decide what is undecided, without the old ones; and the command that makes them."""
-    several = len({row.task for row in rows}) > 1
-    open_rows = [(row, _needed(row)) for row in rows if row.verdict == "undecided"]
-    open_rows = sorted(((row, seeds) for row, seeds in open_rows if not math.isnan(seeds)), key=lambda pair: pair[1])
-    if not open_rows:
-        return "", ""
-    new = max((seeds for _, seeds in open_rows if seeds <= _MOST_NEW), default=open_rows[0][1])
-    cost, command = _again(source, rows, int(new)) if math.isfinite(new) else ("", "")
-    names = [f"{row.arm}{f' on {row.task}' if several else ''} {so_many(seeds)}" for row, seeds in open_rows]
-    return f"New seeds alone would decide (80 % power{cost}): {listing(names, 7)}", command
-
-
-def _needed(row: Row) -> float:
-    if row.judged is None or row.against is None or row.against.n < 2:
-        return FEW_SEEDS
-    return row.judged.seeds_needed
-
-
-def _again(source: Source, rows: Sequence[Row], new: int) -> tuple[str, str]:
-    """What runs of all arms with so many new seeds cost, and the command that makes them in a folder of their own."""
-    reported = [record for record in source.records if not record.run.trial_of]
-    trials = {record.run.seed for record in source.records if record.run.trial_of}
-    first = 1 + max(record.run.seed for record in reported)
-    if trials & set(range(first, first + new)):
-        first = 1 + max(trials)
-    places = {(row.task, row.arm) for row in rows}
-    kinds = {
-        place: record.run for record in reported if (place := (record.run.task.name, record.run.arm.name)) in places
-    }
-    planned = [replace(run, seed=seed) for run in kinds.values() for seed in range(first, first + new)]
-    cost = expected_cost(planned, source.records)
-    slots = max((record.environment.side_by_side for record in reported if record.environment), default=1)
-    time = f", about {seconds(cost.seconds / slots)}" if cost.known else ""
-    folder = Path(reported[0].folder).parents[3]  # of all specs
-    words = ("clipbench", "run", *source.command, "--seeds", f"{first}..{first + new - 1}", "-o", f"{folder}-new")
-    return f"; {new} are {count(len(planned), 'run')}{time}", shlex.join(words)
 
 
 def _more(comparison: Comparison, source: Source) -> str:

@@ -35,18 +35,26 @@ class Overrides:
     threads: int | None = None
 
     def words(self) -> Iterator[str]:
-        """The options of a command that say the same, but for the seeds."""
+        """The options of a command that say the same, but for `only`: whatever was left out is still to be run."""
         for value in self.values:
             yield from ("--set", value)
         if self.quick:
             yield "--quick"
-        options = {"--filter": self.only, "--device": self.device, "--threads": self.threads}
+        options = {"--seeds": _seeds(self.seeds), "--device": self.device, "--threads": self.threads}
         for option, choice in options.items():
             if choice is not None:
                 yield from (option, str(choice))
 
 
 NO_OVERRIDES = Overrides()
+
+
+def _seeds(seeds: Sequence[int] | None) -> str | None:
+    """As `--seeds` takes them: `0..4`, or `0,3,7`."""
+    if seeds is None:
+        return None
+    is_range = len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]}..{seeds[-1]}" if is_range else ",".join(map(str, seeds))
 
 
 def overridden(document: SpecDocument, overrides: Sequence[str]) -> SpecDocument:

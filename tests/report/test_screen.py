@@ -20,6 +20,7 @@ from rich.cells import cell_len
 from clipbench import store
 from clipbench.harmless import ENDLESS
 from clipbench.judging.compare import compare
+from clipbench.judging.moments import Moment
 from clipbench.measurements import Measurement
 from clipbench.questions import Question
 from clipbench.records import OWN, Record
@@ -58,6 +59,12 @@ def of_the_reference(width: int) -> str:
     here = [replace(each, folder=str(Path(each.folder).relative_to(HOME))) for each in records]
     source = screen.Source([REFERENCE], here, ("benchmarks/quickstart.yaml",))
     return drawn(screen.document(compare(here, asks), source), width)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the specs lie that commands name."""
+    monkeypatch.chdir(HOME)
 
 
 @pytest.mark.parametrize("name", WIDTHS)
@@ -137,17 +144,6 @@ def test_more_seeds_are_new_seeds_alone_in_a_folder_of_their_own_with_their_cost
     assert f"--seeds 6..{5 + new} " in "\n".join(shown([*ended(arms), *tried], with_trials))
 
 
-def test_where_all_is_decided_no_seeds_are_asked_for() -> None:
-    arms = {"sgd": [3.0, 3.1, 3.2], "adam": [2.0, 2.1, 2.2]}
-    assert "New seeds" not in "\n".join(shown(ended(arms), question(*arms)))
-
-
-def test_one_seed_decides_nothing_and_five_new_ones_are_the_start() -> None:
-    text = "\n".join(shown(ended({"sgd": [3.0], "adam": [2.0]}), question("sgd", "adam")))
-    assert "Undecided against sgd: adam -1 (1 seed, no interval)." in text
-    assert "adam 5\n  clipbench run benchmarks/quickstart.yaml --seeds 1..5 -o results-new" in text
-
-
 def many(n: int) -> Arms:
     draw = random.Random(1)
     return {f"arm{arm}": [3 - (arm > n / 2) * arm / 10 + draw.gauss(0, 0.2) for _ in range(5)] for arm in range(n)}
@@ -211,6 +207,14 @@ def test_the_rows_keep_the_order_that_was_asked_for() -> None:
     assert names == ["sgd", "sgd+clip", "adam"]
 
 
+@pytest.mark.parametrize(
+    ("moment", "told"), [(Moment(0.5, "fraction"), "at 50 % of 200 steps"), (Moment(50, "step"), "at step 50")]
+)
+def test_the_moment_of_the_comparison_is_told_with_the_budget(moment: Moment, told: str) -> None:
+    lines = shown(quickstart(), question(*ARMS), at=moment)
+    assert f" · {told} · " in lines[1]
+
+
 @pytest.mark.parametrize("width", [160, 100, 80, 60, 40])
 def test_no_line_is_wider_than_the_terminal_and_bars_go_before_numbers(width: int) -> None:
     lines = shown(quickstart(), question(*ARMS, target=3.3), width)
@@ -235,7 +239,7 @@ def test_warnings_are_counted_and_the_first_are_named_in_their_first_clause() ->
 def test_commands_quote_what_a_shell_would_read() -> None:
     source = screen.Source([Path("my results; rm")], quickstart(), ("a b.yaml",))
     text = drawn(screen.document(compared(quickstart(), question(*ARMS)), source), ENDLESS)
-    assert "clipbench run 'a b.yaml' --seeds" in text
+    assert "of the spec 'a b.yaml'" in text
     assert f"clipbench report {shlex.quote('my results; rm')} -o page.html" in text
 
 

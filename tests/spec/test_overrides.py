@@ -104,9 +104,11 @@ def test_faults_of_overrides_and_of_the_file_are_told_together(bench: Bench) -> 
 
 
 def test_a_question_keeps_the_command_that_makes_more_such_runs(bench: Bench) -> None:
-    """Without the seeds, and without the folder of a spec that was named by its whole path."""
+    """All that was said but which arms to run first, and without the folder of a spec named by its whole path."""
     asks = question(bench.load(MINIMAL, "budget.steps=50", "optimizers.slow.lr=0.2"))
     assert asks.command[1:] == ("--set", "budget.steps=50", "--set", "optimizers.slow.lr=0.2")
     assert "/" not in asks.command[0]
     said = Overrides((), (0, 1), "sgd*", quick=True, device="cpu", threads=2)
-    assert list(said.words()) == ["--quick", "--filter", "sgd*", "--device", "cpu", "--threads", "2"]
+    assert list(said.words()) == ["--quick", "--seeds", "0..1", "--device", "cpu", "--threads", "2"]
+    assert list(Overrides(seeds=(3,)).words()) == ["--seeds", "3"]
+    assert list(Overrides(seeds=(0, 2)).words()) == ["--seeds", "0,2"]

@@ -83,7 +83,7 @@ def evidence_of(records: Sequence[Record], reported: Selected) -> Evidence:
     else:
         crashed = {record.identity for record in records if record.status == "failed"}
         efforts = recorded(tuning, {each.identity: each.run for each in records}, crashed=crashed)
-    return Evidence(reported.question, runs, reported.cells, efforts)
+    return Evidence(reported.question, runs, reported.cells, efforts, reported.at)
 
 
 def audited(evidence: Evidence) -> Audit:

@@ -7,6 +7,7 @@ from typing import Generic, Literal, TypeVar
 
 from clipbench.budget import Unit
 from clipbench.judging.cells import Cell, grouped
+from clipbench.judging.moments import Moment
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -55,12 +56,16 @@ class Effort:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The reported runs and how their settings were chosen. Without cells, it is a spec that was not run."""
+    """The reported runs and how their settings were chosen. Without cells, it is a spec that was not run.
+
+    `at`: the moment at which the runs are read; None for their end.
+    """
 
     question: Question
     runs: tuple[Run, ...]
     cells: tuple[Cell, ...] = ()
     efforts: tuple[Effort, ...] = ()
+    at: Moment | None = None
     _facts: dict["Judge", tuple[Finding, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -57,6 +57,9 @@ def schedule_complete(evidence: Evidence) -> Iterator[Finding]:
     """Finished runs that ended before their budget was spent."""
     if not evidence.finished:
         yield Finding("not applicable", "No run finished.")
+    if evidence.at is not None:
+        yield Finding("not applicable", f"The runs are read at {evidence.at}, not at their end.")
+        return
     short = [record.run for record in evidence.finished if _progress(record) < _COMPLETE]
     if short:
         least = min(map(_progress, evidence.finished))

@@ -20,10 +20,11 @@ from judging.checks.unfair import (
 from judging.claims.measured import answered
 from judging.gate.sides import FIVE, arm
 from judging.gate.sides import judged as gate
-from judging.made import HERE, ending, question, record, run
+from judging.made import HERE, compared, ending, question, record, run
 
 from clipbench.budget import Budget
 from clipbench.judging.claims.judge import cautions, results_of
+from clipbench.judging.moments import Moment
 from clipbench.records import (
     CODE,
     DATA,
@@ -123,6 +124,13 @@ def test_a_finished_run_that_left_budget_over_was_cut_short() -> None:
     answer = found("schedule complete", last_ended(fair(), steps=150))
     assert (answer.verdict, answer.runs) == ("fail", LAST)
     assert "1 finished run ended before the budget was spent (the earliest at 75%" in answer.what
+
+
+@pytest.mark.parametrize("moment", [Moment(0.5, "fraction"), Moment(50, "step")])
+def test_runs_that_are_read_before_their_end_were_not_cut_short(moment: Moment) -> None:
+    of = compared(fair(), asked(fair()), at=moment).audit
+    answer = next(answer for check, answer in of.findings if check.name == "schedule complete")
+    assert (answer.verdict, answer.what) == ("not applicable", f"The runs are read at {moment}, not at their end.")
 
 
 def test_a_run_that_diverged_early_was_not_cut_short() -> None:
