@@ -6,7 +6,7 @@ from clipbench.judging.cells import Cell, grouped, is_twin
 from clipbench.judging.comparison import StepsToTarget, Twin
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import to_target_in_pairs
-from clipbench.judging.words import count, fold, number, span
+from clipbench.judging.words import count, factor, fold, number, span
 from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME, STEPS
 
 
@@ -67,7 +67,7 @@ def _ratio_answer(ratio: Paired, counted: str) -> str:
     verdict = answer(ratio)
     if ratio.n == 0:
         return f"{verdict} (no {counted})"
-    size = f"{number(ratio.shown(ratio.mean))}×"
+    size = f"{factor(ratio.shown(ratio.mean), 3)}×"
     if ratio.n == 1:
         return f"{verdict} ({size} on 1 seed, no interval)"
     interval = fold(*map(ratio.shown, ratio.interval()))

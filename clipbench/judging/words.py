@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+_DIGITS = 17  # that tell two floats apart
+
 
 def number(value: float, digits: int = 3) -> str:
     """`digits` significant digits; ∞ and nan are written out. Powers of ten from a million on: 170, not 1.7e+02."""
@@ -12,9 +14,18 @@ def number(value: float, digits: int = 3) -> str:
     return f"{float(short):.0f}" if "e+" in short and abs(float(short)) < 1e6 else short
 
 
+def factor(value: float, digits: int = 2) -> str:
+    """A ratio; with as many digits as tell it from 1, where it is not: 1.003, 0.9996."""
+    shown = number(value, digits)
+    while shown == "1" and value != 1 and digits < _DIGITS:
+        digits += 1
+        shown = number(value, digits)
+    return shown
+
+
 def fold(low: float, high: float) -> str:
-    """An interval of factors: 0.2–0.5."""
-    return f"{number(low, 2)}–{number(high, 2)}"
+    """An interval of factors: 0.2–0.5. A bound on one side of 1 is shown there."""
+    return f"{factor(low)}–{factor(high)}"
 
 
 def span(low: float, high: float) -> str:

@@ -1,5 +1,6 @@
 """The answers of a comparison in sentences: each clip against its twin, and all arms against the baseline."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeGuard
 
@@ -7,8 +8,11 @@ from clipbench.judging.comparison import Comparison, Row, Twin
 from clipbench.judging.matched import MatchedRow
 from clipbench.judging.paired import LEVEL, Paired
 from clipbench.judging.race import RaceRow
+from clipbench.judging.rejudged import rejudged
 from clipbench.judging.twins import answer
-from clipbench.judging.words import capital, count, fold, listing, number, span
+from clipbench.judging.words import capital, count, factor, fold, listing, number, span
+from clipbench.quantities import STEPS_TO_TARGET
+from clipbench.records import DIRECTIONAL_SHARPNESS
 from clipbench.report.columns import at_least
 
 _NAMES = 4  # arms that a sentence names
@@ -18,9 +22,30 @@ def answers(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     """The answers on one task, whose rows come the best first."""
     [head] = comparison.tasks
     target = number(head.target.loss, 6) if head.target else ""
-    turned = _turned(comparison, target)
     against = " ".join(_against_baseline(comparison, rows))
-    return [sentence for sentence in (*of_clips(comparison, target), turned, against) if sentence]
+    beside = (_in_short(f"{what} than {comparison.baseline}", judged) for what, judged in besides(comparison, rows))
+    sentences = (*of_clips(comparison, target), against, *beside, _turned(comparison, target))
+    return [sentence for sentence in sentences if sentence]
+
+
+def besides(comparison: Comparison, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Whether arms of a task are faster and less sharp than the baseline, where they were measured, judged by that.
+
+    Without what the metric is, and without any of it where answers about clips are.
+    """
+    if comparison.twins:
+        return
+    target = next((head.target for head in comparison.tasks if head.name == rows[0].task), None)
+    goal = number(target.loss, 6) if target else ""
+    ratios: dict[str, tuple[str, Callable[[Row], Paired | None]]] = {
+        STEPS_TO_TARGET: (f"Fewer steps to {goal}", lambda row: row.steps_ratio),
+        DIRECTIONAL_SHARPNESS: ("Lower sharpness", lambda row: row.sharpness_ratio),
+    }
+    ratios.pop(comparison.metric.quantity.name, None)
+    for what, ratio in ratios.values():
+        judged = rejudged(rows, ratio)
+        if any(row.against for row in judged):
+            yield what, judged
 
 
 def of_clips(comparison: Comparison, target: str = "") -> list[str]:
@@ -42,18 +67,28 @@ def of_clips(comparison: Comparison, target: str = "") -> list[str]:
 
 def over_tasks(comparison: Comparison) -> list[str]:
     """The answers on several tasks."""
-    by_side: dict[str, dict[str, list[str]]] = {"lower": {}, "higher": {}}
+    by_side: dict[str, dict[str, list[str]]] = {side: {} for side in _sides(comparison)}
     for row in comparison.rows:
         if row.verdict in by_side:
             by_side[row.verdict].setdefault(row.arm, []).append(row.task)
     tasks, name = len(comparison.tasks), metric_name(comparison)
     than = [
         f"{capital(side)} {name} than {comparison.baseline}: "
-        f"{listing((f'{arm} on {len(on)} of {tasks} tasks' for arm, on in arms.items()), _NAMES)}."
+        f"{listing((f'{arm} on {len(on)} of {tasks} tasks' for arm, on in _most_first(arms)), _NAMES)}."
         for side, arms in by_side.items()
         if arms
     ]
-    return [*of_clips(comparison), " ".join(than) or f"No arm is shown to differ from {comparison.baseline} in {name}."]
+    return [" ".join(than) or f"No arm is shown to differ from {comparison.baseline} in {name}.", *of_clips(comparison)]
+
+
+def _most_first(arms: dict[str, list[str]]) -> list[tuple[str, list[str]]]:
+    """Arms with their tasks, those with the most of them first."""
+    return sorted(arms.items(), key=lambda item: -len(item[1]))
+
+
+def _sides(comparison: Comparison) -> tuple[str, str]:
+    """The sides on which an arm can be, the better one first."""
+    return ("higher", "lower") if comparison.metric.quantity.better == "higher" else ("lower", "higher")
 
 
 def metric_name(comparison: Comparison) -> str:
@@ -77,7 +112,7 @@ def effect(difference: Paired, level: float = LEVEL, *, known: int = 0) -> str:
     if difference.n == 0:
         return "without a pair of seeds"
     mean, seeds = difference.shown(difference.mean), "" if difference.n == known else f", {count(difference.n, 'seed')}"
-    size = f"{at_least(difference)}{number(mean)}×" if difference.scale == "log" else f"{mean:+.2g}"
+    size = f"{at_least(difference)}{factor(mean, 3)}×" if difference.scale == "log" else f"{mean:+.2g}"
     if difference.n == 1:
         return f"{size} (1 seed, no interval)"
     low, high = map(difference.shown, difference.interval(level))
@@ -90,7 +125,7 @@ def _sharpness(twin: Twin) -> Iterator[str]:
         return
     less = ratio.mean < 0
     shown = ratio.turned() if less else ratio
-    size, interval = number(shown.shown(shown.mean), 2), fold(*map(shown.shown, shown.interval()))
+    size, interval = factor(shown.shown(shown.mean)), fold(*map(shown.shown, shown.interval()))
     known = f"95 %: {interval}×, {count(ratio.n, 'seed')}" if ratio.n > 1 else "1 seed, no interval"
     words = f"{size}× {'less sharp than' if less else 'as sharp as'} {twin.twin} ({known})"
     yield f"Lower sharpness: {answer(ratio)}. {twin.arm} is {words}."
@@ -126,25 +161,48 @@ def _against_baseline(comparison: Comparison, rows: Sequence[Row]) -> Iterator[s
     by_word: dict[str, list[Row]] = {}
     for row in rows:
         by_word.setdefault(row.verdict, []).append(row)
-    sides = ("higher", "lower") if comparison.metric.quantity.better == "higher" else ("lower", "higher")
+    sides = _sides(comparison)
     for side in sides:
         if decided := by_word.get(side):
             yield f"{capital(side)} {name} than {base}: {_led(decided if side == sides[0] else decided[::-1])}."
     if undecided := by_word.get("undecided"):
-        tests = corrected(rows)
-        why = f", of {tests} judged together" if tests > 1 else f" against {base}"
-        yield f"Undecided{why}: {_led(undecided)}."
+        yield from _undecided(undecided, base, tests=corrected(rows))
     if equal := [row.arm for word in ("identical", "equivalent") for row in by_word.get(word, [])]:
         yield f"No different from {base}: {listing(equal, _NAMES)}."
     if broken := by_word.get("broken"):
         yield f"No verdict, as a seed diverged or failed: {listing((row.arm for row in broken), _NAMES)}."
 
 
-def _led(rows: Sequence[Row]) -> str:
+def _undecided(rows: Sequence[Row], base: str, *, tests: int) -> Iterator[str]:
+    judged = [row for row in rows if row.against and row.against.n > 1]
+    single = [row.arm for row in rows if row not in judged]
+    why = f", of {tests} judged together" if tests > 1 else f" against {base}"
+    if judged or not tests:
+        yield f"Undecided{why}: {_led(judged or rows)}."
+    if single and tests:
+        yield f"Not judged, with fewer than two pairs of seeds: {listing(single, _NAMES)}."
+
+
+def _in_short(what: str, rows: Sequence[Row]) -> str:
+    """As in `Fewer steps to 2.8 than sgd: adam 0.76× (0.65–0.87×), then lion; no for sign; undecided for ftrl`."""
+    by_word: dict[str, list[Row]] = {"": [], "no for ": [], "undecided for ": []}
+    words = {"lower": "", "higher": "no for ", "identical": "no for ", "undecided": "undecided for "}
+    for row in sorted(rows, key=lambda row: row.against.mean if row.against else math.inf):
+        if row.verdict in words and row.against:
+            by_word[words[row.verdict]].append(row)
+    there = [(word, of_word) for word, of_word in by_word.items() if of_word]
+    if not there:
+        return ""
+    (word, first), *rest = there
+    names = [f"{word}{listing((row.arm for row in of_word), _NAMES)}" for word, of_word in rest]
+    return f"{what}: {'; '.join([f'{word}{_led(first, known=len(first[0].seeds.finished))}', *names])}."
+
+
+def _led(rows: Sequence[Row], *, known: int = 0) -> str:
     """The first arm with its effect, then the rest by name."""
     first, *rest = rows
     level = first.judged.level if first.judged else LEVEL
-    size = f" {effect(first.against, level)}" if first.against and first.against.n else ""
+    size = f" {effect(first.against, level, known=known)}" if first.against else ""
     return f"{first.arm}{size}{f', then {listing((row.arm for row in rest), _NAMES)}' if rest else ''}"
 
 
@@ -166,14 +224,14 @@ def _turned(comparison: Comparison, target: str) -> str:
 
 
 def _turn(raced: RaceRow, row: Row, matched: MatchedRow | None, target: str) -> str:
-    """What contradicts the race, in which a positive mean is earlier, by more than a standard error of either."""
+    """What contradicts the race, in which a positive mean is earlier, where both are shown."""
     speed = raced.steps.paired if raced.steps else None
     if speed is None or not speed.n:
         return ""
-    sooner, size = speed.mean > 0, f"{at_least(speed)}{number(speed.shown(speed.mean))}×"
+    sooner, size = speed.mean > 0, f"{at_least(speed)}{factor(speed.shown(speed.mean), 3)}×"
     steps, loss = matched.steps_ratio if matched else None, row.difference
     if _contradicts(steps, speed):
-        ratio = number(steps.shown(steps.mean))
+        ratio = factor(steps.shown(steps.mean), 3)
         but = f"{'later' if sooner else 'earlier'} to the loss that both reach ({ratio}× the steps)"
     elif _contradicts(loss, speed):
         but = f"{'higher' if sooner else 'lower'} at the end ({loss.mean:+.3g})"
@@ -183,7 +241,7 @@ def _turn(raced: RaceRow, row: Row, matched: MatchedRow | None, target: str) -> 
 
 
 def _contradicts(costs: Paired | None, speed: Paired) -> TypeGuard[Paired]:
-    """Whether an arm that is faster costs more, or one that is slower less."""
+    """Whether an arm that is faster is shown to cost more, or one that is slower less, by both 95 % intervals."""
     if costs is None or not costs.n or speed.mean * costs.mean <= 0:
         return False
-    return any(abs(each.mean) > each.error for each in (speed, costs))
+    return all(low > 0 or high < 0 for low, high in (speed.interval(), costs.interval()))

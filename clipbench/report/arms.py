@@ -6,7 +6,7 @@ from clipbench.judging.comparison import Comparison, Row, Standing, StepsToTarge
 from clipbench.judging.families import Ranks, Verdict
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate
-from clipbench.judging.words import number
+from clipbench.judging.words import factor, number
 from clipbench.quantities import FINAL_LOSS, SECONDS_TO_TARGET, STEPS_TO_TARGET, Along
 from clipbench.questions import Better
 from clipbench.records import LEARNING_RATE
@@ -244,8 +244,8 @@ def difference_cell(difference: Paired) -> Parts:
         return "0" if difference.scale == "linear" else "1", "± 0", of_pairs(difference)
     if difference.scale == "linear":
         return *with_error(difference.mean, difference.error, signed=True), of_pairs(difference)
-    mean, *error = with_factor(difference.shown(difference.mean), difference.shown(difference.error))
-    return f"{at_least(difference)}{mean}", *error, of_pairs(difference)
+    mean, error = difference.shown(difference.mean), difference.shown(difference.error)
+    return f"{at_least(difference)}{factor(mean, 3)}", *with_factor(mean, error)[1:], of_pairs(difference)
 
 
 def name_of(along: Along) -> str:

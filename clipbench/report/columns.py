@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate
-from clipbench.judging.words import fold, number
+from clipbench.judging.words import factor, fold
 from clipbench.report.numbers import NONE, Parts, with_error
 from clipbench.report.table import CellValue, Column, RowT, text_column
 
@@ -107,7 +107,7 @@ def ratio_cell(ratio: Paired | None, *, without: str = "baseline") -> Parts:
         return (without,)
     if ratio.n == 0:
         return (NONE,)
-    size = f"{at_least(ratio)}{number(ratio.shown(ratio.mean))}×"
+    size = f"{at_least(ratio)}{factor(ratio.shown(ratio.mean), 3)}×"
     if ratio.n == 1:
         return size, of_pairs(ratio)
     return size, fold(*map(ratio.shown, ratio.interval())), of_pairs(ratio)

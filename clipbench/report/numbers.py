@@ -2,7 +2,7 @@
 
 import math
 
-from clipbench.judging.words import number
+from clipbench.judging.words import factor, number
 
 PLUS_MINUS = "±"
 TIMES_OVER = "×/÷"
@@ -32,10 +32,12 @@ def with_error(mean: float, error: float, *, signed: bool = False, unit: str = "
         return f"{mean:{sign}.4g}", f"{PLUS_MINUS} {error:.2g}{unit}"
     size = math.floor(math.log10(error))
     decimals = max(0, (1 if error < 2 * 10.0**size else 0) - size)
+    if not float(f"{mean:.{decimals}f}"):  # neither +0.00 nor -0.00: the sign is within the error
+        mean, sign = 0.0, ""
     return f"{mean:{sign}.{decimals}f}", f"{PLUS_MINUS} {error:.{decimals}f}{unit}"
 
 
-def with_factor(mean: float, factor: float) -> Parts:
+def with_factor(mean: float, error: float) -> Parts:
     """A geometric mean with its multiplicative error; an unknown error is shown as ×/÷ ?.
 
     >>> with_factor(0.31234, 1.2072)
@@ -43,7 +45,7 @@ def with_factor(mean: float, factor: float) -> Parts:
     """
     if not math.isfinite(mean):
         return (number(mean),)
-    return number(mean), f"{TIMES_OVER} {number(factor) if math.isfinite(factor) else '?'}"
+    return number(mean), f"{TIMES_OVER} {factor(error, 3) if math.isfinite(error) else '?'}"
 
 
 def seconds(value: float) -> str:

@@ -1,6 +1,6 @@
 import math
 
-from clipbench.judging.words import brief, count, listing, number
+from clipbench.judging.words import brief, count, factor, fold, listing, number
 
 
 def test_numbers_have_significant_digits_and_infinity_its_sign() -> None:
@@ -12,6 +12,11 @@ def test_numbers_have_significant_digits_and_infinity_its_sign() -> None:
         "-∞",
         "nan",
     ]
+
+
+def test_a_ratio_that_is_not_1_is_not_shown_as_1() -> None:
+    assert (fold(1.0031, 1.1), fold(0.9, 0.9996), fold(1.0, 2.0)) == ("1.003–1.1", "0.9–0.9996", "1–2")
+    assert (factor(1 + 1e-9), factor(1.25, 3), factor(0.999, 3)) == ("1.000000001", "1.25", "0.999")
 
 
 def test_lists_read_as_prose_and_long_ones_are_cut() -> None:

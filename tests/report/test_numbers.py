@@ -28,6 +28,7 @@ def test_a_mean_has_the_digits_its_error_allows(mean: float, error: float, shown
 def test_a_difference_shows_its_sign_and_a_unit_comes_last() -> None:
     assert " ".join(with_error(0.1333, 0.033, signed=True)) == "+0.13 ± 0.03"
     assert " ".join(with_error(-0.1333, 0.033, signed=True)) == "-0.13 ± 0.03"
+    assert [with_error(mean, 0.033, signed=True)[0] for mean in (0.004, -0.004)] == ["0.00", "0.00"]
     assert " ".join(with_error(10.0, 0.25, unit=" %")) == "10.0 ± 0.2 %"
     assert " ".join(with_error(10.0, math.nan, unit=" %")) == "10 ± ? %"
 
@@ -36,6 +37,7 @@ def test_a_geometric_mean_shows_its_factor() -> None:
     assert " ".join(with_factor(0.31234, 1.2123)) == "0.312 ×/÷ 1.21"
     assert " ".join(with_factor(0.31234, math.nan)) == "0.312 ×/÷ ?"
     assert with_factor(math.inf, math.nan) == ("∞",)
+    assert with_factor(0.3, 1.0004)[1] == "×/÷ 1.0004"
 
 
 def test_durations_are_for_people() -> None:

@@ -113,15 +113,70 @@ def test_decided_and_undecided_arms_are_named_with_the_interval_of_their_verdict
     assert f"Undecided, of 2 judged together: lion -0.083 ({lion.low:.2g} to {lion.high:.2g}, 3 seeds)." in text
 
 
+def racing(losses: Arms, sharpness: Arms | None = None) -> list[Record]:
+    """Runs that are evaluated at every step, with their losses from step 1 on; of arms on three seeds."""
+    finely = replace(run().measure, evaluate_every=1)
+    return [
+        record(
+            run(arm, seed=seed, measure=finely),
+            {0: 5.0, **dict(enumerate(of_arm, 1)), 9: of_arm[-1] + seed / 100},
+            sharpness=[each * (1 + seed / 10) for each in (sharpness or {}).get(arm, [])],
+        )
+        for arm, of_arm in losses.items()
+        for seed in range(6)
+    ]
+
+
+FAST_AND_SLOW = {"sgd": [4.5] * 6 + [2.5], "mine": [4.5, 2.5], "late": [4.5] * 7 + [2.5]}
+
+
+def test_without_a_clip_speed_and_sharpness_are_answered_against_the_baseline() -> None:
+    """mine takes 2 steps to sgd's 7, late 8; mine is half as sharp on every seed, and late alike."""
+    sharpness = {"sgd": [2.0], "mine": [1.0], "late": [2.0]}
+    lines = shown(racing(FAST_AND_SLOW, sharpness), question(*FAST_AND_SLOW, target=2.6))
+    text = " ".join(lines)
+    assert "Fewer steps to 2.6 than sgd: mine 0.286× (0.2" in text
+    assert "; no for late." in text
+    assert "Lower sharpness than sgd: mine 0.5× (0.5–0.5×); no for late." in text
+    slow = " ".join(shown(racing({"sgd": [4.5, 2.5], "late": [4.5] * 7 + [2.5]}), question("sgd", "late", target=2.6)))
+    assert "Fewer steps to 2.6 than sgd: no for late 4× (" in slow
+    assert "sharpness than" not in slow
+    by_steps = " ".join(shown(racing(FAST_AND_SLOW), question(*FAST_AND_SLOW, target=2.6), metric="steps"))
+    assert "Fewer steps" not in by_steps
+
+
+def test_speed_and_sharpness_that_are_not_shown_are_undecided() -> None:
+    """The arms take turns: each is the sharper one on three seeds, and the faster one on three."""
+    records = [
+        record(run(arm, seed=seed), [5.0, 4.5 - 2 * turn, 2.5], sharpness=[1 + turn])
+        for seed in range(6)
+        for arm, turn in (("sgd", seed % 2), ("mine", (seed + 1) % 2))
+    ]
+    text = " ".join(shown(records, question("sgd", "mine", target=2.6)))
+    assert "Fewer steps to 2.6 than sgd: undecided for mine 1× (" in text
+    assert "Lower sharpness than sgd: undecided for mine 1× (" in text
+
+
+def test_arms_with_fewer_than_two_pairs_are_named_apart_from_those_judged_together() -> None:
+    arms = {"sgd": [3.0, 3.1, 3.2], "adam": [2.9, 3.2, 3.1], "lion": [3.1, 3.0, 3.3], "late": [2.0]}
+    text = " ".join(shown(ended(arms), question(*arms)))
+    assert "Undecided, of 2 judged together: " in text
+    assert "Not judged, with fewer than two pairs of seeds: late." in text
+
+
 def test_an_arm_that_is_earlier_to_a_hard_target_and_later_to_an_easy_one_is_said_to_be() -> None:
-    """sgd reaches 2.5 never and adam at step 150; the loss that both reach is 3.0: adam at 150, sgd at 100."""
+    """sgd reaches 2.5 never and adam at step 150; the loss that both reach is 3.0: adam at 150, sgd at 100.
+
+    Steps are read every 50: on three seeds their rounding alone hides it, on eight it does not.
+    """
     records = [
         record(run(arm, seed=seed), losses)
-        for seed in range(3)
+        for seed in range(8)
         for arm, losses in {"sgd": [5.0, 4.0, 3.0 - seed / 100, 3.0], "adam": [5.0, 4.0, 3.9, 2.4]}.items()
     ]
     text = " ".join(shown(records, question("sgd", "adam", target=2.5)))
     assert "adam is earlier to 2.5 (≥ 1.67×) but later to the loss that both reach (1.5× the steps)." in text
+    assert " but " not in " ".join(shown(records[:6], question("sgd", "adam", target=2.5)))
     alike = " ".join(shown(ended({"sgd": [3.0, 3.1], "adam": [2.0, 2.2]}), question("sgd", "adam", target=2.5)))
     assert " but " not in alike
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from clipbench.judging.comparison import Row, Twin
 from clipbench.judging.paired import Paired, so_many
 from clipbench.judging.words import capital, count, fold, listing, span
+from clipbench.questions import Better
+from clipbench.report.answers import besides
 from clipbench.report.arms import difference_cell, mark
 from clipbench.report.page.subject import Subject
 
@@ -33,39 +35,45 @@ class Card:
 
 def cards(subject: Subject, task: str) -> list[Card]:
     """The answers about a task."""
-    twins = [twin for twin in subject.comparison.twins if twin.task == task]
-    of_twins = _of_twin(twins[0]) if len(twins) == 1 else map(_in_short, twins[:MOST_TWINS])
-    return [*_against_baseline(subject, task), *of_twins]
-
-
-def _against_baseline(subject: Subject, task: str) -> Iterator[Card]:
-    """The arm that is farthest ahead among those that are decided, or else among all, and a tally of the rest."""
     comparison = subject.comparison
-    better = comparison.metric.quantity.better
-    rows = [row for row in comparison.rows if row.task == task and row.against is not None and row.against.n]
-    if not rows:
-        return
-    decided = [row for row in rows if row.verdict not in ("undecided", "broken")]
-    leader = _leader(decided or rows, higher=better == "higher")
+    rows = [row for row in comparison.rows if row.task == task]
+    quantity = comparison.metric.quantity
+    of_arms = [_against_baseline(subject, rows, str(comparison.metric).replace("_", " "), quantity.better)]
+    of_arms += [_against_baseline(subject, judged, what, "lower") for what, judged in besides(comparison, rows)]
+    twins = [twin for twin in comparison.twins if twin.task == task]
+    of_twins = _of_twin(twins[0]) if len(twins) == 1 else map(_in_short, twins[:MOST_TWINS])
+    return [*filter(None, of_arms), *of_twins]
+
+
+def _against_baseline(subject: Subject, rows: Sequence[Row], what: str, better: Better) -> Card | None:
+    """The arm that is farthest ahead among those that are decided, or else among all, and a tally of all arms.
+
+    None where there is no arm but the baseline.
+    """
+    rivals = [row for row in rows if row.arm != subject.comparison.baseline]
+    if not rivals:
+        return None
+    tally = ", ".join(f"{n} {word}" for word, n in Counter(row.verdict for row in rivals).items())
+    asked = f"{capital(what)} against {subject.looks[subject.comparison.baseline].shown}: {tally}"
+    paired = [row for row in rivals if row.against is not None and row.against.n]
+    if not paired:
+        return Card(asked, "no pair of seeds to compare", "", "", "")
+    decided = [row for row in paired if row.verdict not in ("undecided", "broken")]
+    leader = _leader(decided or paired, higher=better == "higher")
     against, judged = leader.against, leader.judged
     assert against is not None
-    sign = mark(leader.verdict, better)[0]
-    shown = subject.looks[leader.arm].shown
     interval = ""
     if judged is not None and math.isfinite(judged.low):
         ends = against.shown(judged.low), against.shown(judged.high)
         interval = f"{fold(*ends) if against.scale == 'log' else span(*ends)} by its verdict's interval"
     effect = " ".join(difference_cell(against)[:-1])
-    words = Counter(row.verdict for row in rows)
-    tally = ", ".join(f"{n} {word}" for word, n in words.items())
-    metric, base = str(comparison.metric).replace("_", " "), subject.looks[comparison.baseline].shown
-    yield Card(
-        asked=f"{capital(metric)} against {base}: {tally}",
-        word=f"{shown}: {leader.verdict}",
-        tone=_TONES.get(sign, ""),
+    return Card(
+        asked=asked,
+        word=f"{subject.looks[leader.arm].shown}: {leader.verdict}",
+        tone=_TONES.get(mark(leader.verdict, better)[0], ""),
         effect=effect + ("×" if against.scale == "log" else ""),
         basis=", ".join(filter(None, [interval, count(against.n, "seed")])),
-        deciding=_undecided(subject, rows),
+        deciding=_undecided(subject, rivals),
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from clipbench.judging.comparison import Row as Judged
 from clipbench.judging.race import RACE_FACTORS
-from clipbench.judging.words import count
 from clipbench.quantities import LOSS, STEPS
+from clipbench.report.answers import corrected
 from clipbench.report.arms import mark
 from clipbench.report.page.subject import Subject
 from clipbench.report.page.vega import (
@@ -71,10 +71,9 @@ def _differences(subject: Subject, task: str) -> Iterator[Figure]:
     y = {"field": "label", "type": "nominal", "title": None, "sort": [row["label"] for row in rows]}
     x = number_axis("value", title, **({"type": "log"} if log else {"zero": False}))
     spec = chart(layers, x=x, y=y, height=max(3, len(rows)) * _LINE + 50, description=f"{title}, a line for each arm")
-    about = (
-        "Thick: 95 % interval. Thin: the interval that the verdict goes by, corrected for "
-        f"{count(len(rows), 'difference')}. {_marks(subject)}"
-    )
+    tests = corrected(judged)
+    thin = f"the interval that the verdict goes by{f', corrected for {tests} differences' if tests > 1 else ''}"
+    about = f"Thick: 95 % interval. Thin: {thin}. {_marks(subject)}"
     yield Figure("differences", "loss", f"Differences to {base}", about, spec, rows, headings)
 
 

@@ -131,6 +131,34 @@ def test_the_first_card_is_about_the_arms_and_the_others_about_the_clip() -> Non
     assert re.fullmatch(r"\d+ fresh seeds would decide", others[1].deciding)
 
 
+def test_every_arm_is_counted_on_the_first_card_and_the_verdicts_own_number_of_differences_is_told() -> None:
+    """adam diverged on all seeds, and late has a single one: verdicts are corrected for two of four arms."""
+    ends = {"sgd": [3.0, 3.1, 3.2], "lion": [2.9, 3.2, 3.1], "sign": [3.1, 3.0, 3.3], "late": [2.0]}
+    made = [record(run(arm, seed=seed), [5.0, loss]) for arm, of in ends.items() for seed, loss in enumerate(of)]
+    made += [record(run("adam", seed=seed), [5.0, 9.0], status="diverged") for seed in range(3)]
+    subject = subject_of(made, question(*ends, "adam"))
+    assert cards(subject, "code_lm")[0].asked == "Final loss against sgd: 3 undecided, 1 broken"
+    [differences] = [figure for figure in figures(subject, "code_lm") if figure.name == "differences"]
+    assert "corrected for 2 differences" in differences.about
+    only = subject_of([each for each in made if each.run.arm.name in ("sgd", "adam")], question("sgd", "adam"))
+    [card] = cards(only, "code_lm")
+    assert (card.asked, card.word) == ("Final loss against sgd: 1 broken", "no pair of seeds to compare")
+
+
+def test_without_a_clip_there_are_cards_for_speed_and_sharpness() -> None:
+    made = [
+        record(run(arm, seed=seed), [5.0, *losses], sharpness=[sharpness * (1 + seed / 10)])
+        for arm, losses, sharpness in (("sgd", [4.5, 4.5, 4.5, 3.0], 2.0), ("adam", [2.5, 2.4, 2.4, 2.4], 1.0))
+        for seed in range(8)
+    ]
+    asked = [card.asked for card in cards(subject_of(made, question("sgd", "adam", target=3.05)), "code_lm")]
+    assert asked == [
+        "Final loss against sgd: 1 lower",
+        "Fewer steps to 3.05 against sgd: 1 lower",
+        "Lower sharpness against sgd: 1 lower",
+    ]
+
+
 def test_several_clips_have_a_card_each() -> None:
     more = [
         record(run("adam+clip", use="adam", lr=0.003, clip=0.1, seed=seed), [5.5, 3.0, 2.4 + seed / 10])
