@@ -11,12 +11,14 @@ from clipbench.report.answers import answers, over_tasks
 from clipbench.report.audit import summary
 from clipbench.report.compare import sections
 from clipbench.report.further import Source, advice
-from clipbench.report.screen_tables import of_arms, of_tasks
+from clipbench.report.screen_tables import of_arms
+from clipbench.report.screen_tasks import of_tasks
 from clipbench.report.table import AnyTable, Document, Paragraph
 
 __all__ = ["Source", "document"]
 
 _WARNINGS, _CLAUSE = 5, 120  # how many, and characters of each
+_SAYS = 7  # words of a clause that can be understood alone; fewer are a name or a heading
 _INDENT = "  "  # before a command
 _WIDTH, _LINES = 100, 22  # at this width a screen has so many lines, beside a heading and two empty lines
 
@@ -91,16 +93,23 @@ def _context(comparison: Comparison) -> str:
 
 
 def _warnings(comparison: Comparison) -> str:
-    """What was left out, and the findings that weaken the comparison, each in its first clause; the gravest first."""
+    """What was left out, and the findings that weaken the comparison, each in short; the gravest first."""
     findings = comparison.audit.findings
     sentences = [
         *comparison.left_out,
         *(what.what for grave in ("fail", "warn") for _, what in findings if what.verdict == grave),
     ]
-    clauses = [shortened(re.split(r"[.;:](?: |$)|, and no ", each, maxsplit=1)[0], _CLAUSE) for each in sentences]
+    clauses = [shortened(_in_short(each), _CLAUSE) for each in sentences]
     if len(clauses) > _WARNINGS:
         clauses[_WARNINGS - 1 :] = [f"{len(clauses) - _WARNINGS + 1} more"]
     return f"{summary(comparison.audit)}: {' · '.join(clauses)}" if clauses else ""
+
+
+def _in_short(finding: str) -> str:
+    """The first clause if it says something by itself, or else the first sentence."""
+    sentence = re.split(r"\.(?: |$)", finding, maxsplit=1)[0]
+    clause = re.split(r"[;:] |, and no ", sentence, maxsplit=1)[0]
+    return clause if len(clause.split()) >= _SAYS else sentence
 
 
 def _more(comparison: Comparison, source: Source) -> str:

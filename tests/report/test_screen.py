@@ -19,11 +19,12 @@ from rich.cells import cell_len
 
 from clipbench import store
 from clipbench.harmless import ENDLESS
-from clipbench.judging.compare import compare
+from clipbench.judging.compare import Asked, compare
 from clipbench.judging.moments import Moment
 from clipbench.measurements import Measurement
-from clipbench.questions import Question
-from clipbench.records import OWN, Record
+from clipbench.quantities import Along, recorded
+from clipbench.questions import Manner, Question
+from clipbench.records import EVAL_LOSS, OWN, Record
 from clipbench.report import screen
 from clipbench.report.compare import arranged
 from clipbench.report.drawing import axis, bar
@@ -281,14 +282,72 @@ def test_no_line_is_wider_than_the_terminal_and_bars_go_before_numbers(width: in
         assert all(number in text for number in ("2.97", "3.10", "2.55", "-0.13"))
 
 
-def test_warnings_are_counted_and_the_first_are_named_in_their_first_clause() -> None:
+def test_warnings_are_counted_and_the_first_are_named_in_a_clause_that_says_something() -> None:
     text = " ".join(shown(quickstart(), question(*ARMS)))
     assert (
         "13 pass, 4 warn, 0 fail: Learning rates come from the spec and were not tuned · sgd+clip and its twin" in text
     )
     left = replace(compared(quickstart(), question(*ARMS)), left_out=("2 unreadable runs are left out: a and b.",))
     source = screen.Source([Path("results")], quickstart(), ("x.yaml",))
-    assert "fail: 2 unreadable runs are left out · Learning rates" in drawn(screen.document(left, source), 100)
+    assert "fail: 2 unreadable runs are left out: a and b · Learning rates" in drawn(screen.document(left, source), 100)
+
+
+@pytest.mark.parametrize(
+    ("finding", "told"),
+    [
+        ("Left out: 2 runs of an earlier version of the spec or its code (mine).", "the whole"),
+        ("Not finished, so in no mean: sgd on lm, seed 1.", "the whole"),
+        ("mine: the probe norms failed; its other values are valid.", "the whole"),
+        ("12 finished runs ended before the budget was spent: the schedule was cut short.", "spent"),
+        ("With 2 seeds, a verdict needs a mean difference above 9. Start with 5 seeds", "9"),
+    ],
+)
+def test_a_warning_is_not_cut_to_a_name_or_a_heading(finding: str, told: str) -> None:
+    left = replace(compared(quickstart(), question(*ARMS)), left_out=(finding,))
+    source = screen.Source([Path("results")], quickstart(), ("x.yaml",))
+    text = drawn(screen.document(left, source), ENDLESS)
+    whole = finding.removesuffix(".") if told == "the whole" else finding[: finding.index(told) + len(told)]
+    assert f" fail: {whole} · " in text
+
+
+def test_a_race_that_all_arms_end_alike_is_told_beneath_the_table() -> None:
+    """Their columns are the same in all rows, and dropped."""
+    both = ended({"sgd": [3.0, 3.1], "adam": [2.9, 3.2]})
+    asks = question("sgd", "adam")
+    assert "all reach 3.6 at step 100 · " in "\n".join(shown(both, replace(asks, target=3.6)))
+    assert "no run reached 0.1 · " in "\n".join(shown(both, replace(asks, target=0.1)))
+    assert "2 of 4 runs reached 3.05 · " in "\n".join(shown(both, replace(asks, target=3.05)))
+    later = [each if each.run.seed else with_rows(each, [Measurement(25, 0.0, "", EVAL_LOSS, 3.0)]) for each in both]
+    assert "all reach 3.6 at a median step of 62.5 · " in "\n".join(shown(later, replace(asks, target=3.6)))
+
+
+def test_sharpness_as_the_metric_has_one_column() -> None:
+    lines = shown(quickstart(), question(*ARMS), 160, metric="directional_sharpness")
+    [head] = [line for line in lines if "over sgd's" in line]
+    assert head.count("sharpness") == 1
+
+
+def test_identical_arms_are_drawn_as_a_point() -> None:
+    lines = shown(ended({"sgd": [3.0, 3.1, 3.2], "adam": [3.0, 3.1, 3.2]}), question("sgd", "adam"))
+    [adam] = [line for line in lines if line.startswith("=  adam")]
+    assert adam.count("●") == 1
+    assert not set("━┄") & set(adam)
+
+
+def test_over_several_tasks_the_baseline_is_answered_first_and_those_who_won_most_lead() -> None:
+    """lion is better on one task of two, adam on both; and in accuracy higher is better."""
+    won = {("lion", "lm"), ("adam", "lm"), ("adam", "images")}
+    records = [
+        with_rows(each, [Measurement(200, 0.0, "", "accuracy", 0.5 + 0.3 * ((each.run.arm.name, task) in won))])
+        for task in ("lm", "images")
+        for each in ended({"sgd": [3.0, 3.1, 3.2], "lion": [2.9, 3.2, 3.1], "adam": [2.9, 3.2, 3.1]}, task)
+    ]
+    accuracy = Along(recorded("accuracy", Manner("linear", "higher")))
+    of = compare(records, question("sgd", "lion", "adam"), Asked(metric=accuracy))
+    text = drawn(screen.document(of, screen.Source([Path("results")], records, ("x.yaml",))), 100)
+    assert "Higher accuracy than sgd: adam on 2 of 2 tasks and lion on 1 of 2 tasks." in text
+    assert re.findall(r"^(adam|lion|sgd) ", text, re.MULTILINE) == ["adam", "lion", "sgd"]
+    assert "won: tasks on which the accuracy is shown to be higher than sgd's" in text
 
 
 def test_commands_quote_what_a_shell_would_read() -> None:
