@@ -48,6 +48,26 @@ def test_a_width_that_is_none_is_as_if_it_was_not_given(
     assert "sgd+clip" in strange.out
 
 
+@pytest.mark.parametrize("within", ["results", "results/quickstart", "results/quickstart/code_lm"])
+def test_the_screen_is_shown_within_a_folder_of_results(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, within: str, tmp_path: Path
+) -> None:
+    written(quickstart(), "results", question=replace(QUESTION, command=("quickstart",)))
+    monkeypatch.chdir(within)
+    answer = ask("compare", ".")
+    assert answer.code == 0, answer.err
+    assert f"clipbench run quickstart --seeds 3..6 -o {tmp_path}/results-new" in answer.out
+
+
+def test_runs_of_the_plan_that_are_missing_are_resumed_first(ask: Ask) -> None:
+    keys = (*(each.identity for each in quickstart()), "missing")
+    written(quickstart(), "results", question=replace(QUESTION, command=("quickstart", "--quick"), keys=keys))
+    answer = ask("compare", "results")
+    assert "1 of 10 planned runs is missing or unfinished. This resumes them:" in answer.out
+    assert "\n  clipbench run quickstart --quick -o results\n" in answer.out
+    assert "New seeds" not in answer.out
+
+
 @pytest.mark.parametrize("command", ["audit", "export --to csv"])
 @pytest.mark.parametrize(
     "within", ["results/quickstart", "results/quickstart/code_lm", "results/quickstart/code_lm/sgd"]

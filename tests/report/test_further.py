@@ -105,6 +105,15 @@ def test_runs_that_are_planned_and_missing_come_before_new_seeds() -> None:
     assert command == "clipbench run q.yaml --seeds 0..2 -o results"
 
 
+def test_runs_of_several_results_folders_have_no_single_command_that_resumes_them() -> None:
+    records = losses(**SOME)
+    records[0] = replace(records[0], folder=records[0].folder.replace("results", "others"))
+    sentence, command = said(records, ADAM, planned=["another"])
+    expected = "1 of 1 planned run is missing or unfinished: the same clipbench run of the spec q.yaml, into the same "
+    assert sentence == f"{expected}folder, resumes them."
+    assert command == ""
+
+
 def test_new_seeds_need_all_arms() -> None:
     words = (SPEC, "--seeds", "0,2", "--filter", "adam", "--device", "cpu")
     _, command = said(losses(**SOME), ADAM, words)

@@ -24,7 +24,7 @@ from clipbench.judging.moments import Moment
 from clipbench.measurements import Measurement
 from clipbench.quantities import Along, recorded
 from clipbench.questions import Manner, Question
-from clipbench.records import EVAL_LOSS, OWN, Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN, Record
 from clipbench.report import screen
 from clipbench.report.compare import arranged
 from clipbench.report.drawing import axis, bar
@@ -209,8 +209,12 @@ def many(n: int) -> Arms:
 def test_many_arms_are_the_decided_and_the_best_undecided_in_25_lines(n: int) -> None:
     arms = many(n)
     asks = question(*arms, baseline="arm0", target=3.2)
-    lines = shown(ended(arms), asks)
+    sharp = [with_rows(each, [Measurement(50, 0.0, OWN, DIRECTIONAL_SHARPNESS, 1.0)]) for each in ended(arms)]
+    lines = shown(sharp, asks)
     assert len(lines) <= 25
+    text = " ".join(lines)
+    assert "Fewer steps to 3.2 than arm0: " in text
+    assert "Lower sharpness than arm0: no for arm" in text
     there = [line.split() for line in lines if re.match(r"[~+ -]  arm\d", line)]
     assert len(there) == 8
     of = compare(ended(arms), asks)
@@ -317,6 +321,8 @@ def test_a_race_that_all_arms_end_alike_is_told_beneath_the_table() -> None:
     assert "all reach 3.6 at step 100 · " in "\n".join(shown(both, replace(asks, target=3.6)))
     assert "no run reached 0.1 · " in "\n".join(shown(both, replace(asks, target=0.1)))
     assert "2 of 4 runs reached 3.05 · " in "\n".join(shown(both, replace(asks, target=3.05)))
+    by_steps = " ".join(shown(both, replace(asks, target=0.1), metric="steps"))
+    assert "Undecided against sgd: adam (both missed the target)." in by_steps
     later = [each if each.run.seed else with_rows(each, [Measurement(25, 0.0, "", EVAL_LOSS, 3.0)]) for each in both]
     assert "all reach 3.6 at a median step of 62.5 · " in "\n".join(shown(later, replace(asks, target=3.6)))
 
