@@ -40,8 +40,9 @@ class Source:
 
     @property
     def reported(self) -> list[Record]:
-        """The runs that are no trials."""
-        return [record for record in self.records if not record.run.trial_of]
+        """The runs that are no trials, or that the plan reports although they tuned."""
+        planned = frozenset(self.planned)
+        return [record for record in self.records if not record.run.trial_of or record.identity in planned]
 
     @property
     def roots(self) -> list[str]:
@@ -78,7 +79,7 @@ def advice(comparison: Comparison, rows: Sequence[Row], source: Source) -> tuple
     beyond = [fault for task, fault in faults.items() if fault and any(row.task == task for row in undecided)]
     left = [row for row in undecided if not faults[row.task]]
     sentence, command = _more_seeds(rows, left, source)
-    return " ".join(filter(None, [sentence, *dict.fromkeys(beyond), *_without_a_pair(comparison, left)])), command
+    return " ".join(filter(None, [*dict.fromkeys(beyond), *_without_a_pair(comparison, left), sentence])), command
 
 
 def _task(row: Row) -> str:

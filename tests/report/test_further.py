@@ -1,5 +1,6 @@
 """What the first screen says to do next: never a number of seeds, nor a command, that nothing supports."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,20 @@ def test_without_pairs_there_is_no_number_of_seeds_and_no_command(
     records: list[Record], asked: dict[str, Any], expected: str
 ) -> None:
     assert said(records, ADAM, **asked) == (expected, "")
+
+
+def test_a_baseline_that_is_missing_on_one_of_two_tasks_is_told_beside_what_the_other_task_needs() -> None:
+    elsewhere = [record(run("adam", seed=seed, task="digits"), [5.0, 2.0 + seed]) for seed in range(3)]
+    sentence, command = said([*losses(**SOME), *elsewhere], ADAM)
+    assert sentence.startswith("The baseline sgd has no run on digits: run it, or compare with another arm")
+    assert re.search(r" New seeds alone would decide \(80 % power; .*\): adam on code_lm \d+$", sentence)
+    assert command.startswith("clipbench run q.yaml --seeds 3..")
+
+
+def test_a_planned_run_that_tuned_its_arm_as_well_counts_as_reported() -> None:
+    records = [replace(each, run=replace(each.run, trial_of=each.run.arm.name)) for each in losses(**SOME)]
+    source = Source([Path("results")], records, (SPEC,), [each.identity for each in records])
+    assert source.reported == records
 
 
 def test_where_no_run_has_ended_the_same_command_resumes_them() -> None:
