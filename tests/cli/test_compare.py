@@ -68,7 +68,7 @@ def test_runs_of_the_plan_that_are_missing_are_resumed_first(ask: Ask) -> None:
     assert "New seeds" not in answer.out
 
 
-@pytest.mark.parametrize("command", ["audit", "export --to csv"])
+@pytest.mark.parametrize("command", ["compare", "audit", "export --to csv"])
 @pytest.mark.parametrize(
     "within", ["results/quickstart", "results/quickstart/code_lm", "results/quickstart/code_lm/sgd"]
 )
