@@ -115,9 +115,8 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]
 
 
 def learning_rate(arm: Arm) -> float | None:
-    """The `lr` among the optimizer's options, where it has one."""
-    rate = arm.optimizer.options.get("lr")
-    return float(rate) if isinstance(rate, int | float) else None
+    """The `lr` among the optimizer's options, where it has one; of groups, where they have the same."""
+    return arm.learning_rate
 
 
 def is_twin(clipped: Arm, other: Arm) -> bool:
@@ -125,14 +124,18 @@ def is_twin(clipped: Arm, other: Arm) -> bool:
     return (
         clipped.clip is not None
         and other.clip is None
-        and clipped.optimizer.use == other.optimizer.use
+        and _uses(clipped) == _uses(other)
         and _but_rate(clipped) == _but_rate(other)
         and clipped.schedule == other.schedule
     )
 
 
+def _uses(arm: Arm) -> object:
+    return arm.optimizer.use, [(group.name, group.optimizer.use, group.kind, group.names) for group in arm.groups]
+
+
 def _but_rate(arm: Arm) -> dict[str, object]:
-    return {name: value for name, value in arm.optimizer.options.items() if name != "lr"}
+    return {name: value for name, value in arm.options.items() if name.rpartition(".")[2] != "lr"}
 
 
 def cells(records: Sequence[Record], question: Question) -> list[Cell]:

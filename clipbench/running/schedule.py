@@ -52,5 +52,6 @@ class ScheduledRates:
                 group["lr"] = base * scale
 
     def current(self) -> float:
-        """The first group's learning rate now; NaN for an optimizer that has none."""
-        return float(self._optimizer.param_groups[0].get("lr", math.nan))
+        """The learning rate now; NaN for an optimizer that has none, or has groups with different ones."""
+        rates = {float(group.get("lr", math.nan)) for group in self._optimizer.param_groups}
+        return rates.pop() if len(rates) == 1 else math.nan

@@ -1,12 +1,13 @@
 """An arm as it is written: an optimizer with its options, its clip, its schedule and its check of life."""
 
+import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
 
 from clipbench.questions import Space
-from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings, Liveness, Options
+from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings, Liveness, Options, ParameterKind
 from clipbench.spec.limits import MOST_SETTINGS
 from clipbench.spec.shapes import (
     BY_SHAPE,
@@ -15,6 +16,7 @@ from clipbench.spec.shapes import (
     WITH_OPTIONS,
     SpaceSettings,
     distinct,
+    each_once,
     of_fractions,
     of_limits,
 )
@@ -145,3 +147,82 @@ class ArmSettings(BaseModel):
     schedule: ScheduleField | None = None
     liveness: Liveness = "refuse"
     options: dict[str, Any] = {}
+
+
+def _group_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError("a group's name has letters, digits, _ and - alone: settings are called groups.NAME.lr")
+    return name
+
+
+GroupName = Annotated[str, AfterValidator(_group_name)]
+Pattern = Annotated[str, Field(min_length=1)]
+PatternOrSeveral = Annotated[
+    Annotated[Pattern, Tag("as a value")]
+    | Annotated[list[Pattern], Field(min_length=1), AfterValidator(each_once), Tag("as a list")],
+    BY_SHAPE,
+]
+_OF_THE_ARM = ("clip", "schedule", "liveness")
+
+
+class GroupSettings(BaseModel):
+    """A group of parameters with an optimizer of its own, as an arm names one.
+
+    `kind`: matrix (two dimensions, no embedding), vector (fewer than two) or embedding (the weights of embedding
+    modules, tied heads with them); `names`: a glob pattern of parameters' names, or several. Both given, both must
+    fit; neither given, the group takes the rest. `options` has the options whose names are keys of a group.
+    """
+
+    model_config = WITH_OPTIONS
+    use: str
+    kind: ParameterKind | None = None
+    names: PatternOrSeveral | None = None
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _leaves_to_the_arm_what_is_its(self) -> "GroupSettings":
+        if given := [key for key in _OF_THE_ARM if key in (self.model_extra or {})]:
+            raise ValueError(f"a group has no {given[0]!r} of its own: it is of the whole arm, beside `groups`")
+        return self
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of names; none where every name fits."""
+        return (self.names,) if isinstance(self.names, str) else tuple(self.names or ())
+
+
+class GroupedArmSettings(BaseModel):
+    """Several optimizers that step as one: the first of the `groups` that fits takes a parameter.
+
+    `clip`, `schedule` and `liveness` are those of the whole arm.
+    """
+
+    model_config = CLOSED
+    groups: Annotated[dict[GroupName, GroupSettings], Field(min_length=1)]
+    clip: ClipEntry | None = None
+    schedule: ScheduleField | None = None
+    liveness: Liveness = "refuse"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_optimizer_beside_its_groups(cls, written: Any) -> Any:
+        if beside := [key for key in written if key not in cls.model_fields]:
+            raise ValueError(
+                f"{beside[0]!r} cannot stand beside `groups`: each group has its own `use` and options; of the whole "
+                f"arm are {', '.join(_OF_THE_ARM)}"
+            )
+        return written
+
+    @model_validator(mode="after")
+    def _takes_the_rest_last(self) -> "GroupedArmSettings":
+        *earlier, _ = self.groups.items()
+        for name, group in earlier:
+            if group.kind is None and group.names is None:
+                raise ValueError(f"the group {name!r} takes all that is left, so it must be the last")
+        return self
+
+
+ArmEntry = Annotated[
+    Annotated[ArmSettings, Tag("as one optimizer")] | Annotated[GroupedArmSettings, Tag("as groups")],
+    Discriminator(lambda arm: "as groups" if isinstance(arm, dict) and "groups" in arm else "as one optimizer"),
+]

@@ -10,7 +10,7 @@ from clipbench.spec import choices, expanding, tasks
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import SpecDocument, read
-from clipbench.spec.expanding import length_of_folder, no_folder
+from clipbench.spec.expanding import ByGroup, length_of_folder, no_folder
 from clipbench.spec.ghosts import ghosts, unsound
 from clipbench.spec.grid import size
 from clipbench.spec.limits import LONGEST_FOLDER
@@ -78,14 +78,15 @@ def _named(path: Path) -> str:
 class _AllChosen:
     """What a spec names, each with its options."""
 
-    arms: Mapping[str, Chosen]
+    arms: Mapping[str, ByGroup]
     tasks: Sequence[tuple[Named, Chosen]]
     probes: Sequence[Chosen]
 
     @property
     def has_code_of_the_user(self) -> bool:
         """Whether something comes from outside clipbench."""
-        chosen = [*self.arms.values(), *(task for _, task in self.tasks), *self.probes]
+        optimizers = (each for by_group in self.arms.values() for each in by_group.values())
+        chosen = [*optimizers, *(task for _, task in self.tasks), *self.probes]
         return any(each.entry.origin for each in chosen)
 
 
@@ -93,15 +94,21 @@ def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecF
     """A spec whose shape is sound and whose names are known; SpecError with all faults where it is not."""
     written, shape = checked(document)
     arms, sites, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
-    resolver = Resolver(document, [*arms.values(), *sites, *probes], shelves=shelves, folder=folder)
-    chosen_arms = {name: resolver.chosen(site) for name, site in arms.items()}
+    optimizers = [site for by_group in arms.values() for site in by_group.values()]
+    resolver = Resolver(document, [*optimizers, *sites, *probes], shelves=shelves, folder=folder)
+    chosen_arms = {
+        name: {group: resolver.chosen(site) for group, site in by_group.items()} for name, by_group in arms.items()
+    }
     chosen_tasks = [(site, resolver.chosen(site)) for site in sites]
     chosen_probes = [resolver.chosen(site) for site in probes]
     faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes), *_nameless(document)]
     if written is None or faults:
         raise SpecError(document.file, [*faults, *expanding.no_such_baseline(document)])
     return written, _AllChosen(
-        {name: chosen for name, chosen in chosen_arms.items() if chosen},
+        {
+            name: {group: chosen for group, chosen in by_group.items() if chosen}
+            for name, by_group in chosen_arms.items()
+        },
         [(site, chosen) for site, chosen in chosen_tasks if chosen],
         [chosen for chosen in chosen_probes if chosen],
     )

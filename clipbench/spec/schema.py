@@ -23,6 +23,7 @@ def json_schema(*, shelves: Path = OWN, folder: Path | None = None) -> dict[str,
     definitions["Task"] = _with_entries(definitions.pop("TaskSettings"), "tasks", usable["tasks"])
     definitions["Probe"] = _with_entries(definitions.pop("Use"), "probes", usable["probes"])
     definitions["ArmSettings"] = _with_entries(definitions["ArmSettings"], "optimizers", usable["optimizers"])
+    definitions["GroupSettings"] = _with_entries(definitions["GroupSettings"], "optimizers", usable["optimizers"])
     schema["properties"]["task"] = _one_or_several("Task", _names(usable["tasks"]))
     probes = definitions["MeasureSettings"]["properties"]["probes"]
     probes["items"] = {"anyOf": [_names(usable["probes"]), {"$ref": "#/$defs/Probe"}]}
@@ -50,7 +51,7 @@ def _with_entries(model: dict[str, Any], kind: Kind, usable: Sequence[Entry]) ->
         if entry.open:  # an installed package's: its options are only known once it is imported
             continue
         options = {option.name: _value(option.accepts, option.doc, kind) for option in entry.options}
-        beside = {name: value for name, value in options.items() if name not in SEAMS[kind].keys}
+        beside = {name: value for name, value in options.items() if name not in (*SEAMS[kind].keys, *fixed)}
         apart = {name: value for name, value in options.items() if name not in beside}
         closed = {"type": "object", "properties": apart, "additionalProperties": False}
         rules.append(

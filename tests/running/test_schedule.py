@@ -60,7 +60,9 @@ def test_every_group_keeps_its_own_base_rate(rate: float | torch.Tensor) -> None
     rates = ScheduledRates(optimizer, Schedule("linear"))
     rates.set(0.5)
     assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx([0.25, 0.05])
-    assert rates.current() == pytest.approx(0.25)
+    assert math.isnan(rates.current())
+    optimizer.param_groups[1]["lr"] = 0.25
+    assert rates.current() == 0.25
 
 
 def test_an_optimizer_without_a_rate_has_no_schedule_but_may_be_constant() -> None:

@@ -136,8 +136,9 @@ def _task(run: Run) -> tuple[object, ...]:
 
 
 def _arm(run: Run) -> tuple[object, ...]:
-    optimizer = run.arm.optimizer
-    return optimizer.target, optimizer.source, optimizer.options, run.arm.clip, run.arm.schedule
+    arm = run.arm
+    code = [(optimizer.target, optimizer.source) for optimizer in arm.optimizers.values()]
+    return code, [(group.kind, group.names) for group in arm.groups], arm.options, arm.clip, arm.schedule
 
 
 def _progress(record: Record) -> float:
