@@ -219,11 +219,17 @@ class Arm:
         return {f"{path}{name}": value for path, choice in by_path for name, value in choice.options.items()}
 
     @property
+    def learning_rates(self) -> dict[str, float]:
+        """The learning rate of each of its optimizers that has one, by the name of the option, as `options` has it."""
+        options = self.options
+        rates = {f"{path}lr": options.get(f"{path}lr") for path in self.optimizers}
+        return {name: float(rate) for name, rate in rates.items() if isinstance(rate, int | float)}
+
+    @property
     def learning_rate(self) -> float | None:
-        """The `lr` of its optimizer, or of all its groups; None where it has none, or they have several."""
-        rates = {choice.options.get("lr") for choice in self.optimizers.values()}
-        rate = rates.pop()
-        return float(rate) if isinstance(rate, int | float) and not rates else None
+        """The learning rate of all its optimizers; None where one has none, or they have several."""
+        rates = list(self.learning_rates.values())
+        return rates[0] if len(rates) == len(self.optimizers) and len(set(rates)) == 1 else None
 
     def with_options(self, options: Options) -> "Arm":
         """The same arm with these options in place of all that `options` has."""

@@ -27,23 +27,23 @@ def shared_out(arm: Arm, model: nn.Module) -> dict[str, Named]:
     names: dict[int, list[str]] = {}  # a tied weight goes by any of its names
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    taken: dict[str, Named] = {group.name: {} for group in arm.groups}
+    shares: dict[str, Named] = {group.name: {} for group in arm.groups}
     left: list[str] = []
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, parameter in trained.items():
         kind = _kind(parameter, is_embedding=id(parameter) in embeddings)
         fitting = (group for group in arm.groups if _fits(group, names[id(parameter)], kind))
         if (first := next(fitting, None)) is not None:
-            taken[first.name][name] = parameter
+            shares[first.name][name] = parameter
         else:
             left.append(name)
     for group in arm.groups:
-        if not taken[group.name]:
+        if not shares[group.name]:
             fits = f" ({group.matcher})" if group.matcher else ""
             raise ClipbenchError(
-                f"the group '{group.name}'{fits} takes no parameter",
+                f"the group '{group.name}'{fits} takes no parameter; there are {_listed(list(trained))}",
                 where=f"arm '{arm.name}'",
-                remedy=f"the first group that fits takes a parameter; the model has {_listed(list(trained))}",
+                remedy="mend its `kind` and `names`, or leave it out: the first group that fits takes a parameter",
             )
     if left:
         raise ClipbenchError(
@@ -51,7 +51,13 @@ def shared_out(arm: Arm, model: nn.Module) -> dict[str, Named]:
             where=f"arm '{arm.name}'",
             remedy="add a last group without `kind` and `names`, which takes the rest",
         )
-    return taken
+    return shares
+
+
+def taken(arm: Arm, model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The names of the parameters that each group of an arm takes; nothing for an arm without groups."""
+    groups = shared_out(arm, model) if arm.groups else {}
+    return {group: tuple(parameters) for group, parameters in groups.items()}
 
 
 def _kind(parameter: nn.Parameter, *, is_embedding: bool) -> str | None:

@@ -27,7 +27,7 @@ from clipbench.running.environment import observe, peak_bytes, settle, this_proc
 from clipbench.running.equipment import effective_options, state_bytes
 from clipbench.running.evaluation import at_evaluation_weights, change, device_of
 from clipbench.running.fingerprints import comparable, weights_sha256
-from clipbench.running.grouping import shared_out
+from clipbench.running.grouping import taken
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
@@ -112,11 +112,6 @@ class _Work:
         with self._witness.files.watched():
             return self._trained(prepare(self._run, device, self._ledger, self._witness, give_up))
 
-    def _groups(self, training: Training) -> dict[str, tuple[str, ...]]:
-        """The parameters that each group of the arm took."""
-        taken = shared_out(self._run.arm, training.problem.model) if self._run.arm.groups else {}
-        return {group: tuple(parameters) for group, parameters in taken.items()}
-
     def _trained(self, prepared: Prepared) -> Outcome | None:
         training, recorded = self._begun(prepared)
         self._state = training.state
@@ -131,7 +126,8 @@ class _Work:
             self._writer.sync()
             for subject, text in self._witness.remarks():
                 training.state.remark(subject, text)
-            return replace(_outcome(training, ending, self._started), groups=self._groups(training))
+            groups = taken(self._run.arm, training.problem.model)
+            return replace(_outcome(training, ending, self._started), groups=groups)
         finally:
             with suppress(OSError, StoreError):
                 self._writer.sync()  # also of a run that failed: the record's digest covers what it measured

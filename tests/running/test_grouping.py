@@ -218,8 +218,8 @@ def test_a_parameter_that_is_not_trained_belongs_to_no_group() -> None:
     [
         (
             (Group("hidden", MUON, kind="matrix", names=("block.*",)), REST),
-            r"the group 'hidden' \(matrix, block.\*\) takes no parameter",
-            "the model has embed.weight, blocks.0.weight",
+            r"the group 'hidden' \(matrix, block.\*\) takes no parameter; there are embed.weight, blocks.0.weight",
+            "mend its `kind` and `names`",
         ),
         ((Group("all", SGD, names=("*",)), REST), "the group 'rest' takes no parameter", "the first group that fits"),
         (

@@ -127,8 +127,8 @@ def _changes(examples: Sequence[Run], part: str) -> str:
 
 
 def _short(name: str) -> str:
-    """`lr` for `arm.optimizer.options.lr`, `clip.fraction` for `arm.clip.fraction`."""
-    return name.partition(".")[2].removeprefix("optimizer.").removeprefix("options.")
+    """`lr` for `arm.optimizer.options.lr`, `clip.fraction` for `arm.clip.fraction`; `groups.0.lr` in a group."""
+    return name.partition(".")[2].replace("optimizer.options.", "").removeprefix("optimizer.").removeprefix("options.")
 
 
 def _task(run: Run) -> tuple[object, ...]:
