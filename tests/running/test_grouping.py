@@ -27,6 +27,7 @@ from clipbench.records import (
     UPDATE_NORM,
     Arm,
     Choice,
+    ClipScope,
     ClipSettings,
     Group,
     Measure,
@@ -256,6 +257,39 @@ def test_a_clip_by_group_has_a_threshold_for_each(fraction: float) -> None:
         ordered = torch.cat([magnitudes[name] for name in names]).sort(descending=True).values
         largest = max(float(grad.abs().max()) for name in names if (grad := parameters[name].grad) is not None)
         assert largest == float(ordered[int(len(ordered) * fraction)])
+
+
+@pytest.mark.parametrize("scope", ["global", "group", "tensor"])
+def test_the_numerator_of_all_groups_is_clipped_as_that_of_one_optimizer_with_parameter_groups(
+    scope: ClipScope,
+) -> None:
+    def trained(optimizer: torch.optim.Optimizer, model: nn.Module, problem: Problem) -> str:
+        batches = problem.train_batches(0)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            problem.loss(model, next(batches)).backward()
+            optimizer.step()
+        return weights_sha256(model)
+
+    problem = tied(0, torch.device("cpu"))
+    fast = Group("fast", choice("torch.optim:AdamW", lr=0.01), kind="matrix")
+    clip = ClipSettings(0.3, of="numerator", scope=scope)
+    several, _ = build_optimizer(arm(fast, REST, clip=clip), problem.model)
+    ours = trained(several, problem.model, problem)
+    problem = tied(0, torch.device("cpu"))
+    parameters = dict(problem.model.named_parameters())
+    groups = [
+        {"params": [parameters[name] for name in MATRICES], "lr": 0.01},
+        {"params": [p for name, p in parameters.items() if name not in MATRICES], "lr": 0.003},
+    ]
+    single = torch.optim.AdamW(groups)
+    CoordinateClip(single, 0.3, of="numerator", scope=scope)
+    assert trained(single, problem.model, problem) == ours
+
+
+def test_the_numerator_is_refused_where_one_of_the_optimizers_has_none() -> None:
+    with pytest.raises(ValueError, match="Muon has no numerator that is known here"):
+        build_optimizer(replace(MIXED, clip=ClipSettings(0.3, of="numerator")), Tied())
 
 
 @pytest.mark.parametrize("changes", [{}, {"clip": ClipSettings(0.3, of="update"), "schedule": Schedule("linear", 0.2)}])
