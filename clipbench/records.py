@@ -153,15 +153,24 @@ def _amount(rule: ClipRule, amount: object) -> float:
 class Schedule:
     """The learning rate over progress p in [0, 1], as a factor of the arm's own rate.
 
-    It rises linearly to 1 over the first `warmup` of the budget, then stays (constant) or falls to `final`
-    (linear: straight; cosine: half a cosine).
+    It rises linearly to 1 over the first `warmup` of the budget, then stays (constant) or falls to `final` (linear:
+    straight; cosine: half a cosine; wsd: straight, over the last share `decay` of the budget). Any other `use` is a
+    function of the user's, "module:name", from progress to the factor; `source` identifies its code.
     """
 
-    use: Literal["constant", "linear", "cosine"] = "constant"
+    use: str = "constant"
     warmup: float = 0.0
     final: float = 0.0
+    decay: float = 0.0
+    source: str = ""
+
+    @property
+    def code(self) -> tuple[Choice, ...]:
+        """The user's function, where it is one."""
+        return (Choice(self.use, self.use, self.use, source=self.source),) if ":" in self.use else ()
 
 
+ScheduleName = Literal["constant", "linear", "cosine", "wsd"]
 Liveness = Literal["refuse", "warn", "off"]  # what becomes of an arm that does not do what its spec says
 ParameterKind = Literal["matrix", "vector", "embedding"]  # see Group
 PARAMETER_KINDS: tuple[ParameterKind, ...] = get_args(ParameterKind)
@@ -211,6 +220,11 @@ class Arm:
     def optimizers(self) -> dict[str, Choice]:
         """Its optimizers by what stands before the names of their options in a spec; nothing for the only one."""
         return {group.path: group.optimizer for group in self.groups} or {"": self.optimizer}
+
+    @property
+    def code(self) -> tuple[Choice, ...]:
+        """Its optimizers, and its schedule where that is a function of the user's."""
+        return *self.optimizers.values(), *self.schedule.code
 
     @property
     def options(self) -> Options:

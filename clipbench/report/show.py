@@ -17,6 +17,7 @@ from clipbench.records import (
     Environment,
     Outcome,
     Record,
+    Schedule,
 )
 from clipbench.report import groups
 from clipbench.report.numbers import seconds
@@ -92,9 +93,16 @@ def _described(record: Record) -> dict[str, str]:
         "task": f"{run.task.use} {_options(run.task.options)}".strip(),
         "optimizer": f"{arm.optimizer.use} {_options(arm.optimizer.options)}".strip(),
         "clip": _clip(arm.clip) if arm.clip else "none",
-        "schedule": f"{arm.schedule.use}, warm-up {arm.schedule.warmup:g}, final {arm.schedule.final:g}",
+        "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),
     }
+
+
+def _schedule(schedule: Schedule) -> str:
+    if schedule.code:
+        return schedule.use
+    decay = f", decay {schedule.decay:g}" if schedule.decay else ""
+    return f"{schedule.use}, warm-up {schedule.warmup:g}{decay}, final {schedule.final:g}"
 
 
 def _groups(record: Record) -> list[DocumentPart]:

@@ -2,16 +2,26 @@
 
 import re
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
 
 from clipbench.questions import Space
-from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings, Liveness, Options, ParameterKind
+from clipbench.records import (
+    ClipPlace,
+    ClipScale,
+    ClipScope,
+    ClipSettings,
+    Liveness,
+    Options,
+    ParameterKind,
+    ScheduleName,
+)
 from clipbench.spec.limits import MOST_SETTINGS
 from clipbench.spec.shapes import (
     BY_SHAPE,
     CLOSED,
+    FROM_ELSEWHERE,
     MAPPING_OR_VALUE,
     WITH_OPTIONS,
     SpaceSettings,
@@ -20,6 +30,8 @@ from clipbench.spec.shapes import (
     of_fractions,
     of_limits,
 )
+
+DECAY = 0.2  # of the budget, of a wsd that does not say
 
 
 def _arm_name(name: str) -> str:
@@ -111,24 +123,47 @@ def _first(amount: float | list[float] | SpaceSettings | None) -> float | None:
     return amount[0] if isinstance(amount, list) else amount
 
 
+NameOrFunction = Annotated[
+    Annotated[ScheduleName, Tag("as a name")]
+    | Annotated[str, Field(json_schema_extra={"pattern": FROM_ELSEWHERE}), Tag("as a function")],
+    Discriminator(lambda use: "as a function" if isinstance(use, str) and ":" in use else "as a name"),
+]
+
+
 class ScheduleSettings(BaseModel):
-    """The learning rate over progress: a rise over the fraction `warmup`, then constant or a fall to `final`."""
+    """The learning rate over progress: a rise over the fraction `warmup`, then constant or a fall to `final`.
+
+    A wsd stays at its height until the last share `decay` of the budget, 0.2 by default. "module:name" is a function
+    of your own, from progress in [0, 1] to the factor.
+    """
 
     model_config = CLOSED
-    use: Literal["constant", "linear", "cosine"]
+    use: NameOrFunction
     warmup: float = Field(default=0.0, ge=0, lt=1)
     final: float = Field(default=0.0, ge=0, le=1)
+    decay: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _constant_has_no_end(self) -> "ScheduleSettings":
-        if self.use == "constant" and "final" in self.model_fields_set:
+    def _has_the_ends_of_its_form(self) -> "ScheduleSettings":
+        given = sorted(self.model_fields_set - {"use"})
+        if ":" in self.use and given:
+            raise ValueError(f"a function of your own gives the whole factor, so it has no {given[0]!r} beside it")
+        if self.use == "constant" and "final" in given:
             raise ValueError("a constant schedule does not fall, so it has no `final`; use linear or cosine")
+        if self.use != "wsd" and "decay" in given:
+            raise ValueError(f"a {self.use} schedule has no `decay`; use wsd")
+        if self.use == "wsd" and self.warmup + self.share > 1:
+            raise ValueError(f"`warmup` and `decay` are more than the budget together: {self.warmup} and {self.share}")
         return self
+
+    @property
+    def share(self) -> float:
+        """The last share of the budget, over which a wsd falls; 0 for others."""
+        return (DECAY if self.decay is None else self.decay) if self.use == "wsd" else 0.0
 
 
 ScheduleField = Annotated[
-    Annotated[Literal["constant", "linear", "cosine"], Tag("as a value")]
-    | Annotated[ScheduleSettings, Tag("as a mapping")],
+    Annotated[NameOrFunction, Tag("as a value")] | Annotated[ScheduleSettings, Tag("as a mapping")],
     MAPPING_OR_VALUE,
 ]
 

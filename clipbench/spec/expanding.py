@@ -9,7 +9,7 @@ from clipbench.harmless import shortened
 from clipbench.questions import Space
 from clipbench.records import Arm, Choice, Group, Options, Schedule
 from clipbench.spec import searching
-from clipbench.spec.arms import ArmSettings, GroupedArmSettings, ScheduleField, ScheduleSettings
+from clipbench.spec.arms import ArmSettings, GroupedArmSettings, ScheduleSettings
 from clipbench.spec.choices import Chosen
 from clipbench.spec.document import SpecDocument
 from clipbench.spec.grid import label, points, size
@@ -23,11 +23,16 @@ ByGroup = Mapping[str, Chosen]  # the optimizers of an arm by the names of its g
 
 
 def arms(
-    document: SpecDocument, chosen: Mapping[str, ByGroup], written: SpecFile, *, tasks: int
+    document: SpecDocument,
+    chosen: Mapping[str, ByGroup],
+    written: SpecFile,
+    *,
+    tasks: int,
+    schedules: Mapping[str, str],
 ) -> tuple[dict[str, list[Arm | Searched]], list[Fault]]:
     """The arms that each arm of the file stands for on so many tasks, and what is wrong with how they are to be tuned.
 
-    Of arms that would have too many runs, none is made.
+    Of arms that would have too many runs, none is made. `schedules` identifies the code of those of the user's own.
     """
     spaces = {
         name: _spaces(arm, written.optimizers[name], document.data["optimizers"][name]) for name, arm in chosen.items()
@@ -40,7 +45,9 @@ def arms(
         return {}, faults
     by_arm: dict[str, list[Arm | Searched]] = {}
     for name, arm in chosen.items():
-        make = partial(_arm, arm, written.optimizers[name], written.schedule)
+        settings = written.optimizers[name]
+        schedule = _schedule(written.schedule if settings.schedule is None else settings.schedule, schedules)
+        make = partial(_arm, arm, settings, schedule)
         if written.tuning is None or not spaces[name]:
             by_arm[name] = [make(name + label(point), point) for point in points(spaces[name])]
             continue
@@ -138,10 +145,9 @@ def no_such_baseline(document: SpecDocument) -> list[Fault]:
 
 
 def _arm(
-    chosen: ByGroup, settings: ArmSettings | GroupedArmSettings, general: ScheduleField, name: str, point: Options
+    chosen: ByGroup, settings: ArmSettings | GroupedArmSettings, schedule: Schedule, name: str, point: Options
 ) -> Arm:
     """The arm of a name at a point of what the spec leaves open."""
-    schedule = _schedule(general if settings.schedule is None else settings.schedule)
     clip = None if settings.clip is None else settings.clip.at(point)
     choices = {group: each.choice(point, name=each.entry.name) for group, each in chosen.items()}
     if isinstance(settings, ArmSettings):
@@ -167,7 +173,8 @@ def _spaces(chosen: ByGroup, settings: ArmSettings | GroupedArmSettings, keys: I
     return [value for key in keys for value in given.get(key, ()) if isinstance(value, Space)]
 
 
-def _schedule(written: str | ScheduleSettings) -> Schedule:
+def _schedule(written: str | ScheduleSettings, sources: Mapping[str, str]) -> Schedule:
     if isinstance(written, str):
         written = ScheduleSettings.model_validate({"use": written})
-    return Schedule(use=written.use, warmup=written.warmup, final=written.final)
+    source = sources.get(written.use, "")
+    return Schedule(written.use, written.warmup, written.final, decay=written.share, source=source)

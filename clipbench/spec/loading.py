@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipbench.errors import Fault, SpecError
 from clipbench.records import Arm, Measure
-from clipbench.spec import choices, expanding, tasks
+from clipbench.spec import choices, expanding, schedules, tasks
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import SpecDocument, read
@@ -81,13 +81,14 @@ class _AllChosen:
     arms: Mapping[str, ByGroup]
     tasks: Sequence[tuple[Named, Chosen]]
     probes: Sequence[Chosen]
+    schedules: Mapping[str, str]  # what identifies the code of those of the user's own
 
     @property
     def has_code_of_the_user(self) -> bool:
         """Whether something comes from outside clipbench."""
         optimizers = (each for by_group in self.arms.values() for each in by_group.values())
         chosen = [*optimizers, *(task for _, task in self.tasks), *self.probes]
-        return any(each.entry.origin for each in chosen)
+        return bool(self.schedules) or any(each.entry.origin for each in chosen)
 
 
 def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecFile, _AllChosen]:
@@ -101,7 +102,8 @@ def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecF
     }
     chosen_tasks = [(site, resolver.chosen(site)) for site in sites]
     chosen_probes = [resolver.chosen(site) for site in probes]
-    faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes), *_nameless(document)]
+    of_the_user, unusable = schedules.sources(document, folder)
+    faults = [*document.faults, *shape, *unusable, *resolver.faults, *_repeated(document, probes), *_nameless(document)]
     if written is None or faults:
         raise SpecError(document.file, [*faults, *expanding.no_such_baseline(document)])
     return written, _AllChosen(
@@ -111,6 +113,7 @@ def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecF
         },
         [(site, chosen) for site, chosen in chosen_tasks if chosen],
         [chosen for chosen in chosen_probes if chosen],
+        of_the_user,
     )
 
 
@@ -119,7 +122,9 @@ def _expanded(
 ) -> tuple[tuple[Arm | Searched, ...], dict[str, SpecTask]]:
     """The arms and tasks with their grids expanded; SpecError where there is something wrong with them."""
     number_of_tasks = sum(size(of_one.spaces) for _, of_one in chosen.tasks)
-    by_arm, untunable = expanding.arms(document, chosen.arms, written, tasks=number_of_tasks)
+    by_arm, untunable = expanding.arms(
+        document, chosen.arms, written, tasks=number_of_tasks, schedules=chosen.schedules
+    )
     untunable += beyond_the_budget(document, chosen.tasks, written)
     if untunable:
         raise SpecError(document.file, [*untunable, *expanding.no_such_baseline(document)])

@@ -10,9 +10,10 @@ from clipbench.spec.annotations import is_numeric
 from clipbench.spec.catalogue import KINDS, OWN, SEAMS, Entry, Kind
 from clipbench.spec.models import SpecFile
 from clipbench.spec.offers import entries
+from clipbench.spec.shapes import FROM_ELSEWHERE
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_FROM_ELSEWHERE = {"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"}
+_FROM_ELSEWHERE = {"type": "string", "pattern": FROM_ELSEWHERE}
 
 
 def json_schema(*, shelves: Path = OWN, folder: Path | None = None) -> dict[str, Any]:

@@ -96,6 +96,8 @@ SCHEDULES = {
     "linear after a warm-up, to a tenth": Schedule("linear", warmup=0.3, final=0.1),
     "cosine": Schedule("cosine"),
     "cosine after a warm-up, to a tenth": Schedule("cosine", warmup=0.3, final=0.1),
+    "wsd": Schedule("wsd", decay=0.6),
+    "wsd after a warm-up, to a tenth": Schedule("wsd", warmup=0.3, final=0.1, decay=0.6),
 }
 
 BUDGETS = {"samples": (PLAIN, Budget(14, "samples")), "tokens": (LANGUAGE, Budget(40, "tokens"))}

@@ -151,7 +151,8 @@ def _schedule(run: Run) -> str:
     schedule = run.arm.schedule
     warmup = f" after a warm-up of {number(schedule.warmup, 12)}" if schedule.warmup else ""
     final = f" to {number(schedule.final, 12)}" if schedule.final else ""
-    return f"{schedule.use}{final}{warmup}"
+    decay = f" over the last {number(schedule.decay, 12)}" if schedule.decay else ""
+    return f"{schedule.use}{final}{decay}{warmup}"
 
 
 def _apart(examples: Sequence[Record]) -> tuple[str, ...]:

@@ -205,8 +205,8 @@ def _problem(run: Run) -> dict[str, Scalar]:
 
 
 def _code(run: Run) -> str:
-    """The sources of its optimizers."""
-    return " ".join(choice.source for choice in run.arm.optimizers.values())
+    """The sources of its optimizers, and of a schedule of the user's own."""
+    return " ".join(choice.source for choice in run.arm.code)
 
 
 def _described(run: Run) -> dict[str, Scalar]:
@@ -214,7 +214,9 @@ def _described(run: Run) -> dict[str, Scalar]:
     options = {name: _scalar(value) for name, value in arm.options.items()}
     groups = {f"groups.{each.name}": f"{each.optimizer.target} for {each.matcher or 'the rest'}" for each in arm.groups}
     clip = {f"clip.{name}": value for name, value in asdict(arm.clip).items()} if arm.clip else {}
-    schedule = {f"schedule.{name}": value for name, value in asdict(arm.schedule).items()}
+    since = ("decay", "source")  # these came later: a baseline that was saved before has neither
+    facts = ((name, value) for name, value in asdict(arm.schedule).items() if value or name not in since)
+    schedule = {f"schedule.{name}": value for name, value in facts if name != "source"}
     return {"optimizer": arm.optimizer.target, **groups, **options, **clip, **schedule}
 
 
