@@ -101,7 +101,7 @@ class Snapshot:
     - `batch`: the mini-batch of the step, on the model's device; `gradient`: its raw gradient, before any clip.
     - `directions`: by name, the update θ_after − θ_before as a mapping from parameter name; `own` is this arm's, a
       ghost's has the name of its arm.
-    - `learning_rates`: for each direction the rate of its optimizer's first group at this step, NaN where it has none.
+    - `learning_rates`: for each direction the rate of its optimizer at this step; NaN where it has none, or several.
     - `remark(text)`: a probe says by it how it measured (which engine, what was missing); the record keeps each text
       once.
     - `measured`: what one probe has had measured here, for the others; `clipbench.geometry.shared` writes and reads it.

@@ -58,7 +58,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "arm": run.arm.name,
         "seed": run.seed,
         "optimizer": run.arm.optimizer.use,
-        "options": json.dumps(dict(run.arm.optimizer.options)),
+        "options": json.dumps(dict(run.arm.options)),
         "clip": json.dumps(asdict(run.arm.clip)) if run.arm.clip else None,
         "device": run.device,
         "status": outcome.status if outcome else "unfinished",

@@ -333,7 +333,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     recorded(DIRECTIONAL_SHARPNESS, Manner("log", "lower"), meaning="uᵀHu/‖u‖² on the probe batches"),
     recorded(RATE_SHARPNESS, meaning="learning rate × directional sharpness"),
     recorded(CLIPPED_FRACTION, meaning="the fraction of coordinates that the clip changed"),
-    recorded(LEARNING_RATE, meaning="the first parameter group's learning rate"),
+    recorded(LEARNING_RATE, meaning="the learning rate, where all parameter groups have the same"),
     recorded(TRAIN_LOSS, Manner(over="last", better="lower"), meaning="the mean loss of mini-batches"),
     recorded(
         TRAINING_POINT_LOSS,

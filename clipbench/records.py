@@ -42,7 +42,7 @@ GHOST = "the ghost "  # before an arm's name, where a run says of its ghost what
 TRAIN_LOSS = "train_loss"  # mean mini-batch loss since the last evaluation
 EVAL_LOSS = "eval_loss"  # weighted mean over the evaluation batches, eval mode, at the weights of optimizer.eval()
 TRAINING_POINT_LOSS = "eval_loss_at_training_point"  # the same where gradients are taken; of optimizers with two states
-LEARNING_RATE = "learning_rate"  # the first parameter group's, as used at that step
+LEARNING_RATE = "learning_rate"  # as used at that step; NaN where parameter groups have different ones
 CLIPPED_FRACTION = "clipped_fraction"  # coordinates that the clip changed, over all: found, not asked for
 CLIP_THRESHOLD = (
     "clip_threshold"  # a clip's limit at that step, the largest where there are several; of a norm, the norm
@@ -153,23 +153,60 @@ def _amount(rule: ClipRule, amount: object) -> float:
 class Schedule:
     """The learning rate over progress p in [0, 1], as a factor of the arm's own rate.
 
-    It rises linearly to 1 over the first `warmup` of the budget, then stays (constant) or falls to `final`
-    (linear: straight; cosine: half a cosine).
+    It rises linearly to 1 over the first `warmup` of the budget, then stays (constant) or falls to `final` (linear:
+    straight; cosine: half a cosine; wsd: straight, over the last share `decay` of the budget). Any other `use` is a
+    function of the user's, "module:name", from progress to the factor; `source` identifies its code.
     """
 
-    use: Literal["constant", "linear", "cosine"] = "constant"
+    use: str = "constant"
     warmup: float = 0.0
     final: float = 0.0
+    decay: float = 0.0
+    source: str = ""
+
+    @property
+    def code(self) -> tuple[Choice, ...]:
+        """The user's function, where it is one."""
+        return (Choice(self.use, self.use, self.use, source=self.source),) if ":" in self.use else ()
 
 
+ScheduleName = Literal["constant", "linear", "cosine", "wsd"]
 Liveness = Literal["refuse", "warn", "off"]  # what becomes of an arm that does not do what its spec says
+ParameterKind = Literal["matrix", "vector", "embedding"]  # see Group
+PARAMETER_KINDS: tuple[ParameterKind, ...] = get_args(ParameterKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters of an arm that have an optimizer of their own: those that fit, of what earlier groups left.
+
+    - `kind`: matrix (two dimensions, no embedding), vector (fewer than two), embedding (the weights of embedding
+      modules, tied heads with them); None for any.
+    - `names`: glob patterns, of which one must fit the parameter's name; none for any.
+    """
+
+    name: str
+    optimizer: Choice
+    kind: ParameterKind | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """What stands in a spec before the names of its options, below the arm: `groups.hidden.`."""
+        return f"groups.{self.name}."
+
+    @property
+    def matcher(self) -> str:
+        """What fits, in words; empty where all does."""
+        return ", ".join(filter(None, (self.kind, " ".join(self.names))))
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
     """An optimizer with its options, as compared; its twin is the same arm without its clip.
 
-    `liveness` says what becomes of an arm that fails its check of life; it decides no number.
+    An arm with `groups` has several optimizers, which step as one; `optimizer` is their common name then, without
+    options. `liveness` says what becomes of an arm that fails its check of life; it decides no number.
     """
 
     name: str
@@ -177,6 +214,48 @@ class Arm:
     clip: ClipSettings | None = None
     schedule: Schedule = Schedule()
     liveness: Liveness = field(default="refuse", metadata=_LABEL)
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def optimizers(self) -> dict[str, Choice]:
+        """Its optimizers by what stands before the names of their options in a spec; nothing for the only one."""
+        return {group.path: group.optimizer for group in self.groups} or {"": self.optimizer}
+
+    @property
+    def code(self) -> tuple[Choice, ...]:
+        """Its optimizers, and its schedule where that is a function of the user's."""
+        return *self.optimizers.values(), *self.schedule.code
+
+    @property
+    def options(self) -> Options:
+        """The options of all its optimizers, as a spec calls them below the arm: `lr`, or `groups.hidden.lr`."""
+        by_path = self.optimizers.items()
+        return {f"{path}{name}": value for path, choice in by_path for name, value in choice.options.items()}
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """The learning rate of each of its optimizers that has one, by the name of the option, as `options` has it."""
+        options = self.options
+        rates = {f"{path}lr": options.get(f"{path}lr") for path in self.optimizers}
+        return {name: float(rate) for name, rate in rates.items() if isinstance(rate, int | float)}
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate of all its optimizers; None where one has none, or they have several."""
+        rates = list(self.learning_rates.values())
+        return rates[0] if len(rates) == len(self.optimizers) and len(set(rates)) == 1 else None
+
+    def with_options(self, options: Options) -> "Arm":
+        """The same arm with these options in place of all that `options` has."""
+        optimizers = {
+            path: replace(
+                choice, options={name[len(path) :]: value for name, value in options.items() if name.startswith(path)}
+            )
+            for path, choice in self.optimizers.items()
+        }
+        if not self.groups:
+            return replace(self, optimizer=optimizers[""])
+        return replace(self, groups=tuple(replace(group, optimizer=optimizers[group.path]) for group in self.groups))
 
     def twin(self) -> "Arm":
         """The same arm without its clip."""
@@ -317,9 +396,10 @@ class Outcome:
     repository's commit). Runs made before these were recorded have neither.
 
     `step_seconds` is the median over steps; `first_step_seconds` holds warm-up and is shown apart. `effective`
-    is the optimizer's configuration as observed in its parameter groups, not as the spec said it. A probe that failed
-    cost its own rows and not the run: `failed_probes` says which and why. `remarks` has what a probe says of how it
-    measured, such as its engine, and says where ghosts had to be kept in the host's memory.
+    is the optimizer's configuration as observed in its parameter groups, not as the spec said it; `groups` has the
+    names of the parameters that each group of the arm took. A probe that failed cost its own rows and not the run:
+    `failed_probes` says which and why. `remarks` has what a probe says of how it measured, such as its engine, and says
+    where ghosts had to be kept in the host's memory.
 
     `state_bytes` is what the optimizer keeps between steps; `peak_bytes` the most memory the run held: allocated on a
     GPU, resident in the process elsewhere. `started` is when its process began, in seconds since 1970. `step_flops` are
@@ -347,6 +427,7 @@ class Outcome:
     step_flops: int | None = None
     non_finite_step: int | None = None
     change: Change | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     loaded: Mapping[str, str] = field(default_factory=dict)
 

@@ -53,9 +53,9 @@ def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "tab
     """Print the plans on stdout, and their expected time on stderr."""
     for state in outlooks:
         stage, missing = state.stage, state.missing(results)
-        console.put(render(planned.document(stage, missing={run.key for run in missing}), fmt))
         folder = store.folder_of_spec(stage.question.spec, results)
         records = store.read_all(folder)[0] if folder.exists() else []
+        console.put(render(planned.document(stage, missing={run.key for run in missing}, made=records), fmt))
         cost = expected_cost([*missing, *stage.waiting], records)
         if cost.known:
             console.say(f"{count(cost.known, 'run')} in sequence: about {cost.seconds:.0f} s, judging by earlier runs")

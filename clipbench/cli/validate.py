@@ -47,15 +47,27 @@ def _build(loaded: Spec, path: Path) -> None:
     """
     require_unix()
     from clipbench.cli import trying
+    from clipbench.report import groups
+    from clipbench.report.render import render
+    from clipbench.report.table import Document
     from clipbench.report.trying import faults_of_arms, faults_of_probes
 
     stage = staged(on_this_machine(loaded), ())
+    runs = [*stage.trials, *stage.runs]
     with console.sigterm_as_ctrl_c():
-        results = trying.try_arms(stage, [*stage.trials, *stage.runs], code=loaded.code)
+        results = trying.try_arms(stage, runs, code=loaded.code)
     if faults := [*faults_of_arms(results), *faults_of_probes(results)]:
         for fault in faults[:-1]:
             console.complain(ClipbenchError(fault, where=str(path)))
         raise ClipbenchError(faults[-1], where=str(path))
+    of_groups = [
+        row
+        for run in {(run.task.name, run.arm.name): run for run in runs}.values()
+        for row in groups.rows(run.task.name, run.arm, results[run.task.name].groups.get(run.arm.name, {}))
+        if row.taken is not None
+    ]
+    if of_groups:
+        console.put(render(Document([groups.table(of_groups)]), "table"))
 
 
 def _tuned_by(loaded: Spec) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
-from clipbench.clipping.places import ParameterPlace, check_optimizer, look, split, unshare
+from clipbench.clipping.places import ParameterPlace, check_optimizer, look, split, stepped_by, unshare
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
 from clipbench.clipping.step_hooks import (
@@ -239,7 +239,9 @@ class CoordinateClip:
                 for _, members in groupby(part, key=lambda place: id(place[0])):
                     of_group = list(members)
                     parameters, limit = [p for _, p in of_group], bound(scope.threshold)
-                    self._hidden += clip_numerator(optimizer, of_group[0][0], parameters=parameters, limit=limit)
+                    group = of_group[0][0]
+                    stepping = stepped_by(optimizer, group)
+                    self._hidden += clip_numerator(stepping, group, parameters=parameters, limit=limit)
             return
         clip_(lists, scopes, keep_length=self._settings.scale == "norm")
 

@@ -36,7 +36,20 @@ def check_optimizer(optimizer: torch.optim.Optimizer, clipped: ClipPlace) -> Non
     if any(group.get("differentiable") for group in optimizer.param_groups):
         raise ValueError("differentiable=True is set, and the clip has no derivative: it works in place, without one")
     if clipped == "numerator":
-        check_numerator(optimizer)
+        for each in members(optimizer):
+            check_numerator(each)
+
+
+def members(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimizers that take the steps of one: those in its dict `members`, if it has some; else itself."""
+    within = vars(optimizer).get("members")
+    inner = list(within.values()) if isinstance(within, dict) else []
+    return inner if inner and all(isinstance(each, torch.optim.Optimizer) for each in inner) else [optimizer]
+
+
+def stepped_by(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> torch.optim.Optimizer:
+    """The one of the `members` whose parameter group it is."""
+    return next(each for each in members(optimizer) if any(own is group for own in each.param_groups))
 
 
 def look(optimizer: torch.optim.Optimizer, *, clipped: ClipPlace, clip: str) -> list[ParameterPlace]:

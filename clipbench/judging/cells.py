@@ -8,6 +8,7 @@ from typing import TypeVar
 from clipbench.errors import ClipbenchError, nearest
 from clipbench.judging.copies import counted
 from clipbench.judging.paired import Paired, Sample, paired
+from clipbench.judging.words import number
 from clipbench.quantities import Along, Reading, final_loss
 from clipbench.questions import Question, Target
 from clipbench.records import OWN, Arm, Record, Run
@@ -72,7 +73,7 @@ class Cell:
     @property
     def learning_rate(self) -> float | None:
         """The arm's learning rate, where it has one."""
-        return learning_rate(self.described)
+        return self.described.learning_rate
 
     @property
     def final_losses(self) -> dict[int, float]:
@@ -114,25 +115,30 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]
     return {key: tuple(group) for key, group in groups.items()}
 
 
-def learning_rate(arm: Arm) -> float | None:
-    """The `lr` among the optimizer's options, where it has one."""
-    rate = arm.optimizer.options.get("lr")
-    return float(rate) if isinstance(rate, int | float) else None
-
-
 def is_twin(clipped: Arm, candidate: Arm) -> bool:
     """Whether `candidate` is `clipped` without its clip: same optimizer, options (lr aside) and schedule."""
     return (
         clipped.clip is not None
         and candidate.clip is None
-        and clipped.optimizer.use == candidate.optimizer.use
+        and _uses(clipped) == _uses(candidate)
         and _but_rate(clipped) == _but_rate(candidate)
         and clipped.schedule == candidate.schedule
     )
 
 
+def _uses(arm: Arm) -> object:
+    return arm.optimizer.use, [(group.name, group.optimizer.use, group.kind, group.names) for group in arm.groups]
+
+
 def _but_rate(arm: Arm) -> dict[str, object]:
-    return {name: value for name, value in arm.optimizer.options.items() if name != "lr"}
+    return {name: value for name, value in arm.options.items() if name not in arm.learning_rates}
+
+
+def rates_in_words(arm: Arm) -> str:
+    """The learning rate of an arm, or of each of its groups: `0.1`; `hidden 0.02, rest 0.003`; empty without any."""
+    if arm.learning_rate is not None:
+        return number(arm.learning_rate, 6)
+    return ", ".join(f"{name.split('.')[-2]} {number(rate, 6)}" for name, rate in arm.learning_rates.items())
 
 
 def cells(records: Sequence[Record], question: Question) -> list[Cell]:

@@ -116,13 +116,16 @@ class Twin:
 
     Ratios and differences are clipped arm over or minus twin, paired by seed. `fewer_steps_on` counts the seeds
     on which the clipped arm needs fewer steps to the target, of `step_pairs`. `answers` says it in plain words.
-    `steps_ratio`: of the steps to the target; None without a target.
+    `steps_ratio`: of the steps to the target; None without a target. `rates`: the learning rates in words, those of
+    groups among them.
     """
 
     task: str
     arm: str
     twin: str
     learning_rates: tuple[float | None, float | None]
+    rates: tuple[str, str]
+    same_rate: bool
     sharpness: Paired
     loss: Paired
     step_time: Paired
@@ -131,11 +134,6 @@ class Twin:
     step_pairs: int
     answers: tuple[str, ...]
     steps_ratio: Paired | None = None
-
-    @property
-    def same_rate(self) -> bool:
-        """Whether both have the same learning rate."""
-        return self.learning_rates[0] == self.learning_rates[1]
 
 
 @dataclass(frozen=True)

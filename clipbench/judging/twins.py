@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.cells import Cell, grouped, is_twin
+from clipbench.judging.cells import Cell, grouped, is_twin, rates_in_words
 from clipbench.judging.comparison import StepsToTarget, Twin
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import to_target_in_pairs
@@ -38,6 +38,8 @@ def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsT
         arm=clipped.arm,
         twin=unclipped.arm,
         learning_rates=(clipped.learning_rate, unclipped.learning_rate),
+        rates=(rates_in_words(clipped.described), rates_in_words(unclipped.described)),
+        same_rate=clipped.described.learning_rates == unclipped.described.learning_rates,
         sharpness=sharpness,
         loss=loss,
         step_time=step_time,

@@ -133,7 +133,7 @@ def _task_line(head: TaskHead, comparison: Comparison) -> str:
 
 def _twin_line(twin: Twin) -> str:
     """Which arms are compared, and whether their learning rates differ."""
-    ours, theirs = (NONE if rate is None else number(rate, 6) for rate in twin.learning_rates)
+    ours, theirs = (rates or NONE for rates in twin.rates)
     rates = f"both at lr {ours}" if twin.same_rate else f"learning rates differ: {ours} against {theirs}"
     return f"{twin.arm} against its twin {twin.twin} on {twin.task} ({rates})"
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from clipbench.judging.words import count, listing, number
 from clipbench.planning.staging import Stage
-from clipbench.records import Run
+from clipbench.records import Record, Run
+from clipbench.report import groups
 from clipbench.report.selection import settings_text
 from clipbench.report.table import Column, Document, Paragraph, Table, text_column
 
@@ -53,12 +54,13 @@ def planned_arms(stage: Stage, *, missing: Collection[str]) -> list[PlannedArm]:
     ]
 
 
-def document(stage: Stage, *, missing: Collection[str]) -> Document:
+def document(stage: Stage, *, missing: Collection[str], made: Sequence[Record] = ()) -> Document:
     """The runs of a spec, and how many of them exist.
 
     Args:
         stage: all runs of the plan.
         missing: the keys of those that are not yet made.
+        made: runs of the spec, which show what the groups of an arm take.
     """
     arms = planned_arms(stage, missing=missing)
     reported, tried = [arm for arm in arms if not arm.trials], [arm for arm in arms if arm.trials]
@@ -73,6 +75,8 @@ def document(stage: Stage, *, missing: Collection[str]) -> Document:
             Table("plan", _COLUMNS, reported, title="Reported runs", order=(*names, *settings, *sizes)),
         ]
     total = f"{count(reused + to_make, 'run')}: {reused} reused, {to_make} to make"
+    if of_groups := groups.planned_rows([*stage.trials, *stage.runs, *stage.waiting], made):
+        return Document((*tables, groups.table(of_groups), Paragraph(total)), lines=Table("plan", _COLUMNS, arms))
     return Document((*tables, Paragraph(total)), lines=Table("plan", _COLUMNS, arms))
 
 

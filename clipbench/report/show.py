@@ -17,7 +17,9 @@ from clipbench.records import (
     Environment,
     Outcome,
     Record,
+    Schedule,
 )
+from clipbench.report import groups
 from clipbench.report.numbers import seconds
 from clipbench.report.table import Column, Document, DocumentPart, Paragraph, Table, facts, text_column
 
@@ -61,6 +63,7 @@ def document(record: Record, *, log: str = "") -> Document:
     outcome = record.outcome
     parts: list[DocumentPart] = [
         facts(_described(record), title=str(record.run)),
+        *_groups(record),
         facts(_outcome(record), title="Outcome", indent=2),
         Paragraph(_curve(record.measurements.series("", EVAL_LOSS)), title="Evaluation loss", indent=2),
     ]
@@ -90,9 +93,27 @@ def _described(record: Record) -> dict[str, str]:
         "task": f"{run.task.use} {_options(run.task.options)}".strip(),
         "optimizer": f"{arm.optimizer.use} {_options(arm.optimizer.options)}".strip(),
         "clip": _clip(arm.clip) if arm.clip else "none",
-        "schedule": f"{arm.schedule.use}, warm-up {arm.schedule.warmup:g}, final {arm.schedule.final:g}",
+        "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),
     }
+
+
+def _schedule(schedule: Schedule) -> str:
+    if schedule.code:
+        return schedule.use
+    decay = f", decay {schedule.decay:g}" if schedule.decay else ""
+    return f"{schedule.use}, warm-up {schedule.warmup:g}{decay}, final {schedule.final:g}"
+
+
+def _groups(record: Record) -> list[DocumentPart]:
+    """The groups of the arm, where it has some; what each took is known once the run has ended."""
+    arm = record.run.arm
+    taken = record.outcome.groups if record.outcome else {}
+    options = {group.name: _options(group.optimizer.options) for group in arm.groups}
+    if not arm.groups:
+        return []
+    of_groups = groups.rows(record.run.task.name, arm, taken)
+    return [groups.table(of_groups, of_a_run=True), *_facts("Options of the groups", options)]
 
 
 def _remarks(outcome: Outcome) -> dict[str, str]:

@@ -13,6 +13,7 @@ from clipbench.contracts import Batch, Problem, Snapshot
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, Value
 from clipbench.running.evaluation import has_two_states
+from clipbench.running.grouping import by_group, grouped, shared_out
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ProbeMeasure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
@@ -93,17 +94,30 @@ def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optim
 
     A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do. One with a
     train() of its own is in training mode.
+
+    Raises:
+        ClipbenchError: what is built is no optimizer, or the arm's groups do not share out the parameters.
     """
-    parameters = trainable(model)
-    factory = load(arm.optimizer)
-    handed: Any = list(parameters.values()) if isinstance(factory, type) else list(parameters.items())
-    optimizer = factory(handed, **arm.optimizer.options)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        message = f"'{arm.optimizer.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
-        raise ClipbenchError(message, where=f"optimizer of the arm '{arm.name}'")
+    if arm.groups:
+        taken = shared_out(arm, model)
+        optimizer: torch.optim.Optimizer = grouped(
+            {group.name: _built(group.optimizer, taken[group.name], arm.name) for group in arm.groups}
+        )
+    else:
+        optimizer = _built(arm.optimizer, trainable(model), arm.name)
     if has_two_states(optimizer):  # torch's own have no such method
         optimizer.train()  # type: ignore[attr-defined]
     return optimizer, attach(arm.clip, optimizer) if arm.clip else None
+
+
+def _built(choice: Choice, parameters: Mapping[str, torch.nn.Parameter], arm: str) -> torch.optim.Optimizer:
+    factory = load(choice)
+    handed: Any = list(parameters.values()) if isinstance(factory, type) else list(parameters.items())
+    optimizer = factory(handed, **choice.options)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        message = f"'{choice.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
+        raise ClipbenchError(message, where=f"optimizer of the arm '{arm}'")
+    return optimizer
 
 
 def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> AttachedClip:
@@ -121,9 +135,16 @@ def build_probes(run: Run) -> list[tuple[str, ProbeMeasure]]:
 
 
 def effective_options(optimizer: torch.optim.Optimizer) -> Options:
-    """The configuration an optimizer really runs with, read from its first parameter group."""
-    group = optimizer.param_groups[0]
-    return {name: _plain(value) for name, value in group.items() if name not in ("params", "param_names")}
+    """The configuration an optimizer really runs with, read from its first parameter group.
+
+    Of an arm with groups, from the first of each optimizer, with the group's name before that of the option.
+    """
+    return {
+        f"{group}.{name}" if group else name: _plain(value)
+        for group, member in by_group(optimizer).items()
+        for name, value in member.param_groups[0].items()
+        if name not in ("params", "param_names")
+    }
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:

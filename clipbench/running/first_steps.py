@@ -16,12 +16,14 @@ from clipbench.records import Run
 from clipbench.running import liveness
 from clipbench.running.environment import seed_generators, settle, this_process_alone
 from clipbench.running.equipment import build_problem
+from clipbench.running.grouping import taken
 from clipbench.running.preparing import LiveArm, assembled, refuse_endless
 from clipbench.running.train import train
 from clipbench.running.trial import put_back
 from clipbench.running.vigil import settings
 
 Faults = dict[str, tuple[str, str]]  # by the name of a probe, or "" for task and arm: the reason, and the traceback
+Taken = dict[str, tuple[str, ...]]  # by the group of an arm that took them: the names of parameters
 
 
 LONGEST_LOG = 100_000  # characters: what an error says may be any text
@@ -30,7 +32,8 @@ LONGEST_LOG = 100_000  # characters: what an error says may be any text
 def serve(run: Run, device: torch.device, talk: Connection) -> None:
     """Build the run's problem, then try each run that is sent: its arm, or its probes where it has some.
 
-    Each is answered by Faults, empty where all went well. After a problem that cannot be built nothing is tried.
+    Each is answered by Faults, empty where all went well, and by Taken. After a problem that cannot be built nothing is
+    tried.
     """
     settle(run.threads)
     try:
@@ -38,15 +41,15 @@ def serve(run: Run, device: torch.device, talk: Connection) -> None:
             seed_generators(run.seed)
             problem = build_problem(run, device)
     except (Exception, SystemExit) as error:  # a task is anybody's code: it raises what it likes
-        talk.send(_fault(error))
+        talk.send((_fault(error), {}))
         return
-    talk.send({})
+    talk.send(({}, {}))
     with suppress(EOFError):  # nobody asks any more
         while True:
             asked = talk.recv()
             with this_process_alone():
                 faults = _faults(asked, problem)
-            talk.send(faults)
+            talk.send((faults, {} if faults else taken(asked.arm, problem.model)))
 
 
 def _faults(run: Run, problem: Problem) -> Faults:

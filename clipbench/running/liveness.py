@@ -19,8 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from clipbench.contracts import Problem
 from clipbench.geometry.contexts import eager
 from clipbench.records import Arm, ClipSettings, Value
-from clipbench.running.differing import alike, other_values, same
+from clipbench.running.differing import alike, other_values, same, same_values
 from clipbench.running.equipment import trainable
+from clipbench.running.grouping import shared_out
 from clipbench.running.held import held
 from clipbench.running.trial import (
     LIFE_STEPS,
@@ -84,8 +85,8 @@ class _Trials:
         self.arm, self._problem = arm, problem
         self._courses = [cache(course) for course in courses]
         self._own: dict[int, LifeTrial] = {}
-        before = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
-        moving = (n for n in range(len(courses)) if not same(before, self.take(arm, n).weights))
+        self._before = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
+        moving = (n for n in range(len(courses)) if not same(self._before, self.take(arm, n).weights))
         first = next(moving, None)
         self.moved = first is not None
         self.lengths = range(len(courses) - 1 if first is None else first, len(courses))
@@ -102,6 +103,16 @@ class _Trials:
         if length not in self._own:
             self._own[length] = take_steps(arm, self._problem, self._courses[length]())
         return self._own[length]
+
+    def still_groups(self) -> dict[str, list[str]]:
+        """The parameters of each group of the arm of which none moves in any trial."""
+
+        def moves(name: str) -> bool:
+            trials = (self.take(self.arm, length) for length in self.lengths)
+            return any(not same_values(self._before[name], trial.weights[name]) for trial in trials)
+
+        taken = shared_out(self.arm, self._problem.model)
+        return {group: list(parameters) for group, parameters in taken.items() if not any(map(moves, parameters))}
 
     def part(self, first: Arm, second: Arm) -> bool:
         """Whether the weights of two arms part in a trial."""
@@ -120,11 +131,20 @@ def _findings(trials: _Trials) -> Iterator[LifeFinding]:
     if not trials.moved:
         yield _dead(arm, f"no parameter moved in {MOST_STEPS} steps", "is its lr too small?")
         return
+    if arm.groups:
+        yield from _still(trials)
     if clip is not None and clips and (fault := _idle(arm, clip, trials)):
         yield fault
-    for name, value in arm.optimizer.options.items():
+    for name, value in arm.options.items():
         if finding := _option(name, value, trials):
             yield finding
+
+
+def _still(trials: _Trials) -> Iterator[NotLiveError]:
+    """Groups of the arm of which no parameter moves in the longest trial."""
+    for group, names in trials.still_groups().items():
+        message = f"no parameter of the group '{group}' moved in {MOST_STEPS} steps ({', '.join(names[:3])})"
+        yield _dead(trials.arm, message, "is its lr too small, or its gradient zero?")
 
 
 def _dead(arm: Arm, message: str, remedy: str) -> NotLiveError:
@@ -225,10 +245,10 @@ def _effect(name: str, value: Value, trials: _Trials) -> Literal["acts", "kept",
     The option acts if the weights change, and is kept if only what the optimizer holds does. Where neither does and
     no other value was accepted, nothing is known: what an option is left out for may be the value that it had.
     """
-    arm, options = trials.arm, trials.arm.optimizer.options
+    arm, options = trials.arm, trials.arm.options
     left_out = {option: setting for option, setting in options.items() if option != name}
     varied = [*({**options, name: alternative} for alternative in other_values(value)), left_out]
-    arms = [replace(arm, optimizer=replace(arm.optimizer, options=setting)) for setting in varied]
+    arms = [arm.with_options(setting) for setting in varied]
     kept = accepted = False
     for length in trials.lengths:
         own = trials.take(arm, length)

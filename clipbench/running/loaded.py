@@ -69,7 +69,7 @@ def _things(run: Run) -> Iterator[tuple[Choice, bool]]:
     """All that the run uses, each with whether it is a probe."""
     yield run.task, False
     for arm in (run.arm, *run.measure.ghosts):
-        yield arm.optimizer, False
+        yield from ((each, False) for each in arm.code)
     for probe in run.measure.probes:
         yield probe, True
 

@@ -30,7 +30,8 @@ class OpenedFiles:
     """
 
     def __init__(self, run: Run, *, folder: Path) -> None:
-        used = (run.task, run.arm.optimizer, *(ghost.optimizer for ghost in run.measure.ghosts), *run.measure.probes)
+        of_arms = (each for arm in (run.arm, *run.measure.ghosts) for each in arm.code)
+        used = (run.task, *of_arms, *run.measure.probes)
         self._watches = any(map(_is_users, used)) and not (_is_users(run.task) and run.data)
         self._here, self._folder = Path.cwd(), folder.absolute()  # now: a task may go elsewhere
         self._read: dict[str, None] = {}

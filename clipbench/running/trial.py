@@ -20,6 +20,7 @@ from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Arm, ClipSettings
 from clipbench.running.equipment import AttachedClip, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
+from clipbench.running.grouping import by_group
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
 LIFE_STEPS = 3
@@ -138,7 +139,10 @@ def take_steps(arm: Arm, problem: Problem, steps: Sequence[TrialSource]) -> Life
     gradient = False
     with put_back(problem):
         optimizer, clip = build_optimizer(arm, problem.model)
-        configured = {name: _shown(optimizer, name) for name in arm.optimizer.options}
+        members = zip(arm.optimizers.items(), by_group(optimizer).values(), strict=True)
+        configured = {
+            f"{path}{name}": _shown(member, name) for (path, choice), member in members for name in choice.options
+        }
         for number, source in enumerate(steps):
             optimizer.zero_grad()
             source()

@@ -52,11 +52,15 @@ class _NoProblemError(Exception):
 
 @dataclass(frozen=True)
 class Tried:
-    """What trying a task has shown: why it cannot be built; else what is wrong with arms and with probes, by name."""
+    """What trying a task has shown: why it cannot be built; else what is wrong with arms and with probes, by name.
+
+    `groups` has the names of the parameters that each group of an arm takes, by the arm's name.
+    """
 
     task: FirstStepFault | None = None
     arms: Mapping[str, FirstStepFault] = field(default_factory=dict)
     probes: Mapping[str, FirstStepFault] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 def to_try(runs: Sequence[Run]) -> list[Run]:
@@ -90,13 +94,16 @@ def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None
 
 def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes") -> Tried:
     arms: dict[str, FirstStepFault] = {}
+    groups: dict[str, Mapping[str, tuple[str, ...]]] = {}
     with trying as processes:
         try:
             for run in runs:
                 if fault := processes.step(run):
                     arms[run.arm.name] = fault
+                elif run.arm.groups:
+                    groups[run.arm.name] = processes.taken
             sound = [run for run in runs if run.arm.name not in arms]
-            return Tried(arms=arms, probes=_of_probes(sound, measure, processes))
+            return Tried(arms=arms, probes=_of_probes(sound, measure, processes), groups=groups)
         except _NoProblemError as error:
             return Tried(task=error.fault)
 
@@ -126,6 +133,7 @@ class _Processes:
         self._device = self._engine.slots[0][0]
         self._process: ForkServerProcess | None = None
         self._fresh = True
+        self.taken: Mapping[str, tuple[str, ...]] = {}  # by the groups of the arm that was tried last
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +185,8 @@ class _Processes:
         ready = wait([self._talk, self._process.sentinel], limit)
         with contextlib.suppress(EOFError, OSError):
             if self._talk in ready:
-                return {name: FirstStepFault(*fields) for name, fields in self._talk.recv().items()}
+                faults, self.taken = self._talk.recv()
+                return {name: FirstStepFault(*fields) for name, fields in faults.items()}
         code = self._end(kill=not ready)
         if not ready:
             return {"": FirstStepFault(f"timed out after {limit:g} s", ended="hung")}

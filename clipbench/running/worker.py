@@ -27,6 +27,7 @@ from clipbench.running.environment import observe, peak_bytes, settle, this_proc
 from clipbench.running.equipment import effective_options, state_bytes
 from clipbench.running.evaluation import at_evaluation_weights, change, device_of
 from clipbench.running.fingerprints import comparable, weights_sha256
+from clipbench.running.grouping import taken
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
@@ -125,7 +126,8 @@ class _Work:
             self._writer.sync()
             for subject, text in self._witness.remarks():
                 training.state.remark(subject, text)
-            return _outcome(training, ending, self._started)
+            groups = taken(self._run.arm, training.problem.model)
+            return replace(_outcome(training, ending, self._started), groups=groups)
         finally:
             with suppress(OSError, StoreError):
                 self._writer.sync()  # also of a run that failed: the record's digest covers what it measured

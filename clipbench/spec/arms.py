@@ -1,23 +1,37 @@
 """An arm as it is written: an optimizer with its options, its clip, its schedule and its check of life."""
 
+import re
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
 
 from clipbench.questions import Space
-from clipbench.records import ClipPlace, ClipScale, ClipScope, ClipSettings, Liveness, Options
+from clipbench.records import (
+    ClipPlace,
+    ClipScale,
+    ClipScope,
+    ClipSettings,
+    Liveness,
+    Options,
+    ParameterKind,
+    ScheduleName,
+)
 from clipbench.spec.limits import MOST_SETTINGS
 from clipbench.spec.shapes import (
     BY_SHAPE,
     CLOSED,
+    FROM_ELSEWHERE,
     MAPPING_OR_VALUE,
     WITH_OPTIONS,
     SpaceSettings,
     distinct,
+    each_once,
     of_fractions,
     of_limits,
 )
+
+DECAY = 0.2  # of the budget, of a wsd that does not say
 
 
 def _arm_name(name: str) -> str:
@@ -109,24 +123,47 @@ def _first(amount: float | list[float] | SpaceSettings | None) -> float | None:
     return amount[0] if isinstance(amount, list) else amount
 
 
+NameOrFunction = Annotated[
+    Annotated[ScheduleName, Tag("as a name")]
+    | Annotated[str, Field(json_schema_extra={"pattern": FROM_ELSEWHERE}), Tag("as a function")],
+    Discriminator(lambda use: "as a function" if isinstance(use, str) and ":" in use else "as a name"),
+]
+
+
 class ScheduleSettings(BaseModel):
-    """The learning rate over progress: a rise over the fraction `warmup`, then constant or a fall to `final`."""
+    """The learning rate over progress: a rise over the fraction `warmup`, then constant or a fall to `final`.
+
+    A wsd stays at its height until the last share `decay` of the budget, 0.2 by default. "module:name" is a function
+    of your own, from progress in [0, 1] to the factor.
+    """
 
     model_config = CLOSED
-    use: Literal["constant", "linear", "cosine"]
+    use: NameOrFunction
     warmup: float = Field(default=0.0, ge=0, lt=1)
     final: float = Field(default=0.0, ge=0, le=1)
+    decay: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _constant_has_no_end(self) -> "ScheduleSettings":
-        if self.use == "constant" and "final" in self.model_fields_set:
+    def _has_the_ends_of_its_form(self) -> "ScheduleSettings":
+        given = sorted(self.model_fields_set - {"use"})
+        if ":" in self.use and given:
+            raise ValueError(f"a function of your own gives the whole factor, so it has no {given[0]!r} beside it")
+        if self.use == "constant" and "final" in given:
             raise ValueError("a constant schedule does not fall, so it has no `final`; use linear or cosine")
+        if self.use != "wsd" and "decay" in given:
+            raise ValueError(f"a {self.use} schedule has no `decay`; use wsd")
+        if self.use == "wsd" and self.warmup + self.share > 1:
+            raise ValueError(f"`warmup` and `decay` are more than the budget together: {self.warmup} and {self.share}")
         return self
+
+    @property
+    def share(self) -> float:
+        """The last share of the budget, over which a wsd falls; 0 for others."""
+        return (DECAY if self.decay is None else self.decay) if self.use == "wsd" else 0.0
 
 
 ScheduleField = Annotated[
-    Annotated[Literal["constant", "linear", "cosine"], Tag("as a value")]
-    | Annotated[ScheduleSettings, Tag("as a mapping")],
+    Annotated[NameOrFunction, Tag("as a value")] | Annotated[ScheduleSettings, Tag("as a mapping")],
     MAPPING_OR_VALUE,
 ]
 
@@ -145,3 +182,82 @@ class ArmSettings(BaseModel):
     schedule: ScheduleField | None = None
     liveness: Liveness = "refuse"
     options: dict[str, Any] = {}
+
+
+def _group_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError("a group's name has letters, digits, _ and - alone: settings are called groups.NAME.lr")
+    return name
+
+
+GroupName = Annotated[str, AfterValidator(_group_name)]
+Pattern = Annotated[str, Field(min_length=1)]
+PatternOrSeveral = Annotated[
+    Annotated[Pattern, Tag("as a value")]
+    | Annotated[list[Pattern], Field(min_length=1), AfterValidator(each_once), Tag("as a list")],
+    BY_SHAPE,
+]
+_OF_THE_ARM = ("clip", "schedule", "liveness")
+
+
+class GroupSettings(BaseModel):
+    """A group of parameters with an optimizer of its own, as an arm names one.
+
+    `kind`: matrix (two dimensions, no embedding), vector (fewer than two) or embedding (the weights of embedding
+    modules, tied heads with them); `names`: a glob pattern of parameters' names, or several. Both given, both must
+    fit; neither given, the group takes the rest. `options` has the options whose names are keys of a group.
+    """
+
+    model_config = WITH_OPTIONS
+    use: str
+    kind: ParameterKind | None = None
+    names: PatternOrSeveral | None = None
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _leaves_to_the_arm_what_is_its(self) -> "GroupSettings":
+        if given := [key for key in _OF_THE_ARM if key in (self.model_extra or {})]:
+            raise ValueError(f"a group has no {given[0]!r} of its own: it is of the whole arm, beside `groups`")
+        return self
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of names; none where every name fits."""
+        return (self.names,) if isinstance(self.names, str) else tuple(self.names or ())
+
+
+class GroupedArmSettings(BaseModel):
+    """Several optimizers that step as one: the first of the `groups` that fits takes a parameter.
+
+    `clip`, `schedule` and `liveness` are those of the whole arm.
+    """
+
+    model_config = CLOSED
+    groups: Annotated[dict[GroupName, GroupSettings], Field(min_length=1)]
+    clip: ClipEntry | None = None
+    schedule: ScheduleField | None = None
+    liveness: Liveness = "refuse"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_optimizer_beside_its_groups(cls, written: Any) -> Any:
+        if beside := [key for key in written if key not in cls.model_fields]:
+            raise ValueError(
+                f"{beside[0]!r} cannot stand beside `groups`: each group has its own `use` and options; of the whole "
+                f"arm are {', '.join(_OF_THE_ARM)}"
+            )
+        return written
+
+    @model_validator(mode="after")
+    def _takes_the_rest_last(self) -> "GroupedArmSettings":
+        *earlier, _ = self.groups.items()
+        for name, group in earlier:
+            if group.kind is None and group.names is None:
+                raise ValueError(f"the group {name!r} takes all that is left, so it must be the last")
+        return self
+
+
+ArmEntry = Annotated[
+    Annotated[ArmSettings, Tag("as one optimizer")] | Annotated[GroupedArmSettings, Tag("as groups")],
+    Discriminator(lambda arm: "as groups" if isinstance(arm, dict) and "groups" in arm else "as one optimizer"),
+]

@@ -40,7 +40,9 @@ class Seam:
 
 SEAMS: Mapping[Kind, Seam] = {
     "tasks": Seam("build", ("seed", "device"), "task", ("use", "budget", "target", "evaluate", "options")),
-    "optimizers": Seam("build", ("named_parameters",), "optimizer", ("use", "clip", "schedule", "liveness", "options")),
+    "optimizers": Seam(
+        "build", ("named_parameters",), "optimizer", ("use", "groups", "clip", "schedule", "liveness", "options")
+    ),
     "probes": Seam("measure", ("snapshot",), "probe"),
 }
 

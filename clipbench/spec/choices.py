@@ -17,12 +17,16 @@ from clipbench.spec.offers import Offer, ambiguous, offers
 from clipbench.spec.structure import space_at
 from clipbench.spec.wording import found, mismatch, nearest, written
 
+# What stands beside the options of a group; the last three are the arm's, and are refused there.
+_OF_A_GROUP = ("use", "kind", "names", "options", "clip", "schedule", "liveness")
+
 
 @dataclass(frozen=True)
 class Named:
     """One place of a spec that names a thing: `use` and where it stands, its options as written.
 
-    `apart`: the options that stand under the key `options`, since their names are keys of the spec.
+    `apart`: the options that stand under the key `options`, since their names are keys of the spec, which are `keys`.
+    `path`: what stands before its settings' names: `groups.hidden.` of an arm's group.
     """
 
     kind: Kind
@@ -31,6 +35,8 @@ class Named:
     use_at: Where
     options: Mapping[str, Any] = field(default_factory=dict)
     apart: frozenset[str] = frozenset()
+    keys: tuple[str, ...] = ()
+    path: str = ""
 
     def option_at(self, name: str) -> Where:
         """Where an option stands."""
@@ -55,7 +61,9 @@ class Chosen:
 
     def at(self, settings: Options) -> dict[str, Value]:
         """The options that the spec gives, at settings of what it leaves open."""
-        return {name: settings[name] if isinstance(given, Space) else given for name, given in self.options.items()}
+        return {
+            name: settings[given.setting] if isinstance(given, Space) else given for name, given in self.options.items()
+        }
 
     def choice(self, settings: Options, *, name: str) -> Choice:
         """The resolved choice, with the defaults filled in (an external thing's defaults stay its own)."""
@@ -65,15 +73,28 @@ class Chosen:
         return Choice(name, self.use, self.entry.target, options=options, source=self.entry.source)
 
 
-def arms(document: SpecDocument) -> dict[str, Named]:
-    """The arms of a spec whose shape is sound enough to be looked up, by name."""
+def arms(document: SpecDocument) -> dict[str, dict[str, Named]]:
+    """The optimizers of each arm of a spec whose shape is sound enough to be looked up, by the names of its groups.
+
+    An arm without groups has its only optimizer under an empty name.
+    """
     section = document.data.get("optimizers")
     if not isinstance(section, dict):
         return {}
-    named = {
-        name: _named("optimizers", ("optimizers", name), arm) for name, arm in section.items() if isinstance(arm, dict)
-    }
-    return {name: site for name, site in named.items() if site}
+    named = {name: dict(_of_arm(("optimizers", name), arm)) for name, arm in section.items() if isinstance(arm, dict)}
+    return {name: sites for name, sites in named.items() if sites}
+
+
+def _of_arm(where: Where, arm: dict[str, Any]) -> Iterator[tuple[str, Named]]:
+    if "groups" not in arm:
+        if named := _named("optimizers", where, arm):
+            yield "", named
+        return
+    groups = arm["groups"] if isinstance(arm["groups"], dict) else {}
+    for name, group in groups.items():
+        named = _named("optimizers", (*where, "groups", name), group, _OF_A_GROUP) if isinstance(group, dict) else None
+        if named:
+            yield name, replace(named, path=f"groups.{name}.")
 
 
 def tasks(document: SpecDocument) -> list[Named]:
@@ -95,15 +116,17 @@ def _several(kind: Kind, where: Where, written: Any) -> Iterator[Named]:
             yield named
 
 
-def _named(kind: Kind, where: Where, written: Any) -> Named | None:
+def _named(kind: Kind, where: Where, written: Any, keys: tuple[str, ...] = ()) -> Named | None:
+    """What an entry names; `keys` stand beside its options, those of the seam unless given."""
+    keys = keys or SEAMS[kind].keys
     if isinstance(written, str):
-        return Named(kind, where, written, where)
+        return Named(kind, where, written, where, keys=keys)
     if not isinstance(written, dict) or not isinstance(written.get("use"), str):
         return None
-    options = {key: value for key, value in written.items() if key not in SEAMS[kind].keys}
+    options = {key: value for key, value in written.items() if key not in keys}
     apart: Any = written.get("options")
     apart = apart if isinstance(apart, dict) else {}
-    return Named(kind, where, written["use"], (*where, "use"), {**options, **apart}, frozenset(apart))
+    return Named(kind, where, written["use"], (*where, "use"), {**options, **apart}, frozenset(apart), keys)
 
 
 class Resolver:
@@ -163,7 +186,7 @@ class Resolver:
     def _given(self, site: Named, entry: Entry, name: str) -> Sequence[Value | Space]:
         """What an option is given, a value or a space; in a sequence that is empty where there is a fault."""
         where = site.option_at(name)
-        if name in site.apart and name not in SEAMS[site.kind].keys:
+        if name in site.apart and name not in site.keys:
             self._fault(where, f"{name!r} is no key of the spec, so that it belongs beside `use`", key=True)
             return ()
         options = {option.name: option for option in entry.options}
@@ -173,14 +196,14 @@ class Resolver:
         option = options.get(name, RATE if name == "lr" else UNKNOWN)
         value = site.options[name]
         if isinstance(value, dict) and site.kind == "optimizers" and is_numeric(option.accepts):
-            return self._range(name, option, where)
+            return self._range(site.path + name, option, where)
         # A list is several values, but for an option whose one value is a list: there it takes a list of lists.
         if not isinstance(value, list) or (option.listed and not any(isinstance(item, list) for item in value)):
             return self._fit(option, value, where)
         if site.kind == "probes":
             self._fault(where, f"{mismatch(f'expected {option.type}', value)}; a probe's options are no grid")
             return ()
-        return self._list(name, option, where, value)
+        return self._list(site.path + name, option, where, value)
 
     def _list(self, name: str, option: Option, where: Where, listed: list[Any]) -> Sequence[Space]:
         if not listed:
@@ -228,9 +251,10 @@ class Resolver:
                 continue
             if option.name == "lr" and site.kind == "optimizers":
                 # A rate that nobody chose for this optimizer on this task decides the comparison unseen.
-                self._fault(site.where, "the arm has no learning rate; give it its own `lr`", key=True)
+                whose = "group" if site.path else "arm"
+                self._fault(site.where, f"the {whose} has no learning rate; give it its own `lr`", key=True)
             elif option.required:
-                under = "; give it under `options`" if option.name in SEAMS[site.kind].keys else ""
+                under = "; give it under `options`" if option.name in site.keys else ""
                 message = f"{site.use!r} needs the option {option.name!r} ({option.type}){under}"
                 self._fault(site.where, message, key=True)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from clipbench.errors import Fault
 from clipbench.harmless import shortened
 from clipbench.questions import Space
-from clipbench.records import Arm, Options, Schedule
+from clipbench.records import Arm, Choice, Group, Options, Schedule
 from clipbench.spec import searching
-from clipbench.spec.arms import ArmSettings, ScheduleField, ScheduleSettings
+from clipbench.spec.arms import ArmSettings, GroupedArmSettings, ScheduleSettings
 from clipbench.spec.choices import Chosen
 from clipbench.spec.document import SpecDocument
 from clipbench.spec.grid import label, points, size
@@ -19,13 +19,20 @@ from clipbench.spec.searching import Searched, searched
 from clipbench.spec.wording import nearest
 from clipbench.store import folder_of_spec
 
+ByGroup = Mapping[str, Chosen]  # the optimizers of an arm by the names of its groups; the only one by an empty name
+
 
 def arms(
-    document: SpecDocument, chosen: Mapping[str, Chosen], written: SpecFile, *, tasks: int
+    document: SpecDocument,
+    chosen: Mapping[str, ByGroup],
+    written: SpecFile,
+    *,
+    tasks: int,
+    schedules: Mapping[str, str],
 ) -> tuple[dict[str, list[Arm | Searched]], list[Fault]]:
     """The arms that each arm of the file stands for on so many tasks, and what is wrong with how they are to be tuned.
 
-    Of arms that would have too many runs, none is made.
+    Of arms that would have too many runs, none is made. `schedules` identifies the code of those of the user's own.
     """
     spaces = {
         name: _spaces(arm, written.optimizers[name], document.data["optimizers"][name]) for name, arm in chosen.items()
@@ -38,7 +45,9 @@ def arms(
         return {}, faults
     by_arm: dict[str, list[Arm | Searched]] = {}
     for name, arm in chosen.items():
-        make = partial(_arm, arm, written.optimizers[name], written.schedule)
+        settings = written.optimizers[name]
+        schedule = _schedule(written.schedule if settings.schedule is None else settings.schedule, schedules)
+        make = partial(_arm, arm, settings, schedule)
         if written.tuning is None or not spaces[name]:
             by_arm[name] = [make(name + label(point), point) for point in points(spaces[name])]
             continue
@@ -135,23 +144,37 @@ def no_such_baseline(document: SpecDocument) -> list[Fault]:
     return [document.fault(("baseline",), f"there is no arm {baseline!r}; {nearest(baseline, written)}")]
 
 
-def _arm(chosen: Chosen, settings: ArmSettings, general: ScheduleField, name: str, point: Options) -> Arm:
+def _arm(
+    chosen: ByGroup, settings: ArmSettings | GroupedArmSettings, schedule: Schedule, name: str, point: Options
+) -> Arm:
     """The arm of a name at a point of what the spec leaves open."""
-    schedule = _schedule(general if settings.schedule is None else settings.schedule)
-    choice = chosen.choice(point, name=chosen.entry.name)
     clip = None if settings.clip is None else settings.clip.at(point)
-    return Arm(name, choice, clip=clip, schedule=schedule, liveness=settings.liveness)
+    choices = {group: each.choice(point, name=each.entry.name) for group, each in chosen.items()}
+    if isinstance(settings, ArmSettings):
+        return Arm(name, choices[""], clip=clip, schedule=schedule, liveness=settings.liveness)
+    use = " + ".join(choice.use for choice in choices.values())
+    groups = tuple(
+        Group(group, choices[group], kind=each.kind, names=each.patterns) for group, each in settings.groups.items()
+    )
+    together = Choice(" + ".join(each.entry.name for each in chosen.values()), use, target="")
+    return Arm(name, together, clip=clip, schedule=schedule, liveness=settings.liveness, groups=groups)
 
 
-def _spaces(chosen: Chosen, settings: ArmSettings, keys: Iterable[str]) -> list[Space]:
+def _spaces(chosen: ByGroup, settings: ArmSettings | GroupedArmSettings, keys: Iterable[str]) -> list[Space]:
     """What an arm leaves open, its clip's rule among it, in the order written."""
     amount = None if settings.clip is None else settings.clip.amount
-    given = {name: [value] for name, value in chosen.options.items() if name not in settings.options}
-    given |= {"clip": [amount], "options": [chosen.options[name] for name in settings.options]}
+    given: dict[str, list[object]] = {"clip": [amount]}
+    if isinstance(settings, ArmSettings):
+        options = chosen[""].options
+        given |= {name: [value] for name, value in options.items() if name not in settings.options}
+        given["options"] = [options[name] for name in settings.options]
+    else:
+        given["groups"] = [space for each in chosen.values() for space in each.spaces]
     return [value for key in keys for value in given.get(key, ()) if isinstance(value, Space)]
 
 
-def _schedule(written: str | ScheduleSettings) -> Schedule:
+def _schedule(written: str | ScheduleSettings, sources: Mapping[str, str]) -> Schedule:
     if isinstance(written, str):
         written = ScheduleSettings.model_validate({"use": written})
-    return Schedule(use=written.use, warmup=written.warmup, final=written.final)
+    source = sources.get(written.use, "")
+    return Schedule(written.use, written.warmup, written.final, decay=written.share, source=source)

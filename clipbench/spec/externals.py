@@ -102,6 +102,25 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     )
 
 
+def function_source(use: str, described: Described, *, arguments: int) -> str:
+    """What identifies the code of a function that is called with so many arguments.
+
+    Raises:
+        ValueError: it cannot be had, or takes others.
+    """
+    if fault := _fault(use, described):
+        raise ValueError(fault)
+    parameters = described["parameters"]
+    by_place = [one for one in parameters if one["kind"] in {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}]
+    needed = [one for one in parameters if one["required"] and not one["kind"].startswith("VAR_")]
+    if len(by_place) < arguments or any(one not in by_place[:arguments] for one in needed):
+        raise ValueError(f"it is not called with {arguments} argument{'s' if arguments > 1 else ''}")
+    try:
+        return source_text(_code(described))
+    except OSError as error:
+        raise ValueError(f"its code cannot be read: {error}") from error
+
+
 def shelved_entry(offer: Offer, described: Described) -> Entry:
     """The entry of a file on the shelf beside a spec: its options as its text has them, its code as it is imported."""
     entry = offer.entry()

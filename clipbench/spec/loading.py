@@ -6,11 +6,11 @@ from pathlib import Path
 
 from clipbench.errors import Fault, SpecError
 from clipbench.records import Arm, Measure
-from clipbench.spec import choices, expanding, tasks
+from clipbench.spec import choices, expanding, schedules, tasks
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import SpecDocument, read
-from clipbench.spec.expanding import length_of_folder, no_folder
+from clipbench.spec.expanding import ByGroup, length_of_folder, no_folder
 from clipbench.spec.ghosts import ghosts, unsound
 from clipbench.spec.grid import size
 from clipbench.spec.limits import LONGEST_FOLDER
@@ -78,32 +78,42 @@ def _named(path: Path) -> str:
 class _AllChosen:
     """What a spec names, each with its options."""
 
-    arms: Mapping[str, Chosen]
+    arms: Mapping[str, ByGroup]
     tasks: Sequence[tuple[Named, Chosen]]
     probes: Sequence[Chosen]
+    schedules: Mapping[str, str]  # what identifies the code of those of the user's own
 
     @property
     def has_code_of_the_user(self) -> bool:
         """Whether something comes from outside clipbench."""
-        chosen = [*self.arms.values(), *(task for _, task in self.tasks), *self.probes]
-        return any(each.entry.origin for each in chosen)
+        optimizers = (each for by_group in self.arms.values() for each in by_group.values())
+        chosen = [*optimizers, *(task for _, task in self.tasks), *self.probes]
+        return bool(self.schedules) or any(each.entry.origin for each in chosen)
 
 
 def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecFile, _AllChosen]:
     """A spec whose shape is sound and whose names are known; SpecError with all faults where it is not."""
     written, shape = checked(document)
     arms, sites, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
-    resolver = Resolver(document, [*arms.values(), *sites, *probes], shelves=shelves, folder=folder)
-    chosen_arms = {name: resolver.chosen(site) for name, site in arms.items()}
+    optimizers = [site for by_group in arms.values() for site in by_group.values()]
+    resolver = Resolver(document, [*optimizers, *sites, *probes], shelves=shelves, folder=folder)
+    chosen_arms = {
+        name: {group: resolver.chosen(site) for group, site in by_group.items()} for name, by_group in arms.items()
+    }
     chosen_tasks = [(site, resolver.chosen(site)) for site in sites]
     chosen_probes = [resolver.chosen(site) for site in probes]
-    faults = [*document.faults, *shape, *resolver.faults, *_repeated(document, probes), *_nameless(document)]
+    of_the_user, unusable = schedules.sources(document, folder)
+    faults = [*document.faults, *shape, *unusable, *resolver.faults, *_repeated(document, probes), *_nameless(document)]
     if written is None or faults:
         raise SpecError(document.file, [*faults, *expanding.no_such_baseline(document)])
     return written, _AllChosen(
-        {name: chosen for name, chosen in chosen_arms.items() if chosen},
+        {
+            name: {group: chosen for group, chosen in by_group.items() if chosen}
+            for name, by_group in chosen_arms.items()
+        },
         [(site, chosen) for site, chosen in chosen_tasks if chosen],
         [chosen for chosen in chosen_probes if chosen],
+        of_the_user,
     )
 
 
@@ -112,7 +122,9 @@ def _expanded(
 ) -> tuple[tuple[Arm | Searched, ...], dict[str, SpecTask]]:
     """The arms and tasks with their grids expanded; SpecError where there is something wrong with them."""
     number_of_tasks = sum(size(of_one.spaces) for _, of_one in chosen.tasks)
-    by_arm, untunable = expanding.arms(document, chosen.arms, written, tasks=number_of_tasks)
+    by_arm, untunable = expanding.arms(
+        document, chosen.arms, written, tasks=number_of_tasks, schedules=chosen.schedules
+    )
     untunable += beyond_the_budget(document, chosen.tasks, written)
     if untunable:
         raise SpecError(document.file, [*untunable, *expanding.no_such_baseline(document)])

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_valida
 
 from clipbench.budget import UNITS, Budget
 from clipbench.questions import DIVERGED, Search, Select, Target
-from clipbench.spec.arms import ArmName, ArmSettings, ScheduleField
+from clipbench.spec.arms import ArmEntry, ArmName, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
 
@@ -179,7 +179,7 @@ class SpecFile(BaseModel):
         | Annotated[list[NameOrTask], Field(min_length=1), Tag("as a list")],
         BY_SHAPE,
     ]
-    optimizers: dict[ArmName, ArmSettings] = Field(min_length=1)
+    optimizers: dict[ArmName, ArmEntry] = Field(min_length=1)
     baseline: str | None = Field(default=None, description="the arm that others are compared with; the first")
     budget: BudgetSettings
     schedule: ScheduleField = "constant"

@@ -140,6 +140,8 @@ def _creatable(where: Where) -> tuple[str, ...]:
         return _OPTIONAL
     if where[0] == "task":
         return _OPTIONAL_IN_TASK if len(where) == 1 or (len(where) == 2 and isinstance(where[1], int)) else ()
+    if where[0] == "optimizers" and len(where) == 4:
+        return ("options",)  # of a group
     return _OPTIONAL_IN_ARM if len(where) == 2 and where[0] == "optimizers" else ()
 
 

@@ -10,9 +10,10 @@ from clipbench.spec.annotations import is_numeric
 from clipbench.spec.catalogue import KINDS, OWN, SEAMS, Entry, Kind
 from clipbench.spec.models import SpecFile
 from clipbench.spec.offers import entries
+from clipbench.spec.shapes import FROM_ELSEWHERE
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_FROM_ELSEWHERE = {"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"}
+_FROM_ELSEWHERE = {"type": "string", "pattern": FROM_ELSEWHERE}
 
 
 def json_schema(*, shelves: Path = OWN, folder: Path | None = None) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def json_schema(*, shelves: Path = OWN, folder: Path | None = None) -> dict[str,
     definitions["Task"] = _with_entries(definitions.pop("TaskSettings"), "tasks", usable["tasks"])
     definitions["Probe"] = _with_entries(definitions.pop("Use"), "probes", usable["probes"])
     definitions["ArmSettings"] = _with_entries(definitions["ArmSettings"], "optimizers", usable["optimizers"])
+    definitions["GroupSettings"] = _with_entries(definitions["GroupSettings"], "optimizers", usable["optimizers"])
     schema["properties"]["task"] = _one_or_several("Task", _names(usable["tasks"]))
     probes = definitions["MeasureSettings"]["properties"]["probes"]
     probes["items"] = {"anyOf": [_names(usable["probes"]), {"$ref": "#/$defs/Probe"}]}
@@ -50,7 +52,7 @@ def _with_entries(model: dict[str, Any], kind: Kind, usable: Sequence[Entry]) ->
         if entry.open:  # an installed package's: its options are only known once it is imported
             continue
         options = {option.name: _value(option.accepts, option.doc, kind) for option in entry.options}
-        beside = {name: value for name, value in options.items() if name not in SEAMS[kind].keys}
+        beside = {name: value for name, value in options.items() if name not in (*SEAMS[kind].keys, *fixed)}
         apart = {name: value for name, value in options.items() if name not in beside}
         closed = {"type": "object", "properties": apart, "additionalProperties": False}
         rules.append(

@@ -98,7 +98,7 @@ def unequal(document: SpecDocument, arms: Sequence[Searched], tuning: TuningSett
 
 def _where(name: str, space: Space) -> Where:
     """Where an arm's space stands in the spec."""
-    return ("optimizers", name, *space.setting.split(".", 1))
+    return ("optimizers", name, *space.setting.split("."))
 
 
 def _undrawn(

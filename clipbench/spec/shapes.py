@@ -14,6 +14,7 @@ from clipbench.questions import Space
 CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 WITH_OPTIONS = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
+FROM_ELSEWHERE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"  # "module:name"
 
 Key = TypeVar("Key", bound=str)
 

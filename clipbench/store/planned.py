@@ -132,7 +132,8 @@ def _nameless(run: Run) -> Run:
 
 
 def _nameless_arm(arm: Arm) -> Arm:
-    return replace(arm, name="", optimizer=_nameless_choice(arm.optimizer), liveness="off")
+    groups = tuple(replace(group, optimizer=_nameless_choice(group.optimizer)) for group in arm.groups)
+    return replace(arm, name="", optimizer=_nameless_choice(arm.optimizer), liveness="off", groups=groups)
 
 
 def _nameless_choice(choice: Choice) -> Choice:

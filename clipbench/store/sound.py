@@ -45,11 +45,11 @@ def _options(
     run: Run, outcome: Outcome | None, environment: Environment | None
 ) -> Iterable[Mapping[str, Value] | Mapping[str, Scalar]]:
     yield run.task.options
-    yield run.arm.optimizer.options
+    yield run.arm.options
     for probe in run.measure.probes:
         yield probe.options
     for ghost in run.measure.ghosts:
-        yield ghost.optimizer.options
+        yield ghost.options
     if outcome is not None:
         yield outcome.effective
     if environment is not None:

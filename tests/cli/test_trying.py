@@ -104,6 +104,40 @@ def test_what_fails_is_said_once_and_recorded_and_the_rest_is_run(ask: Ask) -> N
     ]
 
 
+GROUPED = """\
+# Which parameters does each group take?
+task: {use: heavy_tail, groups: 3, features: 6}
+optimizers:
+  sgd: {use: sgd, lr: 0.05}
+  mixed: {groups: {matrices: {kind: matrix, use: sgd, momentum: 0.9, lr: 0.05}, rest: {use: adam, lr: 0.01}}}
+budget: {steps: 4}
+seeds: [0]
+measure: {every: 2, probes: [norms]}
+device: cpu
+"""
+
+
+def test_trying_shows_what_each_group_takes_and_refuses_a_group_that_takes_nothing(ask: Ask) -> None:
+    Path("steps.yaml").write_text(GROUPED)
+    valid = ask("validate", "steps.yaml", "--build")
+    assert valid.code == 0
+    assert [line.split()[1:3] for line in valid.out.splitlines() if "1 parameter:" in line] == [
+        ["mixed", "matrices"],
+        ["mixed", "rest"],
+    ]
+    misnamed = ("--set", "optimizers.mixed.groups.matrices.names=[layers.*]")
+    refused = ask("validate", "steps.yaml", "--build", *misnamed)
+    assert refused.code == 2
+    assert "the group 'matrices' (matrix, layers.*) takes no parameter; there are" in refused.err
+    lost = ask("validate", "steps.yaml", "--build", "--set", "optimizers.mixed.groups.rest.kind=embedding")
+    assert "takes no parameter" in lost.err
+    assert ask("run", "steps.yaml", *misnamed).code == 4
+    assert outcomes()["heavy_tail/mixed/seed 0"][0] == "failed"
+    assert "1 parameter:" not in ask("plan", "steps.yaml").out
+    assert ask("run", "steps.yaml").code == 0
+    assert "1 parameter:" in ask("plan", "steps.yaml").out
+
+
 def test_a_plan_tries_nothing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clipbench.cli.trying.tried", lambda *_, **__: pytest.fail("something was tried"))
     assert ask("plan", "steps.yaml").code == 0

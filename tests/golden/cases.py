@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from clipbench.budget import Budget
-from clipbench.records import CLIP_PLACES, CLIP_SCOPES, Arm, Choice, ClipSettings, Measure, Run, Schedule
+from clipbench.records import CLIP_PLACES, CLIP_SCOPES, Arm, Choice, ClipSettings, Group, Measure, Run, Schedule
 
 STEPS = 4
 
@@ -63,14 +63,31 @@ ARMS = {
     "adamw, all options": _arm("adamw", lr=0.01, betas=(0.8, 0.9), eps=1e-4, weight_decay=0.1, amsgrad=True),
     "lion": _arm("lion", lr=0.01),
     "lion, all options": _arm("lion", lr=0.01, betas=(0.5, 0.7), weight_decay=0.1),
+    "nadam": _arm("nadam", lr=0.01),
+    "nadam, all options": _arm(
+        "nadam", lr=0.01, betas=(0.8, 0.9), eps=1e-4, weight_decay=0.1, momentum_decay=0.1, decoupled_weight_decay=True
+    ),
     "normalized_sgd": _arm("normalized_sgd", lr=0.01),
     "normalized_sgd, without momentum": _arm("normalized_sgd", lr=0.01, momentum=0.0),
+    "radam": _arm("radam", lr=0.01),
+    "radam, all options": _arm(
+        "radam", lr=0.01, betas=(0.8, 0.5), eps=1e-4, weight_decay=0.1, decoupled_weight_decay=True
+    ),
+    "rmsprop": _arm("rmsprop", lr=0.01),
+    "rmsprop, all options": _arm(
+        "rmsprop", lr=0.01, alpha=0.9, eps=1e-4, weight_decay=0.1, momentum=0.5, centered=True
+    ),
     "sgd": _arm("sgd", lr=0.1),
     "sgd, momentum": SGD,
     "sgd, all options": _arm("sgd", lr=0.1, momentum=0.5, weight_decay=0.1, nesterov=True),
     "signsgd": _arm("signsgd", lr=0.01),
     "signsgd, without momentum": _arm("signsgd", lr=0.01, momentum=0.0),
 }
+
+# Muon takes matrices alone, so that it is in an arm with groups.
+_MATRICES = Group("matrices", _arm("muon", lr=0.02).optimizer, kind="matrix")
+_REST = Group("rest", ADAM.optimizer)
+MIXED = Arm("muon + adam", Choice("muon + adam", "muon + adam", ""), groups=(_MATRICES, _REST))
 
 SCHEDULES = {
     "constant": Schedule(),
@@ -79,6 +96,8 @@ SCHEDULES = {
     "linear after a warm-up, to a tenth": Schedule("linear", warmup=0.3, final=0.1),
     "cosine": Schedule("cosine"),
     "cosine after a warm-up, to a tenth": Schedule("cosine", warmup=0.3, final=0.1),
+    "wsd": Schedule("wsd", decay=0.6),
+    "wsd after a warm-up, to a tenth": Schedule("wsd", warmup=0.3, final=0.1, decay=0.6),
 }
 
 BUDGETS = {"samples": (PLAIN, Budget(14, "samples")), "tokens": (LANGUAGE, Budget(40, "tokens"))}
@@ -142,6 +161,9 @@ def _cases() -> Iterator[tuple[str, Run]]:
     for place in ("gradient", "update"):  # of this network, many coordinates of the gradient are zero
         idle = replace(SGD, clip=ClipSettings(0.5, of=place, ignore_zeros=True))
         yield f"clip: 50% of the {place} without zeros", _run(task=TASKS["digits, cnn"], arm=idle)
+    yield "groups: muon and adam", _run(arm=MIXED, task=LANGUAGE)
+    clipped = replace(MIXED, clip=ClipSettings(0.1, scope="group"), schedule=Schedule("cosine"))
+    yield "groups: clipped by group, beside a ghost", _run(arm=clipped, ghosts=(replace(MIXED, name="ghost"),))
     for name, schedule in SCHEDULES.items():
         yield f"schedule: {name}", _run(arm=replace(SGD, schedule=schedule))
     for name, (task, budget) in BUDGETS.items():

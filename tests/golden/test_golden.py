@@ -11,7 +11,7 @@ from golden.runs import Golden, Numbers, data_of, fingerprint, make, moved, numb
 
 from clipbench.budget import UNITS
 from clipbench.errors import ClipbenchError
-from clipbench.records import CLIP_PLACES, CLIP_RULES, CLIP_SCOPES, METHOD, ClipScale, Run, Schedule
+from clipbench.records import CLIP_PLACES, CLIP_RULES, CLIP_SCOPES, METHOD, ClipScale, Run, ScheduleName
 from clipbench.spec import catalogue
 
 GOLDEN = read()
@@ -53,7 +53,7 @@ def test_the_file_has_no_case_that_is_gone() -> None:
 def test_whatever_is_on_a_shelf_has_a_case(kind: catalogue.Kind) -> None:
     used = {
         "tasks": {run.task.use for run in RUNS},
-        "optimizers": {run.arm.optimizer.use for run in RUNS},
+        "optimizers": {each.use for run in RUNS for each in run.arm.optimizers.values()},
         "probes": {probe.use for run in RUNS if not run.measure.ghosts for probe in run.measure.probes},
     }[kind]
     missing = set(catalogue.names(kind)) - used
@@ -72,7 +72,7 @@ def test_every_way_to_clip_to_schedule_and_to_budget_has_a_case() -> None:
     assert {clip.ignore_zeros for clip in clips} == {True, False}
     cut = {(clip.of, clip.fraction, clip.scope) for clip in clips if not clip.ignore_zeros and clip.scale == "none"}
     assert cut >= set(product(CLIP_PLACES, (0.1, 0.5), CLIP_SCOPES))
-    kinds = get_args(Schedule.__annotations__["use"])
+    kinds = get_args(ScheduleName)
     assert {(run.arm.schedule.use, run.arm.schedule.warmup > 0) for run in RUNS} == set(product(kinds, (True, False)))
     assert {run.budget.unit for run in RUNS} == set(UNITS) - {"seconds"}  # which no two machines spend alike
 

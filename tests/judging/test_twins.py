@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 from judging.made import question, quickstart, record, run
 
-from clipbench.judging.cells import is_twin
+from clipbench.judging.cells import is_twin, rates_in_words
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Twin
 from clipbench.judging.paired import Paired
-from clipbench.records import Arm, Record, Schedule
+from clipbench.records import Arm, Group, Record, Schedule
 
 CLIPPED = run("sgd+clip", lr=1.0, clip=0.1, options={"momentum": 0.9}).arm
 
@@ -48,6 +48,18 @@ def pair(clipped: list[tuple[list[float], list[float]]], bare: list[tuple[list[f
 )
 def test_a_twin_differs_in_clip_and_rate_alone(other: Arm, is_one: bool) -> None:
     assert is_twin(CLIPPED, other) is is_one
+
+
+def test_groups_are_twins_where_they_take_the_same_and_may_have_other_rates() -> None:
+    groups = (Group("a", CLIPPED.optimizer, kind="matrix"), Group("b", run("adam", lr=0.1).arm.optimizer))
+    grouped = replace(CLIPPED, groups=groups)
+    slower = grouped.twin().with_options({**grouped.options, "groups.a.lr": 0.2})
+    assert is_twin(grouped, slower)
+    assert [rates_in_words(arm) for arm in (grouped, slower)] == ["a 1, b 0.1", "a 0.2, b 0.1"]
+    assert rates_in_words(grouped.with_options({**grouped.options, "groups.a.lr": 0.1})) == "0.1"
+    assert not is_twin(grouped, grouped.twin().with_options({**grouped.options, "groups.a.momentum": 0.1}))
+    assert not is_twin(grouped, replace(slower, groups=(replace(groups[0], kind="vector"), groups[1])))
+    assert not is_twin(grouped, CLIPPED.twin())
 
 
 def test_an_arm_without_a_clip_has_no_twin() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from oracles import flat
 from reference import optimizers as reference
+from reference import second_moments
 from reference.clipping import Steps
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ STEPS = 6
 
 Weights = list[nn.Parameter]
 ALONE: list[dict[str, bool]] = [{}]
+LOOPS: list[dict[str, bool]] = [{"foreach": False}, {"foreach": True}]
 FORMS: list[dict[str, bool]] = [{"foreach": False}, {"foreach": True}, {"fused": True}]
 AVERAGE: dict[str, Any] = {"momentum": 0.9}
 
@@ -35,7 +37,11 @@ RULES: dict[str, tuple[dict[str, Any], Callable[..., list[Tensor]], Any, list[di
     "lion": ({}, partial(reference.lion, betas=(0.9, 0.99), weight_decay=0.0), "gradient", ALONE),
     "signsgd": ({}, partial(reference.signsgd, **AVERAGE), "gradient", ALONE),
     "normalized_sgd": ({}, partial(reference.normalized_sgd, **AVERAGE), "gradient", ALONE),
+    "nadam": ({}, second_moments.nadam, "numerator", LOOPS),
+    "radam": ({}, second_moments.radam, "numerator", LOOPS),
+    "rmsprop": ({}, partial(second_moments.rmsprop, alpha=0.99, momentum=0.0), "numerator", LOOPS),
 }
+OF_MATRICES = {"muon"}  # in 16 bits: test_formulas.py has its rule
 CASES = [(name, form) for name, rule in RULES.items() for form in rule[3]]
 
 
@@ -87,7 +93,7 @@ def published(name: str, steps: Steps, *, lr: float, fraction: float) -> list[Te
 
 
 def test_every_optimizer_of_the_shelf_has_its_rule_here() -> None:
-    assert set(RULES) == SHELF
+    assert set(RULES) | OF_MATRICES == SHELF
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5])
@@ -97,7 +103,7 @@ def test_every_step_is_that_of_the_published_rule(
     name: str, form: dict[str, bool], scale: float, fraction: float
 ) -> None:
     # An update is known as well as the weights it is a difference of, so it is made about as large as they are.
-    lr = 0.6 / scale if name == "sgd" else 0.6
+    lr = 0.6 / scale if name in ("sgd", "radam") else 0.6  # RAdam's first five steps are the momentum's
     weights, steps = parameters(), gradients(scale)
     optimizer = build(name, weights, lr=lr, form=form)
     if fraction:

@@ -79,7 +79,16 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
         ("target: {loss: 1, consecutive: 0}", "8:32: target.consecutive: must be at least 1, found 0"),
         ("schedule: {use: linear, warmup: 1.0}", "8:33: schedule.warmup: must be below 1, found 1.0"),
         ("schedule: {use: linear, final: 1.5}", "8:32: schedule.final: must be at most 1, found 1.5"),
-        ("schedule: cosin", "8:11: schedule: expected 'constant', 'linear' or 'cosine', found the text 'cosin'"),
+        ("schedule: cosin", "8:11: schedule: expected 'constant', 'linear', 'cosine' or 'wsd', found the text 'cosin'"),
+        ("schedule: {use: linear, decay: 0.1}", "8:11: schedule: a linear schedule has no `decay`; use wsd"),
+        (
+            "schedule: {use: wsd, warmup: 0.5, decay: 0.6}",
+            "8:11: schedule: `warmup` and `decay` are more than the budget together: 0.5 and 0.6",
+        ),
+        (
+            "schedule: {use: 'math:sqrt', warmup: 0.1}",
+            "8:11: schedule: a function of your own gives the whole factor, so it has no 'warmup' beside it",
+        ),
         ("baseline: 3", "8:11: baseline: expected text, found 3"),
         ("effect: 0.0", "8:9: effect: must be above 0, found 0.0"),
         ("effect: 5", "8:9: effect: must be at most 1, found 5"),

@@ -93,7 +93,7 @@ def _spent(runs: Iterable[Run]) -> dict[Unit, float]:
 
 
 def _settings(arm: Arm) -> dict[str, Value]:
-    return {**arm.optimizer.options, "clip": 0.0 if arm.clip is None else arm.clip.amount}
+    return {**arm.options, "clip": 0.0 if arm.clip is None else arm.clip.amount}
 
 
 def _mean_loss(cell: Cell) -> float | None:

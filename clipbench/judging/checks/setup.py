@@ -130,8 +130,8 @@ def _changes(examples: Sequence[Run], part: str) -> str:
 
 
 def _short(name: str) -> str:
-    """`lr` for `arm.optimizer.options.lr`, `clip.fraction` for `arm.clip.fraction`."""
-    return name.partition(".")[2].removeprefix("optimizer.").removeprefix("options.")
+    """`lr` for `arm.optimizer.options.lr`, `clip.fraction` for `arm.clip.fraction`; `groups.0.lr` in a group."""
+    return name.partition(".")[2].replace("optimizer.options.", "").removeprefix("optimizer.").removeprefix("options.")
 
 
 def _task(run: Run) -> tuple[object, ...]:
@@ -139,8 +139,9 @@ def _task(run: Run) -> tuple[object, ...]:
 
 
 def _arm(run: Run) -> tuple[object, ...]:
-    optimizer = run.arm.optimizer
-    return optimizer.target, optimizer.source, optimizer.options, run.arm.clip, run.arm.schedule
+    arm = run.arm
+    code = [(optimizer.target, optimizer.source) for optimizer in arm.optimizers.values()]
+    return code, [(group.kind, group.names) for group in arm.groups], arm.options, arm.clip, arm.schedule
 
 
 def _progress(record: Record) -> float:
@@ -153,7 +154,8 @@ def _schedule(run: Run) -> str:
     schedule = run.arm.schedule
     warmup = f" after a warm-up of {number(schedule.warmup, 12)}" if schedule.warmup else ""
     final = f" to {number(schedule.final, 12)}" if schedule.final else ""
-    return f"{schedule.use}{final}{warmup}"
+    decay = f" over the last {number(schedule.decay, 12)}" if schedule.decay else ""
+    return f"{schedule.use}{final}{decay}{warmup}"
 
 
 def _apart(examples: Sequence[Record]) -> tuple[str, ...]:

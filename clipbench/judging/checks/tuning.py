@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from clipbench.judging.cells import grouped, is_twin, learning_rate
+from clipbench.judging.cells import grouped, is_twin, rates_in_words
 from clipbench.judging.checks.efforts import family
 from clipbench.judging.checks.evidence import Check, Effort, Evidence, Finding, Severity, split
 from clipbench.judging.words import count, listing, number, seeds_named
@@ -162,8 +162,8 @@ def _twins_missing(evidence: Evidence, paired: set[tuple[str, str]]) -> Iterator
 def _rates_of_twins(twins: Sequence[tuple[str, Arm, Arm]]) -> Iterator[Finding]:
     pairs: dict[str, tuple[str, str]] = {}
     for _, arm, twin in twins:
-        if learning_rate(arm) != learning_rate(twin):
-            rates = " against ".join(number(rate, 6) for rate in map(learning_rate, (arm, twin)) if rate is not None)
+        if arm.learning_rates != twin.learning_rates:
+            rates = " against ".join(filter(None, map(rates_in_words, (arm, twin))))
             pairs[f"{arm.name} and its twin {twin.name} ({rates})"] = arm.name, twin.name
     if pairs:
         names = dict.fromkeys(name for pair in pairs.values() for name in pair)

@@ -148,10 +148,10 @@ def gathered(groups: Sequence[tuple[Question, Sequence[Record]]]) -> Suite:
 
 def _arm(cell: Cell) -> ArmResult:
     first = cell.records[0].run
-    problem, described, code = _problem(first), _described(first), first.arm.optimizer.source
+    problem, described, code = _problem(first), _described(first), _code(first)
     for record in cell.records[1:]:
         run = record.run
-        if (_problem(run), _described(run), run.arm.optimizer.source) != (problem, described, code):
+        if (_problem(run), _described(run), _code(run)) != (problem, described, code):
             raise UndecidedError(
                 f"the runs of {first.arm.name} on {first.task.name} differ in more than their seed (seeds {first.seed} "
                 f"and {run.seed})",
@@ -204,12 +204,20 @@ def _problem(run: Run) -> dict[str, Scalar]:
     }
 
 
+def _code(run: Run) -> str:
+    """The sources of its optimizers, and of a schedule of the user's own."""
+    return " ".join(choice.source for choice in run.arm.code)
+
+
 def _described(run: Run) -> dict[str, Scalar]:
     arm = run.arm
-    options = {name: _scalar(value) for name, value in arm.optimizer.options.items()}
+    options = {name: _scalar(value) for name, value in arm.options.items()}
+    groups = {f"groups.{each.name}": f"{each.optimizer.target} for {each.matcher or 'the rest'}" for each in arm.groups}
     clip = {f"clip.{name}": value for name, value in asdict(arm.clip).items()} if arm.clip else {}
-    schedule = {f"schedule.{name}": value for name, value in asdict(arm.schedule).items()}
-    return {"optimizer": arm.optimizer.target, **options, **clip, **schedule}
+    since = ("decay", "source")  # these came later: a baseline that was saved before has neither
+    facts = ((name, value) for name, value in asdict(arm.schedule).items() if value or name not in since)
+    schedule = {f"schedule.{name}": value for name, value in facts if name != "source"}
+    return {"optimizer": arm.optimizer.target, **groups, **options, **clip, **schedule}
 
 
 def _scalar(value: object) -> Scalar:

@@ -35,6 +35,7 @@ from clipbench.records import (
     PROBE_BATCHES,
     RESUME,
     Environment,
+    Group,
     Measure,
     Record,
     Schedule,
@@ -88,6 +89,12 @@ def test_arms_that_were_made_alike_pass(check: str) -> None:
             {"arm": replace(ADAM, optimizer=replace(ADAM.optimizer, options={"lr": 0.5}))},
             "warn",
             "The arm adam on code_lm differs between its runs (lr is 0.1 and 0.5): their losses are not comparable.",
+        ),
+        (
+            "same arm",
+            {"arm": replace(ADAM, groups=(Group("all", ADAM.optimizer, "matrix"),))},
+            "warn",
+            "groups.0.lr is none and 0.1",
         ),
         ("same arm", {"arm": replace(ADAM, schedule=COSINE)}, "warn", "(schedule.use is constant and cosine; "),
         (

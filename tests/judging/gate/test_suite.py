@@ -7,7 +7,8 @@ from judging.made import HERE, question, record, run
 from clipbench.errors import UndecidedError
 from clipbench.judging.gate.check import check
 from clipbench.judging.gate.rules import Rules
-from clipbench.judging.gate.suite import gathered
+from clipbench.judging.gate.suite import differences, gathered
+from clipbench.records import Group, Scalar, Schedule
 
 
 def test_an_arm_whose_seeds_are_described_differently_is_refused() -> None:
@@ -22,6 +23,39 @@ def test_an_arm_whose_code_changed_between_its_seeds_is_refused() -> None:
     other = replace(second.run.arm, optimizer=replace(second.run.arm.optimizer, source="another"))
     with pytest.raises(UndecidedError, match="differ in more than their seed"):
         suite([first, replace(second, run=replace(second.run, arm=other))])
+
+
+def test_the_options_the_matchers_and_the_code_of_groups_are_compared_by_their_names() -> None:
+    [plain] = arm({0: 3.0})
+    sgd = plain.run.arm.optimizer
+    groups = (Group("hidden", sgd, kind="matrix"), Group("rest", sgd))
+
+    def described(of: tuple[Group, ...]) -> tuple[dict[str, Scalar], str]:
+        [found] = suite([replace(plain, run=replace(plain.run, arm=replace(plain.run.arm, groups=of)))]).arms
+        return dict(found.described), found.code
+
+    before, code = described(groups)
+    faster = (replace(groups[0], optimizer=replace(sgd, options={"lr": 0.2}, source="new")), groups[1])
+    after, edited = described(faster)
+    assert differences(before, after) == "groups.hidden.lr was 0.1 and is 0.2"
+    assert code != edited
+    wider, _ = described((replace(groups[0], kind=None, names=("*.weight",)), groups[1]))
+    assert differences(before, wider).endswith("for matrix and is clipbench.optimizers.sgd:build for *.weight")
+
+
+def test_a_schedule_is_described_as_it_was_before_it_had_a_decay() -> None:
+    [of] = suite(arm({0: 3.0})).arms
+    assert {name for name in of.described if name.startswith("schedule.")} == {
+        "schedule.use",
+        "schedule.warmup",
+        "schedule.final",
+    }
+    [plain] = arm({0: 3.0})
+    falling = replace(plain.run.arm, schedule=Schedule("wsd", decay=0.2))
+    [other] = suite([replace(plain, run=replace(plain.run, arm=falling))]).arms
+    assert differences(of.described, other.described) == (
+        "schedule.use was constant and is wsd and schedule.decay was nothing and is 0.2"
+    )
 
 
 def test_which_of_several_gpus_a_run_was_on_does_not_matter() -> None:
