@@ -134,7 +134,7 @@ def compare(
             else:
                 question, of_spec = groups[comparison.spec]
                 command = question.command or (_path_of(comparison.spec),)
-                source = screen.Source(results, of_spec, command, question.keys)
+                source = screen.Origin(results, of_spec, command, question.keys)
                 console.put(render(screen.document(comparison, source, is_sorted=sort is not None)))
     if all(record.outcome is None for record in read):
         console.say("no run has ended: there is nothing to compare yet")
@@ -174,7 +174,7 @@ def put_screen(folder: Path) -> None:
     for question, of_spec in by_spec(records).values():
         comparison = compare_records(of_spec, question)
         comparison = replace(comparison, left_out=(*unread_of(question.spec, errors), *comparison.left_out))
-        source = screen.Source([folder], of_spec, question.command, question.keys)
+        source = screen.Origin([folder], of_spec, question.command, question.keys)
         console.put(render(screen.document(comparison, source)))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clipbench.clipping.coordinates import Bound, clamp_, kernels_fit, runs
 from clipbench.factored import Adafactor, mean_squares, take_step
 
-Group = dict[str, Any]
+ParameterGroup = dict[str, Any]
 Hidden = list[tuple[nn.Parameter, Tensor]]
 
 WHAT_WORKS = (
@@ -30,11 +30,11 @@ class _Kind:
     """
 
     key: str
-    decay: Callable[[Group], tuple[str, float]] | None
+    decay: Callable[[ParameterGroup], tuple[str, float]] | None
     lists: int
 
 
-def _beta2(group: Group) -> tuple[str, float]:
+def _beta2(group: ParameterGroup) -> tuple[str, float]:
     return "betas[1]", float(group["betas"][1])
 
 
@@ -77,7 +77,7 @@ def check_numerator(optimizer: torch.optim.Optimizer) -> None:
 
 
 def clip_numerator(
-    optimizer: torch.optim.Optimizer, group: Group, *, parameters: Sequence[nn.Parameter], limit: Bound
+    optimizer: torch.optim.Optimizer, group: ParameterGroup, *, parameters: Sequence[nn.Parameter], limit: Bound
 ) -> Hidden:
     """Arrange that the coming step has the clipped gradient in its numerator only.
 
@@ -132,7 +132,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _make_state(optimizer: torch.optim.Optimizer, group: Group, parameters: Sequence[nn.Parameter]) -> None:
+def _make_state(optimizer: torch.optim.Optimizer, group: ParameterGroup, parameters: Sequence[nn.Parameter]) -> None:
     if all(optimizer.state.get(parameter) for parameter in parameters):
         return
     # An optimizer makes its state at the first step; v must be there before it. Its own initialisation is private,

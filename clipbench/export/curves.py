@@ -10,10 +10,10 @@ from clipbench.records import Record
 
 COLUMNS = ("spec", "task", "arm", "seed", "step", "seconds", "direction", "quantity", "value")
 
-Row = tuple[str, str, str, int, int, float, str, str, float]  # the values of COLUMNS
+CurveRow = tuple[str, str, str, int, int, float, str, str, float]  # the values of COLUMNS
 
 
-def rows(record: Record) -> Iterator[Row]:
+def rows(record: Record) -> Iterator[CurveRow]:
     """A run's values in the order written.
 
     `seconds` is training time; `direction` is empty for a quantity without one, `own` for the arm's own update, and

@@ -15,7 +15,7 @@ from clipbench.records import Record
 
 
 @dataclass(frozen=True)
-class Selected:
+class InForce:
     """The runs of one spec that verdicts are made from, also in cells, as they stood `at` a moment, or at their end.
 
     `left_out` has caveats about unused runs.
@@ -28,7 +28,7 @@ class Selected:
     at: Moment | None = None
 
 
-def select(records: Sequence[Record], question: Question, at: Moment | None = None) -> Selected:
+def select(records: Sequence[Record], question: Question, at: Moment | None = None) -> InForce:
     """The runs in force (`in_force`), as they stood at a moment; None for their end.
 
     Raises:
@@ -39,7 +39,7 @@ def select(records: Sequence[Record], question: Question, at: Moment | None = No
     if at is not None:
         kept, caveat = as_of(kept, at)
         left_out = [*left_out, caveat]
-    return Selected(question, tuple(kept), tuple(cells(kept, question)), tuple(left_out), at)
+    return InForce(question, tuple(kept), tuple(cells(kept, question)), tuple(left_out), at)
 
 
 def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record], list[str]]:

@@ -24,7 +24,7 @@ _WITH_A_VALUE = ("--set", "--seeds", "--filter", "--device", "--threads")  # opt
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a comparison comes from, for the commands on its screen.
 
     - `results`: the folders that were given.
@@ -68,7 +68,7 @@ class Source:
         return shlex.join(["clipbench", "run", _no_option(spec), *kept, *more])
 
 
-def advice(comparison: Comparison, rows: Sequence[Row], source: Source) -> tuple[str, str]:
+def advice(comparison: Comparison, rows: Sequence[Row], source: Origin) -> tuple[str, str]:
     """What to do next where something is undecided, in a sentence, and the command for it; empty without such."""
     if sentence_and_command := _rest_of_the_runs(source):
         return sentence_and_command
@@ -86,7 +86,7 @@ def _task(row: Row) -> str:
     return row.task
 
 
-def _rest_of_the_runs(source: Source) -> tuple[str, str] | None:
+def _rest_of_the_runs(source: Origin) -> tuple[str, str] | None:
     """That planned runs are missing or unfinished, and the command that resumes them; None where all have ended."""
     ended = {record.identity for record in source.reported if record.outcome}
     planned = source.planned or [record.identity for record in source.reported]
@@ -133,7 +133,7 @@ def _without_a_pair(comparison: Comparison, undecided: Sequence[Row]) -> Iterato
         )
 
 
-def _more_seeds(rows: Sequence[Row], undecided: Sequence[Row], source: Source) -> tuple[str, str]:
+def _more_seeds(rows: Sequence[Row], undecided: Sequence[Row], source: Origin) -> tuple[str, str]:
     """How many new seeds would decide, without the old ones, and the command that makes them."""
     several = len({row.task for row in rows}) > 1
     needed = [(row, row.judged.seeds_needed) for row in undecided if row.judged and row.against and row.against.n > 1]
@@ -152,7 +152,7 @@ def _is_single(row: Row) -> bool:
     return row.against is not None and row.against.n == 1 and not row.against.neither and not row.against.left_out
 
 
-def _first_seeds(single: Sequence[Row], rows: Sequence[Row], source: Source) -> tuple[str, str]:
+def _first_seeds(single: Sequence[Row], rows: Sequence[Row], source: Origin) -> tuple[str, str]:
     """The beginning of a comparison, where no spread over seeds is known yet."""
     if not single:
         return "", ""
@@ -167,7 +167,7 @@ def _first_seeds(single: Sequence[Row], rows: Sequence[Row], source: Source) -> 
     return f"{start} ({cost})", command
 
 
-def _again(source: Source, rows: Sequence[Row], new: int) -> tuple[str, str]:
+def _again(source: Origin, rows: Sequence[Row], new: int) -> tuple[str, str]:
     """What runs of all arms with so many new seeds cost, and the command that makes them in a folder of their own."""
     trials = {record.run.seed for record in source.records if record.run.trial_of}
     first = 1 + max(record.run.seed for record in source.reported)
@@ -191,7 +191,7 @@ def _again(source: Source, rows: Sequence[Row], new: int) -> tuple[str, str]:
     return f"{new} are {count(len(planned), 'run')}{time}{tuning}{how}", command
 
 
-def _of_spec(source: Source) -> str:
+def _of_spec(source: Origin) -> str:
     return f" of the spec {shlex.quote(source.command[0])}" if source.command else ""
 
 

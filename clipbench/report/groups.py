@@ -8,7 +8,7 @@ from clipbench.records import Arm, Group, Record, Run
 from clipbench.report.numbers import NONE
 from clipbench.report.table import Column, Table, text_column
 
-Taken = Mapping[str, Sequence[str]]  # names of parameters, by the group that took them
+GroupedNames = Mapping[str, Sequence[str]]  # names of parameters, by the group that took them
 
 _NAMED = 2  # parameters
 
@@ -23,7 +23,7 @@ class GroupRow:
     taken: Sequence[str] | None
 
 
-def rows(task: str, arm: Arm, taken: Taken, *, name: str = "") -> list[GroupRow]:
+def rows(task: str, arm: Arm, taken: GroupedNames, *, name: str = "") -> list[GroupRow]:
     """The groups of an arm; `name` is what it is called, its own name by default."""
     return [GroupRow(task, name or arm.name, group, taken.get(group.name)) for group in arm.groups]
 

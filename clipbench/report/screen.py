@@ -10,12 +10,12 @@ from clipbench.judging.words import count, listing, number
 from clipbench.report.answers import answers, over_tasks
 from clipbench.report.audit import summary
 from clipbench.report.compare import sections
-from clipbench.report.further import Source, advice
+from clipbench.report.further import Origin, advice
 from clipbench.report.screen_tables import of_arms
 from clipbench.report.screen_tasks import of_tasks
 from clipbench.report.table import AnyTable, Document, Paragraph
 
-__all__ = ["Source", "document"]
+__all__ = ["Origin", "document"]
 
 _WARNINGS, _CLAUSE = 5, 120  # how many, and characters of each
 _SAYS = 7  # words of a clause that can be understood alone; fewer are a name or a heading
@@ -23,7 +23,7 @@ _INDENT = "  "  # before a command
 _WIDTH, _LINES = 100, 22  # at this width a screen has so many lines, beside a heading and two empty lines
 
 
-def document(comparison: Comparison, source: Source, *, is_sorted: bool = False) -> Document:
+def document(comparison: Comparison, source: Origin, *, is_sorted: bool = False) -> Document:
     """The screen of a comparison. With `is_sorted` the rows of a task keep their order; else the best comes first."""
     several = len(comparison.tasks) > 1
     rows = comparison.rows if is_sorted or several else _best_first(comparison)
@@ -112,7 +112,7 @@ def _in_short(finding: str) -> str:
     return clause if len(clause.split()) >= _SAYS else sentence
 
 
-def _more(comparison: Comparison, source: Source) -> str:
+def _more(comparison: Comparison, source: Origin) -> str:
     """Where the rest is."""
     given = list(map(str, source.results))
     names = "|".join(table.name for table in sections(comparison))

@@ -12,12 +12,12 @@ from clipbench.geometry import keeping
 from clipbench.records import Arm, Group
 from clipbench.running.evaluation import has_two_states
 
-Named = dict[str, nn.Parameter]
+Parameters = dict[str, nn.Parameter]
 
 _SHOWN = 6  # names of parameters in an error
 
 
-def shared_out(arm: Arm, model: nn.Module) -> dict[str, Named]:
+def shared_out(arm: Arm, model: nn.Module) -> dict[str, Parameters]:
     """What each group of an arm takes of a model's trainable parameters: the first group that fits takes a parameter.
 
     Raises:
@@ -27,7 +27,7 @@ def shared_out(arm: Arm, model: nn.Module) -> dict[str, Named]:
     names: dict[int, list[str]] = {}  # a tied weight goes by any of its names
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    shares: dict[str, Named] = {group.name: {} for group in arm.groups}
+    shares: dict[str, Parameters] = {group.name: {} for group in arm.groups}
     left: list[str] = []
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, parameter in trained.items():

@@ -54,8 +54,8 @@ def _of_the_user(use: str) -> Callable[[float], float]:
     def checked(progress: float) -> float:
         value = function(progress)
         if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) < math.inf:
-            found = f"the schedule '{use}' is {value!r} at a progress of {progress:g}"
-            raise ClipbenchError(found, remedy="it must be a number of at least 0: the factor of the learning rate")
+            message = f"the schedule '{use}' is {value!r} at a progress of {progress:g}"
+            raise ClipbenchError(message, remedy="it must be a number of at least 0: the factor of the learning rate")
         return float(value)
 
     for place in range(_LOOKED_AT + 1):

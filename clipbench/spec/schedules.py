@@ -12,14 +12,14 @@ def sources(document: SpecDocument, folder: Path) -> tuple[dict[str, str], list[
     """What identifies the code of each such function, by its use, and what is wrong with those that cannot be had."""
     places = list(_places(document))
     described = describe((use for _, use in places), folder)
-    found: dict[str, str] = {}
+    code: dict[str, str] = {}
     faults: list[Fault] = []
     for where, use in places:
         try:
-            found[use] = function_source(use, described[use], arguments=1)
+            code[use] = function_source(use, described[use], arguments=1)
         except ValueError as error:
             faults.append(document.fault(where, f"the schedule {use!r} cannot be used: {error}"))
-    return found, faults
+    return code, faults
 
 
 def _places(document: SpecDocument) -> Iterator[tuple[Where, str]]:
@@ -29,7 +29,7 @@ def _places(document: SpecDocument) -> Iterator[tuple[Where, str]]:
     for name, arm in arms.items() if isinstance(arms, dict) else ():
         if isinstance(arm, dict):
             within["optimizers", name, "schedule"] = arm.get("schedule")
-    for where, said in within.items():
-        use, use_at = (said.get("use"), (*where, "use")) if isinstance(said, dict) else (said, where)
+    for where, written in within.items():
+        use, use_at = (written.get("use"), (*where, "use")) if isinstance(written, dict) else (written, where)
         if isinstance(use, str) and ":" in use:
             yield use_at, use

@@ -11,7 +11,7 @@ from judging.made import compared, question, record, run, trial
 
 from clipbench.questions import Question
 from clipbench.records import Record
-from clipbench.report.further import Source, advice
+from clipbench.report.further import Origin, advice
 
 SPEC = "q.yaml"
 
@@ -37,7 +37,7 @@ def said(
     records: list[Record], asks: Question, command: Sequence[str] = (SPEC,), planned: Sequence[str] = (), **asked: Any
 ) -> tuple[str, str]:
     of = compared(records, asks, **asked)
-    return advice(of, of.rows, Source([Path("results")], records, command, planned))
+    return advice(of, of.rows, Origin([Path("results")], records, command, planned))
 
 
 ADAM = question("sgd", "adam")
@@ -100,7 +100,7 @@ def test_a_baseline_that_is_missing_on_one_of_two_tasks_is_told_beside_what_the_
 
 def test_a_planned_run_that_tuned_its_arm_as_well_counts_as_reported() -> None:
     records = [replace(each, run=replace(each.run, trial_of=each.run.arm.name)) for each in losses(**SOME)]
-    source = Source([Path("results")], records, (SPEC,), [each.identity for each in records])
+    source = Origin([Path("results")], records, (SPEC,), [each.identity for each in records])
     assert source.reported == records
 
 

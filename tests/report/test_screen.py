@@ -39,7 +39,7 @@ Arms = dict[str, list[float]]
 
 def shown(records: list[Record], asks: Question, width: int = 100, **options: Any) -> list[str]:
     """The lines of the screen of these runs."""
-    source = screen.Source([Path("results/quickstart")], records, ("benchmarks/quickstart.yaml",))
+    source = screen.Origin([Path("results/quickstart")], records, ("benchmarks/quickstart.yaml",))
     return drawn(screen.document(compared(records, asks, **options), source), width).splitlines()
 
 
@@ -58,7 +58,7 @@ def of_the_reference(width: int) -> str:
     assert asks is not None
     assert not errors
     here = [replace(each, folder=str(Path(each.folder).relative_to(HOME))) for each in records]
-    source = screen.Source([REFERENCE], here, ("benchmarks/quickstart.yaml",))
+    source = screen.Origin([REFERENCE], here, ("benchmarks/quickstart.yaml",))
     return drawn(screen.document(compare(here, asks), source), width)
 
 
@@ -261,7 +261,7 @@ def test_the_screen_goes_by_the_metric_that_is_asked_for(metric: str) -> None:
 def test_the_rows_keep_the_order_that_was_asked_for() -> None:
     records = quickstart()
     of = arranged(compared(records, question(*ARMS)), sort="-final_loss")
-    source = screen.Source([Path("results")], records, ("x.yaml",))
+    source = screen.Origin([Path("results")], records, ("x.yaml",))
     text = drawn(screen.document(of, source, is_sorted=True), 100)
     names = re.findall(r"^[~x ]  (sgd\+clip|sgd|adam) ", text, re.MULTILINE)
     assert names == ["sgd", "sgd+clip", "adam"]
@@ -292,7 +292,7 @@ def test_warnings_are_counted_and_the_first_are_named_in_a_clause_that_says_some
         "13 pass, 4 warn, 0 fail: Learning rates come from the spec and were not tuned · sgd+clip and its twin" in text
     )
     left = replace(compared(quickstart(), question(*ARMS)), left_out=("2 unreadable runs are left out: a and b.",))
-    source = screen.Source([Path("results")], quickstart(), ("x.yaml",))
+    source = screen.Origin([Path("results")], quickstart(), ("x.yaml",))
     assert "fail: 2 unreadable runs are left out: a and b · Learning rates" in drawn(screen.document(left, source), 100)
 
 
@@ -308,7 +308,7 @@ def test_warnings_are_counted_and_the_first_are_named_in_a_clause_that_says_some
 )
 def test_a_warning_is_not_cut_to_a_name_or_a_heading(finding: str, told: str) -> None:
     left = replace(compared(quickstart(), question(*ARMS)), left_out=(finding,))
-    source = screen.Source([Path("results")], quickstart(), ("x.yaml",))
+    source = screen.Origin([Path("results")], quickstart(), ("x.yaml",))
     text = drawn(screen.document(left, source), ENDLESS)
     whole = finding.removesuffix(".") if told == "the whole" else finding[: finding.index(told) + len(told)]
     assert f" fail: {whole} · " in text
@@ -350,14 +350,14 @@ def test_over_several_tasks_the_baseline_is_answered_first_and_those_who_won_mos
     ]
     accuracy = Along(recorded("accuracy", Manner("linear", "higher")))
     of = compare(records, question("sgd", "lion", "adam"), Asked(metric=accuracy))
-    text = drawn(screen.document(of, screen.Source([Path("results")], records, ("x.yaml",))), 100)
+    text = drawn(screen.document(of, screen.Origin([Path("results")], records, ("x.yaml",))), 100)
     assert "Higher accuracy than sgd: adam on 2 of 2 tasks and lion on 1 of 2 tasks." in text
     assert re.findall(r"^(adam|lion|sgd) ", text, re.MULTILINE) == ["adam", "lion", "sgd"]
     assert "won: tasks on which the accuracy is shown to be higher than sgd's" in text
 
 
 def test_commands_quote_what_a_shell_would_read() -> None:
-    source = screen.Source([Path("my results; rm")], quickstart(), ("a b.yaml",))
+    source = screen.Origin([Path("my results; rm")], quickstart(), ("a b.yaml",))
     text = drawn(screen.document(compared(quickstart(), question(*ARMS)), source), ENDLESS)
     assert "of the spec 'a b.yaml'" in text
     assert f"clipbench report {shlex.quote('my results; rm')} -o page.html" in text

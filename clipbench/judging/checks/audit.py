@@ -7,7 +7,7 @@ from typing import Literal
 from clipbench.judging.checks import completeness, seeds, setup, timing, tuning
 from clipbench.judging.checks.efforts import grids, recorded
 from clipbench.judging.checks.evidence import Check, Evidence, Finding, Judge, Severity
-from clipbench.judging.current import Selected, select
+from clipbench.judging.current import InForce, select
 from clipbench.questions import Question
 from clipbench.records import Record, Run
 
@@ -74,7 +74,7 @@ def audit_plan(runs: Sequence[Run], question: Question, *, trials: Sequence[Run]
     return audited(Evidence(question, tuple(runs), efforts=efforts))
 
 
-def evidence_of(records: Sequence[Record], reported: Selected) -> Evidence:
+def evidence_of(records: Sequence[Record], reported: InForce) -> Evidence:
     """What there is to judge of a spec's runs: those that are reported, and the trials among all its records."""
     runs = tuple(record.run for cell in reported.cells for record in cell.records)
     tuning = reported.question.tuning

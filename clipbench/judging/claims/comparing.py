@@ -20,7 +20,7 @@ from clipbench.judging.claims.selecting import (
     values,
 )
 from clipbench.judging.copies import counted
-from clipbench.judging.current import Selected
+from clipbench.judging.current import InForce
 from clipbench.quantities import FINAL_LOSS, Reading
 from clipbench.quantities import quantity as quantity_of
 from clipbench.questions import Scale, Target
@@ -28,7 +28,7 @@ from clipbench.records import OWN, Arm, Record
 from clipbench.spec.claims import Claim, ClaimScale, Compare
 
 
-def comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparison]:
+def comparisons(claim: Claim, results: Sequence[InForce]) -> list[ClaimComparison]:
     """Every comparison that the runs allow, with the first of the claim's quantities that gives any."""
     wanted = claim.compare
     if wanted is None:
@@ -44,7 +44,7 @@ def comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparis
     return []
 
 
-def _shared(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tally]:
+def _shared(wanted: Compare, results: InForce, *, quantity: str) -> dict[Site, Tally]:
     """Directions within one run at the same steps: the same weights, gradients and batches."""
     tallies: dict[Site, Tally] = {}
     left_out: dict[Site, set[int]] = {}
@@ -66,7 +66,7 @@ def _shared(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, 
     return tallies
 
 
-def _own(wanted: Compare, results: Selected, *, quantity: str) -> dict[Site, Tally]:
+def _own(wanted: Compare, results: InForce, *, quantity: str) -> dict[Site, Tally]:
     """Arms of one task, each on its own path, paired by seed."""
     tallies: dict[Site, Tally] = {}
     chosen = (cell for cell in results.cells if named(cell.task, wanted.tasks))

@@ -9,7 +9,7 @@ from clipbench.judging.claims.answers import Answer, ClaimComparison, ClaimVerdi
 from clipbench.judging.claims.comparing import comparisons
 from clipbench.judging.claims.ranking import rank_comparisons
 from clipbench.judging.claims.selecting import OF_A_RUN
-from clipbench.judging.current import Selected, select
+from clipbench.judging.current import InForce, select
 from clipbench.judging.families import holm
 from clipbench.judging.paired import LEVEL
 from clipbench.judging.words import count, listing, number
@@ -28,7 +28,7 @@ _CAUTIONS = (
 )
 
 
-def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Selected]:
+def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[InForce]:
     """The runs of each spec that claims are held against, and what was left out of them.
 
     Raises:
@@ -37,7 +37,7 @@ def results_of(specs: Sequence[tuple[Question, Sequence[Record]]]) -> list[Selec
     return [select(records, question) for question, records in specs]
 
 
-def judge(claims: Sequence[Claim], results: Sequence[Selected]) -> list[Answer]:
+def judge(claims: Sequence[Claim], results: Sequence[InForce]) -> list[Answer]:
     """What the runs of some specs say of each claim.
 
     A claim is about every comparison that it describes. It holds where all of them hold: then each may be judged by
@@ -49,7 +49,7 @@ def judge(claims: Sequence[Claim], results: Sequence[Selected]) -> list[Answer]:
     return [_answer(claim, results) for claim in claims]
 
 
-def cautions(results: Sequence[Selected]) -> list[str]:
+def cautions(results: Sequence[InForce]) -> list[str]:
     """The caveats of `compare` that also weaken claims.
 
     Copies of a run, runs of an earlier version of the spec, and differences between the runs of a task.
@@ -57,7 +57,7 @@ def cautions(results: Sequence[Selected]) -> list[str]:
     return [sentence for each in results for sentence in (*each.left_out, *caveats(evidence_of((), each), _CAUTIONS))]
 
 
-def _answer(claim: Claim, results: Sequence[Selected]) -> Answer:
+def _answer(claim: Claim, results: Sequence[InForce]) -> Answer:
     if claim.unmeasured is not None:
         return Answer(claim, "not measured", claim.unmeasured)
     compared = comparisons(claim, results) or rank_comparisons(claim, results)
@@ -73,9 +73,7 @@ def _answer(claim: Claim, results: Sequence[Selected]) -> Answer:
     return Answer(claim, verdict, why, tuple(compared))
 
 
-def _verdict(
-    claim: Claim, compared: Sequence[ClaimComparison], results: Sequence[Selected]
-) -> tuple[ClaimVerdict, str]:
+def _verdict(claim: Claim, compared: Sequence[ClaimComparison], results: Sequence[InForce]) -> tuple[ClaimVerdict, str]:
     """What follows from all comparisons of a claim, and why."""
     wrong = [each for each in compared if each.verdict == "fails"]
     holding = [each for each in compared if each.verdict == "holds"]
@@ -112,7 +110,7 @@ def _all(n: int) -> str:
     return "the only comparison" if n == 1 else f"all {n} comparisons"
 
 
-def _uncovered(claim: Claim, results: Sequence[Selected]) -> str:
+def _uncovered(claim: Claim, results: Sequence[InForce]) -> str:
     """Of several arms that a claim names, those that no comparison has: it is about each of them."""
     if claim.compare is None:
         return ""
@@ -146,7 +144,7 @@ def _lacking(claim: Claim, compared: Sequence[ClaimComparison]) -> str:
     return ""
 
 
-def _missing(claim: Claim, results: Sequence[Selected]) -> str:
+def _missing(claim: Claim, results: Sequence[InForce]) -> str:
     """Why there is nothing to compare: the quantity was not measured, or not for what is compared."""
     measured = {
         quantity

@@ -8,7 +8,7 @@ from clipbench.judging.cells import Cell, grouped
 from clipbench.judging.claims.answers import ClaimComparison, Site, Tally, comparison
 from clipbench.judging.claims.selecting import directions, fits, named, of_run, values
 from clipbench.judging.copies import alike
-from clipbench.judging.current import Selected
+from clipbench.judging.current import InForce
 from clipbench.judging.paired import Points
 from clipbench.records import OWN, Record
 from clipbench.spec.claims import Claim, Rank
@@ -18,7 +18,7 @@ StepsByArm = Mapping[
 ]  # by arm: the run that a step of it was measured on, and its direction there
 
 
-def rank_comparisons(claim: Claim, results: Sequence[Selected]) -> list[ClaimComparison]:
+def rank_comparisons(claim: Claim, results: Sequence[InForce]) -> list[ClaimComparison]:
     """One correlation for each task and trajectory, with its interval over seeds.
 
     Over the arms that have a direction there and a run of their own with the same seed; of fewer arms than the claim

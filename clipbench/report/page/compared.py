@@ -11,9 +11,9 @@ from clipbench.report.answers import corrected
 from clipbench.report.arms import mark
 from clipbench.report.page.subject import Subject
 from clipbench.report.page.vega import (
+    ChartSpec,
+    Datum,
     Figure,
-    Row,
-    Spec,
     chart,
     colour_of,
     dash_of,
@@ -58,7 +58,7 @@ def _differences(subject: Subject, task: str) -> Iterator[Figure]:
     }
     colour = colour_of(subject.looks)
     hover = tooltip(headings, ["label", "verdict"])
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         rule(1.0 if log else 0.0, along="x"),
         _interval("judged_low", "judged_high", 1.2, colour),
         _interval("low", "high", 4, colour),
@@ -84,7 +84,7 @@ def _marks(subject: Subject) -> str:
     return f"+ {better}, - {'higher' if better == 'lower' else 'lower'}, ~ undecided."
 
 
-def _difference(subject: Subject, row: Judged) -> Row:
+def _difference(subject: Subject, row: Judged) -> Datum:
     against, judged = row.against, row.judged
     assert against is not None
     low, high = against.interval()
@@ -104,7 +104,7 @@ def _difference(subject: Subject, row: Judged) -> Row:
     }
 
 
-def _interval(low: str, high: str, width: float, colour: Spec) -> Spec:
+def _interval(low: str, high: str, width: float, colour: ChartSpec) -> ChartSpec:
     return {
         "transform": [{"filter": f"isValid(datum.{low})"}],
         "mark": {"type": "rule", "strokeWidth": width, "aria": False},
@@ -114,7 +114,7 @@ def _interval(low: str, high: str, width: float, colour: Spec) -> Spec:
 
 def _shared(subject: Subject, task: str) -> Iterator[Figure]:
     """Ratios of sharpness at shared points, a row for each trajectory."""
-    rows: list[Row] = []
+    rows: list[Datum] = []
     references = set()
     for entry in subject.comparison.shared:
         if entry.task != task or entry.ratio is None or not entry.ratio.n:
@@ -144,7 +144,7 @@ def _shared(subject: Subject, task: str) -> Iterator[Figure]:
         "left_out": "points left out",
     }
     colour, offset = colour_of(subject.looks), {"field": "arm", "type": "nominal"}
-    layers: list[Spec] = [rule(1.0, along="x"), _interval("low", "high", 3, colour)]
+    layers: list[ChartSpec] = [rule(1.0, along="x"), _interval("low", "high", 3, colour)]
     layers[1]["encoding"]["yOffset"] = offset
     point = {"type": "point", "filled": True, "size": 80, "opacity": 1}
     hover = tooltip(headings, ["arm", "path"])
@@ -166,7 +166,7 @@ def _shared(subject: Subject, task: str) -> Iterator[Figure]:
 def _speed(subject: Subject, task: str) -> Iterator[Figure]:
     """One dot an arm: its sharpness against the steps to the target, or against the final loss without a target."""
     cells = {cell.arm: cell for cell in subject.of_task(task)}
-    rows: list[Row] = []
+    rows: list[Datum] = []
     target = next((cell.target for cell in cells.values()), None)
     for row in subject.comparison.rows:
         if row.task != task or not row.sharpness.mean.n:
@@ -190,7 +190,7 @@ def _speed(subject: Subject, task: str) -> Iterator[Figure]:
     headings = {"arm": "arm", "steps": what, "sharpness": "sharpness", "missed": "seeds that missed", "n": "seeds"}
     headings = headings if target else {name: title for name, title in headings.items() if name != "missed"}
     colour, hover = colour_of(subject.looks), tooltip(headings, ["arm"])
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         {
             "name": "arm",
             "mark": {"type": "point", "filled": True, "size": 130, "opacity": 1},
@@ -213,7 +213,7 @@ def _speed(subject: Subject, task: str) -> Iterator[Figure]:
 
 def _profile(subject: Subject) -> Iterator[Figure]:
     race = [row for row in subject.comparison.race if row.instances]
-    rows: list[Row] = [
+    rows: list[Datum] = [
         {"arm": subject.looks[row.arm].shown, "factor": factor, "share": short(share), "n": row.instances}
         for row in race
         for factor, share in zip(RACE_FACTORS, row.within, strict=True)
@@ -226,7 +226,7 @@ def _profile(subject: Subject) -> Iterator[Figure]:
     dashes = {"color": colour, "strokeDash": dash_of(subject.looks)}
     points = {"color": colour, "shape": shape_of(subject.looks), "tooltip": hover}
     line = {"type": "line", "interpolate": "step-after", "strokeWidth": 2, "aria": False}
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         {"mark": line, "encoding": dashes},
         {"mark": {"type": "point", "size": 40, "filled": True, "opacity": 0.6}, "encoding": points},
         {"name": "arm", "transform": last, "mark": {"type": "point", "size": 70, "filled": True}, "encoding": points},

@@ -6,9 +6,9 @@ from clipbench.budget import LEDGER_ROWS
 from clipbench.judging.statistics import estimate
 from clipbench.report.page.subject import Subject
 from clipbench.report.page.vega import (
+    ChartSpec,
+    Datum,
     Figure,
-    Row,
-    Spec,
     chart,
     colour_of,
     dash_of,
@@ -29,7 +29,7 @@ def figures(subject: Subject, task: str) -> Iterator[Figure]:
 
 def _tuning(subject: Subject, task: str) -> Iterator[Figure]:
     """The loss of each learning rate that was tried."""
-    rows: list[Row] = []
+    rows: list[Datum] = []
     edges = []
     for arm in subject.comparison.tunings:
         if arm.task != task:
@@ -63,7 +63,7 @@ def _tuning(subject: Subject, task: str) -> Iterator[Figure]:
     sound = [{"filter": "isValid(datum.value)"}]
     chosen_only = [{"filter": "datum.chosen === 'yes'"}]
     broken = {"type": "text", "text": "×", "fontSize": 15, "fontWeight": "bold"}
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         {
             "transform": sound,
             "mark": {"type": "line", "strokeWidth": 1.8, "aria": False},
@@ -93,7 +93,7 @@ def _tuning(subject: Subject, task: str) -> Iterator[Figure]:
 
 def _ledger(subject: Subject, task: str) -> Iterator[Figure]:
     """The wall time of a run by what it was spent on, the mean over finished runs."""
-    rows: list[Row] = []
+    rows: list[Datum] = []
     for cell in subject.of_task(task):
         ended = [record.outcome for record in cell.records if record.outcome and record.outcome.status == "finished"]
         ledgers = [each.ledger for each in ended if each.ledger]
@@ -111,7 +111,7 @@ def _ledger(subject: Subject, task: str) -> Iterator[Figure]:
     rows = [{**row, "place": parts.index(row["part"])} for row in rows]  # type: ignore[arg-type]
     hover = tooltip(headings, ["arm", "part"])
     colour = {**by_part, "legend": {"title": "spent on"}}
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         {"mark": {"type": "bar"}, "encoding": {"color": colour, "order": order, "tooltip": hover}},
     ]
     arms = len({row["arm"] for row in rows})

@@ -13,9 +13,9 @@ from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, SLOPE, UPDATE_NORM
 from clipbench.report.page.subject import Subject
 from clipbench.report.page.vega import (
     LABEL,
+    ChartSpec,
+    Datum,
     Figure,
-    Row,
-    Spec,
     chart,
     colour_of,
     dash_of,
@@ -69,7 +69,7 @@ def _measured(cell: Cell) -> set[str]:
 
 def _landscape(subject: Subject, cells: Sequence[Cell], directions: Mapping[str, str], place: int) -> Iterator[Figure]:
     """The measured change of the loss along a step's multiples, and the quadratic model of it."""
-    rows: list[Row] = []
+    rows: list[Datum] = []
     steps: set[int] = set()
     for cell in cells:
         for direction, arm in (directions or {OWN: cell.arm}).items():
@@ -90,7 +90,7 @@ def _landscape(subject: Subject, cells: Sequence[Cell], directions: Mapping[str,
     ends = [{"filter": "datum.multiple === 1"}]
     both = {"color": colour, "shape": shape_of(subject.looks), "tooltip": hover}
     model = {"y": {"field": "model", "type": "quantitative"}, "color": colour}
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         rule(0.0, along="y"),
         {"mark": {"type": "line", "strokeWidth": 1, "strokeDash": [2, 2], "aria": False}, "encoding": model},
         {
@@ -127,7 +127,7 @@ def _middle_step(cell: Cell, direction: str) -> int | None:
     return sorted(steps)[len(steps) // 2] if steps else None
 
 
-def _line(arm: str, cell: Cell, direction: str, step: int) -> Iterator[Row]:
+def _line(arm: str, cell: Cell, direction: str, step: int) -> Iterator[Datum]:
     changes: dict[float, list[float]] = {0.0: [0.0]}
     models: list[tuple[float, float]] = []
     for record in cell.counted:
@@ -166,7 +166,7 @@ def _model(measured: Measurements, direction: str, step: int) -> tuple[float, fl
 
 def _coordinates(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     """The sharpness that is left when the largest coordinates are taken out, and as many random coordinates."""
-    rows: list[Row] = []
+    rows: list[Datum] = []
     for cell in cells:
         names = {name for record in cell.counted for along, name in record.measurements.places if along == OWN}
         for name in sorted(names):
@@ -192,7 +192,7 @@ def _coordinates(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     points = {"color": colour, "shape": shape_of(subject.looks), "tooltip": hover}
     end = [{"filter": f"datum.which === 'largest' && datum.percent === {most!r}"}]
     dashes = {"color": colour, "strokeDash": {**which, "legend": {"title": "removed"}}}
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         {"mark": {"type": "line", "strokeWidth": 2, "aria": False}, "encoding": dashes},
         {"mark": {"type": "point", "size": 30, "filled": True}, "encoding": points},
         {"name": "arm", "transform": end, "mark": {"type": "point", "size": 90, "filled": True}, "encoding": points},
@@ -210,7 +210,7 @@ def _coordinates(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
 
 def _taylor(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     """Both terms of the second-order model of a step, its prediction, and what the loss really did."""
-    rows: list[Row] = []
+    rows: list[Datum] = []
     for cell in cells:
         for name, part in _LEDGER.items():
             mean = mean_of(cell, Along(quantity(name, subject.question.quantities)))
@@ -228,7 +228,7 @@ def _taylor(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
         "opacity": {**opacity, "legend": None},
         "tooltip": hover,
     }
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         {"mark": {"type": "bar"}, "encoding": bars},
         {
             "name": "arm",

@@ -14,7 +14,7 @@ from clipbench.report.page.cards import Card, cards
 from clipbench.report.page.figures import GROUPS, figures
 from clipbench.report.page.sections import main_tables, sections
 from clipbench.report.page.subject import Subject
-from clipbench.report.page.vega import AXES, Figure, Spec
+from clipbench.report.page.vega import AXES, ChartSpec, Figure
 from clipbench.report.table import AnyColumn, AnyTable
 
 HERE = Path(__file__).parent
@@ -133,7 +133,7 @@ def _data(subject: Subject, by_task: Mapping[str, Sequence[Figure]]) -> dict[str
     }
 
 
-def _split(spec: Spec) -> tuple[Spec, Spec]:
+def _split(spec: ChartSpec) -> tuple[ChartSpec, ChartSpec]:
     """What many pictures share of a spec, and what is a picture's own."""
     own = ("description", "encoding", "height")
     return {name: spec[name] for name in spec if name not in own}, {name: spec[name] for name in own}

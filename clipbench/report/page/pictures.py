@@ -6,12 +6,12 @@ from pathlib import Path
 
 from clipbench.errors import ClipbenchError
 from clipbench.report.page.page import needed
-from clipbench.report.page.vega import Figure, Spec
+from clipbench.report.page.vega import ChartSpec, Figure
 from clipbench.store.atomic import make_folder, replacing
 
 WIDTH = 240  # points: a column of a paper in two columns
 _DOTS = 300  # an inch, of the PNG
-PAPER: Spec = {
+PAPER: ChartSpec = {
     "background": "white",
     "font": "Helvetica, Arial, Liberation Sans, sans-serif",
     "view": {"stroke": None},

@@ -27,7 +27,7 @@ SHOWN_AT_FIRST = 10  # of more arms the best are shown, and a click shows the re
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """How an arm looks in every picture; `name` is its own, `shown` what people read."""
 
     name: str
@@ -49,7 +49,7 @@ class Subject:
     answers: tuple[Answer, ...] = ()
 
     @cached_property
-    def looks(self) -> dict[str, Look]:
+    def looks(self) -> dict[str, Appearance]:
         """The look of every arm and of every other direction that was measured, by name."""
         arms = dict.fromkeys([row.arm for row in self.comparison.rows] + [self.comparison.baseline])
         measured = [along for record in self.records for along in record.measurements.along if along not in ("", OWN)]
@@ -83,12 +83,12 @@ def subject_of(records: Sequence[Record], question: Question, asked: Asked = NOT
     return Subject(comparison, question, tuple(kept), tuple(cells(kept, question)))
 
 
-def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
+def looks(names: Sequence[str], baseline: str) -> dict[str, Appearance]:
     """A look for each name: grey for the baseline, else by place; colours repeat only with another dash and shape.
 
     What is shown is printable, and no two arms are shown alike.
     """
-    by_name: dict[str, Look] = {}
+    by_name: dict[str, Appearance] = {}
     shown: set[str] = set()
     place = 0
     for name in names:
@@ -99,10 +99,10 @@ def looks(names: Sequence[str], baseline: str) -> dict[str, Look]:
             label += "′"
         shown.add(label)
         if name == baseline:
-            by_name[name] = Look(name, label, BASELINE_COLOUR, "circle", DASHES[0], is_baseline=True)
+            by_name[name] = Appearance(name, label, BASELINE_COLOUR, "circle", DASHES[0], is_baseline=True)
             continue
         turn = place // len(COLOURS)
-        by_name[name] = Look(
+        by_name[name] = Appearance(
             name,
             label,
             COLOURS[place % len(COLOURS)],

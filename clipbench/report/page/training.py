@@ -11,12 +11,12 @@ from clipbench.measurements import Measurement
 from clipbench.quantities import Quantity, along, quantity
 from clipbench.questions import Scale, Target
 from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, LEARNING_RATE, OWN, Record
-from clipbench.report.page.subject import Look, Subject
+from clipbench.report.page.subject import Appearance, Subject
 from clipbench.report.page.vega import (
     AXES,
+    ChartSpec,
+    Datum,
     Figure,
-    Row,
-    Spec,
     beginning_at,
     chart,
     colour_of,
@@ -39,7 +39,7 @@ _HEADINGS = {"arm": "arm", "step": "step", "seconds": "seconds", "value": "mean"
 class Curves:
     """The rows of a picture over training, and how the seeds are drawn."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Datum]
     each_seed: bool
     broken: int
     cut: int = 0
@@ -85,7 +85,7 @@ def _losses(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     yield replace(first, name="loss_seconds", title="Loss over seconds", spec=seconds, axis="other")
 
 
-def _after_a_tenth(rows: Sequence[Row]) -> int:
+def _after_a_tenth(rows: Sequence[Datum]) -> int:
     """The first step of a mean after a tenth of the run, so that the fall at the beginning does not flatten the rest.
 
     0, the whole run, where fewer than three points would be left.
@@ -142,7 +142,7 @@ def _meaning(entry: Quantity) -> str:
     return "" if meaning == "as recorded" else f"{meaning[0].upper()}{meaning[1:]}."
 
 
-def _constant(rows: Sequence[Row]) -> bool:
+def _constant(rows: Sequence[Datum]) -> bool:
     """Whether every arm has a single value."""
     values: dict[object, set[object]] = {}
     for row in rows:
@@ -150,12 +150,12 @@ def _constant(rows: Sequence[Row]) -> bool:
     return all(len(of_arm) == 1 for of_arm in values.values())
 
 
-def curves(cells: Sequence[Cell], looks: Mapping[str, Look], name: str, scale: Scale) -> Curves:
+def curves(cells: Sequence[Cell], looks: Mapping[str, Appearance], name: str, scale: Scale) -> Curves:
     """The rows of each arm: its mean with the range over seeds, each seed if there are few, and ends of broken runs."""
     each_seed = max((len(cell.records) for cell in cells), default=0) <= MOST_SEEDS
     finished = [value for cell in cells for record in cell.counted for _, value in _points(record, name)]
     limit = max(finished, default=math.inf)
-    rows: list[Row] = []
+    rows: list[Datum] = []
     broken = cut = 0
     for cell in cells:
         shown = looks[cell.arm].shown
@@ -180,7 +180,7 @@ def _points(record: Record, name: str) -> list[tuple[Measurement, float]]:
     return [(each, each.value) for each in along(record, name, None) if math.isfinite(each.value)]
 
 
-def _row(kind: str, arm: str, record: Record, point: tuple[Measurement, float]) -> Row:
+def _row(kind: str, arm: str, record: Record, point: tuple[Measurement, float]) -> Datum:
     at, value = point
     return {
         "kind": kind,
@@ -193,7 +193,7 @@ def _row(kind: str, arm: str, record: Record, point: tuple[Measurement, float]) 
     }
 
 
-def _means(cell: Cell, arm: str, name: str, scale: Scale) -> Iterator[Row]:
+def _means(cell: Cell, arm: str, name: str, scale: Scale) -> Iterator[Datum]:
     """The mean over finished seeds at every step that all of them have; geometric of positive values on a log scale."""
     records = [record for record in cell.counted if along(record, name, None)]
     by_step: dict[int, list[tuple[Record, Measurement]]] = {}
@@ -226,18 +226,20 @@ def _tokens(record: Record, step: int) -> float | None:
     return step * ended.tokens / ended.steps if ended is not None and ended.tokens and ended.steps else None
 
 
-def _target(target: Target | None) -> list[Row]:
+def _target(target: Target | None) -> list[Datum]:
     return [] if target is None else [{"kind": "target", "value": target.loss}]
 
 
-def _chart(looks: Mapping[str, Look], title: str, scale: Spec, *, topic: str, target: bool = False) -> Spec:
+def _chart(
+    looks: Mapping[str, Appearance], title: str, scale: ChartSpec, *, topic: str, target: bool = False
+) -> ChartSpec:
     colour, headings = colour_of(looks), {**_HEADINGS, "n": "seeds"}
     by_seed = [{"field": "seed", "type": "nominal"}]
     last = [
         {"window": [{"op": "last_value", "field": "step", "as": "last"}], "groupby": ["arm"], "frame": [None, None]}
     ]
     ends = [*only("mean"), *last, {"filter": "datum.step === datum.last"}]
-    layers: list[Spec] = [
+    layers: list[ChartSpec] = [
         {
             "transform": [{"filter": "datum.band"}],
             "mark": {"type": "area", "opacity": 0.13, "aria": False},

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from clipbench.report.page.subject import Look
+from clipbench.report.page.subject import Appearance
 
-Spec = dict[str, Any]
-Row = dict[str, str | float | int | None]
-Axis = Literal["", "same", "other"]
+ChartSpec = dict[str, Any]
+Datum = dict[str, str | float | int | None]
+FigureAxis = Literal["", "same", "other"]
 
 HIDDEN = "hidden"
 FIRST = "first"  # the parameter of a picture of the loss: the step at which it begins
@@ -42,33 +42,33 @@ class Figure:
     group: str
     title: str
     about: str
-    spec: Spec
-    rows: Sequence[Row]
+    spec: ChartSpec
+    rows: Sequence[Datum]
     headings: Mapping[str, str]
-    axis: Axis = ""
+    axis: FigureAxis = ""
     loss: bool = False
 
-    def whole(self) -> Spec:
+    def whole(self) -> ChartSpec:
         """The spec with its data."""
         return {**self.spec, "data": {"values": list(self.rows)}}
 
 
-def colour_of(looks: Mapping[str, Look], *, legend: bool = True) -> Spec:
+def colour_of(looks: Mapping[str, Appearance], *, legend: bool = True) -> ChartSpec:
     """Colour by arm."""
     return _arm(looks, [look.colour for look in looks.values()], legend=legend)
 
 
-def dash_of(looks: Mapping[str, Look]) -> Spec:
+def dash_of(looks: Mapping[str, Appearance]) -> ChartSpec:
     """Dash by arm."""
     return _arm(looks, [list(look.dash) for look in looks.values()])
 
 
-def shape_of(looks: Mapping[str, Look]) -> Spec:
+def shape_of(looks: Mapping[str, Appearance]) -> ChartSpec:
     """Shape by arm."""
     return _arm(looks, [look.shape for look in looks.values()])
 
 
-def _arm(looks: Mapping[str, Look], values: Sequence[Any], *, legend: bool = True) -> Spec:
+def _arm(looks: Mapping[str, Appearance], values: Sequence[Any], *, legend: bool = True) -> ChartSpec:
     """Colour, dash and shape share the names in their domain, and so have one legend."""
     scale = {"domain": [look.shown for look in looks.values()], "range": values}
     return {
@@ -79,7 +79,7 @@ def _arm(looks: Mapping[str, Look], values: Sequence[Any], *, legend: bool = Tru
     }
 
 
-def number_axis(field: str, title: str, **scale: Any) -> Spec:
+def number_axis(field: str, title: str, **scale: Any) -> ChartSpec:
     """A quantitative encoding; few ticks on a scale that is not linear, each a power of ten where both signs are on it.
 
     Args:
@@ -88,7 +88,7 @@ def number_axis(field: str, title: str, **scale: Any) -> Spec:
         scale: what Vega-Lite's scale takes; `values` are those that a symlog scale has to show.
     """
     values = scale.pop("values", ())
-    encoding: Spec = {"field": field, "type": "quantitative", "title": title}
+    encoding: ChartSpec = {"field": field, "type": "quantitative", "title": title}
     if scale.get("type") == "log":
         encoding["axis"] = {"tickCount": 5}
     elif scale.get("type") == "symlog":
@@ -107,7 +107,7 @@ def _powers(values: Iterable[float], constant: float) -> list[float]:
     return [*(-each for each in ahead), 0.0, *reversed(ahead)]
 
 
-def tooltip(headings: Mapping[str, str], names: Iterable[str] = ()) -> list[Spec]:
+def tooltip(headings: Mapping[str, str], names: Iterable[str] = ()) -> list[ChartSpec]:
     """What a pointer over a mark shows, and what a screen reader reads."""
     names = set(names)
     return [
@@ -117,12 +117,12 @@ def tooltip(headings: Mapping[str, str], names: Iterable[str] = ()) -> list[Spec
     ]
 
 
-def only(kind: str) -> list[Spec]:
+def only(kind: str) -> list[ChartSpec]:
     """The transform of a layer that draws rows of one kind."""
     return [{"filter": f"datum.kind === '{kind}'"}]
 
 
-def chart(layers: Sequence[Spec], *, x: Spec, y: Spec, height: int, description: str) -> Spec:
+def chart(layers: Sequence[ChartSpec], *, x: ChartSpec, y: ChartSpec, height: int, description: str) -> ChartSpec:
     """Layers over shared axes, without the arms that are hidden."""
     return {
         "description": description,
@@ -136,7 +136,7 @@ def chart(layers: Sequence[Spec], *, x: Spec, y: Spec, height: int, description:
     }
 
 
-def beginning_at(spec: Spec, step: int) -> Spec:
+def beginning_at(spec: ChartSpec, step: int) -> ChartSpec:
     """The chart without what was measured before `step`; the target and where broken runs ended are always shown."""
     later = {"filter": f"indexof(['broken', 'target'], datum.kind) >= 0 || datum.step >= {FIRST}"}
     return {
@@ -146,7 +146,7 @@ def beginning_at(spec: Spec, step: int) -> Spec:
     }
 
 
-def rule(value: float, *, along: Literal["x", "y"]) -> Spec:
+def rule(value: float, *, along: Literal["x", "y"]) -> ChartSpec:
     """A thin line across the picture."""
     across = "y" if along == "x" else "x"
     return {
@@ -156,7 +156,7 @@ def rule(value: float, *, along: Literal["x", "y"]) -> Spec:
     }
 
 
-def fits(values: Iterable[float], *, log: bool) -> Spec:
+def fits(values: Iterable[float], *, log: bool) -> ChartSpec:
     """The scale for these values: logarithmic where all are positive, symmetric around 0 where some are not."""
     finite = [value for value in values if math.isfinite(value)]
     if not log or not finite:
