@@ -18,7 +18,7 @@ SPEC = """\
 task: {use: dish, dimension: 3}
 optimizers:
   shelved: {use: mine, lr: 0.01, options: {clip: 0.5}, clip: {norm: 1}}
-  packaged: {use: muon, lr: 0.01}
+  packaged: {use: shampoo, lr: 0.01}
   beside: {use: "beside_arm:Mine", lr: 0.01}
 budget: {steps: 4}
 seeds: [0]
@@ -33,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose spec lies in a folder of its own, and a package beside it."""
     root = tmp_path_factory.mktemp("project")
     runnable(root / "specs")
-    package(root / "site", "own_lib", "optimizers.muon = own_lib:build")
+    package(root / "site", "own_lib", "optimizers.shampoo = own_lib:build")
     (root / "specs" / "own.yaml").write_text(SPEC)
     (root / "specs" / "beside_arm.py").write_text("import torch\nclass Mine(torch.optim.SGD): ...\n")
     return root
@@ -62,6 +62,6 @@ def test_they_are_listed_for_the_folder_of_the_spec(project: Path) -> None:
     environ = environment(PYTHONPATH=f"{project / 'site'}:{environment().get('PYTHONPATH', '')}")
     listed = json.loads(clipbench(project, "list", "optimizers", "specs", "--json", environ=environ).stdout)
     origins = {each["name"]: each["origin"] for each in listed}
-    assert (origins["sgd"], origins["muon"]) == ("clipbench", "own_lib 1.5")
+    assert (origins["sgd"], origins["shampoo"]) == ("clipbench", "own_lib 1.5")
     assert origins["mine"] == f"{project}/specs/shelf/optimizers/mine.py"
     assert "mine" not in clipbench(project, "list", "optimizers", environ=environ).stdout
