@@ -14,7 +14,7 @@ demo: $(VENV)/.report ## run the quickstart, compare its arms and write a page w
 	@test -t 1 || $(BIN)/clipbench compare results/quickstart # on a terminal, run has shown it
 	$(BIN)/clipbench report results/quickstart -o results/quickstart.html
 
-check: lint ## lint, types, imports and the fast tests: an answer within a minute
+check: lint ## lint, types, imports and the fast tests: about two minutes on two cores
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test: lint docs ## the same with all tests

@@ -1,6 +1,8 @@
 """What the documents for developers name is there, and their examples work."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +18,7 @@ from reference.snapshots import snapshot
 from clipbench.judging.compare import compare
 from clipbench.report.page.subject import subject_of
 from clipbench.report.table import Document
+from clipbench.running.engines import Engine
 from clipbench.spec import catalogue
 from clipbench.spec.claims import load
 
@@ -90,6 +93,14 @@ def test_every_example_runs(path: str) -> None:
     assert run(path)
 
 
+@pytest.mark.parametrize("path", [path for path, code in EXAMPLES.items() if code.startswith('"""')])
+@pytest.mark.parametrize("words", ["check", "format --check"])
+def test_an_example_that_is_a_file_keeps_the_rules_of_files(words: str, path: str) -> None:
+    ruff = [sys.executable, "-m", "ruff", *words.split(), "--stdin-filename", path, "-"]
+    done = subprocess.run(ruff, input=EXAMPLES[path], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if path.split("/")[1] in catalogue.KINDS])
 def test_an_example_for_a_shelf_is_enrolled_by_its_one_file(path: str, tmp_path: Path) -> None:
     _, kind, file = path.split("/")
@@ -106,6 +117,12 @@ def test_the_probe_measures_each_direction() -> None:
     assert rows.keys() == {(direction, "update_extent") for direction in held.directions}
     largest = max(abs(u) for part in held.directions["own"].values() for u in part.flatten().tolist())
     assert rows["own", "update_extent"] == largest
+
+
+def test_the_engine_has_every_method_of_an_engine() -> None:
+    methods = {name for name, value in vars(Engine).items() if callable(value) and not name.startswith("_")}
+    assert "wait" in methods
+    assert methods <= vars(run("clipbench/running/engines/plain.py")["PlainEngine"]).keys()
 
 
 def test_the_section_and_the_format_show_the_slowest_seed() -> None:

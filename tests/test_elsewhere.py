@@ -13,6 +13,8 @@ error: making runs needs Linux or macOS
 OF_ONES_OWN = "task: quadratic\noptimizers: {mine: {use: 'mine:Mine', lr: 1}}\nbudget: {steps: 1}\nseeds: [0]\n"
 MAKING = (("run", "quickstart"), ("doctor",), ("validate", "quickstart", "--build"))
 
+pytestmark = pytest.mark.slow  # two new processes that import everything
+
 
 @pytest.fixture(scope="module", params=["without torch", "as on windows"])
 def ends(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[End]]:

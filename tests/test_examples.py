@@ -1,7 +1,7 @@
-"""Every example of the README and of docs works as it stands there, in order, in an empty folder.
+"""Every example of the README and of docs works as it stands there, in order, in an empty folder, and its runs finish.
 
-A block of Python or YAML that opens with `# name.py` or `# name.yaml` is that file. A line `$ clipbench ...` or
-`$ python ...` is run, and ends with exit code 0 or the one in its comment, `# exit code 3`.
+A block of Python or YAML is the file that the line above it names last: "In `first.yaml`:". A line `$ clipbench ...`
+or `$ python ...` is run, and ends with exit code 0 or the one in its comment, `# exit code 3`.
 """
 
 import os
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from clipbench import store
+from clipbench.judging.compare import compare
 from clipbench.planning.extending import EXTENSIONS
 from clipbench.spec import load
 from clipbench.spec.claims import load as load_claims
@@ -23,28 +25,30 @@ PAGES = [
     "README.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name not in ELSEWHERE),
 ]
-CONTINUES = {  # asks for the results of that page
-    "docs/reading.md": "docs/start.md",
-    "docs/page.md": "docs/start.md",
-    "docs/export.md": "docs/start.md",
-    "docs/claims.md": "docs/spec.md",
+START = "docs/start.md"
+CONTINUED = {  # these pages ask for the results of that page
+    START: ["docs/reading.md", "docs/page.md", "docs/export.md"],
+    "docs/spec.md": ["docs/claims.md"],
 }
+READ_AFTER = {page for pages in CONTINUED.values() for page in pages}
 
 
-def blocks(page: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a page: language, text."""
+def blocks(page: str) -> list[tuple[str, str, str]]:
+    """The fenced blocks of a page: the line above, language, text."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(r"^```(python|yaml|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    fenced = re.finditer(r"^```(python|yaml|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [(text[: block.start()].rstrip().rpartition("\n")[2], block[1], block[2]) for block in fenced]
 
 
-def name_of(text: str) -> str:
-    named = re.match(r"# ([\w.]+\.(?:py|yaml))\n", text)
+def name_of(above: str, language: str) -> str:
+    suffix = {"python": "py"}.get(language, language)
+    named = re.search(rf"`([\w.]+\.{suffix})`[^`]*:$", above)
     return named[1] if named else ""
 
 
 def follow(page: str, folder: Path) -> None:
-    for language, text in blocks(page):
-        name = name_of(text)
+    for above, language, text in blocks(page):
+        name = name_of(above, language)
         if name:
             (folder / name).write_text(text, encoding="utf-8")
         if language == "console":
@@ -52,7 +56,7 @@ def follow(page: str, folder: Path) -> None:
                 enter(line, folder)
         elif language == "yaml":
             assert name, f"{page}: a spec without a name is tried by nothing"
-            load_claims(folder / name) if "\nclaims:" in text else load(folder / name)
+            load_claims(folder / name) if text.startswith("claims:") else load(folder / name)
         else:
             exec(compile(text, f"{page}:{name}", "exec"), {"__name__": "example"})
 
@@ -69,13 +73,30 @@ def enter(line: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
-def test_every_example_works(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page not in READ_AFTER])
+def test_every_example_works_and_its_runs_finish(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # specs name modules beside them
     monkeypatch.syspath_prepend(str(tmp_path))
-    for each in (CONTINUES.get(page), page):
-        if each:
-            follow(each, tmp_path)
+    for each in (page, *CONTINUED.get(page, ())):
+        follow(each, tmp_path)
+    for results in tmp_path.glob("results/*"):
+        records, errors = store.read_all(results)
+        assert not errors
+        assert {record.folder: record.status for record in records if record.status != "finished"} == {}
+        assert records
+    if page == START:
+        the_first_example_is_decided(tmp_path / "results/first")
+
+
+def the_first_example_is_decided(results: Path) -> None:
+    """In its verdict, and with noise between seeds that a reader can see."""
+    question = store.read_question(results)
+    assert question is not None
+    _, row = compare(store.read_all(results)[0], question).rows
+    assert row.judged is not None
+    assert row.difference is not None
+    assert row.judged.word in ("lower", "higher")
+    assert row.difference.error > 0.01 * abs(row.difference.mean)
 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:

@@ -91,7 +91,7 @@ on:
 permissions:
   contents: read
 env:
-  CLIPBENCH: clipbench  # what pip installs: a name, git+https://..., or the path of a checkout
+  CLIPBENCH: ""  # set this to your copy of clipbench, which is not on PyPI: git+https://..., a folder or a wheel
 jobs:
   benchmark:
     runs-on: ubuntu-latest
@@ -104,7 +104,7 @@ jobs:
       - name: Install
         run: |
           pip install torch --index-url https://download.pytorch.org/whl/cpu
-          pip install "$CLIPBENCH"
+          pip install "${CLIPBENCH:?set it in this workflow to the address or path of your copy}"
           if [ -f pyproject.toml ] || [ -f setup.py ]; then pip install --editable .; fi  # your own package
       - name: Run
         run: clipbench run benchmark.yaml
@@ -138,12 +138,14 @@ jobs:
       - name: Install
         run: |
           pip install torch --index-url https://download.pytorch.org/whl/cpu
-          pip install "$CLIPBENCH"
+          pip install "${CLIPBENCH:?set it in this workflow to the address or path of your copy}"
           if [ -f pyproject.toml ] || [ -f setup.py ]; then pip install --editable .; fi  # your own package
       - name: Check out both sides
         run: |
-          git worktree add --detach old HEAD^
-          git worktree add --detach new HEAD
+          if git rev-parse --quiet --verify HEAD^; then  # before the first commit there is nothing to compare with
+            git worktree add --detach old HEAD^
+            git worktree add --detach new HEAD
+          fi
       - name: Run both in turns
         if: hashFiles('old/benchmark.yaml') != ''
         run: |

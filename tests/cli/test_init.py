@@ -1,6 +1,7 @@
 """`clipbench init`: what it writes is right, and nothing that is there is touched."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -136,8 +137,8 @@ def test_the_workflow_installs_the_users_package_too(ask: Ask) -> None:
             Path(job).mkdir(exist_ok=True)
             Path(job, file).touch()
             script = 'pip() { [ "$2" = --editable ] && echo "${1}ed $2 $3"; return 0; }\n' + install
-            shell = subprocess.run(["sh", "-ec", script], cwd=job, capture_output=True, text=True, check=True)
-            assert shell.stdout == done
+            shell = in_shell(script, Path(job), CLIPBENCH="./clipbench")
+            assert (shell.returncode, shell.stdout) == (0, done)
             Path(job, file).unlink()
 
 
@@ -150,6 +151,37 @@ def test_a_full_disk_is_told_and_leaves_no_empty_file(ask: Ask, monkeypatch: pyt
     assert (answer.code, answer.out) == (2, "")
     assert "No space left on device" in answer.err
     assert list(Path("new").iterdir()) == []
+
+
+def in_shell(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-ec", script], cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_workflow_asks_where_clipbench_comes_from(ask: Ask) -> None:
+    assert ask("init").code == 0
+    workflow = yaml.safe_load(Path(WORKFLOW_NAME).read_text())
+    for job in ("benchmark", "time"):
+        [install] = [step["run"] for step in steps(job) if step.get("name") == "Install"]
+        script = 'pip() { echo "$@"; }\n' + install
+        unset = in_shell(script, Path(), **workflow["env"])
+        assert unset.returncode != 0
+        assert "CLIPBENCH: set it in this workflow" in unset.stderr
+        assert "install a/wheel.whl" in in_shell(script, Path(), CLIPBENCH="a/wheel.whl").stdout
+
+
+def test_the_job_for_times_has_nothing_to_compare_on_the_first_commit(ask: Ask, tmp_path: Path) -> None:
+    assert ask("init").code == 0
+    [check_out] = [step["run"] for step in steps("time") if step.get("name") == "Check out both sides"]
+    commit = "git -c user.name=a -c user.email=a@b commit --quiet --message=x"
+    assert in_shell(f"git init --quiet && git add . && {commit}", tmp_path).returncode == 0
+    assert in_shell(check_out, tmp_path).returncode == 0
+    assert not Path("old").exists()
+    assert in_shell(f"{commit} --allow-empty && {check_out}", tmp_path).returncode == 0
+    assert {path.name for side in ("old", "new") for path in Path(side).glob("*.yaml")} == {SPEC_NAME}
+    later = [step for step in steps("time") if step.get("name") in ("Run both in turns", "Check the time")]
+    assert {step["if"] for step in later} == {f"hashFiles('old/{SPEC_NAME}') != ''"}
 
 
 def test_what_is_there_is_left_as_it_is(ask: Ask) -> None:

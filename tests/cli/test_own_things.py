@@ -23,7 +23,7 @@ optimizers:
 budget: {steps: 4}
 seeds: [0]
 evaluate: {every: 2}
-measure: {every: 2, probes: [extent]}
+measure: {every: 2, probes: [span]}
 device: cpu
 """
 

@@ -1,8 +1,6 @@
 """The first screen of `compare`: exact screens of the reference runs, and what each part says of made runs.
 
-    python tests/report/test_screen.py
-
-run in the repository's root, writes the exact screens anew.
+`python tests/report/write_screens.py` writes the exact screens anew.
 """
 
 import random
@@ -383,9 +381,3 @@ def test_an_interval_is_drawn_to_scale_around_its_mean() -> None:
 def test_a_ratios_axis_is_labelled_with_ratios() -> None:
     assert "1×" in axis([(-3.0, -0.5)], [], 40, "log").labels().split()
     assert axis([(-0.1, 0.2)], [], 40, "log").labels().split()[0].endswith("×")
-
-
-if __name__ == "__main__":
-    SCREENS.mkdir(exist_ok=True)
-    for screen_name, columns in WIDTHS.items():
-        (SCREENS / f"{screen_name}.txt").write_text(of_the_reference(columns), encoding="utf-8")

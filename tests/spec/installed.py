@@ -27,11 +27,11 @@ def build(seed, device, *, dimension: int = 4):
 '''
 PROBE = '''
 """A number."""
-QUANTITIES = {"extent": ("log", "lower", "greatest")}
+QUANTITIES = {"span": ("log", "lower", "greatest")}
 
 def measure(snapshot):
     """Measure it."""
-    yield "own", "extent", 2.0
+    yield "own", "span", 2.0
 '''
 STEP = """    import torch
     return torch.optim.SGD([parameter for _, parameter in named_parameters], lr=lr * clip * own_help.FACTOR)
@@ -43,7 +43,7 @@ BOWL = """    from clipbench.tasks.quadratic import build as quadratic
 
 def shelf_beside(folder: Path) -> None:
     """Write a shelf with an optimizer, a task and a probe into the folder of a spec, and the optimizer's helper."""
-    for name, text in {"optimizers/mine": OPTIMIZER, "tasks/dish": TASK, "probes/extent": PROBE}.items():
+    for name, text in {"optimizers/mine": OPTIMIZER, "tasks/dish": TASK, "probes/span": PROBE}.items():
         path = folder / "shelf" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

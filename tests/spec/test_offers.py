@@ -91,9 +91,9 @@ def test_the_schema_has_every_name_and_the_options_of_files(here: Path, shelves:
 def shelved(bench: Bench, text: str = MINIMAL) -> dict[str, Choice]:
     """What a spec with the shelf beside it names: its first arm, its task and its probe."""
     text = text.replace("task: valley", "task: dish").replace("{use: descent, lr: 0.1}", "{use: mine, lr: 0.1}")
-    spec = bench.load(f"{text}measure: {{every: 5, probes: [extent]}}\n")
+    spec = bench.load(f"{text}measure: {{every: 5, probes: [span]}}\n")
     assert spec.code == str(bench.path.parent)
-    assert question(spec).quantities == {"extent": Manner("log", "lower", "greatest")}
+    assert question(spec).quantities == {"span": Manner("log", "lower", "greatest")}
     return {"arm": settled(spec)[0].optimizer, "task": spec.tasks[0], "probe": spec.measure.probes[0]}
 
 
@@ -108,7 +108,7 @@ def test_a_file_beside_the_spec_is_known_by_its_name_its_options_and_its_code(he
     )
     assert before["arm"].options == {"lr": 0.1, "clip": 1.0}
     assert before["task"].options == {"dimension": 4}
-    files = [here / name for name in ("shelf/optimizers/mine.py", "shelf/tasks/dish.py", "shelf/probes/extent.py")]
+    files = [here / name for name in ("shelf/optimizers/mine.py", "shelf/tasks/dish.py", "shelf/probes/span.py")]
     for path in files:
         path.write_text(f"# a comment\n{path.read_text()}")
     assert shelved(bench) == before
