@@ -36,7 +36,7 @@ def export(
     direction, quantity, value. To stdout without -o.
 
     tensorboard: one folder for each run below -o, with tags task/quantity@direction; the relative time is training
-    time. Needs pip install 'clipbench[tensorboard]'.
+    time. Needs `pip install tensorboard`.
     """
     if to == "csv":
         records = _records(results)

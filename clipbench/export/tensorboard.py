@@ -33,7 +33,7 @@ def writer() -> Write:
         events: Any = import_module("tensorboard.compat.proto.event_pb2")
     except ImportError as error:
         raise ClipbenchError(
-            f"TensorBoard's library cannot be imported ({error})", remedy="pip install 'clipbench[tensorboard]'"
+            f"TensorBoard's library cannot be imported ({error})", remedy="pip install tensorboard"
         ) from error
 
     def write(record: Record, top: Path) -> None:
