@@ -18,6 +18,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Choice
 from clipbench.running.contract import broken
 from clipbench.running.equipment import build_problem
+from clipbench.running.trial import sources
 
 CPU = torch.device("cpu")
 X = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
@@ -241,3 +242,10 @@ def test_what_is_no_problem_is_said_with_its_mend(task: str, options: dict[str, 
         build_problem(make_run(task=Choice(task, target, target, options)), CPU)
     assert str(caught.value).startswith(f"{target}: the task '{target}' built a ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [each for each in WRONG if each.name in ("empty", "lists", "a loader")], ids=str)
+def test_what_is_no_batch_fails_a_run_before_its_first_step_with_the_same_reason(wrong: Wrong) -> None:
+    with pytest.raises(ClipbenchError, match="the task's training batch 0 is (empty|a list)") as caught:
+        sources(wrong.build(0))
+    assert caught.value.remedy
