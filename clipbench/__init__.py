@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from clipbench.geometry.step import StepGeometry as StepGeometry
     from clipbench.loading import load as load
     from clipbench.loading import load_curves as load_curves
+    from clipbench.problems import problem as problem
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "directional_curvature",
     "load",
     "load_curves",
+    "problem",
 ]
 
 # Names are handed out on first use: the reading wing imports this package and must stay without torch.
@@ -30,6 +32,7 @@ _HOMES = {
     "load": "clipbench.loading",
     "load_curves": "clipbench.loading",
     "directional_curvature": "clipbench.geometry.curvature",
+    "problem": "clipbench.problems",
 }
 
 

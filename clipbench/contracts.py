@@ -50,7 +50,7 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 
 @dataclass(frozen=True)
 class Problem:
-    """All that an optimizer benchmark needs of a task.
+    """All that an optimizer benchmark needs of a task; `clipbench.problem` makes one of a model and two data sets.
 
     - `model`: on its device, float32, with its initial weights.
     - `loss(model, batch)`: the mean loss of a batch, a 0-d tensor; model and batch on one device.

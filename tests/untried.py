@@ -1,16 +1,19 @@
 """Optimizers, probes and tasks that fail at their first steps, for the tests of what is tried before any run."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-from clipbench.contracts import Problem, Snapshot
+from clipbench.contracts import Batch, Problem, Snapshot
 from clipbench.tasks.quadratic import build as quadratic
 
 LEFT: list[str] = []  # what an arm leaves behind in its process
@@ -33,6 +36,31 @@ def broken(seed: int, device: torch.device) -> Problem:
 
 def ending(seed: int, device: torch.device) -> Problem:  # noqa: ARG001
     os._exit(9)
+
+
+def forgetting(seed: int, device: torch.device) -> Problem:
+    """A task whose loss takes from a Python generator, which nothing winds back, wherever a gradient may be wanted."""
+    problem = quadratic(seed, device, dimension=8)
+    taken = (number for number in itertools.count(1))
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        factor = next(taken) if torch.is_grad_enabled() else 1
+        return problem.loss(model, batch) * factor
+
+    return replace(problem, loss=loss)
+
+
+def unseeded(seed: int, device: torch.device) -> Problem:  # noqa: ARG001
+    """A task whose runs are all copies of each other."""
+    return quadratic(0, device, dimension=8)
+
+
+def ending_later(seed: int, device: torch.device) -> Problem:
+    """A task that ends its process when it is built once more in it."""
+    LEFT.append("built")
+    if len(LEFT) > 1:
+        os._exit(9)
+    return quadratic(seed, device, dimension=8)
 
 
 class Exiting(torch.optim.SGD):

@@ -18,9 +18,18 @@ FailingRuns = list[tuple[Run, FirstStepFault]]  # runs whose arm fails at its fi
 
 
 def try_arms(
-    stage: Stage, missing: Sequence[Run], *, code: str, fmt: WatcherFormat = "human", timeout: float | None = None
+    stage: Stage,
+    missing: Sequence[Run],
+    *,
+    code: str,
+    fmt: WatcherFormat = "human",
+    timeout: float | None = None,
+    prove: bool = False,
 ) -> dict[str, Tried]:
-    """Try the arms of the missing runs; `code` is that of their spec. Return the results by task name."""
+    """Try the arms of the missing runs; `code` is that of their spec. Return the results by task name.
+
+    With `prove`, first prove the contract of each task.
+    """
     results: dict[str, Tried] = {}
     for task in dict.fromkeys(run.task.name for run in missing):
         of_task = [run for run in missing if run.task.name == task]
@@ -30,7 +39,7 @@ def try_arms(
         if fmt == "human":
             console.say(lines.beginning(len(runs), task))
         begin = time.monotonic()
-        results[task] = tried(runs, measure, timeout=timeout, code=code)
+        results[task] = tried(runs, measure, timeout=timeout, code=code, prove=prove)
         taken = time.monotonic() - begin
         if fmt == "jsonl":
             event = lines.as_event(task, [run.arm.name for run in runs], results[task], taken)

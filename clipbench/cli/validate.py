@@ -17,7 +17,10 @@ from clipbench.spec import Overrides, Spec
 def validate(
     specs: Specs,
     sets: Sets = None,
-    build: Annotated[bool, typer.Option("--build", help="Also try a step of every arm and probe.")] = False,
+    build: Annotated[
+        bool,
+        typer.Option("--build", help="Also prove the contract of every task, and try a step of every arm and probe."),
+    ] = False,
 ) -> None:
     """Check specs without running them; show every error, with its line and column."""
     faulty: list[ClipbenchError] = []
@@ -40,7 +43,7 @@ def validate(
 
 
 def _build(loaded: Spec, path: Path) -> None:
-    """Build each task and try each arm and probe of a spec.
+    """Build each task of a spec, prove its contract, and try each arm and probe.
 
     Raises:
         ClipbenchError: anything fails; all failures but the last are printed.
@@ -50,13 +53,13 @@ def _build(loaded: Spec, path: Path) -> None:
     from clipbench.report import groups
     from clipbench.report.render import render
     from clipbench.report.table import Document
-    from clipbench.report.trying import faults_of_arms, faults_of_probes
+    from clipbench.report.trying import broken_promises, faults_of_arms, faults_of_probes
 
     stage = staged(on_this_machine(loaded), ())
     runs = [*stage.trials, *stage.runs]
     with console.sigterm_as_ctrl_c():
-        results = trying.try_arms(stage, runs, code=loaded.code)
-    if faults := [*faults_of_arms(results), *faults_of_probes(results)]:
+        results = trying.try_arms(stage, runs, code=loaded.code, prove=True)
+    if faults := [*broken_promises(results), *faults_of_arms(results), *faults_of_probes(results)]:
         for fault in faults[:-1]:
             console.complain(ClipbenchError(fault, where=str(path)))
         raise ClipbenchError(faults[-1], where=str(path))

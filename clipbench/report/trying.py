@@ -19,6 +19,13 @@ def duration(arms: int, task: str, taken: float) -> str:
     return f"tried {count(arms, 'arm')} on {task} in {seconds(taken)}" if taken > WORTH_SAYING else ""
 
 
+def broken_promises(tried: Mapping[str, Tried]) -> Iterator[str]:
+    """Such as `moons breaks its contract: the seed changes nothing …`."""
+    for task, result in tried.items():
+        for fault in result.contract:
+            yield f"{task} breaks its contract: {fault}"
+
+
 def faults_of_arms(tried: Mapping[str, Tried], *, runs: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
     """Such as `quadratic/heavy: ValueError: Invalid momentum value: -1 (3 runs count as failed)`.
 
@@ -28,10 +35,10 @@ def faults_of_arms(tried: Mapping[str, Tried], *, runs: Sequence[tuple[str, str]
     """
     for task, result in tried.items():
         if result.task is not None:
-            yield f"{task} cannot be built: {result.task.reason}"
+            yield f"{task} cannot be built: {result.task}"
         for arm, fault in result.arms.items():
             cost = runs.count((task, arm))
-            yield f"{task}/{arm}: {fault.reason}" + (f" ({_counted(cost)} as failed)" if cost else "")
+            yield f"{task}/{arm}: {fault}" + (f" ({_counted(cost)} as failed)" if cost else "")
 
 
 def faults_of_probes(tried: Mapping[str, Tried]) -> Iterator[str]:

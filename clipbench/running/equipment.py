@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.data import DataLoader
 
 from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
@@ -38,19 +39,33 @@ def build_problem(run: Run, device: torch.device) -> Problem:
     problem = load(run.task)(run.seed, device, **run.task.options)
     if not isinstance(problem, Problem):
         message = f"the task '{run.task.use}' built a {type(problem).__name__}, not a clipbench.contracts.Problem"
-        raise ClipbenchError(message, where=run.task.target)
+        raise ClipbenchError(message, where=run.task.target, remedy="return clipbench.problem(...) or Problem(...)")
     if lacking := _lacking(problem):
-        raise ClipbenchError(f"the task '{run.task.use}' built a problem with {lacking}", where=run.task.target)
+        reason, remedy = lacking
+        message = f"the task '{run.task.use}' built a problem with {reason}"
+        raise ClipbenchError(message, where=run.task.target, remedy=remedy)
     return problem
 
 
-def _lacking(problem: Problem) -> str:
-    """What a problem must have and has not; empty where nothing is missing."""
+def _lacking(problem: Problem) -> tuple[str, str] | None:
+    """What a problem must have and has not, with the mend where it is not plain; None where nothing is missing."""
     if not trainable(problem.model):
-        return "no trainable parameter"
+        return "no trainable parameter", ""
+    if not callable(problem.train_batches):
+        remedy = "give a function of the step to start at, or let clipbench.problem draw batches from the data set"
+        return f"a {type(problem.train_batches).__name__} for its train_batches", remedy
+    for name, batches in (("eval_batches", problem.eval_batches), ("probe_batches", problem.probe_batches)):
+        if isinstance(batches, DataLoader | Iterator):
+            return f"a {type(batches).__name__} for its {name}", "give a list of batches, so that they stay the same"
+        kinds: list[type] = [type(batch) for batch in batches]
+        if strange := [kind for kind in kinds if not issubclass(kind, Batch)]:
+            return f"a {strange[0].__name__} in its {name}", _BATCH
     if not sum(batch.weight for batch in problem.eval_batches) > 0:
-        return "no evaluation batches, or none with a term in its loss"
-    return ""
+        return "no evaluation batches, or none with a term in its loss", ""
+    return None
+
+
+_BATCH = "make Batch({'x': x, 'y': y}, samples=len(x)) of it, or let clipbench.problem make the batches"
 
 
 def standing_for(given: Callable[..., Any], wrapper: Function) -> Function:
@@ -70,10 +85,16 @@ def next_batch(batches: Iterator[Batch], step: int) -> Batch:
     """The training batch of a step.
 
     Raises:
-        ClipbenchError: the task has no more of them.
+        ClipbenchError: the task has no more of them, or what it has is no batch.
     """
+    if not isinstance(batches, Iterator):
+        raise ClipbenchError(
+            f"train_batches({step}) returned a {type(batches).__name__}, which is no iterator",
+            where="train_batches",
+            remedy="yield the batches one by one, without end, or let clipbench.problem draw them from the data set",
+        )
     try:
-        return next(batches)
+        return as_batch(next(batches), step)
     except (StopIteration, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not isinstance(error.__cause__, StopIteration):
             raise  # a generator inside which another one ended raises a RuntimeError
@@ -82,6 +103,21 @@ def next_batch(batches: Iterator[Batch], step: int) -> Batch:
         where="train_batches",
         remedy="they must go on without end, epoch after epoch: the budget says when training stops",
     )
+
+
+def as_batch(drawn: object, step: int) -> Batch:
+    """What a task has drawn for a step, if it can be trained on.
+
+    Raises:
+        ClipbenchError: it is no Batch, or one without anything in its tensors.
+    """
+    if not isinstance(drawn, Batch):
+        message = f"the task's training batch {step} is a {type(drawn).__name__}, not a clipbench.contracts.Batch"
+        raise ClipbenchError(message, where="train_batches", remedy=_BATCH)
+    if drawn.tensors and not any(tensor.numel() for tensor in drawn.tensors.values()):
+        message = f"the task's training batch {step} is empty"
+        raise ClipbenchError(message, where="train_batches", remedy="look at where the data are read and cut")
+    return drawn
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -25,6 +25,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from clipbench.sources.calls import names
 from clipbench.sources.imports import named
 from clipbench.sources.loaded import Loaded
 from clipbench.sources.modules import Code, code_of, file_of, search
@@ -85,7 +86,7 @@ def _of_thing(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) 
     return {
         "parameters": [_parameter(parameter) for parameter in signature.parameters.values()],
         "closure": _needs_closure(thing),
-        "fingerprint": _fingerprint(module, thing) is not None,
+        "fingerprint": _fingerprint(module, thing) is not None or names(thing, "clipbench", "problem"),
         "files": {name: str(path.absolute()) for name, path in code.files.items()},
         "packages": sorted(code.packages),
     }
@@ -180,17 +181,24 @@ def _fingerprint(module: types.ModuleType, thing: Any) -> Callable[..., object] 
 
 
 def fingerprint(use: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """What the task's module says of the data that the task reads: {"data": text} or {"fault": sentence}."""
+    """What a task says of its data, by the function beside it or to `clipbench.problem`.
+
+    Returns {"data": text} or {"fault": sentence}; {} where it says nothing to `clipbench.problem`.
+    """
     module_name, _, attribute = use.partition(":")
     module = import_module(module_name)
-    function = _fingerprint(module, attrgetter(attribute)(module))
+    thing = attrgetter(attribute)(module)
+    beside = _fingerprint(module, thing)
+    function = beside or partial(import_module("clipbench.problems").data_of, thing)
     # A list of a spec is a tuple for whoever is called with it, here as in the run.
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     try:
-        answer = function(**given) if function else None
+        answer = function(**given)
     except (Exception, SystemExit) as error:  # whatever a user's function does
         traceback.print_exc()
         return {"fault": f"its fingerprint failed: {type(error).__name__}: {error}"}
+    if answer is None and beside is None:
+        return {}
     if not isinstance(answer, str):
         return {"fault": f"its fingerprint is of type {type(answer).__name__}, not a text"}
     return {"data": answer}

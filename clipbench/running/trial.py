@@ -18,7 +18,7 @@ from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Arm, ClipSettings
-from clipbench.running.equipment import AttachedClip, build_optimizer, trainable
+from clipbench.running.equipment import AttachedClip, as_batch, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
 from clipbench.running.grouping import by_group
 
@@ -72,7 +72,8 @@ class LifeTrial:
 
 def sources(problem: Problem, steps: int = LIFE_STEPS) -> list[TrialSource]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
-    batches = list(itertools.islice(problem.train_batches(0), steps))
+    drawn = itertools.islice(problem.train_batches(0), steps)
+    batches = [as_batch(batch, step) for step, batch in enumerate(drawn)]
     if not batches:
         raise ClipbenchError("the task has no training batches")
     return [partial(_backward, problem, batch) for batch in batches]

@@ -33,11 +33,18 @@ END_SECONDS = 5.0  # for a process to end by itself
 
 @dataclass(frozen=True)
 class FirstStepFault:
-    """Why something cannot run, in one line; the traceback where it raised, else how its process was lost."""
+    """Why something cannot run, in one line, and what to do about it, where that is known.
+
+    `log` has the traceback where it raised; `ended` says how its process was lost.
+    """
 
     reason: str
     log: str = ""
     ended: Literal["raised", "died", "hung"] = "raised"
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
 
 
 class _ServerLostError(Exception):
@@ -55,9 +62,11 @@ class Tried:
     """What trying a task has shown: why it cannot be built; else what is wrong with arms and with probes, by name.
 
     `groups` has the names of the parameters that each group of an arm takes, by the arm's name.
+    `contract`: the promises that the task breaks, where they were to be proved.
     """
 
     task: FirstStepFault | None = None
+    contract: tuple[FirstStepFault, ...] = ()
     arms: Mapping[str, FirstStepFault] = field(default_factory=dict)
     probes: Mapping[str, FirstStepFault] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -75,7 +84,9 @@ def to_try(runs: Sequence[Run]) -> list[Run]:
     return [run for of_arm in points.values() for run in [*of_arm.values()][:: max(1, len(of_arm) - 1)]]
 
 
-def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None, code: str = "") -> Tried:
+def tried(
+    runs: Sequence[Run], measure: Measure, *, timeout: float | None = None, code: str = "", prove: bool = False
+) -> Tried:
     """Let every arm take a step, and every probe of `measure` look at one.
 
     A fault of a probe is said only where it fails with every arm.
@@ -85,25 +96,32 @@ def tried(runs: Sequence[Run], measure: Measure, *, timeout: float | None = None
         measure: of the runs to report: trials have no probes.
         timeout: the wall seconds that a run may take, which its first steps may not exceed either.
         code: as `Need` has it.
+        prove: first prove the contract of the task.
     """
     try:
-        return _tried(runs, measure, _Processes(runs[0], timeout, code))
+        return _tried(runs, measure, _Processes(runs[0], timeout, code), prove=prove)
     except _ServerLostError:  # somebody killed it: another may do better
-        return _tried(runs, measure, _Processes(runs[0], timeout, code, again=True))
+        return _tried(runs, measure, _Processes(runs[0], timeout, code, again=True), prove=prove)
 
 
-def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes") -> Tried:
+def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes", *, prove: bool) -> Tried:
     arms: dict[str, FirstStepFault] = {}
     groups: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    broken: list[FirstStepFault] = []
     with trying as processes:
         try:
+            if prove:
+                broken += processes.prove("contract", runs[0])
             for run in runs:
                 if fault := processes.step(run):
                     arms[run.arm.name] = fault
                 elif run.arm.groups:
                     groups[run.arm.name] = processes.taken
             sound = [run for run in runs if run.arm.name not in arms]
-            return Tried(arms=arms, probes=_of_probes(sound, measure, processes), groups=groups)
+            if prove and sound and measure.probes:
+                broken += processes.prove("trace", replace(sound[0], measure=measure))
+            probes = _of_probes(sound, measure, processes)
+            return Tried(contract=tuple(broken), arms=arms, probes=probes, groups=groups)
         except _NoProblemError as error:
             return Tried(task=error.fault)
 
@@ -146,22 +164,26 @@ class _Processes:
         """What is wrong with the run's arm."""
         bare = replace(run, measure=replace(run.measure, probes=(), ghosts=()))
         first = self._process is None or self._fresh
-        fault = self._ask(bare).get("")
+        fault = self._ask("step", bare).get("")
         if fault is None or first or fault.ended == "hung":
             return fault
         self._end()
-        return self._ask(bare).get("")
+        return self._ask("step", bare).get("")
 
     def look(self, run: Run) -> dict[str, FirstStepFault]:
         """Which of the run's probes fail, by name; under "" why they could not look."""
-        return self._ask(run)
+        return self._ask("probes", run)
 
-    def _ask(self, run: Run) -> dict[str, FirstStepFault]:
+    def prove(self, what: Literal["contract", "trace"], run: Run) -> list[FirstStepFault]:
+        """Which promises the run's task breaks: its own, or that the run's probes leave no trace."""
+        return [*self._ask(what, run).values()]
+
+    def _ask(self, what: Literal["contract", "step", "probes", "trace"], run: Run) -> dict[str, FirstStepFault]:
         if self._process is None:
             self._begin()
         self._fresh = False
         with contextlib.suppress(OSError):  # it is gone; what follows says how
-            self._talk.send(run)
+            self._talk.send((what, run))
         return self._answer(LIMIT)
 
     def _begin(self) -> None:

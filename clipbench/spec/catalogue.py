@@ -71,8 +71,8 @@ class Entry:
     identifies its code, that of a shelf's file together with what it imports of the networks, the data and the shelves.
     `broken` says why it cannot be used; it is empty where it can.
     `quantities`: how those that a probe from another package records are read.
-    `external`: it comes from another package; its defaults are its own and stay unsaid. `fingerprinted`: beside it is a
-    function that says what its data is. `open`: it takes **kwargs, so that any further option is passed on unchecked.
+    `external`: it comes from another package; its defaults are its own and stay unsaid. `fingerprinted`: it may be
+    asked what its data is. `open`: it takes **kwargs, so that any further option is passed on unchecked.
     `origin`: where it comes from, in words; empty for clipbench's own.
     """
 

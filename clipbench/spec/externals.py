@@ -168,7 +168,7 @@ def _fault(use: str, described: Described) -> str:
 
 
 def fingerprints(asked: Sequence[tuple[str, Options]], folder: Path | None) -> list[Described]:
-    """What the module of each task says of its data under the task's options: {"data": text} or {"fault": sentence}."""
+    """What each task says of its data under its options: {"data": text}, {"fault": sentence}, or {} for nothing."""
     if not asked:
         return []
     answers, fault = _signatures(folder, "--fingerprints", json.dumps([(use, dict(options)) for use, options in asked]))

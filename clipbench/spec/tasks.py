@@ -95,7 +95,8 @@ def fingerprints(document: SpecDocument, of_spec: Mapping[str, SpecTask], folder
     ]
     if faults:
         raise SpecError(document.file, faults)
-    return {name: sha256(answer["data"].encode(errors="surrogatepass")).hexdigest() for name, answer in by_name.items()}
+    texts = {name: answer["data"] for name, answer in by_name.items() if "data" in answer}
+    return {name: sha256(text.encode(errors="surrogatepass")).hexdigest() for name, text in texts.items()}
 
 
 def _settings(written: SpecFile) -> list[TaskSettings]:

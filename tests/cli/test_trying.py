@@ -41,6 +41,25 @@ def nothing(snapshot):
 WITH_OWN = SPEC.replace("[norms]", '[norms, {use: "own_steps:nothing"}]').replace(
     "budget:", '  exiting: {use: "own_steps:Exiting", lr: 0.1}\nbudget:'
 )
+MENDED = SPEC.replace("-0.1", "0.1").replace("momentum: 2", "momentum: 0.2")
+TASKS = """\
+import clipbench
+from clipbench.tasks.quadratic import build
+from torch.utils.data import DataLoader
+
+def copied(seed, device):
+    return build(0, device, dimension=8)
+
+def loader(seed, device):
+    from torch.nn import Linear
+    data = DataLoader([1, 2, 3])
+    return clipbench.problem(
+        seed, device, model=lambda: Linear(1, 1), loss=None, train=data, test=data, batch_size=1
+    )
+
+def pair(seed, device):
+    return 1, 2
+"""
 REASONS = {
     "negative": "ValueError: lr must be a number above 0, not -0.1",
     "fast": "ValueError: momentum must be at least 0 and below 1, not 2.0",
@@ -208,6 +227,29 @@ def test_validate_builds_if_it_is_asked_to(ask: Ask) -> None:
         assert answer.err.count(f"steps.yaml: quadratic/{arm}: {reason}") == 1
     assert "steps.yaml: the probe nothing fails on quadratic: at step 1: ValueError: nothing to see" in answer.err
     assert not Path("results").exists()
-    Path("steps.yaml").write_text(SPEC.replace("-0.1", "0.1").replace("momentum: 2", "momentum: 0.2"))
+    Path("steps.yaml").write_text(MENDED)
     answer = ask("validate", "steps.yaml", "--build")
     assert (answer.code, answer.out) == (0, "steps.yaml: valid: 3 arms × 1 task × 2 seeds\n")
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("copied", "copied breaks its contract: the seed changes nothing: seeds 0 and 1 have the same weights and"),
+        (
+            "loader",
+            "loader cannot be built: ClipbenchError: `train` is a DataLoader, whose batches follow no seed; ",
+        ),
+        (
+            "pair",
+            "pair cannot be built: ClipbenchError: the task 'own_steps:pair' built a tuple, not a ",
+        ),
+    ],
+)
+def test_validate_proves_the_contract_of_a_task(ask_only: Ask, task: str, message: str) -> None:
+    Path("own_steps.py").write_text(TASKS)
+    Path("steps.yaml").write_text(MENDED.replace("{use: quadratic, dimension: 8}", f'{{use: "own_steps:{task}"}}'))
+    answer = ask_only("validate", "steps.yaml", "--build")
+    assert (answer.code, answer.out) == (2, "")
+    [line] = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: steps.yaml: {message}")

@@ -83,6 +83,26 @@ def test_an_arm_fails_for_the_reason_that_its_run_would(faulty: Arm, reason: str
     assert reasons(found) == {faulty.name: outcome.reason}
 
 
+def test_the_contract_is_proved_where_it_is_asked_for_and_costs_no_arm() -> None:
+    asked = runs(SOUND, arm("negative", SHELF, lr=-0.1), task="untried:unseeded")
+    assert tried(asked, NO_PROBES).contract == ()
+    found = tried(asked, NO_PROBES, prove=True)
+    assert [fault.reason.partition(":")[0] for fault in found.contract] == ["the seed changes nothing"]
+    assert set(reasons(found)) == {"negative"}
+
+
+def test_a_task_that_is_lost_in_the_proof_is_said_and_its_arms_are_tried() -> None:
+    [fault] = tried(runs(SOUND, task="untried:ending_later"), NO_PROBES, prove=True).contract
+    assert fault.reason == "the worker ended with exit code 9"
+
+
+def test_probes_that_leave_a_trace_break_the_contract() -> None:
+    measure = replace(NO_PROBES, probes=(Choice("sharpness", "sharpness", "clipbench.probes.sharpness:measure"),))
+    for task, begins in (("untried:counted", []), ("untried:forgetting", ["probing leaves a trace"])):
+        found = tried(runs(SOUND, task=task), measure, prove=True)
+        assert [fault.reason.partition(":")[0] for fault in found.contract] == begins
+
+
 def test_a_process_that_is_lost_costs_its_arm_alone_and_nobody_is_left() -> None:
     exiting, sleeping = arm("exiting", "untried:Exiting"), arm("sleeping", "untried:Sleeping")
     found = tried(runs(SOUND, exiting, sleeping, ADAM), NO_PROBES, timeout=4)

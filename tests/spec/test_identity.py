@@ -134,6 +134,26 @@ def test_a_task_that_tells_nothing_of_its_data_has_no_fingerprint(bench: Bench) 
     assert run.data == ""
 
 
+@pytest.mark.slow  # imports torch
+def test_the_data_that_a_task_hands_to_problem_are_its_fingerprint(bench: Bench) -> None:
+    code = (
+        "import clipbench\n\ndef task(seed, device, path='x.csv'):\n    return clipbench.problem(seed, device, CALL)\n"
+    )
+    handed = code.replace("CALL", "data=path, model=1, loss=1, train=1, test=1, batch_size=1")
+    Path("x.csv").write_text("1,2")
+    before, again = with_data(bench, handed)["task"], with_data(bench, handed)["task"]
+    assert before.data
+    assert before.key == again.key
+    Path("x.csv").write_text("2,1")
+    assert with_data(bench, handed)["task"].key != before.key
+    assert with_data(bench, handed.replace("data=path, ", ""))["task"].data == ""
+    beside = handed + "\ndef fingerprint(path): return 'mine'\n"
+    assert with_data(bench, beside)["task"].data == sha256(b"mine").hexdigest()
+    Path("x.csv").unlink()
+    [fault] = bench.faults(lambda: with_data(bench, handed))
+    assert "its fingerprint failed: ClipbenchError: there are no data at x.csv" in fault
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
