@@ -20,6 +20,7 @@ def test_the_package_lists_its_public_names_without_importing_torch() -> None:
         "directional_curvature",
         "load",
         "load_curves",
+        "problem",
     ]
     assert done.stdout == f"{names} False\n"
     assert all(hasattr(clipbench, name) for name in names)
