@@ -16,6 +16,7 @@ import clipbench
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.records import Choice
+from clipbench.running import contract
 from clipbench.running.contract import broken
 from clipbench.running.equipment import build_problem
 from clipbench.running.trial import sources
@@ -213,6 +214,20 @@ def test_a_sound_task_breaks_none(build: Callable[[int], Problem]) -> None:
     assert list(broken(build, 3, last=199)) == []
 
 
+def test_the_last_batch_is_not_waited_for_where_it_is_reached_by_drawing_all_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(contract, "PATIENCE", 0.0)
+    asked: list[int] = []
+
+    def batches(seed: int, start: int) -> Iterator[Batch]:
+        asked.append(start)
+        return (points(seed + i) for i in count(start))
+
+    assert list(broken(with_batches(batches), 3, last=10**9)) == []
+    assert max(asked) < 10**9
+
+
 def tuple_task(seed: int, device: torch.device) -> object:  # noqa: ARG001
     return sound(seed).model, sound(seed).loss
 
@@ -246,6 +261,6 @@ def test_what_is_no_problem_is_said_with_its_mend(task: str, options: dict[str, 
 
 @pytest.mark.parametrize("wrong", [each for each in WRONG if each.name in ("empty", "lists", "a loader")], ids=str)
 def test_what_is_no_batch_fails_a_run_before_its_first_step_with_the_same_reason(wrong: Wrong) -> None:
-    with pytest.raises(ClipbenchError, match="the task's training batch 0 is (empty|a list)") as caught:
+    with pytest.raises(ClipbenchError, match=r"the task's training batch 0 is (empty|a list)") as caught:
         sources(wrong.build(0))
     assert caught.value.remedy
