@@ -5,6 +5,7 @@
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,6 +24,7 @@ from clipbench.running.evaluation import device_of, evaluate
 from clipbench.running.fingerprints import batch_sha256, batches_sha256, weights_sha256
 
 STEPS = 6  # training batches that are drawn
+PATIENCE = 60.0  # seconds to the last batch of a run, for a task that draws all before it
 ROUNDING = 1e-4  # by which two losses in float32 may differ, relative to the larger
 
 Build = Callable[[int], Problem]  # of a seed
@@ -50,10 +52,13 @@ def broken(build: Build, seed: int, *, steps: int = STEPS, last: int = 0) -> Ite
     seed_generators(1)
     problem = build(seed)
     try:
+        begin = time.perf_counter()
         batches = _drawn(problem, steps)
+        seconds = (time.perf_counter() - begin) / steps
         first = _bits(problem, batches)
         yield from _first_of(_of_seeds(build, seed, first, steps), _of_order(problem, first.training))
-        next_batch(problem.train_batches(last), last)
+        if last * seconds < PATIENCE:
+            next_batch(problem.train_batches(last), last)
     except ClipbenchError as error:
         yield f"{error.message}; {error.remedy}" if error.remedy else error.message
         return

@@ -16,6 +16,7 @@ import clipbench
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.records import Choice
+from clipbench.running import contract
 from clipbench.running.contract import broken
 from clipbench.running.equipment import build_problem
 from clipbench.running.trial import sources
@@ -211,6 +212,20 @@ def test_a_broken_promise_is_said_with_its_mend(wrong: Wrong) -> None:
 )
 def test_a_sound_task_breaks_none(build: Callable[[int], Problem]) -> None:
     assert list(broken(build, 3, last=199)) == []
+
+
+def test_the_last_batch_is_not_waited_for_where_it_is_reached_by_drawing_all_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(contract, "PATIENCE", 0.0)
+    asked: list[int] = []
+
+    def batches(seed: int, start: int) -> Iterator[Batch]:
+        asked.append(start)
+        return (points(seed + i) for i in count(start))
+
+    assert list(broken(with_batches(batches), 3, last=10**9)) == []
+    assert max(asked) < 10**9
 
 
 def tuple_task(seed: int, device: torch.device) -> object:  # noqa: ARG001

@@ -29,6 +29,8 @@ def build_of(code: str, monkeypatch: pytest.MonkeyPatch) -> types.FunctionType:
         ("def build(seed): return build(seed)", False),
         ("import clipbench\ndef build(seed): return clipbench.load(seed)", False),
         ("def problem(seed): return seed\ndef build(seed): return problem(seed)", False),
+        ("import numpy, clipbench\nx = numpy.zeros(3)\ndef build(seed): return x.problem", False),
+        ("import functools\ndef build(seed): return clipbench.load(seed)\nbuild = functools.partial(build, 1)", False),
         ("import types\nmine = types.SimpleNamespace()\ndef build(seed): return mine.problem", False),
     ],
 )
