@@ -16,7 +16,7 @@ from clipbench.geometry import keeping
 from clipbench.networks.seeding import generator
 
 Examples = Any  # a data set that torch calls map-style: it has a length, and an example for each number
-Key = tuple[int | str, ...]
+DrawKey = tuple[int | str, ...]
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def drawing_from(*key: int | str) -> Iterator[None]:
         keeping.put_generators_back(kept)
 
 
-def collated(name: str, examples: Examples, numbers: Sequence[int], key: Key) -> Any:
+def collated(name: str, examples: Examples, numbers: Sequence[int], key: DrawKey) -> Any:
     """Examples as torch's default collate joins them; what making them draws is decided by `key`."""
     with drawing_from(*key):
         drawn = [examples[number] for number in numbers]
@@ -47,7 +47,7 @@ def collated(name: str, examples: Examples, numbers: Sequence[int], key: Key) ->
         ) from error
 
 
-def batch_of(name: str, examples: Examples, numbers: Sequence[int], key: Key) -> Batch:
+def batch_of(name: str, examples: Examples, numbers: Sequence[int], key: DrawKey) -> Batch:
     """These examples as a batch of named tensors, from which `rebuilt` makes what torch's default collate made.
 
     Args:

@@ -27,7 +27,7 @@ STEPS = 6  # training batches that are drawn
 PATIENCE = 60.0  # seconds to the last batch of a run, for a task that draws all before it
 ROUNDING = 1e-4  # by which two losses in float32 may differ, relative to the larger
 
-Build = Callable[[int], Problem]  # of a seed
+BuildSeed = Callable[[int], Problem]  # of a seed
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Bits:
     probes: str
 
 
-def broken(build: Build, seed: int, *, steps: int = STEPS, last: int = 0) -> Iterator[str]:
+def broken(build: BuildSeed, seed: int, *, steps: int = STEPS, last: int = 0) -> Iterator[str]:
     """The promises that a task breaks, a sentence each with what to do about it.
 
     Args:
@@ -85,7 +85,7 @@ def _bits(problem: Problem, batches: Sequence[Batch]) -> Bits:
     )
 
 
-def _of_seeds(build: Build, seed: int, first: Bits, steps: int) -> Iterator[str]:
+def _of_seeds(build: BuildSeed, seed: int, first: Bits, steps: int) -> Iterator[str]:
     """The same seed gives the same bits, whatever state the global generators are in, and another gives other bits."""
 
     def again(seed: int) -> Bits:

@@ -32,7 +32,7 @@ from clipbench.running.vigil import settings
 Faults = dict[str, tuple[str, str, str, str]]
 Taken = dict[str, tuple[str, ...]]  # by the group of an arm that took them: the names of parameters
 
-Asked = Literal["contract", "step", "probes", "trace"]
+Request = Literal["contract", "step", "probes", "trace"]
 
 PROBED_STEPS = 2  # a probe looks at step 1: at step 0 none ever looks
 TRACE_STEPS = 3  # the step after a probe has looked shows whether it left a trace
@@ -63,7 +63,7 @@ def serve(run: Run, device: torch.device, talk: Connection) -> None:
             talk.send((faults, took))
 
 
-def _faults(asked: Asked, run: Run, problem: Problem) -> Faults:
+def _faults(asked: Request, run: Run, problem: Problem) -> Faults:
     try:
         if asked in ("contract", "trace"):
             sentences = _broken(run, problem) if asked == "contract" else _trace(run, problem)
