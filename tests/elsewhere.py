@@ -103,7 +103,9 @@ def copied(folder: Path) -> Path:
     """A copy of what the distributions are built from: a build leaves files behind, which the next would take up."""
     shutil.copytree(HOME, folder, ignore=shutil.ignore_patterns(*CACHES))
     for each in (folder / "results").iterdir():
-        if each.name != "reference":
+        if each.is_file():
+            each.unlink()
+        elif each.name != "reference":
             shutil.rmtree(each)
     return folder
 

@@ -41,6 +41,12 @@ def nobody_is_left(session: int) -> bool:
     return not left(session)
 
 
+def heed_all() -> None:
+    """In a new process: stop for every signal that asks for it, also where the tests were started by `nohup`."""
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+
+
 @contextmanager
 def at_work(here: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
     """The command at work, in a process group of its own as a shell would have it."""
@@ -52,6 +58,7 @@ def at_work(here: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_all,
     ) as process:
         try:
             yield process
@@ -199,6 +206,7 @@ def test_a_terminal_that_closes_leaves_nobody_at_work(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
 
     def have_a_terminal() -> None:
+        heed_all()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
     process = subprocess.Popen(
