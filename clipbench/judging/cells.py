@@ -131,7 +131,8 @@ def _uses(arm: Arm) -> object:
 
 
 def _but_rate(arm: Arm) -> dict[str, object]:
-    return {name: value for name, value in arm.options.items() if name not in arm.learning_rates}
+    rates = arm.learning_rates
+    return {name: value for name, value in arm.options.items() if name not in rates}
 
 
 def rates_in_words(arm: Arm) -> str:

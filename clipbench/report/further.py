@@ -179,16 +179,15 @@ def _again(source: Origin, rows: Sequence[Row], new: int) -> tuple[str, str]:
         for record in source.reported
         if (place := (record.run.task.name, record.run.arm.name)) in places
     }
-    planned = [replace(run, seed=seed) for run in kinds.values() for seed in range(first, first + new)]
-    cost = expected_cost(planned, source.records)
+    cost = expected_cost([replace(run, seed=first) for run in kinds.values()], source.records)  # a seed costs the same
     slots = max((record.environment.side_by_side for record in source.reported if record.environment), default=1)
-    time = f", about {seconds(cost.seconds / slots)}" if cost.known else ""
+    time = f", about {seconds(new * cost.seconds / slots)}" if cost.known else ""
     tuning = " without the tuning trials" if trials else ""
     seeds = f"{first}..{first + new - 1}"
     words = ["--seeds", seeds, "-o", _from_here(_free(f"{source.roots[0]}-new"))]
     command = source.command_line(*words, leave_out=["--seeds", "--filter"])
     how = "" if command else f", with --seeds {seeds}{_of_spec(source)}"
-    return f"{new} are {count(len(planned), 'run')}{time}{tuning}{how}", command
+    return f"{new} are {count(new * len(kinds), 'run')}{time}{tuning}{how}", command
 
 
 def _of_spec(source: Origin) -> str:
