@@ -67,7 +67,7 @@ def of_clips(comparison: Comparison, target: str = "") -> list[str]:
 
 def over_tasks(comparison: Comparison) -> list[str]:
     """The answers on several tasks."""
-    by_side: dict[str, dict[str, list[str]]] = {side: {} for side in _sides(comparison)}
+    by_side: dict[str, dict[str, list[str]]] = {side: {} for side in sides(comparison)}
     for row in comparison.rows:
         if row.verdict in by_side:
             by_side[row.verdict].setdefault(row.arm, []).append(row.task)
@@ -86,7 +86,7 @@ def _most_first(arms: dict[str, list[str]]) -> list[tuple[str, list[str]]]:
     return sorted(arms.items(), key=lambda item: -len(item[1]))
 
 
-def _sides(comparison: Comparison) -> tuple[str, str]:
+def sides(comparison: Comparison) -> tuple[str, str]:
     """The sides on which an arm can be, the better one first."""
     return ("higher", "lower") if comparison.metric.quantity.better == "higher" else ("lower", "higher")
 
@@ -161,10 +161,10 @@ def _against_baseline(comparison: Comparison, rows: Sequence[Row]) -> Iterator[s
     by_word: dict[str, list[Row]] = {}
     for row in rows:
         by_word.setdefault(row.verdict, []).append(row)
-    sides = _sides(comparison)
-    for side in sides:
+    best_first = sides(comparison)
+    for side in best_first:
         if decided := by_word.get(side):
-            yield f"{capital(side)} {name} than {base}: {_led(decided if side == sides[0] else decided[::-1])}."
+            yield f"{capital(side)} {name} than {base}: {_led(decided if side == best_first[0] else decided[::-1])}."
     if undecided := by_word.get("undecided"):
         yield from _undecided(undecided, base, tests=corrected(rows))
     if equal := [row.arm for word in ("identical", "equivalent") for row in by_word.get(word, [])]:

@@ -5,7 +5,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from clipbench.judging.cells import grouped
@@ -179,7 +179,7 @@ def _again(source: Origin, rows: Sequence[Row], new: int) -> tuple[str, str]:
         for record in source.reported
         if (place := (record.run.task.name, record.run.arm.name)) in places
     }
-    cost = expected_cost([replace(run, seed=first) for run in kinds.values()], source.records)  # a seed costs the same
+    cost = expected_cost(kinds.values(), source.records)  # of one seed: each costs the same
     slots = max((record.environment.side_by_side for record in source.reported if record.environment), default=1)
     time = f", about {seconds(new * cost.seconds / slots)}" if cost.known else ""
     tuning = " without the tuning trials" if trials else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from clipbench.judging.comparison import Comparison
 from clipbench.judging.paired import Paired
-from clipbench.report.answers import metric_name
+from clipbench.report.answers import metric_name, sides
 from clipbench.report.columns import arm_column, ratio_cell
 from clipbench.report.drawing import INNER, Axis, axis
 from clipbench.report.numbers import NONE, Parts
@@ -30,7 +30,7 @@ class _OverTasks:
 def of_tasks(comparison: Comparison) -> Table[_OverTasks]:
     """A line for each arm: its speed-up, and on how many tasks it won, lost and is undecided."""
     better, base = comparison.metric.quantity.better, comparison.baseline
-    won, lost = ("higher", "lower") if better == "higher" else ("lower", "higher")
+    won, lost = sides(comparison)
 
     def merit(row: _OverTasks) -> tuple[int, float]:
         speed = -row.speed.mean if row.speed and row.speed.n else math.inf
