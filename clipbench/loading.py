@@ -34,7 +34,7 @@ def load(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         ClipbenchError: there is no such folder, it has no runs, or they cannot be told apart.
     """
-    return [_facts(record) for record in _records(folder)]
+    return [_facts(record) for record in in_force_of([Path(folder)])]
 
 
 def load_curves(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -43,11 +43,7 @@ def load_curves(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         ClipbenchError: as `load` does.
     """
-    return [dict(zip(COLUMNS, row, strict=True)) for record in _records(folder) for row in rows(record)]
-
-
-def _records(folder: str | os.PathLike[str]) -> list[Record]:
-    return [record for _, records in in_force_of([Path(folder)]) for record in records]
+    return [dict(zip(COLUMNS, row, strict=True)) for record in in_force_of([Path(folder)]) for row in rows(record)]
 
 
 def _facts(record: Record) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def export(
     time. Needs `pip install tensorboard`.
     """
     if to == "csv":
-        records = _records(results)
+        records = in_force_of(results)
         if out is None:
             for text in csv_texts(records):
                 console.put(text)
@@ -51,17 +51,13 @@ def export(
     if out is None:
         raise typer.BadParameter("--to tensorboard needs -o FOLDER: TensorBoard reads a folder")
     write = tensorboard.writer()  # before the runs are read: it may not be installed
-    records = _records(results)
+    records = in_force_of(results)
     with _new(out) as draft:
         draft.mkdir()
         for record in records:
             write(record, draft)
     _say_what_was_written(records, out)
     console.say(f"next: tensorboard --logdir {out}")
-
-
-def _records(results: list[Path]) -> list[Record]:
-    return [record for _, records in in_force_of(results) for record in records]
 
 
 def _say_what_was_written(records: list[Record], out: Path) -> None:

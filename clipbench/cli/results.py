@@ -7,8 +7,7 @@ from pathlib import Path
 
 from clipbench import console, store
 from clipbench.errors import StoreError, UndecidedError
-from clipbench.judging.cells import cells
-from clipbench.judging.current import in_force
+from clipbench.judging.current import select
 from clipbench.judging.endings import as_read
 from clipbench.judging.words import count, listing
 from clipbench.questions import DIVERGED, Question
@@ -50,8 +49,8 @@ def by_spec(records: Sequence[Record]) -> dict[str, tuple[Question, list[Record]
     return {spec: (_question(spec, of_spec), of_spec) for spec, of_spec in groups.items()}
 
 
-def in_force_of(paths: Sequence[Path]) -> list[tuple[Question, list[Record]]]:
-    """The runs that verdicts are made from, with the question of each spec; caveats are printed on stderr.
+def in_force_of(paths: Sequence[Path]) -> list[Record]:
+    """The runs that verdicts are made from, spec by spec; caveats are printed on stderr.
 
     Tasks are as they first appear, arms in the question's order, seeds ascending.
 
@@ -61,13 +60,13 @@ def in_force_of(paths: Sequence[Path]) -> list[tuple[Question, list[Record]]]:
     records = read(paths)
     if not records:
         raise UndecidedError(f"no runs in {', '.join(map(str, paths))}", remedy="runs are made by `clipbench run`")
-    groups = []
+    kept: list[Record] = []
     for question, of_spec in by_spec(records).values():
-        kept, caveats = in_force(of_spec, question)
-        for caveat in caveats:
+        selected = select(of_spec, question)
+        for caveat in selected.left_out:
             console.say(f"caveat: {caveat}")
-        groups.append((question, [record for cell in cells(kept, question) for record in cell.records]))
-    return groups
+        kept += [record for cell in selected.cells for record in cell.records]
+    return kept
 
 
 def ends_read(records: Sequence[Record]) -> list[Record]:

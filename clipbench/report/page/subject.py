@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from clipbench.harmless import on_one_line
-from clipbench.judging.cells import Cell, cells
+from clipbench.judging.cells import Cell
 from clipbench.judging.claims.answers import Answer
 from clipbench.judging.compare import NOTHING_ASKED, Asked, compare
 from clipbench.judging.comparison import Comparison
-from clipbench.judging.current import in_force
+from clipbench.judging.current import select
 from clipbench.questions import Question
 from clipbench.records import OWN, Record
 
@@ -79,8 +79,8 @@ def subject_of(records: Sequence[Record], question: Question, asked: Asked = NOT
     """
     comparison = compare(records, question, asked)
     question = asked.read_by(question)
-    kept, _ = in_force(records, question)
-    return Subject(comparison, question, tuple(kept), tuple(cells(kept, question)))
+    selected = select(records, question)
+    return Subject(comparison, question, selected.records, selected.cells)
 
 
 def looks(names: Sequence[str], baseline: str) -> dict[str, Appearance]:
