@@ -8,7 +8,7 @@ steps, unless the probe's file says more in a literal constant QUANTITIES.
 import ast
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -34,6 +34,7 @@ NoiseSource = Literal["seed", "machine"]  # what makes a quantity vary between i
 
 FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET = "final_loss", "steps_to_target", "seconds_to_target"
 STEP_SECONDS, PEAK_BYTES, TRAIN_SECONDS = "step_seconds", "peak_bytes", "train_seconds"
+PASSES = "passes"
 ALIASES = {"steps": STEPS_TO_TARGET, "seconds": SECONDS_TO_TARGET, "sharpness": DIRECTIONAL_SHARPNESS}
 _NEAREST = 5  # names that an unknown one is answered with
 _FLOAT32 = 2.0**-23  # between 1 and the next number in float32, in which losses are computed
@@ -329,6 +330,10 @@ BUILT_IN: tuple[Quantity, ...] = (
     ),
     _of_outcome(STEP_SECONDS, "the median time of a step", "s", lambda ended: ended.step_seconds),
     _of_outcome(TRAIN_SECONDS, "the training time: the sum over all steps", "s", lambda ended: ended.train_seconds),
+    replace(
+        _of_outcome(PASSES, "the forward and backward passes of all steps", "passes", lambda ended: ended.passes),
+        noise="seed",
+    ),
     _of_outcome(PEAK_BYTES, "the peak memory of the run", "bytes", lambda ended: ended.peak_bytes),
     recorded(DIRECTIONAL_SHARPNESS, Manner("log", "lower"), meaning="uᵀHu/‖u‖² on the probe batches"),
     recorded(RATE_SHARPNESS, meaning="learning rate × directional sharpness"),

@@ -201,12 +201,21 @@ class Group:
         return ", ".join(filter(None, (self.kind, " ".join(self.names))))
 
 
+_PATHS = ("groups.", "wrap.")  # how the path of a group or a wrapper begins
+
+
+def _below(path: str, options: Options) -> Options:
+    return {name[len(path) :]: value for name, value in options.items() if name.startswith(path)}
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """An optimizer with its options, as compared; its twin is the same arm without its clip.
 
     An arm with `groups` has several optimizers, which step as one; `optimizer` is their common name then, without
-    options. `liveness` says what becomes of an arm that fails its check of life; it decides no number.
+    options. `wrap` goes around the optimizer and its clip, innermost first; no two have the same name. With
+    `create_graph` its optimizer can differentiate the gradient. `liveness` says what becomes of an arm that fails its
+    check of life; it decides no number.
     """
 
     name: str
@@ -215,6 +224,8 @@ class Arm:
     schedule: Schedule = Schedule()
     liveness: Liveness = field(default="refuse", metadata=_LABEL)
     groups: tuple[Group, ...] = ()
+    wrap: tuple[Choice, ...] = ()
+    create_graph: bool = False
 
     @property
     def optimizers(self) -> dict[str, Choice]:
@@ -222,14 +233,19 @@ class Arm:
         return {group.path: group.optimizer for group in self.groups} or {"": self.optimizer}
 
     @property
+    def parts(self) -> dict[str, Choice]:
+        """Its optimizers and wrappers, by what stands before the names of their options, such as `wrap.sam.`."""
+        return self.optimizers | {f"wrap.{wrapper.name}.": wrapper for wrapper in self.wrap}
+
+    @property
     def code(self) -> tuple[Choice, ...]:
-        """Its optimizers, and its schedule where that is a function of the user's."""
-        return *self.optimizers.values(), *self.schedule.code
+        """Its optimizers and wrappers, and its schedule where that is a function of the user's."""
+        return *self.parts.values(), *self.schedule.code
 
     @property
     def options(self) -> Options:
-        """The options of all its optimizers, as a spec calls them below the arm: `lr`, or `groups.hidden.lr`."""
-        by_path = self.optimizers.items()
+        """The options of all its parts, as a spec calls them below the arm: `lr`, or `groups.hidden.lr`."""
+        by_path = self.parts.items()
         return {f"{path}{name}": value for path, choice in by_path for name, value in choice.options.items()}
 
     @property
@@ -247,15 +263,14 @@ class Arm:
 
     def with_options(self, options: Options) -> "Arm":
         """The same arm with these options in place of all that `options` has."""
-        optimizers = {
-            path: replace(
-                choice, options={name[len(path) :]: value for name, value in options.items() if name.startswith(path)}
-            )
-            for path, choice in self.optimizers.items()
+        own = {name: value for name, value in options.items() if not name.startswith(_PATHS)}
+        parts = {
+            path: replace(choice, options=own if path == "" else _below(path, options))
+            for path, choice in self.parts.items()
         }
-        if not self.groups:
-            return replace(self, optimizer=optimizers[""])
-        return replace(self, groups=tuple(replace(group, optimizer=optimizers[group.path]) for group in self.groups))
+        groups = tuple(replace(group, optimizer=parts[group.path]) for group in self.groups)
+        wrap = tuple(parts[f"wrap.{wrapper.name}."] for wrapper in self.wrap)
+        return replace(self, optimizer=parts.get("", self.optimizer), groups=groups, wrap=wrap)
 
     def twin(self) -> "Arm":
         """The same arm without its clip."""
@@ -404,7 +419,8 @@ class Outcome:
     `state_bytes` is what the optimizer keeps between steps; `peak_bytes` the most memory the run held: allocated on a
     GPU, resident in the process elsewhere. `started` is when its process began, in seconds since 1970. `step_flops` are
     the floating-point operations of a step on the first batch, as torch counts them: products and convolutions alone.
-    Runs made before these were recorded have None, None, 0 and None.
+    `passes` are the forward and backward passes of all steps. Runs made before these were recorded have None, None, 0,
+    None and None.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -425,6 +441,7 @@ class Outcome:
     peak_bytes: int | None = None
     started: float = 0.0
     step_flops: int | None = None
+    passes: int | None = None
     non_finite_step: int | None = None
     change: Change | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

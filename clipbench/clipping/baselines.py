@@ -103,6 +103,11 @@ class FixedClip:
         if carried_by(self._optimizer) is self:
             drop(self._optimizer)
 
+    @torch.no_grad()
+    def clip_gradients(self) -> None:
+        """Clip the gradients that are there now, for an optimizer that moves by them before it calls its closure."""
+        self._clip(self._optimizer)
+
     def state_dict(self) -> dict[str, Any]:
         """The limits, for a checkpoint; the clip keeps nothing from step to step that decides a number."""
         return {"threshold": self._limits.threshold, "norm": self._limits.norm}

@@ -162,6 +162,18 @@ class CoordinateClip:
         if carried_by(self._optimizer) is self:
             drop(self._optimizer)
 
+    @torch.no_grad()
+    def clip_gradients(self) -> None:
+        """Clip the gradients that are there now, as a step without a closure does; of="update" has nothing to clip yet.
+
+        For an optimizer that moves by them and only then calls its closure, as SAM does::
+
+            loss.backward()
+            clip.clip_gradients()
+            optimizer.step(closure)
+        """
+        self._clip(self._optimizer, remember=False)
+
     def state_dict(self) -> dict[str, Any]:
         """The settings, for a checkpoint; the clip keeps nothing from step to step that decides a number."""
         return {key: getattr(self._settings, key) for key in _KEYS}

@@ -116,7 +116,7 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]
 
 
 def is_twin(clipped: Arm, candidate: Arm) -> bool:
-    """Whether `candidate` is `clipped` without its clip: same optimizer, options (lr aside) and schedule."""
+    """Whether `candidate` is `clipped` without its clip: same optimizer, wrappers, options (lr aside) and schedule."""
     return (
         clipped.clip is not None
         and candidate.clip is None
@@ -127,7 +127,8 @@ def is_twin(clipped: Arm, candidate: Arm) -> bool:
 
 
 def _uses(arm: Arm) -> object:
-    return arm.optimizer.use, [(group.name, group.optimizer.use, group.kind, group.names) for group in arm.groups]
+    groups = [(group.name, group.optimizer.use, group.kind, group.names) for group in arm.groups]
+    return arm.optimizer.use, groups, [wrapper.use for wrapper in arm.wrap], arm.create_graph
 
 
 def _but_rate(arm: Arm) -> dict[str, object]:

@@ -92,6 +92,11 @@ def _described(record: Record) -> dict[str, str]:
         "folder": record.folder or "not stored",
         "task": f"{run.task.use} {_options(run.task.options)}".strip(),
         "optimizer": f"{arm.optimizer.use} {_options(arm.optimizer.options)}".strip(),
+        **(
+            {"around it": ", ".join(f"{each.use} {_options(each.options)}".strip() for each in arm.wrap)}
+            if arm.wrap
+            else {}
+        ),
         "clip": _clip(arm.clip) if arm.clip else "none",
         "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),

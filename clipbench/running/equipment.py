@@ -15,6 +15,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, Value
 from clipbench.running.evaluation import has_two_states
 from clipbench.running.grouping import by_group, grouped, shared_out
+from clipbench.running.wrapping import wrapped
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ProbeMeasure = Callable[[Snapshot], Iterable[tuple[str, str, float]]]
@@ -126,10 +127,11 @@ def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, AttachedClip | None]:
-    """The arm's optimizer over the model's trainable parameters, with its clip attached where it has one.
+    """The arm's optimizer over the model's trainable parameters, with its clip, inside its wrappers.
 
-    A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do. One with a
-    train() of its own is in training mode.
+    A shelf factory gets the parameters by name; any other class gets them as torch's own optimizers do. A wrapper's
+    factory gets the optimizer and the parameters by name; any other class gets the optimizer. What has a train() of its
+    own is in training mode.
 
     Raises:
         ClipbenchError: what is built is no optimizer, or the arm's groups do not share out the parameters.
@@ -141,9 +143,26 @@ def build_optimizer(arm: Arm, model: torch.nn.Module) -> tuple[torch.optim.Optim
         )
     else:
         optimizer = _built(arm.optimizer, trainable(model), arm.name)
+    clip = attach(arm.clip, optimizer) if arm.clip else None
+    if arm.wrap:
+        optimizer = wrapped(optimizer, _wrappers(arm, optimizer, model))
     if has_two_states(optimizer):  # torch's own have no such method
         optimizer.train()  # type: ignore[attr-defined]
-    return optimizer, attach(arm.clip, optimizer) if arm.clip else None
+    return optimizer, clip
+
+
+def _wrappers(arm: Arm, optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> dict[str, Any]:
+    """What goes around the optimizer, innermost first."""
+    around: dict[str, Any] = {}
+    inside: Any = optimizer
+    for choice in arm.wrap:
+        factory = load(choice)
+        handed = [inside] if isinstance(factory, type) else [inside, list(trainable(model).items())]
+        inside = around[choice.name] = factory(*handed, **choice.options)
+        if not callable(getattr(inside, "step", None)):
+            message = f"'{choice.use}' built a {type(inside).__name__}, which has no step()"
+            raise ClipbenchError(message, where=f"wrapper of the arm '{arm.name}'")
+    return around
 
 
 def _built(choice: Choice, parameters: Mapping[str, torch.nn.Parameter], arm: str) -> torch.optim.Optimizer:

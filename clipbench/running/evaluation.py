@@ -104,7 +104,8 @@ def _taken(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         key: (state, {name: keeping.kept_value(value) for name, value in state.items()})
         for key, state in optimizer.state.items()
     }
-    attributes = keeping.attributes(optimizer)
+    inside = [optimizer, getattr(optimizer, "wrapped", optimizer), *getattr(optimizer, "members", {}).values()]
+    attributes = [(each, keeping.attributes(each)) for each in inside]
     generators = keeping.generators({p.device for p in parameters})
 
     def put_back() -> None:
@@ -115,7 +116,8 @@ def _taken(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         for key, (state, kept) in states.items():
             _put_back(state, kept)
             optimizer.state[key] = state
-        keeping.put_back(optimizer, attributes)
+        for each, own in attributes:
+            keeping.put_back(each, own)
         for parameter, weight in weights:
             keeping.overwrite(parameter, weight)
         keeping.put_generators_back(generators)

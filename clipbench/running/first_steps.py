@@ -23,9 +23,10 @@ from clipbench.running.evaluation import device_of
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.grouping import taken
 from clipbench.running.preparing import LiveArm, assembled, refuse_endless
+from clipbench.running.stepping import stepping_of
 from clipbench.running.train import train
 from clipbench.running.training import Training
-from clipbench.running.trial import put_back
+from clipbench.running.undoing import put_back
 from clipbench.running.vigil import settings
 
 # By the name of a probe, or "" for task and arm: what `FirstStepFault` in trying.py is made of.
@@ -71,7 +72,7 @@ def _faults(asked: Request, run: Run, problem: Problem) -> Faults:
         if asked == "probes":
             return _look(run, problem)
         refuse_endless(run.budget, problem)
-        liveness.check(run.arm, problem)
+        liveness.check(run.arm, problem, stepping_of(run.arm, problem))
         _train(run, problem, steps=1)
     except (Exception, SystemExit) as error:  # as above, of an optimizer
         return _fault(error)
@@ -119,7 +120,8 @@ def _train(run: Run, problem: Problem, *, steps: int) -> dict[str, str]:
 
 
 def _advanced(run: Run, problem: Problem, steps: int) -> Training:
-    training = assembled(run, problem, LiveArm((), {}, (), None, settings()))
+    live = LiveArm((), {}, (), None, settings(), stepping_of(run.arm, problem))
+    training = assembled(run, problem, live)
     train(training, lambda training: training.state.spent.steps >= steps)
     return training
 

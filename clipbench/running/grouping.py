@@ -95,7 +95,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
     def _gather(self) -> None:
         self.param_groups = [group for each in self.members.values() for group in each.param_groups]
-        self.state = _States(self.members)  # type: ignore[assignment]
+        self.state = States(self.members)  # type: ignore[assignment]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Let every member step.
@@ -146,15 +146,28 @@ def grouped(members: Mapping[str, torch.optim.Optimizer]) -> GroupedOptimizer:
 
 
 def by_group(optimizer: torch.optim.Optimizer) -> dict[str, torch.optim.Optimizer]:
-    """The optimizers by the names of their groups; the only one under an empty name."""
+    """The optimizers by the names of their groups; the only one under an empty name. Wrappers are left out."""
+    optimizer = innermost(optimizer)
     return optimizer.members if isinstance(optimizer, GroupedOptimizer) else {"": optimizer}
+
+
+def parts(optimizer: torch.optim.Optimizer) -> list[Any]:
+    """The optimizers and wrappers of an arm, in the order of `Arm.parts`."""
+    wrappers = optimizer.members.values() if innermost(optimizer) is not optimizer else ()  # type: ignore[attr-defined]
+    return [*by_group(optimizer).values(), *wrappers]
+
+
+def innermost(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """What a WrappedOptimizer goes around; any other optimizer itself."""
+    base = getattr(optimizer, "wrapped", None)
+    return base if isinstance(base, torch.optim.Optimizer) else optimizer
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-class _States(MutableMapping[tuple[str, Any], Any]):
+class States(MutableMapping[tuple[str, Any], Any]):
     """The states of all members, by the name of a member and its own key."""
 
     def __init__(self, members: Mapping[str, torch.optim.Optimizer]) -> None:

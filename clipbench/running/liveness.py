@@ -21,8 +21,10 @@ from clipbench.geometry.contexts import eager
 from clipbench.records import Arm, ClipSettings, Value
 from clipbench.running.differing import alike, other_values, same, same_values
 from clipbench.running.equipment import trainable
+from clipbench.running.evaluation import has_two_states
 from clipbench.running.grouping import shared_out
 from clipbench.running.held import held
+from clipbench.running.stepping import Stepping, stepping_of
 from clipbench.running.trial import (
     LIFE_STEPS,
     MOST_STEPS,
@@ -43,8 +45,13 @@ LifeFinding = NotLiveError | str  # what is wrong where it is certain, what was 
 Course = Callable[[], Sequence[TrialSource]]
 
 
-def check(arm: Arm, problem: Problem) -> tuple[str, ...]:
+def check(arm: Arm, problem: Problem, stepping: Stepping = "gradient") -> tuple[str, ...]:
     """What may be wrong with the arm, a sentence each; the problem is left as it was.
+
+    Args:
+        arm: what is tried.
+        problem: on which.
+        stepping: how the arm's optimizer is stepped.
 
     Raises:
         NotLiveError: the arm is certainly not what it says, and its spec does not ask to run it all the same; or it
@@ -53,7 +60,8 @@ def check(arm: Arm, problem: Problem) -> tuple[str, ...]:
     if arm.liveness == "off":
         return ()
     remarks: list[str] = []
-    for finding in _findings(_Trials(arm, problem, [partial(sources, problem, n) for n in (LIFE_STEPS, MOST_STEPS)])):
+    lengths = [partial(sources, problem, n, create_graph=arm.create_graph) for n in (LIFE_STEPS, MOST_STEPS)]
+    for finding in _findings(_Trials(arm, problem, lengths, stepping)):
         if isinstance(finding, str):
             remarks.append(finding)
         elif arm.liveness == "refuse":
@@ -69,6 +77,13 @@ def check_ghost(arm: Arm, problem: Problem, gradients: Sequence[Gradient]) -> tu
     On a task without batches these are all alike, and hide what depends on how they change. So it is only by steps that
     go somewhere that anything is said of an arm.
     """
+    if arm.create_graph:
+        raise NotLiveError(
+            "it differentiates the gradient, and a run keeps no graph of it for ghosts", where=place(arm)
+        )
+    if stepping_of(arm, problem) != "gradient":
+        message = "its step needs a closure, which would evaluate the loss away from the run's path"
+        raise NotLiveError(message, where=place(arm), remedy="it can be an arm, and not a ghost")
     if arm.liveness == "off":
         return ()
     by_given = _Trials(arm, problem, [lambda: [given(problem, gradient) for gradient in gradients]])
@@ -81,8 +96,8 @@ class _Trials:
     Of an arm that stands still in a short trial only the longer ones are looked at.
     """
 
-    def __init__(self, arm: Arm, problem: Problem, courses: Sequence[Course]) -> None:
-        self.arm, self._problem = arm, problem
+    def __init__(self, arm: Arm, problem: Problem, courses: Sequence[Course], stepping: Stepping = "gradient") -> None:
+        self.arm, self._problem, self._stepping = arm, problem, stepping
         self._courses = [cache(course) for course in courses]
         self._own: dict[int, LifeTrial] = {}
         self._before = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
@@ -99,9 +114,10 @@ class _Trials:
     def take(self, arm: Arm, length: int) -> LifeTrial:
         """The trial of an arm in one of the `lengths`."""
         if arm is not self.arm:
-            return take_steps(arm, self._problem, self._courses[length]())
+            stepping = self._stepping if len(arm.wrap) == len(self.arm.wrap) else stepping_of(arm, self._problem)
+            return take_steps(arm, self._problem, self._courses[length](), stepping)
         if length not in self._own:
-            self._own[length] = take_steps(arm, self._problem, self._courses[length]())
+            self._own[length] = take_steps(arm, self._problem, self._courses[length](), self._stepping)
         return self._own[length]
 
     def still_groups(self) -> dict[str, list[str]]:
@@ -135,6 +151,10 @@ def _findings(trials: _Trials) -> Iterator[LifeFinding]:
         yield from _still(trials)
     if clip is not None and clips and (fault := _idle(arm, clip, trials)):
         yield fault
+    for wrapper in arm.wrap:
+        without = replace(arm, wrap=tuple(each for each in arm.wrap if each is not wrapper))
+        if not has_two_states(trials.first.optimizer) and not trials.part(without, arm):
+            yield f"its wrapper '{wrapper.name}' has no effect in {MOST_STEPS} steps"
     for name, value in arm.options.items():
         if finding := _option(name, value, trials):
             yield finding
@@ -153,18 +173,18 @@ def _dead(arm: Arm, message: str, remedy: str) -> NotLiveError:
     )
 
 
-def step_flops(arm: Arm, problem: Problem) -> int | None:
+def step_flops(arm: Arm, problem: Problem, stepping: Stepping = "gradient") -> int | None:
     """The floating-point operations of one step of the arm: forward, backward and optimizer.
 
     As torch counts them: matrix products, convolutions and attention, not what goes coordinate by coordinate; what
     torch has compiled is counted as it was written. None where the counter cannot follow a step. The problem is left
     as it was.
     """
-    [first, *_] = sources(problem)
+    [first, *_] = sources(problem, create_graph=arm.create_graph)
     counter = FlopCounterMode(display=False)
     try:
         with eager(), counter:
-            take_steps(arm, problem, [first])
+            take_steps(arm, problem, [first], stepping)
     except Exception:  # the arm is known to step: what fails is the counter, and the run can do without its count
         return None
     return counter.get_total_flops()

@@ -37,6 +37,7 @@ from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.proof import Proof, prove
 from clipbench.running.schedule import ScheduledRates
+from clipbench.running.stepping import Stepping, stepping_of
 from clipbench.running.training import State, Training
 from clipbench.running.trial import first_gradients
 from clipbench.running.vigil import Settings, Vigil, settings
@@ -65,7 +66,8 @@ class Witness:
 class LiveArm:
     """What trying an arm and its ghosts has shown: the ghosts that are alive, and why the others are not.
 
-    `since` is what torch was to compute with before anybody's code ran.
+    `stepping` says how the arm's optimizer is stepped. `since` is what torch was to compute with before anybody's
+    code ran.
     """
 
     ghosts: tuple[Arm, ...]
@@ -73,6 +75,7 @@ class LiveArm:
     remarks: tuple[str, ...]
     flops: int | None
     since: Settings
+    stepping: Stepping = "gradient"
 
 
 @dataclass(frozen=True)
@@ -183,14 +186,17 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
         vigil=Vigil(problem.model, run.seed, tried.since),
         ghosts=ghosts,
         step_flops=tried.flops,
+        stepping=tried.stepping,
+        create_graph=run.arm.create_graph,
         state=state,
     )
 
 
 def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
     """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
-    remarks = list(liveness.check(run.arm, problem))
-    flops = liveness.step_flops(run.arm, problem)
+    stepping = stepping_of(run.arm, problem)
+    remarks = list(liveness.check(run.arm, problem, stepping))
+    flops = liveness.step_flops(run.arm, problem, stepping)
     alive: list[Arm] = []
     failed: dict[str, str] = {}
     gradients = first_gradients(problem) if run.measure.ghosts else []
@@ -206,4 +212,4 @@ def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
             failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"
         else:
             alive.append(ghost)
-    return LiveArm(tuple(alive), failed, tuple(remarks), flops, since)
+    return LiveArm(tuple(alive), failed, tuple(remarks), flops, since, stepping)

@@ -38,7 +38,7 @@ ValueType = Literal["bool", "int", "float", "str", "sequence", "any"]
 def describe(use: str, loaded: Loaded | None = None) -> dict[str, Any]:
     """Import what `use` ("module:attribute") names and describe its call.
 
-    Returns {"parameters": [{name, kind, required, type, optional}], "closure", "fingerprint", "files": {module: path},
+    Returns {"parameters": [{name, kind, required, type, optional}], "class", "fingerprint", "files": {module: path},
     "packages": ["name==version"]}, or {"fault": sentence}. `files` are those that count by their content: of the user's
     or of clipbench's shelves, loaded by the import or named by an import statement.
 
@@ -85,20 +85,11 @@ def _of_thing(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) 
         return {"fault": f"its code cannot be read: {error}"}
     return {
         "parameters": [_parameter(parameter) for parameter in signature.parameters.values()],
-        "closure": _needs_closure(thing),
+        "class": isinstance(thing, type),
         "fingerprint": _fingerprint(module, thing) is not None or names(thing, "clipbench", "problem"),
         "files": {name: str(path.absolute()) for name, path in code.files.items()},
         "packages": sorted(code.packages),
     }
-
-
-def _needs_closure(thing: Any) -> bool:
-    """Whether it has a `step` that cannot be called without a closure, as torch.optim.LBFGS has."""
-    step = getattr(thing, "step", None)
-    if not isinstance(thing, type) or not callable(step):
-        return False
-    closure = _signature(step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _signature(thing: Any) -> inspect.Signature:

@@ -23,6 +23,7 @@ from clipbench.running.environment import this_process_alone
 from clipbench.running.equipment import next_batch, trainable
 from clipbench.running.evaluation import at_evaluation_weights, device_of, evaluate, has_two_states
 from clipbench.running.fingerprints import FIRST, followed_by
+from clipbench.running.stepping import evaluated, take
 from clipbench.running.training import Training
 
 MOST_IDLE = 1000  # steps one after the other that may spend nothing of the budget
@@ -120,25 +121,41 @@ def _set_rates(training: Training, batch: Batch) -> None:
 
 @this_process_alone()
 def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> float:
-    """One training step on the clock; off it, while the raw gradient is in place, ghosts step and `look` sees all."""
+    """One training step on the clock; off it, while the raw gradient is in place, ghosts step and `look` sees all.
+
+    Of an optimizer that evaluates several gradients in a step it is the first, and so is the loss.
+    """
     _set_rates(training, batch)
     model, state, watch = training.problem.model, training.state, training.watch
+    losses: list[Tensor] = []
     begin = watch.seconds
     with training.ledger.row("train"), watch.running():
         moved = batch.to(device_of(model))
+
+        def evaluate() -> Tensor:
+            with torch.enable_grad():
+                if losses:
+                    training.optimizer.zero_grad()
+                loss = evaluated(training.problem, moved, create_graph=training.create_graph)
+                if not losses and (look or training.ghosts):
+                    with watch.paused():
+                        updates = _let_ghosts_step(training, read=look is not None)
+                        if look:
+                            with training.ledger.row("probes"):
+                                look(moved, updates)
+            losses.append(loss.detach())
+            return loss
+
         training.optimizer.zero_grad()
-        loss = training.problem.loss(model, moved)
-        loss.backward()
-        if look or training.ghosts:
-            with watch.paused():
-                updates = _let_ghosts_step(training, read=look is not None)
-                if look:
-                    with training.ledger.row("probes"):
-                        look(moved, updates)
-        training.optimizer.step()
+        take(training.optimizer, training.stepping, evaluate, training.clip)
+    if not losses:
+        raise ClipbenchError(
+            "the optimizer took a step without evaluating its closure", where="optimizer.step(closure)"
+        )
+    state.passes += len(losses)
     state.step_seconds.append(watch.seconds - begin)
     state.spent = state.spent.after_step(batch.samples, tokens=batch.tokens or 0, seconds=state.step_seconds[-1])
-    return loss.item()
+    return losses[0].item()
 
 
 def _let_ghosts_step(training: Training, *, read: bool) -> dict[str, Update]:

@@ -13,6 +13,7 @@ from clipbench.records import Measure
 from clipbench.running.equipment import AttachedClip, ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
+from clipbench.running.stepping import Stepping
 from clipbench.running.vigil import Vigil
 
 
@@ -21,6 +22,7 @@ class State:
     """What a run has accumulated, beside weights and optimizer state: all of it goes into a checkpoint."""
 
     spent: Spent = field(default_factory=Spent)
+    passes: int = 0  # forward and backward passes of the steps; an optimizer with a closure takes several a step
     step_seconds: list[float] = field(default_factory=list)
     loss_sum: float = 0.0  # of the mini-batches since the last evaluation
     loss_count: int = 0
@@ -57,6 +59,8 @@ class Training:
     vigil: Vigil
     ghosts: Ghosts | None = None
     step_flops: int | None = None
+    stepping: Stepping = "gradient"
+    create_graph: bool = False
     last_batch: Batch | None = None  # of the latest step; a checkpoint has its hash
     state: State = field(default_factory=State)
 

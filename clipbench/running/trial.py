@@ -3,24 +3,24 @@
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.clipping.report import Clipped
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Arm, ClipSettings
 from clipbench.running.equipment import AttachedClip, as_batch, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
-from clipbench.running.grouping import by_group
+from clipbench.running.grouping import parts
+from clipbench.running.stepping import Stepping, evaluated, take, wants_closure
+from clipbench.running.undoing import put_back
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
 LIFE_STEPS = 3
@@ -32,7 +32,7 @@ MOST_STEPS = 20
 _OF_SECOND_ORDER = ("create_graph", "does not have a grad_fn", "does not require grad")
 
 Gradient = dict[str, Tensor]  # by parameter name, without those that have none
-TrialSource = Callable[[], None]  # of a step's gradient, which it leaves on the parameters
+TrialSource = Callable[[], Tensor]  # of a step's gradient, which it leaves on the parameters; its loss
 
 
 class NotLiveError(ClipbenchError):
@@ -70,28 +70,27 @@ class LifeTrial:
     gradient: bool
 
 
-def sources(problem: Problem, steps: int = LIFE_STEPS) -> list[TrialSource]:
+def sources(problem: Problem, steps: int = LIFE_STEPS, *, create_graph: bool = False) -> list[TrialSource]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
     drawn = itertools.islice(problem.train_batches(0), steps)
     batches = [as_batch(batch, step) for step, batch in enumerate(drawn)]
     if not batches:
         raise ClipbenchError("the task has no training batches")
-    return [partial(_backward, problem, batch) for batch in batches]
+    return [partial(_evaluate, problem, batch, create_graph) for batch in batches]
 
 
-def _backward(problem: Problem, batch: Batch) -> None:
-    loss = problem.loss(problem.model, batch.to(device_of(problem.model)))
-    if not loss.requires_grad:
-        raise NotLiveError("the task's loss has no gradient: it depends on no parameter that is trained")
-    loss.backward()
+def _evaluate(problem: Problem, batch: Batch, create_graph: bool) -> Tensor:
+    problem.model.zero_grad()
+    return evaluated(problem, batch.to(device_of(problem.model)), create_graph=create_graph)
 
 
 def given(problem: Problem, gradient: Gradient) -> TrialSource:
     """A gradient that is there already, whatever the weights are."""
 
-    def give() -> None:
+    def give() -> Tensor:
         for name, parameter in trainable(problem.model).items():
             parameter.grad = gradient[name].clone() if name in gradient else None
+        return torch.tensor(math.nan)
 
     return give
 
@@ -101,69 +100,75 @@ def first_gradients(problem: Problem) -> list[Gradient]:
     gradients: list[Gradient] = []
     with put_back(problem):
         for source in sources(problem):
-            problem.model.zero_grad()
             source()
             held = ((name, parameter.grad) for name, parameter in trainable(problem.model).items())
             gradients.append({name: gradient for name, gradient in held if gradient is not None})
     return gradients
 
 
-@contextmanager
-def put_back(problem: Problem) -> Iterator[None]:
-    """Training mode inside; afterwards the model and the random state are as they were.
-
-    So are the hooks of the parameters: an optimizer that steps in the backward pass would go on stepping in the run.
-    """
-    parameters = list(problem.model.parameters())
-    hooks = {number for parameter in parameters for of_kind in _hooks(parameter) for number in of_kind}
-    with undisturbed(problem.model, problem.loss):
-        try:
-            problem.model.train()
-            yield
-        finally:
-            for parameter in parameters:
-                for of_kind in _hooks(parameter):
-                    for number in of_kind.keys() - hooks:
-                        del of_kind[number]
-
-
-def _hooks(parameter: nn.Parameter) -> list[dict[int, Any]]:
-    """The hooks of a parameter, as torch keeps them by number: on its gradient, and on that being there."""
-    both = (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)
-    return [cast("dict[int, Any]", hooks) for hooks in both if hooks is not None]
-
-
-def take_steps(arm: Arm, problem: Problem, steps: Sequence[TrialSource]) -> LifeTrial:
+def take_steps(arm: Arm, problem: Problem, steps: Sequence[TrialSource], stepping: Stepping = "gradient") -> LifeTrial:
     """Take the arm's steps from the problem's weights, and put everything back."""
     clips: list[Step] = []
-    largest = length = 0.0
-    gradient = False
     with put_back(problem):
         optimizer, clip = build_optimizer(arm, problem.model)
-        members = zip(arm.optimizers.items(), by_group(optimizer).values(), strict=True)
+        members = zip(arm.parts.items(), parts(optimizer), strict=True)
         configured = {
             f"{path}{name}": _shown(member, name) for (path, choice), member in members for name in choice.options
         }
-        for number, source in enumerate(steps):
+        seen = _Gradients(arm, problem, optimizer)
+        for source in steps:
             optimizer.zero_grad()
-            source()
-            if number == 0 and clip is not None:
-                largest, length = _sizes(optimizer)
-            alive = (clip is not None or not gradient) and _has_gradient(problem)
-            gradient = gradient or alive
-            asked = _asked(optimizer, arm.clip)
-            _take_step(arm, optimizer)
-            if clip is not None and alive and (last := clip.last) is not None:
+            seen.alive = False
+            _take_step(arm, partial(take, optimizer, stepping, partial(_looked_at, source, seen), clip))
+            if clip is not None and seen.alive and (last := clip.last) is not None:
+                asked = seen.asked
                 if isinstance(last, Clipped) and arm.clip and arm.clip.ignore_zeros and arm.clip.of == "update":
                     asked = last.asked  # which coordinates of an update are zero, a gradient does not tell
                 clips.append(Step(_erased(clip), int(last.clipped), last.n, asked))
         weights = {name: parameter.detach().clone() for name, parameter in trainable(problem.model).items()}
-        return LifeTrial(weights, optimizer, configured, clips, largest, length, gradient)
+        return LifeTrial(weights, optimizer, configured, clips, seen.largest, seen.length, seen.any)
 
 
-def _shown(optimizer: torch.optim.Optimizer, name: str) -> list[object]:
-    """All that an optimizer shows under a name: in its groups, its attributes and its defaults."""
-    shelves: Iterable[Mapping[str, object]] = (*optimizer.param_groups, vars(optimizer), optimizer.defaults)
+@dataclass
+class _Gradients:
+    """What a trial has seen of its raw gradients.
+
+    `alive`: whether the latest is not zero, and `asked` how many coordinates of it to clip; `any`: whether one was not
+    zero; `largest` and `length` are of the first.
+    """
+
+    arm: Arm
+    problem: Problem
+    optimizer: torch.optim.Optimizer
+    alive: bool = False
+    any: bool = False
+    asked: int = 0
+    largest: float = 0.0
+    length: float = 0.0
+    evaluations: int = 0
+
+    def see(self) -> None:
+        """Look at the gradient that is there."""
+        clip = self.arm.clip
+        if self.evaluations == 0 and clip is not None:
+            self.largest, self.length = _sizes(self.optimizer)
+        self.evaluations += 1
+        self.alive = (clip is not None or not self.any) and _has_gradient(self.problem)
+        self.any = self.any or self.alive
+        self.asked = _asked(self.optimizer, clip)
+
+
+def _looked_at(source: TrialSource, seen: _Gradients) -> Tensor:
+    with torch.enable_grad():
+        loss = source()
+    seen.see()
+    return loss
+
+
+def _shown(part: Any, name: str) -> list[object]:
+    """All that an optimizer or a wrapper shows under a name: in its groups, its attributes and its defaults."""
+    groups, defaults = getattr(part, "param_groups", ()), getattr(part, "defaults", {})
+    shelves: Iterable[Mapping[str, object]] = (*groups, getattr(part, "__dict__", {}), defaults)
     shown = (shelf[name] for shelf in shelves if name in shelf)
     return [value.detach().clone() if isinstance(value, Tensor) else copy.copy(value) for value in shown]
 
@@ -205,25 +210,25 @@ def _erased(clip: AttachedClip) -> bool:
     return isinstance(clip, CoordinateClip) and clip.zero_thresholds > 0
 
 
-def _take_step(arm: Arm, optimizer: torch.optim.Optimizer) -> None:
+def _take_step(arm: Arm, step: Callable[[], None]) -> None:
     try:
-        optimizer.step()
+        step()
     except ClipbenchError:
         raise
-    except Exception as error:  # an optimizer is anybody's code, and raises what it likes for want of a closure
-        if wanting := _wanting(str(error)):
+    except Exception as error:  # an optimizer is anybody's code, and raises what it likes for want of something
+        if wanting := _wanting(arm, error):
             reason, remedy = wanting
             raise NotLiveError(f"'{arm.optimizer.use}' {reason}", where=place(arm), remedy=remedy) from error
         raise
 
 
-def _wanting(text: str) -> tuple[str, str] | None:
-    """What a step lacked, by the text of its error, and what to do; None where it was something else."""
-    if "closure" in text or text == "'NoneType' object is not callable":
-        return "needs a closure, and clipbench steps without one", "use an optimizer whose step() takes no argument"
-    if any(words in text for words in _OF_SECOND_ORDER):
-        reason = "differentiates the gradient, and clipbench's backward pass keeps no graph of it (create_graph)"
-        return reason, "use an optimizer that takes the gradient as it is"
+def _wanting(arm: Arm, error: Exception) -> tuple[str, str] | None:
+    """What a step lacked, by its error, and what to do; None where it was something else."""
+    if wants_closure(error):
+        reason = "asks for a closure at a later step, though its first one went without"
+        return reason, "use an optimizer whose step() takes a closure always, or never"
+    if not arm.create_graph and any(words in str(error) for words in _OF_SECOND_ORDER):
+        return "differentiates the gradient, of which there is no graph", "set `create_graph: true` on the arm"
     return None
 
 

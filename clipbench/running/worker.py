@@ -255,6 +255,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         remarks=state.remarks,
         state_bytes=state_bytes(training.optimizer),
         step_flops=training.step_flops,
+        passes=state.passes,
         non_finite_step=ending.non_finite_step,
         change=change(problem, state.first_losses, state.last_losses),
         fingerprints=comparable(state.fingerprints, state.spent.steps),

@@ -17,6 +17,7 @@ from clipbench.records import (
     ParameterKind,
     ScheduleName,
 )
+from clipbench.spec.externals import short_name
 from clipbench.spec.limits import MOST_SETTINGS
 from clipbench.spec.shapes import (
     BY_SHAPE,
@@ -168,18 +169,43 @@ ScheduleField = Annotated[
 ]
 
 
+class WrapperSettings(BaseModel):
+    """What goes around an optimizer, with its options. `options` has those whose names are keys of an entry."""
+
+    model_config = WITH_OPTIONS
+    use: str
+    options: dict[str, Any] = {}
+
+
+WrapperEntry = Annotated[
+    Annotated[str, Tag("as a value")] | Annotated[WrapperSettings, Tag("as a mapping")], MAPPING_OR_VALUE
+]
+
+
+def _named_apart(wrappers: list[str | WrapperSettings]) -> list[str | WrapperSettings]:
+    names = [short_name("wrappers", each if isinstance(each, str) else each.use) for each in wrappers]
+    each_once(names, why="; an arm's wrappers are told apart by their names")
+    return wrappers
+
+
+Wrappers = Annotated[list[WrapperEntry], Field(min_length=1), AfterValidator(_named_apart)]
+
+
 class ArmSettings(BaseModel):
     """An optimizer by name, or "package:Class" for one from elsewhere, with its options.
 
     A list of values is a grid: an arm for each, or, with a `tuning` section, what the arm is tuned over. `liveness`
     says what becomes of an arm that does not do what its spec says: it is refused, run with a remark (warn), or not
-    even checked (off). `options` has the options whose names are keys of an arm.
+    even checked (off). `wrap` lists what goes around the optimizer and its clip, innermost first. `create_graph` is for
+    an optimizer that differentiates the gradient. `options` has the options whose names are keys of an arm.
     """
 
     model_config = WITH_OPTIONS
     use: str
+    wrap: Wrappers | None = None
     clip: ClipEntry | None = None
     schedule: ScheduleField | None = None
+    create_graph: bool = False
     liveness: Liveness = "refuse"
     options: dict[str, Any] = {}
 
@@ -197,7 +223,7 @@ PatternOrSeveral = Annotated[
     | Annotated[list[Pattern], Field(min_length=1), AfterValidator(each_once), Tag("as a list")],
     BY_SHAPE,
 ]
-_OF_THE_ARM = ("clip", "schedule", "liveness")
+_OF_THE_ARM = ("wrap", "clip", "schedule", "create_graph", "liveness")
 
 
 class GroupSettings(BaseModel):
@@ -229,13 +255,15 @@ class GroupSettings(BaseModel):
 class GroupedArmSettings(BaseModel):
     """Several optimizers that step as one: the first of the `groups` that fits takes a parameter.
 
-    `clip`, `schedule` and `liveness` are those of the whole arm.
+    All other keys are of the whole arm, as an arm with one optimizer has them.
     """
 
     model_config = CLOSED
     groups: Annotated[dict[GroupName, GroupSettings], Field(min_length=1)]
+    wrap: Wrappers | None = None
     clip: ClipEntry | None = None
     schedule: ScheduleField | None = None
+    create_graph: bool = False
     liveness: Liveness = "refuse"
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""The open shelves, read as text: which tasks, optimizers and probes there are, and the options they take.
+"""The open shelves, read as text: which tasks, optimizers, wrappers and probes there are, and the options they take.
 
 The files import torch; this module does not, and does not import them.
 """
@@ -18,10 +18,10 @@ from clipbench.sources.imports import closure
 from clipbench.sources.owners import HASHED
 from clipbench.spec.annotations import evaluate, fit, spelled, takes_tuple
 
-Kind = Literal["tasks", "optimizers", "probes"]
+Kind = Literal["tasks", "optimizers", "wrappers", "probes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# clipbench's own package; another folder with tasks/, optimizers/ and probes/ in it may stand in for it.
+# clipbench's own package; another folder with the same shelves in it may stand in for it.
 OWN = Path(__file__).parent.parent
 
 
@@ -41,8 +41,12 @@ class Seam:
 SEAMS: Mapping[Kind, Seam] = {
     "tasks": Seam("build", ("seed", "device"), "task", ("use", "budget", "target", "evaluate", "options")),
     "optimizers": Seam(
-        "build", ("named_parameters",), "optimizer", ("use", "groups", "clip", "schedule", "liveness", "options")
+        "build",
+        ("named_parameters",),
+        "optimizer",
+        ("use", "groups", "wrap", "clip", "schedule", "create_graph", "liveness", "options"),
     ),
+    "wrappers": Seam("build", ("optimizer", "named_parameters"), "wrapper"),
     "probes": Seam("measure", ("snapshot",), "probe"),
 }
 
@@ -65,7 +69,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """A task, optimizer or probe that a spec may use.
+    """A task, optimizer, wrapper or probe that a spec may use.
 
     `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing; `source`
     identifies its code, that of a shelf's file together with what it imports of the networks, the data and the shelves.

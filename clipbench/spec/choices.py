@@ -11,22 +11,22 @@ from clipbench.records import Choice, Options, Value
 from clipbench.spec.annotations import fit, fits, is_numeric
 from clipbench.spec.catalogue import KINDS, SEAMS, Entry, Kind, Option
 from clipbench.spec.document import SpecDocument, Where
-from clipbench.spec.externals import RATE, UNKNOWN, describe, external_entry, shelved_entry
+from clipbench.spec.externals import RATE, UNKNOWN, describe, external_entry, shelved_entry, short_name
 from clipbench.spec.limits import LARGEST, MOST_SETTINGS
 from clipbench.spec.offers import Offer, ambiguous, offers
 from clipbench.spec.structure import space_at
 from clipbench.spec.wording import found, mismatch, nearest, written
 
-# What stands beside the options of a group; the last three are the arm's, and are refused there.
-_OF_A_GROUP = ("use", "kind", "names", "options", "clip", "schedule", "liveness")
+# What stands beside the options of a group; the last five are the arm's, and are refused there.
+_OF_A_GROUP = ("use", "kind", "names", "options", "wrap", "clip", "schedule", "create_graph", "liveness")
 
 
 @dataclass(frozen=True)
 class Named:
-    """One place of a spec that names a thing: `use` and where it stands, its options as written.
+    """A place of a spec that names a thing: `use` and where it stands, its options as written.
 
     `apart`: the options that stand under the key `options`, since their names are keys of the spec, which are `keys`.
-    `path`: what stands before its settings' names: `groups.hidden.` of an arm's group.
+    `path`: what stands before its settings' names, of what an arm has several of: `groups.hidden.`, `wrap.sam.`.
     """
 
     kind: Kind
@@ -74,27 +74,35 @@ class Chosen:
 
 
 def arms(document: SpecDocument) -> dict[str, dict[str, Named]]:
-    """The optimizers of each arm of a spec whose shape is sound enough to be looked up, by the names of its groups.
+    """The optimizers and wrappers of each arm of a spec whose shape is sound enough to be looked up, by their paths.
 
-    An arm without groups has its only optimizer under an empty name.
+    The path is what stands before the names of a thing's settings: nothing for the only optimizer, `groups.hidden.` for
+    that of a group, `wrap.sam.` for a wrapper.
     """
     section = document.data.get("optimizers")
     if not isinstance(section, dict):
         return {}
-    named = {name: dict(_of_arm(("optimizers", name), arm)) for name, arm in section.items() if isinstance(arm, dict)}
+    named = {
+        name: {site.path: site for site in _of_arm(("optimizers", name), arm)}
+        for name, arm in section.items()
+        if isinstance(arm, dict)
+    }
     return {name: sites for name, sites in named.items() if sites}
 
 
-def _of_arm(where: Where, arm: dict[str, Any]) -> Iterator[tuple[str, Named]]:
+def _of_arm(where: Where, arm: dict[str, Any]) -> Iterator[Named]:
+    wrappers = arm.get("wrap")
+    for site in _several("wrappers", (*where, "wrap"), wrappers) if isinstance(wrappers, list) else ():
+        yield replace(site, path=f"wrap.{short_name('wrappers', site.use)}.")
     if "groups" not in arm:
         if named := _named("optimizers", where, arm):
-            yield "", named
+            yield named
         return
     groups = arm["groups"] if isinstance(arm["groups"], dict) else {}
     for name, group in groups.items():
         named = _named("optimizers", (*where, "groups", name), group, _OF_A_GROUP) if isinstance(group, dict) else None
         if named:
-            yield name, replace(named, path=f"groups.{name}.")
+            yield replace(named, path=f"groups.{name}.")
 
 
 def tasks(document: SpecDocument) -> list[Named]:
@@ -195,7 +203,7 @@ class Resolver:
             return ()
         option = options.get(name, RATE if name == "lr" else UNKNOWN)
         value = site.options[name]
-        if isinstance(value, dict) and site.kind == "optimizers" and is_numeric(option.accepts):
+        if isinstance(value, dict) and site.kind in ("optimizers", "wrappers") and is_numeric(option.accepts):
             return self._range(site.path + name, option, where)
         # A list is several values, but for an option whose one value is a list: there it takes a list of lists.
         if not isinstance(value, list) or (option.listed and not any(isinstance(item, list) for item in value)):

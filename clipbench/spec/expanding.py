@@ -1,6 +1,7 @@
 """From the arms of a spec's file to the arms that are compared or tuned, and what is wrong with them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +20,12 @@ from clipbench.spec.searching import Searched, searched
 from clipbench.spec.wording import nearest
 from clipbench.store import folder_of_spec
 
-ByGroup = Mapping[str, Chosen]  # the optimizers of an arm by the names of its groups; the only one by an empty name
+ByPath = Mapping[str, Chosen]  # the optimizers and wrappers of an arm by what stands before the names of their settings
 
 
 def arms(
     document: SpecDocument,
-    chosen: Mapping[str, ByGroup],
+    chosen: Mapping[str, ByPath],
     written: SpecFile,
     *,
     tasks: int,
@@ -145,31 +146,51 @@ def no_such_baseline(document: SpecDocument) -> list[Fault]:
 
 
 def _arm(
-    chosen: ByGroup, settings: ArmSettings | GroupedArmSettings, schedule: Schedule, name: str, point: Options
+    chosen: ByPath, settings: ArmSettings | GroupedArmSettings, schedule: Schedule, name: str, point: Options
 ) -> Arm:
     """The arm of a name at a point of what the spec leaves open."""
     clip = None if settings.clip is None else settings.clip.at(point)
-    choices = {group: each.choice(point, name=each.entry.name) for group, each in chosen.items()}
-    if isinstance(settings, ArmSettings):
-        return Arm(name, choices[""], clip=clip, schedule=schedule, liveness=settings.liveness)
-    use = " + ".join(choice.use for choice in choices.values())
-    groups = tuple(
-        Group(group, choices[group], kind=each.kind, names=each.patterns) for group, each in settings.groups.items()
+    choices = {path: each.choice(point, name=each.entry.name) for path, each in chosen.items()}
+    wrap = tuple(
+        replace(choice, name=path.removeprefix("wrap.").removesuffix("."))
+        for path, choice in choices.items()
+        if path.startswith("wrap.")
     )
-    together = Choice(" + ".join(each.entry.name for each in chosen.values()), use, target="")
-    return Arm(name, together, clip=clip, schedule=schedule, liveness=settings.liveness, groups=groups)
+    groups: tuple[Group, ...] = ()
+    if isinstance(settings, ArmSettings):
+        optimizer = choices[""]
+    else:
+        groups = tuple(
+            Group(group, choices[f"groups.{group}."], kind=each.kind, names=each.patterns)
+            for group, each in settings.groups.items()
+        )
+        members = [group.optimizer for group in groups]
+        use = " + ".join(choice.use for choice in members)
+        optimizer = Choice(" + ".join(choice.name for choice in members), use, target="")
+    return Arm(
+        name,
+        optimizer,
+        clip=clip,
+        schedule=schedule,
+        liveness=settings.liveness,
+        groups=groups,
+        wrap=wrap,
+        create_graph=settings.create_graph,
+    )
 
 
-def _spaces(chosen: ByGroup, settings: ArmSettings | GroupedArmSettings, keys: Iterable[str]) -> list[Space]:
+def _spaces(chosen: ByPath, settings: ArmSettings | GroupedArmSettings, keys: Iterable[str]) -> list[Space]:
     """What an arm leaves open, its clip's rule among it, in the order written."""
     amount = None if settings.clip is None else settings.clip.amount
-    given: dict[str, list[object]] = {"clip": [amount]}
+    wrappers = [each for path, each in chosen.items() if path.startswith("wrap.")]
+    given: dict[str, list[object]] = {"clip": [amount], "wrap": [space for each in wrappers for space in each.spaces]}
     if isinstance(settings, ArmSettings):
         options = chosen[""].options
         given |= {name: [value] for name, value in options.items() if name not in settings.options}
         given["options"] = [options[name] for name in settings.options]
     else:
-        given["groups"] = [space for each in chosen.values() for space in each.spaces]
+        of_groups = [each for path, each in chosen.items() if path.startswith("groups.")]
+        given["groups"] = [space for each in of_groups for space in each.spaces]
     return [value for key in keys for value in given.get(key, ()) if isinstance(value, Space)]
 
 

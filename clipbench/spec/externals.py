@@ -68,21 +68,19 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     that a spec gives are passed, and kept in the run's description.
     """
     seam = SEAMS[kind]
-    module, _, attribute = use.partition(":")
-    # `package.x:build` is called x, as on a shelf.
-    name = (module if attribute == seam.function else attribute).rpartition(".")[2]
-    entry = Entry(name, "", use, external=True, origin=use)
+    module = use.partition(":")[0]
+    entry = Entry(short_name(kind, use), "", use, external=True, origin=use)
     if fault := _fault(use, described):
         return replace(entry, broken=fault)
     parameters = described["parameters"]
     by_place = [
         parameter for parameter in parameters if parameter["kind"] in {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}
     ]
-    handed = by_place[: len(seam.arguments)]
-    if len(handed) < len(seam.arguments) and not any(parameter["kind"] == "VAR_POSITIONAL" for parameter in parameters):
-        return replace(entry, broken=f"it is not called with {', '.join(seam.arguments)} and options")
-    if kind == "optimizers" and described["closure"]:
-        return replace(entry, broken="its step() needs a closure, and clipbench steps without one")
+    # A class goes around an optimizer as they are written everywhere: it is handed the optimizer alone.
+    arguments = seam.arguments[:1] if kind == "wrappers" and described["class"] else seam.arguments
+    handed = by_place[: len(arguments)]
+    if len(handed) < len(arguments) and not any(parameter["kind"] == "VAR_POSITIONAL" for parameter in parameters):
+        return replace(entry, broken=f"it is not called with {', '.join(arguments)} and options")
     try:
         source = source_text(_code(described), probe=module if kind == "probes" else "")
     except OSError as error:
@@ -100,6 +98,12 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
         open=any(parameter["kind"] == "VAR_KEYWORD" for parameter in parameters),
         quantities=readings,
     )
+
+
+def short_name(kind: Kind, use: str) -> str:
+    """How tables call a thing: by its class or, of `package.x:build`, by x, as on a shelf."""
+    module, _, attribute = use.partition(":")
+    return (module if attribute in ("", SEAMS[kind].function) else attribute).rpartition(".")[2]
 
 
 def function_source(use: str, described: Described, *, arguments: int) -> str:

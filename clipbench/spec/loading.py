@@ -10,7 +10,7 @@ from clipbench.spec import choices, expanding, schedules, tasks
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
 from clipbench.spec.document import SpecDocument, read
-from clipbench.spec.expanding import ByGroup, length_of_folder, no_folder
+from clipbench.spec.expanding import ByPath, length_of_folder, no_folder
 from clipbench.spec.ghosts import ghosts, unsound
 from clipbench.spec.grid import size
 from clipbench.spec.limits import LONGEST_FOLDER
@@ -78,7 +78,7 @@ def _named(path: Path) -> str:
 class _AllChosen:
     """What a spec names, each with its options."""
 
-    arms: Mapping[str, ByGroup]
+    arms: Mapping[str, ByPath]
     tasks: Sequence[tuple[Named, Chosen]]
     probes: Sequence[Chosen]
     schedules: Mapping[str, str]  # what identifies the code of those of the user's own
@@ -86,8 +86,8 @@ class _AllChosen:
     @property
     def has_code_of_the_user(self) -> bool:
         """Whether something comes from outside clipbench."""
-        optimizers = (each for by_group in self.arms.values() for each in by_group.values())
-        chosen = [*optimizers, *(task for _, task in self.tasks), *self.probes]
+        of_arms = (each for by_path in self.arms.values() for each in by_path.values())
+        chosen = [*of_arms, *(task for _, task in self.tasks), *self.probes]
         return bool(self.schedules) or any(each.entry.origin for each in chosen)
 
 
@@ -95,10 +95,10 @@ def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecF
     """A spec whose shape is sound and whose names are known; SpecError with all faults where it is not."""
     written, shape = checked(document)
     arms, sites, probes = choices.arms(document), choices.tasks(document), choices.probes(document)
-    optimizers = [site for by_group in arms.values() for site in by_group.values()]
-    resolver = Resolver(document, [*optimizers, *sites, *probes], shelves=shelves, folder=folder)
+    of_arms = [site for by_path in arms.values() for site in by_path.values()]
+    resolver = Resolver(document, [*of_arms, *sites, *probes], shelves=shelves, folder=folder)
     chosen_arms = {
-        name: {group: resolver.chosen(site) for group, site in by_group.items()} for name, by_group in arms.items()
+        name: {path: resolver.chosen(site) for path, site in by_path.items()} for name, by_path in arms.items()
     }
     chosen_tasks = [(site, resolver.chosen(site)) for site in sites]
     chosen_probes = [resolver.chosen(site) for site in probes]
@@ -107,10 +107,7 @@ def _checked(document: SpecDocument, shelves: Path, folder: Path) -> tuple[SpecF
     if written is None or faults:
         raise SpecError(document.file, [*faults, *expanding.no_such_baseline(document)])
     return written, _AllChosen(
-        {
-            name: {group: chosen for group, chosen in by_group.items() if chosen}
-            for name, by_group in chosen_arms.items()
-        },
+        {name: {path: chosen for path, chosen in by_path.items() if chosen} for name, by_path in chosen_arms.items()},
         [(site, chosen) for site, chosen in chosen_tasks if chosen],
         [chosen for chosen in chosen_probes if chosen],
         of_the_user,

@@ -1,8 +1,8 @@
 """The names that a spec may use, and where each comes from.
 
 A name comes from clipbench's own shelves, from an installed package (an entry point in the group `clipbench.tasks`,
-`clipbench.optimizers` or `clipbench.probes`), or from the folder `shelf` beside the spec, which has the layout of
-clipbench's own shelves: `shelf/optimizers/mine.py` is `use: mine`.
+`clipbench.optimizers`, `clipbench.wrappers` or `clipbench.probes`), or from the folder `shelf` beside the spec, which
+has the layout of clipbench's own shelves: `shelf/optimizers/mine.py` is `use: mine`.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ BESIDE = "shelf"  # the folder beside a spec
 
 @dataclass(frozen=True)
 class Offer:
-    """A name and the task, optimizer or probe that it stands for.
+    """A name and the task, optimizer, wrapper or probe that it stands for.
 
     - `origin`: where it comes from, in words.
     - `target`: "module:attribute", as Python imports it.
@@ -52,7 +52,7 @@ def offers(kind: Kind, *, own: Path = OWN, folder: Path | None = None) -> dict[s
     """All names of a kind, in alphabetical order, each with what it may stand for; more than one is an error.
 
     Args:
-        kind: tasks, optimizers or probes.
+        kind: tasks, optimizers, wrappers or probes.
         own: the folder of clipbench's own shelves.
         folder: the folder of the spec; None for no shelf beside it.
     """

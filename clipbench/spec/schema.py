@@ -25,6 +25,10 @@ def json_schema(*, shelves: Path = OWN, folder: Path | None = None) -> dict[str,
     definitions["Probe"] = _with_entries(definitions.pop("Use"), "probes", usable["probes"])
     definitions["ArmSettings"] = _with_entries(definitions["ArmSettings"], "optimizers", usable["optimizers"])
     definitions["GroupSettings"] = _with_entries(definitions["GroupSettings"], "optimizers", usable["optimizers"])
+    definitions["WrapperSettings"] = _with_entries(definitions["WrapperSettings"], "wrappers", usable["wrappers"])
+    named = [_names(usable["wrappers"]), {"$ref": "#/$defs/WrapperSettings"}]
+    for arm in ("ArmSettings", "GroupedArmSettings"):
+        definitions[arm]["properties"]["wrap"] = {"type": "array", "items": {"anyOf": named}, "minItems": 1}
     schema["properties"]["task"] = _one_or_several("Task", _names(usable["tasks"]))
     probes = definitions["MeasureSettings"]["properties"]["probes"]
     probes["items"] = {"anyOf": [_names(usable["probes"]), {"$ref": "#/$defs/Probe"}]}
@@ -73,7 +77,7 @@ def _value(accepts: Any, doc: str, kind: Kind) -> dict[str, Any]:
     """One value, or several but of a probe; of an arm's numbers, a space to tune them in as well."""
     schema = TypeAdapter(accepts).json_schema()
     forms = [schema, {"type": "array", "items": schema, "minItems": 1}]
-    if kind == "optimizers" and is_numeric(accepts):
+    if kind in ("optimizers", "wrappers") and is_numeric(accepts):
         forms.append({"$ref": "#/$defs/SpaceSettings"})
     described = dict(schema) if kind == "probes" else {"anyOf": forms}
     return described | ({"description": doc} if doc else {})

@@ -133,7 +133,8 @@ def _nameless(run: Run) -> Run:
 
 def _nameless_arm(arm: Arm) -> Arm:
     groups = tuple(replace(group, optimizer=_nameless_choice(group.optimizer)) for group in arm.groups)
-    return replace(arm, name="", optimizer=_nameless_choice(arm.optimizer), liveness="off", groups=groups)
+    wrap = tuple(map(_nameless_choice, arm.wrap))
+    return replace(arm, name="", optimizer=_nameless_choice(arm.optimizer), liveness="off", groups=groups, wrap=wrap)
 
 
 def _nameless_choice(choice: Choice) -> Choice:

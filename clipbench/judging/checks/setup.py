@@ -41,6 +41,33 @@ def same_budget(evidence: Evidence) -> Iterator[Finding]:
     yield from _differ(evidence, "budget", lambda run: str(run.budget), f": {_LOSSES}")
 
 
+def same_passes(evidence: Evidence) -> Iterator[Finding]:
+    """Where the budget is not in seconds, tasks whose arms take unlike numbers of passes a step.
+
+    A run from before passes were counted took one a step.
+    """
+    counted = [record for record in evidence.finished if record.run.budget.unit != "seconds" and record.outcome]
+    for task, of_task in grouped(counted, lambda record: record.run.task.name).items():
+        by_arm = grouped(of_task, lambda record: record.run.arm.name)
+        passes = {arm: max(map(_passes, of_arm)) for arm, of_arm in by_arm.items()}
+        least = min(passes.values())
+        if more := {arm: each for arm, each in passes.items() if each > 1.01 * least}:
+            unit = of_task[0].run.budget.unit
+            yield Finding(
+                "warn",
+                f"The budget on {task} is in {unit}, and a step of "
+                f"{listing([f'{arm} takes {number(each, 3)} forward and backward passes' for arm, each in more.items()])} "
+                f"({number(least, 3)} in the others): by the same {unit} they do more work; compare seconds as well.",
+                list(more),
+            )
+
+
+def _passes(record: Record) -> float:
+    """The forward and backward passes of a step."""
+    end = record.outcome
+    return end.passes / end.steps if end and end.passes and end.steps else 1.0
+
+
 def same_cadence(evidence: Evidence) -> Iterator[Finding]:
     """Tasks whose runs are evaluated at unlike steps."""
     loss = ": steps to the target are read with different precision"
@@ -140,8 +167,9 @@ def _task(run: Run) -> tuple[object, ...]:
 
 def _arm(run: Run) -> tuple[object, ...]:
     arm = run.arm
-    code = [(optimizer.target, optimizer.source) for optimizer in arm.optimizers.values()]
-    return code, [(group.kind, group.names) for group in arm.groups], arm.options, arm.clip, arm.schedule
+    code = [(part.target, part.source) for part in arm.parts.values()]
+    groups = [(group.kind, group.names) for group in arm.groups]
+    return code, groups, arm.options, arm.clip, arm.schedule, arm.create_graph
 
 
 def _progress(record: Record) -> float:
@@ -173,6 +201,12 @@ CHECKS = (
     ),
     Check("same arm", "All runs of an arm on a task have the same optimizer, options, clip and schedule.", same_arm),
     Check("same budget", "All runs on a task have the same budget.", same_budget),
+    Check(
+        "same passes",
+        "Under a budget in steps, samples or tokens, all arms on a task take as many passes a step.",
+        same_passes,
+        needs_runs=True,
+    ),
     Check("same schedule", "All arms on a task follow the same learning-rate schedule.", same_schedule),
     Check(
         "schedule complete", "No finished run ended before its budget was spent.", schedule_complete, needs_runs=True

@@ -205,7 +205,7 @@ def _problem(run: Run) -> dict[str, Scalar]:
 
 
 def _code(run: Run) -> str:
-    """The sources of its optimizers, and of a schedule of the user's own."""
+    """The sources of its optimizers and wrappers, and of a schedule of the user's own."""
     return " ".join(choice.source for choice in run.arm.code)
 
 
@@ -213,11 +213,13 @@ def _described(run: Run) -> dict[str, Scalar]:
     arm = run.arm
     options = {name: _scalar(value) for name, value in arm.options.items()}
     groups = {f"groups.{each.name}": f"{each.optimizer.target} for {each.matcher or 'the rest'}" for each in arm.groups}
+    wrap = {f"wrap.{each.name}": each.target for each in arm.wrap}
+    graph: dict[str, Scalar] = {"create_graph": True} if arm.create_graph else {}
     clip = {f"clip.{name}": value for name, value in asdict(arm.clip).items()} if arm.clip else {}
     since = ("decay", "source")  # these came later: a baseline that was saved before has neither
     facts = ((name, value) for name, value in asdict(arm.schedule).items() if value or name not in since)
     schedule = {f"schedule.{name}": value for name, value in facts if name != "source"}
-    return {"optimizer": arm.optimizer.target, **groups, **options, **clip, **schedule}
+    return {"optimizer": arm.optimizer.target, **groups, **wrap, **graph, **options, **clip, **schedule}
 
 
 def _scalar(value: object) -> Scalar:

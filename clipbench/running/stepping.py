@@ -1,0 +1,132 @@
+"""How an optimizer is stepped: by a gradient that is there, by a closure that evaluates it, or by both.
+
+An arm's optimizer is not asked what it wants, since signatures do not tell: it is built and takes a step by a made-up
+gradient, which costs no pass through the model, and what it does is undone.
+"""
+
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from clipbench.contracts import Batch, Problem
+from clipbench.errors import ClipbenchError
+from clipbench.geometry.contexts import math_attention
+from clipbench.records import Arm
+from clipbench.running.equipment import AttachedClip, build_optimizer, trainable
+from clipbench.running.undoing import put_back
+
+# - gradient: step(), as most optimizers;
+# - closure: step(closure), which it evaluates at the weights where it starts, and at others (torch's LBFGS);
+# - gradient and closure: it moves by the gradient that is there before it evaluates (SAM as its authors wrote it).
+Stepping = Literal["gradient", "closure", "gradient and closure"]
+
+_MADE_UP = 1e-3  # each coordinate of the gradient by which an optimizer is tried
+
+
+def evaluated(problem: Problem, batch: Batch, *, create_graph: bool = False) -> Tensor:
+    """The loss of a batch on the model's device, whose gradient it adds to the parameters'.
+
+    With `create_graph` the gradient can be differentiated again, and attention is computed by its plain formula.
+
+    Raises:
+        ClipbenchError: the loss has no gradient.
+    """
+    with math_attention() if create_graph else nullcontext():
+        loss = problem.loss(problem.model, batch)
+        if not loss.requires_grad:
+            raise ClipbenchError("the task's loss has no gradient: it depends on no parameter that is trained")
+        loss.backward(create_graph=create_graph)
+    return loss
+
+
+def take(
+    optimizer: torch.optim.Optimizer,
+    stepping: Stepping,
+    evaluate: Callable[[], Tensor],
+    clip: AttachedClip | None = None,
+) -> None:
+    """One step, which begins without a gradient.
+
+    Args:
+        optimizer: what steps.
+        stepping: how.
+        evaluate: returns the loss, and leaves its gradient, and no earlier one, on the parameters.
+        clip: the optimizer's, which acts on every gradient that is evaluated.
+    """
+    if stepping == "gradient":
+        evaluate()
+        optimizer.step()
+        return
+    if stepping == "gradient and closure":
+        evaluate()
+        if clip is not None:
+            clip.clip_gradients()
+    optimizer.step(evaluate)  # type: ignore[arg-type]  # torch's annotation has a float
+
+
+def wants_closure(error: Exception) -> bool:
+    """Whether what a step() without a closure raised says that it needs one."""
+    text = str(error)
+    return "closure" in text.lower() or text == "'NoneType' object is not callable"
+
+
+class _FirstEvaluationError(Exception):
+    """Ends a step that is tried where its closure is evaluated for the first time."""
+
+
+def stepping_of(arm: Arm, problem: Problem) -> Stepping:
+    """How the arm's optimizer is stepped; the problem is left as it was.
+
+    What it raises for another reason than want of a closure is left to its first step by a true gradient.
+    """
+    if not _wants_closure(arm, problem):
+        return "gradient"
+    with put_back(problem):
+        optimizer, _ = build_optimizer(arm.twin(), problem.model)
+        _make_up(problem)
+        before = _versions(problem), _weights(problem)
+
+        def evaluate() -> Tensor:
+            raise _FirstEvaluationError
+
+        try:
+            optimizer.step(evaluate)  # type: ignore[arg-type]
+        except _FirstEvaluationError:
+            pass
+        except Exception:
+            return "closure"
+        moved = _versions(problem) != before[0] or not all(map(torch.equal, _weights(problem), before[1]))
+        return "gradient and closure" if moved else "closure"
+
+
+def _wants_closure(arm: Arm, problem: Problem) -> bool:
+    with put_back(problem):
+        optimizer, _ = build_optimizer(arm.twin(), problem.model)
+        parameter = inspect.signature(optimizer.step).parameters.get("closure")
+        if parameter is not None and parameter.default is inspect.Parameter.empty:
+            return True
+        _make_up(problem)
+        try:
+            optimizer.step()
+        except Exception as error:  # an optimizer is anybody's code, and raises what it likes for want of a closure
+            return wants_closure(error)
+    return False
+
+
+def _make_up(problem: Problem) -> None:
+    """Put a gradient on every trained parameter."""
+    for parameter in trainable(problem.model).values():
+        parameter.grad = torch.full_like(parameter, _MADE_UP, requires_grad=False)
+
+
+def _versions(problem: Problem) -> list[int]:
+    """How often torch has seen each parameter written to, also by a value that it had."""
+    return [parameter._version for parameter in trainable(problem.model).values()]
+
+
+def _weights(problem: Problem) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in trainable(problem.model).values()]

@@ -1,0 +1,1 @@
+"""What goes around an optimizer, a file each."""
