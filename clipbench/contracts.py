@@ -1,7 +1,7 @@
-"""READ THIS FIRST: what a task, an optimizer and a probe are. Put one file on a shelf and it is enrolled.
+"""READ THIS FIRST: what a task, an optimizer, a wrapper and a probe are. Put one file on a shelf and it is enrolled.
 
-A shelf file (`clipbench/tasks/x.py`, `clipbench/optimizers/x.py`, `clipbench/probes/x.py`) is a module with one
-public function, `build` or `measure`, of the shape below. Its keyword-only arguments are the options a spec may
+A shelf file (`clipbench/tasks/x.py`, and likewise in `optimizers`, `wrappers` and `probes`) is a module with one public
+function, `build` or `measure`, of the shape below. Its keyword-only arguments are the options a spec may
 set; their annotations use only bool, int, float, str, None, tuple and Literal, because the spec is checked
 against the file's text, before torch is imported. The first line of the module's docstring is what
 `clipbench list` prints. A task that reads data from the user's disk names its source in a constant,
@@ -91,6 +91,25 @@ class OptimizerFactory(Protocol):
 
     def __call__(self, named_parameters: Iterable[tuple[str, nn.Parameter]], **options: Any) -> torch.optim.Optimizer:
         """Build the optimizer of these parameters."""
+
+
+class Steps(Protocol):
+    """What a wrapper's factory builds. A step() with a closure evaluates the loss as often as it likes.
+
+    What it keeps for a parameter is in a mapping `state`, and what else it keeps in plain attributes: a checkpoint has
+    both. Methods train() and eval(), if there are, bring the weights to train at and those to be used.
+    """
+
+    step: Callable[..., Any]
+
+
+class WrapperFactory(Protocol):
+    """`clipbench/wrappers/x.py` has this as `build`: what goes around an optimizer that steps the parameters."""
+
+    def __call__(
+        self, optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, nn.Parameter]], **options: Any
+    ) -> Steps:
+        """Build the wrapper of this optimizer, whose step() hands the step on to it."""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def test_an_option_that_an_optimizer_of_torchs_own_lacks_is_refused_before_anyth
         (["compare", "bad.yaml"], "error: bad.yaml: this is a file; results are a folder"),
         (["show", "abc"], "error: results: 'abc' fits 0 runs\n  `clipbench list runs` shows what there is"),
         (["list", "runs"], "error: results: there is no such folder"),
-        (["list", "things"], "'things' is not one of 'tasks', 'optimizers', 'probes', 'runs'"),
+        (["list", "things"], "'things' is not one of 'tasks', 'optimizers', 'wrappers', 'probes', 'runs'"),
     ],
 )  # fmt: skip
 def test_a_wrong_word_on_the_command_line_is_named(ask: Ask, words: list[str], said: str) -> None:

@@ -16,7 +16,7 @@ from clipbench.report.render import Format, render
 from clipbench.report.show import document
 from clipbench.spec import catalogue, offers
 
-Listable = Literal["tasks", "optimizers", "probes", "runs", "columns", "quantities"]
+Listable = Literal["tasks", "optimizers", "wrappers", "probes", "runs", "columns", "quantities"]
 
 
 def show(

@@ -77,6 +77,8 @@ def check_ghost(arm: Arm, problem: Problem, gradients: Sequence[Gradient]) -> tu
     On a task without batches these are all alike, and hide what depends on how they change. So it is only by steps that
     go somewhere that anything is said of an arm.
     """
+    if arm.liveness == "off":
+        return ()
     if arm.create_graph:
         raise NotLiveError(
             "it differentiates the gradient, and a run keeps no graph of it for ghosts", where=place(arm)
@@ -84,8 +86,6 @@ def check_ghost(arm: Arm, problem: Problem, gradients: Sequence[Gradient]) -> tu
     if stepping_of(arm, problem) != "gradient":
         message = "its step needs a closure, which would evaluate the loss away from the run's path"
         raise NotLiveError(message, where=place(arm), remedy="it can be an arm, and not a ghost")
-    if arm.liveness == "off":
-        return ()
     by_given = _Trials(arm, problem, [lambda: [given(problem, gradient) for gradient in gradients]])
     return () if next(_findings(by_given), None) is None else check(arm, problem)
 

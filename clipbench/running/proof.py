@@ -22,6 +22,7 @@ from clipbench.running import checkpoint
 from clipbench.running.equipment import as_given, next_batch
 from clipbench.running.evaluation import at_evaluation_weights
 from clipbench.running.fingerprints import tensor_sha256
+from clipbench.running.grouping import parts
 from clipbench.running.held import held
 from clipbench.running.train import take_step
 from clipbench.running.training import Training
@@ -81,8 +82,14 @@ def prove(used: Training, build: Build) -> Proof:
 
 def _has_idle_optimizer(optimizer: torch.optim.Optimizer) -> bool:
     """Whether there is one inside whose state is still to come, so that nothing can be said of it."""
-    inside = [value for each in vars(optimizer).values() for value in (each if isinstance(each, list) else [each])]
-    return any(isinstance(each, torch.optim.Optimizer) and not each.state for each in inside)
+    known = parts(optimizer)  # whose state is in the checkpoint, be there any or not
+    holders = [optimizer, *known]
+    inside = [value for holder in holders for each in vars(holder).values() for value in _listed(each)]
+    return any(isinstance(each, torch.optim.Optimizer) and not each.state and each not in known for each in inside)
+
+
+def _listed(thing: object) -> list[object]:
+    return thing if isinstance(thing, list) else [thing]
 
 
 def judged(through: End, saved: bytes, build: Build) -> Proof:

@@ -5,6 +5,7 @@ gradient, which costs no pass through the model, and what it does is undone.
 """
 
 import inspect
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Literal
@@ -39,7 +40,12 @@ def evaluated(problem: Problem, batch: Batch, *, create_graph: bool = False) -> 
         loss = problem.loss(problem.model, batch)
         if not loss.requires_grad:
             raise ClipbenchError("the task's loss has no gradient: it depends on no parameter that is trained")
-        loss.backward(create_graph=create_graph)
+        if not create_graph:
+            loss.backward()
+            return loss
+        with warnings.catch_warnings():  # of the cycle of a parameter and its gradient: zero_grad() breaks it
+            warnings.filterwarnings("ignore", message=r"Using backward\(\) with create_graph=True")
+            loss.backward(create_graph=True)
     return loss
 
 

@@ -89,6 +89,16 @@ _MATRICES = Group("matrices", _arm("muon", lr=0.02).optimizer, kind="matrix")
 _REST = Group("rest", ADAM.optimizer)
 MIXED = Arm("muon + adam", Choice("muon + adam", "muon + adam", ""), groups=(_MATRICES, _REST))
 
+AROUND = {
+    "lookahead, clipped": replace(
+        SGD,
+        clip=ClipSettings(0.1),
+        wrap=(Choice("lookahead", "lookahead", "clipbench.wrappers.lookahead:build", {"k": 2}),),
+    ),
+    "sam": replace(ADAM, wrap=(Choice("sam", "sam", "clipbench.wrappers.sam:build", {"rho": 0.1}),)),
+    "nothing: LBFGS with its closure": _arm("torch.optim:LBFGS", lr=0.1, max_iter=2),
+}
+
 SCHEDULES = {
     "constant": Schedule(),
     "constant after a warm-up": Schedule("constant", warmup=0.5),
@@ -164,6 +174,8 @@ def _cases() -> Iterator[tuple[str, Run]]:
     yield "groups: muon and adam", _run(arm=MIXED, task=LANGUAGE)
     clipped = replace(MIXED, clip=ClipSettings(0.1, scope="group"), schedule=Schedule("cosine"))
     yield "groups: clipped by group, beside a ghost", _run(arm=clipped, ghosts=(replace(MIXED, name="ghost"),))
+    for name, arm in AROUND.items():
+        yield f"around: {name}", _run(arm=arm, task=LANGUAGE)
     for name, schedule in SCHEDULES.items():
         yield f"schedule: {name}", _run(arm=replace(SGD, schedule=schedule))
     for name, (task, budget) in BUDGETS.items():

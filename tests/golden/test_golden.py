@@ -54,6 +54,7 @@ def test_whatever_is_on_a_shelf_has_a_case(kind: catalogue.Kind) -> None:
     used = {
         "tasks": {run.task.use for run in RUNS},
         "optimizers": {each.use for run in RUNS for each in run.arm.optimizers.values()},
+        "wrappers": {each.use for run in RUNS for each in run.arm.wrap},
         "probes": {probe.use for run in RUNS if not run.measure.ghosts for probe in run.measure.probes},
     }[kind]
     missing = set(catalogue.names(kind)) - used

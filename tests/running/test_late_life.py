@@ -270,18 +270,27 @@ def test_what_is_not_known_is_a_remark(
     assert check(replace(odd, liveness=liveness_), noisy(3, CPU)) == (remark,)
 
 
+class Changeable(Descent):
+    """Wants a closure from its second step on."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.taken = getattr(self, "taken", 0) + 1
+        if self.taken > 1:
+            closure()
+
+
 @pytest.mark.parametrize(
-    ("use", "found"),
+    ("use", "found", "remedy"),
     [
-        ("OfLosses", "needs a closure, and clipbench steps without one"),
-        ("Polite", "needs a closure, and clipbench steps without one"),
-        ("Newton", "differentiates the gradient, and clipbench's backward pass keeps no graph of it (create_graph)"),
+        ("Changeable", "asks for a closure at a later step, though its first one went without", "always, or never"),
+        ("Newton", "differentiates the gradient, of which there is no graph", "set `create_graph: true` on the arm"),
     ],
 )
-def test_what_a_step_lacks_is_said_in_a_sentence(check: Check, use: str, found: str) -> None:
+def test_what_a_step_lacks_is_said_in_a_sentence(check: Check, use: str, found: str, remedy: str) -> None:
     with pytest.raises(NotLiveError) as caught:
         check(replace(arm(use, lr=0.01), liveness="warn"), quadratic(0, CPU))
     assert caught.value.message == f"'{use}' {found}"
+    assert remedy in caught.value.remedy
 
 
 def with_loss(problem: Problem, loss: Callable[[nn.Module, Batch], torch.Tensor]) -> Problem:
@@ -307,7 +316,7 @@ def test_a_task_without_batches_is_said_to_have_none() -> None:
 
 
 def test_a_loss_that_depends_on_no_parameter_is_said_to() -> None:
-    with pytest.raises(NotLiveError, match="the task's loss has no gradient: it depends on no parameter"):
+    with pytest.raises(ClipbenchError, match="the task's loss has no gradient: it depends on no parameter"):
         liveness.check(arm("torch.optim:SGD", lr=0.1), with_loss(quadratic(0, CPU), lambda *_: torch.tensor(1.0)))
 
 

@@ -192,11 +192,6 @@ def test_an_option_seen_nowhere_but_in_the_weights_is_live(check: Check) -> None
     assert check(arm("faulty:HiddenOption", lr=0.01, scale=0.5), quadratic(0, CPU)) == ()
 
 
-def test_an_optimizer_that_needs_a_closure_says_so(check: Check) -> None:
-    with pytest.raises(NotLiveError, match="needs a closure"):
-        check(arm("torch.optim:LBFGS", lr=0.1), quadratic(0, CPU))
-
-
 def test_the_operations_of_a_step_are_those_of_its_products() -> None:
     """Two layers of 5·7 and 7·3 weights on four examples, and a product is a multiplication and an addition.
 

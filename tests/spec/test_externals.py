@@ -231,11 +231,6 @@ def test_torchs_own_muon_is_known_by_the_version_of_torch(bench: Bench) -> None:
     assert found.source.startswith("torch==2.")
 
 
-def test_an_optimizer_that_needs_a_closure_is_refused_before_anything_runs(bench: Bench) -> None:
-    [fault] = bench.faults(lambda: optimizer(bench, '{use: "torch.optim:LBFGS", lr: 0.1}'))
-    assert "'torch.optim:LBFGS' cannot be used: its step() needs a closure, and clipbench steps without one" in fault
-
-
 MEASURE = "def measure(snapshot):\n    yield '', 'angle', 1.0\n"
 
 

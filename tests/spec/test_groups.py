@@ -67,14 +67,14 @@ def test_an_option_whose_name_is_a_key_of_a_group_stands_under_options(bench: Be
             grouped(HIDDEN, REST, beside=", lr: 0.1"),
             [
                 "4:9: optimizers.slow: 'lr' cannot stand beside `groups`: each group has its own `use` and options; of "
-                "the whole arm are clip, schedule, liveness"
+                "the whole arm are wrap, clip, schedule, create_graph, liveness"
             ],
         ),
         (
             grouped(HIDDEN, REST, beside=", use: descent"),
             [
                 "4:9: optimizers.slow: 'use' cannot stand beside `groups`: each group has its own `use` and options; "
-                "of the whole arm are clip, schedule, liveness"
+                "of the whole arm are wrap, clip, schedule, create_graph, liveness"
             ],
         ),
         (

@@ -53,11 +53,11 @@ def same_passes(evidence: Evidence) -> Iterator[Finding]:
         least = min(passes.values())
         if more := {arm: each for arm, each in passes.items() if each > 1.01 * least}:
             unit = of_task[0].run.budget.unit
+            each_takes = listing([f"{arm} {number(each, 3)}" for arm, each in more.items()])
             yield Finding(
                 "warn",
-                f"The budget on {task} is in {unit}, and a step of "
-                f"{listing([f'{arm} takes {number(each, 3)} forward and backward passes' for arm, each in more.items()])} "
-                f"({number(least, 3)} in the others): by the same {unit} they do more work; compare seconds as well.",
+                f"The budget on {task} is in {unit}, and arms differ in forward and backward passes a step: "
+                f"{each_takes}, the others {number(least, 3)}; in as many {unit} they do more work; compare seconds.",
                 list(more),
             )
 

@@ -47,6 +47,7 @@ SETUP = (
     "same budget",
     "same schedule",
     "schedule complete",
+    "same passes",
     "same precision",
     "same cadence",
     "as described",
@@ -122,6 +123,26 @@ def test_two_tasks_may_differ_in_all_of_it() -> None:
     short = [replace(each, run=replace(each.run, budget=Budget(50, "steps"))) for each in as_task("digits", fair())]
     records = [*fair(), *(ending(each, steps=50) for each in short)]
     assert {found(check, records).verdict for check in SETUP} == {"pass"}
+
+
+# Passes
+
+
+def test_arms_that_take_more_passes_a_step_are_named_where_the_budget_is_in_steps() -> None:
+    more = [
+        ending(each, passes=(2 if each.run.arm.name == "adam" else 1) * (each.outcome.steps if each.outcome else 0))
+        for each in fair()
+    ]
+    answer = found("same passes", more)
+    assert (answer.verdict, answer.runs) == ("warn", ("adam",))
+    assert (
+        "arms differ in forward and backward passes a step: adam 2, the others 1; in as many steps they do"
+        in answer.what
+    )
+    seconds = [replace(each, run=replace(each.run, budget=Budget(1.0, "seconds"))) for each in more]
+    assert found("same passes", seconds).verdict == "pass"
+    alike = [ending(each, passes=3 * (each.outcome.steps if each.outcome else 0)) for each in fair()]
+    assert found("same passes", alike).verdict == "pass"
 
 
 # The budget
