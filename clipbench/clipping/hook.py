@@ -1,6 +1,6 @@
 """Coordinate-wise clipping for any torch optimizer, by its step hooks: the optimizer itself stays as it is."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -72,6 +72,8 @@ class CoordinateClip:
             before: the clip then changes a direction, not its length. Not with "numerator".
         ignore_zeros: take the fraction of the coordinates that are not zero, so that τ never is. Costs a pass, and
             on a GPU a wait.
+        groups: the places in `optimizer.param_groups` of the groups to clip, such as [0, 2]; all of them unless given.
+            The others step as without a clip, and the fraction is not of them. No part of the clip's state_dict.
 
     Raises:
         TypeError: not an optimizer, a wrapper around one whose own step() runs no hooks, or a setting of the wrong
@@ -94,16 +96,18 @@ class CoordinateClip:
         scope: ClipScope = "global",
         scale: ClipScale = "none",
         ignore_zeros: bool = False,
+        groups: Collection[int] | None = None,
     ) -> None:
         check_runs_hooks(optimizer, clip="CoordinateClip")
         settings = _by_fraction(fraction, of=of, scope=scope, scale=scale, ignore_zeros=ignore_zeros)
         check_optimizer(optimizer, settings.of)
+        some = None if groups is None else _checked_groups(groups, len(optimizer.param_groups))
         if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a CoordinateClip already: call its remove() first")
-        self._attach(optimizer, settings)
+        self._attach(optimizer, settings, some)
 
-    def _attach(self, optimizer: torch.optim.Optimizer, settings: ClipSettings) -> None:
-        self._optimizer, self._settings = optimizer, settings
+    def _attach(self, optimizer: torch.optim.Optimizer, settings: ClipSettings, groups: frozenset[int] | None) -> None:
+        self._optimizer, self._settings, self._groups = optimizer, settings, groups
         self._last: Clipped | None = None
         self._zeros = ZeroWatch()
         self._before: WeightsById = {}
@@ -113,7 +117,7 @@ class CoordinateClip:
             optimizer.register_step_pre_hook(uncompiled(self._pre_step)),
             optimizer.register_step_post_hook(uncompiled(self._post_step)),
         )
-        carry(self, optimizer, again=_attached, settings=settings)
+        carry(self, optimizer, again=_attached, settings=(settings, groups))
 
     @staticmethod
     def attached_to(optimizer: torch.optim.Optimizer) -> "CoordinateClip | None":
@@ -193,7 +197,7 @@ class CoordinateClip:
         check_optimizer(self._optimizer, settings.of)
         self._settings = settings
         if carried_by(self._optimizer) is self:
-            carry(self, self._optimizer, again=_attached, settings=self._settings)
+            carry(self, self._optimizer, again=_attached, settings=(self._settings, self._groups))
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self.state_dict().items())
@@ -225,12 +229,16 @@ class CoordinateClip:
             self._clip(optimizer, remember=True)
             return None
         if self.of == "update" and self.fraction > 0.0:  # which of them will get a gradient is not known yet
-            every = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            clipped = (group for place, group in enumerate(optimizer.param_groups) if self._clips(place))
+            every = [p for group in clipped for p in group["params"] if p.requires_grad]
             self._before = weights_before(every, clip=str(self))
         return after_each_evaluation((args, kwargs), closure, partial(self._clip, optimizer, remember=False))
 
     def _clip(self, optimizer: torch.optim.Optimizer, *, remember: bool) -> None:
         places = look(optimizer, clipped=self.of, clip=str(self))
+        if self._groups is not None:
+            clipped = [id(group) for place, group in enumerate(optimizer.param_groups) if self._clips(place)]
+            places = [(group, p) for group, p in places if id(group) in clipped]
         self._moving = places  # an optimizer may drop the gradients in its step
         if not places:
             return
@@ -240,6 +248,10 @@ class CoordinateClip:
             self._clip_gradients(optimizer, places)
         elif remember:
             self._before = weights_before((p for _, p in places), clip=str(self))
+
+    def _clips(self, place: int) -> bool:
+        """Whether it clips the parameter group at this place."""
+        return self._groups is None or place in self._groups
 
     def _clip_gradients(self, optimizer: torch.optim.Optimizer, places: list[ParameterPlace]) -> None:
         unshare(places)
@@ -297,6 +309,22 @@ def _by_fraction(fraction: Any, **others: Any) -> ClipSettings:
     return ClipSettings(fraction, **others)
 
 
-def _attached(optimizer: torch.optim.Optimizer, settings: ClipSettings) -> None:
+def _checked_groups(groups: Collection[int], number: int) -> frozenset[int]:
+    """The places of some of so many parameter groups.
+
+    Raises:
+        TypeError: one of them is no whole number.
+        ValueError: there is none, or one where no group is.
+    """
+    if wrong := [place for place in groups if isinstance(place, bool) or not isinstance(place, int)]:
+        raise TypeError(f"`groups` has {wrong[0]!r}: it is the places of parameter groups, such as [0, 2]")
+    if not groups:
+        raise ValueError("`groups` is empty, so that nothing would be clipped")
+    if beyond := [place for place in groups if not 0 <= place < number]:
+        raise ValueError(f"`groups` has {beyond[0]}, and the optimizer has the parameter groups 0 to {number - 1}")
+    return frozenset(groups)
+
+
+def _attached(optimizer: torch.optim.Optimizer, settings: tuple[ClipSettings, frozenset[int] | None]) -> None:
     """A clip on a copy whose parameter groups are not filled yet: its settings were checked for the original."""
-    CoordinateClip.__new__(CoordinateClip)._attach(optimizer, settings)
+    CoordinateClip.__new__(CoordinateClip)._attach(optimizer, *settings)
