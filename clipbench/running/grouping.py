@@ -97,6 +97,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
         self.param_groups = [group for each in self.members.values() for group in each.param_groups]
         self.state = States(self.members)  # type: ignore[assignment]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))  # torch copies the state and the groups alone
+
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Let every member step.
 

@@ -44,6 +44,9 @@ class WrappedOptimizer(torch.optim.Optimizer):
             if isinstance(getattr(each, "state", None), Mapping) and each.state is not self.wrapped.state
         }
 
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))  # torch copies the state and the groups alone
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Let the outermost wrapper step."""
         *_, outermost = self.members.values()

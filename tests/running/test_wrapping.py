@@ -1,5 +1,6 @@
 """What goes around an optimizer: that it steps, clips, resumes and haunts with it, against naive re-derivations."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -334,6 +335,27 @@ def test_a_wrapper_without_an_effect_is_a_remark(wrapper: Choice, remarks: tuple
     problem = quadratic(0, CPU, dimension=8)
     arm = Arm("wrapped", choice("torch.optim:SGD", lr=0.001), wrap=(wrapper,))
     assert check(arm, problem) == remarks
+
+
+@pytest.mark.parametrize("arm", [LOOKAHEAD, replace(MIXED, wrap=()), MIXED, replace(LOOKAHEAD, clip=ClipSettings(0.3))])
+def test_a_deep_copy_of_the_model_and_the_optimizer_goes_its_own_way_alike(arm: Arm) -> None:
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4))
+    optimizer, _ = build_optimizer(arm, model)
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
+        generator = torch.Generator().manual_seed(number)
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=generator)
+        optimizer.step()
+
+    step(model, optimizer, 0)
+    copied_model, copied = copy.deepcopy((model, optimizer))
+    for number in range(1, 4):
+        step(model, optimizer, number)
+    before = weights_sha256(copied_model)
+    for number in range(1, 4):
+        step(copied_model, copied, number)
+    assert weights_sha256(copied_model) == weights_sha256(model) != before
 
 
 def test_what_cannot_step_is_no_wrapper() -> None:
