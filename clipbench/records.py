@@ -90,6 +90,8 @@ class ClipSettings:
     - `threshold`: every coordinate of the gradient, down to this size.
     - `norm`: the gradient as a whole, down to this length.
 
+    `groups` names the arm's groups that it clips, as if there were no others; none for all.
+
     Raises:
         TypeError: an amount that is no number, or an `ignore_zeros` that is no bool.
         ValueError: not exactly one rule, a value outside its bounds, or settings that exclude each other.
@@ -102,6 +104,7 @@ class ClipSettings:
     norm: float | None = None
     scale: ClipScale = "none"
     ignore_zeros: bool = False
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         given = [rule for rule in CLIP_RULES if getattr(self, rule) is not None]

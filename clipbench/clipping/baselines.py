@@ -1,7 +1,7 @@
 """What the coordinate clip is compared with: the clips everybody uses, at a limit that is fixed beforehand."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clipbench.clipping.coordinates import bound, clamp_, count_above, length
-from clipbench.clipping.places import look, unshare
+from clipbench.clipping.places import checked_groups, look, unshare
 from clipbench.clipping.step_hooks import (
     Arguments,
     after_each_evaluation,
@@ -59,6 +59,7 @@ class FixedClip:
             their own. With a gradient scaler and a fused optimizer, scaler.unscale_(optimizer) must come first.
         threshold: τ, above 0, in the gradient's units.
         norm: c, above 0, in the gradient's units. Exactly one of the two is given.
+        groups: the places in `optimizer.param_groups` of the groups to clip; all of them unless given.
 
     Raises:
         TypeError: not an optimizer, a wrapper around one whose own step() runs no hooks, not exactly one limit, or
@@ -73,19 +74,25 @@ class FixedClip:
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, *, threshold: float | None = None, norm: float | None = None
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        threshold: float | None = None,
+        norm: float | None = None,
+        groups: Collection[int] | None = None,
     ) -> None:
         check_runs_hooks(optimizer, clip="FixedClip")
         limits = _checked(threshold, norm)
+        some = checked_groups(groups, optimizer)
         if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a clip already: call its remove() first")
-        self._attach(optimizer, limits)
+        self._attach(optimizer, limits, some)
 
-    def _attach(self, optimizer: torch.optim.Optimizer, limits: ClipSettings) -> None:
-        self._optimizer, self._limits = optimizer, limits
+    def _attach(self, optimizer: torch.optim.Optimizer, limits: ClipSettings, groups: frozenset[int] | None) -> None:
+        self._optimizer, self._limits, self._groups = optimizer, limits, groups
         self._last: Limited | None = None
         self._handle = optimizer.register_step_pre_hook(uncompiled(self._pre_step))
-        carry(self, optimizer, again=_attached, settings=limits)
+        carry(self, optimizer, again=_attached, settings=(limits, groups))
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -122,7 +129,7 @@ class FixedClip:
             raise ValueError(f"a fixed clip's state has the keys 'threshold' and 'norm', not {sorted(state)}")
         self._limits = _checked(**state)
         if carried_by(self._optimizer) is self:
-            carry(self, self._optimizer, again=_attached, settings=self._limits)
+            carry(self, self._optimizer, again=_attached, settings=(self._limits, self._groups))
 
     def __repr__(self) -> str:
         return f"FixedClip({type(self._optimizer).__name__}, {self._limits.rule}={self._limits.amount!r})"
@@ -138,7 +145,7 @@ class FixedClip:
         return after_each_evaluation((args, kwargs), closure, partial(self._clip, optimizer))
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> None:
-        places = look(optimizer, clipped="gradient", clip="FixedClip")
+        places = look(optimizer, clipped="gradient", clip="FixedClip", groups=self._groups)
         if not places:
             return
         unshare(places)
@@ -185,6 +192,6 @@ def _checked(threshold: Any, norm: Any) -> ClipSettings:
     return ClipSettings(threshold=threshold, norm=norm)
 
 
-def _attached(optimizer: torch.optim.Optimizer, limits: ClipSettings) -> None:
+def _attached(optimizer: torch.optim.Optimizer, settings: tuple[ClipSettings, frozenset[int] | None]) -> None:
     """A clip on a copy, whose limits were checked for the original."""
-    FixedClip.__new__(FixedClip)._attach(optimizer, limits)
+    FixedClip.__new__(FixedClip)._attach(optimizer, *settings)

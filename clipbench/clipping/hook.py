@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from clipbench.clipping.coordinates import Scope, bound, clip_, find_scope
-from clipbench.clipping.places import ParameterPlace, check_optimizer, look, split, stepped_by, unshare
+from clipbench.clipping.places import (
+    ParameterPlace,
+    check_optimizer,
+    checked_groups,
+    look,
+    of_groups,
+    split,
+    stepped_by,
+    unshare,
+)
 from clipbench.clipping.report import Clipped, ZeroWatch, nothing_clipped
 from clipbench.clipping.second_moment import clip_numerator
 from clipbench.clipping.step_hooks import (
@@ -100,8 +109,8 @@ class CoordinateClip:
     ) -> None:
         check_runs_hooks(optimizer, clip="CoordinateClip")
         settings = _by_fraction(fraction, of=of, scope=scope, scale=scale, ignore_zeros=ignore_zeros)
-        check_optimizer(optimizer, settings.of)
-        some = None if groups is None else _checked_groups(groups, len(optimizer.param_groups))
+        some = checked_groups(groups, optimizer)
+        check_optimizer(optimizer, settings.of, some)
         if carried_by(optimizer) is not None:
             raise ValueError("this optimizer has a CoordinateClip already: call its remove() first")
         self._attach(optimizer, settings, some)
@@ -194,7 +203,7 @@ class CoordinateClip:
 
     def _change(self, state: Mapping[str, Any]) -> None:
         settings = _by_fraction(**state)
-        check_optimizer(self._optimizer, settings.of)
+        check_optimizer(self._optimizer, settings.of, self._groups)
         self._settings = settings
         if carried_by(self._optimizer) is self:
             carry(self, self._optimizer, again=_attached, settings=(self._settings, self._groups))
@@ -229,16 +238,13 @@ class CoordinateClip:
             self._clip(optimizer, remember=True)
             return None
         if self.of == "update" and self.fraction > 0.0:  # which of them will get a gradient is not known yet
-            clipped = (group for place, group in enumerate(optimizer.param_groups) if self._clips(place))
-            every = [p for group in clipped for p in group["params"] if p.requires_grad]
+            both = [(group, p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            every = [p for _, p in of_groups(both, optimizer, self._groups)]
             self._before = weights_before(every, clip=str(self))
         return after_each_evaluation((args, kwargs), closure, partial(self._clip, optimizer, remember=False))
 
     def _clip(self, optimizer: torch.optim.Optimizer, *, remember: bool) -> None:
-        places = look(optimizer, clipped=self.of, clip=str(self))
-        if self._groups is not None:
-            clipped = [id(group) for place, group in enumerate(optimizer.param_groups) if self._clips(place)]
-            places = [(group, p) for group, p in places if id(group) in clipped]
+        places = look(optimizer, clipped=self.of, clip=str(self), groups=self._groups)
         self._moving = places  # an optimizer may drop the gradients in its step
         if not places:
             return
@@ -248,10 +254,6 @@ class CoordinateClip:
             self._clip_gradients(optimizer, places)
         elif remember:
             self._before = weights_before((p for _, p in places), clip=str(self))
-
-    def _clips(self, place: int) -> bool:
-        """Whether it clips the parameter group at this place."""
-        return self._groups is None or place in self._groups
 
     def _clip_gradients(self, optimizer: torch.optim.Optimizer, places: list[ParameterPlace]) -> None:
         unshare(places)
@@ -307,22 +309,6 @@ def _by_fraction(fraction: Any, **others: Any) -> ClipSettings:
     if fraction is None:
         raise TypeError("the fraction to clip must be a number, not None")
     return ClipSettings(fraction, **others)
-
-
-def _checked_groups(groups: Collection[int], number: int) -> frozenset[int]:
-    """The places of some of so many parameter groups.
-
-    Raises:
-        TypeError: one of them is no whole number.
-        ValueError: there is none, or one where no group is.
-    """
-    if wrong := [place for place in groups if isinstance(place, bool) or not isinstance(place, int)]:
-        raise TypeError(f"`groups` has {wrong[0]!r}: it is the places of parameter groups, such as [0, 2]")
-    if not groups:
-        raise ValueError("`groups` is empty, so that nothing would be clipped")
-    if beyond := [place for place in groups if not 0 <= place < number]:
-        raise ValueError(f"`groups` has {beyond[0]}, and the optimizer has the parameter groups 0 to {number - 1}")
-    return frozenset(groups)
 
 
 def _attached(optimizer: torch.optim.Optimizer, settings: tuple[ClipSettings, frozenset[int] | None]) -> None:

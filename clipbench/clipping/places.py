@@ -1,5 +1,6 @@
 """Where a clip works: the parameters of an optimizer that have a gradient, and which of them share a threshold."""
 
+from collections.abc import Collection
 from itertools import groupby
 from typing import Any
 
@@ -27,16 +28,17 @@ def with_gradient(optimizer: torch.optim.Optimizer) -> list[ParameterPlace]:
     return list(places.values()) if any(p.numel() > 0 for p in places) else []
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer, clipped: ClipPlace) -> None:
-    """Refuse parameter groups that a clip cannot be right for; cheap enough for every step.
+def check_optimizer(optimizer: torch.optim.Optimizer, clipped: ClipPlace, groups: frozenset[int] | None = None) -> None:
+    """Refuse parameter groups that a clip cannot be right for, of those to clip; cheap enough for every step.
 
     Raises:
         ValueError: a group is differentiable, or `of="numerator"` does not know it.
     """
-    if any(group.get("differentiable") for group in optimizer.param_groups):
+    some = [group for place, group in enumerate(optimizer.param_groups) if groups is None or place in groups]
+    if any(group.get("differentiable") for group in some):
         raise ValueError("differentiable=True is set, and the clip has no derivative: it works in place, without one")
     if clipped == "numerator":
-        for each in members(optimizer):
+        for each in dict.fromkeys(stepped_by(optimizer, group) for group in some):
             check_numerator(each)
 
 
@@ -52,21 +54,24 @@ def stepped_by(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> torch
     return next(each for each in members(optimizer) if any(own is group for own in each.param_groups))
 
 
-def look(optimizer: torch.optim.Optimizer, *, clipped: ClipPlace, clip: str) -> list[ParameterPlace]:
-    """The parameters that have a gradient; none if there is none to clip, or a gradient scaler skips the step.
+def look(
+    optimizer: torch.optim.Optimizer, *, clipped: ClipPlace, clip: str, groups: frozenset[int] | None = None
+) -> list[ParameterPlace]:
+    """The parameters to clip that have a gradient; none if there is none to clip, or a gradient scaler skips the step.
 
     Args:
         optimizer: whose step is coming.
         clipped: what will be clipped.
         clip: how an error calls the clip.
+        groups: the places of the parameter groups to clip; None for all.
 
     Raises:
         ValueError: a parameter group that the clip cannot be right for: groups are added, and their options
             changed, after construction.
         ClipbenchError: gradients that cannot be clipped.
     """
-    check_optimizer(optimizer, clipped)
-    places = with_gradient(optimizer)
+    check_optimizer(optimizer, clipped, groups)
+    places = of_groups(with_gradient(optimizer), optimizer, groups)
     if not places:
         return []
     gradients = [p.grad for _, p in places if p.grad is not None]
@@ -92,6 +97,35 @@ def look(optimizer: torch.optim.Optimizer, *, clipped: ClipPlace, clip: str) -> 
         )
     overflow = getattr(optimizer, "found_inf", None)  # set by a scaler for a fused step only
     return [] if overflow is not None and bool(overflow) else places
+
+
+def checked_groups(groups: Collection[int] | None, optimizer: torch.optim.Optimizer) -> frozenset[int] | None:
+    """The places of the parameter groups to clip; None for all.
+
+    Raises:
+        TypeError: one of them is no whole number.
+        ValueError: there is none, or one where the optimizer has no group.
+    """
+    if groups is None:
+        return None
+    number = len(optimizer.param_groups)
+    if wrong := [place for place in groups if isinstance(place, bool) or not isinstance(place, int)]:
+        raise TypeError(f"`groups` has {wrong[0]!r}: it is the places of parameter groups, such as [0, 2]")
+    if not groups:
+        raise ValueError("`groups` is empty, so that nothing would be clipped")
+    if beyond := [place for place in groups if not 0 <= place < number]:
+        raise ValueError(f"`groups` has {beyond[0]}, and the optimizer has the parameter groups 0 to {number - 1}")
+    return frozenset(groups)
+
+
+def of_groups(
+    places: list[ParameterPlace], optimizer: torch.optim.Optimizer, groups: frozenset[int] | None
+) -> list[ParameterPlace]:
+    """Those in the parameter groups at these places; all for None."""
+    if groups is None:
+        return places
+    some = {id(group) for place, group in enumerate(optimizer.param_groups) if place in groups}
+    return [(group, p) for group, p in places if id(group) in some]
 
 
 def unshare(places: list[ParameterPlace]) -> None:

@@ -142,6 +142,11 @@ def _probes(outcome: Outcome) -> dict[str, str]:
 
 
 def _clip(clip: ClipSettings) -> str:
+    of_groups = f", of the groups {', '.join(clip.groups)} alone" if clip.groups else ""
+    return _rule(clip) + of_groups
+
+
+def _rule(clip: ClipSettings) -> str:
     if clip.rule == "threshold":
         return f"each coordinate of the gradient at {number(clip.amount)}"
     if clip.rule == "norm":

@@ -177,11 +177,26 @@ def _built(choice: Choice, parameters: Mapping[str, torch.nn.Parameter], arm: st
 
 def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> AttachedClip:
     """The clip that a spec describes, on an optimizer."""
+    groups = _places(clip, optimizer) if clip.groups else None
     if clip.rule == "fraction":
         return CoordinateClip(
-            optimizer, clip.amount, of=clip.of, scope=clip.scope, scale=clip.scale, ignore_zeros=clip.ignore_zeros
+            optimizer,
+            clip.amount,
+            of=clip.of,
+            scope=clip.scope,
+            scale=clip.scale,
+            ignore_zeros=clip.ignore_zeros,
+            groups=groups,
         )
-    return FixedClip(optimizer, threshold=clip.threshold, norm=clip.norm)
+    return FixedClip(optimizer, threshold=clip.threshold, norm=clip.norm, groups=groups)
+
+
+def _places(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> list[int]:
+    """The places of the parameter groups of the arm's groups that the clip names."""
+    named = [
+        id(group) for name, each in by_group(optimizer).items() if name in clip.groups for group in each.param_groups
+    ]
+    return [place for place, group in enumerate(optimizer.param_groups) if id(group) in named]
 
 
 def build_probes(run: Run) -> list[tuple[str, ProbeMeasure]]:

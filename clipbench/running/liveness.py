@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -225,7 +225,8 @@ def _idle(arm: Arm, clip: ClipSettings, trials: _Trials) -> NotLiveError | None:
     at, clipped = "", arm
     if clip.rule != "fraction" and not any(step.clipped for step in trials.first.clips):
         limit = _TIGHT * (trials.first.largest if clip.rule == "threshold" else trials.first.length)
-        tight = ClipSettings(threshold=limit) if clip.rule == "threshold" else ClipSettings(norm=limit)
+        of_rule: dict[str, Any] = {clip.rule: limit}
+        tight = replace(clip, **of_rule)
         at, clipped = f", even at a {clip.rule} of {limit:.3g}", replace(arm, clip=tight)
     if trials.part(clipped, arm.twin()):
         return None

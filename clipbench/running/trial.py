@@ -18,7 +18,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, ClipSettings
 from clipbench.running.equipment import AttachedClip, as_batch, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
-from clipbench.running.grouping import parts
+from clipbench.running.grouping import by_group, parts
 from clipbench.running.stepping import Stepping, evaluated, take, wants_closure
 from clipbench.running.undoing import put_back
 
@@ -151,7 +151,7 @@ class _Gradients:
         """Look at the gradient that is there."""
         clip = self.arm.clip
         if self.evaluations == 0 and clip is not None:
-            self.largest, self.length = _sizes(self.optimizer)
+            self.largest, self.length = _sizes(self.optimizer, clip)
         self.evaluations += 1
         self.alive = (clip is not None or not self.any) and _has_gradient(self.problem)
         self.any = self.any or self.alive
@@ -179,9 +179,15 @@ def _has_gradient(problem: Problem) -> bool:
     return any(bool((g.coalesce().values() if g.is_sparse else g).any()) for g in gradients)
 
 
-def _sizes(optimizer: torch.optim.Optimizer) -> tuple[float, float]:
-    """The largest magnitude of the gradient, and its ℓ2 norm."""
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+def _clipped(optimizer: torch.optim.Optimizer, clip: ClipSettings) -> list[dict[str, Any]]:
+    """The parameter groups that the clip is over."""
+    members = by_group(optimizer).items()
+    return [group for name, each in members if not clip.groups or name in clip.groups for group in each.param_groups]
+
+
+def _sizes(optimizer: torch.optim.Optimizer, clip: ClipSettings) -> tuple[float, float]:
+    """The largest magnitude of the gradient that is clipped, and its ℓ2 norm."""
+    gradients = [p.grad for group in _clipped(optimizer, clip) for p in group["params"] if p.grad is not None]
     norms = [[float(torch.linalg.vector_norm(g, ord=order)) for g in gradients] for order in (math.inf, 2)]
     return max(norms[0], default=0.0), math.hypot(*norms[1])
 
@@ -190,11 +196,11 @@ def _asked(optimizer: torch.optim.Optimizer, clip: ClipSettings | None) -> int:
     """How many coordinates the coming step should clip; the clip's own word is not taken for it."""
     if clip is None or clip.rule != "fraction":
         return 0
-    by_group = [[p.grad for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
+    groups = [[p.grad for p in group["params"] if p.grad is not None] for group in _clipped(optimizer, clip)]
     lists = {
-        "global": [[gradient for gradients in by_group for gradient in gradients]],
-        "group": by_group,
-        "tensor": [[gradient] for gradients in by_group for gradient in gradients],
+        "global": [[gradient for gradients in groups for gradient in gradients]],
+        "group": groups,
+        "tensor": [[gradient] for gradients in groups for gradient in gradients],
     }[clip.scope]
     alive = [gradients for gradients in lists if any(bool(gradient.any()) for gradient in gradients)]
     counts = [sum(_counted(gradient, clip) for gradient in gradients) for gradients in alive]

@@ -68,7 +68,7 @@ class ClipEntry(BaseModel):
     `fraction`: the largest coordinates of what `of` says, this share of them, 0 for none; `scope` says which of them
     share a threshold; `scale: norm` keeps the length of what was clipped; with `ignore_zeros` the share is of those
     that are not zero. `threshold`: every coordinate of the gradient down to this size. `norm`: the gradient down to
-    this length.
+    this length. `groups` names the groups of the arm to clip, as if there were no others.
     """
 
     model_config = CLOSED
@@ -79,6 +79,7 @@ class ClipEntry(BaseModel):
     scope: ClipScope = "global"
     scale: ClipScale = "none"
     ignore_zeros: bool = False
+    groups: Annotated[list[str], Field(min_length=1), AfterValidator(each_once)] | None = None
 
     @model_validator(mode="after")
     def _is_a_clip(self) -> "ClipEntry":
@@ -95,7 +96,8 @@ class ClipEntry(BaseModel):
     def _first(self) -> ClipSettings:
         """The clip at the first of its amounts."""
         fraction, threshold, norm = map(_first, (self.fraction, self.threshold, self.norm))
-        return ClipSettings(fraction, self.of, self.scope, threshold, norm, self.scale, self.ignore_zeros)
+        groups = tuple(self.groups or ())
+        return ClipSettings(fraction, self.of, self.scope, threshold, norm, self.scale, self.ignore_zeros, groups)
 
     @property
     def amount(self) -> float | Space:
@@ -209,6 +211,12 @@ class ArmSettings(BaseModel):
     liveness: Liveness = "refuse"
     options: dict[str, Any] = {}
 
+    @model_validator(mode="after")
+    def _has_no_groups_to_clip(self) -> "ArmSettings":
+        if self.clip is not None and self.clip.groups:
+            raise ValueError("its clip names groups, and the arm has none; it clips all parameters")
+        return self
+
 
 def _group_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
@@ -243,7 +251,8 @@ class GroupSettings(BaseModel):
     @model_validator(mode="after")
     def _leaves_to_the_arm_what_is_its(self) -> "GroupSettings":
         if given := [key for key in _OF_THE_ARM if key in (self.model_extra or {})]:
-            raise ValueError(f"a group has no {given[0]!r} of its own: it is of the whole arm, beside `groups`")
+            one = "; `clip: {..., groups: [NAME]}` there clips this group alone" if given[0] == "clip" else ""
+            raise ValueError(f"a group has no {given[0]!r} of its own: it is of the whole arm, beside `groups`{one}")
         return self
 
     @property
@@ -275,6 +284,13 @@ class GroupedArmSettings(BaseModel):
                 f"arm are {', '.join(_OF_THE_ARM)}"
             )
         return written
+
+    @model_validator(mode="after")
+    def _clips_groups_that_it_has(self) -> "GroupedArmSettings":
+        for name in (self.clip.groups or ()) if self.clip is not None else ():
+            if name not in self.groups:
+                raise ValueError(f"its clip names a group {name!r}; the arm has {', '.join(self.groups)}")
+        return self
 
     @model_validator(mode="after")
     def _takes_the_rest_last(self) -> "GroupedArmSettings":

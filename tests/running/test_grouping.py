@@ -170,6 +170,41 @@ def test_a_run_ends_where_two_optimizers_by_hand_end(
     assert record.weights == by_hand(clip, cosine=cosine)
 
 
+def clip_the_matrices(gradients: list[Tensor]) -> None:
+    """Three tenths of what Muon steps, by sorting; `by_hand` hands the gradients in the order of the parameters."""
+    names = list(dict(Tied().named_parameters()))
+    clip_a_third([gradients[names.index(name)] for name in MATRICES])
+
+
+@pytest.mark.parametrize(
+    ("clip", "hand"),
+    [
+        (ClipSettings(0.3, groups=("hidden",)), clip_the_matrices),
+        (
+            ClipSettings(threshold=0.01, groups=("rest",)),
+            lambda gradients: clamp(
+                [g for g, name in zip(gradients, dict(Tied().named_parameters()), strict=True) if name not in MATRICES],
+                0.01,
+            ),
+        ),
+    ],
+    ids=["a fraction of the matrices", "a threshold for the rest"],
+)
+def test_a_clip_of_some_groups_leaves_the_others(
+    tmp_path: Path, clip: ClipSettings, hand: Callable[[list[Tensor]], None]
+) -> None:
+    record = made(described(replace(MIXED, clip=clip)), tmp_path)
+    assert record.weights == by_hand(hand)
+    assert check(replace(MIXED, clip=clip), tied(0, torch.device("cpu"))) == ()
+
+
+def test_the_numerator_is_clipped_of_the_groups_that_have_one() -> None:
+    clip = ClipSettings(0.3, of="numerator", groups=("rest",))
+    optimizer, _ = build_optimizer(replace(MIXED, clip=clip), Tied())
+    assert check(replace(MIXED, clip=clip), tied(0, torch.device("cpu"))) == ()
+    assert len(optimizer.param_groups) == 2
+
+
 def test_the_record_says_what_each_group_took_and_how_it_was_set(tmp_path: Path) -> None:
     outcome = outcome_of(made(described(MIXED), tmp_path))
     assert {group: set(names) for group, names in outcome.groups.items()} == {

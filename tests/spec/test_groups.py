@@ -36,6 +36,11 @@ def test_an_arm_has_an_optimizer_for_each_group(bench: Bench) -> None:
     assert len(hidden.optimizer.source) == 64
 
 
+def test_a_clip_may_be_of_some_groups(bench: Bench) -> None:
+    arm = mixed(bench, HIDDEN, REST, beside=", clip: {fraction: 0.1, groups: [hidden]}")
+    assert arm.clip == ClipSettings(0.1, groups=("hidden",))
+
+
 def test_names_are_a_pattern_or_several(bench: Bench) -> None:
     several = mixed(bench, "a: {names: [x.*, '*.bias'], use: descent, lr: 1}", REST)
     assert several.groups[0].names == ("x.*", "*.bias")
@@ -76,6 +81,14 @@ def test_an_option_whose_name_is_a_key_of_a_group_stands_under_options(bench: Be
                 "4:9: optimizers.slow: 'use' cannot stand beside `groups`: each group has its own `use` and options; "
                 "of the whole arm are wrap, clip, schedule, create_graph, liveness"
             ],
+        ),
+        (
+            grouped(HIDDEN, REST, beside=", clip: {fraction: 0.1, groups: [hiden]}"),
+            ["4:9: optimizers.slow: its clip names a group 'hiden'; the arm has hidden, rest"],
+        ),
+        (
+            "{use: descent, lr: 1, clip: {fraction: 0.1, groups: [rest]}}",
+            ["4:9: optimizers.slow: its clip names groups, and the arm has none; it clips all parameters"],
         ),
         (
             grouped(REST, HIDDEN),

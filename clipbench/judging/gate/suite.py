@@ -215,8 +215,9 @@ def _described(run: Run) -> dict[str, Scalar]:
     groups = {f"groups.{each.name}": f"{each.optimizer.target} for {each.matcher or 'the rest'}" for each in arm.groups}
     wrap = {f"wrap.{each.name}": each.target for each in arm.wrap}
     graph: dict[str, Scalar] = {"create_graph": True} if arm.create_graph else {}
-    clip = {f"clip.{name}": value for name, value in asdict(arm.clip).items()} if arm.clip else {}
-    since = ("decay", "source")  # these came later: a baseline that was saved before has neither
+    since = ("decay", "source", "groups")  # these came later: a baseline that was saved before has none of them
+    of_clip = asdict(arm.clip).items() if arm.clip else ()
+    clip = {f"clip.{name}": _scalar(value) for name, value in of_clip if value or name not in since}
     facts = ((name, value) for name, value in asdict(arm.schedule).items() if value or name not in since)
     schedule = {f"schedule.{name}": value for name, value in facts if name != "source"}
     return {"optimizer": arm.optimizer.target, **groups, **wrap, **graph, **options, **clip, **schedule}
