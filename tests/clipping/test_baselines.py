@@ -35,7 +35,7 @@ def gradients(of: list[nn.Parameter]) -> list[Tensor]:
     return [weight.grad for weight in of if weight.grad is not None]
 
 
-def one(*values: float, **limit: float) -> tuple[nn.Parameter, FixedClip]:
+def one(*values: float, **limit: Any) -> tuple[nn.Parameter, FixedClip]:
     weight = nn.Parameter(torch.zeros(len(values)))
     weight.grad = torch.tensor(values)
     return weight, FixedClip(torch.optim.SGD([weight], lr=1.0), **limit)
