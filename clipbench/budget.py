@@ -10,7 +10,7 @@ Unit = Literal["steps", "samples", "tokens", "seconds"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 LedgerRow = Literal[
-    "data", "life", "proof", "fingerprints", "train", "evaluation", "probes", "ghosts", "checkpoint", "other"
+    "data", "life", "proof", "fingerprints", "compile", "train", "evaluation", "probes", "ghosts", "checkpoint", "other"
 ]
 LEDGER_ROWS: tuple[LedgerRow, ...] = get_args(LedgerRow)
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from clipbench.errors import ClipbenchError
 from clipbench.measurements import Measurement
 
 
@@ -24,12 +25,26 @@ class Batch:
     """Named tensors, with how much of a budget they use.
 
     `samples` counts examples; `tokens` counts the target tokens that are in the loss (padding is not), and is
-    None where a task has no tokens.
+    None where a task has no tokens. `terms` says how many terms of the mean loss each example adds, on the CPU: its
+    target tokens, for example. Without it each example adds one where there are no tokens; where there are, nobody
+    knows, and the batch cannot be split.
+
+    Raises:
+        ValueError: `terms` are not as many as the samples, or their sum is not that of the tokens.
     """
 
     tensors: Mapping[str, Tensor]
     samples: int
     tokens: int | None = None
+    terms: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.terms is None:
+            return
+        if tuple(self.terms.shape) != (self.samples,):
+            raise ValueError(f"terms have the shape {tuple(self.terms.shape)}, for {self.samples} samples")
+        if self.tokens is not None and int(self.terms.sum()) != self.tokens:
+            raise ValueError(f"terms add up to {int(self.terms.sum())}, and there are {self.tokens} tokens")
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -37,7 +52,41 @@ class Batch:
     @property
     def weight(self) -> int:
         """How many terms the mean loss of this batch averages: its share in a mean over batches."""
+        if self.terms is not None:
+            return int(self.terms.sum())
         return self.samples if self.tokens is None else self.tokens
+
+    def split(self, size: int) -> list["Batch"]:
+        """The batch in pieces of at most so many examples, along the first axis; itself where it has no more.
+
+        The loss of the batch is the mean of those of its pieces, each weighted by its `weight`. A piece without any
+        term is left out.
+
+        Raises:
+            ClipbenchError: nobody knows how many terms an example has, or a tensor has no row for each example.
+        """
+        if size >= self.samples:
+            return [self]
+        if self.terms is None and self.tokens is not None:
+            raise ClipbenchError(
+                "the batch has tokens, and nothing says how many each example has, so it cannot be split",
+                where="Batch",
+                remedy="let the task give `terms`, one number an example: Batch(..., terms=lengths)",
+            )
+        if odd := [name for name, tensor in self.tensors.items() if tensor.ndim == 0 or len(tensor) != self.samples]:
+            raise ClipbenchError(
+                f"the tensor {odd[0]!r} has no row for each of {self.samples} examples, so the batch cannot be split",
+                where="Batch",
+                remedy="keep what belongs to no example out of the batch",
+            )
+        terms = torch.ones(self.samples, dtype=torch.int64) if self.terms is None else self.terms
+        pieces = [self._piece(slice(start, start + size), terms) for start in range(0, self.samples, size)]
+        return [piece for piece in pieces if piece.weight]
+
+    def _piece(self, rows: slice, terms: Tensor) -> "Batch":
+        own = terms[rows]
+        tensors = {name: tensor[rows] for name, tensor in self.tensors.items()}
+        return Batch(tensors, len(own), None if self.tokens is None else int(own.sum()), own)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on a device."""

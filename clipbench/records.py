@@ -295,6 +295,30 @@ class Measure:
     ghosts: tuple[Arm, ...] = ()
 
 
+Precision = Literal["float32", "tf32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How a training step is computed; what is evaluated and measured is float32 and uncut whatever it says.
+
+    - `micro_batch`: the most examples in a forward pass; the gradients of a batch's pieces are accumulated, each
+      weighted by its terms. None for whole batches.
+    - `precision`: bf16 is torch's autocast around the forward pass, with weights in float32; tf32 rounds the factors
+      of products on an NVIDIA GPU.
+    - `compile`: the model runs through torch.compile.
+    - `recompute`: activations are recomputed in the backward pass, block by block.
+    """
+
+    micro_batch: int | None = None
+    precision: Precision = "float32"
+    compile: bool = False
+    recompute: bool = False
+
+
+AS_WRITTEN = TrainingSettings()
+
+
 @dataclass(frozen=True)
 class Run:
     """One arm on one task with one seed: everything that decides the numbers, and nothing else.
@@ -311,6 +335,7 @@ class Run:
     device: str = "cpu"  # cpu, cuda, cuda:N or mps; never auto
     threads: int = 1
     data: str = ""  # SHA-256 of what the task reads from the user's disk; empty where it makes its own
+    training: TrainingSettings = AS_WRITTEN
     trial_of: str = field(default="", metadata=_LABEL)
 
     @cached_property  # each reader of ten thousand runs asks for it, and a hash of a whole description takes its time
@@ -389,6 +414,7 @@ EVALUATION_BATCHES, PROBE_BATCHES = "evaluation batches", "probe batches"
 # Whose remarks a record may have beside those of its probes.
 CODE = "code"  # files of the user's that ran and are not in the key: "code unknown: x.py"
 DATA = "data"  # files that the task opened and no fingerprint covers: "data unknown: x.csv"
+TRAINING = "training"  # how a step is computed
 RESUME = "resume"  # what an interruption would cost
 LIFE = "life"  # an arm that may not do what its spec says, or went dead or foreign on the way
 

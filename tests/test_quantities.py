@@ -51,13 +51,16 @@ def read(of: Record, text: str, target: Target | None = None) -> Reading | None:
 
 # What clipbench knows by name
 
-ENDED = ending(record(run(), [5.0, 4.0, 2.0, 1.5]), peak_bytes=1024)  # 200 steps of 0.01 s, evaluated every 50
+ENDED = ending(
+    record(run(), [5.0, 4.0, 2.0, 1.5]), peak_bytes=1024, passes=400
+)  # 200 steps of 0.01 s, evaluated every 50
 BUILT_IN_READINGS: Mapping[str, Reading] = {
     "final_loss": Reading(1.5, rounding=1.5 * EXACTLY),
     "steps_to_target": Reading(100.0, rounding=COARSELY / 100),
     "seconds_to_target": Reading(1.0, rounding=COARSELY / 100),
     "step_seconds": Reading(0.01),
     "train_seconds": Reading(2.0),
+    "passes": Reading(400),
     "peak_bytes": Reading(1024),
     "directional_sharpness": Reading(2.0, left_out=2, log=math.log(2)),
     "rate_times_sharpness": Reading(1.0, left_out=1),

@@ -110,6 +110,7 @@ class _Runs:
             device=self.device,
             threads=self.spec.threads,
             data=self.data.get(task.name, ""),
+            training=self.spec.training,
         )
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from clipbench.judging.words import number
 from clipbench.measurements import Measurement
 from clipbench.records import (
+    AS_WRITTEN,
     CODE,
     DATA,
     EVAL_LOSS,
     LIFE,
     RESUME,
+    TRAINING,
     TRAINING_POINT_LOSS,
     Change,
     ClipSettings,
@@ -18,6 +20,7 @@ from clipbench.records import (
     Outcome,
     Record,
     Schedule,
+    TrainingSettings,
 )
 from clipbench.report import groups
 from clipbench.report.numbers import seconds
@@ -28,7 +31,7 @@ _NOT_FINITE = "x"
 _WIDTH = 60
 _LOG_LINES = 20
 _SHORT = 12  # digits of a hash
-_OF_THE_RUN = (CODE, DATA, RESUME, LIFE)
+_OF_THE_RUN = (CODE, DATA, TRAINING, RESUME, LIFE)
 
 
 def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
@@ -100,7 +103,18 @@ def _described(record: Record) -> dict[str, str]:
         "clip": _clip(arm.clip) if arm.clip else "none",
         "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),
+        **({"training": _training(run.training)} if run.training != AS_WRITTEN else {}),
     }
+
+
+def _training(settings: TrainingSettings) -> str:
+    given = {
+        f"micro-batches of {settings.micro_batch}": settings.micro_batch is not None,
+        settings.precision: settings.precision != AS_WRITTEN.precision,
+        "compiled": settings.compile,
+        "activations recomputed": settings.recompute,
+    }
+    return ", ".join(text for text, is_set in given.items() if is_set)
 
 
 def _schedule(schedule: Schedule) -> str:

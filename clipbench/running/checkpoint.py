@@ -102,7 +102,7 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
             raise ValueError(f"it has {state.spent.steps} steps and the times of {len(state.step_seconds)}")
         _require_batch(training, str(saved["last_batch"]))
         for row in training.ledger.seconds:
-            training.ledger.seconds[row] += float(saved["ledger"][row])
+            training.ledger.seconds[row] += float(saved["ledger"].get(row, 0.0))
     except Exception as error:  # torch raises many kinds for a damaged file, and a file of a stranger may hold anything
         raise StoreError(f"this checkpoint does not fit ({type(error).__name__}: {error})", where=str(path)) from error
     if saved["numerics"] != numerics:

@@ -8,6 +8,7 @@ import platform
 import random
 import resource
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import psutil
 import torch
 
 from clipbench import __version__
-from clipbench.records import Environment, Scalar
+from clipbench.records import AS_WRITTEN, Environment, Scalar, TrainingSettings
 
 
 def settle(threads: int) -> None:
@@ -66,9 +67,11 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def observe(device: torch.device, *, threads: int, side_by_side: int) -> Environment:
+def observe(
+    device: torch.device, *, threads: int, side_by_side: int, training: TrainingSettings = AS_WRITTEN
+) -> Environment:
     """This process's environment on `device`; `side_by_side` is how many runs may be at work at once."""
-    numerics = _numerics(device, threads)
+    numerics = _numerics(device, threads) | _of_training(training)
     machine = _machine(device)
     return Environment(
         clipbench=__version__,
@@ -104,6 +107,12 @@ def _numerics(device: torch.device, threads: int) -> dict[str, Scalar]:
             "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         }
     return numerics
+
+
+def _of_training(training: TrainingSettings) -> dict[str, Scalar]:
+    """What of it is not as by default, so that other runs keep the id that they have."""
+    apart = asdict(AS_WRITTEN)
+    return {name: value for name, value in asdict(training).items() if value != apart[name]}
 
 
 def _machine(device: torch.device) -> dict[str, Scalar]:

@@ -22,6 +22,7 @@ from clipbench.running.equipment import build_problem
 from clipbench.running.evaluation import device_of
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.grouping import taken
+from clipbench.running.precision import equip
 from clipbench.running.preparing import LiveArm, assembled, refuse_endless
 from clipbench.running.stepping import stepping_of
 from clipbench.running.train import train
@@ -51,6 +52,7 @@ def serve(run: Run, device: torch.device, talk: Connection) -> None:
         with this_process_alone():
             seed_generators(run.seed)
             problem = build_problem(run, device)
+            equip(problem.model, run.training)
     except (Exception, SystemExit) as error:  # a task is anybody's code: it raises what it likes
         talk.send((_fault(error), {}))
         return

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipbench.contracts import Problem
 from clipbench.geometry.contexts import eager
-from clipbench.records import Arm, ClipSettings, Value
+from clipbench.records import AS_WRITTEN, Arm, ClipSettings, TrainingSettings, Value
 from clipbench.running.differing import alike, other_values, same, same_values
 from clipbench.running.equipment import trainable
 from clipbench.running.evaluation import has_two_states
@@ -173,14 +173,16 @@ def _dead(arm: Arm, message: str, remedy: str) -> NotLiveError:
     )
 
 
-def step_flops(arm: Arm, problem: Problem, stepping: Stepping = "gradient") -> int | None:
+def step_flops(
+    arm: Arm, problem: Problem, stepping: Stepping = "gradient", settings: TrainingSettings = AS_WRITTEN
+) -> int | None:
     """The floating-point operations of one step of the arm: forward, backward and optimizer.
 
     As torch counts them: matrix products, convolutions and attention, not what goes coordinate by coordinate; what
     torch has compiled is counted as it was written. None where the counter cannot follow a step. The problem is left
     as it was.
     """
-    [first, *_] = sources(problem, create_graph=arm.create_graph)
+    [first, *_] = sources(problem, 1, create_graph=arm.create_graph, settings=settings)
     counter = FlopCounterMode(display=False)
     try:
         with eager(), counter:

@@ -31,15 +31,18 @@ from clipbench.records import (
 from clipbench.running import liveness
 from clipbench.running.environment import seed_generators, synchronize, this_process_alone
 from clipbench.running.equipment import build_optimizer, build_probes, build_problem, next_batch, standing_for
+from clipbench.running.evaluation import device_of
 from clipbench.running.fingerprints import batches_sha256, weights_sha256
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
+from clipbench.running.precision import equip
 from clipbench.running.proof import Proof, prove
 from clipbench.running.schedule import ScheduledRates
-from clipbench.running.stepping import Stepping, stepping_of
+from clipbench.running.stepping import Stepping, evaluated, stepping_of
 from clipbench.running.training import State, Training
 from clipbench.running.trial import first_gradients
+from clipbench.running.undoing import put_back
 from clipbench.running.vigil import Settings, Vigil, settings
 
 SLOW_TO_BUILD = 5.0  # seconds
@@ -108,15 +111,26 @@ def prepare(
     fresh = partial(_fresh, run, device, tried)
     used = assembled(run, problem, tried)
     witness.code.refuse_changed()  # now that all of it is loaded
-    if slow:
-        return Prepared(used, None, fresh)
-    with ledger.row("proof"):
-        proof = prove(_with_stops(used, stop), lambda: _with_stops(fresh(), stop))
-    with ledger.row("data"):
-        training = fresh()
-    if proof.remark:
-        training.state.remark(RESUME, proof.remark)
+    proof, training = None, used
+    if not slow:
+        with ledger.row("proof"):
+            proof = prove(_with_stops(used, stop), lambda: _with_stops(fresh(), stop))
+        with ledger.row("data"):
+            training = fresh()
+        if proof.remark:
+            training.state.remark(RESUME, proof.remark)
+    if run.training.compile:
+        with ledger.row("compile"):
+            _warm_up(training)
     return Prepared(training, proof, fresh)
+
+
+def _warm_up(training: Training) -> None:
+    """A forward and a backward pass of the first batch, which compile the model, and leave no other trace."""
+    problem = training.problem
+    with put_back(problem):
+        batch = next_batch(problem.train_batches(0), 0).to(device_of(problem.model))
+        evaluated(problem, batch, training.settings, create_graph=training.create_graph)
 
 
 def fingerprints(run: Run, problem: Problem) -> dict[str, str]:
@@ -151,13 +165,24 @@ def _interruptible(problem: Problem, stop: Callable[[], bool]) -> Problem:
     return replace(problem, loss=standing_for(problem.loss, loss))
 
 
+def _first_pieces(problem: Problem, size: int | None) -> Problem:
+    """The same problem; of each training batch only the first piece, which tells as much of an arm's life."""
+    if size is None:
+        return problem
+    return replace(
+        problem, train_batches=lambda start: (batch.split(size)[0] for batch in problem.train_batches(start))
+    )
+
+
 def _with_stops(training: Training, stop: Callable[[], bool]) -> Training:
     return replace(training, problem=_interruptible(training.problem, stop))
 
 
 def _problem(run: Run, device: torch.device) -> Problem:
     seed_generators(run.seed)
-    return build_problem(run, device)
+    problem = build_problem(run, device)
+    equip(problem.model, run.training)
+    return problem
 
 
 def _fresh(run: Run, device: torch.device, tried: LiveArm) -> Training:
@@ -188,6 +213,7 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
         step_flops=tried.flops,
         stepping=tried.stepping,
         create_graph=run.arm.create_graph,
+        settings=run.training,
         state=state,
     )
 
@@ -195,8 +221,9 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
 def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
     """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
     stepping = stepping_of(run.arm, problem)
+    flops = liveness.step_flops(run.arm, problem, stepping, run.training)
+    problem = _first_pieces(problem, run.training.micro_batch)
     remarks = list(liveness.check(run.arm, problem, stepping))
-    flops = liveness.step_flops(run.arm, problem, stepping)
     alive: list[Arm] = []
     failed: dict[str, str] = {}
     gradients = first_gradients(problem) if run.measure.ghosts else []

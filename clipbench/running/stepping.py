@@ -16,8 +16,9 @@ from torch import Tensor
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.contexts import math_attention
-from clipbench.records import Arm
+from clipbench.records import AS_WRITTEN, Arm, TrainingSettings
 from clipbench.running.equipment import AttachedClip, build_optimizer, trainable
+from clipbench.running.precision import forward_pass, rounded_products
 from clipbench.running.undoing import put_back
 
 # - gradient: step(), as most optimizers;
@@ -28,25 +29,39 @@ Stepping = Literal["gradient", "closure", "gradient and closure"]
 _MADE_UP = 1e-3  # each coordinate of the gradient by which an optimizer is tried
 
 
-def evaluated(problem: Problem, batch: Batch, *, create_graph: bool = False) -> Tensor:
+def evaluated(
+    problem: Problem, batch: Batch, settings: TrainingSettings = AS_WRITTEN, *, create_graph: bool = False
+) -> Tensor:
     """The loss of a batch on the model's device, whose gradient it adds to the parameters'.
 
-    With `create_graph` the gradient can be differentiated again, and attention is computed by its plain formula.
+    Of a batch that is cut into pieces i with wᵢ terms of W, both are those of Σᵢ (wᵢ/W)·lossᵢ. With `create_graph` the
+    gradient can be differentiated again, and attention is computed by its plain formula.
 
     Raises:
-        ClipbenchError: the loss has no gradient.
+        ClipbenchError: the loss has no gradient, or the batch cannot be split.
     """
-    with math_attention() if create_graph else nullcontext():
-        loss = problem.loss(problem.model, batch)
-        if not loss.requires_grad:
-            raise ClipbenchError("the task's loss has no gradient: it depends on no parameter that is trained")
-        if not create_graph:
-            loss.backward()
-            return loss
-        with warnings.catch_warnings():  # of the cycle of a parameter and its gradient: zero_grad() breaks it
-            warnings.filterwarnings("ignore", message=r"Using backward\(\) with create_graph=True")
-            loss.backward(create_graph=True)
-    return loss
+    pieces = [batch] if settings.micro_batch is None else batch.split(settings.micro_batch)
+    losses: list[Tensor] = []
+    with math_attention() if create_graph else nullcontext(), rounded_products(settings):
+        for piece in pieces:
+            with forward_pass(settings, problem.model):
+                loss = problem.loss(problem.model, piece)
+            if not loss.requires_grad:
+                raise ClipbenchError("the task's loss has no gradient: it depends on no parameter that is trained")
+            if len(pieces) > 1:
+                loss = loss * (piece.weight / batch.weight)
+            _go_back(loss, create_graph=create_graph)
+            losses.append(loss)
+    return losses[0] if len(losses) == 1 else torch.stack([loss.detach().double() for loss in losses]).sum()
+
+
+def _go_back(loss: Tensor, *, create_graph: bool) -> None:
+    if not create_graph:
+        loss.backward()
+        return
+    with warnings.catch_warnings():  # of the cycle of a parameter and its gradient: zero_grad() breaks it
+        warnings.filterwarnings("ignore", message=r"Using backward\(\) with create_graph=True")
+        loss.backward(create_graph=True)
 
 
 def take(

@@ -126,6 +126,11 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
     Of an optimizer that evaluates several gradients in a step it is the first, and so is the loss.
     """
     _set_rates(training, batch)
+    if training.settings.micro_batch is not None and batch.samples > training.settings.micro_batch:
+        text = (
+            f"batches are cut into pieces of {training.settings.micro_batch}: dropout and batch statistics go by piece"
+        )
+        training.state.remark(records.TRAINING, text)
     model, state, watch = training.problem.model, training.state, training.watch
     losses: list[Tensor] = []
     begin = watch.seconds
@@ -136,7 +141,7 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
             with torch.enable_grad():
                 if losses:
                     training.optimizer.zero_grad()
-                loss = evaluated(training.problem, moved, create_graph=training.create_graph)
+                loss = evaluated(training.problem, moved, training.settings, create_graph=training.create_graph)
                 if not losses and (look or training.ghosts):
                     with watch.paused():
                         updates = _let_ghosts_step(training, read=look is not None)

@@ -9,7 +9,7 @@ import torch
 from clipbench.budget import Budget, Ledger, Spent, Stopwatch
 from clipbench.contracts import Batch, Problem, Recorder
 from clipbench.measurements import Measurement
-from clipbench.records import Measure
+from clipbench.records import AS_WRITTEN, Measure, TrainingSettings
 from clipbench.running.equipment import AttachedClip, ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.schedule import ScheduledRates
@@ -61,6 +61,7 @@ class Training:
     step_flops: int | None = None
     stepping: Stepping = "gradient"
     create_graph: bool = False
+    settings: TrainingSettings = AS_WRITTEN
     last_batch: Batch | None = None  # of the latest step; a checkpoint has its hash
     state: State = field(default_factory=State)
 

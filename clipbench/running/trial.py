@@ -15,7 +15,7 @@ from clipbench.clipping.hook import CoordinateClip
 from clipbench.clipping.report import Clipped
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
-from clipbench.records import Arm, ClipSettings
+from clipbench.records import AS_WRITTEN, Arm, ClipSettings, TrainingSettings
 from clipbench.running.equipment import AttachedClip, as_batch, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
 from clipbench.running.grouping import by_group, parts
@@ -70,18 +70,20 @@ class LifeTrial:
     gradient: bool
 
 
-def sources(problem: Problem, steps: int = LIFE_STEPS, *, create_graph: bool = False) -> list[TrialSource]:
+def sources(
+    problem: Problem, steps: int = LIFE_STEPS, *, create_graph: bool = False, settings: TrainingSettings = AS_WRITTEN
+) -> list[TrialSource]:
     """The gradients of the first batches, each of the weights that are there when it is its turn."""
     drawn = itertools.islice(problem.train_batches(0), steps)
     batches = [as_batch(batch, step) for step, batch in enumerate(drawn)]
     if not batches:
         raise ClipbenchError("the task has no training batches")
-    return [partial(_evaluate, problem, batch, create_graph) for batch in batches]
+    return [partial(_evaluate, problem, batch, settings, create_graph) for batch in batches]
 
 
-def _evaluate(problem: Problem, batch: Batch, create_graph: bool) -> Tensor:
+def _evaluate(problem: Problem, batch: Batch, settings: TrainingSettings, create_graph: bool) -> Tensor:
     problem.model.zero_grad()
-    return evaluated(problem, batch.to(device_of(problem.model)), create_graph=create_graph)
+    return evaluated(problem, batch.to(device_of(problem.model)), settings, create_graph=create_graph)
 
 
 def given(problem: Problem, gradient: Gradient) -> TrialSource:

@@ -36,6 +36,7 @@ from clipbench.running.train import Ending, train
 from clipbench.running.training import State, Training
 
 CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SHARE = 50.0  # a checkpoint that takes long is taken as rarely as this, in its own time
 HEARTBEAT_SECONDS = 0.25
 
 
@@ -58,7 +59,7 @@ def work(
     run = store.begin(folder)
     settle(run.threads)
     place = torch.device(device)
-    environment = observe(place, threads=run.threads, side_by_side=side_by_side)
+    environment = observe(place, threads=run.threads, side_by_side=side_by_side, training=run.training)
     at_work = _Work(run, folder, environment, ledger, started, stop)
     try:
         with this_process_alone():
@@ -99,6 +100,7 @@ class _Work:
         self._run, self._folder, self._environment = run, folder, environment
         self._ledger, self._started, self._stop = ledger, started, stop
         self._beat_at, self._saved_at = -math.inf, time.monotonic()
+        self._checkpoint_every = CHECKPOINT_SECONDS
         self._state = State()  # what there is to say of it before it trains
 
     def outcome(self, give_up: Callable[[], bool]) -> Outcome | None:
@@ -185,9 +187,10 @@ class _Work:
         with training.ledger.row("proof"):
             newly_proved = self._saving.prove(training)
         with training.ledger.row("checkpoint"):
-            if stopping or newly_proved or now - self._saved_at >= CHECKPOINT_SECONDS:
-                self._saved_at = now
+            if stopping or newly_proved or now - self._saved_at >= self._checkpoint_every:
                 self._save(training)
+                self._saved_at = time.monotonic()
+                self._checkpoint_every = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (self._saved_at - now))
             elif self._writer.unsynced:
                 self._writer.sync()
         return stopping

@@ -58,6 +58,7 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         diverged=written.evaluate.diverged,
         device=written.device,
         threads=written.threads,
+        training=written.training.as_settings(),
         data={name: task.entry.data for name, task in of_spec.items() if task.entry.data},
         fingerprints=fingerprints(document, of_spec, folder),
         own={name: task.own for name, task in of_spec.items() if task.own is not None},

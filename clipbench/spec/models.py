@@ -5,10 +5,11 @@ Options of tasks, optimizers and probes are left open here; the catalogue knows 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict, Tag, model_validator
 
 from clipbench.budget import UNITS, Budget
 from clipbench.questions import DIVERGED, Search, Select, Target
+from clipbench.records import Precision, TrainingSettings
 from clipbench.spec.arms import ArmEntry, ArmName, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
@@ -150,6 +151,31 @@ class MeasureSettings(BaseModel):
         return self
 
 
+def _no_half(precision: Any) -> Any:
+    if precision in ("fp16", "float16", "half"):
+        raise ValueError("fp16 needs a loss scaler, which changes what an optimizer sees; use bf16")
+    return precision
+
+
+class TrainingSection(BaseModel):
+    """How a training step is computed. Evaluation and probes are in float32 whatever it says.
+
+    `micro_batch`: the most examples in a forward pass; a larger batch is accumulated from pieces, each weighted by its
+    terms. `precision`: bf16 is autocast around the forward pass, with weights in float32; tf32 is for NVIDIA GPUs.
+    `compile`: through torch.compile. `recompute`: activations are recomputed in the backward pass, block by block.
+    """
+
+    model_config = CLOSED
+    micro_batch: StepCount | None = None
+    precision: Annotated[Precision, BeforeValidator(_no_half)] = "float32"
+    compile: bool = False
+    recompute: bool = False
+
+    def as_settings(self) -> TrainingSettings:
+        """The section as a run has it."""
+        return TrainingSettings(self.micro_batch, self.precision, self.compile, self.recompute)
+
+
 class TuningSettings(BaseModel):
     """How arms are tuned before they are compared: what a list or a space leaves open is tried on seeds of its own.
 
@@ -184,6 +210,7 @@ class SpecFile(BaseModel):
     budget: BudgetSettings
     schedule: ScheduleField = "constant"
     seeds: SeedList
+    training: TrainingSection = TrainingSection()
     tuning: TuningSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
     target: TargetSettings | None = None

@@ -11,8 +11,8 @@ from clipbench.spec.document import Mark, SpecDocument, Where, parse
 from clipbench.spec.wording import found, nearest
 
 # Sections that a spec may leave out, so that a key in them can be set without them.
-_OPTIONAL = ("schedule", "evaluate", "target", "measure", "tuning")
-_OPTIONAL_IN_ARM = ("clip", "schedule", "options")
+_OPTIONAL = ("schedule", "evaluate", "target", "measure", "training", "tuning")
+_OPTIONAL_IN_ARM = ("clip", "schedule", "create_graph", "options")
 _OPTIONAL_IN_TASK = ("budget", "target", "evaluate", "options")
 _SHOWN = 120  # characters of an override, where it is repeated
 _KEY = 60  # and of a key in it

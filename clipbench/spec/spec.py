@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
 from clipbench.questions import DIVERGED, Manner, Question, Target
-from clipbench.records import Arm, Choice, Measure
+from clipbench.records import AS_WRITTEN, Arm, Choice, Measure, TrainingSettings
 from clipbench.spec.ghosts import GhostPlan
 from clipbench.spec.models import TuningSettings
 from clipbench.spec.overrides import Overrides
@@ -52,6 +52,7 @@ class Spec:
     diverged: float = DIVERGED
     device: str = "auto"
     threads: int = 1
+    training: TrainingSettings = AS_WRITTEN
     data: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     tuning: TuningSettings | None = None

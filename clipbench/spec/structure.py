@@ -16,6 +16,7 @@ from clipbench.spec.models import (
     SpecFile,
     TargetSettings,
     TaskEvaluation,
+    TrainingSection,
     TuningSettings,
 )
 from clipbench.spec.shapes import SpaceSettings
@@ -31,6 +32,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "schedule": ScheduleSettings,
     "target": TargetSettings,
     "task.evaluate": TaskEvaluation,
+    "training": TrainingSection,
     "tuning": TuningSettings,
 }
 

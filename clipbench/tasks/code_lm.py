@@ -47,7 +47,8 @@ def loss(model: nn.Module, batch: Batch) -> Tensor:
 def _windows(text: Tensor, count: int, *, context: int, draw: torch.Generator) -> Batch:
     starts = torch.randint(len(text) - context, (count, 1), generator=draw)
     tokens = text[starts + torch.arange(context + 1)].long()  # (count, context + 1)
-    return Batch({"tokens": tokens}, samples=count, tokens=count * context)
+    terms = torch.full((count,), context)
+    return Batch({"tokens": tokens}, samples=count, tokens=count * context, terms=terms)
 
 
 def build(

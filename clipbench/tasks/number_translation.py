@@ -84,7 +84,7 @@ class Dictionary:
             ),
             "target_length": lengths,
         }
-        return Batch(tensors, samples=len(numbers), tokens=int(lengths.sum()))
+        return Batch(tensors, samples=len(numbers), tokens=int(lengths.sum()), terms=lengths)
 
     def _tensor(self, words: list[str]) -> Tensor:
         return torch.tensor([self.index[word] for word in words])

@@ -287,7 +287,7 @@ def test_no_line_is_wider_than_the_terminal_and_bars_go_before_numbers(width: in
 def test_warnings_are_counted_and_the_first_are_named_in_a_clause_that_says_something() -> None:
     text = " ".join(shown(quickstart(), question(*ARMS)))
     assert (
-        "13 pass, 4 warn, 0 fail: Learning rates come from the spec and were not tuned · sgd+clip and its twin" in text
+        "14 pass, 4 warn, 0 fail: Learning rates come from the spec and were not tuned · sgd+clip and its twin" in text
     )
     left = replace(compared(quickstart(), question(*ARMS)), left_out=("2 unreadable runs are left out: a and b.",))
     source = screen.Origin([Path("results")], quickstart(), ("x.yaml",))

@@ -166,6 +166,7 @@ def test_parts_that_are_slow_to_build_are_proved_at_the_first_checkpoint(
     early = carry_on(run, tmp_path / "early", stop_at=3)
     assert not (Path(early.folder) / store.CHECKPOINT).exists()
     monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "CHECKPOINT_SHARE", 0.0)
     paused = carry_on(run, tmp_path / "later", stop_at=6)
     assert (Path(paused.folder) / store.CHECKPOINT).exists() == kept
     for results in ("early", "later"):

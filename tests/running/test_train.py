@@ -228,6 +228,7 @@ def test_a_damaged_checkpoint_means_a_start_from_step_zero(tmp_path: Path, capsy
 def test_a_checkpoint_is_written_as_time_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = Mock(wraps=checkpoint.save)
     monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "CHECKPOINT_SHARE", 0.0)
     monkeypatch.setattr(checkpoint, "save", save)
     record = make(make_run(steps=5), tmp_path)
     assert save.call_count == 6

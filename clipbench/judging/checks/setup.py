@@ -11,7 +11,12 @@ from clipbench.judging.remarks import remarks
 from clipbench.judging.words import count, listing, number, seeds_named
 from clipbench.records import Record, Run
 
-_PRECISION = ("device", "dtype", "tf32")  # of Environment.numerics: what changes the numbers and not only last bits
+_PRECISION = (
+    "device",
+    "dtype",
+    "tf32",
+    "precision",
+)  # of Environment.numerics: what changes the numbers and not only last bits
 _COMPLETE = 1 - 1e-9  # a budget in seconds is a sum of floats
 _LOSSES = "their losses are not comparable"
 
