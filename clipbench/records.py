@@ -64,6 +64,7 @@ RATE_SHARPNESS = "rate_times_sharpness"  # learning rate × sharpness; 2 is grad
 BATCH_SHARPNESS = "batch_sharpness"  # E_B[g_BᵀH_Bg_B/‖g_B‖²] over training batches B
 GRADIENT_NORM = "gradient_norm"  # ‖g‖₂ of the mini-batch, before any clip
 UPDATE_NORM = "update_norm"  # ‖u‖₂
+UPDATE_ROUNDING = "update_rounding"  # the rounding of θ_after − θ_before beside ‖u‖; recorded above 1e-4 alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """A step that is tried and undone: any optimizer's update at a point, without moving from there."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+
+from clipbench.geometry.finely import in_float64
 
 Update = dict[str, Tensor]
 
@@ -66,6 +68,35 @@ class HeldPoint:
             held = zip(self._parameters.items(), self._weights, strict=True)
             moved = {name: parameter.detach() - weight for (name, parameter), weight in held}
             return moved if home is None else {name: update.to(home) for name, update in moved.items()}
+
+    def tried_in_float64(
+        self,
+        optimizer: torch.optim.Optimizer,
+        members: Sequence[torch.optim.Optimizer] = (),
+        *,
+        home: torch.device | None = None,
+    ) -> Update:
+        """The update of one step of `optimizer`, computed in float64 and rounded once, to float32.
+
+        Nothing remains of the step, not even in the optimizer's state: it is for reading alone.
+
+        Args:
+            optimizer: over float32 parameters; `can_be_stepped_in_float64` says of which this can be asked.
+            members: those that it hands the step on to, if it has no parameters of its own.
+            home: as of `tried`.
+        """
+        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        update = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        with self._put_back(), torch.no_grad(), ExitStack() as wide:
+            own = members or [optimizer]
+            for each in own:
+                wide.enter_context(in_float64(each))
+            parameters = [p for each in own for group in each.param_groups for p in group["params"]]
+            before = [p.detach().clone() for p in parameters]
+            optimizer.step()
+            for p, start in zip(parameters, before, strict=True):
+                update[names[id(p)]] = (p.detach() - start).float()
+        return update if home is None else {name: each.to(home) for name, each in update.items()}
 
     def passed(self, optimizer: torch.optim.Optimizer) -> None:
         """One step of `optimizer` for its state alone: as `tried`, but the update is not read."""

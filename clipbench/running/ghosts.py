@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from clipbench.errors import ClipbenchError, in_one_line
+from clipbench.geometry.finely import COARSEST, can_be_stepped_in_float64, rounding
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.records import Arm
 from clipbench.running.equipment import AttachedClip, build_optimizer, state_bytes, trainable
 from clipbench.running.evaluation import device_of
+from clipbench.running.grouping import by_group, innermost
 from clipbench.running.schedule import ScheduledRates
 
+_NEAR = 10.0  # an update whose rounding was this near the coarsest may be beyond it at the next step
 HOST = torch.device("cpu")
 FreeBytes = Callable[[torch.device], int]
 
@@ -32,6 +35,7 @@ class _Ghost:
     optimizer: torch.optim.Optimizer
     clip: AttachedClip | None
     rates: ScheduledRates
+    rounding: float | None = None  # of the latest update that was read
     away: dict[tuple[Tensor, str], torch.device] = field(default_factory=dict)  # where offloaded state belongs
 
     def fetch(self) -> None:
@@ -77,6 +81,7 @@ class Ghosts:
         self._measured_room = False
         self.offloaded = False
         self.failed: dict[str, str] = {}
+        self.rounded: dict[str, float] = {}  # of updates small beside the weights' spacing; 0 if read in float64
         self.keeping = False  # whether the updates of the latest step are read and stay in `latest`
         self.latest: dict[str, Update] = {}
 
@@ -103,13 +108,14 @@ class Ghosts:
     def step(self, *, read: bool) -> dict[str, Update]:
         """Let every ghost step from here, with the gradients as they are; their updates by name if they are read."""
         self._point.hold()
+        self.rounded = {}
         read = read or self.keeping
         updates: dict[str, Update] = {}
         for name, ghost in list(self._ghosts.items()):
             try:
                 ghost.fetch()
                 if read:
-                    updates[name] = self._point.tried(ghost.optimizer, home=HOST if self.offloaded else None)
+                    updates[name] = self._read(name, ghost)
                 else:
                     self._point.passed(ghost.optimizer)
             except Exception as error:  # an optimizer is anybody's code: whatever it raises, the run goes on
@@ -124,6 +130,24 @@ class Ghosts:
         self._measured_room = True
         self.latest = updates if self.keeping else {}
         return updates
+
+    def _read(self, name: str, ghost: _Ghost) -> Update:
+        """A ghost's update; in float64 where it is small beside the spacing of the weights."""
+        home = HOST if self.offloaded else None
+        fine = None
+        members = list(by_group(ghost.optimizer).values())
+        plain = innermost(ghost.optimizer) is ghost.optimizer and all(map(can_be_stepped_in_float64, members))
+        if plain and (ghost.rounding is None or ghost.rounding > COARSEST / _NEAR):
+            try:
+                fine = self._point.tried_in_float64(ghost.optimizer, members, home=home)
+            except Exception:  # an optimizer is anybody's code, and may be written for float32 alone
+                traceback.print_exc()
+        update = self._point.tried(ghost.optimizer, home=home)
+        weights = self._point.weights
+        ghost.rounding = rounding({each: weights[each].to(u.device) for each, u in update.items()}, update)
+        if ghost.rounding > COARSEST:
+            self.rounded[name] = ghost.rounding if fine is None else 0.0
+        return fine if fine is not None and ghost.rounding > COARSEST else update
 
     def _find_room(self, latest: str) -> None:
         """After a ghost's first step: do those that have not stepped yet, and everybody's updates, still fit?

@@ -10,6 +10,7 @@ import torch
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
 from clipbench.errors import in_one_line
+from clipbench.geometry.finely import COARSEST, rounding
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.running.training import Training
 
@@ -45,6 +46,9 @@ def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, 
             yield direction, records.CLIPPED_FRACTION, int(clip.last.clipped) / clip.last.n
             yield direction, records.CLIP_THRESHOLD, float(clip.last.threshold)
             taken |= {(direction, records.CLIPPED_FRACTION), (direction, records.CLIP_THRESHOLD)}
+    for direction, value in _roundings(training, snapshot).items():
+        taken.add((direction, records.UPDATE_ROUNDING))
+        yield direction, records.UPDATE_ROUNDING, value
     for name, measure in training.probes:
         try:
             with torch.enable_grad(), undisturbed(training.problem.model, training.problem.loss):
@@ -55,6 +59,18 @@ def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, 
             training.state.failed_probes.setdefault(name, f"at step {snapshot.step}: {in_one_line(error)}")
         else:
             yield from rows
+
+
+def _roundings(training: Training, snapshot: Snapshot) -> dict[str, float]:
+    """The rounding of each direction that is more than COARSEST; a remark says what it is, and who was read finely."""
+    own = rounding(snapshot.parameters, snapshot.directions[records.OWN])
+    rounded = {records.OWN: own} if own > COARSEST else {}
+    rounded |= training.ghosts.rounded if training.ghosts else {}
+    for direction, value in rounded.items():
+        about = "directions" if direction == records.OWN else f"{records.GHOST}{direction}"
+        read = "its direction is rounded" if value else "its update is read in float64"
+        training.state.remark(about, f"a step is small beside the spacing of the weights' numbers: {read}")
+    return {direction: value for direction, value in rounded.items() if value}
 
 
 def _with(rows: Iterable[tuple[str, str, float]], taken: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 import torch
-from making import SHARPNESS, make_run
+from making import SHARPNESS, make_run, outcome_of
 from torch import nn
 
 from clipbench import store
 from clipbench.errors import ClipbenchError
 from clipbench.measurements import Measurement
-from clipbench.records import OWN, Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
+from clipbench.records import (
+    OWN,
+    UPDATE_NORM,
+    UPDATE_ROUNDING,
+    Arm,
+    Choice,
+    ClipSettings,
+    Measure,
+    Record,
+    Run,
+    Schedule,
+)
 from clipbench.running import ghosts, preparing
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.worker import work
@@ -230,3 +241,22 @@ def test_the_record_says_whether_ghosts_were_kept_in_the_hosts_memory(
         "states and updates are kept in the host's memory, as they would fill the device's",
     )
     assert rows(narrow, "adam") == rows(roomy, "adam")
+
+
+def test_the_direction_of_a_small_step_is_read_in_float64_and_its_run_goes_on_as_before(tmp_path: Path) -> None:
+    """A rate that moves weights by a hundredth of their spacing: the clipped ghost's direction is still the rule's."""
+    run = make_run(
+        arm=arm("sgd", "torch.optim:SGD", lr=0.005),
+        measure=Measure(4, 5, probes=(NORMS,), ghosts=()),
+    )
+    small = replace(arm("small", "torch.optim:SGD", lr=1e-9), clip=ClipSettings(0.3), liveness="off")
+    plain = make(run, tmp_path / "plain")
+    haunted = make(replace(run, measure=replace(run.measure, ghosts=(small,))), tmp_path / "haunted")
+    assert haunted.weights == plain.weights
+    lengths = haunted.measurements.by_step("small", UPDATE_NORM)
+    gradients = haunted.measurements.by_step("", "gradient_norm")
+    for step, length in lengths.items():
+        assert 0.1 * 1e-9 * gradients[step] < length < 1e-9 * gradients[step]  # clipped, and not rounded to nothing
+    [remark] = outcome_of(haunted).remarks["the ghost small"]
+    assert "its update is read in float64" in remark
+    assert not haunted.measurements.series("small", UPDATE_ROUNDING)
