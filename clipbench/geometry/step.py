@@ -1,7 +1,7 @@
 """The geometry of one step in anybody's training loop."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,18 +112,25 @@ class StepGeometry:
         self._loss = lambda model, batch: loss(model, self._given[int(batch["place"])])
 
     @contextmanager
-    def around(self, *batches: Any) -> Iterator[ObservedStep]:
+    def around(self, *batches: Any, weights: Sequence[int] | None = None) -> Iterator[ObservedStep]:
         """Take one step inside the block; its end measures it.
 
         Args:
             batches: what the loss takes, on the device where it takes it: the batch of the step for the same-batch
-                quantities, or others. Several count alike.
+                quantities, or others.
+            weights: how many terms of the mean each batch has, such as the tokens of each micro-batch; they count
+                alike unless given.
 
         Raises:
-            ClipbenchError: no batch, no trainable parameter, or what `directional_curvature` refuses.
+            ClipbenchError: no batch, not a weight of at least 1 for each, no trainable parameter, or what
+                `directional_curvature` refuses.
         """
         if not batches:
             raise ClipbenchError("there is no batch to measure on", where=WHERE, remedy="around(batch)")
+        terms = [1] * len(batches) if weights is None else list(weights)
+        if len(terms) != len(batches) or any(not each >= 1 or int(each) != each for each in terms):
+            message = f"there are {len(batches)} batches and the weights {terms}"
+            raise ClipbenchError(message, where=WHERE, remedy="give each batch a whole number of terms, at least 1")
         parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         before = {name: p.detach().clone() for name, p in parameters.items()}
         step = ObservedStep()
@@ -135,14 +142,14 @@ class StepGeometry:
                 for name, p in parameters.items():
                     p.copy_(before[name])
                 self._given = batches
-                step._measured = self._measure(update)
+                step._measured = self._measure(update, [int(each) for each in terms])
             finally:
                 self._given = ()
                 for name, p in parameters.items():
                     p.copy_(after[name])
 
-    def _measure(self, update: Mapping[str, Tensor]) -> tuple[TaylorLedger, str]:
-        places = [Batch({"place": torch.tensor(i)}, samples=1) for i in range(len(self._given))]
+    def _measure(self, update: Mapping[str, Tensor], terms: Sequence[int]) -> tuple[TaylorLedger, str]:
+        places = [Batch({"place": torch.tensor(i)}, samples=each) for i, each in enumerate(terms)]
         objective = Objective(self.model, self._loss, places)
         directions = {STEP: update}
         try:

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -117,6 +118,31 @@ def test_several_batches_count_alike() -> None:
         # Sums in float32 and float64, and a difference of losses.
         mean = (getattr(first, quantity) + getattr(second, quantity)) / 2
         assert getattr(both, quantity) == pytest.approx(mean, rel=1e-5, abs=1e-6)
+
+
+def test_batches_count_by_their_weights() -> None:
+    ledgers = []
+    for places, weights in (((0,), None), ((1,), (7,)), ((0, 1), (60, 4))):
+        given = problem("mlp")
+        optimizer = ready(given, torch.optim.SGD)
+        geometry = StepGeometry(given.model, pair_loss)
+        with geometry.around(*(pair(given, i) for i in places), weights=weights) as step:
+            optimizer.step()
+        ledgers.append(step.ledger)
+    first, second, both = ledgers
+    for quantity in ("slope", "sharpness", "observed_change"):
+        mean = (60 * getattr(first, quantity) + 4 * getattr(second, quantity)) / 64
+        assert getattr(both, quantity) == pytest.approx(mean, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("weights", [(1,), (1, 0), (1, 2.5), (1, 2, 3)])
+def test_weights_that_are_no_terms_of_the_batches_are_refused(weights: Any) -> None:
+    given = problem("mlp")
+    with (
+        pytest.raises(ClipbenchError, match="there are 2 batches and the weights"),
+        StepGeometry(given.model, pair_loss).around(pair(given, 0), pair(given, 1), weights=weights),
+    ):
+        pass
 
 
 def test_the_engine_is_checked_once_and_not_at_every_step() -> None:
