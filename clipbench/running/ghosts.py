@@ -20,6 +20,7 @@ from clipbench.running.schedule import ScheduledRates
 _NEAR = 10.0  # an update whose rounding was this near the coarsest may be beyond it at the next step
 HOST = torch.device("cpu")
 FreeBytes = Callable[[torch.device], int]
+PROBED = 6  # sizes of the model that a probe needs: θ_after, the run's own update, four directions at a time
 
 
 def free_bytes(device: torch.device) -> int:
@@ -28,6 +29,13 @@ def free_bytes(device: torch.device) -> int:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
     return int(psutil.virtual_memory().available)
+
+
+def bytes_to_come(device: torch.device) -> int:
+    """What the next forward and backward pass will need again of a GPU: it was free when the ghosts were asked."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    return 0
 
 
 @dataclass
@@ -58,20 +66,28 @@ class Ghosts:
     At each step every ghost gets the run's true gradient, steps by its arm's clip and schedule, and is undone. A
     ghost that raises is left out from then on, with the reason in `failed`; the run and the others go on.
 
-    On a GPU whose memory the ghosts' states and updates would fill, they are kept in the host's, and `offloaded` is
-    True: slower, and the same bits.
+    On a GPU whose memory the ghosts' states and updates would fill, beside the coming forward pass and a probe, as many
+    as do not fit are kept in the host's memory: `offloaded` has their names. That is slower, and the same bits.
 
     Args:
         arms: each ghost's arm; its name is the name of its direction.
         model: what the run trains.
         free: how many bytes a device has left, asked while the ghosts take their first step.
+        to_come: how many of them the next training step will need.
 
     Raises:
         ClipbenchError: at the first step, where the ghosts do not fit in memory: it says how many do.
     """
 
-    def __init__(self, arms: Sequence[Arm], model: nn.Module, *, free: FreeBytes = free_bytes) -> None:
-        self._device, self._free = device_of(model), free
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        model: nn.Module,
+        *,
+        free: FreeBytes = free_bytes,
+        to_come: FreeBytes = bytes_to_come,
+    ) -> None:
+        self._device, self._free, self._to_come = device_of(model), free, to_come
         self._parameters = trainable(model)
         self._point = HeldPoint(self._parameters)
         self._ghosts: dict[str, _Ghost] = {}
@@ -79,7 +95,7 @@ class Ghosts:
             optimizer, clip = build_optimizer(arm, model)
             self._ghosts[arm.name] = _Ghost(optimizer, clip, ScheduledRates(optimizer, arm.schedule))
         self._measured_room = False
-        self.offloaded = False
+        self.offloaded: set[str] = set()
         self.failed: dict[str, str] = {}
         self.rounded: dict[str, float] = {}  # of updates small beside the weights' spacing; 0 if read in float64
         self.keeping = False  # whether the updates of the latest step are read and stay in `latest`
@@ -123,7 +139,7 @@ class Ghosts:
                 self.failed[name] = in_one_line(error)
                 del self._ghosts[name]
                 continue
-            if self.offloaded:
+            if name in self.offloaded:
                 ghost.send_home()
             if not self._measured_room:
                 self._find_room(name)
@@ -133,7 +149,7 @@ class Ghosts:
 
     def _read(self, name: str, ghost: _Ghost) -> Update:
         """A ghost's update; in float64 where it is small beside the spacing of the weights."""
-        home = HOST if self.offloaded else None
+        home = HOST if name in self.offloaded else None
         fine = None
         members = list(by_group(ghost.optimizer).values())
         plain = innermost(ghost.optimizer) is ghost.optimizer and all(map(can_be_stepped_in_float64, members))
@@ -154,25 +170,27 @@ class Ghosts:
 
         Those to come are taken to be as large as the largest until now; each also has an update of the model's size.
         """
+        if self.offloaded:
+            return  # it was decided who stays
         names = list(self._ghosts)
         stepped = names[: names.index(latest) + 1]
         sizes = [state_bytes(self._ghosts[name].optimizer) for name in stepped]
         update = sum(parameter.nbytes for parameter in self._parameters.values())
-        needed = (len(names) - len(stepped)) * max(sizes) + len(names) * update
-        room = self._free(HOST if self.offloaded else self._device)
-        if needed <= room:
-            return
-        whole = sum(sizes) + needed
-        if not self.offloaded and self._device != HOST and whole <= self._free(HOST):
-            self.offloaded = True
-            for name in stepped:
-                self._ghosts[name].send_home()
+        on_device = self._device != HOST
+        reserved = self._to_come(self._device) + PROBED * update if on_device else 0
+        room = self._free(self._device) - reserved
+        if (len(names) - len(stepped)) * max(sizes) + len(names) * update <= room:
             return
         per_ghost = max(sizes) + update
         fit = max(0, int((room + sum(sizes)) // per_ghost))
+        if on_device and (len(names) - fit) * per_ghost <= self._free(HOST):
+            self.offloaded = set(names[fit:])
+            for name in self.offloaded & set(stepped):
+                self._ghosts[name].send_home()
+            return
         raise ClipbenchError(
             f"{fit} of {len(names)} ghosts fit in memory: each takes about {per_ghost / 2**20:.1f} MiB for its state "
-            f"and its update, and {room / 2**20:.1f} MiB are free",
+            f"and its update, and {max(0, room) / 2**20:.1f} MiB are free",
             where="measure.ghosts",
             remedy="name fewer under `of`",
         )

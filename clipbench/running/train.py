@@ -170,7 +170,13 @@ def _let_ghosts_step(training: Training, *, read: bool) -> dict[str, Update]:
     with training.ledger.row("ghosts"):
         updates = ghosts.step(read=read)
     if ghosts.offloaded:
-        state.remark("ghosts", "states and updates are kept in the host's memory, as they would fill the device's")
+        few = (
+            f"{len(ghosts.offloaded)} of {len(ghosts.optimizers)}"
+            if len(ghosts.offloaded) < len(ghosts.optimizers)
+            else ""
+        )
+        whose = f"of {few} ghosts, states" if few else "states"
+        state.remark("ghosts", f"{whose} and updates are kept in the host's memory, as they would fill the device's")
     for name, reason in ghosts.failed.items():
         state.failed_probes.setdefault(f"{records.GHOST}{name}", f"at step {state.spent.steps}: {reason}")
     return updates

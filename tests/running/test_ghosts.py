@@ -226,6 +226,25 @@ def test_states_that_would_fill_the_device_are_kept_in_the_hosts_memory(monkeypa
     assert all(len(each) >= 4 for each in away)  # two moments of two parameters
 
 
+def test_the_next_forward_pass_and_a_probe_keep_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 sizes of the model are free, 74 of them until the next forward pass alone."""
+    monkeypatch.setattr(ghosts, "HOST", torch.device("cpu", 0))
+    arms = [replace(ADAM, name=f"adam {i}") for i in range(12)]
+    model = with_gradients()
+    size = sum(parameter.nbytes for parameter in model.parameters())
+
+    def stepped(to_come: int) -> Ghosts:
+        crowd = Ghosts(arms, model, free=lambda _: 80 * size, to_come=lambda _: to_come * size)
+        for _ in range(2):
+            crowd.step(read=True)
+        return crowd
+
+    assert not stepped(30).offloaded  # 12 ghosts of 3 sizes, and 6 for the probe
+    # Of 80, 50 are for the forward pass and 6 for the probe: 24 are left, and the first state is there already.
+    assert stepped(50).offloaded == {f"adam {i}" for i in range(8, 12)}
+    assert stepped(74).offloaded == {each.name for each in arms}
+
+
 def test_the_record_says_whether_ghosts_were_kept_in_the_hosts_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
