@@ -334,7 +334,12 @@ BUILT_IN: tuple[Quantity, ...] = (
         _of_outcome(PASSES, "the forward and backward passes of all steps", "passes", lambda ended: ended.passes),
         noise="seed",
     ),
-    _of_outcome(PEAK_BYTES, "the peak memory of the run", "bytes", lambda ended: ended.peak_bytes),
+    _of_outcome(
+        PEAK_BYTES,
+        "the peak memory of training steps on a GPU, without probes and ghosts; elsewhere of the whole process",
+        "bytes",
+        lambda ended: ended.train_peak_bytes or ended.peak_bytes,
+    ),
     recorded(DIRECTIONAL_SHARPNESS, Manner("log", "lower"), meaning="uᵀHu/‖u‖² on the probe batches"),
     recorded(RATE_SHARPNESS, meaning="learning rate × directional sharpness"),
     recorded(CLIPPED_FRACTION, meaning="the fraction of coordinates that the clip changed"),

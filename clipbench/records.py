@@ -447,10 +447,11 @@ class Outcome:
     where ghosts had to be kept in the host's memory.
 
     `state_bytes` is what the optimizer keeps between steps; `peak_bytes` the most memory the run held: allocated on a
-    GPU, resident in the process elsewhere. `started` is when its process began, in seconds since 1970. `step_flops` are
-    the floating-point operations of a step on the first batch, as torch counts them: products and convolutions alone.
-    `passes` are the forward and backward passes of all steps. Runs made before these were recorded have None, None, 0,
-    None and None.
+    GPU, resident in the process elsewhere. On a GPU `train_peak_bytes` and `train_reserved_bytes` are what torch has
+    allocated and reserved for training steps alone, without probes and ghosts; None where every step had some.
+    `started` is when its process began, in seconds since 1970. `step_flops` are the floating-point operations of a step
+    on the first batch, as torch counts them: products and convolutions alone. `passes` are the forward and backward
+    passes of all steps. Runs made before these were recorded have 0 for `started` and None for the others.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -469,6 +470,8 @@ class Outcome:
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     state_bytes: int | None = None
     peak_bytes: int | None = None
+    train_peak_bytes: int | None = None
+    train_reserved_bytes: int | None = None
     started: float = 0.0
     step_flops: int | None = None
     passes: int | None = None

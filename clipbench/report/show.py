@@ -194,6 +194,9 @@ def _outcome(record: Record) -> dict[str, str]:
         facts["FLOPs per step"] = f"{ended.step_flops:,} (products alone)"
     if ended.peak_bytes is not None:
         facts["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
+    if ended.train_peak_bytes is not None and ended.train_reserved_bytes is not None:
+        both = f"{ended.train_peak_bytes / 2**20:.1f} MiB ({ended.train_reserved_bytes / 2**20:.1f} MiB reserved)"
+        facts["peak memory of training"] = both
     return {name: text for name, text in facts.items() if text}
 
 

@@ -18,7 +18,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.measurements import Measurement
 from clipbench.records import OWN
-from clipbench.running import probing
+from clipbench.running import memory, probing
 from clipbench.running.environment import this_process_alone
 from clipbench.running.equipment import next_batch, trainable
 from clipbench.running.evaluation import at_evaluation_weights, device_of, evaluate, has_two_states
@@ -133,6 +133,7 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
         training.state.remark(records.TRAINING, text)
     model, state, watch = training.problem.model, training.state, training.watch
     losses: list[Tensor] = []
+    memory.before_step(state.peaks, device_of(model))
     begin = watch.seconds
     with training.ledger.row("train"), watch.running():
         moved = batch.to(device_of(model))
@@ -157,6 +158,7 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
         raise ClipbenchError(
             "the optimizer took a step without evaluating its closure", where="optimizer.step(closure)"
         )
+    memory.after_step(state.peaks, device_of(model), alone=look is None and training.ghosts is None)
     state.passes += len(losses)
     state.step_seconds.append(watch.seconds - begin)
     state.spent = state.spent.after_step(batch.samples, tokens=batch.tokens or 0, seconds=state.step_seconds[-1])

@@ -12,6 +12,7 @@ from clipbench.measurements import Measurement
 from clipbench.records import AS_WRITTEN, Measure, TrainingSettings
 from clipbench.running.equipment import AttachedClip, ProbeMeasure
 from clipbench.running.ghosts import Ghosts
+from clipbench.running.memory import Peaks
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.stepping import Stepping
 from clipbench.running.vigil import Vigil
@@ -29,6 +30,7 @@ class State:
     first_losses: list[float] = field(default_factory=list)  # of the evaluation batches at step 0
     last_losses: list[float] = field(default_factory=list)
     last_eval_loss: float = math.nan
+    peaks: Peaks = field(default_factory=Peaks)
     wall_seconds: float = 0.0  # of the processes that worked on this run before this one
     points_probed: int = 0  # of `probe_at`
     failed_probes: dict[str, str] = field(default_factory=dict)

@@ -66,7 +66,7 @@ def work(
             outcome = at_work.outcome(give_up)
         if outcome is None:
             return STOPPED
-        store.finish(folder, replace(outcome, peak_bytes=peak_bytes(place), started=began), environment)
+        store.finish(folder, replace(outcome, started=began), environment)
     except AskedToStop:
         return _given_up(folder)
     except BaseException as error:  # whatever a task, an optimizer or the disk raises fails this run alone
@@ -259,6 +259,9 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         state_bytes=state_bytes(training.optimizer),
         step_flops=training.step_flops,
         passes=state.passes,
+        train_peak_bytes=state.peaks.training or None,
+        train_reserved_bytes=state.peaks.training_reserved or None,
+        peak_bytes=max(peak_bytes(device_of(problem.model)), state.peaks.everything),
         non_finite_step=ending.non_finite_step,
         change=change(problem, state.first_losses, state.last_losses),
         fingerprints=comparable(state.fingerprints, state.spent.steps),
