@@ -66,12 +66,12 @@ def build(
     context: int = 4,
     batch: int | Literal["full"] = 128,
 ) -> Problem:
-    """Does Adam's lead come from rare classes? Nine tokens of 2,000 make up half of the text (arXiv:2402.19449).
+    """Where rare classes hold SGD back: nine of 2,000 tokens make up half of the text (after arXiv:2402.19449).
 
-    It is there for three effects. On training data Adam is far ahead of SGD, by the rare classes most of all, and
-    more so without noise (`batch: full`); on held-out data the order reverses; and where `classes` makes all classes
-    alike the lead should shrink, if it comes from the rare ones. The first 90 % of the text are for training,
-    5 % for evaluation and 5 % for probes, the same for every seed. A sample is a window.
+    It is there for Adam's lead over SGD on training data, which should be largest on the rare classes and without
+    noise (`batch: full`), and smaller on held-out data; and for the question what is left of it where `classes` lets
+    all of them count alike. The first 90 % of the text are for training, 5 % for evaluation and 5 % for probes, the
+    same for every seed. A sample is a window.
 
     The metrics are the accuracy, and the cross-entropy of the common classes, the fewest that make up half of the
     training text, and of the rare ones, all others.

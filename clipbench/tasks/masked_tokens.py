@@ -63,7 +63,7 @@ def build(
     heads: int = 4,
     context: int = 16,
     masked: float = 0.15,
-    batch: int = 64,
+    batch: int = 128,
 ) -> Problem:
     """Masked language modelling of code (after arXiv:1810.04805): attention and rare classes at once.
 

@@ -1,10 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from clipbench.contracts import Batch, Problem
+from clipbench.geometry.curvature import directional_curvature
 from clipbench.tasks.pinn import build, solution, source
 
 CPU = torch.device("cpu")
@@ -94,3 +96,15 @@ def test_an_option_that_is_not_positive_is_refused_by_name(option: str) -> None:
 def test_a_frequency_that_is_no_second_one_is_refused() -> None:
     with pytest.raises(ValueError, match="frequency must be at least 2, not 1"):
         build(0, CPU, frequency=1)
+
+
+def test_its_curvature_is_that_of_double_backward() -> None:
+    problem = build(0, CPU, width=8, batch=8)
+    draw = torch.Generator().manual_seed(0)
+    along = {name: torch.randn(weight.shape, generator=draw) for name, weight in problem.model.named_parameters()}
+    measure = partial(
+        directional_curvature, problem.model, problem.loss, problem.probe_batches, {"along": along}, chunk=1
+    )
+    measured, exact = measure(), measure(engine="double_backward")
+    assert measured.engine == "double_backward"
+    assert measured["along"].curvature == exact["along"].curvature
