@@ -1,14 +1,24 @@
 import math
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 import torch
 
-from clipbench.contracts import Batch
+from clipbench.contracts import Batch, Problem
 from clipbench.data import python_stdlib
 from clipbench.tasks.byte_lstm import build, loss
 
 CPU = torch.device("cpu")
+
+
+def end(problem: Problem, optimizer: torch.optim.Optimizer) -> float:
+    for batch in islice(problem.train_batches(0), 60):
+        optimizer.zero_grad()
+        problem.loss(problem.model, batch).backward()
+        optimizer.step()
+    with torch.no_grad():
+        losses = [problem.loss(problem.model, batch).item() for batch in problem.eval_batches]
+    return sum(losses) / len(losses)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -51,6 +61,15 @@ def test_windows_come_from_their_own_part_of_the_text() -> None:
     assert all(window in training for window in windows(next(problem.train_batches(0))))
     assert all(window in evaluation for batch in problem.eval_batches for window in windows(batch))
     assert all(window in probing for batch in problem.probe_batches for window in windows(batch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_sgd_with_momentum_ends_below_adam_where_both_are_tuned(seed: int) -> None:
+    sgd, adam = build(seed, CPU), build(seed, CPU)
+    ours = end(sgd, torch.optim.SGD(sgd.model.parameters(), lr=1, momentum=0.9))
+    theirs = end(adam, torch.optim.Adam(adam.model.parameters(), lr=0.0178))
+    assert ours < theirs
 
 
 @pytest.mark.parametrize("option", ["width", "context", "batch"])
