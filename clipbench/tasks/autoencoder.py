@@ -67,7 +67,7 @@ def split() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def build(seed: int, device: torch.device, *, width: int = 128, bottleneck: int = 32, batch: int = 8) -> Problem:
-    """Without classes, and with dense gradients: SGD with momentum is expected to keep up with Adam, or to end below.
+    """A control without classes, on which SGD with momentum is expected to keep up with Adam.
 
     scikit-learn's bundled digits, without their labels. The split is the same for every seed: a seed decides the
     initial weights and the order of the training images, which are shuffled anew for every pass. A sample is an image.

@@ -67,10 +67,10 @@ def build(
 ) -> Problem:
     """Masked language modelling of code (after arXiv:1810.04805): attention and rare classes at once.
 
-    It is there for Adam's lead on transformers, with another objective than `code_lm`: an encoder, classes of very
-    unequal frequency, and fresh masks for every batch. The first 90 % of the text are for training, 5 % for evaluation
-    and 5 % for probes, the same for every seed: a seed decides the initial weights, and with the step the windows of a
-    batch and their masks. A sample is a window, a token a masked one.
+    It is there for the question whether Adam's lead on `code_lm` holds for another objective: an encoder, classes of
+    very unequal frequency, and fresh masks for every batch. The first 90 % of the text are for training, 5 % for
+    evaluation and 5 % for probes, the same for every seed: a seed decides the initial weights, and with the step the
+    windows of a batch and their masks. A sample is a window, a token a masked one.
 
     Args:
         seed: of the weights and of the training batches.

@@ -66,10 +66,10 @@ def squared_error(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 def build(seed: int, device: torch.device, *, width: int = 32, frequency: int = 4, batch: int = 64) -> Problem:
     """−u″ = f on [0, 1], u(0) = u(1) = 0, with two frequencies in f, by the residual alone (arXiv:1711.10561).
 
-    A control of another kind, on which SGD with momentum and Adam are expected to be close. Its loss holds two
-    derivatives by x, so that a Hessian takes four: the curvature of its probes comes from double backward. Points are
-    drawn evenly from the interval. Those of probes and of the evaluation, an even grid, are the same for every seed;
-    a seed decides the initial weights and the training points. A sample is a point.
+    It is there for a loss of another kind: it holds two derivatives by x, so that the curvature of its probes comes
+    from double backward. SGD with momentum and Adam are both expected to solve it, Adam more exactly, with a wide
+    spread of seeds. Points are drawn evenly from the interval. Those of probes and of the evaluation, an even grid,
+    are the same for every seed; a seed decides the initial weights and the training points. A sample is a point.
 
     The metric is the square of the relative error in L² against the known solution.
 
