@@ -95,6 +95,7 @@ class Batch:
 
 
 Loss = Callable[[nn.Module, Batch], Tensor]
+Metric = Callable[[nn.Module, Batch], tuple[float | Tensor, float | Tensor]]  # (sum, weight) of a batch
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,11 @@ class Problem:
     - `eval_batches`: held-out batches for the reported loss, or the objective itself where nothing is generalised.
     - `probe_batches`: fixed batches for curvature, together at least four times a training batch, and not used for
       training steps. These and the former are on the CPU.
+    - `metrics`: what else is read of the evaluation batches, by name: `metric(model, batch)` returns the sum over the
+      batch's terms and how many they are, and the metric is the sum of the sums over the sum of the weights. Accuracy,
+      for example, is the number of right answers over that of all.
+    - `train_slice`: some fixed batches of the training data, on the CPU, whose loss is recorded beside the held-out
+      one; empty for none.
     - `loaded`: what a name from a hub stood for when it was loaded, by "repository@revision" as the spec says it: the
       commit. It goes into the record.
     """
@@ -118,6 +124,8 @@ class Problem:
     eval_batches: Sequence[Batch]
     probe_batches: Sequence[Batch]
     loaded: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    train_slice: Sequence[Batch] = ()
 
 
 class Task(Protocol):

@@ -13,7 +13,7 @@ from typing import Literal
 CLIPBENCH = os.path.realpath(Path(__file__).parent.parent)
 
 # The parts of clipbench whose code is in the keys of the runs that use it; the rest stands under METHOD.
-HASHED = ("tasks", "optimizers", "wrappers", "probes", "networks", "momentum", "factored", "data")
+HASHED = ("tasks", "optimizers", "wrappers", "probes", "networks", "corpora", "momentum", "factored", "data")
 
 # Where pip and Linux distributions install packages.
 _SITES = ("/site-packages", "/dist-packages")

@@ -37,13 +37,21 @@ SGD = _arm("sgd", lr=0.1, momentum=0.9, dampening=0.9)
 ADAM = _arm("adam", lr=0.01)
 
 TASKS = {
+    "autoencoder": _task("autoencoder", width=12, bottleneck=4, batch=4),
+    "byte_lstm": _task("byte_lstm", width=8, context=8, batch=2),
     "code_lm": LANGUAGE,
     "code_lm, two layers": _task("code_lm", width=12, layers=2, heads=3, context=16, batch=3),
+    "code_tokens": _task("code_tokens", classes="zipf", vocabulary=40, width=6, context=2, batch=8),
+    "code_tokens, full": _task("code_tokens", classes="zipf", vocabulary=8, width=3, context=1, batch="full"),
+    "code_tokens, reweighted": _task("code_tokens", classes="reweighted", vocabulary=40, width=6, context=2, batch=8),
+    "code_tokens, uniform": _task("code_tokens", classes="uniform", vocabulary=40, width=6, context=2, batch=8),
     "digits, vit": _task("digits", model="vit", batch=4),
     "digits, cnn": _task("digits", model="cnn", batch=4),
     "heavy_tail": PLAIN,
     "heavy_tail, whole": ROWS,
+    "masked_tokens": _task("masked_tokens", vocabulary=40, width=8, layers=1, heads=2, context=8, masked=0.25, batch=4),
     "number_translation": TRANSLATION,
+    "pinn": _task("pinn", width=6, frequency=3, batch=8),
     "quadratic": _task("quadratic", dimension=8),
     "quadratic, linear, rotated": _task("quadratic", dimension=8, spectrum="linear", rotated=True),
     "quadratic, one bad, opposed, noisy": _task(

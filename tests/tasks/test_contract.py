@@ -26,6 +26,8 @@ SHELF = {file.stem: file for file in sorted(Path(clipbench.tasks.__path__[0]).gl
 
 # Options that make a problem of another kind; a task that is not here is tried with its defaults.
 VARIANTS: Mapping[str, list[dict[str, Any]]] = {
+    # The full batch takes longer: test_code_tokens.py has that.
+    "code_tokens": [{}, *({"classes": classes, "vocabulary": 100} for classes in ("uniform", "reweighted"))],
     "digits": [{"model": "vit"}, {"model": "cnn"}],
     "number_translation": [{}, {"start": "pretrained"}],
     "heavy_tail": [{}, {"batch": 32}],
