@@ -76,7 +76,8 @@ def build(
 
     def drawn(text: Tensor, count: int, *key: int | str) -> Batch:
         tokens = draw_windows(text, count, length=context + 1, draw=generator("byte_lstm", *key))
-        return Batch({"tokens": tokens}, samples=count, tokens=count * context)
+        terms = torch.full((count,), context)
+        return Batch({"tokens": tokens}, samples=count, tokens=count * context, terms=terms)
 
     return Problem(
         model=with_weights_of(seed, lambda: ByteLstm(width)).to(device),

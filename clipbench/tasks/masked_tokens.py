@@ -50,7 +50,8 @@ def mask(tokens: Tensor, count: int, *, by: int, draw: torch.Generator) -> Batch
     """`count` tokens of each window (B, T) become `by`: `places` (B, count) says which, `hidden` what they were."""
     places = torch.rand(tokens.shape, generator=draw).argsort(dim=1)[:, :count]
     tensors = {"tokens": tokens.scatter(1, places, by), "places": places, "hidden": tokens.gather(1, places)}
-    return Batch(tensors, samples=len(tokens), tokens=places.numel())
+    terms = torch.full((len(tokens),), count)
+    return Batch(tensors, samples=len(tokens), tokens=places.numel(), terms=terms)
 
 
 def build(

@@ -306,7 +306,8 @@ def test_defaults_are_in_no_key_and_settings_are() -> None:
 
 
 def test_a_task_of_the_shelf_can_be_split() -> None:
-    for name in ("code_lm", "number_translation", "digits", "heavy_tail"):
+    texts = ("code_lm", "number_translation", "code_tokens", "masked_tokens", "byte_lstm")
+    for name in (*texts, "digits", "heavy_tail", "autoencoder", "pinn"):
         task = Choice(name, name, f"clipbench.tasks.{name}:build", {"batch": 6})
         problem = build_problem(make_run(task=task), CPU)
         problem.model.double()

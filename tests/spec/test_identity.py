@@ -177,11 +177,14 @@ def test_a_fingerprint_that_cannot_be_had_is_a_fault_of_the_task(bench: Bench, b
 def copied(tmp_path: Path) -> Path:
     """clipbench's own shelves, to be edited."""
     root = tmp_path / "clipbench"
-    for part in ("tasks", "optimizers", "probes", "networks"):
+    for part in ("tasks", "optimizers", "wrappers", "probes", "networks", "corpora"):
         shutil.copytree(catalogue.OWN / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("momentum.py", "factored.py", "data.py", "budget.py"):
         shutil.copy(catalogue.OWN / part, root)
     return root
+
+
+OF_TOKENS = ("byte_lstm", "code_tokens", "masked_tokens")
 
 
 def sources(root: Path) -> dict[str, str]:
@@ -191,9 +194,16 @@ def sources(root: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("edited", "of"),
     [
-        ("networks/transformer.py", {"tasks/code_lm", "tasks/digits", "tasks/number_translation"}),
+        (
+            "networks/transformer.py",
+            {"tasks/code_lm", "tasks/digits", "tasks/masked_tokens", "tasks/number_translation"},
+        ),
         ("networks/cache.py", {"tasks/number_translation"}),
-        ("data.py", {"tasks/code_lm", "tasks/digits", "tasks/number_translation"}),
+        (
+            "data.py",
+            {f"tasks/{name}" for name in ("code_lm", "digits", "number_translation", "autoencoder", *OF_TOKENS)},
+        ),
+        ("corpora/windows.py", {f"tasks/{name}" for name in OF_TOKENS}),
         ("factored.py", {"optimizers/adafactor"}),
         ("momentum.py", {"optimizers/signsgd", "optimizers/normalized_sgd"}),
         ("probes/norms.py", {"probes/norms"}),
