@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Unit = Literal["steps", "samples", "tokens", "seconds"]
+Unit = Literal["steps", "samples", "tokens", "epochs", "seconds"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 LedgerRow = Literal[
@@ -19,12 +19,16 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Spent:
-    """What a run has used so far. `seconds` is training time by the Stopwatch, not wall time."""
+    """What a run has used so far. `seconds` is training time by the Stopwatch, not wall time.
+
+    `epochs` are passes through the training examples, for a run that has ended; while it trains, samples are counted.
+    """
 
     steps: int = 0
     samples: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    epochs: float = 0.0
 
     def after_step(self, samples: int, *, tokens: int, seconds: float) -> "Spent":
         """What is used after one step more, of so many samples, tokens and seconds."""
@@ -33,7 +37,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much a run may use: `amount` in `unit` (steps, samples, tokens, or seconds of training time)."""
+    """How much a run may use: `amount` in `unit` (steps, samples, tokens, epochs, or seconds of training time)."""
 
     amount: float
     unit: Unit
@@ -46,6 +50,14 @@ class Budget:
         """
         used: float = getattr(spent, self.unit)
         return min(1.0, used / self.amount)
+
+    def of(self, examples: int | None) -> "Budget":
+        """The same budget of a task with so many training examples, which are what a training loop can count.
+
+        >>> str(Budget(2.5, "epochs").of(1000))
+        '2500 samples'
+        """
+        return Budget(self.amount * examples, "samples") if self.unit == "epochs" and examples else self
 
     def __str__(self) -> str:
         return f"{self.amount:g} {self.unit}"

@@ -114,6 +114,7 @@ class Problem:
       for example, is the number of right answers over that of all.
     - `train_slice`: some fixed batches of the training data, on the CPU, whose loss is recorded beside the held-out
       one; empty for none.
+    - `examples`: how many training examples there are, of which an epoch is made; None where nobody has counted.
     - `loaded`: what a name from a hub stood for when it was loaded, by "repository@revision" as the spec says it: the
       commit. It goes into the record.
     """
@@ -126,6 +127,7 @@ class Problem:
     loaded: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     train_slice: Sequence[Batch] = ()
+    examples: int | None = None
 
 
 class Task(Protocol):

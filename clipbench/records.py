@@ -459,6 +459,7 @@ class Outcome:
     steps: int = 0
     samples: int = 0
     tokens: int = 0
+    epochs: float = 0.0
     train_seconds: float = 0.0
     step_seconds: float = 0.0
     first_step_seconds: float = 0.0

@@ -144,6 +144,10 @@ def fingerprints(run: Run, problem: Problem) -> dict[str, str]:
 
 def refuse_endless(budget: Budget, problem: Problem) -> None:
     """Raises ClipbenchError where the first batch shows that the task does not count what the budget is in."""
+    if budget.unit == "epochs" and not problem.examples:
+        message = "the budget is in epochs, and the task does not say how many training examples there are"
+        raise ClipbenchError(message, remedy="use samples or steps, or let the task give Problem(..., examples=N)")
+    budget = budget.of(problem.examples)
     if budget.unit not in ("samples", "tokens"):
         return
     counted = getattr(next_batch(iter(problem.train_batches(0)), 0), budget.unit)
@@ -202,7 +206,7 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
         optimizer=optimizer,
         clip=clip,
         rates=ScheduledRates(optimizer, run.arm.schedule),
-        budget=run.budget,
+        budget=run.budget.of(problem.examples),
         measure=run.measure,
         probes=build_probes(run),
         record=lambda _: None,

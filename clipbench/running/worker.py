@@ -247,6 +247,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         steps=state.spent.steps,
         samples=state.spent.samples,
         tokens=state.spent.tokens,
+        epochs=state.spent.samples / problem.examples if problem.examples else 0.0,
         train_seconds=state.spent.seconds,
         step_seconds=statistics.median(state.step_seconds) if state.step_seconds else 0.0,
         first_step_seconds=state.step_seconds[0] if state.step_seconds else 0.0,

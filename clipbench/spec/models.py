@@ -40,12 +40,17 @@ NameOrUse = Annotated[
 
 
 class BudgetSettings(BaseModel):
-    """How much every run may use, in exactly one unit; `seconds` are seconds of training time."""
+    """How much every run may use, in exactly one unit.
+
+    `epochs` are passes through the training examples, where the task says how many there are; `seconds` are seconds of
+    training time.
+    """
 
     model_config = CLOSED
     steps: int | None = Field(default=None, gt=0, le=LARGEST)
     samples: int | None = Field(default=None, gt=0, le=LARGEST)
     tokens: int | None = Field(default=None, gt=0, le=LARGEST)
+    epochs: float | None = Field(default=None, gt=0, le=LARGEST)
     seconds: float | None = Field(default=None, gt=0, le=LARGEST)
 
     @model_validator(mode="after")

@@ -129,4 +129,4 @@ def _quick(spec: Spec) -> Spec:
 
 def _tenth(budget: Budget) -> Budget:
     tenth = budget.amount / 10
-    return Budget(tenth if budget.unit == "seconds" else max(1.0, float(round(tenth))), budget.unit)
+    return Budget(tenth if budget.unit in ("epochs", "seconds") else max(1.0, float(round(tenth))), budget.unit)

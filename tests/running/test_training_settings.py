@@ -17,7 +17,7 @@ from clipbench import store
 from clipbench.budget import Budget
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
-from clipbench.records import AS_WRITTEN, TRAINING, Arm, Choice, Measure, Record, Run, TrainingSettings
+from clipbench.records import AS_WRITTEN, TRAINING, Arm, Choice, Measure, Record, Run, Schedule, TrainingSettings
 from clipbench.running.equipment import build_problem
 from clipbench.running.precision import equip
 from clipbench.running.stepping import evaluated
@@ -319,3 +319,26 @@ def test_a_task_of_the_shelf_can_be_split() -> None:
             pieced_loss, pieced = gradient(problem, converted, TrainingSettings(micro_batch=4))
             assert pieced_loss == pytest.approx(loss, rel=1e-9)
             assert torch.allclose(pieced, whole, rtol=0, atol=1e-9)
+
+
+def of_examples(seed: int, device: torch.device, *, counted: bool = True) -> Problem:
+    """`plain` with 25 training examples, in batches of 10: two and a half batches make an epoch."""
+    problem = plain(seed, device)
+    return replace(problem, examples=25) if counted else problem
+
+
+def test_a_budget_in_epochs_is_spent_by_samples(tmp_path: Path) -> None:
+    task = Choice("counted", "counted", f"{__name__}:of_examples")
+    schedule = replace(SGD, schedule=Schedule("linear"))
+    epochs = replace(described(task, training=AS_WRITTEN, arm=schedule), budget=Budget(2.0, "epochs"))
+    samples = replace(epochs, budget=Budget(50, "samples"))
+    by_epoch, by_sample = made(epochs, tmp_path), made(samples, tmp_path)
+    assert by_epoch.weights == by_sample.weights
+    assert (outcome_of(by_epoch).samples, outcome_of(by_epoch).steps, outcome_of(by_epoch).epochs) == (50, 5, 2.0)
+    assert by_epoch.identity != by_sample.identity
+
+
+def test_an_epoch_of_nobody_knows_how_many_examples_is_refused(tmp_path: Path) -> None:
+    task = Choice("counted", "counted", f"{__name__}:of_examples", {"counted": False})
+    run = replace(described(task, training=AS_WRITTEN), budget=Budget(2.0, "epochs"))
+    assert "does not say how many training examples there are" in outcome_of(made(run, tmp_path)).reason

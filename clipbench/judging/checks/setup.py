@@ -179,7 +179,7 @@ def _arm(run: Run) -> tuple[object, ...]:
 
 def _progress(record: Record) -> float:
     end = record.outcome
-    spent = Spent(end.steps, end.samples, end.tokens, end.train_seconds) if end else Spent(0, 0, 0, 0.0)
+    spent = Spent(end.steps, end.samples, end.tokens, end.train_seconds, end.epochs) if end else Spent(0, 0, 0, 0.0)
     return record.run.budget.progress(spent)
 
 
