@@ -2,7 +2,8 @@
 
 This list is the only place that knows: `compare --metric`, the gate, tuning, claims and `doctor` use it. A quantity
 that a probe records is in it under the probe's name for it: linear, neither way better, the mean over the probed
-steps, unless the probe's file says more in a literal constant QUANTITIES.
+steps. A task's metric is read alike, but at the last evaluation. A literal constant QUANTITIES in the file of the probe
+or the task may say otherwise.
 """
 
 import ast
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from clipbench.errors import ClipbenchError, nearest
-from clipbench.measurements import Measurement
+from clipbench.measurements import Layout, Measurement
 from clipbench.questions import Better, Manner, Over, Scale, Target
 from clipbench.records import (
     CLIPPED_FRACTION,
@@ -23,7 +24,9 @@ from clipbench.records import (
     LEARNING_RATE,
     OWN,
     RATE_SHARPNESS,
+    RECORDED,
     TRAIN_LOSS,
+    TRAIN_SLICE_LOSS,
     TRAINING_POINT_LOSS,
     Outcome,
     Record,
@@ -238,16 +241,16 @@ def _recorded(name: str, scale: Scale, over: Over) -> Read:
     return read
 
 
-AS_IT_IS = Manner()
+AS_IT_IS, OF_A_METRIC = Manner(), Manner(over="last")
 
 
-def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "") -> Quantity:
-    """The quantity of that name as a run measured it."""
-    how = {"mean": "mean over the probed steps", "last": "at the last probed step"}.get(
-        manner.over, f"{manner.over} over the probed steps"
+def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "", *, points: str = "probed step") -> Quantity:
+    """The quantity of that name as a run measured it, at each probed step or at each evaluation."""
+    how = {"mean": f"mean over the {points}s", "last": f"at the last {points}"}.get(
+        manner.over, f"{manner.over} over the {points}s"
     )
     if manner.scale == "log" and manner.over == "mean":
-        how = "geometric mean of its positive values over the probed steps"
+        how = f"geometric mean of its positive values over the {points}s"
     meaning = f"{meaning or 'as recorded'}: {how}"
     return Quantity(
         name, meaning, "", _recorded(name, manner.scale, manner.over), manner.scale, manner.better, over=manner.over
@@ -255,7 +258,7 @@ def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "") -> Quantit
 
 
 def manners(text: str) -> dict[str, Manner]:
-    """The constant QUANTITIES = {name: (scale, better, over)} of a probe's file; {} without the constant.
+    """The constant QUANTITIES = {name: (scale, better, over)} of a task's or a probe's file; {} without the constant.
 
     Nothing of the file is executed.
 
@@ -301,8 +304,10 @@ def _checked(value: ast.expr) -> dict[str, Manner]:
 
 @cache
 def _of_the_shelf() -> dict[str, Manner]:
-    """What the probes of clipbench say in their files."""
-    texts = (path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "probes").glob("*.py")))
+    """What the tasks and probes of clipbench say in their files."""
+    here = Path(__file__).parent
+    files = [*sorted((here / "tasks").glob("*.py")), *sorted((here / "probes").glob("*.py"))]
+    texts = (path.read_text(encoding="utf-8") for path in files)
     return {name: manner for text in texts if READINGS in text for name, manner in manners(text).items()}
 
 
@@ -340,6 +345,12 @@ BUILT_IN: tuple[Quantity, ...] = (
         Manner(over="last", better="lower"),
         meaning="the evaluation loss at the weights where gradients are taken",
     ),
+    recorded(
+        TRAIN_SLICE_LOSS,
+        Manner(over="last", better="lower"),
+        meaning="the loss of a fixed slice of the training data, in evaluation mode",
+        points="evaluation",
+    ),
 )
 EXACT: tuple[Exact, ...] = (
     Exact("weights", "the SHA-256 of the final weights", lambda ended: ended.weights_sha256 or None),
@@ -347,19 +358,29 @@ EXACT: tuple[Exact, ...] = (
     Exact("step_flops", "floating-point operations of a step (products alone)", lambda ended: ended.step_flops),
 )
 _BY_NAME = {quantity.name: quantity for quantity in BUILT_IN}
+# Names that no metric of a task can have.
+RESERVED = frozenset({*_BY_NAME, *ALIASES, *(each.name for each in EXACT), *RECORDED})
 
 
-def quantity(name: str, manners: Mapping[str, Manner] | None = None) -> Quantity:
+def quantity(name: str, manners: Mapping[str, Manner] | None = None, *, metric: bool = False) -> Quantity:
     """The quantity of that name or alias; an unknown quantity is read as recorded.
 
     Args:
         name: of the quantity.
-        manners: those that the user's own probes declare.
+        manners: those that the user's own tasks and probes declare.
+        metric: evaluations record it, not probes.
     """
     name = ALIASES.get(name, name)
     if name in _BY_NAME:
         return _BY_NAME[name]
-    return recorded(name, (manners or {}).get(name) or _of_the_shelf().get(name) or AS_IT_IS)
+    manner = (manners or {}).get(name) or _of_the_shelf().get(name) or (OF_A_METRIC if metric else AS_IT_IS)
+    return recorded(name, manner, points="evaluation" if metric else "probed step")
+
+
+def is_metric(name: str, layout: Layout) -> bool:
+    """Whether a task's metric has this name: step 0 is evaluated and never probed."""
+    rows = layout.rows.get(("", name), ())
+    return bool(rows) and layout.steps[rows[0]] == 0
 
 
 LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, PEAK, RATE, CLIPPED = (
@@ -373,9 +394,13 @@ LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, PEAK, RATE, CLIPPED = (
 
 def known(records: Iterable[Record], manners: Mapping[str, Manner] | None = None) -> dict[str, Quantity]:
     """All quantities that these runs have, by name: the built-in ones, and what was recorded at any step."""
-    layouts = {id(record.measurements.layout): record.measurements for record in records}
-    names = dict.fromkeys(name for measured in layouts.values() for _, name in measured.places if name != EVAL_LOSS)
-    return _BY_NAME | {name: quantity(name, manners) for name in names if name not in _BY_NAME}
+    layouts = {id(record.measurements.layout): record.measurements.layout for record in records}
+    metric: dict[str, bool] = {}
+    for layout in layouts.values():
+        for _, name in layout.rows:
+            if name != EVAL_LOSS and name not in _BY_NAME:
+                metric[name] = metric.get(name, False) or is_metric(name, layout)
+    return _BY_NAME | {name: quantity(name, manners, metric=of_task) for name, of_task in metric.items()}
 
 
 def asked(text: str, records: Sequence[Record], manners: Mapping[str, Manner] | None = None) -> Along:

@@ -21,12 +21,15 @@ class Target:
 
 Scale = Literal["linear", "log"]  # differences are of values, or of their natural logarithms
 Better = Literal["lower", "higher", "neither"]
-Over = Literal["mean", "last", "least", "greatest"]  # which one number stands for the probed steps
+Over = Literal["mean", "last", "least", "greatest"]  # which one number stands for all of a run
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How a quantity that a probe records is read, as the probe's file says in its constant QUANTITIES."""
+    """How a quantity is read that a probe or a task records, as their file says in its constant QUANTITIES.
+
+    `over` is over the probed steps, or over the evaluations.
+    """
 
     scale: Scale = "linear"
     better: Better = "neither"
@@ -91,8 +94,8 @@ class Question:
     final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned. A
     run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
     more than three standard errors. `targets` has the tasks whose target is not that of the spec, and
-    `quantities` how those of the user's own probes are read. `command` has the words that name the spec and what was
-    overridden in it, as `clipbench run` takes them: for a command that resumes such runs, or makes more.
+    `quantities` how those of the user's own tasks and probes are read. `command` has the words that name the spec and
+    what was overridden in it, as `clipbench run` takes them: for a command that resumes such runs, or makes more.
     """
 
     spec: str

@@ -65,6 +65,7 @@ BUILT_IN_READINGS: Mapping[str, Reading] = {
     "learning_rate": Reading(0.3),
     "train_loss": Reading(1.25),
     "eval_loss_at_training_point": Reading(1.75),
+    "train_slice_loss": Reading(0.75),
 }
 RECORDED: Mapping[str, tuple[str, Sequence[float]]] = {  # the direction, and what was probed
     "directional_sharpness": (OWN, [4.0, 1.0, -2.0, 0.0]),
@@ -73,6 +74,7 @@ RECORDED: Mapping[str, tuple[str, Sequence[float]]] = {  # the direction, and wh
     "learning_rate": ("", [0.4, 0.2]),
     "train_loss": ("", [4.0, 1.25]),
     "eval_loss_at_training_point": ("", [0.5, 1.75]),
+    "train_slice_loss": ("", [0.5, 0.75]),
 }
 
 
@@ -256,6 +258,38 @@ def test_a_reading_has_a_logarithm_where_it_is_positive_and_finite() -> None:
     assert Reading(5.0, log=2.0).on("log") == 2.0  # that of the mean, which rounding may have moved
     assert all(math.isnan(Reading(value).on("log")) for value in (0.0, -1.0, math.inf, math.nan))
     assert Reading(-1.0).on("linear") == -1.0
+
+
+# What a task's metrics recorded, at step 0 already
+
+
+def with_metric(values: Sequence[float], name: str = "accuracy") -> Record:
+    rows = [Measurement(50 * place, 0.0, "", name, value) for place, value in enumerate(values)]
+    return with_rows(record(run(), [5.0, 3.0]), rows)
+
+
+def test_a_metric_is_read_at_the_last_evaluation_unless_its_task_says_otherwise() -> None:
+    made = with_metric([0.1, 0.5, 0.4])
+    found = known([made])["accuracy"]
+    assert (found.scale, found.better, found.over) == ("linear", "neither", "last")
+    assert found.meaning == "as recorded: at the last evaluation"
+    assert read(made, "accuracy") == Reading(0.4)
+    said = manners("QUANTITIES = {'accuracy': ('linear', 'higher', 'greatest')}")
+    best = asked("accuracy", [made], said)
+    assert best.quantity.better == "higher"
+    assert best.quantity.meaning == "as recorded: greatest over the evaluations"
+    assert best.read(made, None) == Reading(0.5)
+
+
+def test_a_metric_that_ends_without_a_number_has_no_reading() -> None:
+    assert read(with_metric([0.1, math.nan]), "accuracy") is None
+
+
+def test_a_run_that_was_stopped_before_its_metric_does_not_make_it_a_probes() -> None:
+    """The layouts of several runs are looked at, the first of which has no step 0."""
+    probed, evaluated = measured({"": [1.0, 3.0]}, "accuracy"), with_metric([1.0, 3.0])
+    assert known([probed])["accuracy"].over == "mean"
+    assert known([probed, evaluated])["accuracy"].over == known([evaluated, probed])["accuracy"].over == "last"
 
 
 # Directions

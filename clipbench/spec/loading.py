@@ -62,7 +62,7 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         fingerprints=fingerprints(document, of_spec, folder),
         own={name: task.own for name, task in of_spec.items() if task.own is not None},
         tuning=written.tuning,
-        quantities={name: manner for probe in chosen.probes for name, manner in probe.entry.quantities.items()},
+        quantities={name: manner for each in chosen.that_measure for name, manner in each.entry.quantities.items()},
         command=(_named(Path(path)), *overrides.words()),
         code=str(folder) if chosen.has_code_of_the_user else "",
     )
@@ -84,10 +84,15 @@ class _AllChosen:
     schedules: Mapping[str, str]  # what identifies the code of those of the user's own
 
     @property
+    def that_measure(self) -> list[Chosen]:
+        """The tasks and probes."""
+        return [*(task for _, task in self.tasks), *self.probes]
+
+    @property
     def has_code_of_the_user(self) -> bool:
         """Whether something comes from outside clipbench."""
         optimizers = (each for by_group in self.arms.values() for each in by_group.values())
-        chosen = [*optimizers, *(task for _, task in self.tasks), *self.probes]
+        chosen = [*optimizers, *self.that_measure]
         return bool(self.schedules) or any(each.entry.origin for each in chosen)
 
 

@@ -33,9 +33,9 @@ class Spec:
     on the machine. `data` has the name of what a task of the shelf reads from the user's disk, and `fingerprints` the
     SHA-256 of what a task of the user's says of its data, by the task's name. `measure` is without the ghosts: those
     are a run's, by its arm. `own` has the terms of the tasks that have some of their own, by name, and `quantities` how
-    those of the user's own probes are read. `only` is a pattern for the names of the arms to run now; None for all.
-    `command` has the words by which `clipbench run` was told of the spec and of what is overridden, but for the seeds.
-    `code` is the spec's folder, in which modules of the user's are searched; empty if all is clipbench's own.
+    those of the user's own tasks and probes are read. `only` is a pattern for the names of the arms to run now; None
+    for all. `command` has the words by which `clipbench run` was told of the spec and of what is overridden, but for
+    the seeds. `code` is the spec's folder, in which modules of the user's are searched; empty if all is clipbench's.
     """
 
     name: str

@@ -8,7 +8,7 @@ from clipbench.judging.cells import Cell
 from clipbench.judging.statistics import estimate, geometric_mean
 from clipbench.judging.words import count, number
 from clipbench.measurements import Measurement
-from clipbench.quantities import Quantity, along, quantity
+from clipbench.quantities import Quantity, along
 from clipbench.questions import Scale, Target
 from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, LEARNING_RATE, OWN, Record
 from clipbench.report.page.subject import Appearance, Subject
@@ -113,9 +113,8 @@ def _sharpness(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
 
 def _others(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     """A picture for every other number that was recorded along own updates, or along no direction."""
-    manners = subject.question.quantities
     for name in _recorded(cells):
-        entry = quantity(name, manners)
+        entry = subject.quantities[name]
         series = curves(cells, subject.looks, name, entry.scale)
         if not series.rows or (name == LEARNING_RATE and _constant(series.rows)):
             continue
