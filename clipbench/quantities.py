@@ -22,6 +22,7 @@ from clipbench.records import (
     DIRECTIONAL_SHARPNESS,
     EVAL_LOSS,
     LEARNING_RATE,
+    OF_EVALUATIONS,
     OWN,
     RATE_SHARPNESS,
     RECORDED,
@@ -131,23 +132,27 @@ def final_loss(record: Record) -> float:
 
 
 def first_at(curve: Sequence[Measurement], target: Target) -> Measurement | None:
-    """The first of `target.consecutive` evaluations in a row at or below the target; None if there are none.
-
-    NaN and infinity do not count.
-    """
+    """The first of `target.consecutive` evaluations in a row that meet the target; None if there are none."""
     held = 0
     for place, measured in enumerate(curve):
-        held = held + 1 if measured.value <= target.loss and math.isfinite(measured.value) else 0
+        held = held + 1 if target.met_by(measured.value) else 0
         if held == target.consecutive:
             return curve[place - target.consecutive + 1]
     return None
 
 
+def evaluations(record: Record, name: str) -> Sequence[Measurement]:
+    """What evaluations recorded under a name; none where only probes did."""
+    measured = record.measurements
+    there = name in OF_EVALUATIONS or is_metric(name, measured.layout)
+    return measured.series("", name) if there else ()
+
+
 def _held_at_the_end(curve: Sequence[Measurement], target: Target) -> Measurement | None:
-    """The first of the last evaluations that are at or below the target, fewer than it takes; None where none is."""
+    """The first of the last evaluations that meet the target, fewer than it takes; None where none does."""
     begin = None
     for measured in reversed(curve):
-        if not (measured.value <= target.loss and math.isfinite(measured.value)):
+        if not target.met_by(measured.value):
             break
         begin = measured
     return begin
@@ -173,13 +178,16 @@ def _to_target(unit: Literal["steps", "seconds"], record: Record, target: Target
     """The cost of reaching the target. A miss counts as the end of the run plus one evaluation, a lower bound.
 
     A run that diverged or failed missed the target, even if it passed it on the way, since it ends without that loss.
-    It counts as if it had run to the end of its budget; a run without a step has no reading.
+    It counts as if it had run to the end of its budget; a run without a step has no reading, nor one whose evaluations
+    do not record the target's quantity.
     """
     outcome = record.outcome
     if target is None or outcome is None:
         return None
+    curve = evaluations(record, target.recorded)
+    if target.quantity and not curve:
+        return None
     if outcome.status == "finished":
-        curve = record.measurements.series("", EVAL_LOSS)
         if reached := first_at(curve, target):
             cost = reached.step if unit == "steps" else reached.seconds
             return Reading(cost, rounding=rounding_of_step(record, reached.step))
@@ -315,7 +323,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     Quantity(FINAL_LOSS, "the last evaluation loss", "", _loss, better="lower"),
     Quantity(
         STEPS_TO_TARGET,
-        "steps to the target loss, read at evaluations; a miss counts as the end of the run plus one evaluation",
+        "steps to the target, read at evaluations; a miss counts as the end of the run plus one evaluation",
         "steps",
         partial(_to_target, "steps"),
         scale="log",
@@ -324,7 +332,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     ),
     Quantity(
         SECONDS_TO_TARGET,
-        "training seconds to the target loss; a miss counts as the end of the run plus one evaluation",
+        "training seconds to the target; a miss counts as the end of the run plus one evaluation",
         "s",
         partial(_to_target, "seconds"),
         scale="log",

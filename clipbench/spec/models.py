@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_validator
 
 from clipbench.budget import UNITS, Budget
+from clipbench.harmless import shortened
+from clipbench.quantities import FINAL_LOSS, RESERVED
 from clipbench.questions import DIVERGED, Search, Select, Target
+from clipbench.records import EVAL_LOSS, OF_EVALUATIONS
 from clipbench.spec.arms import ArmEntry, ArmName, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
@@ -78,15 +81,36 @@ class TaskEvaluation(BaseModel):
 
 
 class TargetSettings(BaseModel):
-    """The evaluation loss that arms race to; reached where so many `consecutive` evaluations are at or below it."""
+    """What arms race to; reached where so many `consecutive` evaluations meet it.
+
+    An evaluation `loss` is met at or below it. A `quantity` that evaluations record, such as a metric of the task, is
+    met where it is `at_least` or `at_most` so much.
+    """
 
     model_config = CLOSED
-    loss: float
+    loss: float | None = None
+    quantity: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
     consecutive: StepCount = 1
+
+    @model_validator(mode="after")
+    def _loss_or_quantity(self) -> "TargetSettings":
+        one_of(self, ("loss", "quantity"), what="a target has")
+        if self.quantity is None:
+            if self.at_least is not None or self.at_most is not None:
+                raise ValueError("a loss is reached from above; `at_least` and `at_most` are of a `quantity`")
+            return self
+        if self.quantity in (EVAL_LOSS, FINAL_LOSS):
+            raise ValueError("write the evaluation loss to reach as `target: {loss: 2.8}`")
+        one_of(self, ("at_least", "at_most"), what=f"a target of {shortened(self.quantity, 60)!r} has")
+        if self.quantity in RESERVED and self.quantity not in OF_EVALUATIONS:
+            raise ValueError(f"no evaluation records {self.quantity}; name a metric of the task, or a loss")
+        return self
 
     def as_target(self) -> Target:
         """The target as its readers have it."""
-        return Target(self.loss, self.consecutive)
+        return Target(self.loss, self.consecutive, self.quantity or "", self.at_least, self.at_most)
 
 
 class TaskSettings(BaseModel):

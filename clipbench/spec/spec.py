@@ -78,16 +78,18 @@ class Spec:
 
 def question(spec: Spec) -> Question:
     """What a spec asks, for those who read its results."""
+    loss = spec.target if spec.target is not None and spec.target.loss is not None else Target()
+    by_task = {task.name: spec.terms_of(task.name).target for task in spec.tasks}
     return Question(
         spec=spec.name,
         text=spec.question,
         arms=tuple(arm.name for arm in spec.arms if spec.ghosts.has_runs(arm)),
         baseline=spec.baseline,
-        target=None if spec.target is None else spec.target.loss,
-        consecutive=1 if spec.target is None else spec.target.consecutive,
+        target=loss.loss,
+        consecutive=loss.consecutive,
         effect=spec.effect,
         diverged=spec.diverged,
-        targets={task: terms.target for task, terms in spec.own.items() if terms.target not in (None, spec.target)},
+        targets={task: target for task, target in by_task.items() if target not in (None, loss)},
         quantities=spec.quantities,
         command=spec.command,
     )
