@@ -9,7 +9,6 @@ from clipbench.records import EVAL_LOSS, Options, Value
 
 Search = Literal["grid", "random", "halton"]  # how the settings of trials are found
 DIVERGED = 0.1  # the share of a first loss by which a run must end above it to count as diverged
-Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the least of
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,8 @@ class Target:
 
 
 Scale = Literal["linear", "log"]  # differences are of values, or of their natural logarithms
-Better = Literal["lower", "higher", "neither"]
+Side = Literal["lower", "higher"]
+Better = Literal[Side, "neither"]
 Over = Literal["mean", "last", "least", "greatest"]  # which one number stands for all of a run
 
 
@@ -106,12 +106,16 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the arms of a spec were tuned, apart from the seeds that are reported. An arm that is not here was not."""
+    """How the arms of a spec were tuned, apart from the seeds that are reported. An arm that is not here was not.
+
+    The best trial has the least of the quantity `select`, or the most of it where `better` is higher.
+    """
 
     seeds: tuple[int, ...]
     search: Search
-    select: Select
+    select: str
     arms: tuple[Tuned, ...]
+    better: Side = "lower"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ def readings(problem: Problem) -> dict[str, float]:
     return values
 
 
+def recorded(problem: Problem) -> tuple[str, ...]:
+    """The names of what `readings` has."""
+    return *problem.metrics, *((TRAIN_SLICE_LOSS,) if problem.train_slice else ())
+
+
 def value_of(problem: Problem, name: str) -> float:
     """The value of a metric; raises as `readings` does."""
     metric, device = problem.metrics[name], device_of(problem.model)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, Strict, Tag, model_valida
 from clipbench.budget import UNITS, Budget
 from clipbench.harmless import shortened
 from clipbench.quantities import FINAL_LOSS, RESERVED
-from clipbench.questions import DIVERGED, Search, Select, Target
+from clipbench.questions import DIVERGED, Search, Side, Target
 from clipbench.records import EVAL_LOSS, OF_EVALUATIONS
 from clipbench.spec.arms import ArmEntry, ArmName, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
@@ -174,17 +174,28 @@ class MeasureSettings(BaseModel):
         return self
 
 
+class SelectSettings(BaseModel):
+    """What trials are selected by: a `quantity` that they record, and which side of it is `better`."""
+
+    model_config = CLOSED
+    quantity: str
+    better: Side | None = None
+
+
 class TuningSettings(BaseModel):
     """How arms are tuned before they are compared: what a list or a space leaves open is tried on seeds of its own.
 
-    `trials` is how many settings each arm is given; with a grid, how many its lists make.
+    `trials` is how many settings each arm is given; with a grid, how many its lists make. `select` is the quantity of
+    which the best trial has the least, or the most where higher is better.
     """
 
     model_config = CLOSED
     seeds: SeedList
     search: Search = "grid"
     trials: int | None = Field(default=None, ge=1, le=MOST_SETTINGS)
-    select: Select = "eval_loss"
+    select: Annotated[
+        Annotated[str, Tag("as a value")] | Annotated[SelectSettings, Tag("as a mapping")], MAPPING_OR_VALUE
+    ] = EVAL_LOSS
 
     @model_validator(mode="after")
     def _drawn_as_often_as_said(self) -> "TuningSettings":

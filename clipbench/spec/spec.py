@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
-from clipbench.questions import DIVERGED, Manner, Question, Target
-from clipbench.records import Arm, Choice, Measure
+from clipbench.questions import DIVERGED, Manner, Question, Side, Target
+from clipbench.records import EVAL_LOSS, Arm, Choice, Measure
 from clipbench.spec.ghosts import GhostPlan
 from clipbench.spec.models import TuningSettings
 from clipbench.spec.overrides import Overrides
-from clipbench.spec.searching import Searched
+from clipbench.spec.searching import Searched, selected_by
 
 QUICK = "-quick"  # after the name of a spec that is only looked at
 
@@ -60,6 +60,11 @@ class Spec:
     only: str | None = None
     command: tuple[str, ...] = ()
     code: str = ""
+
+    @property
+    def selection(self) -> tuple[str, Side]:
+        """The quantity by which trials are selected, and its better side."""
+        return selected_by(self.tuning, self.quantities) if self.tuning else (EVAL_LOSS, "lower")
 
     @property
     def searched(self) -> tuple[Searched, ...]:

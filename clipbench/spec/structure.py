@@ -13,6 +13,7 @@ from clipbench.spec.models import (
     BudgetSettings,
     EvaluateSettings,
     MeasureSettings,
+    SelectSettings,
     SpecFile,
     TargetSettings,
     TaskEvaluation,
@@ -32,6 +33,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "target": TargetSettings,
     "task.evaluate": TaskEvaluation,
     "tuning": TuningSettings,
+    "tuning.select": SelectSettings,
 }
 
 # By pydantic's name of the error, given its context.

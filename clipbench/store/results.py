@@ -66,6 +66,8 @@ def write_question(question: Question, results: Path) -> None:
     without: dict[str, Any] = {name: True for name in optional if not getattr(question, name)}
     if question.targets:
         without["targets"] = {task: _unsaid(target) for task, target in question.targets.items()}
+    if question.tuning and question.tuning.better == "lower":
+        without["tuning"] = {"better"}
     replace_content(folder / QUESTION, _QUESTION.dump_json(question, indent=2, exclude=without))
 
 
