@@ -79,16 +79,12 @@ def problem(
         made = _model(model).to(device)
     training, held_out = _examples("train", train), _examples("test", test)
     _require_enough(training, held_out, batch_size)
-    _require_slice(train_slice, of=len(training), batch_size=batch_size)
     first = collated("train", training, [0], ("example",))
     form, names = form_of(first), dict(leaves("train", first)).keys()
     order = shuffled_epochs({"number": torch.arange(len(training))}, batch_size, seed=seed)
 
     def of_batch(model: nn.Module, batch: Batch) -> Tensor:
         return _required_mean(loss(model, rebuilt(form, batch.tensors)))
-
-    def of_examples(metric: MetricOfExamples) -> Metric:
-        return lambda model, batch: metric(model, rebuilt(form, batch.tensors))
 
     def train_batches(start: int) -> Iterator[Batch]:
         for step, chosen in enumerate(order(start), start):
@@ -97,15 +93,14 @@ def problem(
     numbers = torch.randperm(len(held_out), generator=generator("probes"))[: PROBED * batch_size].tolist()
     evaluated = _in_batches("test", held_out, range(len(held_out)), batch_size, "evaluation")
     _require_same_parts(names, evaluated[0].tensors.keys())
-    chosen = torch.randperm(len(training), generator=generator("slice"))[: train_slice * batch_size].tolist()
     return Problem(
         model=made,
         loss=of_batch,
         train_batches=train_batches,
         eval_batches=evaluated,
         probe_batches=_in_batches("test", held_out, numbers, batch_size, "probes"),
-        metrics={name: of_examples(metric) for name, metric in _callable(metrics).items()},
-        train_slice=_in_batches("train", training, chosen, batch_size, "slice"),
+        metrics={name: _of_batch(metric, form) for name, metric in _callable(metrics).items()},
+        train_slice=_slice(training, train_slice, batch_size),
     )
 
 
@@ -165,12 +160,19 @@ def _require_enough(training: Examples, held_out: Examples, batch_size: int) -> 
         raise ClipbenchError(message, where="test", remedy=f"{mend} hold out more examples".strip())
 
 
-def _require_slice(batches: int, *, of: int, batch_size: int) -> None:
+def _slice(training: Examples, batches: int, batch_size: int) -> list[Batch]:
+    """So many batches of training examples, the same for every seed."""
     if batches < 0:
         raise ValueError(f"train_slice must not be negative, is {batches}")
-    if batches * batch_size > of:
-        message = f"train_slice={batches} asks for {batches * batch_size} examples, and train() has {of}"
-        raise ClipbenchError(message, where="train_slice", remedy=f"set it to {of // batch_size} or less")
+    if batches * batch_size > len(training):
+        message = f"train_slice={batches} asks for {batches * batch_size} examples, and train() has {len(training)}"
+        raise ClipbenchError(message, where="train_slice", remedy=f"set it to {len(training) // batch_size} or less")
+    numbers = torch.randperm(len(training), generator=generator("slice"))[: batches * batch_size].tolist()
+    return _in_batches("train", training, numbers, batch_size, "slice")
+
+
+def _of_batch(metric: MetricOfExamples, form: Any) -> Metric:
+    return lambda model, batch: metric(model, rebuilt(form, batch.tensors))
 
 
 def _callable(metrics: object) -> Mapping[str, MetricOfExamples]:
