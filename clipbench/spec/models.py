@@ -101,6 +101,8 @@ class TargetSettings(BaseModel):
             if self.at_least is not None or self.at_most is not None:
                 raise ValueError("a loss is reached from above; `at_least` and `at_most` are of a `quantity`")
             return self
+        if not self.quantity.strip():
+            raise ValueError("`quantity` is empty; name a metric of the task")
         if self.quantity in (EVAL_LOSS, FINAL_LOSS):
             raise ValueError("write the evaluation loss to reach as `target: {loss: 2.8}`")
         one_of(self, ("at_least", "at_most"), what=f"a target of {shortened(self.quantity, 60)!r} has")

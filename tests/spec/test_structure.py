@@ -104,6 +104,7 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
             "target: {quantity: peak_bytes, at_most: 2}",
             "8:9: target: no evaluation records peak_bytes; name a metric of the task, or a loss",
         ),
+        ("target: {quantity: '', at_most: 2}", "8:9: target: `quantity` is empty; name a metric of the task"),
         ("target: {quantity: a, at_lest: 2}", "8:23: target.at_lest: there is no such key; did you mean 'at_least'?"),
         ("target: {loss: 1, consecutive: 0}", "8:32: target.consecutive: must be at least 1, found 0"),
         ("schedule: {use: linear, warmup: 1.0}", "8:33: schedule.warmup: must be below 1, found 1.0"),
