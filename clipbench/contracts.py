@@ -4,7 +4,8 @@ A shelf file (`clipbench/tasks/x.py`, and likewise in `optimizers`, `wrappers` a
 function, `build` or `measure`, of the shape below. Its keyword-only arguments are the options a spec may
 set; their annotations use only bool, int, float, str, None, tuple and Literal, because the spec is checked
 against the file's text, before torch is imported. The first line of the module's docstring is what
-`clipbench list` prints. A task that reads data from the user's disk names its source in a constant,
+`clipbench list` prints. A literal constant QUANTITIES in the file of a task or a probe says how what it records
+is read. A task that reads data from the user's disk names its source in a constant,
 `DATA = "..."`, one of `clipbench.data.SOURCES`. The module of a task that lies elsewhere, "package:task",
 may have a function `fingerprint(**options) -> str`: a text that changes with the data that the task reads.
 """

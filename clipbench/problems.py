@@ -6,17 +6,18 @@ changes a number here raises METHOD in `clipbench/records.py`.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from clipbench.contracts import Batch, Problem
+from clipbench.contracts import Batch, Metric, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.examples import Examples, batch_of, collated, drawing_from, form_of, leaves, rebuilt
 from clipbench.networks.options import require_positive
@@ -25,6 +26,7 @@ from clipbench.networks.seeding import generator, shuffled_epochs
 PROBED = 4  # training batches whose size the probe batches have together
 
 LossOfExamples = Callable[[nn.Module, Any], Tensor]
+MetricOfExamples = Callable[[nn.Module, Any], tuple[float | Tensor, float | Tensor]]
 PathLike = str | os.PathLike[str]
 
 
@@ -38,6 +40,8 @@ def problem(
     test: Callable[[], Examples],
     batch_size: int,
     data: PathLike | Iterable[PathLike] = (),
+    metrics: Mapping[str, MetricOfExamples] = MappingProxyType({}),
+    train_slice: int = 0,
 ) -> Problem:
     """A problem of a seed from a model and data sets: `build` of a task returns it.
 
@@ -59,10 +63,14 @@ def problem(
         batch_size: training examples in a batch.
         data: files and folders that the data sets are read from. What is in them is in the key of the runs, so that
             changed data make runs again. A function `fingerprint` beside `build` takes precedence.
+        metrics: functions by name, of the model and a batch as `loss` gets it. Each returns a sum over the batch's
+            terms and how many they are: `(right.sum(), len(right))`. Σ sums / Σ numbers over the test examples is
+            recorded at every evaluation, under the metric's name.
+        train_slice: batches of training examples whose loss is recorded beside the evaluation loss, always the same.
 
     Raises:
         ClipbenchError: something is not what it must be; what, and what to do.
-        ValueError: `batch_size` is not a positive whole number.
+        ValueError: `batch_size` is not a positive whole number, or `train_slice` is negative.
     """
     if _only_asked.get():
         raise _DataNamed([data] if isinstance(data, str | os.PathLike) else list(data))
@@ -83,9 +91,17 @@ def problem(
             yield batch_of("train", training, chosen["number"].tolist(), ("examples", seed, step))
 
     numbers = torch.randperm(len(held_out), generator=generator("probes"))[: PROBED * batch_size].tolist()
-    evaluated = _in_batches(held_out, range(len(held_out)), batch_size, "evaluation")
+    evaluated = _in_batches("test", held_out, range(len(held_out)), batch_size, "evaluation")
     _require_same_parts(names, evaluated[0].tensors.keys())
-    return Problem(made, of_batch, train_batches, evaluated, _in_batches(held_out, numbers, batch_size, "probes"))
+    return Problem(
+        model=made,
+        loss=of_batch,
+        train_batches=train_batches,
+        eval_batches=evaluated,
+        probe_batches=_in_batches("test", held_out, numbers, batch_size, "probes"),
+        metrics={name: _of_batch(metric, form) for name, metric in _callable(metrics).items()},
+        train_slice=_slice(training, train_slice, batch_size),
+    )
 
 
 def _model(make: object) -> nn.Module:
@@ -144,9 +160,36 @@ def _require_enough(training: Examples, held_out: Examples, batch_size: int) -> 
         raise ClipbenchError(message, where="test", remedy=f"{mend} hold out more examples".strip())
 
 
-def _in_batches(examples: Examples, numbers: Sequence[int], size: int, use: str) -> list[Batch]:
+def _slice(training: Examples, batches: int, batch_size: int) -> list[Batch]:
+    """So many batches of training examples, the same for every seed."""
+    if batches < 0:
+        raise ValueError(f"train_slice must not be negative, is {batches}")
+    if batches * batch_size > len(training):
+        message = f"train_slice={batches} asks for {batches * batch_size} examples, and train() has {len(training)}"
+        raise ClipbenchError(message, where="train_slice", remedy=f"set it to {len(training) // batch_size} or less")
+    numbers = torch.randperm(len(training), generator=generator("slice"))[: batches * batch_size].tolist()
+    return _in_batches("train", training, numbers, batch_size, "slice")
+
+
+def _of_batch(metric: MetricOfExamples, form: Any) -> Metric:
+    return lambda model, batch: metric(model, rebuilt(form, batch.tensors))
+
+
+def _callable(metrics: object) -> Mapping[str, MetricOfExamples]:
+    """The metrics, if each can be called; their names are looked at where every task's are."""
+    remedy = "hand a dict of functions by name: metrics={'accuracy': accuracy}"
+    if not isinstance(metrics, Mapping):
+        raise ClipbenchError(f"`metrics` is a {type(metrics).__name__}", where="metrics", remedy=remedy)
+    for name, metric in metrics.items():
+        if not callable(metric):
+            message = f"the metric {name!r} is a {type(metric).__name__}, not a function"
+            raise ClipbenchError(message, where="metrics", remedy=remedy)
+    return metrics
+
+
+def _in_batches(name: str, examples: Examples, numbers: Sequence[int], size: int, use: str) -> list[Batch]:
     pieces = [numbers[place : place + size] for place in range(0, len(numbers), size)]
-    return [batch_of("test", examples, piece, (use, place)) for place, piece in enumerate(pieces)]
+    return [batch_of(name, examples, piece, (use, place)) for place, piece in enumerate(pieces)]
 
 
 def _require_same_parts(training: AbstractSet[str], held_out: AbstractSet[str]) -> None:

@@ -2,7 +2,8 @@
 
 This list is the only place that knows: `compare --metric`, the gate, tuning, claims and `doctor` use it. A quantity
 that a probe records is in it under the probe's name for it: linear, neither way better, the mean over the probed
-steps, unless the probe's file says more in a literal constant QUANTITIES.
+steps. A task's metric is read alike, but at the last evaluation. A literal constant QUANTITIES in the file of the probe
+or the task may say otherwise.
 """
 
 import ast
@@ -14,16 +15,19 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from clipbench.errors import ClipbenchError, nearest
-from clipbench.measurements import Measurement
+from clipbench.measurements import Layout, Measurement
 from clipbench.questions import Better, Manner, Over, Scale, Target
 from clipbench.records import (
     CLIPPED_FRACTION,
     DIRECTIONAL_SHARPNESS,
     EVAL_LOSS,
     LEARNING_RATE,
+    OF_EVALUATIONS,
     OWN,
     RATE_SHARPNESS,
+    RECORDED,
     TRAIN_LOSS,
+    TRAIN_SLICE_LOSS,
     TRAINING_POINT_LOSS,
     Outcome,
     Record,
@@ -129,23 +133,27 @@ def final_loss(record: Record) -> float:
 
 
 def first_at(curve: Sequence[Measurement], target: Target) -> Measurement | None:
-    """The first of `target.consecutive` evaluations in a row at or below the target; None if there are none.
-
-    NaN and infinity do not count.
-    """
+    """The first of `target.consecutive` evaluations in a row that meet the target; None if there are none."""
     held = 0
     for place, measured in enumerate(curve):
-        held = held + 1 if measured.value <= target.loss and math.isfinite(measured.value) else 0
+        held = held + 1 if target.met_by(measured.value) else 0
         if held == target.consecutive:
             return curve[place - target.consecutive + 1]
     return None
 
 
+def evaluations(record: Record, name: str) -> Sequence[Measurement]:
+    """What evaluations recorded under a name; none where only probes did."""
+    measured = record.measurements
+    there = name in OF_EVALUATIONS or is_metric(name, measured.layout)
+    return measured.series("", name) if there else ()
+
+
 def _held_at_the_end(curve: Sequence[Measurement], target: Target) -> Measurement | None:
-    """The first of the last evaluations that are at or below the target, fewer than it takes; None where none is."""
+    """The first of the last evaluations that meet the target, fewer than it takes; None where none does."""
     begin = None
     for measured in reversed(curve):
-        if not (measured.value <= target.loss and math.isfinite(measured.value)):
+        if not target.met_by(measured.value):
             break
         begin = measured
     return begin
@@ -171,13 +179,16 @@ def _to_target(unit: Literal["steps", "seconds"], record: Record, target: Target
     """The cost of reaching the target. A miss counts as the end of the run plus one evaluation, a lower bound.
 
     A run that diverged or failed missed the target, even if it passed it on the way, since it ends without that loss.
-    It counts as if it had run to the end of its budget; a run without a step has no reading.
+    It counts as if it had run to the end of its budget; a run without a step has no reading, nor one whose evaluations
+    do not record the target's quantity.
     """
     outcome = record.outcome
     if target is None or outcome is None:
         return None
+    curve = evaluations(record, target.recorded)
+    if target.quantity and not curve:
+        return None
     if outcome.status == "finished":
-        curve = record.measurements.series("", EVAL_LOSS)
         if reached := first_at(curve, target):
             cost = reached.step if unit == "steps" else reached.seconds
             return Reading(cost, rounding=rounding_of_step(record, reached.step))
@@ -239,16 +250,16 @@ def _recorded(name: str, scale: Scale, over: Over) -> Read:
     return read
 
 
-AS_IT_IS = Manner()
+AS_IT_IS, OF_A_METRIC = Manner(), Manner(over="last")
 
 
-def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "") -> Quantity:
-    """The quantity of that name as a run measured it."""
-    how = {"mean": "mean over the probed steps", "last": "at the last probed step"}.get(
-        manner.over, f"{manner.over} over the probed steps"
+def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "", *, points: str = "probed step") -> Quantity:
+    """The quantity of that name as a run measured it, at each probed step or at each evaluation."""
+    how = {"mean": f"mean over the {points}s", "last": f"at the last {points}"}.get(
+        manner.over, f"{manner.over} over the {points}s"
     )
     if manner.scale == "log" and manner.over == "mean":
-        how = "geometric mean of its positive values over the probed steps"
+        how = f"geometric mean of its positive values over the {points}s"
     meaning = f"{meaning or 'as recorded'}: {how}"
     return Quantity(
         name, meaning, "", _recorded(name, manner.scale, manner.over), manner.scale, manner.better, over=manner.over
@@ -256,7 +267,7 @@ def recorded(name: str, manner: Manner = AS_IT_IS, meaning: str = "") -> Quantit
 
 
 def manners(text: str) -> dict[str, Manner]:
-    """The constant QUANTITIES = {name: (scale, better, over)} of a probe's file; {} without the constant.
+    """The constant QUANTITIES = {name: (scale, better, over)} of a task's or a probe's file; {} without the constant.
 
     Nothing of the file is executed.
 
@@ -302,8 +313,10 @@ def _checked(value: ast.expr) -> dict[str, Manner]:
 
 @cache
 def _of_the_shelf() -> dict[str, Manner]:
-    """What the probes of clipbench say in their files."""
-    texts = (path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "probes").glob("*.py")))
+    """What the tasks and probes of clipbench say in their files."""
+    here = Path(__file__).parent
+    files = [*sorted((here / "tasks").glob("*.py")), *sorted((here / "probes").glob("*.py"))]
+    texts = (path.read_text(encoding="utf-8") for path in files)
     return {name: manner for text in texts if READINGS in text for name, manner in manners(text).items()}
 
 
@@ -311,7 +324,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     Quantity(FINAL_LOSS, "the last evaluation loss", "", _loss, better="lower"),
     Quantity(
         STEPS_TO_TARGET,
-        "steps to the target loss, read at evaluations; a miss counts as the end of the run plus one evaluation",
+        "steps to the target, read at evaluations; a miss counts as the end of the run plus one evaluation",
         "steps",
         partial(_to_target, "steps"),
         scale="log",
@@ -320,7 +333,7 @@ BUILT_IN: tuple[Quantity, ...] = (
     ),
     Quantity(
         SECONDS_TO_TARGET,
-        "training seconds to the target loss; a miss counts as the end of the run plus one evaluation",
+        "training seconds to the target; a miss counts as the end of the run plus one evaluation",
         "s",
         partial(_to_target, "seconds"),
         scale="log",
@@ -350,6 +363,12 @@ BUILT_IN: tuple[Quantity, ...] = (
         Manner(over="last", better="lower"),
         meaning="the evaluation loss at the weights where gradients are taken",
     ),
+    recorded(
+        TRAIN_SLICE_LOSS,
+        Manner(over="last", better="lower"),
+        meaning="the loss of a fixed slice of the training data, in evaluation mode",
+        points="evaluation",
+    ),
 )
 EXACT: tuple[Exact, ...] = (
     Exact("weights", "the SHA-256 of the final weights", lambda ended: ended.weights_sha256 or None),
@@ -357,19 +376,29 @@ EXACT: tuple[Exact, ...] = (
     Exact("step_flops", "floating-point operations of a step (products alone)", lambda ended: ended.step_flops),
 )
 _BY_NAME = {quantity.name: quantity for quantity in BUILT_IN}
+# Names that no metric of a task can have.
+RESERVED = frozenset({*_BY_NAME, *ALIASES, *(each.name for each in EXACT), *RECORDED})
 
 
-def quantity(name: str, manners: Mapping[str, Manner] | None = None) -> Quantity:
+def quantity(name: str, manners: Mapping[str, Manner] | None = None, *, metric: bool = False) -> Quantity:
     """The quantity of that name or alias; an unknown quantity is read as recorded.
 
     Args:
         name: of the quantity.
-        manners: those that the user's own probes declare.
+        manners: those that the user's own tasks and probes declare.
+        metric: evaluations record it, not probes.
     """
     name = ALIASES.get(name, name)
     if name in _BY_NAME:
         return _BY_NAME[name]
-    return recorded(name, (manners or {}).get(name) or _of_the_shelf().get(name) or AS_IT_IS)
+    manner = (manners or {}).get(name) or _of_the_shelf().get(name) or (OF_A_METRIC if metric else AS_IT_IS)
+    return recorded(name, manner, points="evaluation" if metric else "probed step")
+
+
+def is_metric(name: str, layout: Layout) -> bool:
+    """Whether a task's metric has this name: step 0 is evaluated and never probed."""
+    rows = layout.rows.get(("", name), ())
+    return bool(rows) and layout.steps[rows[0]] == 0
 
 
 LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, PEAK, RATE, CLIPPED = (
@@ -383,9 +412,13 @@ LOSS, STEPS, SECONDS, SHARPNESS, STEP_TIME, PEAK, RATE, CLIPPED = (
 
 def known(records: Iterable[Record], manners: Mapping[str, Manner] | None = None) -> dict[str, Quantity]:
     """All quantities that these runs have, by name: the built-in ones, and what was recorded at any step."""
-    layouts = {id(record.measurements.layout): record.measurements for record in records}
-    names = dict.fromkeys(name for measured in layouts.values() for _, name in measured.places if name != EVAL_LOSS)
-    return _BY_NAME | {name: quantity(name, manners) for name in names if name not in _BY_NAME}
+    layouts = {id(record.measurements.layout): record.measurements.layout for record in records}
+    metric: dict[str, bool] = {}
+    for layout in layouts.values():
+        for _, name in layout.rows:
+            if name != EVAL_LOSS and name not in _BY_NAME:
+                metric[name] = metric.get(name, False) or is_metric(name, layout)
+    return _BY_NAME | {name: quantity(name, manners, metric=of_task) for name, of_task in metric.items()}
 
 
 def asked(text: str, records: Sequence[Record], manners: Mapping[str, Manner] | None = None) -> Along:

@@ -1,32 +1,67 @@
 """What a spec asks of its runs, and how its arms were tuned: plain frozen data that lies beside the records."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clipbench.records import Options, Value
+from clipbench.records import EVAL_LOSS, Options, Value
 
 Search = Literal["grid", "random", "halton"]  # how the settings of trials are found
 DIVERGED = 0.1  # the share of a first loss by which a run must end above it to count as diverged
-Select = Literal["eval_loss", "steps_to_target"]  # what the best trial has the least of
 
 
 @dataclass(frozen=True)
 class Target:
-    """The evaluation loss to reach: reached where so many `consecutive` evaluations are at or below it."""
+    """What arms race to: reached where so many `consecutive` evaluations meet it.
 
-    loss: float
+    It is an evaluation `loss`, met at or below it; or any `quantity` that evaluations record, such as a metric of the
+    task, met where that is `at_least` or `at_most` so much.
+    """
+
+    loss: float | None = None
     consecutive: int = 1
+    quantity: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The numbers that it has: one, or it makes no sense."""
+        return tuple(bound for bound in (self.loss, self.at_least, self.at_most) if bound is not None)
+
+    @property
+    def bound(self) -> float:
+        """The number to reach."""
+        [bound] = self.bounds
+        return bound
+
+    @property
+    def recorded(self) -> str:
+        """The name under which evaluations record what is to reach it."""
+        return self.quantity or EVAL_LOSS
+
+    def met_by(self, value: float) -> bool:
+        """Whether an evaluation meets it; NaN and infinity never do."""
+        if not math.isfinite(value):
+            return False
+        if self.loss is not None:  # a million times where thousands of runs are read
+            return value <= self.loss
+        return value <= self.bound if self.at_least is None else value >= self.bound
 
 
 Scale = Literal["linear", "log"]  # differences are of values, or of their natural logarithms
-Better = Literal["lower", "higher", "neither"]
-Over = Literal["mean", "last", "least", "greatest"]  # which one number stands for the probed steps
+Side = Literal["lower", "higher"]
+Better = Literal[Side, "neither"]
+Over = Literal["mean", "last", "least", "greatest"]  # which one number stands for all of a run
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How a quantity that a probe records is read, as the probe's file says in its constant QUANTITIES."""
+    """How a quantity is read that a probe or a task records, as their file says in its constant QUANTITIES.
+
+    `over` is over the probed steps, or over the evaluations.
+    """
 
     scale: Scale = "linear"
     better: Better = "neither"
@@ -73,26 +108,30 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the arms of a spec were tuned, apart from the seeds that are reported. An arm that is not here was not."""
+    """How the arms of a spec were tuned, apart from the seeds that are reported. An arm that is not here was not.
+
+    The best trial has the least of the quantity `select`, or the most of it where `better` is higher.
+    """
 
     seeds: tuple[int, ...]
     search: Search
-    select: Select
+    select: str
     arms: tuple[Tuned, ...]
+    better: Side = "lower"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a spec asks, for those who read its results: which arms, against which baseline, to which target loss.
+    """What a spec asks, for those who read its results: which arms, against which baseline, to which target.
 
     It lies beside the runs (`question.json`) and decides no number in them. `keys` are the reported runs of the latest
-    plan: when a spec is edited and run again, they tell the runs that are meant from those of an earlier version. The
-    target counts as reached where so many `consecutive` evaluations are at or below it. `effect` is the difference in
-    final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned. A
-    run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
-    more than three standard errors. `targets` has the tasks whose target is not that of the spec, and
-    `quantities` how those of the user's own probes are read. `command` has the words that name the spec and what was
-    overridden in it, as `clipbench run` takes them: for a command that resumes such runs, or makes more.
+    plan: when a spec is edited and run again, they tell the runs that are meant from those of an earlier version.
+    `target` is a loss, reached where so many `consecutive` evaluations are at or below it. `effect` is the difference
+    in final loss that the spec sets out to show, relative to the baseline's. `tuning` is None where nothing was tuned.
+    A run counts as diverged that ends above its start by more than the share `diverged` of its first loss's size and by
+    more than three standard errors. `targets` has the tasks with another target, or with one that is no loss, and
+    `quantities` how those of the user's own tasks and probes are read. `command` has the words that name the spec and
+    what was overridden in it, as `clipbench run` takes them: for a command that resumes such runs, or makes more.
     """
 
     spec: str

@@ -42,6 +42,8 @@ GHOST = "the ghost "  # before an arm's name, where a run says of its ghost what
 TRAIN_LOSS = "train_loss"  # mean mini-batch loss since the last evaluation
 EVAL_LOSS = "eval_loss"  # weighted mean over the evaluation batches, eval mode, at the weights of optimizer.eval()
 TRAINING_POINT_LOSS = "eval_loss_at_training_point"  # the same where gradients are taken; of optimizers with two states
+TRAIN_SLICE_LOSS = "train_slice_loss"  # as EVAL_LOSS, of the batches of training data that a task keeps for it
+OF_EVALUATIONS = (EVAL_LOSS, TRAINING_POINT_LOSS, TRAIN_SLICE_LOSS, TRAIN_LOSS)
 LEARNING_RATE = "learning_rate"  # as used at that step; NaN where parameter groups have different ones
 CLIPPED_FRACTION = "clipped_fraction"  # coordinates that the clip changed, over all: found, not asked for
 CLIP_THRESHOLD = (
@@ -65,6 +67,12 @@ BATCH_SHARPNESS = "batch_sharpness"  # E_B[g_BᵀH_Bg_B/‖g_B‖²] over traini
 GRADIENT_NORM = "gradient_norm"  # ‖g‖₂ of the mini-batch, before any clip
 UPDATE_NORM = "update_norm"  # ‖u‖₂
 UPDATE_ROUNDING = "update_rounding"  # the rounding of θ_after − θ_before beside ‖u‖; recorded above 1e-4 alone
+RECORDED = (
+    *(*OF_EVALUATIONS, LEARNING_RATE, CLIPPED_FRACTION, CLIP_THRESHOLD, DIRECTIONAL_SHARPNESS),
+    *(DIRECTIONAL_SHARPNESS_ERROR, SLOPE, SLOPE_ERROR, SAME_BATCH_SHARPNESS, SAME_BATCH_SLOPE, COSINE),
+    *(TAYLOR_BEST_STEP, TAYLOR_BEST_DECREASE, LINE_BEST_STEP, LINE_BEST_DECREASE, CRITICAL_SHARPNESS, LAMBDA_DIR),
+    *(RATE_SHARPNESS, BATCH_SHARPNESS, GRADIENT_NORM, UPDATE_NORM, UPDATE_ROUNDING),
+)
 
 
 @dataclass(frozen=True, slots=True)

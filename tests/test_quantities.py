@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging.made import ending, record, run, with_rows
+from judging.made import ending, record, run, with_metric, with_rows
 
 import clipbench
 from clipbench.budget import Budget
@@ -29,7 +29,7 @@ from clipbench.quantities import (
     rounding_of_step,
 )
 from clipbench.questions import Better, Manner, Over, Scale, Target
-from clipbench.records import EVAL_LOSS, OWN, Record
+from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, OWN, Record
 
 EXACTLY = 2.0**-23 / math.sqrt(12)  # the rounding of a loss of 1, kept in float32
 COARSELY = 50 / math.sqrt(12)  # of a step, read at each 50th
@@ -68,6 +68,7 @@ BUILT_IN_READINGS: Mapping[str, Reading] = {
     "learning_rate": Reading(0.3),
     "train_loss": Reading(1.25),
     "eval_loss_at_training_point": Reading(1.75),
+    "train_slice_loss": Reading(0.75),
 }
 RECORDED: Mapping[str, tuple[str, Sequence[float]]] = {  # the direction, and what was probed
     "directional_sharpness": (OWN, [4.0, 1.0, -2.0, 0.0]),
@@ -76,6 +77,7 @@ RECORDED: Mapping[str, tuple[str, Sequence[float]]] = {  # the direction, and wh
     "learning_rate": ("", [0.4, 0.2]),
     "train_loss": ("", [4.0, 1.25]),
     "eval_loss_at_training_point": ("", [0.5, 1.75]),
+    "train_slice_loss": ("", [0.5, 0.75]),
 }
 
 
@@ -259,6 +261,93 @@ def test_a_reading_has_a_logarithm_where_it_is_positive_and_finite() -> None:
     assert Reading(5.0, log=2.0).on("log") == 2.0  # that of the mean, which rounding may have moved
     assert all(math.isnan(Reading(value).on("log")) for value in (0.0, -1.0, math.inf, math.nan))
     assert Reading(-1.0).on("linear") == -1.0
+
+
+# A target of another quantity than the loss
+
+RISING = [0.1, 0.9, 0.7, math.nan, 0.95, 0.9]
+FALLING = [0.9, 0.1, 0.3, 0.05, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("values", "bound", "consecutive", "step", "missed"),
+    [
+        (RISING, {"at_least": 0.9}, 1, 50, False),
+        (RISING, {"at_least": 0.9}, 2, 200, False),
+        (RISING, {"at_least": 0.9}, 3, 200, True),  # it holds from there on, and may go on to
+        (RISING, {"at_least": 0.96}, 1, 250, True),  # the end of the run plus one evaluation
+        (FALLING, {"at_most": 0.1}, 1, 50, False),
+        (FALLING, {"at_most": 0.1}, 2, 150, False),
+        (FALLING, {"at_most": 0.01}, 1, 250, True),
+        ([0.5, 0.6], {"at_least": 0.5}, 1, 0, False),
+        ([0.5, math.inf], {"at_least": 0.6}, 1, 250, True),
+    ],
+)
+def test_a_target_of_a_metric_is_reached_going_up_or_down(
+    values: list[float], bound: dict[str, float], consecutive: int, step: float, missed: bool
+) -> None:
+    made = with_metric(record(run(), [5.0, 3.0]), values)
+    goal = Target(consecutive=consecutive, quantity="accuracy", **bound)
+    found = read(made, "steps", goal)
+    assert found is not None
+    assert (found.value, found.at_least) == (step, missed)
+    if not missed and step:
+        assert found.rounding == pytest.approx(COARSELY / step)
+    seconds = read(made, "seconds", goal)
+    assert seconds is not None
+    # Of a metric's measurements the seconds; the run itself took 2 s, and an evaluation interval of it 0.5 s.
+    assert seconds.value == pytest.approx(2.5 if step == 250 else 0.01 * step)
+
+
+def test_what_no_evaluation_records_is_reached_and_missed_by_nobody() -> None:
+    goal = Target(quantity="accuracy", at_least=0.5)
+    assert read(record(run(), [5.0, 3.0]), "steps", goal) is None
+    assert read(measured({"": [0.9, 0.9]}, "accuracy"), "steps", goal) is None  # by a probe, not by evaluations
+    assert read(record(run(), [5.0], status="diverged"), "steps", goal) is None
+
+
+def test_a_broken_run_misses_the_target_of_a_metric_that_it_recorded() -> None:
+    broken = with_metric(record(run(budget=Budget(400, "steps")), [5.0], status="diverged"), [0.9])
+    assert read(broken, "steps", Target(quantity="accuracy", at_least=0.5)) == Reading(450.0, at_least=True)
+
+
+@pytest.mark.parametrize("name", OF_EVALUATIONS)
+def test_every_loss_of_an_evaluation_may_be_the_target(name: str) -> None:
+    rows = [Measurement(50 * place, 0.0, "", name, value) for place, value in enumerate([4.0, 2.0, 1.0], start=1)]
+    found = read(with_rows(record(run(), []), rows), "steps", Target(quantity=name, at_most=2.0))
+    assert found is not None
+    assert found.value == 100
+
+
+# What a task's metrics recorded, at step 0 already
+
+
+def metered(values: Sequence[float]) -> Record:
+    return with_metric(record(run(), [5.0, 3.0]), values)
+
+
+def test_a_metric_is_read_at_the_last_evaluation_unless_its_task_says_otherwise() -> None:
+    made = metered([0.1, 0.5, 0.4])
+    found = known([made])["accuracy"]
+    assert (found.scale, found.better, found.over) == ("linear", "neither", "last")
+    assert found.meaning == "as recorded: at the last evaluation"
+    assert read(made, "accuracy") == Reading(0.4)
+    said = manners("QUANTITIES = {'accuracy': ('linear', 'higher', 'greatest')}")
+    best = asked("accuracy", [made], said)
+    assert best.quantity.better == "higher"
+    assert best.quantity.meaning == "as recorded: greatest over the evaluations"
+    assert best.read(made, None) == Reading(0.5)
+
+
+def test_a_metric_that_ends_without_a_number_has_no_reading() -> None:
+    assert read(metered([0.1, math.nan]), "accuracy") is None
+
+
+def test_a_run_that_was_stopped_before_its_metric_does_not_make_it_a_probes() -> None:
+    """The layouts of several runs are looked at, the first of which has no step 0."""
+    probed, evaluated = measured({"": [1.0, 3.0]}, "accuracy"), metered([1.0, 3.0])
+    assert known([probed])["accuracy"].over == "mean"
+    assert known([probed, evaluated])["accuracy"].over == known([evaluated, probed])["accuracy"].over == "last"
 
 
 # Directions

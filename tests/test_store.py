@@ -337,11 +337,34 @@ def test_the_targets_of_tasks_lie_with_the_question_and_where_there_are_none_the
     assert store.read_question(tmp_path / "made") == question
 
 
-@pytest.mark.parametrize(("loss", "consecutive"), [("1e999", 1), ("1.0", 0)])
-def test_a_target_of_a_task_that_no_spec_can_have_is_refused(tmp_path: Path, loss: str, consecutive: int) -> None:
+def test_a_target_says_in_its_file_what_the_spec_says(tmp_path: Path) -> None:
+    targets = {"a": Target(2.6), "b": Target(quantity="accuracy", at_least=0.0), "c": Target(3, 2), "d": Target(0.0)}
+    question = Question("made", "Is it?", ("sgd",), "sgd", 0.5, targets=targets)
+    store.write_question(question, tmp_path)
+    written = json.loads((tmp_path / "made" / store.QUESTION).read_text())["targets"]
+    assert written["a"] == {"loss": 2.6, "consecutive": 1}  # as it was before there were others
+    assert written["b"] == {"quantity": "accuracy", "at_least": 0.0, "consecutive": 1}
+    assert store.read_question(tmp_path / "made") == question
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        '{"loss": 1e999, "consecutive": 1}',
+        '{"loss": 1.0, "consecutive": 0}',
+        '{"consecutive": 1}',
+        '{"quantity": "a"}',
+        '{"quantity": "a", "at_least": NaN}',
+        '{"quantity": "a", "at_least": 1, "at_most": 2}',
+        '{"loss": 1, "at_most": 2}',
+        '{"loss": 1, "quantity": "a"}',
+        '{"at_most": 1}',
+    ],
+)
+def test_a_target_of_a_task_that_no_spec_can_have_is_refused(tmp_path: Path, target: str) -> None:
     store.write_question(Question("made", "", ("sgd",), "sgd"), tmp_path)
     path = tmp_path / "made" / store.QUESTION
-    target = f'{{"a": {{"loss": {loss}, "consecutive": {consecutive}}}}}'
+    target = f'{{"a": {target}}}'
     path.write_text(path.read_text().rstrip().removesuffix("}") + f', "targets": {target}}}')
     with pytest.raises(StoreError, match="this is not a question file"):
         store.read_question(tmp_path / "made")

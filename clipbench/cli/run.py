@@ -28,6 +28,7 @@ from clipbench.cli.plan import outlook, show_plans
 from clipbench.errors import RUN_FAILED, ClipbenchError
 from clipbench.judging.words import count
 from clipbench.planning.outlook import Outlook
+from clipbench.report import trying as lines
 from clipbench.report.progress import WatcherFormat
 from clipbench.report.raw import to_json_line
 from clipbench.spec import Spec
@@ -68,7 +69,7 @@ def run(
     with console.sigterm_as_ctrl_c(), ExitStack() as claims:
         for folder in folders:
             claims.enter_context(store.claimed(folder))
-        failing = [_try(each, options, spec.code) for each, spec in zip(outlooks, asked, strict=True)]
+        failing = [_try(each, options, spec) for each, spec in zip(outlooks, asked, strict=True)]
         for spec, fails in zip(asked, failing, strict=True):
             ended += carried_out(spec, options, failing=fails)
     if not (fmt == "human" and sys.stdout.isatty() and _shown(folders)):
@@ -85,14 +86,18 @@ def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:
     return specs
 
 
-def _try(outlook: Outlook, options: RunOptions, code: str) -> trying.FailingRuns:
+def _try(outlook: Outlook, options: RunOptions, spec: Spec) -> trying.FailingRuns:
     """The runs that fail at their first steps. Runs with a checkpoint are not tried: they have passed these steps."""
     results, stage = options.results, outlook.stage
     missing = [
         run for run in outlook.missing(results) if not (store.folder_of(run, results) / store.CHECKPOINT).exists()
     ]
     try:
-        tried = trying.try_arms(stage, missing, code=code, fmt=options.fmt, timeout=options.timeout)
+        tried = trying.try_arms(stage, missing, code=spec.code, fmt=options.fmt, timeout=options.timeout)
+        if faults := [*lines.selection_unrecorded(tried, spec)]:
+            raise ClipbenchError("\n".join(faults), where=spec.name, remedy="nothing was run")
+        for line in lines.targets_unrecorded(tried, spec):
+            console.say(line, style="yellow")
         return trying.failing(stage, missing, tried)
     except KeyboardInterrupt:
         console.say("interrupted before the first run started")

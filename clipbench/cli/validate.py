@@ -51,15 +51,17 @@ def _build(loaded: Spec, path: Path) -> None:
     require_unix()
     from clipbench.cli import trying
     from clipbench.report import groups
+    from clipbench.report import trying as lines
     from clipbench.report.render import render
     from clipbench.report.table import Document
-    from clipbench.report.trying import broken_promises, faults_of_arms, faults_of_probes
 
     stage = staged(on_this_machine(loaded), ())
     runs = [*stage.trials, *stage.runs]
     with console.sigterm_as_ctrl_c():
         results = trying.try_arms(stage, runs, code=loaded.code, prove=True)
-    if faults := [*broken_promises(results), *faults_of_arms(results), *faults_of_probes(results)]:
+    faults = [*lines.broken_promises(results), *lines.faults_of_arms(results), *lines.faults_of_probes(results)]
+    faults += [*lines.targets_unrecorded(results, loaded), *lines.selection_unrecorded(results, loaded)]
+    if faults:
         for fault in faults[:-1]:
             console.complain(ClipbenchError(fault, where=str(path)))
         raise ClipbenchError(faults[-1], where=str(path))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from clipbench.judging.cells import grouped
 from clipbench.judging.comparison import Row
 from clipbench.judging.paired import so_many
-from clipbench.judging.words import listing, number
+from clipbench.judging.words import listing, named_goal, number
 from clipbench.quantities import Along
 from clipbench.questions import Question, Target
 from clipbench.records import DIRECTIONAL_SHARPNESS
@@ -41,13 +41,13 @@ def _target(task: str, rows: Sequence[Row], target: Target | None) -> Iterator[s
     steps = {row.arm: row.steps for row in rows if row.steps and row.steps.seeds}
     if target is None or not steps:
         return
-    loss = f"the target loss {number(target.loss, 6)}"
+    there = f"the target {named_goal(target)}"
     if not any(each.hits for each in steps.values()):
-        yield f"No arm reached {loss} on {task}."
+        yield f"No arm reached {there} on {task}."
     if all(each.median == 0 for each in steps.values()):
-        yield f"On {task} every arm met {loss} before the first step: it cannot separate the arms."
+        yield f"On {task} every arm met {there} before the first step: it cannot separate the arms."
     elif at_once := [arm for arm, each in steps.items() if 0 in each.by_seed.values()]:
-        where = f"On {task} {listing(at_once)} met {loss} before the first step on some seeds"
+        where = f"On {task} {listing(at_once)} met {there} before the first step on some seeds"
         yield f"{where}: no ratio includes these seeds."
 
 

@@ -11,7 +11,7 @@ from clipbench.judging.current import select
 from clipbench.judging.families import Test, Verdict, judge
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate
-from clipbench.judging.words import count, listing, seeds_named
+from clipbench.judging.words import count, goal, listing, seeds_named
 from clipbench.quantities import Along
 from clipbench.questions import Question
 from clipbench.records import Record
@@ -124,8 +124,8 @@ def _same_targets(pairs: Sequence[tuple[Cell, Cell]], metric: Along, label: str)
         return
     for before, after in pairs:
         if before.target != after.target:
-            losses = [each.target.loss if each.target else None for each in (before, after)]
-            reason = f"the target on {after.task} is {losses[0]}, and {losses[1]} in {label}"
+            goals = [goal(each.target) if each.target else None for each in (before, after)]
+            reason = f"the target on {after.task} is {goals[0]}, and {goals[1]} in {label}"
             raise UndecidedError(f"{reason}: {metric} cannot be compared", remedy="give --target LOSS for both")
 
 

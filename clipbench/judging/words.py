@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from clipbench.questions import Target
+
 _DIGITS = 17  # that tell two floats apart
 
 
@@ -12,6 +14,17 @@ def number(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "-∞"
     short = f"{value:.{digits}g}"
     return f"{float(short):.0f}" if "e+" in short and abs(float(short)) < 1e6 else short
+
+
+def goal(target: Target) -> str:
+    """A target after "steps to": 2.8, or accuracy ≥ 0.9."""
+    bound = number(target.bound, 6)
+    return f"{target.quantity} {'≤' if target.at_least is None else '≥'} {bound}" if target.quantity else bound
+
+
+def named_goal(target: Target) -> str:
+    """A target after "target": loss 2.8, or accuracy ≥ 0.9."""
+    return goal(target) if target.quantity else f"loss {goal(target)}"
 
 
 def factor(value: float, digits: int = 2) -> str:

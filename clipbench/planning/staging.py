@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from clipbench.errors import ClipbenchError
 from clipbench.judging.endings import as_read
 from clipbench.judging.tuning.summary import ArmTuning, tunings
-from clipbench.judging.tuning.trials import TrialResult, best, tried
+from clipbench.judging.tuning.trials import TrialResult, best, criterion, tried
 from clipbench.planning.extending import EXTENSIONS, extension
 from clipbench.planning.runs import plan, trials
 from clipbench.questions import Question, Trial, Tuned, Tuning
@@ -135,7 +135,8 @@ def _carried_out(
         pairs = zip(settings[arm.name], runs[arm.name], strict=True)
         tries = tuple(Trial(options, tuple(run.key for run in of_one)) for options, of_one in pairs)
         tuned = Tuned(task.name, arm.name, arm.spaces, tries, planned=len(arm.settings))
-        results = tried(tuned, by_key, select=spec.tuning.select, target=spec.terms_of(task.name).target)
+        by = criterion(*spec.selection, spec.terms_of(task.name).target, spec.quantities)
+        results = tried(tuned, by_key, by=by)
         leader = best(results)
         tuned = replace(tuned, selected=None if leader is None else leader.settings)
         searches.append(_Search(tuned, tuple(run for of_one in runs[arm.name] for run in of_one), tuple(results)))
@@ -151,7 +152,9 @@ def _spent(search: _Search, by_key: Mapping[str, Record]) -> Iterator[str]:
 def _tuning(spec: Spec, searches: Sequence[_Search]) -> Tuning | None:
     if spec.tuning is None:
         return None
-    return Tuning(spec.tuning.seeds, spec.tuning.search, spec.tuning.select, tuple(search.tuned for search in searches))
+    select, better = spec.selection
+    tuned = tuple(search.tuned for search in searches)
+    return Tuning(spec.tuning.seeds, spec.tuning.search, select, tuned, better)
 
 
 def _seeds(spec: Spec) -> tuple[int, ...]:

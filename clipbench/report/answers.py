@@ -10,8 +10,9 @@ from clipbench.judging.paired import LEVEL, Paired
 from clipbench.judging.race import RaceRow
 from clipbench.judging.rejudged import rejudged
 from clipbench.judging.twins import answer
-from clipbench.judging.words import capital, count, factor, fold, listing, number, span
+from clipbench.judging.words import capital, count, factor, fold, goal, listing, span
 from clipbench.quantities import STEPS_TO_TARGET
+from clipbench.questions import Target
 from clipbench.records import DIRECTIONAL_SHARPNESS
 from clipbench.report.columns import at_least
 
@@ -21,10 +22,10 @@ _NAMES = 4  # arms that a sentence names
 def answers(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     """The answers on one task, whose rows come the best first."""
     [head] = comparison.tasks
-    target = number(head.target.loss, 6) if head.target else ""
+    target = goal(head.target) if head.target else ""
     against = " ".join(_against_baseline(comparison, rows))
     beside = (_in_short(f"{what} than {comparison.baseline}", judged) for what, judged in besides(comparison, rows))
-    sentences = (*of_clips(comparison, target), against, *beside, _turned(comparison, target))
+    sentences = (*of_clips(comparison, target), against, *beside, _turned(comparison, head.target))
     return [sentence for sentence in sentences if sentence]
 
 
@@ -36,9 +37,9 @@ def besides(comparison: Comparison, rows: Sequence[Row]) -> Iterator[tuple[str, 
     if comparison.twins:
         return
     target = next((head.target for head in comparison.tasks if head.name == rows[0].task), None)
-    goal = number(target.loss, 6) if target else ""
+    there = goal(target) if target else ""
     ratios: dict[str, tuple[str, Callable[[Row], Paired | None]]] = {
-        STEPS_TO_TARGET: (f"Fewer steps to {goal}", lambda row: row.steps_ratio),
+        STEPS_TO_TARGET: (f"Fewer steps to {there}", lambda row: row.steps_ratio),
         DIRECTIONAL_SHARPNESS: ("Lower sharpness", lambda row: row.sharpness_ratio),
     }
     ratios.pop(comparison.metric.quantity.name, None)
@@ -206,8 +207,10 @@ def _led(rows: Sequence[Row], *, known: int = 0) -> str:
     return f"{first.arm}{size}{f', then {listing((row.arm for row in rest), _NAMES)}' if rest else ''}"
 
 
-def _turned(comparison: Comparison, target: str) -> str:
+def _turned(comparison: Comparison, target: Target | None) -> str:
     """Arms that are earlier to the target and later to an easier loss, or that end on another side than they raced."""
+    if target is None:
+        return ""
     base, matched = comparison.baseline, {row.arm: row for row in comparison.matched}
     rows = {row.arm: row for row in comparison.rows}
     cases = [
@@ -223,7 +226,7 @@ def _turned(comparison: Comparison, target: str) -> str:
     return f"{arm} is {sentence}{likewise}."
 
 
-def _turn(raced: RaceRow, row: Row, matched: MatchedRow | None, target: str) -> str:
+def _turn(raced: RaceRow, row: Row, matched: MatchedRow | None, target: Target) -> str:
     """What contradicts the race, in which a positive mean is earlier, where both are shown."""
     speed = raced.steps.paired if raced.steps else None
     if speed is None or not speed.n:
@@ -234,10 +237,11 @@ def _turn(raced: RaceRow, row: Row, matched: MatchedRow | None, target: str) -> 
         ratio = factor(steps.shown(steps.mean), 3)
         but = f"{'later' if sooner else 'earlier'} to the loss that both reach ({ratio}× the steps)"
     elif _contradicts(loss, speed):
-        but = f"{'higher' if sooner else 'lower'} at the end ({loss.mean:+.3g})"
+        of_loss = " in loss" if target.quantity else ""
+        but = f"{'higher' if sooner else 'lower'}{of_loss} at the end ({loss.mean:+.3g})"
     else:
         return ""
-    return f"{'earlier' if sooner else 'later'} to {target} ({size}) but {but}"
+    return f"{'earlier' if sooner else 'later'} to {goal(target)} ({size}) but {but}"
 
 
 def _contradicts(costs: Paired | None, speed: Paired) -> TypeGuard[Paired]:

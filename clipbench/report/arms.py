@@ -6,7 +6,7 @@ from clipbench.judging.comparison import Comparison, Row, Standing, StepsToTarge
 from clipbench.judging.families import Ranks, Verdict
 from clipbench.judging.paired import Paired
 from clipbench.judging.statistics import Estimate, GeometricEstimate
-from clipbench.judging.words import factor, number
+from clipbench.judging.words import factor, goal, number
 from clipbench.quantities import FINAL_LOSS, SECONDS_TO_TARGET, STEPS_TO_TARGET, Along
 from clipbench.questions import Better
 from clipbench.records import LEARNING_RATE
@@ -56,8 +56,8 @@ def mark(word: Standing, better: Better) -> tuple[str, str]:
 
 def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
     """All columns, in the order of the CSV."""
-    targets = {head.target.loss for head in comparison.tasks if head.target}
-    target = number(targets.pop(), 6) if len(targets) == 1 else "target"
+    targets = {goal(head.target) for head in comparison.tasks if head.target}
+    target = targets.pop() if len(targets) == 1 else "target"
     return (
         text_column("task", "the task's name", lambda row: row.task),
         text_column("arm", "the arm's name", lambda row: row.arm),

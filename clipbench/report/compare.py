@@ -8,8 +8,9 @@ from typing import Literal, get_args
 from clipbench.errors import ClipbenchError
 from clipbench.judging.comparison import By, Comparison, Row, TaskHead, Twin
 from clipbench.judging.paired import Paired
-from clipbench.judging.words import listing, number
+from clipbench.judging.words import listing, named_goal
 from clipbench.quantities import ALIASES
+from clipbench.questions import Target
 from clipbench.report import arms, matched, race, shared_points, tuning
 from clipbench.report.numbers import NONE
 from clipbench.report.table import AnyColumn, AnyTable, Bullets, CellValue, Document, Paragraph, Table
@@ -126,7 +127,7 @@ def _task_line(head: TaskHead, comparison: Comparison) -> str:
     parts = [head.name, listing(head.budgets), f"baseline {comparison.baseline}"]
     if head.target is not None:
         in_a_row = f", {head.target.consecutive} evaluations in a row" if head.target.consecutive > 1 else ""
-        parts.append(f"target loss {number(head.target.loss, 6)}{in_a_row}")
+        parts.append(f"target {named_goal(head.target)}{in_a_row}")
     threads = f"{listing(head.threads)} {'thread' if head.threads == (1,) else 'threads'}"
     return " · ".join([*parts, listing(head.devices), threads])
 
@@ -182,8 +183,16 @@ def _head(head: TaskHead) -> dict[str, object]:
         "budget": listing(head.budgets),
         "devices": head.devices,
         "threads": head.threads,
-        "target": head.target.loss if head.target else None,
+        "target": _target(head.target) if head.target else None,
     }
+
+
+def _target(target: Target) -> float | dict[str, object]:
+    """A loss as its number, else what the spec says."""
+    if not target.quantity:
+        return target.bound
+    bound = "at_most" if target.at_least is None else "at_least"
+    return {"quantity": target.quantity, bound: target.bound, "consecutive": target.consecutive}
 
 
 def _ratio(ratio: Paired) -> dict[str, object]:

@@ -127,9 +127,10 @@ def _without_a_pair(comparison: Comparison, undecided: Sequence[Row]) -> Iterato
     missed = [row.arm for row in undecided if row.against and row.against.n < 2 and row.against.neither]
     if missed:
         arms = listing(dict.fromkeys(missed), 4)
+        of_loss = not any(head.target and head.target.quantity for head in comparison.tasks)
         yield (
             f"Fewer than two seeds on which {arms} or {comparison.baseline} reached the target: give an easier one "
-            "(--target LOSS) or a longer budget."
+            f"({'--target LOSS' if of_loss else 'in the spec'}) or a longer budget."
         )
 
 

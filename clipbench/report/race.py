@@ -7,7 +7,7 @@ from dataclasses import replace
 from clipbench.judging.comparison import Comparison
 from clipbench.judging.paired import Paired
 from clipbench.judging.race import RACE_FACTORS, RaceRow, SpeedUp
-from clipbench.judging.words import count, number
+from clipbench.judging.words import count, goal, named_goal, number
 from clipbench.quantities import SECONDS_TO_TARGET
 from clipbench.report.columns import arm_column, if_any, of_pairs, ratio_cell, ratio_column
 from clipbench.report.numbers import NONE, Parts
@@ -16,8 +16,9 @@ from clipbench.report.table import Column, Table
 
 def table(comparison: Comparison) -> Table[RaceRow]:
     """How much faster or slower than the baseline each arm reaches the target."""
-    targets = {head.target.loss for head in comparison.tasks if head.target}
-    target = f"the loss {number(targets.pop(), 6)}" if len(targets) == 1 else "each task's target"
+    targets = [head.target for head in comparison.tasks if head.target]
+    goals = {goal(target) if target.quantity else f"the {named_goal(target)}" for target in targets}
+    target = goals.pop() if len(goals) == 1 else "each task's target"
     cost = "seconds" if comparison.metric.quantity.name == SECONDS_TO_TARGET else "steps"
     several = len(comparison.tasks) > 1
     base = comparison.baseline

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from clipbench.harmless import on_one_line
 from clipbench.judging.comparison import Comparison, Row
-from clipbench.judging.words import count, number
+from clipbench.judging.words import count, goal, number
 from clipbench.quantities import STEPS_TO_TARGET
 from clipbench.records import DIRECTIONAL_SHARPNESS
 from clipbench.report import arms
@@ -37,7 +37,7 @@ def of_arms(comparison: Comparison, rows: Sequence[Row]) -> Table[Row]:
     asked = {"verdict", "arm", *map(arms.name_of, comparison.others)}
     columns = telling(_columns(comparison), shown, asked)
     [head] = comparison.tasks
-    target = number(head.target.loss, 6) if head.target else ""
+    target = goal(head.target) if head.target else ""
     told = comparison.others or {"steps", "reached"} & {column.name for column in columns}
     raced = "" if told else _alike(rows, target)
     note, better = list(filter(None, [*more, _marks(comparison, shown), raced])), comparison.metric.quantity.better

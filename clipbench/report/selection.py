@@ -4,8 +4,11 @@ from clipbench.judging.tuning.summary import ArmTuning
 from clipbench.judging.tuning.trials import edges
 from clipbench.judging.words import count, number
 from clipbench.planning.extending import EXTENSIONS
+from clipbench.quantities import FINAL_LOSS, SECONDS_TO_TARGET, STEPS_TO_TARGET
 from clipbench.questions import Question
 from clipbench.records import Options
+
+PLAIN = (FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET)  # of what else settings are selected by, the value is told
 
 
 def selection_line(tuning: ArmTuning) -> str:
@@ -13,10 +16,14 @@ def selection_line(tuning: ArmTuning) -> str:
     head = f"{tuning.arm} on {tuning.task}: "
     if tuning.selected is None:
         left = tuning.trials - tuning.ended
-        why = f"{count(left, 'trial')} not ended" if left else f"none of {count(tuning.trials, 'trial')} finished"
+        with_what = "" if tuning.selected_by in PLAIN else f" with a value of {tuning.selected_by}"
+        why = f"{count(left, 'trial')} not ended"
+        if not left:
+            why = f"none of {count(tuning.trials, 'trial')} finished{with_what}"
         return f"{head}nothing selected ({why})"
     trials, loss = count(tuning.trials, "trial"), number(tuning.loss.mean, 4)
-    selected = f"{head}selected {settings_text(tuning.selected)} from {trials}, loss {loss}"
+    by = "" if tuning.selected_by in PLAIN else f"{tuning.selected_by} {number(tuning.value.mean, 4)}, "
+    selected = f"{head}selected {settings_text(tuning.selected)} from {trials}, {by}loss {loss}"
     crashed = [f"{count(tuning.crashed, 'trial')} crashed"] if tuning.crashed else []
     beyond = [f"{setting} is the {at} value tried: not bracketed" for setting, at in tuning.edges.items()]
     return "; ".join([selected, *crashed, *beyond])

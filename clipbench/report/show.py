@@ -4,14 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 from clipbench.judging.words import number
-from clipbench.measurements import Measurement
+from clipbench.measurements import Measurement, Measurements
+from clipbench.quantities import is_metric
 from clipbench.records import (
     AS_WRITTEN,
     CODE,
     DATA,
     EVAL_LOSS,
+    LEARNING_RATE,
     LIFE,
     RESUME,
+    TRAIN_SLICE_LOSS,
     TRAINING,
     TRAINING_POINT_LOSS,
     Change,
@@ -72,6 +75,7 @@ def document(record: Record, *, log: str = "") -> Document:
     ]
     if curve := record.measurements.series("", TRAINING_POINT_LOSS):
         parts.append(Paragraph(_curve(curve), title="Evaluation loss where gradients are taken", indent=2))
+    parts += _metrics(record.measurements)
     if outcome:
         parts += [
             _ledger(outcome),
@@ -86,6 +90,15 @@ def document(record: Record, *, log: str = "") -> Document:
         tail = "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])
         parts.append(Paragraph(tail, title="End of the log", indent=2, preformatted=True))
     return Document(parts)
+
+
+def _metrics(measured: Measurements) -> list[DocumentPart]:
+    """The curves of the slice of training data and of the task's metrics."""
+    there = [name for direction, name in measured.places if not direction and is_metric(name, measured.layout)]
+    titles = {name: name for name in there if name not in (EVAL_LOSS, TRAINING_POINT_LOSS, LEARNING_RATE)}
+    titles |= {name: "Loss of the slice of training data" for name in titles if name == TRAIN_SLICE_LOSS}
+    curves = {title: measured.series("", name) for name, title in titles.items()}
+    return [Paragraph(_curve(curve), title=title, indent=2) for title, curve in curves.items()]
 
 
 def _described(record: Record) -> dict[str, str]:

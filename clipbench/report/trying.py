@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from clipbench.judging.words import count
+from clipbench.judging.words import count, listing
+from clipbench.quantities import RESERVED
+from clipbench.records import TRAIN_SLICE_LOSS
 from clipbench.report.numbers import seconds
 from clipbench.running.trying import Tried
+from clipbench.spec import Spec
 
 WORTH_SAYING = 1.0  # seconds
 
@@ -46,6 +49,26 @@ def faults_of_probes(tried: Mapping[str, Tried]) -> Iterator[str]:
     for task, result in tried.items():
         for probe, fault in result.probes.items():
             yield f"the probe {probe} fails on {task}: {fault.reason}"
+
+
+def targets_unrecorded(tried: Mapping[str, Tried], spec: Spec) -> Iterator[str]:
+    """Such as `no evaluation on moons records acuracy, and the target is of it; the task's metrics: accuracy`."""
+    for task, result in tried.items():
+        if target := spec.terms_of(task).target:
+            yield from _unrecorded(task, result, target.recorded, "the target is of it")
+
+
+def selection_unrecorded(tried: Mapping[str, Tried], spec: Spec) -> Iterator[str]:
+    """The same of what trials are selected by."""
+    for task, result in tried.items() if spec.tuning else ():
+        yield from _unrecorded(task, result, spec.selection[0], "trials are selected by it")
+
+
+def _unrecorded(task: str, result: Tried, name: str, why: str) -> Iterator[str]:
+    known = name in RESERVED and name != TRAIN_SLICE_LOSS
+    if result.task is None and not known and name not in result.recorded:
+        there = f"the task's metrics: {listing(result.recorded)}" if result.recorded else "the task has no metrics"
+        yield f"no evaluation on {task} records {name}, and {why}; {there}"
 
 
 def as_event(task: str, arms: Sequence[str], result: Tried, taken: float) -> dict[str, object]:

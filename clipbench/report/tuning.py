@@ -1,17 +1,20 @@
 """The table of tuning: selected settings, numbers of trials, and loss by learning rate."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from clipbench.judging.comparison import Comparison
 from clipbench.judging.tuning.summary import WITHIN, ArmTuning
 from clipbench.judging.words import number
 from clipbench.report.columns import arm_column, estimate_column, task_column
 from clipbench.report.numbers import NONE, Parts, with_error
-from clipbench.report.selection import settings_text
+from clipbench.report.selection import PLAIN, settings_text
 from clipbench.report.table import Column, Table, text_column
 
 _LEGEND = (
     "Loss: the mean final loss on the tuning seeds; it is too optimistic, because the setting was selected by it. "
+)
+_RATES = (
     "Rate → loss: the least loss of the trials at each learning rate; x: every trial at it has a run that diverged or "
     f"failed. Good rates: the range around the best rate with losses within {WITHIN:.0%} of the least."
 )
@@ -21,10 +24,12 @@ _SPENT = " A failed trial ranks last, as a diverged trial does, and is not repea
 def table(comparison: Comparison) -> Table[ArmTuning]:
     """The trials of each arm and what was selected."""
     tunings = comparison.tunings
+    name = next((tuning.selected_by for tuning in tunings if tuning.selected_by not in PLAIN), "")
+    legend = f"Means on the tuning seeds: {name} is too optimistic, because the setting was selected by it. "
     return Table(
         name="tuning",
-        title="Tuning: what was selected",
-        note=_LEGEND + (_SPENT if any(tuning.crashed for tuning in tunings) else ""),
+        title=f"Tuning: what was selected{f' by {name}' if name else ''}",
+        note=(legend if name else _LEGEND) + _RATES + (_SPENT if any(tuning.crashed for tuning in tunings) else ""),
         columns=(
             task_column(tuning.task for tuning in tunings),
             arm_column(),
@@ -38,6 +43,16 @@ def table(comparison: Comparison) -> Table[ArmTuning]:
                 _selected,
                 "selected",
                 lambda row: (_selected(row) or NONE,),
+            ),
+            replace(
+                estimate_column(
+                    "selection_value",
+                    "mean of what is selected by, of the selected settings on the tuning seeds",
+                    lambda row: row.value,
+                    name,
+                    _value,
+                ),
+                heading=name or None,
             ),
             estimate_column(
                 "selection_loss",
@@ -105,6 +120,10 @@ def _selected(tuning: ArmTuning) -> str:
 
 def _loss(tuning: ArmTuning) -> Parts:
     return (NONE,) if tuning.selected is None else with_error(tuning.loss.mean, tuning.loss.standard_error)
+
+
+def _value(tuning: ArmTuning) -> Parts:
+    return (NONE,) if tuning.selected is None else with_error(tuning.value.mean, tuning.value.standard_error)
 
 
 def _edges(tuning: ArmTuning) -> Parts:

@@ -22,6 +22,7 @@ from clipbench.running.environment import seed_generators
 from clipbench.running.equipment import next_batch
 from clipbench.running.evaluation import device_of, evaluate
 from clipbench.running.fingerprints import batch_sha256, batches_sha256, weights_sha256
+from clipbench.running.metrics import value_of
 
 STEPS = 6  # training batches that are drawn
 PATIENCE = 60.0  # seconds to the last batch of a run, for a task that draws all before it
@@ -38,6 +39,7 @@ class Bits:
     training: Sequence[str]
     evaluation: str
     probes: str
+    train_slice: str
 
 
 def broken(build: BuildSeed, seed: int, *, steps: int = STEPS, last: int = 0) -> Iterator[str]:
@@ -64,6 +66,8 @@ def broken(build: BuildSeed, seed: int, *, steps: int = STEPS, last: int = 0) ->
         return
     yield from _of_probes(problem, batches[0])
     yield from _first_of(_of_shape(problem, batches[0]), _of_evaluation(problem, first), _of_mean(problem, batches))
+    for name in problem.metrics:
+        yield from _of_metric(problem, name)
 
 
 def _first_of(*proofs: Iterator[str]) -> Iterator[str]:
@@ -82,6 +86,7 @@ def _bits(problem: Problem, batches: Sequence[Batch]) -> Bits:
         [batch_sha256(batch) for batch in batches],
         batches_sha256(problem.eval_batches),
         batches_sha256(problem.probe_batches),
+        batches_sha256(problem.train_slice),
     )
 
 
@@ -101,6 +106,7 @@ def _of_seeds(build: BuildSeed, seed: int, first: Bits, steps: int) -> Iterator[
             ("training batches", first.training, second.training),
             ("evaluation batches", first.evaluation, second.evaluation),
             ("probe batches", first.probes, second.probes),
+            ("batches of train_slice", first.train_slice, second.train_slice),
         )
         if before != after
     ]
@@ -166,6 +172,25 @@ def _of_evaluation(problem: Problem, first: Bits) -> Iterator[str]:
         yield (
             f"two evaluations of the same weights give {losses[0]:.6g} and {losses[1]:.6g}; "
             "let the loss draw nothing at random where the model is in evaluation mode"
+        )
+
+
+def _of_metric(problem: Problem, name: str) -> Iterator[str]:
+    """A metric is a number, the same whatever state the global generators are in, and leaves its batches alone."""
+    before, values = batches_sha256(problem.eval_batches), []
+    try:
+        for number in (1, 2):
+            seed_generators(number)
+            values.append(value_of(problem, name))
+    except ClipbenchError as error:
+        yield f"{error.message}; {error.remedy}"
+        return
+    if batches_sha256(problem.eval_batches) != before:
+        yield f"the metric {name!r} changes its batch; compute from the batch's tensors without writing into them"
+    elif not math.isclose(*values, rel_tol=ROUNDING) and not all(map(math.isnan, values)):
+        yield (
+            f"the metric {name!r} is {values[0]:.6g}, and {values[1]:.6g} when repeated at the same weights; "
+            "let it draw nothing at random"
         )
 
 

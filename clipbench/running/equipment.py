@@ -15,6 +15,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, Value
 from clipbench.running.evaluation import has_two_states
 from clipbench.running.grouping import by_group, grouped, shared_out
+from clipbench.running.metrics import unusable
 from clipbench.running.wrapping import wrapped
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -55,7 +56,8 @@ def _lacking(problem: Problem) -> tuple[str, str] | None:
     if not callable(problem.train_batches):
         remedy = "give a function of the step to start at, or let clipbench.problem draw batches from the data set"
         return f"a {type(problem.train_batches).__name__} for its train_batches", remedy
-    for name, batches in (("eval_batches", problem.eval_batches), ("probe_batches", problem.probe_batches)):
+    for name in ("eval_batches", "probe_batches", "train_slice"):
+        batches = getattr(problem, name)
         if isinstance(batches, DataLoader | Iterator):
             return f"a {type(batches).__name__} for its {name}", "give a list of batches, so that they stay the same"
         kinds: list[type] = [type(batch) for batch in batches]
@@ -63,7 +65,9 @@ def _lacking(problem: Problem) -> tuple[str, str] | None:
             return f"a {strange[0].__name__} in its {name}", _BATCH
     if not sum(batch.weight for batch in problem.eval_batches) > 0:
         return "no evaluation batches, or none with a term in its loss", ""
-    return None
+    if problem.train_slice and not sum(batch.weight for batch in problem.train_slice) > 0:
+        return "a train_slice without a term in its loss", ""
+    return unusable(problem.metrics)
 
 
 _BATCH = "make Batch({'x': x, 'y': y}, samples=len(x)) of it, or let clipbench.problem make the batches"

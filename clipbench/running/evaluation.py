@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clipbench.contracts import Problem
+from clipbench.contracts import Batch, Problem
 from clipbench.geometry import keeping
 from clipbench.geometry.averages import averaged
 from clipbench.geometry.undisturbed import undisturbed
@@ -37,9 +37,14 @@ def device_of(model: nn.Module) -> torch.device:
 
 def evaluate(problem: Problem) -> Evaluation:
     """The loss of every evaluation batch, in eval mode; leaves no trace."""
+    return mean_losses(problem, problem.eval_batches)
+
+
+def mean_losses(problem: Problem, batches: Sequence[Batch]) -> Evaluation:
+    """The same of any batches."""
     losses, weights = [], []
     with undisturbed(problem.model, problem.loss), torch.no_grad():
-        for batch in problem.eval_batches:
+        for batch in batches:
             losses.append(float(problem.loss(problem.model, batch.to(device_of(problem.model)))))
             weights.append(batch.weight)
     return Evaluation(losses, weights)

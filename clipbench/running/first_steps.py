@@ -22,6 +22,7 @@ from clipbench.running.equipment import build_problem
 from clipbench.running.evaluation import device_of
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.grouping import taken
+from clipbench.running.metrics import recorded
 from clipbench.running.precision import equip
 from clipbench.running.preparing import LiveArm, assembled, refuse_endless
 from clipbench.running.stepping import stepping_of
@@ -44,8 +45,8 @@ LONGEST_LOG = 100_000  # characters: what an error says may be any text
 def serve(run: Run, device: torch.device, talk: Connection) -> None:
     """Build the run's problem, then try what is asked of each run that is sent: its task's contract, arm or probes.
 
-    Each is answered by Faults, empty where all went well, and by Taken. After a problem that cannot be built nothing is
-    tried.
+    Each is answered by Faults, empty where all went well, by Taken, and by the names of what the task's evaluations
+    record beside the loss. After a problem that cannot be built nothing is tried.
     """
     settle(run.threads)
     try:
@@ -54,16 +55,16 @@ def serve(run: Run, device: torch.device, talk: Connection) -> None:
             problem = build_problem(run, device)
             equip(problem.model, run.training)
     except (Exception, SystemExit) as error:  # a task is anybody's code: it raises what it likes
-        talk.send((_fault(error), {}))
+        talk.send((_fault(error), {}, ()))
         return
-    talk.send(({}, {}))
+    talk.send(({}, {}, recorded(problem)))
     with suppress(EOFError):  # nobody asks any more
         while True:
             asked, run = talk.recv()
             with this_process_alone():
                 faults = _faults(asked, run, problem)
                 took = taken(run.arm, problem.model) if asked == "step" and not faults else {}
-            talk.send((faults, took))
+            talk.send((faults, took, recorded(problem)))
 
 
 def _faults(asked: Request, run: Run, problem: Problem) -> Faults:

@@ -18,7 +18,9 @@ class LoadedCode:
     """
 
     def __init__(self, run: Run) -> None:
-        self._things = [(thing, files, probe) for thing, probe in _things(run) if (files := digests(thing.source))]
+        self._things = [
+            (thing, files, measures) for thing, measures in _things(run) if (files := digests(thing.source))
+        ]
         self._loaded = Loaded() if self._things else None
         self._compared: set[str] = set()
 
@@ -31,9 +33,9 @@ class LoadedCode:
         if self._loaded is None:
             return
         loaded = self._loaded.named({name for _, files, _ in self._things for name in files})
-        for thing, files, probe in self._things:
+        for thing, files, measures in self._things:
             for name in sorted(files.keys() & loaded):
-                if not _is_as_planned(name, loaded[name], thing, files, probe=probe):
+                if not _is_as_planned(name, loaded[name], thing, files, measures=measures):
                     raise ClipbenchError(
                         f"the code of {thing.use!r} changed after the run was planned",
                         where=shown(loaded[name], self._loaded.here),
@@ -54,8 +56,8 @@ class LoadedCode:
 
     def _is_in_the_key(self, name: str, path: Path) -> bool:
         return any(
-            name in files and _is_as_planned(name, path, thing, files, probe=probe)
-            for thing, files, probe in self._things
+            name in files and _is_as_planned(name, path, thing, files, measures=measures)
+            for thing, files, measures in self._things
         )
 
 
@@ -66,16 +68,16 @@ def shown(path: Path, here: Path) -> str:
 
 
 def _things(run: Run) -> Iterator[tuple[Choice, bool]]:
-    """All that the run uses, each with whether it is a probe."""
-    yield run.task, False
+    """All that the run uses, each with whether it records quantities."""
+    yield run.task, True
     for arm in (run.arm, *run.measure.ghosts):
         yield from ((each, False) for each in arm.code)
     for probe in run.measure.probes:
         yield probe, True
 
 
-def _is_as_planned(name: str, path: Path, thing: Choice, files: dict[str, str], *, probe: bool) -> bool:
+def _is_as_planned(name: str, path: Path, thing: Choice, files: dict[str, str], *, measures: bool) -> bool:
     try:
-        return digest(path, probe=probe and name == thing.target.partition(":")[0]) == files[name]
+        return digest(path, measures=measures and name == thing.target.partition(":")[0]) == files[name]
     except OSError:
         return False

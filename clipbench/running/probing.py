@@ -14,7 +14,7 @@ from clipbench.geometry.finely import COARSEST, rounding
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.running.training import Training
 
-_OF_THE_LOOP = (records.EVAL_LOSS, records.TRAINING_POINT_LOSS, records.TRAIN_LOSS, records.LEARNING_RATE)
+_OF_THE_LOOP = (*records.OF_EVALUATIONS, records.LEARNING_RATE)
 
 
 def are_due(training: Training, batch: Batch) -> bool:
@@ -39,7 +39,7 @@ def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, 
 
     So does one that says a number which is there already: a record with a step twice is a damaged one.
     """
-    taken = {("", quantity) for quantity in _OF_THE_LOOP}
+    taken = {("", quantity) for quantity in (*_OF_THE_LOOP, *training.problem.metrics)}
     clips = {"": training.clip, **(training.ghosts.clips if training.ghosts else {})}
     for direction, clip in clips.items():
         if clip is not None and clip.last is not None:

@@ -23,6 +23,7 @@ from clipbench.running.environment import this_process_alone
 from clipbench.running.equipment import next_batch, trainable
 from clipbench.running.evaluation import at_evaluation_weights, device_of, evaluate, has_two_states
 from clipbench.running.fingerprints import FIRST, followed_by
+from clipbench.running.metrics import readings
 from clipbench.running.stepping import evaluated, take
 from clipbench.running.training import Training
 
@@ -86,12 +87,15 @@ def _evaluate(training: Training) -> None:
             training.note(records.TRAINING_POINT_LOSS, evaluate(problem).loss)
         with at_evaluation_weights(training.optimizer, steps=state.spent.steps):
             evaluation = evaluate(problem)
+            beside = readings(problem) if math.isfinite(evaluation.loss) else {}
         for sentence in training.vigil.look(state.spent.steps):
             state.remark(records.LIFE, sentence)
     state.last_losses, state.last_eval_loss = list(evaluation.losses), evaluation.loss
     if state.spent.steps == 0:
         state.first_losses = state.last_losses
     training.note(records.EVAL_LOSS, state.last_eval_loss)
+    for name, value in beside.items():
+        training.note(name, value)
     training.note(records.LEARNING_RATE, training.rates.current())
     if state.loss_count:
         training.note(records.TRAIN_LOSS, state.loss_sum / state.loss_count)

@@ -62,7 +62,8 @@ class Tried:
     """What trying a task has shown: why it cannot be built; else what is wrong with arms and with probes, by name.
 
     `groups` has the names of the parameters that each group of an arm takes, by the arm's name.
-    `contract`: the promises that the task breaks, where they were to be proved.
+    `contract`: the promises that the task breaks, where they were to be proved. `recorded`: what the task's evaluations
+    record beside the loss.
     """
 
     task: FirstStepFault | None = None
@@ -70,6 +71,7 @@ class Tried:
     arms: Mapping[str, FirstStepFault] = field(default_factory=dict)
     probes: Mapping[str, FirstStepFault] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    recorded: tuple[str, ...] = ()
 
 
 def to_try(runs: Sequence[Run]) -> list[Run]:
@@ -121,7 +123,7 @@ def _tried(runs: Sequence[Run], measure: Measure, trying: "_Processes", *, prove
             if prove and sound and measure.probes:
                 broken += processes.prove("trace", replace(sound[0], measure=measure))
             probes = _of_probes(sound, measure, processes)
-            return Tried(contract=tuple(broken), arms=arms, probes=probes, groups=groups)
+            return Tried(None, tuple(broken), arms, probes, groups, processes.recorded)
         except _NoProblemError as error:
             return Tried(task=error.fault)
 
@@ -152,6 +154,7 @@ class _Processes:
         self._process: ForkServerProcess | None = None
         self._fresh = True
         self.taken: Mapping[str, tuple[str, ...]] = {}  # by the groups of the arm that was tried last
+        self.recorded: tuple[str, ...] = ()  # by the task's evaluations, beside the loss
 
     def __enter__(self) -> Self:
         return self
@@ -207,7 +210,7 @@ class _Processes:
         ready = wait([self._talk, self._process.sentinel], limit)
         with contextlib.suppress(EOFError, OSError):
             if self._talk in ready:
-                faults, self.taken = self._talk.recv()
+                faults, self.taken, self.recorded = self._talk.recv()
                 return {name: FirstStepFault(*fields) for name, fields in faults.items()}
         code = self._end(kill=not ready)
         if not ready:

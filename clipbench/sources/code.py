@@ -4,7 +4,7 @@ import ast
 import hashlib
 from pathlib import Path
 
-# A probe's literal constant of this name says how its numbers are read, which changes none of them.
+# A literal constant of this name in the file of a probe or a task says how its numbers are read, and changes none.
 READINGS = "QUANTITIES"
 
 # Where a construct stands, what follows from its place, and what only older type checkers read.
@@ -21,12 +21,12 @@ def code_sha256(tree: ast.AST) -> str:
     return hashlib.sha256(_canonical(tree).encode()).hexdigest()
 
 
-def file_sha256(path: Path, *, probe: bool = False) -> str:
+def file_sha256(path: Path, *, measures: bool = False) -> str:
     """SHA-256 of a file's code, or of its bytes where it is no Python source; hex digits.
 
     Args:
         path: the file.
-        probe: it is a probe's file, whose literal constant QUANTITIES does not count.
+        measures: it is the file of a probe or a task, whose literal constant QUANTITIES does not count.
 
     Raises:
         OSError: the file cannot be read.
@@ -34,13 +34,13 @@ def file_sha256(path: Path, *, probe: bool = False) -> str:
     content = path.read_bytes()
     try:
         tree = ast.parse(content)
-        return code_sha256(without_readings(tree) if probe else tree)
+        return code_sha256(without_readings(tree) if measures else tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the latter two: an expression nested too deeply
         return hashlib.sha256(content).hexdigest()
 
 
 def without_readings(tree: ast.Module) -> ast.Module:
-    """A probe's module without its literal constant QUANTITIES; as it is where its code uses that name anywhere."""
+    """A module without its literal constant QUANTITIES; as it is where its code uses that name anywhere."""
     kept = [statement for statement in tree.body if not _is_readings(statement)]
     used = any(isinstance(node, ast.Name) and node.id == READINGS for statement in kept for node in ast.walk(statement))
     return tree if used else ast.Module(kept, type_ignores=[])

@@ -67,21 +67,22 @@ def file_of(module: object) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def source(code: Code, *, probe: str = "") -> str:
+def source(code: Code, *, measures: str = "") -> str:
     """The identity of the code, as a run's description has it: packages, and files as "module:digest".
 
-    It says nothing of where the files lie. `probe` is the module of a probe, whose constant QUANTITIES does not count.
+    It says nothing of where the files lie. `measures` is the module of a probe or a task, whose constant QUANTITIES
+    does not count.
 
     Raises:
         OSError: a file cannot be read.
     """
-    files = (f"{name}:{digest(path, probe=name == probe)}" for name, path in sorted(code.files.items()))
+    files = (f"{name}:{digest(path, measures=name == measures)}" for name, path in sorted(code.files.items()))
     return " ".join([*sorted(code.packages), *files])
 
 
-def digest(path: Path, *, probe: bool) -> str:
+def digest(path: Path, *, measures: bool) -> str:
     """What `source` says of a file."""
-    return file_sha256(path, probe=probe)[:_DIGITS]
+    return file_sha256(path, measures=measures)[:_DIGITS]
 
 
 def digests(source: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from clipbench.spec.annotations import evaluate, fit, spelled, takes_tuple
 
 Kind = Literal["tasks", "optimizers", "wrappers", "probes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+MEASURING: tuple[Kind, ...] = ("tasks", "probes")  # their files may say how quantities are read
 
 # clipbench's own package; another folder with the same shelves in it may stand in for it.
 OWN = Path(__file__).parent.parent
@@ -74,7 +75,7 @@ class Entry:
     `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing; `source`
     identifies its code, that of a shelf's file together with what it imports of the networks, the data and the shelves.
     `broken` says why it cannot be used; it is empty where it can.
-    `quantities`: how those that a probe from another package records are read.
+    `quantities`: how those that a task or a probe from elsewhere records are read.
     `external`: it comes from another package; its defaults are its own and stay unsaid. `fingerprinted`: it may be
     asked what its data is. `open`: it takes **kwargs, so that any further option is passed on unchecked.
     `origin`: where it comes from, in words; empty for clipbench's own.
@@ -144,7 +145,7 @@ def _source(kind: Kind, name: str, root: Path) -> str:
     own = f"{root.name}.{kind}.{name}"
     files = closure([own], partial(_part, roots={OWN.name: OWN, root.name: root}))
     digests = (
-        f"{module}:{file_sha256(path, probe=(kind, module) == ('probes', own))}" for module, path in files.items()
+        f"{module}:{file_sha256(path, measures=kind in MEASURING and module == own)}" for module, path in files.items()
     )
     return sha256(" ".join(sorted(digests)).encode()).hexdigest()
 

@@ -17,7 +17,7 @@ from clipbench.questions import Manner
 from clipbench.records import Options, Scalar
 from clipbench.sources.modules import Code
 from clipbench.sources.modules import source as source_text
-from clipbench.spec.catalogue import SEAMS, Entry, Kind, Option
+from clipbench.spec.catalogue import MEASURING, SEAMS, Entry, Kind, Option
 from clipbench.spec.offers import Offer
 from clipbench.spec.wording import nearest
 
@@ -82,11 +82,11 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     if len(handed) < len(arguments) and not any(parameter["kind"] == "VAR_POSITIONAL" for parameter in parameters):
         return replace(entry, broken=f"it is not called with {', '.join(arguments)} and options")
     try:
-        source = source_text(_code(described), probe=module if kind == "probes" else "")
+        source = source_text(_code(described), measures=module if kind in MEASURING else "")
     except OSError as error:
         return replace(entry, broken=f"its code cannot be read: {error}")
     try:
-        readings = _quantities(module, described) if kind == "probes" else {}
+        readings = _quantities(module, described) if kind in MEASURING else {}
     except ValueError as error:
         return replace(entry, broken=str(error))
     by_name = [parameter for parameter in parameters if parameter["kind"] in {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}]
@@ -145,7 +145,7 @@ def shelved_entry(offer: Offer, described: Described) -> Entry:
 
 
 def _quantities(module: str, described: Described) -> Mapping[str, Manner]:
-    """How a probe's file says that its quantities are read; ValueError where it says so in another form."""
+    """How the file of a task or a probe says that its quantities are read; ValueError where the form is wrong."""
     path = described["files"].get(module)
     try:
         return manners(Path(path).read_text(encoding="utf-8")) if path else {}

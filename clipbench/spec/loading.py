@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipbench.errors import Fault, SpecError
+from clipbench.questions import Manner
 from clipbench.records import Arm, Measure
 from clipbench.spec import choices, expanding, schedules, tasks
 from clipbench.spec.catalogue import OWN
@@ -16,7 +17,7 @@ from clipbench.spec.grid import size
 from clipbench.spec.limits import LONGEST_FOLDER
 from clipbench.spec.models import SpecFile
 from clipbench.spec.overrides import NO_OVERRIDES, Overrides, overridden
-from clipbench.spec.searching import Searched
+from clipbench.spec.searching import Searched, unselectable
 from clipbench.spec.spec import QUICK, Spec, adjusted
 from clipbench.spec.structure import checked
 from clipbench.spec.tasks import SpecTask, beyond_the_budget, fingerprints
@@ -63,7 +64,7 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         fingerprints=fingerprints(document, of_spec, folder),
         own={name: task.own for name, task in of_spec.items() if task.own is not None},
         tuning=written.tuning,
-        quantities={name: manner for probe in chosen.probes for name, manner in probe.entry.quantities.items()},
+        quantities=chosen.quantities,
         command=(_named(Path(path)), *overrides.words()),
         code=str(folder) if chosen.has_code_of_the_user else "",
     )
@@ -85,10 +86,20 @@ class _AllChosen:
     schedules: Mapping[str, str]  # what identifies the code of those of the user's own
 
     @property
+    def that_measure(self) -> list[Chosen]:
+        """The tasks and probes."""
+        return [*(task for _, task in self.tasks), *self.probes]
+
+    @property
+    def quantities(self) -> dict[str, Manner]:
+        """How those of the user's own tasks and probes are read."""
+        return {name: manner for each in self.that_measure for name, manner in each.entry.quantities.items()}
+
+    @property
     def has_code_of_the_user(self) -> bool:
         """Whether something comes from outside clipbench."""
         of_arms = (each for by_path in self.arms.values() for each in by_path.values())
-        chosen = [*of_arms, *(task for _, task in self.tasks), *self.probes]
+        chosen = [*of_arms, *self.that_measure]
         return bool(self.schedules) or any(each.entry.origin for each in chosen)
 
 
@@ -124,6 +135,7 @@ def _expanded(
         document, chosen.arms, written, tasks=number_of_tasks, schedules=chosen.schedules
     )
     untunable += beyond_the_budget(document, chosen.tasks, written)
+    untunable += unselectable(document, written.tuning, chosen.quantities)
     if untunable:
         raise SpecError(document.file, [*untunable, *expanding.no_such_baseline(document)])
     of_spec, faults = tasks.expanded(document, chosen.tasks, written)

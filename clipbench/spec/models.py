@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict, Tag, model_validator
 
 from clipbench.budget import UNITS, Budget
-from clipbench.questions import DIVERGED, Search, Select, Target
-from clipbench.records import Precision, TrainingSettings
+from clipbench.harmless import shortened
+from clipbench.quantities import FINAL_LOSS, RESERVED
+from clipbench.questions import DIVERGED, Search, Side, Target
+from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, Precision, TrainingSettings
 from clipbench.spec.arms import ArmEntry, ArmName, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
@@ -84,15 +86,38 @@ class TaskEvaluation(BaseModel):
 
 
 class TargetSettings(BaseModel):
-    """The evaluation loss that arms race to; reached where so many `consecutive` evaluations are at or below it."""
+    """What arms race to; reached where so many `consecutive` evaluations meet it.
+
+    An evaluation `loss` is met at or below it. A `quantity` that evaluations record, such as a metric of the task, is
+    met where it is `at_least` or `at_most` so much.
+    """
 
     model_config = CLOSED
-    loss: float
+    loss: float | None = None
+    quantity: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
     consecutive: StepCount = 1
+
+    @model_validator(mode="after")
+    def _loss_or_quantity(self) -> "TargetSettings":
+        one_of(self, ("loss", "quantity"), what="a target has")
+        if self.quantity is None:
+            if self.at_least is not None or self.at_most is not None:
+                raise ValueError("a loss is reached from above; `at_least` and `at_most` are of a `quantity`")
+            return self
+        if not self.quantity.strip():
+            raise ValueError("`quantity` is empty; name a metric of the task")
+        if self.quantity in (EVAL_LOSS, FINAL_LOSS):
+            raise ValueError("write the evaluation loss to reach as `target: {loss: 2.8}`")
+        one_of(self, ("at_least", "at_most"), what=f"a target of {shortened(self.quantity, 60)!r} has")
+        if self.quantity in RESERVED and self.quantity not in OF_EVALUATIONS:
+            raise ValueError(f"no evaluation records {self.quantity}; name a metric of the task, or a loss")
+        return self
 
     def as_target(self) -> Target:
         """The target as its readers have it."""
-        return Target(self.loss, self.consecutive)
+        return Target(self.loss, self.consecutive, self.quantity or "", self.at_least, self.at_most)
 
 
 class TaskSettings(BaseModel):
@@ -156,6 +181,14 @@ class MeasureSettings(BaseModel):
         return self
 
 
+class SelectSettings(BaseModel):
+    """What trials are selected by: a `quantity` that they record, and which side of it is `better`."""
+
+    model_config = CLOSED
+    quantity: str
+    better: Side | None = None
+
+
 def _no_half(precision: Any) -> Any:
     if precision in ("fp16", "float16", "half"):
         raise ValueError("fp16 needs a loss scaler, which changes what an optimizer sees; use bf16")
@@ -184,14 +217,17 @@ class TrainingSection(BaseModel):
 class TuningSettings(BaseModel):
     """How arms are tuned before they are compared: what a list or a space leaves open is tried on seeds of its own.
 
-    `trials` is how many settings each arm is given; with a grid, how many its lists make.
+    `trials` is how many settings each arm is given; with a grid, how many its lists make. `select` is the quantity of
+    which the best trial has the least, or the most where higher is better.
     """
 
     model_config = CLOSED
     seeds: SeedList
     search: Search = "grid"
     trials: int | None = Field(default=None, ge=1, le=MOST_SETTINGS)
-    select: Select = "eval_loss"
+    select: Annotated[
+        Annotated[str, Tag("as a value")] | Annotated[SelectSettings, Tag("as a mapping")], MAPPING_OR_VALUE
+    ] = EVAL_LOSS
 
     @model_validator(mode="after")
     def _drawn_as_often_as_said(self) -> "TuningSettings":

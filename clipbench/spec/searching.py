@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipbench.errors import Fault
-from clipbench.questions import Space
-from clipbench.records import Arm, Options
+from clipbench.quantities import ALIASES, FINAL_LOSS, RESERVED, SECONDS_TO_TARGET, STEPS_TO_TARGET, quantity
+from clipbench.questions import Manner, Side, Space
+from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, Arm, Options
 from clipbench.spec import drawing
 from clipbench.spec.document import SpecDocument, Where
 from clipbench.spec.grid import label, points
@@ -70,9 +71,43 @@ def faults(document: SpecDocument, spaces: Mapping[str, Sequence[Space]], tuning
         for place, seed in enumerate(tuning.seeds)
         if seed in reported
     ]
-    if tuning.select == "steps_to_target" and _lacks_a_target(document):
-        collected.append(document.fault(("tuning", "select"), "there is no `target` to count the steps to"))
     return collected
+
+
+def selected_by(tuning: TuningSettings, manners: Mapping[str, Manner]) -> tuple[str, Side]:
+    """The quantity by which trials are selected, and its better side.
+
+    Raises:
+        ValueError: no trial records it, or neither side is known to be better.
+    """
+    written = tuning.select
+    name, wanted = (written, None) if isinstance(written, str) else (written.quantity, written.better)
+    name = ALIASES.get(name, EVAL_LOSS if name == FINAL_LOSS else name)
+    if name in RESERVED and name not in (*OF_EVALUATIONS, STEPS_TO_TARGET, SECONDS_TO_TARGET):
+        raise ValueError(f"no trial is selected by {name}: name a loss, steps_to_target or a metric of the task")
+    better = "lower" if name == EVAL_LOSS else quantity(name, manners, metric=True).better
+    if better == "neither" and wanted is None:
+        form = f"`select: {{quantity: {name}, better: higher}}`, or lower"
+        known = [each for each, manner in manners.items() if manner.better != "neither"]
+        declared = f"; the spec's tasks and probes say it of {', '.join(known)}" if known else ""
+        raise ValueError(f"which side of {name} is better is not known: write {form}{declared}")
+    if name in RESERVED and wanted not in (None, better):
+        raise ValueError(f"of {name} {better} is better")
+    return name, wanted or ("higher" if better == "higher" else "lower")
+
+
+def unselectable(document: SpecDocument, tuning: TuningSettings | None, manners: Mapping[str, Manner]) -> list[Fault]:
+    """What is wrong with how trials are selected."""
+    if tuning is None:
+        return []
+    try:
+        name, _ = selected_by(tuning, manners)
+    except ValueError as error:
+        return [document.fault(("tuning", "select"), str(error))]
+    if name in (STEPS_TO_TARGET, SECONDS_TO_TARGET) and _lacks_a_target(document):
+        unit = name.partition("_")[0]
+        return [document.fault(("tuning", "select"), f"there is no `target` to count the {unit} to")]
+    return []
 
 
 def _lacks_a_target(document: SpecDocument) -> bool:

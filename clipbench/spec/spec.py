@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
-from clipbench.questions import DIVERGED, Manner, Question, Target
-from clipbench.records import AS_WRITTEN, Arm, Choice, Measure, TrainingSettings
+from clipbench.questions import DIVERGED, Manner, Question, Side, Target
+from clipbench.records import AS_WRITTEN, EVAL_LOSS, Arm, Choice, Measure, TrainingSettings
 from clipbench.spec.ghosts import GhostPlan
 from clipbench.spec.models import TuningSettings
 from clipbench.spec.overrides import Overrides
-from clipbench.spec.searching import Searched
+from clipbench.spec.searching import Searched, selected_by
 
 QUICK = "-quick"  # after the name of a spec that is only looked at
 
@@ -33,9 +33,9 @@ class Spec:
     on the machine. `data` has the name of what a task of the shelf reads from the user's disk, and `fingerprints` the
     SHA-256 of what a task of the user's says of its data, by the task's name. `measure` is without the ghosts: those
     are a run's, by its arm. `own` has the terms of the tasks that have some of their own, by name, and `quantities` how
-    those of the user's own probes are read. `only` is a pattern for the names of the arms to run now; None for all.
-    `command` has the words by which `clipbench run` was told of the spec and of what is overridden, but for the seeds.
-    `code` is the spec's folder, in which modules of the user's are searched; empty if all is clipbench's own.
+    those of the user's own tasks and probes are read. `only` is a pattern for the names of the arms to run now; None
+    for all. `command` has the words by which `clipbench run` was told of the spec and of what is overridden, but for
+    the seeds. `code` is the spec's folder, in which modules of the user's are searched; empty if all is clipbench's.
     """
 
     name: str
@@ -63,6 +63,11 @@ class Spec:
     code: str = ""
 
     @property
+    def selection(self) -> tuple[str, Side]:
+        """The quantity by which trials are selected, and its better side."""
+        return selected_by(self.tuning, self.quantities) if self.tuning else (EVAL_LOSS, "lower")
+
+    @property
     def searched(self) -> tuple[Searched, ...]:
         """The arms that are to be tuned."""
         return tuple(arm for arm in self.arms if isinstance(arm, Searched))
@@ -79,16 +84,18 @@ class Spec:
 
 def question(spec: Spec) -> Question:
     """What a spec asks, for those who read its results."""
+    loss = spec.target if spec.target is not None and spec.target.loss is not None else Target()
+    by_task = {task.name: spec.terms_of(task.name).target for task in spec.tasks}
     return Question(
         spec=spec.name,
         text=spec.question,
         arms=tuple(arm.name for arm in spec.arms if spec.ghosts.has_runs(arm)),
         baseline=spec.baseline,
-        target=None if spec.target is None else spec.target.loss,
-        consecutive=1 if spec.target is None else spec.target.consecutive,
+        target=loss.loss,
+        consecutive=loss.consecutive,
         effect=spec.effect,
         diverged=spec.diverged,
-        targets={task: terms.target for task, terms in spec.own.items() if terms.target not in (None, spec.target)},
+        targets={task: target for task, target in by_task.items() if target not in (None, loss)},
         quantities=spec.quantities,
         command=spec.command,
     )

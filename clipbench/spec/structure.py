@@ -13,6 +13,7 @@ from clipbench.spec.models import (
     BudgetSettings,
     EvaluateSettings,
     MeasureSettings,
+    SelectSettings,
     SpecFile,
     TargetSettings,
     TaskEvaluation,
@@ -34,6 +35,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "task.evaluate": TaskEvaluation,
     "training": TrainingSection,
     "tuning": TuningSettings,
+    "tuning.select": SelectSettings,
 }
 
 # By pydantic's name of the error, given its context.

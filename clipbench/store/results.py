@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pydantic import TypeAdapter
 
 from clipbench import fast
 from clipbench.errors import StoreError
-from clipbench.questions import Question
+from clipbench.questions import Question, Target
 from clipbench.records import Record, Run
 from clipbench.store import opening
 from clipbench.store.atomic import ELSEWHERE, make_folder, replace_content
@@ -61,8 +62,17 @@ def write_question(question: Question, results: Path) -> None:
     opening.refuse_a_link(folder)
     make_folder(folder)
     # What is empty is left out, so that the file of a spec without any stays what it was.
-    without = {name for name in ("targets", "quantities", "command") if not getattr(question, name)}
+    optional = ("targets", "quantities", "command")
+    without: dict[str, Any] = {name: True for name in optional if not getattr(question, name)}
+    if question.targets:
+        without["targets"] = {task: _unsaid(target) for task, target in question.targets.items()}
+    if question.tuning and question.tuning.better == "lower":
+        without["tuning"] = {"better"}
     replace_content(folder / QUESTION, _QUESTION.dump_json(question, indent=2, exclude=without))
+
+
+def _unsaid(target: Target) -> set[str]:
+    return {name for name in ("loss", "quantity", "at_least", "at_most") if getattr(target, name) in (None, "")}
 
 
 def read_question(folder: Path) -> Question | None:
@@ -87,8 +97,11 @@ def _sound(question: Question) -> Question:
     """The question; ValueError where it has numbers that no spec can have."""
     if question.target is not None and not math.isfinite(question.target):
         raise ValueError("target: it is no finite number")
-    if not all(math.isfinite(target.loss) for target in question.targets.values()):
-        raise ValueError("targets: one is no finite number")
+    for target in question.targets.values():
+        if len(target.bounds) != 1 or (target.loss is None) != bool(target.quantity):
+            raise ValueError("targets: one is neither a loss nor a quantity with one bound")
+        if not math.isfinite(target.bound):
+            raise ValueError("targets: one is no finite number")
     in_a_row = [question.consecutive, *(target.consecutive for target in question.targets.values())]
     if not all(1 <= consecutive < opening.MOST_JSON for consecutive in in_a_row):
         raise ValueError("consecutive: it is not above 0, or too large")

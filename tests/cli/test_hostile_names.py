@@ -16,12 +16,13 @@ from pydantic import TypeAdapter
 from clipbench import console, store
 from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
-from clipbench.questions import Question
+from clipbench.questions import Question, Target
 from clipbench.records import Choice, Record
 
 ACTS = "\x1b[31m\x1b]8;;http://x\x07\b\r\n::error::owned\n\t::set-output name=a::b\x85\u202e\u2066\u200b##[error]\x9b1m"
 NAME = f"=1+1[red]{ACTS}|<b>`*_\\&%$#{{}}[link=http://x]"
 QUANTITY = "=q[red]\x1b[31m\u202e"  # of a measurement, whose row a line end would end
+METRIC = f"{QUANTITY}\u200b"  # of the task, and its target
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 
 
@@ -33,12 +34,14 @@ def hostile(results: Path, losses: tuple[float, ...]) -> None:
         for seed in range(3):
             made = replace(run(arm, use="sgd", seed=seed, spec=NAME, options={"form": NAME}), task=task)
             kept = record(made, losses, sharpness=[1.0, 2.0], clipped=[0.1], environment=told)
-            rows = [Measurement(50, 0.5, QUANTITY, QUANTITY, 1.0)]
+            rows = [Measurement(0, 0.0, "", METRIC, 0.1), Measurement(50, 0.5, "", METRIC, 0.9)]
+            rows.append(Measurement(50, 0.5, QUANTITY, QUANTITY, 1.0))
             left_behind(with_rows(kept, rows), results / f"s/t/{place}/{seed}-{made.key}")
     failed = replace(run("failed", use="sgd", spec=NAME), task=task)
     crashed = record(failed, losses, status="failed", reason=f"Error: {NAME}", environment=told)
     left_behind(crashed, results / f"s/t/2/0-{failed.key}")
-    asked = Question(spec=NAME, text=NAME, arms=(NAME, f"@{NAME}", "failed"), baseline=NAME)
+    targets = {NAME: Target(quantity=METRIC, at_least=0.5)}
+    asked = Question(spec=NAME, text=NAME, arms=(NAME, f"@{NAME}", "failed"), baseline=NAME, targets=targets)
     (results / "s/question.json").write_bytes(TypeAdapter(Question).dump_json(asked))
 
 

@@ -59,6 +59,10 @@ def loader(seed, device):
 
 def pair(seed, device):
     return 1, 2
+
+def metered(seed, device):
+    from dataclasses import replace
+    return replace(build(seed, device, dimension=8), metrics={"size": lambda model, _: (model.x.norm(), 1)})
 """
 REASONS = {
     "negative": "ValueError: lr must be a number above 0, not -0.1",
@@ -253,3 +257,44 @@ def test_validate_proves_the_contract_of_a_task(ask_only: Ask, task: str, messag
     assert (answer.code, answer.out) == (2, "")
     [line] = [line for line in answer.err.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: steps.yaml: {message}")
+
+
+METERED = MENDED.replace("{use: quadratic, dimension: 8}", '{use: "own_steps:metered"}').replace("[0, 1]", "[0]")
+LACKS = "no evaluation on metered records siz, and"
+THERE = "the task's metrics: size"
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ("target: {quantity: siz, at_most: 1}", "the target is of it"),
+        ("tuning: {seeds: [9], select: {quantity: siz, better: lower}}", "trials are selected by it"),
+    ],
+)
+def test_a_quantity_that_no_evaluation_records_is_a_fault_before_anything_runs(
+    ask_only: Ask, section: str, why: str
+) -> None:
+    Path("own_steps.py").write_text(TASKS)
+    Path("steps.yaml").write_text(f"{METERED.replace('lr: 0.005', 'lr: [0.005, 0.01]')}{section}\n")
+    answer = ask_only("validate", "steps.yaml", "--build")
+    assert answer.code == 2
+    assert f"error: steps.yaml: {LACKS} {why}; {THERE}" in answer.err
+    Path("steps.yaml").write_text(
+        f"{METERED.replace('lr: 0.005', 'lr: [0.005, 0.01]')}{section.replace('siz', 'size')}\n"
+    )
+    assert ask_only("validate", "steps.yaml", "--build").code == 0
+
+
+def test_runs_are_made_without_their_target_and_not_without_what_selects_them(ask: Ask) -> None:
+    Path("own_steps.py").write_text(TASKS)
+    Path("steps.yaml").write_text(f"{METERED}target: {{quantity: siz, at_most: 1}}\n")
+    answer = ask("run", "steps.yaml")
+    assert answer.code == 0
+    assert f"{LACKS} the target is of it; {THERE}" in answer.err
+    assert "No evaluation on metered records siz" in ask("compare", "results", "--full").out
+    select = "tuning: {seeds: [9], select: {quantity: siz, better: lower}}"
+    Path("tuned.yaml").write_text(f"{METERED.replace('lr: 0.005', 'lr: [0.005, 0.01]')}{select}\n")
+    answer = ask("run", "tuned.yaml")
+    assert answer.code == 2
+    assert f"error: tuned: {LACKS} trials are selected by it; {THERE}\n  nothing was run" in answer.err
+    assert not Path("results/tuned/metered").exists()

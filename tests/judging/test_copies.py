@@ -20,8 +20,9 @@ from clipbench.judging.gate.check import check
 from clipbench.judging.gate.report import GateRow
 from clipbench.judging.gate.rules import Rules
 from clipbench.judging.tuning.summary import tunings
-from clipbench.judging.tuning.trials import tried
+from clipbench.judging.tuning.trials import BY_LOSS, Criterion, tried
 from clipbench.measurements import Measurement, Measurements
+from clipbench.quantities import STEPS
 from clipbench.questions import Target
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record
 
@@ -253,8 +254,8 @@ def test_a_trials_loss_is_a_mean_over_its_runs_and_not_over_copies() -> None:
     first, other = record(trial(lr=0.1, seed=7), [5.0, 2.0]), record(trial(lr=0.1, seed=8), [5.0, 3.0])
     copy = replace(first, run=trial(lr=0.1, seed=9))
     made = {each.run.key: each for each in (first, other, copy)}
-    for select, target, score in (("eval_loss", None, 2.5), ("steps_to_target", Target(3.5), 50.0)):
-        [found] = tried(tuned, made, select=select, target=target)  # type: ignore[arg-type]
+    for by, score in ((BY_LOSS, 2.5), (Criterion(STEPS, target=Target(3.5)), 50.0)):
+        [found] = tried(tuned, made, by=by)
         assert (found.losses, found.loss, found.score) == ((2.0, 3.0), 2.5, score)
     of = replace(question("sgd"), tuning=tuning({"sgd": [0.1]}, seeds=seeds, selected={"sgd": 0.1}))
     assert tunings(list(made.values()), of)[0].loss.n == 2

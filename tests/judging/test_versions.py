@@ -94,7 +94,7 @@ def test_other_targets_cannot_be_compared_in_steps_and_other_data_is_told() -> N
     notes = compared(runs(BEFORE), other).notes
     assert "The data of code_lm is not the same in b: losses are not comparable." in notes
     sides = [Folder("a", question(target=4.0), runs(BEFORE)), Folder("b", question(target=3.0), runs(BEFORE))]
-    with pytest.raises(UndecidedError, match=r"the target on code_lm is 4\.0, and 3\.0 in b"):
+    with pytest.raises(UndecidedError, match=r"the target on code_lm is 4, and 3 in b"):
         versions(sides, Asked(metric=asked("steps", runs(BEFORE))))
     assert versions(sides, Asked(metric=asked("steps", runs(BEFORE)), target=4.0)).rows
 

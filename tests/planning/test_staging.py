@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from judging.made import record
+from judging.made import record, with_metric
 
 from clipbench.errors import ClipbenchError
 from clipbench.planning.extending import EXTENSIONS
@@ -204,3 +204,23 @@ def test_trials_are_selected_by_the_steps_to_a_target_that_holds_as_long_as_the_
         asked = asked_for(tmp_path, text)
         stage = staged(asked, [record(run, curves[rate(run)]) for run in staged(asked, []).trials])
         assert {rate(run) for run in stage.runs if run.arm.name != "fixed"} == {rate_selected}
+
+
+def test_trials_are_selected_by_a_metric_as_the_spec_says(tmp_path: Path) -> None:
+    accuracy = {0.1: 0.5, 0.3: 0.9, 1.0: 0.7}
+    for better, rate_selected in (("higher", 0.3), ("lower", 0.1)):
+        select = f"{{quantity: accuracy, better: {better}}}"
+        asked = asked_for(tmp_path, SPEC.replace("seeds: [8, 9]}", f"seeds: [8, 9], select: {select}}}"))
+        records = [
+            with_metric(record(run, [5.0, rate(run)]), [0.1, accuracy[rate(run)]]) for run in staged(asked, []).trials
+        ]
+        stage = staged(asked, records)
+        assert {rate(run) for run in stage.runs if run.arm.name != "fixed"} == {rate_selected}
+        assert stage.question.tuning is not None
+        assert (stage.question.tuning.select, stage.question.tuning.better) == ("accuracy", better)
+        [first, *_] = stage.tunings
+        assert (first.selected_by, first.value.mean, first.loss.mean) == (
+            "accuracy",
+            accuracy[rate_selected],
+            rate_selected,
+        )

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging.made import ending, record, run, with_rows
+from judging.made import ending, record, run, with_metric, with_rows
 from report.shown import drawn
 
 from clipbench.measurements import Measurement
@@ -162,3 +162,13 @@ def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() 
     assert line_of(text, "FLOPs per step").endswith("5,678 (products alone)")
     assert line_of(text, "optimizer state").endswith("1,234 bytes")
     assert line_of(text, "peak memory").endswith("3.0 MiB")
+
+
+def test_the_curves_of_metrics_and_of_the_slice_stand_below_that_of_the_loss() -> None:
+    made = with_metric(
+        with_metric(record(run(), [5.0, 4.0, 3.0]), [0.1, 0.5, 0.9]), [4.0, 2.0, 1.0], "train_slice_loss"
+    )
+    shown = drawn(document(made))
+    assert "accuracy\n  ▁▅█  0.1 at step 0 to 0.9 at step 100, 3 evaluations" in shown
+    assert "Loss of the slice of training data\n  █▃▁  4 at step 0 to 1 at step 100, 3 evaluations" in shown
+    assert shown.count("evaluations") == 3

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from judging.made import question, record, run, trials, tuning
+from judging.made import question, record, run, trials, tuning, with_metric
 from report.shown import cells, data, lines, text
 
 from clipbench.judging.compare import compare
@@ -11,6 +11,7 @@ from clipbench.judging.comparison import Comparison
 from clipbench.judging.tuning.summary import ArmTuning, tunings
 from clipbench.report.compare import document, section, sections
 from clipbench.report.render import Format
+from clipbench.report.selection import selection_line
 from clipbench.report.tuning import table
 
 GRID = (0.1, 0.3, 1.0)
@@ -92,3 +93,28 @@ def test_json_has_every_number_and_no_infinity() -> None:
     assert told[0]["expected"] == ["inf", pytest.approx(7 / 3), 2.0]
     assert (told[0]["settings"], told[0]["selection_loss"]) == ("lr=0.3", 2.0)
     assert data(document(compare(REPORTED, question("sgd", "adam"))))["tuning"] == []
+
+
+def test_of_a_selection_by_a_metric_the_metric_is_told_beside_the_loss() -> None:
+    made = [with_metric(each, [0.1, 0.2 + 0.1 * place]) for place, each in enumerate(TRIALS)]
+    asked = replace(ASKED, tuning=tuning({"sgd": GRID[:2]}, selected={"sgd": 0.3}, select="accuracy", better="higher"))
+    [found] = tunings(made, asked)
+    shown = table(of(found))
+    assert shown.title == "Tuning: what was selected by accuracy"
+    assert cells(shown)[0][:6] == ["sgd", "2", "lr=0.3", "0.3 ± ?", "2 ± ?", "lr (highest tried)"]
+    assert "accuracy is too optimistic, because the setting was selected by it" in shown.note
+    assert written(found)[0]["selection_value"] == "0.30000000000000004"
+    assert selection_line(found).startswith(
+        "sgd on code_lm: selected lr=0.3 from 2 trials, accuracy 0.3, loss 2; lr is"
+    )
+    [bare] = tunings(TRIALS, replace(asked, tuning=tuning({"sgd": GRID[:2]}, select="accuracy", better="higher")))
+    assert selection_line(bare) == (
+        "sgd on code_lm: nothing selected (none of 2 trials finished with a value of accuracy)"
+    )
+
+
+def test_by_the_loss_the_value_is_no_column_of_its_own_for_people() -> None:
+    shown = table(of(*FOUND))
+    assert shown.title == "Tuning: what was selected"
+    assert "selection_value" not in [column.name for column in shown.visible]
+    assert [row["selection_value"] for row in written(*FOUND)] == ["2.0", "1.25"]

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import clipbench
-from clipbench.contracts import Batch, Problem
+from clipbench.contracts import Batch, Metric, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.records import Choice
 from clipbench.running import contract
@@ -44,6 +44,10 @@ def with_loss(loss: Callable[[nn.Module, Batch], Any]) -> Callable[[int], Proble
 
 def with_batches(batches: Callable[[int, int], Any]) -> Callable[[int], Problem]:
     return lambda seed: replace(sound(seed), train_batches=lambda start: batches(seed, start))
+
+
+def with_metric(metric: Metric) -> Callable[[int], Problem]:
+    return lambda seed: replace(sound(seed), metrics={"mine": metric})
 
 
 def points(*numbers: int) -> Batch:
@@ -194,6 +198,42 @@ WRONG = [
         with_loss(drawing),
         "two evaluations of the same weights give ",
         "where the model is in evaluation mode",
+    ),
+    Wrong(
+        "another slice each time",
+        lambda seed: replace(sound(seed), train_slice=[points(*torch.randint(32, (8,)).tolist())]),
+        "the batches of train_slice do not follow the seed",
+        "manual_seed(seed)",
+    ),
+    Wrong(
+        "a metric that raises",
+        with_metric(lambda model, batch: (model(batch["x"]).sum(), 1)),
+        "the metric 'mine' raised KeyError: 'x'; ",
+        "take it out of the task's metrics",
+    ),
+    Wrong(
+        "a metric without a weight",
+        with_metric(lambda model, batch: model(batch["0"]).sum()),
+        "the metric 'mine' returned a Tensor, not a pair of numbers; ",
+        "such as (correct.sum(), len(correct))",
+    ),
+    Wrong(
+        "a metric of nothing",
+        with_metric(lambda *_: (0.0, 0)),
+        "the metric 'mine' has a weight of 0 over all evaluation batches; ",
+        "evaluate on batches that have such terms",
+    ),
+    Wrong(
+        "noise in a metric",
+        with_metric(lambda _, batch: (torch.rand(()), len(batch["0"]))),
+        "the metric 'mine' is ",
+        "let it draw nothing at random",
+    ),
+    Wrong(
+        "a metric that writes into its batch",
+        with_metric(lambda _, batch: (batch["0"].mul_(0.9).sum(), 1)),
+        "the metric 'mine' changes its batch",
+        "writing into them",
     ),
 ]
 

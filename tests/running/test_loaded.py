@@ -30,7 +30,7 @@ def using(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Using:
             (tmp_path / f"{name}.py").write_text(text)
         first = next(iter(files))
         code = Code({name: tmp_path / f"{name}.py" for name in known}, frozenset({"package==1.0"}))
-        thing = Choice("x", f"{first}:X", f"{first}:X", source=source(code, probe=first if probe else ""))
+        thing = Choice("x", f"{first}:X", f"{first}:X", source=source(code, measures=first if probe else ""))
         run = make_run()
         if probe:
             return replace(run, measure=replace(run.measure, probes=(thing,)))

@@ -100,7 +100,7 @@ PROBE = "def measure(snapshot): ...\n"
 def test_how_a_probes_numbers_are_read_does_not_count(tmp_path: Path, one: str, two: str, same: bool) -> None:
     path = tmp_path / "x.py"
     path.write_text(one + PROBE)
-    first, as_code = file_sha256(path, probe=True), file_sha256(path)
+    first, as_code = file_sha256(path, measures=True), file_sha256(path)
     path.write_text(two + PROBE)
-    assert (file_sha256(path, probe=True) == first) is same
+    assert (file_sha256(path, measures=True) == first) is same
     assert file_sha256(path) != as_code

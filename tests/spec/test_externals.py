@@ -231,6 +231,25 @@ def test_torchs_own_muon_is_known_by_the_version_of_torch(bench: Bench) -> None:
     assert found.source.startswith("torch==2.")
 
 
+def test_a_task_of_the_users_own_says_how_its_metrics_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "optimizers: {sgd: {use: sgd, lr: 0.1}}\nbudget: {steps: 9}\nseeds: [0]\nevaluate: {every: 3}\n"
+    said = "QUANTITIES = {'accuracy': ('linear', 'higher', 'last')}\n"
+    built = "def build(seed, device):\n    ...\n"
+    Path("shelf/tasks").mkdir(parents=True)
+    sources = []
+    for declared in (said, said.replace("higher", "lower"), ""):
+        Path("own_metered.py").write_text(declared + built)
+        Path("shelf/tasks/metered.py").write_text(declared + built)
+        for use in ("'own_metered:build'", "metered"):
+            Path("mine.yaml").write_text(f"task: {use}\n{text}measure: {{probes: []}}\n")
+            spec = load("mine.yaml")
+            expected = {"accuracy": Manner("linear", "higher" if "higher" in declared else "lower", "last")}
+            assert question(spec).quantities == (expected if declared else {})
+            sources.append(spec.tasks[0].source)
+    assert len(set(sources)) == 2  # of two files: what is read differently is not made again
+
+
 MEASURE = "def measure(snapshot):\n    yield '', 'angle', 1.0\n"
 
 

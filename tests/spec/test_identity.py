@@ -217,12 +217,12 @@ def test_an_edit_of_clipbench_changes_what_uses_it_and_nothing_else(copied: Path
     assert {name for name, source in sources(copied).items() if source != before[name]} == of
 
 
-def test_comments_change_nothing_nor_does_how_a_probes_numbers_are_read(copied: Path) -> None:
+def test_comments_change_nothing_nor_does_how_recorded_numbers_are_read(copied: Path) -> None:
     before = sources(catalogue.OWN)
     copied.joinpath("networks", "cache.py").write_text(f"# words\n{(copied / 'networks' / 'cache.py').read_text()}")
-    for path in (copied / "probes" / "norms.py", copied / "tasks" / "quadratic.py"):
+    for path in (copied / name for name in ("probes/norms.py", "tasks/quadratic.py", "optimizers/adam.py")):
         path.write_text(f"{path.read_text()}\nQUANTITIES = {{'a': 'lower'}}\n")
-    assert {name for name, source in sources(copied).items() if source != before[name]} == {"tasks/quadratic"}
+    assert {name for name, source in sources(copied).items() if source != before[name]} == {"optimizers/adam"}
 
 
 def test_what_a_file_of_the_users_own_imports_from_the_shelves_is_known_by_its_code(tmp_path: Path, here: Path) -> None:

@@ -1,11 +1,17 @@
 """What the `tuning` section of a spec means, and what it refuses."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from spec.bench import MINIMAL, Bench
 
-from clipbench.questions import Question, Space
+from clipbench.errors import SpecError
+from clipbench.questions import Manner, Question, Space
 from clipbench.records import ClipSettings
-from clipbench.spec import Searched, question
+from clipbench.spec import Searched, load, question
+from clipbench.spec.models import TuningSettings
+from clipbench.spec.searching import selected_by
 
 
 def tuned(slow: str, section: str = "{seeds: [9]}", fast: str = "{use: descent, lr: 0.3, momentum: 0.9}") -> str:
@@ -92,6 +98,44 @@ def test_the_best_may_be_selected_by_the_steps_to_a_target(bench: Bench) -> None
     assert tuning.select == "steps_to_target"
 
 
+@pytest.mark.parametrize(
+    ("written", "manners", "selection"),
+    [
+        ("eval_loss", {}, ("eval_loss", "lower")),
+        ("final_loss", {}, ("eval_loss", "lower")),
+        ("steps", {}, ("steps_to_target", "lower")),
+        ("seconds_to_target", {}, ("seconds_to_target", "lower")),
+        ("train_slice_loss", {}, ("train_slice_loss", "lower")),
+        ("accuracy", {"accuracy": Manner(better="higher")}, ("accuracy", "higher")),
+        ("error", {"error": Manner(better="lower")}, ("error", "lower")),
+        ({"quantity": "accuracy", "better": "higher"}, {}, ("accuracy", "higher")),
+        ({"quantity": "accuracy", "better": "lower"}, {"accuracy": Manner(better="higher")}, ("accuracy", "lower")),
+        ({"quantity": "accuracy"}, {"accuracy": Manner(better="higher")}, ("accuracy", "higher")),
+        ({"quantity": "eval_loss", "better": "lower"}, {}, ("eval_loss", "lower")),
+    ],
+)
+def test_trials_are_selected_by_a_quantity_and_its_better_side(
+    written: Any, manners: dict[str, Manner], selection: tuple[str, str]
+) -> None:
+    assert selected_by(TuningSettings(seeds=(9,), select=written), manners) == selection
+
+
+def test_a_task_of_the_users_own_says_which_side_of_its_metric_is_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own_sided.py").write_text(
+        "QUANTITIES = {'accuracy': ('linear', 'higher', 'last')}\ndef build(seed, device): ...\n"
+    )
+    text = "# Is it?\ntask: {use: 'own_sided:build'}\noptimizers: {sgd: {use: sgd, lr: [0.1, 0.2]}}\n"
+    text += "budget: {steps: 9}\nseeds: [0]\nevaluate: {every: 3}\nmeasure: {probes: []}\n"
+    Path("mine.yaml").write_text(text + "tuning: {seeds: [9], select: accuracy}\n")
+    assert load("mine.yaml").selection == ("accuracy", "higher")
+    Path("mine.yaml").write_text(text + "tuning: {seeds: [9], select: acuracy}\n")
+    with pytest.raises(SpecError, match=r"which side of acuracy is better is not known: .*say it of accuracy"):
+        load("mine.yaml")
+
+
 GRID = "{use: descent, lr: [1, 2]}"
 
 
@@ -115,6 +159,31 @@ GRID = "{use: descent, lr: [1, 2]}"
             "{seeds: [9], select: steps_to_target}",
             "8:30: tuning.select: there is no `target` to count the steps to",
         ),
+        ("{seeds: [9], select: seconds}", "8:30: tuning.select: there is no `target` to count the seconds to"),
+        (
+            "{seeds: [9], select: accuracy}",
+            "8:30: tuning.select: which side of accuracy is better is not known: write `select: {quantity: accuracy, "
+            "better: higher}`, or lower",
+        ),
+        (
+            "{seeds: [9], select: sharpness}",
+            "8:30: tuning.select: no trial is selected by directional_sharpness: name a loss, steps_to_target or a "
+            "metric of the task",
+        ),
+        (
+            "{seeds: [9], select: {quantity: eval_loss, better: higher}}",
+            "8:30: tuning.select: of eval_loss lower is better",
+        ),
+        (
+            "{seeds: [9], select: {quantity: a, better: up}}",
+            "8:52: tuning.select.better: expected 'lower' or 'higher', found the text 'up'",
+        ),
+        ("{seeds: [9], select: {better: lower}}", "8:22: tuning.select: the key 'quantity' is missing"),
+        (
+            "{seeds: [9], select: {quantity: a, beter: lower}}",
+            "8:44: tuning.select.beter: there is no such key; did you mean 'better'?",
+        ),
+        ("{seeds: [9], select: [a]}", "8:30: tuning.select: expected text, found the list [a]"),
         (
             "{seeds: [9], search: halton, trials: 3}",
             "4:3: optimizers.slow: only 2 different settings could be drawn, and 3 trials are asked for",

@@ -75,7 +75,37 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
         ("measure: {probes: x}", "8:19: measure.probes: expected a list, found the text 'x'"),
         ("measure: {evry: 1}", "8:11: measure.evry: there is no such key; did you mean 'every'?"),
         ("target: {loss: low}", "8:16: target.loss: expected a number, found the text 'low'"),
-        ("target: {}", "8:1: target: the key 'loss' is missing"),
+        ("target: {}", "8:9: target: a target has exactly one of loss, quantity; this one has none"),
+        (
+            "target: {loss: 1, quantity: accuracy}",
+            "8:9: target: a target has exactly one of loss, quantity; this one has loss and quantity",
+        ),
+        (
+            "target: {loss: 1, at_most: 2}",
+            "8:9: target: a loss is reached from above; `at_least` and `at_most` are of a `quantity`",
+        ),
+        (
+            "target: {quantity: accuracy}",
+            "8:9: target: a target of 'accuracy' has exactly one of at_least, at_most; this one has none",
+        ),
+        (
+            "target: {quantity: err, at_least: 1, at_most: 2}",
+            "8:9: target: a target of 'err' has exactly one of at_least, at_most; this one has at_least and at_most",
+        ),
+        (
+            "target: {quantity: accuracy, at_least: .inf}",
+            "8:40: target.at_least: expected a finite number, found infinity",
+        ),
+        (
+            "target: {quantity: eval_loss, at_most: 2}",
+            "8:9: target: write the evaluation loss to reach as `target: {loss: 2.8}`",
+        ),
+        (
+            "target: {quantity: peak_bytes, at_most: 2}",
+            "8:9: target: no evaluation records peak_bytes; name a metric of the task, or a loss",
+        ),
+        ("target: {quantity: '', at_most: 2}", "8:9: target: `quantity` is empty; name a metric of the task"),
+        ("target: {quantity: a, at_lest: 2}", "8:23: target.at_lest: there is no such key; did you mean 'at_least'?"),
         ("target: {loss: 1, consecutive: 0}", "8:32: target.consecutive: must be at least 1, found 0"),
         ("schedule: {use: linear, warmup: 1.0}", "8:33: schedule.warmup: must be below 1, found 1.0"),
         ("schedule: {use: linear, final: 1.5}", "8:32: schedule.final: must be at most 1, found 1.5"),

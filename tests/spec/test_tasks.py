@@ -56,6 +56,30 @@ def test_the_question_has_the_target_of_each_task(bench: Bench) -> None:
     assert question(bench.load()).target_of("valley") is None
 
 
+@pytest.mark.parametrize(
+    ("written", "target"),
+    [
+        ("{quantity: accuracy, at_least: 0.9}", Target(quantity="accuracy", at_least=0.9)),
+        ("{quantity: err, at_most: 0, consecutive: 3}", Target(consecutive=3, quantity="err", at_most=0.0)),
+        ("{quantity: train_slice_loss, at_most: 2}", Target(quantity="train_slice_loss", at_most=2.0)),
+    ],
+)
+def test_a_target_may_be_of_any_quantity_for_all_tasks_or_for_one(bench: Bench, written: str, target: Target) -> None:
+    of_all = question(bench.load(MINIMAL.replace("valley", "[valley, bowl]") + f"target: {written}\n"))
+    assert (of_all.target, of_all.consecutive) == (None, 1)
+    assert of_all.target_of("valley") == of_all.target_of("bowl") == target
+    of_one = question(bench.load(TWO.replace("{loss: 2.6, consecutive: 2}", written)))
+    assert (of_one.target_of("valley"), of_one.target_of("bowl")) == (Target(0.5), target)
+    of_other = question(bench.load(TWO.replace("target: {loss: 0.5}", f"target: {written}")))
+    assert (of_other.target_of("valley"), of_other.target_of("bowl")) == (target, Target(2.6, consecutive=2))
+
+
+def test_a_bound_can_be_set_from_outside(bench: Bench) -> None:
+    bench.load(MINIMAL + "target: {quantity: accuracy, at_least: 0.9}\n")
+    spec = load(bench.path, Overrides(values=("target.at_least=0.5",)), shelves=bench.shelves)
+    assert spec.target == Target(quantity="accuracy", at_least=0.5)
+
+
 def test_a_trial_has_the_terms_of_its_task(bench: Bench) -> None:
     spec = bench.load(TWO.replace("lr: 0.1", "lr: [0.1, 0.2]") + "tuning: {seeds: [8]}\n")
     for task in spec.tasks:
@@ -97,7 +121,7 @@ def test_terms_can_be_set_from_outside(bench: Bench, task: str) -> None:
             ".budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has steps and tokens",
         ),
         ("target: {loss: low}", 36, ".target.loss: expected a number, found the text 'low'"),
-        ("target: {}", 21, ".target: the key 'loss' is missing"),
+        ("target: {}", 29, ".target: a target has exactly one of loss, quantity; this one has none"),
         ("evaluate: {every: 9, diverged: 0.2}", 42, ".evaluate.diverged: there is no such key; known: every"),
         (
             "evaluate: {every: 101}",

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Iterator
 
+from clipbench.judging.cells import grouped
 from clipbench.judging.checks.evidence import Check, Evidence, Finding, Severity
-from clipbench.judging.words import brief, count, listing, number
-from clipbench.quantities import final_loss
+from clipbench.judging.words import brief, count, listing, named_goal, number
+from clipbench.quantities import evaluations, final_loss
 from clipbench.records import GHOST
 
 
 def nothing_dropped(evidence: Evidence) -> Iterator[Finding]:
     """What was planned and is not here, did not end, or broke."""
+    yield from _unrecorded_targets(evidence)
     yield from _runs_missing(evidence)
     yield from _arms_missing(evidence)
     yield from _broken(evidence)
@@ -79,6 +81,21 @@ def _nothing_to_compare(evidence: Evidence) -> Iterator[Finding]:
         if any(record.run.measure.ghosts for record in cell.records) and not cell.finished:
             where = f"along {cell.arm} on {cell.task}"
             yield Finding("note", f"No directions are compared {where}: none of its runs finished.", [cell.arm])
+
+
+def _unrecorded_targets(evidence: Evidence) -> Iterator[Finding]:
+    """A target of a quantity that no evaluation recorded, so that nobody can reach it."""
+    for task, cells in grouped(evidence.cells, lambda cell: cell.task).items():
+        target, finished = cells[0].target, [record for cell in cells for record in cell.finished]
+        if (
+            target
+            and target.quantity
+            and finished
+            and not any(evaluations(record, target.recorded) for record in finished)
+        ):
+            lacks = f"No evaluation on {task} records {target.quantity}"
+            mend = "add it to the task's metrics, or mend the spec's target"
+            yield Finding("warn", f"{lacks}, so no run can reach the target {named_goal(target)}: {mend}.", [task])
 
 
 def probes_complete(evidence: Evidence) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ from clipbench.judging.cells import grouped, is_twin, rates_in_words
 from clipbench.judging.checks.efforts import family
 from clipbench.judging.checks.evidence import Check, Effort, Evidence, Finding, Severity, split
 from clipbench.judging.words import count, listing, number, seeds_named
-from clipbench.records import Arm
+from clipbench.quantities import STEPS_TO_TARGET
+from clipbench.records import EVAL_LOSS, Arm
 
 NO_TRIALS = Finding("not applicable", "No trials are on record.")
 NO_TUNING = Finding("not applicable", "The spec declares no tuning.")
@@ -23,7 +24,8 @@ def choice_on_record(evidence: Evidence) -> Iterator[Finding]:
         )
     if tuning is None or not tuning.arms:
         return
-    by = "final evaluation loss" if tuning.select == "eval_loss" else "steps to the target"
+    plain = {EVAL_LOSS: "final evaluation loss", STEPS_TO_TARGET: "steps to the target"}
+    by = plain.get(tuning.select, f"{tuning.select} ({tuning.better} is better)")
     trials = listing(sorted({len(tuned.trials) for tuned in tuning.arms}))
     how = f"by {by} from {trials} trials per arm ({tuning.search}) on {seeds_named(tuning.seeds)}"
     yield Finding("note", f"Settings are selected {how}; each trial has the full budget.")

@@ -81,7 +81,8 @@ class ArmResult:
     - `problem`: what must be the same on both sides for a loss to mean the same: the task with its options and
       its code, the data, the budget, when it was evaluated.
     - `described`: what the spec says of the arm. `code` identifies the optimizer's code, which may change.
-    - `target`: reached where so many `consecutive` evaluations are at or below it.
+    - `target`: reached where so many `consecutive` evaluations are at or below it; of a `quantity` that is no loss, at
+      or above it with `at_least`.
     """
 
     spec: str
@@ -93,6 +94,8 @@ class ArmResult:
     code: str
     seeds: tuple[RunResult, ...]
     consecutive: Times = 1
+    quantity: str = ""
+    at_least: bool = False
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -105,7 +108,8 @@ class ArmResult:
         if self.target is None:
             return "none"
         in_a_row = f" in {self.consecutive} evaluations in a row" if self.consecutive > 1 else ""
-        return f"{number(self.target, 6)}{in_a_row}"
+        sign = f"{self.quantity} {'≥' if self.at_least else '≤'} " if self.quantity else ""
+        return f"{sign}{number(self.target, 6)}{in_a_row}"
 
 
 @with_config(_CLOSED)
@@ -161,12 +165,14 @@ def _arm(cell: Cell) -> ArmResult:
         spec=first.spec,
         task=first.task.name,
         arm=first.arm.name,
-        target=cell.target.loss if cell.target else None,
+        target=cell.target.bound if cell.target else None,
         problem=problem,
         described=described,
         code=code,
         seeds=tuple(_run(record, cell) for record in cell.records),
         consecutive=cell.target.consecutive if cell.target else 1,
+        quantity=cell.target.quantity if cell.target else "",
+        at_least=cell.target is not None and cell.target.at_least is not None,
     )
 
 

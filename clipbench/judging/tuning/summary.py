@@ -3,12 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import comb
 
 from clipbench.judging.endings import as_read
 from clipbench.judging.statistics import Estimate, estimate
-from clipbench.judging.tuning.trials import Edge, TrialResult, edges, is_number, tried
+from clipbench.judging.tuning.trials import Criterion, Edge, TrialResult, criterion, edges, is_number, tried
 from clipbench.questions import Question, Tuned
 from clipbench.records import Options, Record
 
@@ -33,7 +32,8 @@ class ArmTuning:
 
     - `trials`: how many there are, of which `ended` came to an end and `broken` have a run that diverged or failed;
       of these, `crashed` have one that failed.
-    - `selected`, at `loss` (on the tuning seeds, so too good: it was picked for it), at these `edges`.
+    - `selected`, at these `edges`, by the quantity `selected_by`, which is `value` there, and with `loss`: both on the
+      tuning seeds, so that what it was picked for is too good.
     - `rates`: in ascending order; `good` is the range of those around the best that are within WITHIN of it.
     - `expected`: at k − 1 the best loss to be expected of k of these trials; empty until all have ended.
     """
@@ -46,6 +46,8 @@ class ArmTuning:
     crashed: int
     selected: Options | None
     loss: Estimate
+    selected_by: str
+    value: Estimate
     edges: dict[str, Edge]
     rates: tuple[RateTried, ...]
     good: tuple[float, float] | None
@@ -57,8 +59,12 @@ def tunings(records: Sequence[Record], question: Question) -> tuple[ArmTuning, .
     if question.tuning is None:
         return ()
     by_key = {record.identity: record for record in as_read(records, question.diverged)}
-    results = partial(tried, by_key=by_key, select=question.tuning.select)
-    return tuple(_arm(each, results(each, target=question.target_of(each.task))) for each in question.tuning.arms)
+    tuning = question.tuning
+    arms = []
+    for each in tuning.arms:
+        by = criterion(tuning.select, tuning.better, question.target_of(each.task), question.quantities)
+        arms.append(_arm(each, tried(each, by_key, by=by), by))
+    return tuple(arms)
 
 
 def expected_best(losses: Sequence[float]) -> tuple[float, ...]:
@@ -76,7 +82,7 @@ def expected_best(losses: Sequence[float]) -> tuple[float, ...]:
     )
 
 
-def _arm(tuned: Tuned, trials: Sequence[TrialResult]) -> ArmTuning:
+def _arm(tuned: Tuned, trials: Sequence[TrialResult], by: Criterion) -> ArmTuning:
     losses = [trial.loss for trial in trials if trial.loss is not None]
     chosen = next((trial for trial in trials if trial.settings == tuned.selected), None)
     rates = tuple(_rates(trials))
@@ -89,6 +95,8 @@ def _arm(tuned: Tuned, trials: Sequence[TrialResult]) -> ArmTuning:
         crashed=sum(trial.crashed for trial in trials),
         selected=tuned.selected,
         loss=estimate(chosen.losses if chosen else ()),
+        selected_by=by.along.quantity.name,
+        value=estimate([score if by.better == "lower" else -score for score in (chosen.scores if chosen else ())]),
         edges=edges(tuned),
         rates=rates,
         good=_good(rates),

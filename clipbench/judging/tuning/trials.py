@@ -6,12 +6,43 @@ from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 from clipbench.judging.copies import counted
-from clipbench.quantities import STEPS, final_loss
-from clipbench.questions import Question, Select, Target, Trial, Tuned
-from clipbench.records import Options, Record, Value
+from clipbench.quantities import FINAL_LOSS, LOSS, Along, Reading, final_loss, quantity
+from clipbench.questions import Manner, Question, Side, Target, Trial, Tuned
+from clipbench.records import EVAL_LOSS, Options, Record, Value
 
 Edge = Literal["lowest", "highest", "only"]
 Number = int | float
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What trials are selected by: the best has the least of a quantity or, where `better` is higher, the most."""
+
+    along: Along
+    better: Side = "lower"
+    target: Target | None = None
+
+    def score(self, reading: Reading | None) -> float:
+        """Less is better; infinite where the target was missed, and NaN where the run has no such number."""
+        if reading is None:
+            return math.nan
+        return math.inf if reading.at_least else reading.value if self.better == "lower" else -reading.value
+
+
+BY_LOSS = Criterion(LOSS)
+
+
+def criterion(select: str, better: Side, target: Target | None, manners: Mapping[str, Manner]) -> Criterion:
+    """The criterion as a spec's `tuning` names it.
+
+    Args:
+        select: a quantity.
+        better: which side of it.
+        target: of the task, for the steps to it.
+        manners: how the quantities of the user's own tasks are read.
+    """
+    name = FINAL_LOSS if select == EVAL_LOSS else select
+    return Criterion(Along(quantity(name, manners, metric=True)), better, target)
 
 
 @dataclass(frozen=True)
@@ -19,9 +50,9 @@ class TrialResult:
     """A trial and what came of it, as means over the tuning seeds.
 
     `losses` are the final evaluation losses of its finished runs, of copies the first. `loss` is their mean, infinite
-    where a run diverged or failed: such a trial is spent, and ranks last. `score` is what is selected by: the loss, or
-    the steps to the target. Both are None until all its runs have ended. `crashed`: a run of it failed, so that what it
-    would have shown is not known; a divergence is known.
+    where a run diverged or failed, or has nothing to be selected by: such a trial is spent, and ranks last. `score` is
+    what is selected by, less being better. Both are None until all its runs have ended. `crashed`: a run of it failed,
+    so that what it would have shown is not known; a divergence is known.
     """
 
     settings: Options
@@ -29,6 +60,7 @@ class TrialResult:
     loss: float | None = None
     score: float | None = None
     crashed: bool = False
+    scores: tuple[float, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -43,10 +75,9 @@ class TrialResult:
         return self.score, self.loss
 
 
-def tried(tuned: Tuned, by_key: Mapping[str, Record], *, select: Select, target: Target | None) -> list[TrialResult]:
+def tried(tuned: Tuned, by_key: Mapping[str, Record], *, by: Criterion) -> list[TrialResult]:
     """What came of the trials of an arm, in their order, from the runs there are by their keys."""
-    goal = None if select == "eval_loss" else target
-    return [_tried(trial, [by_key.get(key) for key in trial.keys], goal) for trial in tuned.trials]
+    return [_tried(trial, [by_key.get(key) for key in trial.keys], by) for trial in tuned.trials]
 
 
 def best(trials: Sequence[TrialResult]) -> TrialResult | None:
@@ -99,8 +130,7 @@ def of_trials(question: Question) -> frozenset[str]:
     return frozenset(key for tuned in arms for trial in tuned.trials for key in trial.keys)
 
 
-def _tried(trial: Trial, runs: Sequence[Record | None], target: Target | None) -> TrialResult:
-    """`target`: what trials are selected by the steps to; None where they are selected by their loss."""
+def _tried(trial: Trial, runs: Sequence[Record | None], by: Criterion) -> TrialResult:
     ended = [run for run in runs if run is not None and run.outcome is not None]
     finished = [run for run in ended if run.status == "finished"]
     ends = {run.run.seed: run.weights for run in finished}
@@ -109,12 +139,10 @@ def _tried(trial: Trial, runs: Sequence[Record | None], target: Target | None) -
     losses = tuple(map(final_loss, own))
     if len(ended) < len(runs):
         return TrialResult(trial.settings, losses)
-    if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
+    scores = tuple(by.score(by.along.read(run, by.target)) for run in own)
+    if len(finished) < len(runs) or not all(map(math.isfinite, losses)) or any(map(math.isnan, scores)):
         crashed = any(run.status == "failed" for run in ended)
         return TrialResult(trial.settings, losses, math.inf, math.inf, crashed)
-    loss = sum(losses) / len(losses)
-    if target is None:
-        return TrialResult(trial.settings, losses, loss, loss)
-    readings = [STEPS.read(run, target) for run in own]
-    steps = [reading.value if reading and not reading.at_least else math.inf for reading in readings]
-    return TrialResult(trial.settings, losses, loss, sum(steps) / len(steps))
+    return TrialResult(
+        trial.settings, losses, sum(losses) / len(losses), sum(scores) / len(scores), crashed=False, scores=scores
+    )

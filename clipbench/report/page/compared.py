@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from clipbench.judging.comparison import Row as Judged
 from clipbench.judging.race import RACE_FACTORS
+from clipbench.judging.words import goal
 from clipbench.quantities import LOSS, STEPS
 from clipbench.report.answers import corrected
 from clipbench.report.arms import mark
@@ -186,7 +187,7 @@ def _speed(subject: Subject, task: str) -> Iterator[Figure]:
         )
     if len(rows) < 2:
         return
-    what = f"median steps to {target.loss:g}" if target else "final loss"
+    what = f"median steps to {goal(target)}" if target else "final loss"
     headings = {"arm": "arm", "steps": what, "sharpness": "sharpness", "missed": "seeds that missed", "n": "seeds"}
     headings = headings if target else {name: title for name, title in headings.items() if name != "missed"}
     colour, hover = colour_of(subject.looks), tooltip(headings, ["arm"])

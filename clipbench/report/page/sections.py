@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from clipbench.quantities import known
 from clipbench.records import Record
 from clipbench.report import audit, claims, listing
 from clipbench.report.compare import all_columns, document
@@ -41,8 +40,7 @@ def _sections(subject: Subject) -> Iterator[Section]:
         yield Section("Claims", claims.document(measured, each=False).parts)
     yield Section("Caveats", [Bullets(each.sentences) for each in lists if each.title == "Caveats"])
     yield Section("Findings of the audit", audit.document([subject.comparison.audit], explain=True).parts, folded=True)
-    quantities = known(subject.records, subject.question.quantities)
-    meanings = [*listing.quantities(quantities.values()).parts, *listing.columns(all_columns()).parts]
+    meanings = [*listing.quantities(subject.quantities.values()).parts, *listing.columns(all_columns()).parts]
     yield Section("What every number means", meanings, folded=True)
     yield Section("Environment", _environment(subject.records), folded=True)
     yield Section("Files", listing.runs(subject.records).parts, folded=True)

@@ -11,6 +11,7 @@ from clipbench.judging.claims.answers import Answer
 from clipbench.judging.compare import NOTHING_ASKED, Asked, compare
 from clipbench.judging.comparison import Comparison
 from clipbench.judging.current import select
+from clipbench.quantities import Quantity, known
 from clipbench.questions import Question
 from clipbench.records import OWN, Record
 
@@ -54,6 +55,11 @@ class Subject:
         arms = dict.fromkeys([row.arm for row in self.comparison.rows] + [self.comparison.baseline])
         measured = [along for record in self.records for along in record.measurements.along if along not in ("", OWN)]
         return looks([*arms, *sorted(set(measured) - arms.keys())], self.comparison.baseline)
+
+    @cached_property
+    def quantities(self) -> dict[str, Quantity]:
+        """All quantities of the runs, by name."""
+        return known(self.records, self.question.quantities)
 
     def of_task(self, task: str) -> tuple[Cell, ...]:
         """The cells of a task."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from clipbench.judging.cells import Cell
 from clipbench.judging.statistics import estimate, geometric_mean
-from clipbench.judging.words import count, number
+from clipbench.judging.words import count, goal
 from clipbench.measurements import Measurement
-from clipbench.quantities import Quantity, along, quantity
-from clipbench.questions import Scale, Target
+from clipbench.quantities import Quantity, along
+from clipbench.questions import Scale
 from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, LEARNING_RATE, OWN, Record
 from clipbench.report.page.subject import Appearance, Subject
 from clipbench.report.page.vega import (
@@ -71,10 +71,9 @@ def _losses(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     series = curves(cells, subject.looks, EVAL_LOSS, "linear")
     if not series.rows:
         return
-    target = cells[0].target
-    rows = [*series.rows, *_target(target)]
+    target, grey = _target(cells, EVAL_LOSS)
+    rows = [*series.rows, *target]
     spec = _chart(subject.looks, "evaluation loss", fits((), log=False), target=True, topic="the evaluation loss")
-    grey = f" Grey: the target {number(target.loss, 6)}." if target else ""
     about = series.about("means over finished seeds") + grey
     begin = _after_a_tenth(series.rows)
     spec = beginning_at(spec, begin)
@@ -113,17 +112,18 @@ def _sharpness(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
 
 def _others(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
     """A picture for every other number that was recorded along own updates, or along no direction."""
-    manners = subject.question.quantities
     for name in _recorded(cells):
-        entry = quantity(name, manners)
+        entry = subject.quantities[name]
         series = curves(cells, subject.looks, name, entry.scale)
         if not series.rows or (name == LEARNING_RATE and _constant(series.rows)):
             continue
         label = name.replace("_", " ")
         mean = "geometric means of positive values" if entry.scale == "log" else "means"
-        about = f"{_meaning(entry)} {series.about(f'{mean} over finished seeds')}"
-        spec = _chart(subject.looks, label, fits(series.values, log=entry.scale == "log"), topic=label)
-        yield Figure(f"over_{name}", "quantities", label, about, spec, series.rows, _HEADINGS, "same")
+        target, grey = _target(cells, name)
+        about = f"{_meaning(entry)} {series.about(f'{mean} over finished seeds')}{grey}"
+        scale = fits(series.values, log=entry.scale == "log")
+        spec = _chart(subject.looks, label, scale, topic=label, target=bool(target))
+        yield Figure(f"over_{name}", "quantities", label, about, spec, [*series.rows, *target], _HEADINGS, "same")
 
 
 def _recorded(cells: Sequence[Cell]) -> list[str]:
@@ -226,8 +226,12 @@ def _tokens(record: Record, step: int) -> float | None:
     return step * ended.tokens / ended.steps if ended is not None and ended.tokens and ended.steps else None
 
 
-def _target(target: Target | None) -> list[Datum]:
-    return [] if target is None else [{"kind": "target", "value": target.loss}]
+def _target(cells: Sequence[Cell], name: str) -> tuple[list[Datum], str]:
+    """The row of the target in the picture of what is to reach it, and a sentence; neither in any other picture."""
+    target = cells[0].target
+    if target is None or target.recorded != name:
+        return [], ""
+    return [{"kind": "target", "value": target.bound}], f" Grey: the target {goal(target)}."
 
 
 def _chart(
