@@ -53,8 +53,8 @@ def build(
     tokenizer: str = "bytes",
     data: str = "",
     files: str = "",
-    source: str = "translation.en",
-    target: str = "translation.fr",
+    source_field: str = "translation.en",
+    target_field: str = "translation.fr",
     prefix: str = "",
     examples: int | None = None,
     length: int = 128,
@@ -76,8 +76,8 @@ def build(
         tokenizer: `bytes`, or a name on the hub or a folder.
         data: a file, a folder or a data set on the hub; empty for number words.
         files: which files of it, as a pattern such as `en-fr/*.parquet`.
-        source: the field that is translated.
-        target: the field that it is translated to.
+        source_field: which field of a record is translated; dots lead into it.
+        target_field: which field it is translated to.
         prefix: what every source begins with, such as `translate English to French: `.
         examples: the first so many records; None for all.
         length: tokens of a source and of a target at most.
@@ -89,7 +89,7 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch)
-    texts = corpus(Wanted(data, files, examples, (source, target)), number_words)
+    texts = corpus(Wanted(data, files, examples, (source_field, target_field)), number_words)
     words = tokenizers.tokenizer(tokenizer)
     end = [words.require("end")]
     own = {"decoder_start_token_id": words.start or 0}
