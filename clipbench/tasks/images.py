@@ -14,6 +14,7 @@ from clipbench.networks.options import require_positive
 
 DATA = "sklearn_digits"
 FILES = ("data", "model")
+QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
 def logits(model: nn.Module, batch: Batch) -> Tensor:

@@ -15,6 +15,7 @@ from clipbench.networks.options import require_positive
 
 DATA = "python_stdlib"
 FILES = ("data", "tokenizer", "model")
+QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
 def predicted(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

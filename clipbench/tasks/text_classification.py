@@ -17,6 +17,7 @@ from clipbench.networks.options import require_positive
 
 DATA = "python_stdlib"
 FILES = ("data", "tokenizer", "model")
+QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
 def logits(model: nn.Module, batch: Batch) -> Tensor:
