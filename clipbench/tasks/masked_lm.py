@@ -10,7 +10,7 @@ from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
 from clipbench.corpora.texts import Wanted, corpus, cut, library, numbered, windows
 from clipbench.networks import hub
-from clipbench.networks.cross_entropy import mean_cross_entropy, real, right
+from clipbench.networks.counted import mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
 
 DATA = "python_stdlib"

@@ -12,7 +12,7 @@ from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
 from clipbench.corpora.texts import Wanted, corpus, library_passages, numbered
 from clipbench.networks import hub
-from clipbench.networks.cross_entropy import real
+from clipbench.networks.counted import real
 from clipbench.networks.options import require_positive
 
 DATA = "python_stdlib"

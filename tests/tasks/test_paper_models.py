@@ -16,7 +16,7 @@ from clipbench.contracts import Batch, Problem
 from clipbench.corpora.tokenizers import tokenizer
 from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 from clipbench.networks import hub
-from clipbench.networks.cross_entropy import mean_cross_entropy, right
+from clipbench.networks.counted import mean_cross_entropy, right
 from clipbench.tasks.masked_lm import hide
 from clipbench.tasks.seq2seq import predicted
 
