@@ -101,6 +101,7 @@ def problem(
         probe_batches=_in_batches("test", held_out, numbers, batch_size, "probes"),
         metrics={name: _of_batch(metric, form) for name, metric in _callable(metrics).items()},
         train_slice=_slice(training, train_slice, batch_size),
+        examples=len(training),
     )
 
 

@@ -38,12 +38,12 @@ from clipbench.spec.models import BudgetSettings
         (
             "{steps: 100}",
             "{steps: 1, tokens: 1}",
-            "6:9: budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has steps and tokens",
+            "6:9: budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has steps and tokens",
         ),
         (
             "{steps: 100}",
             "{}",
-            "6:9: budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has none",
+            "6:9: budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has none",
         ),
         ("[0, 1]", "[]", "7:8: seeds: at least one is needed, found the list []"),
         ("[0, 1]", "[0, -1]", "7:12: seeds.1: must be at least 0, found -1"),
