@@ -106,6 +106,7 @@ WRITES = {
     "rows": lambda z, y: z.__setitem__(PLACES, y[PLACES]),
     "index_put_": lambda z, y: z.index_put_((PLACES,), y[PLACES]),
     "index_add_": lambda z, y: z.index_add_(0, PLACES, y[PLACES]),
+    "scatter_add_": lambda z, y: z.scatter_add_(0, torch.zeros(7, 8, dtype=torch.long), y),
     "scatter_": lambda z, y: z.scatter_(1, torch.zeros(7, 1, dtype=torch.long), y[:, :1]),
     "masked_scatter_": lambda z, y: z.masked_scatter_(torch.ones(7, 8, dtype=torch.bool), y),
     "copy_": lambda z, y: z.copy_(y),
