@@ -1,6 +1,6 @@
 """Loss, slopes and curvatures of a batch by one forward pass of second-order jets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,17 @@ class JetObjective(nn.Module):
         self.model = model
         self.loss = loss
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The loss of a batch."""
-        return self.loss(self.model, batch)
+    def forward(self, batch: Batch, then: Callable[[Tensor], Any]) -> Any:
+        """What is made of the loss of a batch."""
+        return then(self.loss(self.model, batch))
 
-    def at(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """The loss with these in the places of the model's weights, by their names in the model."""
-        loss: Tensor = functional_call(self, {f"model.{n}": w for n, w in weights.items()}, (batch,), tie_weights=True)
-        return loss
+    def at(self, weights: Mapping[str, Tensor], batch: Batch, then: Callable[[Tensor], Any] = lambda loss: loss) -> Any:
+        """The loss with these in the places of the model's weights, by their names in the model.
+
+        Or what `then` makes of it, while they are there: a backward pass through checkpoints needs them.
+        """
+        named = {f"model.{name}": weight for name, weight in weights.items()}
+        return functional_call(self, named, (batch, then), tie_weights=True)
 
 
 @dataclass(frozen=True)
