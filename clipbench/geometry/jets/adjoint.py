@@ -14,9 +14,10 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import UnitDirections
+from clipbench.geometry.found import Carried, Rows
 from clipbench.geometry.jets import selection, shapes
-from clipbench.geometry.jets.chunks import Limits, Rows, in_chunks
-from clipbench.geometry.jets.forward import Carried, JetObjective, moving, per_unit_length
+from clipbench.geometry.jets.chunks import Limits, in_chunks
+from clipbench.geometry.jets.forward import JetObjective, moving, per_unit_length
 from clipbench.geometry.jets.jet import Jet, MissingRuleError, parts, value
 from clipbench.geometry.jets.pointwise import overloads
 from clipbench.geometry.jets.propagation import Propagation, Watch, second_order
@@ -63,7 +64,7 @@ def by_adjoints(
         losses.append(loss_of_batch)
         measured = partial(_bends, objective, there, units, tape)
         kept = [worth for worth in tape.worths.values() if worth is not None]
-        rows += in_chunks(measured, len(units), limits=limits, device=device, kept=kept)
+        rows += in_chunks(measured, len(units), limits=limits, kept=kept)
     return Carried(losses, rows or [[] for _ in batches], [watch.operations for watch in watches])
 
 
