@@ -90,7 +90,8 @@ def directional_curvature(
             and must give the same tensor every time; at most two of its tensors are kept at a time. The engines hold
             copies in the parameters' dtype: jets and adjoint of a `chunk` of directions, double backward of one.
         engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule and they pass
-            their check, else double backward.
+            their check, else double backward. On a CPU adjoint before jets for 12 directions and more of a model of
+            large tensors (`geometry.choosing`).
         chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is faster where the
             model is so small that the number of operations counts, not their size. Where memory is short it is halved,
             and then the batches are, if their examples are terms of the loss (`geometry.splitting`).

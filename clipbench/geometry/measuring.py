@@ -3,6 +3,7 @@
 import traceback
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -11,14 +12,16 @@ import torch
 from torch import nn
 
 from clipbench.contracts import Batch, Loss
+from clipbench.geometry.choosing import adjoint_is_faster
 from clipbench.geometry.directions import UnitDirections
 from clipbench.geometry.double_backward import by_double_backward
 from clipbench.geometry.fitting import Carry, Fit, in_words, within_memory
 from clipbench.geometry.found import Carried, Measured, RunEngine
-from clipbench.geometry.jets.adjoint import by_adjoints
+from clipbench.geometry.jets.adjoint import OtherOperationsError, by_adjoints
 from clipbench.geometry.jets.chunks import Limits
 from clipbench.geometry.jets.forward import by_jets
 from clipbench.geometry.jets.jet import MissingRuleError
+from clipbench.geometry.memory import TooFewBytesError
 from clipbench.geometry.selfcheck import Check, EnginesDisagreeError, require_agreement, require_repeatable
 
 CurvatureEngine = Literal["auto", "jets", "adjoint", "double_backward"]
@@ -54,6 +57,11 @@ class Measuring:
             return self._by_jets(engine)
         missing = disagreement = None
         if engine == "auto":
+            if adjoint_is_faster(self.model, self.loss, self.batches[0], len(self.units)):
+                with suppress(
+                    EnginesDisagreeError, MissingRuleError, OtherOperationsError, TooFewBytesError, *_FOREIGN
+                ):
+                    return self._by_jets("adjoint")
             try:
                 return self._by_jets("jets")
             except EnginesDisagreeError as error:

@@ -33,6 +33,10 @@ STRAIGHT = {
 """Operations that bend nothing: what their outputs are worth need not be kept. To leave one out costs memory alone."""
 
 
+class OtherOperationsError(ClipbenchError):
+    """The loss runs other operations when it is computed again."""
+
+
 NodeOutput = tuple[int, int]
 """An output: of which operation on the way, and which of its outputs."""
 
@@ -156,7 +160,7 @@ class _Second:
     def __call__(self, func: Any, args: Any, kwargs: Any) -> Any:
         self.at += 1
         if self.tape.operations[self.at : self.at + 1] != [func]:
-            raise ClipbenchError(
+            raise OtherOperationsError(
                 f"the loss does not run the same operations twice: {func} is new as number {self.at}",
                 where=WHERE,
                 remedy='engine="jets" runs it once for all directions that it carries',
