@@ -118,7 +118,8 @@ def test_terms_can_be_set_from_outside(bench: Bench, task: str) -> None:
         (
             "budget: {steps: 5, tokens: 5}",
             29,
-            ".budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has steps and tokens",
+            ".budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has steps and "
+            "tokens",
         ),
         ("target: {loss: low}", 36, ".target.loss: expected a number, found the text 'low'"),
         ("target: {}", 29, ".target: a target has exactly one of loss, quantity; this one has none"),
