@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clipbench.contracts import Batch, Loss
+from clipbench.errors import ClipbenchError
 from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory
 
 T = TypeVar("T")
@@ -19,16 +20,19 @@ def first_examples(batch: Batch, count: int) -> Batch | None:
     How many of its tokens they have is not known: the result is for computing a loss, not for a mean over batches.
     """
     length = _length(batch)
-    return None if length is None or length <= count else _cut(batch, 0, count)
+    if length is None or length <= count:
+        return None
+    tensors = {name: tensor[:count] for name, tensor in batch.tensors.items()}
+    return replace(batch, tensors=tensors, samples=count, terms=None)
 
 
 def halves(model: nn.Module, loss: Loss, batch: Batch) -> tuple[Batch, ...]:
     """Batches whose losses, each by its weight, have the loss of this one for their mean; empty where there are none.
 
-    A batch with a method `split(size)` is cut by it. Another one is cut where each of its samples is one term of the
-    loss and one row of every tensor: nothing says how tokens are spread over the samples. Then the loss itself is
-    asked whether it is such a mean, by forward passes; what lies between examples, as in a contrastive loss, is lost
-    in its parts. Where the whole does not fit into memory even so, the contract of `Problem.loss` is trusted.
+    A batch is cut where `Batch.split` can: each sample is a row of every tensor, and how many terms it adds is known.
+    Then the loss itself is asked whether it is such a mean, by forward passes; what lies between examples, as in a
+    contrastive loss, is lost in its parts. Where the whole does not fit into memory even so, the contract of
+    `Problem.loss` is trusted.
     """
     parts = _parts(batch)
     return parts if len(parts) > 1 and _is_mean(model, loss, batch, parts) else ()
@@ -58,13 +62,12 @@ def in_pieces(model: nn.Module, loss: Loss, batch: Batch, measure: Callable[[Bat
 
 
 def _parts(batch: Batch) -> tuple[Batch, ...]:
-    half = (batch.samples + 1) // 2
-    split: Callable[[int], Sequence[Batch]] | None = getattr(batch, "split", None)
-    if split is not None:
-        return tuple(split(half)) if batch.samples > 1 else ()
-    if batch.tokens is not None or batch.samples < 2 or _length(batch) != batch.samples:
+    if batch.samples < 2 or not batch.tensors:
         return ()
-    return _cut(batch, 0, half), _cut(batch, half, batch.samples)
+    try:
+        return tuple(batch.split((batch.samples + 1) // 2))
+    except ClipbenchError:
+        return ()
 
 
 def _is_mean(model: nn.Module, loss: Loss, batch: Batch, parts: Sequence[Batch]) -> bool:
@@ -85,8 +88,3 @@ def _length(batch: Batch) -> int | None:
     """Of the first axis, where all tensors have one and the same."""
     lengths = {len(tensor) if tensor.dim() and not tensor.is_nested else None for tensor in batch.tensors.values()}
     return lengths.pop() if len(lengths) == 1 else None
-
-
-def _cut(batch: Batch, start: int, end: int) -> Batch:
-    tensors = {name: tensor[start:end] for name, tensor in batch.tensors.items()}
-    return replace(batch, tensors=tensors, samples=end - start)

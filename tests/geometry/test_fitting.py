@@ -144,20 +144,10 @@ def test_a_limit_in_bytes_cuts_the_batch_as_well() -> None:
     assert "in parts of" in in_words(found)
 
 
-def test_a_batch_that_can_split_itself_is_asked_to() -> None:
-    """As one that knows how many tokens each of its examples has."""
+def test_a_batch_that_knows_the_tokens_of_each_example_is_cut_by_them() -> None:
     model, loss, [batch, _] = network("causal transformer", dtype=torch.float64)
 
-    class Counted(Batch):
-        def split(self, size: int) -> Sequence[Batch]:
-            parts = []
-            for at in range(0, self.samples, size):
-                tensors = {name: tensor[at : at + size] for name, tensor in self.tensors.items()}
-                tokens = int((tensors["y"] >= 0).sum())
-                parts.append(Counted(tensors, samples=len(tensors["y"]), tokens=tokens))
-            return parts
-
-    counted = Counted(batch.tensors, batch.samples, batch.tokens)
+    counted = replace(batch, terms=(batch["y"] >= 0).sum(dim=1))
     exact = measured(model, loss, [batch])
     agree(measured(model, limited(loss, lambda examples, *_: examples <= 1), [counted]), exact)
 

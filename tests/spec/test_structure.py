@@ -38,8 +38,8 @@ from clipbench.spec.models import BudgetSettings
         (
             "{steps: 100}",
             "{steps: 1, tokens: 1}",
-            "6:9: budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has steps and "
-            "tokens",
+            "6:9: budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has steps "
+            "and tokens",
         ),
         (
             "{steps: 100}",
