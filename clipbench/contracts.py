@@ -108,8 +108,8 @@ class Problem:
     - `train_batches(start)`: the training batches from step `start` (0-based) on, without end, on the CPU; batch i
       is the same whatever was drawn before it, so that an interrupted run goes on where it stopped.
     - `eval_batches`: held-out batches for the reported loss, or the objective itself where nothing is generalised.
-    - `probe_batches`: fixed batches for curvature, together at least four times a training batch, and not used for
-      training steps. These and the former are on the CPU.
+    - `probe_batches`: fixed batches for curvature, of a size of their own, and not used for training steps: together
+      at least 32 examples, or four training batches where those are fewer. These and the former are on the CPU.
     - `metrics`: what else is read of the evaluation batches, by name: `metric(model, batch)` returns the sum over the
       batch's terms and how many they are, and the metric is the sum of the sums over the sum of the weights. Accuracy,
       for example, is the number of right answers over that of all.
