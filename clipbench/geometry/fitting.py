@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from clipbench.contracts import Batch, Loss
+from clipbench.geometry import splitting
 from clipbench.geometry.found import Carried
 from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory
 from clipbench.geometry.splitting import halves
@@ -40,7 +41,7 @@ def within_memory(
     Raises:
         TooFewBytesError: one direction does not fit, and no batch can be cut any further.
     """
-    pieces = [[batch] for batch in batches]
+    pieces = list(map(splitting.pieces, batches))
     for _ in range(fit.halvings):
         pieces = _finer(model, loss, pieces)
     while True:

@@ -1,6 +1,8 @@
 """A batch cut along its first axis: to its first examples for a check, and into halves where memory is short."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,6 +14,30 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory
 
 T = TypeVar("T")
+
+
+_largest: ContextVar[int | None] = ContextVar("largest", default=None)
+
+
+@contextmanager
+def at_most(samples: int | None) -> Iterator[None]:
+    """Inside, larger batches are measured in pieces of at most so many examples, as far as they can be split."""
+    token = _largest.set(samples)
+    try:
+        yield
+    finally:
+        _largest.reset(token)
+
+
+def pieces(batch: Batch) -> list[Batch]:
+    """The batch, or its pieces inside `at_most`."""
+    largest = _largest.get()
+    if largest is None or not batch.tensors:
+        return [batch]
+    try:
+        return batch.split(largest)
+    except ClipbenchError:  # what it is made of cannot be split
+        return [batch]
 
 
 def first_examples(batch: Batch, count: int) -> Batch | None:
@@ -44,6 +70,14 @@ def in_pieces(model: nn.Module, loss: Loss, batch: Batch, measure: Callable[[Bat
     Raises:
         TooFewBytesError: there is no memory for it, and no way to cut the batch.
     """
+    for piece in pieces(batch):
+        for share, measured in _where_it_fits(model, loss, piece, measure):
+            yield piece.weight / batch.weight * share, measured
+
+
+def _where_it_fits(
+    model: nn.Module, loss: Loss, batch: Batch, measure: Callable[[Batch], T]
+) -> Iterator[tuple[float, T]]:
     try:
         measured = measure(batch)
     except RuntimeError as error:
@@ -57,7 +91,7 @@ def in_pieces(model: nn.Module, loss: Loss, batch: Batch, measure: Callable[[Bat
     if not parts:
         raise TooFewBytesError("a batch does not fit into memory, and cannot be cut", directions=1)
     for part in parts:
-        for share, of_part in in_pieces(model, loss, part, measure):
+        for share, of_part in _where_it_fits(model, loss, part, measure):
             yield part.weight / batch.weight * share, of_part
 
 

@@ -5,6 +5,7 @@ The allocator of these tests raises above so many examples, or directions times 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any, get_args
 from unittest.mock import Mock
 
@@ -20,7 +21,7 @@ from clipbench.geometry.found import RunEngine
 from clipbench.geometry.jets.jet import Jet
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.said import engine as in_words
-from clipbench.geometry.splitting import first_examples, halves
+from clipbench.geometry.splitting import at_most, first_examples, halves
 
 ENGINES: tuple[RunEngine, ...] = get_args(RunEngine)
 WORDS = {torch.OutOfMemoryError: "CUDA out of memory", RuntimeError: "DefaultCPUAllocator: can't allocate memory"}
@@ -203,3 +204,28 @@ def test_parts_of_batches_of_every_network_have_the_numbers_of_the_whole(name: s
     scarce = limited(loss, lambda examples, *_: examples <= 1)
     exact = measured(model, loss, batches)
     agree(measured(model, scarce, batches), exact)
+
+
+def drained(queue: "SimpleQueue[int]") -> list[int]:
+    return [queue.get() for _ in range(queue.qsize())]
+
+
+def test_batches_are_measured_in_pieces_of_a_size_on_request() -> None:
+    """As a run with micro-batches does; the numbers are those of the whole."""
+    model, loss, [batch, _] = network("causal transformer", dtype=torch.float64)
+    counted = replace(batch, terms=(batch["y"] >= 0).sum(dim=1))
+    exact = measured(model, loss, [batch])
+    seen: SimpleQueue[int] = SimpleQueue()  # which a measurement does not put back
+
+    def noting(model: nn.Module, batch: Batch) -> torch.Tensor:
+        seen.put(len(batch["y"]))
+        return loss(model, batch)
+
+    with at_most(2):
+        agree(measured(model, noting, [counted], check=False), exact)
+        value = Objective(model, noting, [counted]).value()
+    assert max(drained(seen)) == 2 < counted.samples
+    assert value == pytest.approx(Objective(model, loss, [batch]).value(), rel=1e-12)
+    with at_most(2):  # nobody knows its terms
+        agree(measured(model, noting, [batch], check=False), exact)
+    assert max(drained(seen)) == batch.samples
