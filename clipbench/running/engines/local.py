@@ -196,7 +196,8 @@ def _slots(need: Need) -> list[Slot]:
     if kind == "cpu":
         return [("cpu", cpus) for cpus in cpu_sets(need.threads)]
     if kind == "cuda":
-        return [(f"cuda:{gpu}", ()) for gpu in ([int(index)] if index else gpu_ids())]
+        gpus = [int(index)] if index else gpu_ids()
+        return [(f"cuda:{gpu}", ()) for _ in range(need.together) for gpu in gpus]
     return [(need.device, ())]
 
 
