@@ -55,7 +55,8 @@ SEAMS: Mapping[Kind, Seam] = {
 class Option:
     """One option that a spec may set: `type` in words, `accepts` as it is enforced.
 
-    `listed`: one value of it is a list, so that a grid of it is a list of lists.
+    `listed`: one value of it is a list, so that a grid of it is a list of lists. `wants`: what it takes, in words,
+    where no spec can say that, such as "a class"; empty where one can.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Option:
     required: bool = True
     default: Value = None
     doc: str = ""
+    wants: str = ""
 
 
 @dataclass(frozen=True)
