@@ -104,7 +104,8 @@ def optimizers(package: str) -> Iterator[Candidate]:
         return
     for name, thing in sorted(names.items()):
         if not name.startswith("_") and _is_optimizer(thing):
-            rated = "lr" in inspect.signature(thing).parameters
+            rate = inspect.signature(thing).parameters.get("lr")
+            rated = rate is not None and rate.default is not None
             yield Candidate(f"{package}:{name}", {"lr": str(RATE)} if rated else {})
 
 
@@ -207,8 +208,12 @@ def fate(candidate: Candidate, record: Record | None, sentence: str) -> Fate:
         reason, steps, remarks = sentence or "it has no outcome", 0, ()
     else:
         remarks = tuple((who, text) for who in (LIFE, RESUME) for text in outcome.remarks.get(who, ()))
-        whole, steps = outcome.status != "failed" and outcome.steps == STEPS, outcome.steps
-        reason = "" if whole else sentence or _one_line(outcome.reason) or outcome.status
+        steps = outcome.steps
+        still = next(
+            (text for _, text in remarks if text.endswith(f"and {STEPS}")), ""
+        )  # its weights, in the last steps
+        whole = outcome.status != "failed" and steps == STEPS and not still
+        reason = "" if whole else sentence or still or _one_line(outcome.reason) or outcome.status
     return Fate(candidate.use, steps, reason, remarks, candidate.way, candidate.reason)
 
 

@@ -10,7 +10,10 @@ ValueType = Literal["bool", "int", "float", "str", "sequence", "any"]
 
 
 def described(parameter: inspect.Parameter) -> dict[str, Any]:
-    """{name, kind, required, type, optional, wants}; `wants` is empty where a spec can say what it takes."""
+    """{name, kind, required, type, optional, unset, wants}, for JSON.
+
+    `unset`: it is None where nobody says otherwise. `wants` is empty where a spec can say what it takes.
+    """
     empty = inspect.Parameter.empty
     annotation = None if parameter.annotation is empty else parameter.annotation
     default = None if parameter.default is empty else parameter.default
@@ -21,6 +24,7 @@ def described(parameter: inspect.Parameter) -> dict[str, Any]:
         "required": parameter.default is empty,
         "type": value_type(members, default),
         "optional": parameter.default is None or type(None) in members,
+        "unset": parameter.default is None,
         "wants": wanted(members),
     }
 

@@ -40,6 +40,11 @@ _RULES: tuple[tuple[str, str, Callable[[str], str]], ...] = (
         "goes around an optimizer",
         around,
     ),
+    (
+        r"^NotImplementedError",
+        "has no step() that clipbench can call",
+        lambda _: "write a subclass whose step() does what is to be called in its place",
+    ),
     (r"^(ImportError|ModuleNotFoundError): ", "lacks a package ({0})", lambda _: "install it"),
     (
         r"\b[12]-?D\b|matrices|shapes cannot be multiplied|The size of tensor|must match the size",

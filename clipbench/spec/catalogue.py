@@ -56,7 +56,8 @@ class Option:
     """One option that a spec may set: `type` in words, `accepts` as it is enforced.
 
     `listed`: one value of it is a list, so that a grid of it is a list of lists. `wants`: what it takes, in words,
-    where no spec can say that, such as "a class"; empty where one can.
+    where no spec can say that, such as "a class"; empty where one can. `unset`: of something from elsewhere, it is null
+    where the spec is silent.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Option:
     default: Value = None
     doc: str = ""
     wants: str = ""
+    unset: bool = False
 
 
 @dataclass(frozen=True)

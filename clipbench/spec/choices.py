@@ -261,8 +261,9 @@ class Resolver:
         for option in entry.options:
             if option.name in site.options:
                 continue
-            if option.name == "lr" and site.kind == "optimizers":
-                # A rate that nobody chose for this optimizer on this task decides the comparison unseen.
+            if option.name == "lr" and site.kind == "optimizers" and not option.unset:
+                # A rate that nobody chose for this optimizer on this task decides the comparison unseen. Where it is
+                # null by default, the optimizer finds its own.
                 whose = "group" if site.path else "arm"
                 self._fault(site.where, f"the {whose} has no learning rate; give it its own `lr`", key=True)
             elif option.required and option.wants:

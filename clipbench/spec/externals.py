@@ -224,4 +224,5 @@ def _option(parameter: Mapping[str, Any]) -> Option:
         listed=type_name == "sequence",
         required=parameter["required"],
         wants=parameter["wants"],
+        unset=parameter["unset"],
     )
