@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Any
 
 import pytorch_optimizer
 import torch
@@ -16,7 +15,8 @@ def _by_flag(name: str) -> Factory:
     """The family of Muon: groups with a flag, Muon's for the matrices inside the model, AdamW's for the rest."""
 
     def build(named_parameters: Named, *, lr: float) -> torch.optim.Optimizer:
-        hidden, rest = [], []
+        hidden: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for parameter_name, parameter in named_parameters:
             is_hidden = parameter.dim() == 2 and parameter_name.startswith("blocks.")
             (hidden if is_hidden else rest).append(parameter)
@@ -56,8 +56,9 @@ def WSAM(named_parameters: Named, *, lr: float) -> torch.optim.Optimizer:  # noq
     return _class("WSAM")(nn.Module(), [parameter for _, parameter in named_parameters], torch.optim.SGD, lr=lr)
 
 
-def _class(name: str) -> Any:
-    return getattr(pytorch_optimizer, name)
+def _class(name: str) -> Factory:
+    factory: Factory = getattr(pytorch_optimizer, name)
+    return factory
 
 
 AdaGO, AdaMuon, DistributedMuon = _by_flag("AdaGO"), _by_flag("AdaMuon"), _by_flag("DistributedMuon")

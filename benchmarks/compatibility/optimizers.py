@@ -171,31 +171,46 @@ def tried(arms: Sequence[Candidate], *, jobs: int) -> list[Fate]:
 
 def once(arms: Sequence[Candidate], folder: Path, *, jobs: int) -> Iterator[Fate]:
     """The fates of arms as they are written: told by the spec, by the first steps, or by the runs."""
+    records, sentences = made({each.use: each.line for each in arms}, folder, head=HEAD, tail=TAIL, jobs=jobs)
+    for each in arms:
+        yield fate(each, records.get(each.use), sentences.get(each.use, ""))
+
+
+def made(
+    arms: Mapping[str, str], folder: Path, *, head: str, tail: str, jobs: int
+) -> tuple[dict[str, Record], dict[str, str]]:
+    """The records of arms, a line of a spec each, and what clipbench says of those that cannot run.
+
+    Args:
+        arms: the lines by the names of the arms.
+        folder: where the spec goes, and its results.
+        head: what stands before the arms; one of its own runs, for where none does, nothing is run.
+        tail: what stands after them.
+        jobs: as for `clipbench run`.
+    """
     path, results = folder / "by_name.yaml", folder / "results"
-    sentences = refused(arms, path)
+    sentences = refused(arms, path, head, tail)
     if len(sentences) < len(arms):
         sentences |= _run(path, results, jobs=jobs)
     records, errors = store.read_all(results)
     if errors:
         raise SystemExit("\n".join(map(str, errors)))
-    by_use = {record.run.arm.name: record for record in records}
-    for each in arms:
-        yield fate(each, by_use.get(each.use), sentences.get(each.use, ""))
+    return {record.run.arm.name: record for record in records}, sentences
 
 
-def refused(arms: Sequence[Candidate], path: Path) -> dict[str, str]:
-    """Write the spec of all arms that a spec can have, an arm a line; what it says of the others."""
+def refused(arms: Mapping[str, str], path: Path, head: str, tail: str) -> dict[str, str]:
+    """Write the spec of all arms that a spec can have; what it says of the others."""
     sentences: dict[str, str] = {}
-    left = list(arms)
+    left = dict(arms)
     while left:
-        path.write_text(HEAD + "".join(each.line for each in left) + TAIL, encoding="utf-8")
+        path.write_text(head + "".join(left.values()) + tail, encoding="utf-8")
         try:
             spec.load(path)
         except SpecError as error:
-            first = HEAD.count("\n") + 1
-            faults = {fault.line - first: fault.message for fault in reversed(error.faults)}
-            sentences |= {left[number].use: _one_line(message) for number, message in faults.items()}
-            left = [each for number, each in enumerate(left) if number not in faults]
+            names, first = list(left), head.count("\n") + 1
+            faults = {names[fault.line - first]: fault.message for fault in reversed(error.faults)}
+            sentences |= {name: _one_line(message) for name, message in faults.items()}
+            left = {name: line for name, line in left.items() if name not in faults}
         else:
             break
     return sentences
@@ -205,15 +220,12 @@ def fate(candidate: Candidate, record: Record | None, sentence: str) -> Fate:
     """What became of an optimizer, by its run and by what was said before it."""
     outcome = record.outcome if record else None
     if outcome is None:
-        reason, steps, remarks = sentence or "it has no outcome", 0, ()
-    else:
-        remarks = tuple((who, text) for who in (LIFE, RESUME) for text in outcome.remarks.get(who, ()))
-        steps = outcome.steps
-        still = next(
-            (text for _, text in remarks if text.endswith(f"and {STEPS}")), ""
-        )  # its weights, in the last steps
-        whole = outcome.status != "failed" and steps == STEPS and not still
-        reason = "" if whole else sentence or still or _one_line(outcome.reason) or outcome.status
+        return Fate(candidate.use, 0, sentence or "it has no outcome", (), candidate.way, candidate.reason)
+    remarks = tuple((who, text) for who in (LIFE, RESUME) for text in outcome.remarks.get(who, ()))
+    steps = outcome.steps
+    still = next((text for _, text in remarks if text.endswith(f"and {STEPS}")), "")  # its weights, in the last steps
+    whole = outcome.status != "failed" and steps == STEPS and not still
+    reason = "" if whole else sentence or still or _one_line(outcome.reason) or outcome.status
     return Fate(candidate.use, steps, reason, remarks, candidate.way, candidate.reason)
 
 
@@ -227,7 +239,7 @@ def _run(path: Path, results: Path, *, jobs: int) -> dict[str, str]:
     done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 4):
         raise SystemExit(f"clipbench run ended with exit code {done.returncode}\n{done.stderr}")
-    said = re.findall(r"^code_lm/([\w.]+:\w+): (.*) \(1 run counts as failed\)$", done.stderr, re.MULTILINE)
+    said = re.findall(r"^\w+/([\w.:]*\w): (.*) \(1 run counts as failed\)$", done.stderr, re.MULTILINE)
     return {use: _one_line(sentence) for use, sentence in said}
 
 

@@ -46,11 +46,11 @@ def wanted(members: Sequence[Any]) -> str:
     """What a parameter takes, in words, where its annotation has nothing that a spec can say.
 
     "parameters", "an optimizer", "a model", "a class", "a function", or a list of some of these; empty for an
-    annotation that says nothing, or that also has a member which a spec can say.
+    annotation that says nothing, that also has a member which a spec can say, or that takes parameters or an optimizer.
     """
     told = [_object(member) for member in members if member is not type(None)]
     if "parameters" in told:
-        return "parameters"
+        return "" if "an optimizer" in told else "parameters"
     return "" if not told or "" in told else " or ".join(dict.fromkeys(reversed(told)))
 
 
