@@ -12,7 +12,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tabulate import tabulate
 from clipbench.records import EVAL_LOSS, Record
 
 STEPS = 60
+COMMAND = "python benchmarks/compatibility/forty.py -o results/reference/cpu/forty.txt"
 TASKS = {
     "quadratic": "{use: quadratic, dimension: 32, noise: 0.1}",
     "code_lm": "{use: code_lm, width: 16, layers: 1, heads: 2, context: 16, batch: 4}",
@@ -130,15 +131,15 @@ def _training(arm: str, rate: float, record: Record | None, sentence: str) -> Tr
     return Training(arm, rate, losses[0], losses[-1])
 
 
-def table(found: Sequence[Sequence[Training]]) -> str:
+def table(found: Mapping[str, Sequence[Training]]) -> str:
     """A row an arm: how it is written, its rates and losses; below it, how many train, and why the others do not."""
     rows = [
         (of_tasks[0].arm, ARMS[of_tasks[0].arm][0], *(cell for each in of_tasks for cell in (each.rate, each.shown)))
-        for of_tasks in zip(*found, strict=True)
+        for of_tasks in zip(*found.values(), strict=True)
     ]
-    headers = ("arm", "as written", *(word for task in TASKS for word in ("lr", f"loss on {task}")))
+    headers = ("arm", "as written", *(word for task in found for word in ("lr", f"loss on {task}")))
     lines = [tabulate(rows, headers=headers, tablefmt="plain", disable_numparse=True), ""]
-    for task, of_task in zip(TASKS, found, strict=True):
+    for task, of_task in found.items():
         lines.append(f"{task}: {sum(each.trains for each in of_task)} of {len(of_task)} train")
         lines += [f"  {each.arm}: {each.reason or 'its loss does not fall'}" for each in of_task if not each.trains]
     return "\n".join(lines)
@@ -149,9 +150,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="where the table goes")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    text = table([trained(task, jobs=options.jobs) for task in TASKS])
+    text = table({task: trained(task, jobs=options.jobs) for task in TASKS})
     if options.output:
-        options.output.write_text(text + "\n", encoding="utf-8")
+        options.output.write_text(f"{COMMAND}\n\n{text}\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
 
 

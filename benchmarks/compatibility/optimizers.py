@@ -51,6 +51,7 @@ FACTORIES = Path(__file__).with_name("factories.py")
 NEEDED = {"num_data": "64", "num_iterations": str(STEPS)}  # options without a default
 MOST_WAYS = 4  # of writing an optimizer, one after the other
 BY_NAME = "by name"
+COMMAND = "python benchmarks/compatibility/optimizers.py -o results/reference/cpu/optimizers.txt"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ class Fate:
     @property
     def whole(self) -> bool:
         return not self.reason
+
+    @property
+    def how(self) -> str:
+        """How it runs, or how it was written last."""
+        if self.whole:
+            return self.way
+        return "no" if self.way == BY_NAME else f"no, {self.way}"
 
 
 def optimizers(package: str) -> Iterator[Candidate]:
@@ -150,7 +158,8 @@ def main() -> None:
         parser.error(f"no optimizer's name has {options.only!r}")
     found = tried(arms, jobs=options.jobs)
     if options.output:
-        options.output.write_text(table(found) + "\n", encoding="utf-8")
+        text = "\n".join([COMMAND, "", table(found), "", summary(found)])
+        options.output.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(summary(found) + "\n")
 
 
@@ -244,17 +253,11 @@ def _run(path: Path, results: Path, *, jobs: int) -> dict[str, str]:
 
 
 def table(found: Sequence[Fate]) -> str:
-    rows = [
-        (
-            f.use,
-            f.steps,
-            f.way if f.whole else "no",
-            f.first_reason or f.reason,
-            "; ".join(": ".join(r) for r in f.remarks),
-        )
-        for f in found
-    ]
-    return tabulate(rows, headers=("optimizer", "steps", "runs", "why not by name", "remarks"), tablefmt="plain")
+    """A row each: how it runs, and what was said where it was written by its name; else why it does not."""
+    rows = [(f.use, f.steps, f.how, f.reason or f.first_reason, "; ".join(map(": ".join, f.remarks))) for f in found]
+    return tabulate(
+        rows, headers=("optimizer", "steps", "runs", "why not by name, or at all", "remarks"), tablefmt="plain"
+    )
 
 
 def summary(found: Sequence[Fate]) -> str:

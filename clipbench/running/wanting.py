@@ -45,6 +45,11 @@ _RULES: tuple[tuple[str, str, Callable[[str], str]], ...] = (
         "has no step() that clipbench can call",
         lambda _: "write a subclass whose step() does what is to be called in its place",
     ),
+    (
+        r"[Pp]rocess group has not been initialized|init_process_group",
+        "is for several processes, and a run is one process",
+        lambda _: "use its form for one process",
+    ),
     (r"^(ImportError|ModuleNotFoundError): ", "lacks a package ({0})", lambda _: "install it"),
     (
         r"\b[12]-?D\b|matrices|shapes cannot be multiplied|The size of tensor|must match the size",
