@@ -232,10 +232,15 @@ def fate(candidate: Candidate, record: Record | None, sentence: str) -> Fate:
         return Fate(candidate.use, 0, sentence or "it has no outcome", (), candidate.way, candidate.reason)
     remarks = tuple((who, text) for who in (LIFE, RESUME) for text in outcome.remarks.get(who, ()))
     steps = outcome.steps
-    still = next((text for _, text in remarks if text.endswith(f"and {STEPS}")), "")  # its weights, in the last steps
-    whole = outcome.status != "failed" and steps == STEPS and not still
-    reason = "" if whole else sentence or still or _one_line(outcome.reason) or outcome.status
+    whole = outcome.status != "failed" and steps == STEPS and not _still(remarks)
+    reason = "" if whole else sentence or _still(remarks) or _one_line(outcome.reason) or outcome.status
     return Fate(candidate.use, steps, reason, remarks, candidate.way, candidate.reason)
+
+
+def _still(remarks: Sequence[tuple[str, str]]) -> str:
+    """What the check of life says of an optimizer whose weights stand still in the last steps; empty for others."""
+    life = [text for who, text in remarks if who == LIFE]
+    return "; ".join(life) if any(text.endswith(f"and {STEPS}") for text in life) else ""
 
 
 def _one_line(text: str) -> str:

@@ -25,7 +25,12 @@ _RULES: tuple[tuple[str, str, Callable[[str], str]], ...] = (
         lambda _: "make the task's embeddings without sparse=True, or give them a group of their own",
     ),
     (
-        r"Tensor\.__contains__ only supports|must be set|^KeyError: ",
+        r"Tensor\.__contains__ only supports",
+        "wants its parameters in groups with keys of its own",
+        lambda _: FACTORY,
+    ),
+    (
+        r"must be set|^KeyError: ",
         "wants its parameters in groups with keys of its own ({0})",
         lambda _: FACTORY,
     ),

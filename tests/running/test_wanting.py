@@ -93,6 +93,13 @@ class Stepless(torch.optim.Optimizer):
         raise NotImplementedError
 
 
+class Scaled(torch.optim.SGD):
+    """Scales the loss in a backward() of its own."""
+
+    def backward(self, loss: Tensor) -> None:
+        (2.0 * loss).backward()
+
+
 class Broken(torch.optim.SGD):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
         raise RuntimeError("out of luck")
@@ -118,7 +125,7 @@ FACTORY = (
     [
         ("torch.optim:Muon", "does not take parameters of every shape (ValueError: Muon only", "kind: matrix"),
         ("torch.optim:SparseAdam", "takes sparse gradients alone, and those of this task are dense", "sparse=True"),
-        ("Flagged", "wants its parameters in groups with keys of its own (RuntimeError: Tensor.", FACTORY),
+        ("Flagged", "wants its parameters in groups with keys of its own", FACTORY),
         ("Keyed", "wants its parameters in groups with keys of its own (KeyError: 'use_muon')", FACTORY),
         ("OfAModel", "takes a model, and clipbench hands over parameters", FACTORY),
         ("Around", "goes around an optimizer", 'write it under `wrap`, as in `{use: adamw, lr: 0.001, wrap: [{use: "'),
@@ -145,6 +152,12 @@ def test_a_wrapper_says_so_too() -> None:
     wrapper = replace(wrapper, use="OfAModel", target=f"{__name__}:Imports")
     with pytest.raises(ClipbenchError, match="'OfAModel' lacks a package"):
         tried(replace(arm("torch.optim:SGD"), wrap=(wrapper,)))
+
+
+def test_a_backward_of_its_own_is_a_remark() -> None:
+    remark = "'Scaled' has a backward() of its own, and clipbench calls that of the loss"
+    assert liveness.check(arm("Scaled"), problem("mlp")) == (remark,)
+    assert liveness.check(arm("torch.optim:SGD"), problem("mlp")) == ()
 
 
 def test_a_closure_may_have_any_name() -> None:
