@@ -75,6 +75,7 @@ class WrappedOptimizer(torch.optim.Optimizer):
         apart = ("wrapped", "wrappers")
         self.wrapped.load_state_dict({name: value for name, value in state_dict.items() if name not in apart})
         keeping.put_back(self.wrapped, state_dict["wrapped"]["attributes"])
+        self._gather()
         parameters = self._parameters()
         for name, each in self.members.items():
             keeping.put_back(each, state_dict["wrappers"][name]["attributes"])
