@@ -41,7 +41,7 @@ def evaluated(
     Raises:
         ClipbenchError: the loss has no gradient, or the batch cannot be split.
     """
-    pieces = [batch] if settings.micro_batch is None else batch.split(settings.micro_batch)
+    pieces = [batch] if settings.micro_batch is None else batch.split(settings.micro_batch) or [batch]
     losses: list[Tensor] = []
     with math_attention() if create_graph else nullcontext(), rounded_products(settings):
         for piece in pieces:
