@@ -276,6 +276,48 @@ def test_recomputing_changes_no_bit_and_keeps_less(dropout: float) -> None:
     assert names == same_names
 
 
+class Counted(nn.Module):
+    """A layer whose buffer is in its forward pass, which writes to it."""
+
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("calls", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.tanh(self.linear(x)) * self.calls
+
+
+def test_recomputing_writes_to_buffers_once() -> None:
+    """Plain and recomputed alike: running statistics, and a gradient that depends on what a buffer was."""
+    ends = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        block = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh())
+        model = nn.Sequential(block, Counted(), block)
+        if recompute:
+            equip(model, TrainingSettings(recompute=True))
+        for _ in range(3):
+            model(torch.randn(8, 4)).square().mean().backward()
+        ends.append([*model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert len(ends[0]) == 10
+    assert all(map(torch.equal, *ends))
+
+
+def test_a_list_in_a_list_is_no_block() -> None:
+    pair = nn.ModuleDict({"first": nn.Linear(2, 2), "second": nn.Linear(2, 2)})
+    model = nn.ModuleList([nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]), pair])
+    with pytest.raises(ClipbenchError, match="no blocks"):
+        equip(nn.ModuleList([pair, pair]), TrainingSettings(recompute=True))
+    equip(model, TrainingSettings(recompute=True))
+    inner = model[0]
+    assert isinstance(inner, nn.ModuleList)
+    assert ["forward" in vars(layer) for layer in inner] == [True, True]
+
+
 def test_a_model_without_blocks_has_nothing_to_recompute() -> None:
     with pytest.raises(ClipbenchError, match="no blocks whose activations could be recomputed"):
         equip(nn.Linear(2, 2), TrainingSettings(recompute=True))
