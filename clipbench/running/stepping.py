@@ -95,7 +95,7 @@ def wants_closure(error: Exception) -> bool:
     return "closure" in text.lower() or text == "'NoneType' object is not callable"
 
 
-class _FirstEvaluationError(Exception):
+class _FirstEvaluation(BaseException):  # no Exception, so that no handler in an optimizer's step takes it for a failure
     """Ends a step that is tried where its closure is evaluated for the first time."""
 
 
@@ -112,11 +112,11 @@ def stepping_of(arm: Arm, problem: Problem) -> Stepping:
         before = _versions(problem), _weights(problem)
 
         def evaluate() -> Tensor:
-            raise _FirstEvaluationError
+            raise _FirstEvaluation
 
         try:
             optimizer.step(evaluate)  # type: ignore[arg-type]
-        except _FirstEvaluationError:
+        except _FirstEvaluation:
             pass
         except Exception:
             return "closure"
