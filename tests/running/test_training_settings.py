@@ -131,6 +131,8 @@ def test_pieces_know_their_samples_tokens_and_terms() -> None:
     unlabelled = Batch({"x": torch.zeros(3, 1)}, 3, terms=torch.tensor([0, 2, 0]))
     assert [each.weight for each in unlabelled.split(1)] == [2]  # an example without a term has no mean
     assert unlabelled.weight == 2
+    without = Batch({"x": torch.zeros(3, 1)}, 3, terms=torch.zeros(3))
+    assert without.split(1) == [without]  # its loss is what it is
 
 
 @pytest.mark.parametrize(
@@ -148,9 +150,14 @@ def test_what_cannot_be_split_is_said(batch: Batch, found: str) -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "terms", "found"),
-    [(None, [1, 2], "terms have the shape"), (5, [1, 1, 2], "terms add up to 4, and there are 5 tokens")],
+    [
+        (None, [1, 2], "terms have the shape"),
+        (5, [1, 1, 2], "terms add up to 4, and there are 5 tokens"),
+        (None, [0.5, 0.5, 1.0], "whole numbers, none of them negative"),
+        (3, [2, -1, 2], "whole numbers, none of them negative"),
+    ],
 )
-def test_terms_that_do_not_fit_are_refused(tokens: int | None, terms: list[int], found: str) -> None:
+def test_terms_that_do_not_fit_are_refused(tokens: int | None, terms: list[float], found: str) -> None:
     with pytest.raises(ValueError, match=found):
         Batch({"x": torch.zeros(3, 1)}, 3, tokens, torch.tensor(terms))
 
