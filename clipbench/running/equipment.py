@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -167,6 +168,9 @@ def _wrappers(arm: Arm, optimizer: torch.optim.Optimizer, model: torch.nn.Module
         if not callable(getattr(inside, "step", None)):
             message = f"'{choice.use}' built a {type(inside).__name__}, which has no step()"
             raise ClipbenchError(message, where=f"wrapper of the arm '{arm.name}'")
+        if not hasattr(inside, "param_groups"):  # the next wrapper may look for the parameters there
+            with suppress(AttributeError):  # of an object that takes no attributes
+                inside.param_groups = optimizer.param_groups
     return around
 
 

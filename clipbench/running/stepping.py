@@ -90,7 +90,7 @@ def take(
     optimizer.step(evaluate)  # type: ignore[arg-type]  # torch's annotation has a float
 
 
-class _FirstEvaluationError(Exception):
+class _FirstEvaluation(BaseException):  # no Exception, so that no handler in an optimizer's step takes it for a failure
     """Ends a step that is tried where its closure is evaluated for the first time."""
 
 
@@ -110,11 +110,11 @@ def stepping_of(arm: Arm, problem: Problem) -> Stepping:
         before = _versions(problem), _weights(problem)
 
         def evaluate() -> Tensor:
-            raise _FirstEvaluationError
+            raise _FirstEvaluation
 
         try:
             optimizer.step(evaluate)  # type: ignore[arg-type]
-        except _FirstEvaluationError:
+        except _FirstEvaluation:
             pass
         except Exception:
             if argument == _CLOSURE:

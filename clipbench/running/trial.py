@@ -236,6 +236,8 @@ def _take_step(step: Callable[[], None], seen: _Gradients) -> None:
 
 def _wanting(arm: Arm, error: Exception) -> tuple[str, str] | None:
     """What a step lacked, by its error, and what to do; None where it was something else."""
+    if arm.wrap and wants_closure(error):
+        return "needs a closure, which what is around it does not hand on", "mend its `wrap`"
     if wants_closure(error):
         reason = "asks for a closure at a later step, though its first one went without"
         return reason, "use an optimizer whose step() takes a closure always, or never"
