@@ -210,7 +210,7 @@ def _contrast(comparison: Comparison) -> Column[Row]:
                 ("contrast_behind", "pairs in which only the baseline reached the target", lambda pairs: pairs.behind),
                 (
                     "contrast_neither",
-                    "pairs in which both missed the target; not in the mean",
+                    "pairs in which both missed the target, or one ended before the other reached it; not in the mean",
                     lambda pairs: pairs.neither,
                 ),
                 ("p", "p-value of the paired t-test", lambda pairs: pairs.p),
@@ -239,7 +239,7 @@ def contrast_cell(row: Row) -> Parts:
 def difference_cell(difference: Paired) -> Parts:
     """A difference or a ratio with its standard error and the number of pairs."""
     if difference.n == 0:
-        return ("both missed",) if difference.neither else (NONE,)
+        return ("target missed",) if difference.neither else (NONE,)
     if difference.identical:
         return "0" if difference.scale == "linear" else "1", "± 0", of_pairs(difference)
     if difference.scale == "linear":
