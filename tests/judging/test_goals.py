@@ -17,6 +17,7 @@ from clipbench.quantities import asked as along
 from clipbench.questions import Question, Target
 from clipbench.records import Record
 from clipbench.report import screen
+from clipbench.report.arms import columns
 from clipbench.report.compare import document
 from clipbench.report.page.figures import figures
 from clipbench.report.page.subject import subject_of
@@ -61,6 +62,34 @@ def test_every_report_says_the_target_in_words() -> None:
     assert "target accuracy ≥ 0.9" in shown
     assert "Fewer steps to accuracy ≥ 0.9 than sgd: adam 0.667×" in shown
     assert "adam is earlier to accuracy ≥ 0.9 (1.5×) but later to the loss that both reach (1.33× the steps)." in shown
+
+
+def test_the_metric_of_a_target_stands_beside_the_loss() -> None:
+    of = compare(runs(), asked())
+    source = screen.Origin([], runs(), ())
+    assert "accuracy  final loss  minus sgd" in drawn(screen.document(of, source), 160)
+    assert " final loss |" in text(document(of), "markdown").partition(" accuracy |")[0]
+    [adam] = [row for row in json.loads(text(document(of), "json"))["rows"] if row["arm"] == "adam"]
+    assert (adam["accuracy"], adam["accuracy_seeds"]) == (pytest.approx(0.95), 3)
+    unknown = compare(runs(), asked(Target(quantity="acuracy", at_least=0.9)))
+    assert unknown.goals == ()
+    lost = compare(runs(), question("sgd", "adam"))
+    assert "accuracy" not in drawn(screen.document(lost, source), 160)
+
+
+def test_a_quantity_that_is_asked_for_and_judged_has_one_column() -> None:
+    of = compare(runs(), asked(), Asked(others=(along("final_loss", runs()), along("accuracy", runs()))))
+    lines = drawn(screen.document(of, screen.Origin([], runs(), ())), 160).splitlines()
+    [head] = [line for line in lines if "minus sgd" in line]
+    assert (head.count("final loss"), head.count("accuracy")) == (1, 1)
+    [adam] = [line for line in lines if " adam " in line and "0.95 ± 0" in line]
+    assert "2.010 ± 0.006" in adam
+
+
+def test_a_long_target_is_stacked_in_three_lines() -> None:
+    stacked = {column.name: column.stacked for column in columns(compare(runs(), asked()))}
+    assert stacked["steps_to_target"] == ("steps to", "accuracy", "≥ 0.9")
+    assert stacked["seconds_to_target"] == ("s to", "accuracy", "≥ 0.9")
 
 
 def test_an_arm_that_wins_the_race_and_loses_in_loss_is_told_of_what(monkeypatch: pytest.MonkeyPatch) -> None:
