@@ -19,6 +19,7 @@ from clipbench.records import Record
 from clipbench.report import screen
 from clipbench.report.arms import columns
 from clipbench.report.compare import document
+from clipbench.report.page.cards import cards
 from clipbench.report.page.figures import figures
 from clipbench.report.page.subject import subject_of
 
@@ -130,6 +131,13 @@ def test_the_page_draws_the_target_where_the_metric_is_and_not_in_the_loss() -> 
     assert "Grey" not in made["loss"].about
     plain = {figure.name: figure for figure in figures(subject_of(runs(), question("sgd", "adam")), "code_lm")}
     assert not [row for row in plain["over_accuracy"].rows if row["kind"] == "target"]
+
+
+def test_a_card_has_the_times_of_a_ratio_before_its_error_and_names_the_interval() -> None:
+    _, race = cards(subject_of(runs(), asked()), "code_lm")
+    assert race.asked.startswith("Fewer steps to accuracy ≥ 0.9 against sgd")
+    assert race.effect.startswith("0.667× ×/÷ ")
+    assert race.basis.startswith("verdict's interval 0.")
 
 
 def test_a_target_that_no_evaluation_records_is_a_finding_and_no_traceback() -> None:
