@@ -171,7 +171,7 @@ class Resolver:
             elif site.use in known:
                 entry = self._named(known[site.use])
             else:
-                self._fault(site.use_at, f"there is no {word} {site.use!r}; {nearest(site.use, known)}")
+                self._fault(site.use_at, f"there is no {word} {site.use!r}; {self._instead(site)}")
                 return None
             self._entries[site.kind, site.use] = entry
         found_entry = self._entries[site.kind, site.use]
@@ -179,6 +179,12 @@ class Resolver:
             self._fault(site.use_at, f"the {word} {site.use!r} cannot be used: {found_entry.broken}")
             return None
         return found_entry
+
+    def _instead(self, site: Named) -> str:
+        """What may have been meant by an unknown name."""
+        if site.kind == "optimizers" and site.use in self._offers["wrappers"]:
+            return f"it goes around an optimizer: write `wrap: [{site.use}]` beside the `use` of one"
+        return nearest(site.use, self._offers[site.kind])
 
     def _named(self, of_name: list[Offer]) -> Entry:
         """The entry of what a name stands for."""
@@ -200,7 +206,8 @@ class Resolver:
             return ()
         options = {option.name: option for option in entry.options}
         if name not in options and not entry.open:
-            self._fault(where, f"{site.use!r} has no option {name!r}; {nearest(name, options)}", key=True)
+            meant = nearest(name, options, beside=() if name in site.apart else site.keys)
+            self._fault(where, f"{site.use!r} has no option {name!r}; {meant}", key=True)
             return ()
         option = options.get(name, RATE if name == "lr" else UNKNOWN)
         value = site.options[name]

@@ -129,7 +129,7 @@ def test_terms_can_be_set_from_outside(bench: Bench, task: str) -> None:
             39,
             ".evaluate.every: 101 is beyond the budget of 100 steps; to evaluate at the end alone, write 100",
         ),
-        ("budgte: {steps: 5}", 21, ".budgte: 'valley' has no option 'budgte'; known: depth, floor"),
+        ("budgte: {steps: 5}", 21, ".budgte: 'valley' has no option 'budgte'; did you mean 'budget'?"),
     ],
 )
 @pytest.mark.parametrize("listed", [False, True])
