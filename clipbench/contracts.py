@@ -32,7 +32,8 @@ class Batch:
     knows, and the batch cannot be split.
 
     Raises:
-        ValueError: `terms` are not as many as the samples, or their sum is not that of the tokens.
+        ValueError: `terms` are not as many as the samples, their sum is not that of the tokens, or one is negative or
+            no whole number.
     """
 
     tensors: Mapping[str, Tensor]
@@ -45,6 +46,8 @@ class Batch:
             return
         if tuple(self.terms.shape) != (self.samples,):
             raise ValueError(f"terms have the shape {tuple(self.terms.shape)}, for {self.samples} samples")
+        if bool((self.terms < 0).any()) or (self.terms.is_floating_point() and bool((self.terms % 1 != 0).any())):
+            raise ValueError("terms are counts: whole numbers, none of them negative")
         if self.tokens is not None and int(self.terms.sum()) != self.tokens:
             raise ValueError(f"terms add up to {int(self.terms.sum())}, and there are {self.tokens} tokens")
 
@@ -62,7 +65,7 @@ class Batch:
         """The batch in pieces of at most so many examples, along the first axis; itself where it has no more.
 
         The loss of the batch is the mean of those of its pieces, each weighted by its `weight`. A piece without any
-        term is left out.
+        term is left out, unless none has any: then nothing is split.
 
         Raises:
             ClipbenchError: nobody knows how many terms an example has, or a tensor has no row for each example.
@@ -83,7 +86,7 @@ class Batch:
             )
         terms = torch.ones(self.samples, dtype=torch.int64) if self.terms is None else self.terms
         pieces = [self._piece(slice(start, start + size), terms) for start in range(0, self.samples, size)]
-        return [piece for piece in pieces if piece.weight]
+        return [piece for piece in pieces if piece.weight] or [self]
 
     def _piece(self, rows: slice, terms: Tensor) -> "Batch":
         own = terms[rows]
@@ -109,8 +112,8 @@ class Problem:
     - `train_batches(start)`: the training batches from step `start` (0-based) on, without end, on the CPU; batch i
       is the same whatever was drawn before it, so that an interrupted run goes on where it stopped.
     - `eval_batches`: held-out batches for the reported loss, or the objective itself where nothing is generalised.
-    - `probe_batches`: fixed batches for curvature, together at least four times a training batch, and not used for
-      training steps. These and the former are on the CPU.
+    - `probe_batches`: fixed batches for curvature, of a size of their own, and not used for training steps: together
+      at least 32 examples, or four training batches where those are fewer. These and the former are on the CPU.
     - `metrics`: what else is read of the evaluation batches, by name: `metric(model, batch)` returns the sum over the
       batch's terms and how many they are, and the metric is the sum of the sums over the sum of the weights. Accuracy,
       for example, is the number of right answers over that of all.

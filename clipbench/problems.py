@@ -23,7 +23,8 @@ from clipbench.networks.options import require_positive
 from clipbench.networks.seeding import generator, shuffled_epochs
 from clipbench.sources.contents import contents
 
-PROBED = 4  # training batches whose size the probe batches have together
+PROBED = 4  # training batches whose size the probe batches have together, where there are so many examples
+FEWEST = 32  # examples to probe on, where four training batches are more; the standard error says if it is enough
 
 LossOfExamples = Callable[[nn.Module, Any], Tensor]
 MetricOfExamples = Callable[[nn.Module, Any], tuple[float | Tensor, float | Tensor]]
@@ -101,6 +102,7 @@ def problem(
         probe_batches=_in_batches("test", held_out, numbers, batch_size, "probes"),
         metrics={name: _of_batch(metric, form) for name, metric in _callable(metrics).items()},
         train_slice=_slice(training, train_slice, batch_size),
+        examples=len(training),
     )
 
 
@@ -150,14 +152,13 @@ def _refuse_streams(name: str, what: str, thing: object) -> None:
 
 
 def _require_enough(training: Examples, held_out: Examples, batch_size: int) -> None:
-    most, probed = len(training), PROBED * batch_size
+    most, probed = len(training), min(PROBED * batch_size, FEWEST)
     if most < batch_size:
         message = f"train() has {most} examples, fewer than a batch of {batch_size}"
         raise ClipbenchError(message, where="train", remedy=f"set batch_size to {most} or less")
     if len(held_out) < probed:
-        message = f"test() has {len(held_out)} examples, and the probes need {PROBED} batches of {batch_size}: {probed}"
-        mend = f"set batch_size to {len(held_out) // PROBED} or less, or" if len(held_out) >= PROBED else ""
-        raise ClipbenchError(message, where="test", remedy=f"{mend} hold out more examples".strip())
+        message = f"test() has {len(held_out)} examples, and the probes need {probed}"
+        raise ClipbenchError(message, where="test", remedy="hold out more examples")
 
 
 def _slice(training: Examples, batches: int, batch_size: int) -> list[Batch]:

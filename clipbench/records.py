@@ -309,10 +309,10 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """How a training step is computed; what is evaluated and measured is float32 and uncut whatever it says.
+    """How a training step is computed; what is evaluated and measured is float32 whatever it says.
 
-    - `micro_batch`: the most examples in a forward pass; the gradients of a batch's pieces are accumulated, each
-      weighted by its terms. None for whole batches.
+    - `micro_batch`: the most examples in a forward pass of training, and of a probe; what is found on a batch's pieces
+      is added up, each weighted by its terms. None for whole batches.
     - `precision`: bf16 is torch's autocast around the forward pass, with weights in float32; tf32 rounds the factors
       of products on an NVIDIA GPU.
     - `compile`: the model runs through torch.compile.

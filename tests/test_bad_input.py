@@ -122,6 +122,10 @@ def test_an_option_that_an_optimizer_of_torchs_own_lacks_is_refused_before_anyth
         (["run", "bad.yaml", "--device", "gpu"], "there is no device 'gpu'\n  it is one of auto, cpu, mps, cuda"),
         (["run", "bad.yaml", "--device", "cuda:x"], "there is no device 'cuda:x'"),
         (["run", "bad.yaml", "--jobs", "0"], "Invalid value for '--jobs'"),
+        (
+            ["run", "bad.yaml", "--jobs-per-device", "2", "--device", "cpu"],
+            "--jobs-per-device lets trials share a GPU, and the runs of bad are on cpu",
+        ),
         (["run", "bad.yaml", "--timeout", "nan"], "Invalid value for '--timeout'"),
         (["run", "bad.yaml", "--retries", "-1"], "Invalid value for '--retries'"),
         (["run", "bad.yaml", "--format", "xml"], "'xml' is not one of 'human', 'jsonl'"),

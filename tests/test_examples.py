@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import NOT_INSTALLED
 
 from clipbench import store
 from clipbench.judging.compare import compare
@@ -30,6 +31,7 @@ CONTINUED = {  # these pages ask for the results of that page
     START: ["docs/reading.md", "docs/page.md", "docs/export.md"],
     "docs/spec.md": ["docs/claims.md"],
 }
+NEEDS = {"docs/optimizers.md": ("pytorch_optimizer", "schedulefree")}  # packages of the examples
 READ_AFTER = {page for pages in CONTINUED.values() for page in pages}
 
 
@@ -75,6 +77,8 @@ def enter(line: str, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page not in READ_AFTER])
 def test_every_example_works_and_its_runs_finish(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in NEEDS.get(page, ()):
+        pytest.importorskip(package, reason=f"{NOT_INSTALLED}{package}")
     monkeypatch.chdir(tmp_path)  # specs name modules beside them
     monkeypatch.syspath_prepend(str(tmp_path))
     for each in (page, *CONTINUED.get(page, ())):

@@ -192,11 +192,11 @@ def test_the_numbers_of_a_seed_stay_what_they_are() -> None:
         ),
         (
             {"batch_size": 6},
-            "test: test() has 20 examples, and the probes need 4 batches of 6: 24\n  set batch_size to 5",
+            "test: test() has 20 examples, and the probes need 24\n  hold out more examples",
         ),
         (
             {"test": lambda: points(0, 3)},
-            "test: test() has 3 examples, and the probes need 4 batches of 4: 16\n  hold out",
+            "test: test() has 3 examples, and the probes need 16\n  hold out more examples",
         ),
         ({"model": nn.Linear(2, 3)}, "model: `model` is a Linear, not a function\n  hand a function that makes it"),
         ({"model": lambda: None}, "model: model() returns a NoneType, not a torch.nn.Module"),
@@ -254,3 +254,10 @@ def test_the_text_of_data_changes_with_what_is_in_the_files_and_with_nothing_els
 def test_a_task_that_names_no_data_says_nothing() -> None:
     assert data_of(lambda seed, _: made(seed)) is None
     assert data_of(lambda *_: None) is None
+
+
+def test_a_large_batch_is_probed_on_what_is_held_out() -> None:
+    """Four batches of 12 would be 48; 40 are there, and 32 are enough."""
+    held_out = points(0, 40)
+    problem = made(batch_size=12, test=lambda: held_out)
+    assert [batch.samples for batch in problem.probe_batches] == [12, 12, 12, 4]

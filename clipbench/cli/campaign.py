@@ -42,6 +42,7 @@ class RunOptions:
     - `timeout`: the most wall seconds per run.
     - `retries`: how often a crashed run is tried again.
     - `extend_grid`: add trials while an arm's best setting lies at an edge of its grid.
+    - `per_device`: how many tuning trials share a GPU.
     """
 
     results: Path
@@ -50,6 +51,7 @@ class RunOptions:
     timeout: float | None
     retries: int
     extend_grid: bool
+    per_device: int = 1
 
 
 def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns) -> Ended:
@@ -125,7 +127,8 @@ class _Campaign:
             return []
         _set_aside(to_make, results)
         begin = time.monotonic()
-        need = Need(to_make[0].device, to_make[0].threads, self.spec.code)
+        together = self.options.per_device if to_make[0].trial_of else 1
+        need = Need(to_make[0].device, to_make[0].threads, self.spec.code, together)
         try:
             with self._watcher() as watching, ENGINE(need, jobs=self.options.jobs) as engine:
                 watching.planned(len(runs), len(runs) - len(to_make))

@@ -44,6 +44,12 @@ def run(
     device: Device = None,
     threads: Threads = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="The most runs at a time.")] = None,
+    per_device: Annotated[
+        int,
+        typer.Option(
+            "--jobs-per-device", min=1, help="Tuning trials on a GPU at a time; their times then mean nothing."
+        ),
+    ] = 1,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="The most wall seconds per run.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a crashed run is tried again.")] = 0,
     extend_grid: Annotated[
@@ -58,8 +64,10 @@ def run(
     First every arm takes a step or two, so that an arm that cannot run fails at once. To resume, give the same command
     again: finished runs are kept.
     """
-    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid)
+    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid, per_device)
     asked = _under_names_of_their_own(loaded(specs, overrides(sets, seeds, only, quick, device, threads)))
+    if per_device > 1:
+        _require_gpus(asked)
     outlooks = [outlook(spec, results, extend=extend_grid) for spec in asked]  # check all before any runs
     if dry_run:
         show_plans(outlooks, results)
@@ -75,6 +83,13 @@ def run(
     if not (fmt == "human" and sys.stdout.isatty() and _shown(folders)):
         _say_what_is_next(folders, fmt)
     _end_by_failures(ended, results)
+
+
+def _require_gpus(specs: Sequence[Spec]) -> None:
+    for spec in specs:
+        if not spec.device.startswith("cuda"):
+            message = f"--jobs-per-device lets trials share a GPU, and the runs of {spec.name} are on {spec.device}"
+            raise ClipbenchError(message, remedy="leave it out; --jobs is the most runs at a time")
 
 
 def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:

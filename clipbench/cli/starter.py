@@ -31,14 +31,20 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from clipbench.contracts import Batch, Problem
+import clipbench
+
+QUANTITIES = {"accuracy": ("linear", "higher", "last")}  # how it is read: higher is better, at the last evaluation
 
 
-def data():
-    """All examples and their classes. From disk: `return torch.load("data.pt")`."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2048, 16, generator=generator)
-    return x, (x[:, 0] * x[:, 1] > 0).long()
+def data(first, last):
+    """Some of the examples with their classes. From disk: make a data set of `torch.load("data.pt")`."""
+    x = torch.randn(2048, 16, generator=torch.Generator().manual_seed(0))
+    return torch.utils.data.TensorDataset(x[first:last], (x[first:last, 0] * x[first:last, 1] > 0).long())
+
+
+def accuracy(model, batch):
+    """How many of the batch are right, and how many there are."""
+    return (model(batch[0]).argmax(dim=1) == batch[1]).sum(), len(batch[1])
 
 
 def build(seed, device, *, width: int = 64, batch: int = 32):
@@ -48,26 +54,16 @@ def build(seed, device, *, width: int = 64, batch: int = 32):
         width: of the hidden layer.
         batch: examples in a training batch.
     """
-    x, y = data()
-
-    def some(chosen):
-        return Batch({"x": x[chosen], "y": y[chosen]}, samples=len(chosen))
-
-    def training(step):
-        while True:  # batch i is the same whatever was drawn before it, so that a run can resume
-            generator = torch.Generator().manual_seed(1_000_003 * seed + step)
-            yield some(torch.randint(0, 1024, (batch,), generator=generator))
-            step += 1
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = nn.Sequential(nn.Linear(16, width), nn.GELU(), nn.Linear(width, 2)).to(device)
-    return Problem(
-        model=model,
-        loss=lambda model, batch: cross_entropy(model(batch["x"]), batch["y"]),
-        train_batches=training,
-        eval_batches=[some(torch.arange(1024, 1536))],  # held out
-        probe_batches=[some(torch.arange(1536, 2048))],  # for curvature: not used for training
+    return clipbench.problem(
+        seed,
+        device,
+        model=lambda: nn.Sequential(nn.Linear(16, width), nn.GELU(), nn.Linear(width, 2)),
+        loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1]),
+        train=lambda: data(0, 1536),
+        test=lambda: data(1536, 2048),  # held out, also for curvature
+        batch_size=batch,
+        metrics={"accuracy": accuracy},
+        # data="data.pt",  # what the examples are read from: changed data make the runs again
     )
 '''
 

@@ -12,7 +12,8 @@ from clipbench.errors import ClipbenchError
 from clipbench.networks.seeding import generator, shuffled_epochs
 
 HELD_OUT = 0.05  # of the examples for evaluation, and as much again for probes
-PROBED, EVALUATED = 4, 16  # batches: as many for probes, and at most as many for the evaluation
+LEAST, EVALUATED = 4, 16  # batches that are held out, and those that are evaluated at most
+PROBED = 32  # examples, or four batches where these have fewer
 
 # The batch of some examples, by their numbers; what it draws itself comes from the generator.
 Collate = Callable[[Tensor, torch.Generator], Batch]
@@ -42,7 +43,7 @@ def drawn(count: int, batch: int, seed: int, collate: Collate) -> Drawn:
     Raises:
         ClipbenchError: there are not enough examples for one training batch.
     """
-    held_out = max(int(HELD_OUT * count), PROBED * batch)
+    held_out = max(int(HELD_OUT * count), LEAST * batch)
     training = count - 2 * held_out
     if training < batch:
         raise ClipbenchError(
@@ -65,8 +66,8 @@ def drawn(count: int, batch: int, seed: int, collate: Collate) -> Drawn:
     return Drawn(
         train_batches,
         fixed(parts[1], "evaluation", EVALUATED),
-        fixed(parts[2], "probe", PROBED),
-        fixed(parts[0], "slice", min(PROBED, training // batch)),
+        fixed(parts[2][: min(PROBED, LEAST * batch)], "probe", LEAST),
+        fixed(parts[0], "slice", min(LEAST, training // batch)),
         training,
     )
 

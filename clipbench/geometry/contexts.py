@@ -1,4 +1,4 @@
-"""Contexts that a curvature is measured in: plain attention, uncompiled code, float32 that is float32."""
+"""Contexts that a curvature is measured in: plain attention, uncompiled code, float32 that is float32, no autocast."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,3 +51,31 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         products.fp32_precision, convolutions.fp32_precision = before
+
+
+@contextmanager
+def without_autocast(device: torch.device) -> Iterator[list[str]]:
+    """Inside, no autocast lowers a dtype, neither one from outside nor one that the loss or the model opens itself.
+
+    Yields the devices of those that were opened inside, as they come: entering one has no effect but that.
+    """
+    opened: list[str] = []
+    enter = torch.autocast.__enter__
+
+    def closed(self: torch.autocast) -> object:
+        enabled = self._enabled
+        if enabled:
+            opened.append(self.device)
+        self._enabled = False
+        try:
+            entered: object = enter(self)  # type: ignore[no-untyped-call]
+            return entered
+        finally:
+            self._enabled = enabled
+
+    with torch.autocast(device.type, enabled=False):
+        setattr(torch.autocast, "__enter__", closed)  # noqa: B010 - a method, which mypy lets nobody assign to
+        try:
+            yield opened
+        finally:
+            setattr(torch.autocast, "__enter__", enter)  # noqa: B010

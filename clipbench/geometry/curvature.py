@@ -20,8 +20,9 @@ The mean of (w·x)² over x = (1, 0) and (0, 2) is (w₁² + 4w₂²)/2, whose c
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import get_args
 
 import torch
 from torch import nn
@@ -30,20 +31,20 @@ from torch.nn.parallel import DistributedDataParallel
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.averages import AverageGroup, averaged, shared_fate
-from clipbench.geometry.contexts import eager, full_float32, math_attention
+from clipbench.geometry.contexts import eager, full_float32, math_attention, without_autocast
 from clipbench.geometry.directions import Direction, UnitDirections, unit_directions
-from clipbench.geometry.double_backward import NoSecondDerivativeError, by_double_backward
+from clipbench.geometry.double_backward import NoSecondDerivativeError
 from clipbench.geometry.found import Curvatures, DirectionalCurvature, Measured
-from clipbench.geometry.jets.adjoint import by_adjoints
-from clipbench.geometry.jets.chunks import Limits
-from clipbench.geometry.jets.forward import by_jets
 from clipbench.geometry.jets.jet import MissingRuleError
 from clipbench.geometry.losses import WHERE, NonFiniteLossError
-from clipbench.geometry.memory import TooFewBytesError, is_out_of_memory, keep_what_is_freed
-from clipbench.geometry.selfcheck import EnginesDisagreeError, require_agreement, require_repeatable
+from clipbench.geometry.measuring import TOGETHER, CurvatureEngine, Measuring
+from clipbench.geometry.memory import TooFewBytesError, keep_what_is_freed
+from clipbench.geometry.selfcheck import EnginesDisagreeError
 from clipbench.geometry.undisturbed import undisturbed
 
 __all__ = [
+    "TOGETHER",
+    "CurvatureEngine",
     "Curvatures",
     "Direction",
     "DirectionalCurvature",
@@ -54,13 +55,6 @@ __all__ = [
     "TooFewBytesError",
     "directional_curvature",
 ]
-
-CurvatureEngine = Literal["auto", "jets", "adjoint", "double_backward"]
-TOGETHER = 4
-"""Directions in one pass. What they share is one forward pass of 1 + 3K (jets) or 1 + 2K: more at once save little."""
-
-_FOREIGN = (RuntimeError, TypeError, NotImplementedError)
-"""What foreign code raises when it is handed a jet where it wants a tensor's memory."""
 
 
 def directional_curvature(
@@ -96,14 +90,17 @@ def directional_curvature(
             and must give the same tensor every time; at most two of its tensors are kept at a time. The engines hold
             copies in the parameters' dtype: jets and adjoint of a `chunk` of directions, double backward of one.
         engine: "jets", "adjoint", "double_backward", or "auto": jets where every operation has a rule and they pass
-            their check, else double backward.
+            their check, else double backward. On a CPU adjoint before jets for 12 directions and more of a model of
+            large tensors (`geometry.choosing`).
         chunk: directions that jets carry at once, 4 unless given. 1 takes the least memory; more is faster where the
-            model is so small that the number of operations counts, not their size.
+            model is so small that the number of operations counts, not their size. Where memory is short it is halved,
+            and then the batches are, if their examples are terms of the loss (`geometry.splitting`).
         memory: bytes that jets may hold beside weights and batches (adjoint: in its forward pass). The first direction
             goes alone and is counted, then as many as fit, at most `chunk` if that is given.
-        check: whether jets and adjoints check themselves. It costs a gradient and a product of double backward, and as
-            much memory, on the first batch for a model object and a loss, and on each later one that takes them through
-            an operation that they have not been checked with.
+        check: whether jets and adjoints check themselves, for a model object and a loss once, and again on each batch
+            that takes them through an operation that they have not been checked with. It costs a gradient and a product
+            of double backward on two examples of the batch; on all of them where two say too little. Where even one
+            does not fit into memory it is left out, and a remark says so.
         group: processes that measure together, each along the same directions on batches of its own: the means and
             their errors are those of all batches, by one all-reduce. `torch.distributed.group.WORLD`, or a part of it.
 
@@ -120,7 +117,7 @@ def directional_curvature(
         NoSecondDerivativeError: with double backward, an operation that torch cannot differentiate twice, by name.
         EnginesDisagreeError: jets or adjoints did not pass their check, and were asked for by name; or the loss is
             another one each time that it is computed, or nothing can check them. Nothing is reported.
-        TooFewBytesError: so many directions do not fit into memory; it says how many would.
+        TooFewBytesError: one direction at a time does not fit into memory, on batches that cannot be cut any further.
 
     Source: directional sharpness, Pan and Li (2023), arXiv:2306.00204; Hessian-vector products by differentiating
     the gradient, Pearlmutter (1994), Neural Computation 6; Taylor-mode differentiation, Griewank and Walther (2008).
@@ -130,11 +127,16 @@ def directional_curvature(
     with shared_fate(group, quantities=1 + 2 * k, same=k, device=device):
         _require_sense(model, parameters, batches, engine=engine, chunk=chunk, memory=memory)
         units, norms = unit_directions(directions, parameters)
-        measuring = _Measuring(model, loss, batches, units, chunk, memory, check)
+        measuring = Measuring(model, loss, batches, units, chunk, memory, check)
         keep_what_is_freed()
-        exact = torch.autocast(device.type, enabled=False)
-        with undisturbed(model, loss), eager(), math_attention(), full_float32(), torch.enable_grad(), exact:
+        plain = (undisturbed(model, loss), eager(), math_attention(), full_float32(), torch.enable_grad())
+        with ExitStack() as stack:
+            for context in plain:
+                stack.enter_context(context)
+            opened = stack.enter_context(without_autocast(device))
             measured = measuring.by(engine)
+    if opened:
+        measured = replace(measured, remarks=(*measured.remarks, "without the autocast that the loss opens"))
     return _found(measured, units, norms, tuple(batch.weight for batch in batches), group=group)
 
 
@@ -169,53 +171,8 @@ def _found(
         measured.missing_operation,
         tuple(measured.losses),
         measured.disagreement,
+        measured.remarks,
     )
-
-
-@dataclass(frozen=True)
-class _Measuring:
-    """One measurement, before the choice of an engine."""
-
-    model: nn.Module
-    loss: Loss
-    batches: Sequence[Batch]
-    units: UnitDirections
-    chunk: int | None
-    memory: int | None
-    check: bool
-
-    def by(self, engine: CurvatureEngine) -> Measured:
-        missing = disagreement = None
-        if engine == "adjoint":
-            return self._by_jets("adjoint")
-        if engine != "double_backward":
-            try:
-                return self._by_jets("jets")
-            except MissingRuleError as error:
-                if engine == "jets":
-                    raise
-                missing = error.operation
-            except EnginesDisagreeError as error:
-                if engine == "jets" or error.ordinary is None:
-                    raise
-                disagreement = error
-            except _FOREIGN as error:
-                if engine == "jets" or is_out_of_memory(error):  # which double backward needs more of
-                    raise
-                missing = f"{type(error).__name__}: {error}"
-        losses, rows = by_double_backward(self.model, self.loss, self.batches, self.units)
-        if disagreement is None:
-            return Measured(losses, rows, "double_backward", missing)
-        require_repeatable(disagreement, self.units, losses, rows)
-        return Measured(losses, rows, "double_backward", disagreement=disagreement.quantity)
-
-    def _by_jets(self, engine: Literal["jets", "adjoint"]) -> Measured:
-        carried = by_jets if engine == "jets" else by_adjoints
-        chunk = TOGETHER if self.chunk is None and self.memory is None else self.chunk
-        measured = carried(self.model, self.loss, self.batches, self.units, limits=Limits(chunk, self.memory))
-        if self.check and measured.losses:
-            require_agreement(self.model, self.loss, self.batches, self.units, carried=measured, by=engine)
-        return Measured(measured.losses, measured.rows, engine)
 
 
 def _require_sense(

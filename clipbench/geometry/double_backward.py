@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import UnitDirections
+from clipbench.geometry.found import Carried, Rows
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
 from clipbench.geometry.memory import is_out_of_memory
 from clipbench.geometry.products import inner, norm
@@ -105,13 +106,12 @@ def _require_no_dead_end(gradient: Sequence[Tensor]) -> None:
         nodes += further
 
 
-def by_double_backward(
-    model: nn.Module, loss: Loss, batches: Sequence[Batch], units: UnitDirections
-) -> tuple[list[float], list[list[tuple[float, float]]]]:
-    """The loss of each batch, and for each batch (slope, curvature) along each direction."""
+def by_double_backward(model: nn.Module, loss: Loss, batches: Sequence[Batch], units: UnitDirections) -> Carried:
+    """The loss of each batch, and for each batch (slope, curvature) along each direction; no operations are noted."""
     parameters = list(units.parameters.values())
     device = parameters[0].device
-    losses, rows = [], []
+    losses: list[float] = []
+    rows: Rows = []
     for i, batch in enumerate(batches):
         value, gradient = gradient_with_graph(model, loss, batch.to(device), parameters, index=i)
         row = []
@@ -122,4 +122,4 @@ def by_double_backward(
             row.append((slope, inner(hessian_times(v, gradient, parameters), v) / length**2))
         losses.append(float(value))
         rows.append(row)
-    return losses, rows
+    return Carried(losses, rows, [set() for _ in batches])

@@ -5,8 +5,10 @@ up to half the spacing of the numbers at θ, and where the step is as small as t
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any
 
 import torch
@@ -40,7 +42,17 @@ def can_be_stepped_in_float64(optimizer: torch.optim.Optimizer) -> bool:
     """Whether a step can be taken in float64 and undone: its parameters are float32, all it keeps is known."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     attributes = {name: kept for name, kept in keeping.attributes(optimizer).items() if name != _OF_A_CLIP}
-    return all(p.dtype == torch.float32 for p in parameters) and keeping.OTHER not in attributes.values()
+    known = keeping.OTHER not in attributes.values() and all(map(_is_known, optimizer.state.values()))
+    return known and all(p.dtype == torch.float32 for p in parameters)
+
+
+def _is_known(thing: Any) -> bool:
+    """Whether `_widened` makes a copy of it: what it hands back as it is, a step would write into."""
+    if isinstance(thing, dict):
+        return type(thing) is dict and all(map(_is_known, thing.values()))
+    if isinstance(thing, list | tuple | deque):
+        return type(thing) in (list, tuple, deque) and all(map(_is_known, thing))
+    return isinstance(thing, Tensor | NoneType | bool | int | float | str)
 
 
 @contextmanager
@@ -83,6 +95,8 @@ def _widened(thing: Any) -> Any:
         return thing.detach().double() if thing.dtype == torch.float32 else thing.detach().clone()
     if isinstance(thing, dict):
         return type(thing)({name: _widened(value) for name, value in thing.items()})
+    if isinstance(thing, deque):
+        return deque(map(_widened, thing), thing.maxlen)
     if isinstance(thing, list | tuple):
         return type(thing)(_widened(value) for value in thing)
     return thing

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.contexts import eager, full_float32
+from clipbench.geometry.contexts import eager, full_float32, without_autocast
 from clipbench.geometry.directions import Direction, UnitDirections, rounding, unit_directions
 from clipbench.geometry.jets.forward import JetObjective
 from clipbench.geometry.losses import WHERE, require_finite_scalar
@@ -84,7 +84,8 @@ def finite_difference_curvature(
         raise ClipbenchError(f"there are no {'batches' if parameters else 'trainable parameters'}", where=WHERE)
     units, _ = unit_directions(directions, parameters)
     estimates = {name: FiniteDifference(math.nan, math.inf, math.nan) for name in directions}
-    with undisturbed(model, loss), eager(), full_float32(), torch.no_grad():
+    device = next(iter(parameters.values())).device
+    with undisturbed(model, loss), eager(), full_float32(), without_autocast(device), torch.no_grad():
         scale = norm(parameters.values()) or 1.0
         eps = rounding(parameters) if dtype is None else torch.finfo(dtype).eps
         for k, name in enumerate(units.names):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import ItemsView, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from clipbench.geometry.averages import averaged
 
@@ -41,6 +41,7 @@ class Curvatures:
     - `engine`: the one that ran. For double backward in place of jets, `missing_operation` is what had no rule, or
       `disagreement` the quantity in which jets did not agree with ordinary differentiation.
     - `losses`: of the batches that `weights` is of; none where there was no direction to measure along.
+    - `remarks`: what was done otherwise than asked: for want of memory, without a check, without the loss's autocast.
     """
 
     along: Mapping[str, DirectionalCurvature]
@@ -50,6 +51,7 @@ class Curvatures:
     missing_operation: str | None = None
     losses: tuple[float, ...] = ()
     disagreement: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def __getitem__(self, direction: str) -> DirectionalCurvature:
         return self.along[direction]
@@ -80,12 +82,26 @@ def _of_first(measured: DirectionalCurvature, weights: tuple[int, ...]) -> Direc
     )
 
 
+Rows = list[list[tuple[float, float]]]
+"""For each batch, (slope, curvature) along each direction."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The loss of each batch; for each batch (slope, curvature) along each direction; and what each went through."""
+
+    losses: list[float]
+    rows: Rows
+    operations: list[set[Any]]
+
+
 @dataclass(frozen=True)
 class Measured:
-    """The loss of each batch; for each batch (slope, curvature) along each direction; and who says so."""
+    """The loss of each batch; for each batch (slope, curvature) along each direction; who says so, and how."""
 
     losses: Sequence[float]
     rows: Sequence[Sequence[tuple[float, float]]]
     engine: RunEngine
     missing_operation: str | None = None
     disagreement: str | None = None
+    remarks: tuple[str, ...] = ()

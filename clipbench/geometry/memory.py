@@ -4,7 +4,6 @@ import weakref
 from functools import cache
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,12 +14,11 @@ from clipbench.geometry.losses import WHERE
 
 
 class TooFewBytesError(ClipbenchError):
-    """The directions do not fit into memory; `fit` is how many of them would, 0 if not one, None if that is unknown."""
+    """So many `directions` at once do not fit into memory."""
 
-    def __init__(self, message: str, *, fit: int | None) -> None:
-        remedy = f"chunk={fit} carries so many at once" if fit else "smaller batches take less"
-        super().__init__(message, where=WHERE, remedy=remedy)
-        self.fit = fit
+    def __init__(self, message: str, *, directions: int) -> None:
+        super().__init__(message, where=WHERE, remedy="smaller batches take less")
+        self.directions = directions
 
 
 class MemoryTally(TorchDispatchMode):
@@ -54,16 +52,6 @@ class MemoryTally(TorchDispatchMode):
         return result
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """What a device has left, with what torch holds in reserve there; None where it does not say."""
-    if device.type == "cpu":
-        return int(psutil.virtual_memory().available)
-    if device.type == "cuda":
-        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + reserve
-    return None
-
-
 @cache
 def keep_what_is_freed() -> None:
     """Have the C library keep up to 62 MiB of freed memory for what comes next; once is enough for a process.
@@ -78,5 +66,8 @@ def keep_what_is_freed() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Also on a CPU, where torch has no error of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """Also where torch has no error of its own for it: on a CPU, and in libraries on a GPU."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -3,18 +3,23 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
-from clipbench.geometry.contexts import eager, full_float32, math_attention
+from clipbench.geometry.contexts import eager, full_float32, math_attention, without_autocast
 from clipbench.geometry.directions import Direction, rounding, tensor_of
 from clipbench.geometry.double_backward import gradient_with_graph, hessian_times
 from clipbench.geometry.losses import WHERE, require_dependent, require_finite_scalar
 from clipbench.geometry.products import coordinates_of
+from clipbench.geometry.splitting import in_pieces
 from clipbench.geometry.undisturbed import undisturbed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Objective:
             stack.enter_context(eager())
             stack.enter_context(math_attention())
             stack.enter_context(full_float32())
-            stack.enter_context(torch.autocast(device.type, enabled=False))
+            stack.enter_context(without_autocast(device))
             yield device
 
     def value(self) -> float:
@@ -81,13 +86,7 @@ class Objective:
         parameters = self.parameters
         total = [torch.zeros_like(p) for p in parameters.values()]
         with self.held_still() as device, torch.enable_grad():
-            for i, (batch, share) in enumerate(self._shares()):
-                batch_loss = self.loss(self.model, batch.to(device))
-                require_finite_scalar(batch_loss, i)
-                require_dependent(batch_loss, i)
-                gradient = torch.autograd.grad(
-                    batch_loss, list(parameters.values()), allow_unused=True, materialize_grads=True
-                )
+            for gradient, share in self._each(lambda i, batch: self._gradient(i, batch.to(device))):
                 torch._foreach_add_(total, gradient, alpha=share)
         return dict(zip(parameters, total, strict=True))
 
@@ -104,11 +103,10 @@ class Objective:
         slope = [torch.zeros_like(p) for p in weights]
         bends = [[torch.zeros_like(p) for p in weights] for _ in vectors]
         with self.held_still() as device, torch.enable_grad():
-            for i, (batch, share) in enumerate(self._shares()):
-                _, gradient = gradient_with_graph(self.model, self.loss, batch.to(device), weights, index=i)
-                torch._foreach_add_(slope, [g.detach() for g in gradient], alpha=share)
-                for v, bend in zip(given, bends, strict=True):
-                    torch._foreach_add_(bend, hessian_times(v, gradient, weights), alpha=share)
+            for (gradient, products), share in self._each(lambda i, batch: self._products(i, batch.to(device), given)):
+                torch._foreach_add_(slope, gradient, alpha=share)
+                for product, bend in zip(products, bends, strict=True):
+                    torch._foreach_add_(bend, product, alpha=share)
         return dict(zip(names, slope, strict=True)), [dict(zip(names, bend, strict=True)) for bend in bends]
 
     @contextmanager
@@ -142,8 +140,26 @@ class Objective:
 
     def _mean(self, device: torch.device) -> float:
         # Not fsum, which refuses opposite infinities.
-        return sum(share * float(self.loss(self.model, batch.to(device))) for batch, share in self._shares())
+        losses = self._each(lambda _, batch: float(self.loss(self.model, batch.to(device))))
+        return sum(share * loss for loss, share in losses)
 
-    def _shares(self) -> list[tuple[Batch, float]]:
+    def _each(self, measure: Callable[[int, Batch], T]) -> Iterator[tuple[T, float]]:
+        """What is measured on each batch, or on parts of it where memory is short, with its share in the mean."""
         total = sum(batch.weight for batch in self.batches)
-        return [(batch, batch.weight / total) for batch in self.batches]
+        for i, batch in enumerate(self.batches):
+            for share, measured in in_pieces(self.model, self.loss, batch, partial(measure, i)):
+                yield measured, share * (batch.weight / total)
+
+    def _gradient(self, i: int, batch: Batch) -> list[Tensor]:
+        loss = self.loss(self.model, batch)
+        require_finite_scalar(loss, i)
+        require_dependent(loss, i)
+        parameters = list(self.parameters.values())
+        return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+
+    def _products(
+        self, i: int, batch: Batch, vectors: Sequence[Sequence[Tensor]]
+    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        weights = list(self.parameters.values())
+        _, gradient = gradient_with_graph(self.model, self.loss, batch, weights, index=i)
+        return [g.detach() for g in gradient], [hessian_times(v, gradient, weights) for v in vectors]

@@ -22,11 +22,11 @@ class _Measurement:
     def answers(self, inputs: tuple[Any, ...], names: tuple[str, ...], chunk: int, batches: Sequence[Batch]) -> bool:
         """Whether it is of all that is asked for, or has the batches that are asked for at its head.
 
-        Of a head only what jets found: whether another engine must stand in for them depends on the batches.
+        Of a head only what jets or adjoints found: whether double backward must stand in depends on the batches.
         """
         alike = (names, chunk) == (self.names, self.chunk) and all(map(is_, inputs, self.inputs))
         whole = len(batches) == len(self.batches)
-        head = 0 < len(batches) < len(self.batches) and self.curvatures.engine == "jets"
+        head = 0 < len(batches) < len(self.batches) and self.curvatures.engine != "double_backward"
         return alike and (whole or head) and all(map(is_, batches, self.batches))
 
 

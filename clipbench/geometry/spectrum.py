@@ -84,6 +84,11 @@ def eigenvalue(
     return _with_residual(float(values[0]), vectors[:, 0], times)
 
 
+def host_bytes(size: int) -> int:
+    """What Lanczos keeps of the host's memory for so many coordinates."""
+    return DENSE * size * 8
+
+
 def trace(curvatures: Mapping[str, float], size: int) -> tuple[float, float]:
     """Hutchinson's estimate of tr H from vᵀHv along random signs cut to unit length, and its standard error.
 

@@ -41,6 +41,7 @@ from clipbench.quantities import (
     STEPS,
     Along,
     final_loss,
+    quantity,
 )
 from clipbench.questions import Question, Target
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record, Status
@@ -52,7 +53,8 @@ class Asked:
 
     - `baseline`: the arm to compare with.
     - `target`, `consecutive`: the evaluation loss to reach, and the number of evaluations in a row that must reach it.
-    - `metric`: the quantity that verdicts and ranks compare; `others` are further quantities to show.
+    - `metric`: the quantity that verdicts and ranks compare; `others` are further quantities to show, instead of what
+      is shown else; `goals` those that targets are of, to show beside the loss.
     - `at`: the step or fraction at which runs are compared; None for their end.
     - `threshold`: the relative difference from the baseline that is too small to matter.
     - `reference`: the direction that divides the ratios at shared points.
@@ -63,6 +65,7 @@ class Asked:
     consecutive: int | None = None
     metric: Along = LOSS
     others: tuple[Along, ...] = ()
+    goals: tuple[Along, ...] = ()
     at: Moment | None = None
     threshold: float | None = None
     reference: str | None = None
@@ -114,6 +117,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     question = replace(question, baseline=name)
     selected = select(records, question, asked.at)
     cells, by_task = selected.cells, grouped(selected.cells, lambda cell: cell.task)
+    asked = replace(asked, goals=_goals(cells, question))
     rows = tuple(row for of_task in by_task.values() for row in _rows(of_task, name, asked))
     pairs = tuple(twins(cells, {(each.task, each.arm): each.steps for each in rows}))
     evidence = evidence_of(records, selected)
@@ -138,9 +142,17 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
         tunings=tunings(records, question),
         audit=audited(evidence),
         others=asked.others,
+        goals=asked.goals,
         at=asked.at,
         left_out=selected.left_out,
     )
+
+
+def _goals(cells: Sequence[Cell], question: Question) -> tuple[Along, ...]:
+    """The quantities other than the evaluation loss that targets are of, and that runs recorded."""
+    names = dict.fromkeys(cell.target.quantity for cell in cells if cell.target and cell.target.quantity)
+    goals = (Along(quantity(name, question.quantities, metric=True)) for name in names)
+    return tuple(goal for goal in goals if any(cell.sample(goal) for cell in cells))
 
 
 def check(question: Question, asked: Asked) -> None:
@@ -199,7 +211,7 @@ def _row(cell: Cell, baseline: Cell, asked: Asked, against: Paired | None, judge
         sharpness=_sharpness(cell),
         clipped=None if cell.described.clip is None else estimate(cell.values(CLIPPED)),
         rate_sharpness=estimate(rates) if rates else None,
-        others={str(along): mean_of(cell, along) for along in (asked.metric, *asked.others)},
+        others={str(along): mean_of(cell, along) for along in (asked.metric, *asked.others, *asked.goals)},
         steps_ratio=cell.against(baseline, STEPS) if targeted and against is not None else None,
         sharpness_ratio=None if against is None else cell.against(baseline, SHARPNESS),
     )

@@ -79,7 +79,7 @@ class Row:
     - `steps`, `seconds`: to the target; None without a target.
     - `clipped`: None without a clip. `rate_sharpness`: η·sharpness along own updates; None if not measured.
     - `ranking`: gives the ranks of the task's arms; an arm that is broken or has no value has none.
-    - `others`: the means of the metric and of further quantities.
+    - `others`: the means of the metric, of further quantities and of those that targets are of.
     - `steps_ratio`, `sharpness_ratio`: to the baseline's steps to the target (None without a target) and sharpness;
       None for the baseline.
     """
@@ -172,5 +172,6 @@ class Comparison:
     tunings: tuple[ArmTuning, ...] = ()
     audit: Audit = NOTHING_AUDITED  # how the runs were made
     others: tuple[Along, ...] = ()  # further quantities that the table shows
+    goals: tuple[Along, ...] = ()  # quantities other than the evaluation loss that targets are of
     at: Moment | None = None  # when runs are compared; None for their end
     left_out: tuple[str, ...] = ()  # the caveats about runs, or parts of runs, that are not compared

@@ -57,7 +57,7 @@ def in_force(records: Sequence[Record], question: Question) -> tuple[list[Record
     if not earlier:
         return kept, copies
     arms = dict.fromkeys(record.run.arm.name for record in earlier)
-    version = "version of the spec or its code" + (", or selection by its trials" if question.tuning else "")
+    version = "version of the spec or its code" + (", or of settings no longer selected" if question.tuning else "")
     return kept, [f"Left out: {count(len(earlier), 'run')} of an earlier {version} ({listing(arms)}).", *copies]
 
 

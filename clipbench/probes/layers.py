@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 from clipbench.contracts import Snapshot
 from clipbench.errors import ClipbenchError
@@ -11,10 +12,16 @@ from clipbench.geometry.curvature import NonFiniteLossError, directional_curvatu
 
 WITHIN = "within_layer_sharpness"
 CROSS = "cross_layer_sharpness"
+LARGE = 10**6
+"""Parameters from which on a model has a limit."""
 
 
 def measure(
-    snapshot: Snapshot, *, depth: int | None = None, chunk: int | None = None
+    snapshot: Snapshot,
+    *,
+    depth: int | None = None,
+    chunk: int | None = None,
+    limit: float | Literal["none"] = 4.0,
 ) -> Iterator[tuple[str, str, float]]:
     """The directional sharpness of each update u, cut by layers b, on the probe batches.
 
@@ -29,11 +36,19 @@ def measure(
         depth: cuts a module's name to its first parts, so that 2 makes one layer of all of `blocks.0`; all parts unless
             given.
         chunk: pieces carried through the model at once; more takes memory, and is faster where the model is tiny.
+        limit: of a model of a million parameters or more no more is measured than so many times the directions of the
+            probe `sharpness`; `none` for no limit.
     """
     if depth is not None and depth < 1:
         raise ClipbenchError(f"a depth of {depth}", where="layers", remedy="at least 1, or nothing for whole names")
     problem, parameters = snapshot.problem, snapshot.parameters
     parted = blocks(parameters, depth=depth)
+    if limit != "none" and len(parted) + 1 > limit and sum(p.numel() for p in parameters.values()) >= LARGE:
+        raise ClipbenchError(
+            f"{len(parted)} layers take {len(parted) + 1} times the directions of the probe sharpness",
+            where="layers",
+            remedy="a smaller `depth` makes fewer layers; `limit: none` measures them all",
+        )
     for direction, update in snapshot.directions.items():
         cut = {**pieces(update, parameters, parted), "": update}  # no module has the empty name here
         try:

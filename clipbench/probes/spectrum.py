@@ -2,20 +2,26 @@
 
 import math
 from collections.abc import Iterator
-from typing import get_args
+from typing import Literal, get_args
 
 from clipbench.contracts import Snapshot
 from clipbench.errors import ClipbenchError
 from clipbench.geometry import said
 from clipbench.geometry.curvature import NonFiniteLossError, directional_curvature
 from clipbench.geometry.objective import Objective
-from clipbench.geometry.spectrum import SpectrumEnd, eigenvalue, random_signs, trace
+from clipbench.geometry.spectrum import SpectrumEnd, eigenvalue, host_bytes, random_signs, trace
 
 NAMES = {"largest": "lambda_max", "smallest": "lambda_min"}
 
 
 def measure(
-    snapshot: Snapshot, *, tolerance: float = 0.01, products: int = 200, samples: int = 16, chunk: int | None = None
+    snapshot: Snapshot,
+    *,
+    tolerance: float = 0.01,
+    products: int = 200,
+    samples: int = 16,
+    chunk: int | None = None,
+    limit: float | Literal["none"] = 2.0,
 ) -> Iterator[tuple[str, str, float]]:
     """Between what bounds every curvature lies, and what they are on average, on the probe batches.
 
@@ -32,12 +38,19 @@ def measure(
         products: Hessian-vector products that an eigenvalue may cost, about.
         samples: random vectors of the trace, at least 2.
         chunk: of them carried through the model at once; more takes memory, and is faster where the model is tiny.
+        limit: gigabytes of the host's memory that Lanczos may take, 160 bytes a parameter; `none` for no limit.
 
     Source: Lehoucq, Sorensen and Yang (1998), ARPACK; Hutchinson (1990), Communications in Statistics 19.
     """
     _require_sense(tolerance=tolerance, products=products, samples=samples)
     problem = snapshot.problem
     objective = Objective(problem.model, problem.loss, problem.probe_batches)
+    if limit != "none" and (needed := host_bytes(objective.size)) > limit * 1e9:
+        raise ClipbenchError(
+            f"eigenvalues take {needed / 1e9:.3g} GB of the host's memory, above the limit of {limit:g} GB",
+            where="spectrum",
+            remedy="`limit: none` measures them all the same",
+        )
     try:
         for end in get_args(SpectrumEnd):
             found = eigenvalue(objective, end, tolerance=tolerance, products=products, seed=snapshot.step)

@@ -111,7 +111,7 @@ def effect(difference: Paired, level: float = LEVEL, *, known: int = 0) -> str:
         known: how many seeds the sentence names already; so many are not named again.
     """
     if difference.n == 0:
-        return "(both missed the target)" if difference.neither else "without a pair of seeds"
+        return "(the target was missed in every pair)" if difference.neither else "without a pair of seeds"
     mean, seeds = difference.shown(difference.mean), "" if difference.n == known else f", {count(difference.n, 'seed')}"
     size = f"{at_least(difference)}{factor(mean, 3)}×" if difference.scale == "log" else f"{mean:+.2g}"
     if difference.n == 1:

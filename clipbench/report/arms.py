@@ -1,6 +1,7 @@
 """The columns of the main table of `compare`: an arm on a task, against the baseline."""
 
 import math
+import re
 
 from clipbench.judging.comparison import Comparison, Row, Standing, StepsToTarget
 from clipbench.judging.families import Ranks, Verdict
@@ -58,6 +59,7 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
     """All columns, in the order of the CSV."""
     targets = {goal(head.target) for head in comparison.tasks if head.target}
     target = targets.pop() if len(targets) == 1 else "target"
+    asked = {str(along): along for along in (*comparison.others, *comparison.goals)}
     return (
         text_column("task", "the task's name", lambda row: row.task),
         text_column("arm", "the arm's name", lambda row: row.arm),
@@ -72,7 +74,7 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
             "final_loss", "mean final evaluation loss of finished seeds", lambda row: row.final_loss, "final loss"
         ),
         _difference(),
-        _steps_to_target(f"steps to {target}"),
+        _steps_to_target(target),
         estimate_column(
             "step_ms",
             "mean milliseconds per step",
@@ -102,9 +104,10 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
             if_any(lambda row: row.seconds, lambda seconds: seconds.median),
             f"s to {target}",
             _seconds,
+            _to("s", target),
         ),
         _contrast(comparison),
-        *(_other(along) for along in comparison.others if str(along) not in _THERE),
+        *(_other(along) for name, along in asked.items() if name not in _THERE),
     )
 
 
@@ -125,7 +128,8 @@ def order(comparison: Comparison) -> tuple[str, ...]:
         "rate_times_sharpness": any(row.rate_sharpness is not None for row in rows),
         "clipped_fraction": any(row.clipped is not None and row.clipped.n for row in rows),
     }
-    return (*always, "final_loss", "contrast", *(name for name, is_shown in optional.items() if is_shown))
+    beside = ("final_loss", *map(name_of, comparison.goals), "contrast")
+    return (*always, *beside, *(name for name, is_shown in optional.items() if is_shown))
 
 
 def legend(comparison: Comparison) -> str:
@@ -156,7 +160,12 @@ def _difference() -> Column[Row]:
     )
 
 
-def _steps_to_target(heading: str) -> Column[Row]:
+def _to(unit: str, target: str) -> Parts:
+    """The heading over what a target costs in several lines: of a metric `steps to`, `accuracy` and `≥ 0.9`."""
+    return (f"{unit} to", *re.split(r"(?<![≥≤]) ", target)) if " " in target else ()
+
+
+def _steps_to_target(target: str) -> Column[Row]:
     def steps(row: Row) -> StepsToTarget | None:
         return row.steps
 
@@ -169,8 +178,9 @@ def _steps_to_target(heading: str) -> Column[Row]:
         "steps_to_target",
         "median steps to the target over ended seeds; a miss counts as inf; empty without a target",
         if_any(steps, lambda target_steps: target_steps.median),
-        heading,
+        f"steps to {target}",
         shown,
+        _to("steps", target),
         beside=numbers(
             steps,
             ("target_hits", "number of seeds that reached the target", lambda target_steps: target_steps.hits),
@@ -210,7 +220,7 @@ def _contrast(comparison: Comparison) -> Column[Row]:
                 ("contrast_behind", "pairs in which only the baseline reached the target", lambda pairs: pairs.behind),
                 (
                     "contrast_neither",
-                    "pairs in which both missed the target; not in the mean",
+                    "pairs in which both missed the target, or one ended before the other reached it; not in the mean",
                     lambda pairs: pairs.neither,
                 ),
                 ("p", "p-value of the paired t-test", lambda pairs: pairs.p),
@@ -239,7 +249,7 @@ def contrast_cell(row: Row) -> Parts:
 def difference_cell(difference: Paired) -> Parts:
     """A difference or a ratio with its standard error and the number of pairs."""
     if difference.n == 0:
-        return ("both missed",) if difference.neither else (NONE,)
+        return ("target missed",) if difference.neither else (NONE,)
     if difference.identical:
         return "0" if difference.scale == "linear" else "1", "± 0", of_pairs(difference)
     if difference.scale == "linear":

@@ -129,8 +129,8 @@ def _without_a_pair(comparison: Comparison, undecided: Sequence[Row]) -> Iterato
         arms = listing(dict.fromkeys(missed), 4)
         of_loss = not any(head.target and head.target.quantity for head in comparison.tasks)
         yield (
-            f"Fewer than two seeds on which {arms} or {comparison.baseline} reached the target: give an easier one "
-            f"({'--target LOSS' if of_loss else 'in the spec'}) or a longer budget."
+            f"Fewer than two seeds tell {arms} from {comparison.baseline}, as the target was missed: give an easier "
+            f"one ({'--target LOSS' if of_loss else 'in the spec'}) or a longer budget."
         )
 
 

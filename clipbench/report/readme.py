@@ -32,10 +32,11 @@ from clipbench.spec import catalogue
 from clipbench.spec.claims import load
 
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>table|arms|claims|list|picture):(?P<name>[^ ]+) -->\n(?P<old>.*?)<!-- /(?P=kind):(?P=name) -->",
+    r"<!-- (?P<kind>table|arms|claims|list|picture|tried):(?P<name>[^ ]+) -->\n(?P<old>.*?)"
+    r"<!-- /(?P=kind):(?P=name) -->",
     re.DOTALL,
 )
-_MARKER = re.compile(r"<!-- /?(?:table|arms|claims|list|picture):")
+_MARKER = re.compile(r"<!-- /?(?:table|arms|claims|list|picture|tried):")
 SHORT = ("verdict", "arm", "rank_low", "final_loss", "contrast", "steps_to_target", "step_ms", "sharpness")  # columns
 _PICTURE_WIDTH = 560
 CLAIMS = "benchmarks/claims/pan_li_2023.yaml"  # beside the folder of the results
@@ -47,7 +48,8 @@ def written(text: str, reference: Path) -> str:
     A block `table:PLACE/SPEC` is the comparison of the runs in that folder below `reference`, and `arms:PLACE/SPEC` its
     main table alone, with fewer columns. A block `claims:PLACE` tests the paper's claims on the specs in that folder; a
     block `list:KIND` is a shelf (tasks, optimizers or probes). A block `picture:PLACE/SPEC` shows the loss of these
-    runs, which `draw` draws.
+    runs, which `draw` draws. A block `tried:FILE` has a line for each optimizer of a table that
+    benchmarks/compatibility/optimizers.py wrote.
 
     Raises:
         ClipbenchError: a marker without its partner, or a block that names nothing.
@@ -70,6 +72,8 @@ def _block(marker: re.Match[str], reference: Path) -> str:
             content = as_markdown(_arms(compare_report.document(compare(records, question))))
         case "claims":
             content = _claims(reference / name, reference.parents[1] / CLAIMS)
+        case "tried":
+            content = _tried(reference / name)
         case "picture":
             content = f"![{_loss(reference / name).spec['description']}]({picture_path(name)})"
         case _:
@@ -128,6 +132,38 @@ def _claims(folder: Path, claims: Path) -> str:
         raise ClipbenchError("there are no runs to test claims on", where=str(folder))
     answers = judge(load(claims), results_of([_runs(spec) for spec in sorted(folder.iterdir())]))
     return as_markdown(claims_report.document(answers))
+
+
+_TRIED = re.compile(
+    r"^(?P<use>[\w.]+:\w+) +\d+ +(?P<no>no\b)?(?:, )?(?P<way>by name|\w+)?(?: {2,}(?P<said>.*))?$", re.MULTILINE
+)
+_WAYS = {
+    "by name": "by its name",
+    "create_graph": "with `create_graph: true`",
+    "option": "with an option that it needs",
+    "group": "for matrices, in a group",
+    "wrap": "under `wrap`",
+    "factory": "by a factory",
+}
+_LONGEST = 160  # characters of what is said
+
+
+def _tried(path: Path) -> str:
+    """A line for each optimizer: how it runs, or why it does not, and what its record says of it."""
+    lines = ["| optimizer | runs | what is said |", "|---|---|---|"]
+    for match in _TRIED.finditer(path.read_text(encoding="utf-8")):
+        reason, *remarks = re.split(r" {2,}", match["said"] or "")
+        if match["no"]:
+            said = re.sub(r"^\w+Error: ", "", reason)
+        else:  # the reason is why it does not run by its name; without one, what is said is a remark
+            said = reason if match["way"] == "by name" else " ".join(remarks)
+        runs = "no" if match["no"] else _WAYS[match["way"]]
+        lines.append(f"| `{match['use']}` | {runs} | {_shortened(said)} |")
+    return "\n".join(lines)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(' ')[0]} …"
 
 
 def _shelf(name: str) -> str:

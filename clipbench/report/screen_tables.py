@@ -34,7 +34,7 @@ def of_arms(comparison: Comparison, rows: Sequence[Row]) -> Table[Row]:
     shown = best_shown(rows, lambda row: ranks.get(row.verdict, 1))
     hidden = Counter(row.verdict for row in rows if row not in shown)
     more = [f"and {hidden.total()} more: {', '.join(f'{n} {word}' for word, n in hidden.items())}"] if hidden else []
-    asked = {"verdict", "arm", *map(arms.name_of, comparison.others)}
+    asked = {"verdict", "arm", *map(arms.name_of, (*comparison.others, *comparison.goals))}
     columns = telling(_columns(comparison), shown, asked)
     [head] = comparison.tasks
     target = goal(head.target) if head.target else ""
@@ -86,7 +86,8 @@ def _columns(comparison: Comparison) -> list[Column[Row]]:
     heading = f"over {whose[1]}" if comparison.metric.quantity.scale == "log" else f"minus {whose[0]}"
 
     def mean(row: Row) -> Parts:
-        return arms.mean_cell(row.others[metric])[:1]
+        cell = arms.mean_cell(row.others[metric])
+        return cell if metric in map(str, comparison.others) else cell[:1]
 
     def difference(row: Row) -> Parts:
         return arms.contrast_cell(row)[:1]
@@ -98,14 +99,18 @@ def _columns(comparison: Comparison) -> list[Column[Row]]:
         return (f"{row.steps.hits}/{row.steps.seeds}" if row.steps else NONE,)
 
     to_target = [
-        Column("steps", shown=steps, heading=known["steps_to_target"].heading),
+        replace(known["steps_to_target"], name="steps", value=None, shown=steps, beside=()),
         Column("reached", shown=reached, heading="reached"),
     ]
+    others = [known[arms.name_of(along)] for along in comparison.others if str(along) != metric]
+    there = {metric, *map(str, comparison.others)}
+    goals = [known[arms.name_of(goal)] for goal in comparison.goals if str(goal) not in there]
     return [
         known["verdict"],
         known["arm"],
         known["seeds_finished"],
-        *([known[arms.name_of(along)] for along in comparison.others] or to_target),
+        *(others if comparison.others else to_target),
+        *(replace(goal, shown=_first_part(goal)) for goal in goals),
         *([] if metric == STEPS_TO_TARGET else [Column(metric, shown=mean, heading=metric_name(comparison))]),
         replace(known["contrast"], heading=heading, stacked=(), shown=difference),
     ]

@@ -17,7 +17,7 @@ from torch import Tensor
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.undisturbed import undisturbed
-from clipbench.problems import PROBED
+from clipbench.problems import FEWEST, PROBED
 from clipbench.running.environment import seed_generators
 from clipbench.running.equipment import next_batch
 from clipbench.running.evaluation import device_of, evaluate
@@ -137,11 +137,9 @@ def _of_order(problem: Problem, training: Sequence[str]) -> Iterator[str]:
 
 def _of_probes(problem: Problem, batch: Batch) -> Iterator[str]:
     probed = sum(each.samples for each in problem.probe_batches)
-    if probed < PROBED * batch.samples:
-        yield (
-            f"probe_batches have {probed} samples, fewer than {PROBED} training batches of {batch.samples}; "
-            "add held-out batches, or make the training batches smaller"
-        )
+    needed = min(PROBED * batch.samples, FEWEST)
+    if probed < needed:
+        yield f"probe_batches have {probed} samples, and a curvature needs {needed} at least; add held-out batches"
 
 
 def _of_shape(problem: Problem, batch: Batch) -> Iterator[str]:

@@ -37,6 +37,20 @@ def resolve(wanted: str) -> str:
     return wanted
 
 
+def see_only(device: str) -> str:
+    """Let this process see no GPU but this one, which CUDA then calls cuda:0: the name to use from here on.
+
+    It must come before CUDA starts. Code that says "cuda" means the run's own GPU then, and no other; a slice of a GPU
+    (MIG) goes by the name that CUDA_VISIBLE_DEVICES had for it.
+    """
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return device
+    visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(index or 0)] if visible else index or "0"
+    return "cuda:0"
+
+
 def gpu_ids() -> list[int]:
     """The CUDA devices that the driver shows (CUDA_VISIBLE_DEVICES applied), empty if torch cannot use them."""
     if not _torch_has_cuda():

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from clipbench.records import Arm, Choice, ClipSettings, Options, Run, Scalar, V
 from clipbench.running.evaluation import has_two_states
 from clipbench.running.grouping import by_group, grouped, shared_out
 from clipbench.running.metrics import unusable
+from clipbench.running.wanting import wanting
 from clipbench.running.wrapping import wrapped
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -162,21 +164,42 @@ def _wrappers(arm: Arm, optimizer: torch.optim.Optimizer, model: torch.nn.Module
     for choice in arm.wrap:
         factory = load(choice)
         handed = [inside] if isinstance(factory, type) else [inside, list(trainable(model).items())]
-        inside = around[choice.name] = factory(*handed, **choice.options)
+        inside = around[choice.name] = _called(choice, arm.name, factory, *handed)
         if not callable(getattr(inside, "step", None)):
             message = f"'{choice.use}' built a {type(inside).__name__}, which has no step()"
             raise ClipbenchError(message, where=f"wrapper of the arm '{arm.name}'")
+        if not hasattr(inside, "param_groups"):  # the next wrapper may look for the parameters there
+            with suppress(AttributeError):  # of an object that takes no attributes
+                inside.param_groups = optimizer.param_groups
     return around
 
 
 def _built(choice: Choice, parameters: Mapping[str, torch.nn.Parameter], arm: str) -> torch.optim.Optimizer:
     factory = load(choice)
     handed: Any = list(parameters.values()) if isinstance(factory, type) else list(parameters.items())
-    optimizer = factory(handed, **choice.options)
+    optimizer = _called(choice, arm, factory, handed)
     if not isinstance(optimizer, torch.optim.Optimizer):
         message = f"'{choice.use}' built a {type(optimizer).__name__}, not a torch.optim.Optimizer"
         raise ClipbenchError(message, where=f"optimizer of the arm '{arm}'")
     return optimizer
+
+
+def _called(choice: Choice, arm: str, factory: Callable[..., Any], *handed: object) -> Any:
+    """What the factory builds with the choice's options.
+
+    Raises:
+        ClipbenchError: its error is known by its words, and what to write for it.
+        Exception: whatever else it raises.
+    """
+    try:
+        return factory(*handed, **choice.options)
+    except ClipbenchError:
+        raise
+    except Exception as error:  # it is anybody's code
+        if known := wanting(choice.use, error):
+            reason, remedy = known
+            raise ClipbenchError(f"'{choice.use}' {reason}", where=f"arm '{arm}'", remedy=remedy) from error
+        raise
 
 
 def attach(clip: ClipSettings, optimizer: torch.optim.Optimizer) -> AttachedClip:

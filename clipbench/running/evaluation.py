@@ -106,11 +106,15 @@ def _taken(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         for group in optimizer.param_groups
     ]
     states = {
-        key: (state, {name: keeping.kept_value(value) for name, value in state.items()})
+        key: (
+            state,
+            {name: keeping.kept_value(value) for name, value in state.items()}
+            if isinstance(state, dict)
+            else keeping.kept_value(state),
+        )
         for key, state in optimizer.state.items()
     }
-    inside = [optimizer, getattr(optimizer, "wrapped", optimizer), *getattr(optimizer, "members", {}).values()]
-    attributes = [(each, keeping.attributes(each)) for each in inside]
+    attributes = [(each, keeping.attributes(each)) for each in _inside(optimizer)]
     generators = keeping.generators({p.device for p in parameters})
 
     def put_back() -> None:
@@ -119,8 +123,9 @@ def _taken(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         for key in optimizer.state.keys() - states.keys():
             del optimizer.state[key]
         for key, (state, kept) in states.items():
-            _put_back(state, kept)
-            optimizer.state[key] = state
+            if isinstance(state, dict):
+                _put_back(state, kept)
+            optimizer.state[key] = state if isinstance(state, dict) else keeping.restored_value(state, kept)
         for each, own in attributes:
             keeping.put_back(each, own)
         for parameter, weight in weights:
@@ -128,6 +133,19 @@ def _taken(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         keeping.put_generators_back(generators)
 
     return put_back
+
+
+def is_composed(optimizer: object) -> bool:
+    """Whether it is one of ours that is made of others: anybody's may have attributes of the same names."""
+    return type(optimizer).__module__.startswith("clipbench.running.")
+
+
+def _inside(optimizer: Any) -> Iterator[Any]:
+    """An optimizer, and all optimizers and wrappers that it is made of."""
+    yield optimizer
+    if is_composed(optimizer):
+        for each in (*([optimizer.wrapped] if hasattr(optimizer, "wrapped") else []), *optimizer.members.values()):
+            yield from _inside(each)
 
 
 def _put_back(into: dict[str, Any], kept: Mapping[str, Any], *, apart: Collection[str] = ()) -> None:

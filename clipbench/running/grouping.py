@@ -10,7 +10,7 @@ from torch import nn
 from clipbench.errors import ClipbenchError
 from clipbench.geometry import keeping
 from clipbench.records import Arm, Group
-from clipbench.running.evaluation import has_two_states
+from clipbench.running.evaluation import has_two_states, is_composed
 
 Parameters = dict[str, nn.Parameter]
 
@@ -162,7 +162,7 @@ def parts(optimizer: torch.optim.Optimizer) -> list[Any]:
 
 def innermost(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """What a WrappedOptimizer goes around; any other optimizer itself."""
-    base = getattr(optimizer, "wrapped", None)
+    base = getattr(optimizer, "wrapped", None) if is_composed(optimizer) else None
     return base if isinstance(base, torch.optim.Optimizer) else optimizer
 
 

@@ -22,7 +22,7 @@ from clipbench.records import AS_WRITTEN, Arm, ClipSettings, TrainingSettings, V
 from clipbench.running.differing import alike, other_values, same, same_values
 from clipbench.running.equipment import trainable
 from clipbench.running.evaluation import has_two_states
-from clipbench.running.grouping import shared_out
+from clipbench.running.grouping import parts, shared_out
 from clipbench.running.held import held
 from clipbench.running.stepping import Stepping, stepping_of
 from clipbench.running.trial import (
@@ -151,6 +151,9 @@ def _findings(trials: _Trials) -> Iterator[LifeFinding]:
         yield from _still(trials)
     if clip is not None and clips and (fault := _idle(arm, clip, trials)):
         yield fault
+    for choice, part in zip(arm.parts.values(), parts(trials.first.optimizer), strict=True):
+        if callable(getattr(part, "backward", None)):
+            yield f"'{choice.use}' has a backward() of its own, and clipbench calls that of the loss"
     for wrapper in arm.wrap:
         without = replace(arm, wrap=tuple(each for each in arm.wrap if each is not wrapper))
         if not has_two_states(trials.first.optimizer) and not trials.part(without, arm):

@@ -11,6 +11,7 @@ from clipbench import records
 from clipbench.contracts import Batch, Snapshot
 from clipbench.errors import in_one_line
 from clipbench.geometry.finely import COARSEST, rounding
+from clipbench.geometry.splitting import at_most
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.running.training import Training
 
@@ -51,7 +52,8 @@ def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, 
         yield direction, records.UPDATE_ROUNDING, value
     for name, measure in training.probes:
         try:
-            with torch.enable_grad(), undisturbed(training.problem.model, training.problem.loss):
+            cut = at_most(training.settings.micro_batch)
+            with torch.enable_grad(), undisturbed(training.problem.model, training.problem.loss), cut:
                 rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
             taken = _with(rows, taken)
         except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on

@@ -78,6 +78,13 @@ class ScheduledRates:
         """Set the rates to what the schedule says at this fraction of the budget."""
         if self._flat:
             return
+        if len(self._optimizer.param_groups) != len(self.base):
+            message = (
+                f"the optimizer had {len(self.base)} parameter groups, and has {len(self._optimizer.param_groups)}"
+            )
+            raise ClipbenchError(
+                message, remedy="a schedule needs the groups that it began with; make them when it is built"
+            )
         scale = self._factor(progress)
         for group, base in zip(self._optimizer.param_groups, self.base, strict=True):
             if isinstance(group["lr"], torch.Tensor):

@@ -23,24 +23,22 @@ from functools import partial
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
+from clipbench.running.parameters import described
 from clipbench.sources.calls import names
 from clipbench.sources.imports import named
 from clipbench.sources.loaded import Loaded
 from clipbench.sources.modules import Code, code_of, file_of, search
 from clipbench.sources.owners import owner
 
-# What a spec can say, as the types of a signature: "any" is any scalar, "sequence" a list of scalars.
-ValueType = Literal["bool", "int", "float", "str", "sequence", "any"]
-
 
 def describe(use: str, loaded: Loaded | None = None) -> dict[str, Any]:
     """Import what `use` ("module:attribute") names and describe its call.
 
-    Returns {"parameters": [{name, kind, required, type, optional}], "class", "fingerprint", "files": {module: path},
-    "packages": ["name==version"]}, or {"fault": sentence}. `files` are those that count by their content: of the user's
-    or of clipbench's shelves, loaded by the import or named by an import statement.
+    Returns {"parameters", "class", "fingerprint", "files": {module: path}, "packages": ["name==version"]}, or
+    {"fault": sentence}. `files` are those that count by their content: of the user's or of clipbench's shelves, loaded
+    by the import or named by an import statement.
 
     Args:
         use: what to describe.
@@ -84,7 +82,7 @@ def _of_thing(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) 
     except OSError as error:
         return {"fault": f"its code cannot be read: {error}"}
     return {
-        "parameters": [_parameter(parameter) for parameter in signature.parameters.values()],
+        "parameters": [described(parameter) for parameter in signature.parameters.values()],
         "class": isinstance(thing, type),
         "fingerprint": _fingerprint(module, thing) is not None or names(thing, "clipbench", "problem"),
         "files": {name: str(path.absolute()) for name, path in code.files.items()},
@@ -97,49 +95,6 @@ def _signature(thing: Any) -> inspect.Signature:
         return inspect.signature(thing, eval_str=True)
     except Exception:  # an annotation written as text may name anything; the parameters are there without it
         return inspect.signature(thing)
-
-
-def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
-    empty = inspect.Parameter.empty
-    annotation = None if parameter.annotation is empty else parameter.annotation
-    default = None if parameter.default is empty else parameter.default
-    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    return {
-        "name": parameter.name,
-        "kind": parameter.kind.name,
-        "required": parameter.default is empty,
-        "type": value_type(members, default),
-        "optional": parameter.default is None or type(None) in members,
-    }
-
-
-def value_type(members: Sequence[Any], default: Any) -> ValueType:
-    """What a spec may say for a parameter: by its annotation's members where they tell, else by its default."""
-    kinds = {kind for kind in map(_kind, members) if kind}
-    if kinds == {"int", "float"}:
-        return "float"
-    by_default = _kind(type(default))
-    if not kinds:
-        return by_default or "any"
-    if len(kinds) == 1:
-        return kinds.pop()
-    return "sequence" if by_default == "sequence" else "any"
-
-
-def _kind(member: Any) -> ValueType | None:
-    origin = get_origin(member) or member
-    return _KINDS.get(origin) if isinstance(origin, type) else None
-
-
-_KINDS: Mapping[Any, ValueType] = {
-    bool: "bool",
-    int: "int",
-    float: "float",
-    str: "str",
-    tuple: "sequence",
-    list: "sequence",
-    Sequence: "sequence",
-}
 
 
 def _code(module: types.ModuleType, thing: Any, loaded: Mapping[str, Path]) -> Code:

@@ -20,6 +20,7 @@ from clipbench.records import AS_WRITTEN, Arm, TrainingSettings
 from clipbench.running.equipment import AttachedClip, build_optimizer, trainable
 from clipbench.running.precision import forward_pass, rounded_products
 from clipbench.running.undoing import put_back
+from clipbench.running.wanting import missing_argument, wants_closure
 
 # - gradient: step(), as most optimizers;
 # - closure: step(closure), which it evaluates at the weights where it starts, and at others (torch's LBFGS);
@@ -40,7 +41,7 @@ def evaluated(
     Raises:
         ClipbenchError: the loss has no gradient, or the batch cannot be split.
     """
-    pieces = [batch] if settings.micro_batch is None else batch.split(settings.micro_batch)
+    pieces = [batch] if settings.micro_batch is None else batch.split(settings.micro_batch) or [batch]
     losses: list[Tensor] = []
     with math_attention() if create_graph else nullcontext(), rounded_products(settings):
         for piece in pieces:
@@ -89,22 +90,19 @@ def take(
     optimizer.step(evaluate)  # type: ignore[arg-type]  # torch's annotation has a float
 
 
-def wants_closure(error: Exception) -> bool:
-    """Whether what a step() without a closure raised says that it needs one."""
-    text = str(error)
-    return "closure" in text.lower() or text == "'NoneType' object is not callable"
-
-
-class _FirstEvaluationError(Exception):
+class _FirstEvaluation(BaseException):  # no Exception, so that no handler in an optimizer's step takes it for a failure
     """Ends a step that is tried where its closure is evaluated for the first time."""
 
 
 def stepping_of(arm: Arm, problem: Problem) -> Stepping:
     """How the arm's optimizer is stepped; the problem is left as it was.
 
-    What it raises for another reason than want of a closure is left to its first step by a true gradient.
+    What it raises for another reason than want of an argument is left to its first step by a true gradient.
+
+    Raises:
+        ClipbenchError: its step() needs an argument that is no closure.
     """
-    if not _wants_closure(arm, problem):
+    if not (argument := _wanted_argument(arm, problem)):
         return "gradient"
     with put_back(problem):
         optimizer, _ = build_optimizer(arm.twin(), problem.model)
@@ -112,30 +110,47 @@ def stepping_of(arm: Arm, problem: Problem) -> Stepping:
         before = _versions(problem), _weights(problem)
 
         def evaluate() -> Tensor:
-            raise _FirstEvaluationError
+            raise _FirstEvaluation
 
         try:
             optimizer.step(evaluate)  # type: ignore[arg-type]
-        except _FirstEvaluationError:
+        except _FirstEvaluation:
             pass
         except Exception:
-            return "closure"
+            if argument == _CLOSURE:
+                return "closure"
+            raise _not_stepped(arm, argument) from None
+        else:
+            if argument != _CLOSURE:
+                raise _not_stepped(arm, argument)
         moved = _versions(problem) != before[0] or not all(map(torch.equal, _weights(problem), before[1]))
         return "gradient and closure" if moved else "closure"
 
 
-def _wants_closure(arm: Arm, problem: Problem) -> bool:
+_CLOSURE = "a closure"
+
+
+def _wanted_argument(arm: Arm, problem: Problem) -> str:
+    """What the arm's step() cannot do without; empty for nothing."""
     with put_back(problem):
         optimizer, _ = build_optimizer(arm.twin(), problem.model)
         parameter = inspect.signature(optimizer.step).parameters.get("closure")
         if parameter is not None and parameter.default is inspect.Parameter.empty:
-            return True
+            return _CLOSURE
         _make_up(problem)
         try:
             optimizer.step()
         except Exception as error:  # an optimizer is anybody's code, and raises what it likes for want of a closure
-            return wants_closure(error)
-    return False
+            return _CLOSURE if wants_closure(error) else missing_argument(error)
+    return ""
+
+
+def _not_stepped(arm: Arm, argument: str) -> ClipbenchError:
+    return ClipbenchError(
+        f"the step() of '{arm.optimizer.use}' asks for {argument}, and clipbench calls step() or step(closure)",
+        where=f"arm '{arm.name}'",
+        remedy="write a subclass whose step(closure) makes it: closure() returns the loss and leaves its gradient",
+    )
 
 
 def _make_up(problem: Problem) -> None:

@@ -154,6 +154,7 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
                             with training.ledger.row("probes"):
                                 look(moved, updates)
             losses.append(loss.detach())
+            state.passes += 1  # here, since an optimizer may evaluate a closure of an earlier step
             return loss
 
         training.optimizer.zero_grad()
@@ -163,7 +164,6 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
             "the optimizer took a step without evaluating its closure", where="optimizer.step(closure)"
         )
     memory.after_step(state.peaks, device_of(model), alone=look is None and training.ghosts is None)
-    state.passes += len(losses)
     state.step_seconds.append(watch.seconds - begin)
     state.spent = state.spent.after_step(batch.samples, tokens=batch.tokens or 0, seconds=state.step_seconds[-1])
     return losses[0].item()

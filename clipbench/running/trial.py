@@ -19,17 +19,15 @@ from clipbench.records import AS_WRITTEN, Arm, ClipSettings, TrainingSettings
 from clipbench.running.equipment import AttachedClip, as_batch, build_optimizer, trainable
 from clipbench.running.evaluation import device_of
 from clipbench.running.grouping import by_group, parts
-from clipbench.running.stepping import Stepping, evaluated, take, wants_closure
+from clipbench.running.stepping import Stepping, evaluated, take
 from clipbench.running.undoing import put_back
+from clipbench.running.wanting import wanting, wants_closure
 
 # Two steps are the fewest in which a momentum or a second moment shows; the third lets a decay of it show as well.
 LIFE_STEPS = 3
 # By design some optimizers stand still at first: RAdam until its step 6, AdaShift until its step 10. Where the first
 # steps show nothing, so many are taken.
 MOST_STEPS = 20
-
-# What torch, or an optimizer, says where a gradient is differentiated that has no graph.
-_OF_SECOND_ORDER = ("create_graph", "does not have a grad_fn", "does not require grad")
 
 Gradient = dict[str, Tensor]  # by parameter name, without those that have none
 TrialSource = Callable[[], Tensor]  # of a step's gradient, which it leaves on the parameters; its loss
@@ -121,7 +119,7 @@ def take_steps(arm: Arm, problem: Problem, steps: Sequence[TrialSource], steppin
         for source in steps:
             optimizer.zero_grad()
             seen.alive = False
-            _take_step(arm, partial(take, optimizer, stepping, partial(_looked_at, source, seen), clip))
+            _take_step(partial(take, optimizer, stepping, partial(_looked_at, source, seen), clip), seen)
             if clip is not None and seen.alive and (last := clip.last) is not None:
                 asked = seen.asked
                 if isinstance(last, Clipped) and arm.clip and arm.clip.ignore_zeros and arm.clip.of == "update":
@@ -136,7 +134,7 @@ class _Gradients:
     """What a trial has seen of its raw gradients.
 
     `alive`: whether the latest is not zero, and `asked` how many coordinates of it to clip; `any`: whether one was not
-    zero; `largest` and `length` are of the first.
+    zero; `largest` and `length` are of the first. `raised`: what the task raised, which is not the optimizer's.
     """
 
     arm: Arm
@@ -148,6 +146,7 @@ class _Gradients:
     largest: float = 0.0
     length: float = 0.0
     evaluations: int = 0
+    raised: Exception | None = None
 
     def see(self) -> None:
         """Look at the gradient that is there."""
@@ -161,8 +160,12 @@ class _Gradients:
 
 
 def _looked_at(source: TrialSource, seen: _Gradients) -> Tensor:
-    with torch.enable_grad():
-        loss = source()
+    try:
+        with torch.enable_grad():
+            loss = source()
+    except Exception as error:
+        seen.raised = error
+        raise
     seen.see()
     return loss
 
@@ -218,26 +221,27 @@ def _erased(clip: AttachedClip) -> bool:
     return isinstance(clip, CoordinateClip) and clip.zero_thresholds > 0
 
 
-def _take_step(arm: Arm, step: Callable[[], None]) -> None:
+def _take_step(step: Callable[[], None], seen: _Gradients) -> None:
+    arm = seen.arm
     try:
         step()
     except ClipbenchError:
         raise
     except Exception as error:  # an optimizer is anybody's code, and raises what it likes for want of something
-        if wanting := _wanting(arm, error):
-            reason, remedy = wanting
+        if error is not seen.raised and (known := _wanting(arm, error)):
+            reason, remedy = known
             raise NotLiveError(f"'{arm.optimizer.use}' {reason}", where=place(arm), remedy=remedy) from error
         raise
 
 
 def _wanting(arm: Arm, error: Exception) -> tuple[str, str] | None:
     """What a step lacked, by its error, and what to do; None where it was something else."""
+    if arm.wrap and wants_closure(error):
+        return "needs a closure, which what is around it does not hand on", "mend its `wrap`"
     if wants_closure(error):
         reason = "asks for a closure at a later step, though its first one went without"
         return reason, "use an optimizer whose step() takes a closure always, or never"
-    if not arm.create_graph and any(words in str(error) for words in _OF_SECOND_ORDER):
-        return "differentiates the gradient, of which there is no graph", "set `create_graph: true` on the arm"
-    return None
+    return wanting(arm.optimizer.use, error, create_graph=arm.create_graph)
 
 
 def place(arm: Arm) -> str:

@@ -21,6 +21,7 @@ from typing import Literal, Self
 
 from clipbench.errors import ClipbenchError
 from clipbench.records import Measure, Run
+from clipbench.running.devices import see_only
 from clipbench.running.engines import LOST, Need
 from clipbench.running.engines.local import LocalEngine, context, end_server, start
 from clipbench.sources.modules import search
@@ -247,7 +248,7 @@ def _enter(talk: Connection, run: Run, device: str, code: str) -> None:
     for signalled in (signal.SIGINT, signal.SIGTERM):  # whoever sends them to the group means the parent
         signal.signal(signalled, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    import_module(FIRST_STEPS).serve(run, device, talk)
+    import_module(FIRST_STEPS).serve(run, see_only(device), talk)
 
 
 def _end_with_the_parent() -> None:

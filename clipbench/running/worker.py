@@ -44,11 +44,14 @@ def work(
     folder: Path,
     *,
     device: str,
+    named: str = "",
     side_by_side: int,
     stop: Callable[[], bool],
     give_up: Callable[[], bool] = lambda: False,
 ) -> int:
     """Make the run that `folder` describes, on `device`; an exception becomes the run's own outcome, `failed`.
+
+    `named` is how the record calls the device, where this process sees it by another name.
 
     `stop` is asked before each step of training, and `give_up` where there is nothing to keep: between the steps that
     are tried before step 0, and where the run failed, as it may when the signal to stop also ends a process of its own.
@@ -60,7 +63,8 @@ def work(
     settle(run.threads)
     place = torch.device(device)
     environment = observe(place, threads=run.threads, side_by_side=side_by_side, training=run.training)
-    at_work = _Work(run, folder, environment, ledger, started, stop)
+    environment = replace(environment, device=named or device)
+    at_work = _Work(run, folder, environment, ledger, started, stop, place)
     try:
         with this_process_alone():
             outcome = at_work.outcome(give_up)
@@ -95,8 +99,16 @@ class _Work:
     """A run at work in this process."""
 
     def __init__(
-        self, run: Run, folder: Path, environment: Environment, ledger: Ledger, started: float, stop: Callable[[], bool]
+        self,
+        run: Run,
+        folder: Path,
+        environment: Environment,
+        ledger: Ledger,
+        started: float,
+        stop: Callable[[], bool],
+        device: torch.device,
     ) -> None:
+        self._device = device
         self._run, self._folder, self._environment = run, folder, environment
         self._ledger, self._started, self._stop = ledger, started, stop
         self._beat_at, self._saved_at = -math.inf, time.monotonic()
@@ -110,9 +122,8 @@ class _Work:
             AskedToStop: before step 0.
         """
         self._witness = Witness(LoadedCode(self._run), OpenedFiles(self._run, folder=self._folder))
-        device = torch.device(self._environment.device)
         with self._witness.files.watched():
-            return self._trained(prepare(self._run, device, self._ledger, self._witness, give_up))
+            return self._trained(prepare(self._run, self._device, self._ledger, self._witness, give_up))
 
     def _trained(self, prepared: Prepared) -> Outcome | None:
         training, recorded = self._begun(prepared)

@@ -1,13 +1,36 @@
 """An optimizer with what goes around it: the outermost wrapper steps, and each hands the step on to what is inside."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from clipbench.geometry import keeping
 from clipbench.running.evaluation import has_two_states
 from clipbench.running.grouping import States
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What a wrapper has in common with the innermost optimizer: torch makes both anew where it loads a state.
+
+    `groups`: the very list of them. `places`: single groups, by their place in the wrapper's own list and in the
+    optimizer's. `state`: the very mapping.
+    """
+
+    groups: bool
+    places: tuple[tuple[int, int], ...]
+    state: bool
+
+
+def _shared(wrapper: Any, wrapped: torch.optim.Optimizer) -> _Shared:
+    groups = getattr(wrapper, "param_groups", [])
+    inside = {id(group): place for place, group in enumerate(wrapped.param_groups)}
+    places = ((place, inside[id(group)]) for place, group in enumerate(groups) if id(group) in inside)
+    is_list = groups is wrapped.param_groups
+    return _Shared(is_list, () if is_list else tuple(places), getattr(wrapper, "state", None) is wrapped.state)
 
 
 class WrappedOptimizer(torch.optim.Optimizer):
@@ -26,14 +49,19 @@ class WrappedOptimizer(torch.optim.Optimizer):
         super().__init__([parameter for group in wrapped.param_groups for parameter in group["params"]], {})
         self.wrapped = wrapped
         self.members: dict[str, Any] = dict(wrappers)
-        self._sharing = [each for each in wrappers.values() if getattr(each, "param_groups", 0) is wrapped.param_groups]
+        self._shared = {name: _shared(each, wrapped) for name, each in wrappers.items()}
         self._gather()
 
     def _gather(self) -> None:
         self.param_groups = self.wrapped.param_groups
-        for each in self._sharing:
-            if each.param_groups is not self.param_groups:  # torch makes a new list where it loads a state
+        for name, each in self.members.items():
+            shared = self._shared[name]
+            if shared.groups and each.param_groups is not self.param_groups:
                 each.param_groups = self.param_groups
+            for own, inside in shared.places:
+                each.param_groups[own] = self.param_groups[inside]
+            if shared.state and each.state is not self.wrapped.state:
+                each.state = self.wrapped.state
         self.state = States({"": self.wrapped, **self._with_states()})  # type: ignore[assignment]
 
     def _with_states(self) -> dict[str, Any]:
@@ -50,17 +78,22 @@ class WrappedOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Let the outermost wrapper step."""
         *_, outermost = self.members.values()
-        return outermost.step() if closure is None else outermost.step(closure)
+        loss = outermost.step() if closure is None else outermost.step(closure)
+        self.param_groups = self.wrapped.param_groups  # a wrapper may have put others in their place
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """As the innermost optimizer has it; `wrappers` has what each wrapper keeps, a parameter by its number."""
-        numbers = {parameter: number for number, parameter in enumerate(self._parameters())}
+        numbers = {id(parameter): number for number, parameter in enumerate(self._parameters())}
         with_states = self._with_states()
         kept = {
             name: {
                 "attributes": keeping.attributes(each),
                 "state": [
-                    (numbers.get(key, key), keeping.kept_value(dict(value) if isinstance(value, Mapping) else value))
+                    (
+                        *((True, numbers[id(key)]) if isinstance(key, Tensor) else (False, key)),
+                        keeping.kept_value(dict(value) if isinstance(value, Mapping) else value),
+                    )
                     for key, value in (each.state.items() if name in with_states else ())
                 ],
                 "groups": [keeping.kept_value(_settings(group)) for group in self._own_groups(each)],
@@ -75,13 +108,14 @@ class WrappedOptimizer(torch.optim.Optimizer):
         apart = ("wrapped", "wrappers")
         self.wrapped.load_state_dict({name: value for name, value in state_dict.items() if name not in apart})
         keeping.put_back(self.wrapped, state_dict["wrapped"]["attributes"])
+        self._gather()
         parameters = self._parameters()
         for name, each in self.members.items():
             keeping.put_back(each, state_dict["wrappers"][name]["attributes"])
             for group, kept in zip(self._own_groups(each), state_dict["wrappers"][name]["groups"], strict=True):
                 group.update(keeping.restored_value(_settings(group), kept))
-            for key, value in state_dict["wrappers"][name]["state"]:
-                place = parameters[key] if isinstance(key, int) else key
+            for of_parameter, key, value in state_dict["wrappers"][name]["state"]:
+                place = parameters[key] if of_parameter else key
                 each.state[place] = keeping.restored_value(each.state.get(place), value)
         self._gather()
 

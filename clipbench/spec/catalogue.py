@@ -56,7 +56,9 @@ SEAMS: Mapping[Kind, Seam] = {
 class Option:
     """One option that a spec may set: `type` in words, `accepts` as it is enforced.
 
-    `listed`: one value of it is a list, so that a grid of it is a list of lists.
+    `listed`: one value of it is a list, so that a grid of it is a list of lists. `wants`: what it takes, in words,
+    where no spec can say that, such as "a class"; empty where one can. `unset`: of something from elsewhere, it is null
+    where the spec is silent.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Option:
     required: bool = True
     default: Value = None
     doc: str = ""
+    wants: str = ""
+    unset: bool = False
 
 
 @dataclass(frozen=True)

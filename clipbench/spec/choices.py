@@ -8,6 +8,7 @@ from typing import Any
 from clipbench.errors import Fault
 from clipbench.questions import Space
 from clipbench.records import Choice, Options, Value
+from clipbench.remedies import factory
 from clipbench.spec.annotations import fit, fits, is_numeric
 from clipbench.spec.catalogue import KINDS, SEAMS, Entry, Kind, Option
 from clipbench.spec.document import SpecDocument, Where
@@ -170,7 +171,7 @@ class Resolver:
             elif site.use in known:
                 entry = self._named(known[site.use])
             else:
-                self._fault(site.use_at, f"there is no {word} {site.use!r}; {nearest(site.use, known)}")
+                self._fault(site.use_at, f"there is no {word} {site.use!r}; {self._instead(site)}")
                 return None
             self._entries[site.kind, site.use] = entry
         found_entry = self._entries[site.kind, site.use]
@@ -178,6 +179,12 @@ class Resolver:
             self._fault(site.use_at, f"the {word} {site.use!r} cannot be used: {found_entry.broken}")
             return None
         return found_entry
+
+    def _instead(self, site: Named) -> str:
+        """What may have been meant by an unknown name."""
+        if site.kind == "optimizers" and site.use in self._offers["wrappers"]:
+            return f"it goes around an optimizer: write `wrap: [{site.use}]` beside the `use` of one"
+        return nearest(site.use, self._offers[site.kind])
 
     def _named(self, of_name: list[Offer]) -> Entry:
         """The entry of what a name stands for."""
@@ -199,10 +206,14 @@ class Resolver:
             return ()
         options = {option.name: option for option in entry.options}
         if name not in options and not entry.open:
-            self._fault(where, f"{site.use!r} has no option {name!r}; {nearest(name, options)}", key=True)
+            meant = nearest(name, options, beside=() if name in site.apart else site.keys)
+            self._fault(where, f"{site.use!r} has no option {name!r}; {meant}", key=True)
             return ()
         option = options.get(name, RATE if name == "lr" else UNKNOWN)
         value = site.options[name]
+        if option.wants:
+            self._fault(where, f"{name!r} takes {_unwritable(site, option)}")
+            return ()
         if isinstance(value, dict) and site.kind in ("optimizers", "wrappers") and is_numeric(option.accepts):
             return self._range(site.path + name, option, where)
         # A list is several values, but for an option whose one value is a list: there it takes a list of lists.
@@ -257,10 +268,13 @@ class Resolver:
         for option in entry.options:
             if option.name in site.options:
                 continue
-            if option.name == "lr" and site.kind == "optimizers":
-                # A rate that nobody chose for this optimizer on this task decides the comparison unseen.
+            if option.name == "lr" and site.kind == "optimizers" and not option.unset:
+                # A rate that nobody chose for this optimizer on this task decides the comparison unseen. Where it is
+                # null by default, the optimizer finds its own.
                 whose = "group" if site.path else "arm"
                 self._fault(site.where, f"the {whose} has no learning rate; give it its own `lr`", key=True)
+            elif option.required and option.wants:
+                self._fault(site.where, f"{site.use!r} needs {option.name!r}, {_unwritable(site, option)}", key=True)
             elif option.required:
                 under = "; give it under `options`" if option.name in site.keys else ""
                 message = f"{site.use!r} needs the option {option.name!r} ({option.type}){under}"
@@ -268,3 +282,10 @@ class Resolver:
 
     def _fault(self, where: Where, message: str, *, key: bool = False) -> None:
         self.faults.append(self.document.fault(where, message, key=key))
+
+
+def _unwritable(site: Named, option: Option) -> str:
+    """What an option takes that no spec can say, and what to do about it."""
+    seam = SEAMS[site.kind]
+    arguments = ", ".join((*seam.arguments, "*", "lr") if site.kind == "optimizers" else seam.arguments)
+    return f"{option.wants}, which a spec cannot write: {factory(seam.function, arguments)}"

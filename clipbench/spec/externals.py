@@ -15,6 +15,7 @@ from typing import Any
 from clipbench.quantities import manners
 from clipbench.questions import Manner
 from clipbench.records import Options, Scalar
+from clipbench.remedies import FACTORY, around
 from clipbench.sources.modules import Code
 from clipbench.sources.modules import source as source_text
 from clipbench.spec.catalogue import MEASURING, SEAMS, Entry, Kind, Option
@@ -81,6 +82,8 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
     handed = by_place[: len(arguments)]
     if len(handed) < len(arguments) and not any(parameter["kind"] == "VAR_POSITIONAL" for parameter in parameters):
         return replace(entry, broken=f"it is not called with {', '.join(arguments)} and options")
+    if misplaced := _misplaced(kind, use, handed[0]["wants"] if handed else ""):
+        return replace(entry, broken=misplaced)
     try:
         source = source_text(_code(described), measures=module if kind in MEASURING else "")
     except OSError as error:
@@ -98,6 +101,17 @@ def external_entry(kind: Kind, use: str, described: Described) -> Entry:
         open=any(parameter["kind"] == "VAR_KEYWORD" for parameter in parameters),
         quantities=readings,
     )
+
+
+def _misplaced(kind: Kind, use: str, wants: str) -> str:
+    """Why something cannot stand where it is named, by what its first argument is; empty where it can."""
+    if kind == "optimizers" and wants.startswith("an optimizer"):
+        return f"it goes around an optimizer: {around(use)}"
+    if kind == "optimizers" and wants == "a model":
+        return f"it takes a model, and clipbench hands over parameters: {FACTORY}"
+    if kind == "wrappers" and wants == "parameters":
+        return "it takes parameters and not an optimizer: it is the `use` of an arm"
+    return ""
 
 
 def short_name(kind: Kind, use: str) -> str:
@@ -209,4 +223,6 @@ def _option(parameter: Mapping[str, Any]) -> Option:
         accepts=_ACCEPTS[type_name] | None if optional else _ACCEPTS[type_name],
         listed=type_name == "sequence",
         required=parameter["required"],
+        wants=parameter["wants"],
+        unset=parameter["unset"],
     )

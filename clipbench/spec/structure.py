@@ -1,6 +1,7 @@
 """A spec's shape checked against its models, with every fault at its place in the file."""
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -106,16 +107,27 @@ def _fault(
     where = _where(document.data, error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
-        return document.fault(where, f"the key {error['loc'][-1]!r} is missing", key=True)
+        missing = str(error["loc"][-1])
+        return document.fault(where, f"the key {missing!r} is missing{_slip(where, missing, error['input'])}", key=True)
     if kind == "extra_forbidden":
         above = [str(part) for part in where[:-1] if isinstance(part, str)]
         # What is no section of a spec is a setting, and a mapping under a setting is a space.
         known = sections.get(".".join(above), sections.get(above[-1], SpaceSettings)) if above else model
-        return document.fault(where, f"there is no such key; {nearest(str(where[-1]), known.model_fields)}", key=True)
+        key = str(where[-1])
+        homes = [name for name in model.model_fields if name in sections and key in sections[name].model_fields]
+        meant = f"it stands under `{homes[0]}`" if len(homes) == 1 and not above else nearest(key, known.model_fields)
+        return document.fault(where, f"there is no such key; {meant}", key=True)
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])
     expected = _EXPECTED[kind](context) if kind in _EXPECTED else error["msg"]
     return document.fault(where, mismatch(expected, error["input"]))
+
+
+def _slip(where: Where, missing: str, entry: Any) -> str:
+    """The key of an entry that may have been meant for the missing one, in words; of an arm, for `groups` too."""
+    wanted = [missing, "groups"] if where[:1] == ("optimizers",) else [missing]
+    near = [(key, get_close_matches(key, wanted, n=1)) for key in entry if isinstance(key, str)]
+    return next((f"; by {key!r}, did you mean {close[0]!r}?" for key, close in near if close), "")
 
 
 def _where(data: Any, loc: tuple[str | int, ...]) -> Where:

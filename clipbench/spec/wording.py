@@ -21,6 +21,8 @@ def mismatch(expected: str, value: Any) -> str:
         slip = " (a word in YAML 1.2: write true or false)"
     elif isinstance(value, str) and not isinstance(scalar(value), str | None):
         slip = " (write it without quotes)"
+    elif isinstance(value, str) and expected == "expected a list":
+        slip = f" (write [{shortened(value, _WIDTH)}])"
     return f"{expected}, found {found(value)}{slip}"
 
 
@@ -56,12 +58,19 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or the known names where none is near."""
+def nearest(name: str, known: Iterable[str], beside: Iterable[str] = ()) -> str:
+    """`did you mean 'x'?`, or the known names where none is near.
+
+    Args:
+        name: what was written.
+        known: what may stand in its place.
+        beside: further names that may have been meant; they are not listed.
+    """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1) if len(names) <= _MOST_LIKENED else []
-    if not close and len(names) <= _MOST_LIKENED:  # difflib minds the case; people slip there most
-        lowered = {candidate.lower(): candidate for candidate in names}
+    likely = sorted({*names, *beside})
+    close = get_close_matches(name, likely, n=1) if len(likely) <= _MOST_LIKENED else []
+    if not close and len(likely) <= _MOST_LIKENED:  # difflib minds the case; people slip there most
+        lowered = {candidate.lower(): candidate for candidate in likely}
         close = [lowered[near] for near in get_close_matches(name.lower(), lowered, n=1)]
     if close:
         return f"did you mean {close[0]!r}?"

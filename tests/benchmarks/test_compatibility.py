@@ -29,10 +29,10 @@ WHOLE = Record(
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """A script of the folder by its name; the names are forgotten afterwards."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    for name in ("optimizers", "resumes"):
+    for name in ("forty", "optimizers", "resumes"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield import_module
-    for name in ("optimizers", "resumes"):
+    for name in ("forty", "optimizers", "resumes"):
         sys.modules.pop(name, None)
 
 
@@ -41,18 +41,50 @@ def run(name: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_optimizers_run_by_name_and_those_that_do_not_say_why(tmp_path: Path) -> None:
-    done = run("optimizers", "--only", "torch.optim:(LBFGS|SGD|SparseAdam)", "-o", str(tmp_path / "table.txt"))
+def test_optimizers_run_as_clipbench_says_to_write_them_or_say_why_not(tmp_path: Path) -> None:
+    done = run("optimizers", "--only", "torch.optim:(LBFGS|Muon|SGD|SparseAdam)", "-o", str(tmp_path / "table.txt"))
     assert done.returncode == 0, done.stderr
-    assert "1 of 3 took all 12 steps" in done.stdout
-    assert "\ntorch.optim:LBFGS: optimizers.torch.optim:LBFGS.use: " in done.stdout  # the spec's own sentence
-    assert "\ntorch.optim:SparseAdam: " in done.stdout
+    assert "3 of 4 took all 12 steps (2 by name, 1 group)" in done.stdout
+    assert (
+        "\ntorch.optim:SparseAdam: NotLiveError: 'torch.optim:SparseAdam' takes sparse gradients alone" in done.stdout
+    )
     rows = (tmp_path / "table.txt").read_text().splitlines()
-    assert [row.split()[:3] for row in rows[1:]] == [
-        ["torch.optim:LBFGS", "0", "no"],
-        ["torch.optim:SGD", "12", "yes"],
-        ["torch.optim:SparseAdam", "0", "no"],
+    assert [row.split()[:4] for row in rows[3:7]] == [
+        ["torch.optim:LBFGS", "12", "by", "name"],
+        ["torch.optim:Muon", "12", "group", "ClipbenchError:"],
+        ["torch.optim:SGD", "12", "by", "name"],
+        ["torch.optim:SparseAdam", "0", "no", "NotLiveError:"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "line"),
+    [
+        ("...; set `create_graph: true` on the arm", '{use: "a:Lion", lr: 0.1, create_graph: true}'),
+        ("'a:Lion' needs the option 'num_data' (number)", '{use: "a:Lion", lr: 0.1, num_data: 64}'),
+        ("...: write it under `wrap`, as in ...", '{use: adamw, lr: 0.001, wrap: [{use: "a:Lion"}]}'),
+        (
+            "...; give it a group, as in ...",
+            '{groups: {hidden: {kind: matrix, use: "a:Lion", lr: 0.1}, rest: {use: adamw, lr: 0.001}}}',
+        ),
+    ],
+)
+def test_an_optimizer_is_written_anew_as_a_sentence_says(
+    script: Callable[[str], ModuleType], sentence: str, line: str
+) -> None:
+    optimizers = script("optimizers")
+    by_name = optimizers.Candidate("a:Lion", {"lr": "0.1"})
+    anew = optimizers.rewritten(by_name, sentence)
+    assert anew.line == f'  "a:Lion": {line}\n'
+    assert anew.reason == sentence
+    assert optimizers.rewritten(anew, sentence) is None
+
+
+def test_a_factory_stands_for_those_that_have_one(script: Callable[[str], ModuleType]) -> None:
+    optimizers = script("optimizers")
+    assert optimizers.rewritten(optimizers.Candidate("a:Lion", {}), "write a factory in mine.py") is None
+    sam = optimizers.rewritten(optimizers.Candidate("a:SAM", {}), "write a factory in mine.py")
+    assert sam.line == '  "a:SAM": {use: "mine:SAM", lr: 0.001}\n'
 
 
 @pytest.mark.parametrize(
@@ -62,13 +94,15 @@ def test_optimizers_run_by_name_and_those_that_do_not_say_why(tmp_path: Path) ->
         (Outcome("diverged", "above its start", steps=12), True),
         (Outcome("diverged", "the loss was nan", steps=7), False),
         (Outcome("failed", "too\n  far", steps=12), False),
+        (Outcome("finished", steps=12, remarks={LIFE: ("the weights are the same … 6 and 12",)}), False),
         (None, False),
     ],
 )
 def test_all_steps_without_a_failure_are_what_counts(
     script: Callable[[str], ModuleType], outcome: Outcome | None, whole: bool
 ) -> None:
-    [fate] = script("optimizers").fates([replace(WHOLE, outcome=outcome)])
+    optimizers = script("optimizers")
+    fate = optimizers.fate(optimizers.Candidate("a:b", {}), replace(WHOLE, outcome=outcome), "")
     assert fate.whole is whole
     assert "\n" not in fate.reason
 
@@ -77,7 +111,7 @@ def test_remarks_are_counted_by_optimizer_and_not_by_sentence(script: Callable[[
     optimizers = script("optimizers")
     outcome = Outcome("finished", steps=12, remarks={LIFE: ("late", "odd"), "sharpness": ("by jets",)})
     assert f"with a remark of {LIFE}: 1\nwith a remark of {RESUME}: 0" in optimizers.summary(
-        list(optimizers.fates([replace(WHOLE, outcome=outcome)]))
+        [optimizers.fate(optimizers.Candidate("a:b", {}), replace(WHOLE, outcome=outcome), "")]
     )
 
 
@@ -140,3 +174,17 @@ def test_kills_at_random_points_lose_nothing_and_leave_nobody() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 kills of runs made" in done.stdout
     assert done.stdout.splitlines()[-1] == "0 things are wrong"
+
+
+def test_forty_optimizers_train_or_say_why_not(script: Callable[[str], ModuleType]) -> None:
+    """Of the forty those that need no package, on one of the two tasks."""
+    forty: Any = script("forty")
+    assert len(forty.ARMS) == 40
+    own = {name: arm for name, arm in forty.ARMS.items() if "pytorch_optimizer" not in arm[0] and "free" not in arm[0]}
+    assert len(own) == 21
+    forty.ARMS = own
+    found = forty.trained("quadratic", jobs=1)
+    assert [each.arm for each in found if not each.trains] == ["SparseAdam"]
+    assert "20 of 21 train\n  SparseAdam: NotLiveError: 'torch.optim:SparseAdam' takes sparse" in forty.table(
+        {"quadratic": found}
+    )

@@ -161,6 +161,12 @@ def test_trying_shows_what_each_group_takes_and_refuses_a_group_that_takes_nothi
     assert "1 parameter:" in ask("plan", "steps.yaml").out
 
 
+def test_a_plan_says_what_costly_probes_cost(ask: Ask) -> None:
+    costly = ("--set", "measure.probes=[sharpness, {use: layers, limit: none}]")
+    assert "probe layers, at each probed step: a curvature for each layer" in ask("plan", "steps.yaml", *costly).err
+    assert "at each probed step" not in ask("plan", "steps.yaml").err
+
+
 def test_a_plan_tries_nothing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clipbench.cli.trying.tried", lambda *_, **__: pytest.fail("something was tried"))
     assert ask("plan", "steps.yaml").code == 0

@@ -24,7 +24,6 @@ from clipbench.geometry.curvature import (
     Curvatures,
     MissingRuleError,
     NoSecondDerivativeError,
-    TooFewBytesError,
     directional_curvature,
 )
 from clipbench.tasks import code_lm, digits, heavy_tail, number_translation, quadratic
@@ -295,17 +294,3 @@ def test_a_chunk_or_an_engine_that_makes_no_sense_is_refused() -> None:
         by("jets", model, loss, batches, direction, chunk=0)
     with pytest.raises(ClipbenchError, match="no engine 'taylor'"):
         by("taylor", model, loss, batches, direction)  # type: ignore[arg-type]
-
-
-def test_too_little_memory_is_not_met_by_an_engine_that_takes_more() -> None:
-    model, _, batches = network("mlp")
-    calls: list[Any] = []
-    note = Mock(side_effect=calls.append)  # out of reach: what a loss or a hook keeps itself is put back
-
-    def too_large(*_: object) -> Tensor:
-        note(1)
-        raise torch.OutOfMemoryError("no memory")
-
-    with pytest.raises(TooFewBytesError, match="not even one direction fits"):
-        by("auto", model, too_large, batches, random_direction(model, seed=0))
-    assert len(calls) == 1

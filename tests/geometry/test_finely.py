@@ -1,9 +1,11 @@
 """Updates that are small beside the spacing of the weights: their rounding, and their reading in float64."""
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from oracles import same_bits
@@ -128,6 +130,42 @@ class Hiding(torch.optim.SGD):
     def __init__(self, params: Any) -> None:
         super().__init__(params, lr=0.1)
         self.drawn = (n for n in range(9))
+
+
+class Past(torch.optim.SGD):
+    """Steps by the mean of the last three gradients, kept in its state: in a deque, or in an array of NumPy's."""
+
+    def __init__(self, params: Any, kind: type) -> None:
+        super().__init__(params, lr=1e-6)
+        self.array = kind is np.ndarray
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for p in self.param_groups[0]["params"]:
+            assert p.grad is not None
+            past = self.state[p].setdefault("past", np.zeros((3, *p.shape)) if self.array else deque(maxlen=3))
+            if self.array:
+                past[:] = [*past[1:], p.grad.double().numpy()]
+            else:
+                past.append(p.grad.clone())
+            p.sub_(torch.stack([torch.as_tensor(g) for g in past]).mean(0).to(p.dtype), alpha=1e-6)
+
+
+@pytest.mark.parametrize("kind", [deque, np.ndarray])
+def test_a_ghost_with_a_state_of_other_kinds_steps_once(kind: type) -> None:
+    """Its state goes on as if nobody had read it; what cannot be copied into float64 is read as it is."""
+    ours, twins = parameters(1.0), parameters(1.0)
+    optimizer, plain = (Past(of.values(), kind) for of in (ours, twins))
+    point = HeldPoint(ours)
+    for step in range(4):
+        for each in (ours, twins):
+            with_gradients(each, step)
+        if can_be_stepped_in_float64(optimizer):
+            point.hold().tried_in_float64(optimizer)
+        optimizer.step()
+        plain.step()
+    assert can_be_stepped_in_float64(optimizer) is (kind is deque)
+    assert all(same_bits(p, q) for p, q in zip(ours.values(), twins.values(), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,88 @@ def test_a_loss_that_is_another_one_each_time_is_not_passed_on(where: str, engin
     said = "the loss is not deterministic" if engine == "auto" else "by jets and"
     with pytest.raises(EnginesDisagreeError, match=said):
         measured(model, lambda m, b: NOISE[where](m(b["x"])), batches, engine=engine)
+
+
+def sizes_of_ordinary_passes(model: nn.Module) -> list[int]:
+    """Filled with the examples of each pass that autograd follows."""
+    sizes: list[int] = []
+    note = Mock(side_effect=sizes.append)  # out of reach: what a loss or a hook keeps itself is put back
+    model.register_forward_hook(
+        lambda _, __, out: note(len(out)) if out.requires_grad and type(out) is Tensor else None
+    )
+    return sizes
+
+
+@pytest.mark.parametrize("engine", CHECKED)
+def test_two_examples_are_enough_for_a_check(engine: CurvatureEngine) -> None:
+    model, loss, batches = network("causal transformer")
+    sizes = sizes_of_ordinary_passes(model)
+    assert measured(model, loss, batches, engine=engine).engine == engine
+    assert sizes == [2]
+
+
+def test_where_two_examples_have_no_slope_or_no_curvature_all_are_compared() -> None:
+    """Zeros agree whatever the rules are."""
+    model, _, [batch, *_] = network("mlp")
+
+    def beyond_two(m: nn.Module, some: Batch) -> Tensor:
+        x = m(some["x"])
+        return square(x[2:]).sum() / len(x)
+
+    sizes = sizes_of_ordinary_passes(model)
+    with pytest.raises(EnginesDisagreeError, match="slope along '0'"):
+        measured(model, beyond_two, [batch], engine="jets")
+    assert sizes[-1] == 4
+    right = measured(model, beyond_two, [batch], engine="double_backward")
+    assert measured(model, beyond_two, [batch]) == replace(right, disagreement="slope")
+
+
+def test_what_lies_between_examples_is_in_the_check() -> None:
+    """On one example alone the deviation from the mean is zero."""
+    model, _, batches = network("mlp")
+
+    def spread(m: nn.Module, batch: Batch) -> Tensor:
+        x = m(batch["x"])
+        return x.square().mean() + square(x - x.mean(0)).mean()  # type: ignore[no-any-return]
+
+    with pytest.raises(EnginesDisagreeError, match="by jets"):
+        measured(model, spread, batches, engine="jets")
+
+
+def test_a_loss_that_refuses_a_few_examples_is_checked_on_all() -> None:
+    model, loss, [batch, *_] = network("mlp")
+
+    def whole(m: nn.Module, some: Batch) -> Tensor:
+        return loss(m, Batch({name: tensor.view(4, *tensor.shape[1:]) for name, tensor in some.tensors.items()}, 4))
+
+    sizes = sizes_of_ordinary_passes(model)
+    assert measured(model, whole, [batch]).remarks == ()
+    assert sizes == [4]
+
+
+@pytest.mark.parametrize("most", [1, 0])
+def test_a_check_that_memory_is_too_short_for_is_made_on_one_example_or_left_out(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, loss, [batch, *_] = network("mlp")
+    exact = measured(model, loss, [batch], engine="double_backward")
+
+    def scarce(m: nn.Module, some: Batch) -> Tensor:
+        found = loss(m, some)
+        if found.requires_grad and type(found) is Tensor and len(some["x"]) > most:
+            raise torch.OutOfMemoryError("no memory")
+        return found
+
+    sizes = sizes_of_ordinary_passes(model)
+    for _ in range(2):
+        found = measured(model, scarce, [batch])
+        assert found.engine == "jets"
+        assert found["0"].curvature == pytest.approx(exact["0"].curvature, rel=1e-5)
+        assert found.remarks == (() if most else ("unchecked: there is no memory for double backward",))
+    assert sizes == [2, 1]
+    tanh = torch.ops.aten.tanh.default
+    monkeypatch.setitem(propagation.RULES, tanh, lambda _, x: pointwise.curved(x.x0.tanh(), x, 1.0, None))
+    model, loss, [batch, *_] = network("mlp")
+    if most:
+        with pytest.raises(EnginesDisagreeError):
+            measured(model, scarce, [batch], engine="jets")

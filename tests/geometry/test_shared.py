@@ -12,7 +12,7 @@ from reference.snapshots import snapshot
 
 from clipbench.contracts import Snapshot
 from clipbench.errors import ClipbenchError
-from clipbench.geometry import curvature, shared
+from clipbench.geometry import curvature, measuring, shared
 from clipbench.geometry.curvature import Curvatures, directional_curvature
 from clipbench.probes import kinks, sharpness, taylor
 
@@ -104,7 +104,7 @@ def test_the_first_batches_are_measured_anew_where_another_engine_stood_in(
     held = snapshot(problem("mlp"))
     batches = held.problem.probe_batches
     with monkeypatch.context() as without_jets:
-        without_jets.setattr(curvature, "by_jets", refuses)
+        without_jets.setattr(measuring, "by_jets", refuses)
         assert shared.curvatures(held, batches).engine == "double_backward"
         assert shared.curvatures(held, batches).engine == "double_backward"
     assert passes == [len(batches)]

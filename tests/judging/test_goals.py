@@ -17,7 +17,9 @@ from clipbench.quantities import asked as along
 from clipbench.questions import Question, Target
 from clipbench.records import Record
 from clipbench.report import screen
+from clipbench.report.arms import columns
 from clipbench.report.compare import document
+from clipbench.report.page.cards import cards
 from clipbench.report.page.figures import figures
 from clipbench.report.page.subject import subject_of
 
@@ -63,6 +65,34 @@ def test_every_report_says_the_target_in_words() -> None:
     assert "adam is earlier to accuracy ≥ 0.9 (1.5×) but later to the loss that both reach (1.33× the steps)." in shown
 
 
+def test_the_metric_of_a_target_stands_beside_the_loss() -> None:
+    of = compare(runs(), asked())
+    source = screen.Origin([], runs(), ())
+    assert "accuracy  final loss  minus sgd" in drawn(screen.document(of, source), 160)
+    assert " final loss |" in text(document(of), "markdown").partition(" accuracy |")[0]
+    [adam] = [row for row in json.loads(text(document(of), "json"))["rows"] if row["arm"] == "adam"]
+    assert (adam["accuracy"], adam["accuracy_seeds"]) == (pytest.approx(0.95), 3)
+    unknown = compare(runs(), asked(Target(quantity="acuracy", at_least=0.9)))
+    assert unknown.goals == ()
+    lost = compare(runs(), question("sgd", "adam"))
+    assert "accuracy" not in drawn(screen.document(lost, source), 160)
+
+
+def test_a_quantity_that_is_asked_for_and_judged_has_one_column() -> None:
+    of = compare(runs(), asked(), Asked(others=(along("final_loss", runs()), along("accuracy", runs()))))
+    lines = drawn(screen.document(of, screen.Origin([], runs(), ())), 160).splitlines()
+    [head] = [line for line in lines if "minus sgd" in line]
+    assert (head.count("final loss"), head.count("accuracy")) == (1, 1)
+    [adam] = [line for line in lines if " adam " in line and "0.95 ± 0" in line]
+    assert "2.010 ± 0.006" in adam
+
+
+def test_a_long_target_is_stacked_in_three_lines() -> None:
+    stacked = {column.name: column.stacked for column in columns(compare(runs(), asked()))}
+    assert stacked["steps_to_target"] == ("steps to", "accuracy", "≥ 0.9")
+    assert stacked["seconds_to_target"] == ("s to", "accuracy", "≥ 0.9")
+
+
 def test_an_arm_that_wins_the_race_and_loses_in_loss_is_told_of_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOSSES, "sgd", [5.0, 4.0, 3.0, 2.9, 1.0])  # it is at adam's final loss no sooner than adam
     shown = drawn(screen.document(compare(runs(8), asked()), screen.Origin([], runs(8), ())), 160)
@@ -101,6 +131,13 @@ def test_the_page_draws_the_target_where_the_metric_is_and_not_in_the_loss() -> 
     assert "Grey" not in made["loss"].about
     plain = {figure.name: figure for figure in figures(subject_of(runs(), question("sgd", "adam")), "code_lm")}
     assert not [row for row in plain["over_accuracy"].rows if row["kind"] == "target"]
+
+
+def test_a_card_has_the_times_of_a_ratio_before_its_error_and_names_the_interval() -> None:
+    _, race = cards(subject_of(runs(), asked()), "code_lm")
+    assert race.asked.startswith("Fewer steps to accuracy ≥ 0.9 against sgd")
+    assert race.effect.startswith("0.667× ×/÷ ")
+    assert race.basis.startswith("verdict's interval 0.")
 
 
 def test_a_target_that_no_evaluation_records_is_a_finding_and_no_traceback() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from judging.made import record, run, trial
 
 from clipbench.budget import Budget
-from clipbench.planning.cost import Cost, expected_cost
-from clipbench.records import Record
+from clipbench.planning.cost import Cost, costly_probes, expected_cost
+from clipbench.records import Choice, Record
 
 
 def test_the_cost_is_the_median_wall_time_of_like_runs() -> None:
@@ -42,3 +42,20 @@ def test_runs_and_trials_are_taken_for_one_another_where_there_is_nothing_better
 def slow(made: Record) -> Record:
     assert made.outcome is not None
     return replace(made, outcome=replace(made.outcome, wall_seconds=60.0))
+
+
+def test_probes_that_take_far_more_than_sharpness_say_so_for_the_most_directions() -> None:
+    names = ("sharpness", "layers", "spectrum")
+    probes = tuple(Choice(name, name, f"clipbench.probes.{name}:measure") for name in names)
+    few = replace(run(), measure=replace(run().measure, probes=probes))
+    many = replace(few, measure=replace(few.measure, ghosts=(run().arm, run().arm)))
+    layers, spectrum = costly_probes([many, few])
+    assert layers.startswith("probe layers, at each probed step: a curvature for each layer of the model")
+    assert "each of 3 directions, where sharpness takes 3" in layers
+    assert "up to 200 products" in spectrum
+    assert "the direction, where sharpness takes 1" in costly_probes([few])[0]
+    fewer = replace(few, measure=replace(few.measure, probes=(replace(probes[2], options={"products": 7}),)))
+    assert (
+        "up to 7 products of 9 forward passes for each of two eigenvalues, 16 curvatures" in costly_probes([fewer])[0]
+    )
+    assert costly_probes([run()]) == []

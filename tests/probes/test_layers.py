@@ -10,20 +10,21 @@ from reference.problems import problem
 from reference.snapshots import snapshot
 
 from clipbench.errors import ClipbenchError
+from clipbench.probes import layers
 from clipbench.probes.layers import CROSS, WITHIN, measure
 from clipbench.probes.sharpness import measure as sharpness
 from clipbench.records import DIRECTIONAL_SHARPNESS
 
 
-@pytest.mark.parametrize(("depth", "layers"), [(None, ["0", "2"]), (1, ["0", "2"])])
-def test_the_split_is_that_of_the_dense_hessians_blocks(depth: int | None, layers: list[str]) -> None:
+@pytest.mark.parametrize(("depth", "names"), [(None, ["0", "2"]), (1, ["0", "2"])])
+def test_the_split_is_that_of_the_dense_hessians_blocks(depth: int | None, names: list[str]) -> None:
     held = snapshot(problem("mlp"))
     rows = {row[:2]: row[2] for row in measure(held, depth=depth)}
     given, u = held.problem, flat(list(held.directions["own"].values())).double()
     hessian = dense_hessian(given.model, given.loss, given.probe_batches)
     cut = sum(held.parameters[name].numel() for name in ("0.weight", "0.bias"))
     parts = {}
-    for layer, span in zip(layers, (slice(0, cut), slice(cut, None)), strict=True):
+    for layer, span in zip(names, (slice(0, cut), slice(cut, None)), strict=True):
         parts[layer] = float(u[span] @ hessian[span, span] @ u[span] / (u @ u))
         # A float32 model against float64.
         assert rows["own", f"{WITHIN}:{layer}"] == pytest.approx(parts[layer], rel=1e-4, abs=1e-6)
@@ -62,6 +63,17 @@ def test_what_has_no_length_or_no_loss_is_left_out_and_said() -> None:
         "left out where the step along 'none' is zero or its curvature is not finite",
         "left out where the loss is not finite",
     ]
+
+
+def test_many_layers_of_a_large_model_are_refused_unless_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = snapshot(problem("transformer"))
+    free = list(measure(held))
+    monkeypatch.setattr(layers, "LARGE", 1)
+    with pytest.raises(ClipbenchError, match=r"8 layers take 9 times the directions .*\n.*limit: none"):
+        list(measure(held))
+    assert list(measure(held, limit="none")) == free
+    assert list(measure(held, limit=9)) == free
+    assert len(list(measure(held, depth=1, limit=10))) > 0
 
 
 def test_a_depth_of_zero_is_refused() -> None:

@@ -67,6 +67,13 @@ def test_it_is_the_same_for_a_step_and_another_for_the_next() -> None:
     assert traces[0] != traces[1]
 
 
+def test_more_memory_of_the_host_than_the_limit_is_refused() -> None:
+    held = on_a_quadratic(positive_definite(30, seed=0), vector(30, seed=1), own=vector(30, seed=2))
+    with pytest.raises(ClipbenchError, match=r"4.8e-06 GB of the host's memory, above the limit of 4e-06 GB"):
+        list(measure(held, limit=4e-6))
+    assert list(measure(held, limit="none")) == list(measure(held))
+
+
 def test_a_loss_that_is_not_finite_is_said() -> None:
     held = snapshot(problem("mlp"))
     said: list[str] = []

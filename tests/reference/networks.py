@@ -53,6 +53,22 @@ class Recurrent(nn.Module):
         return self.head(state)  # type: ignore[no-any-return]
 
 
+class MessagePassing(nn.Module):
+    """A graph network over six nodes of one feature each: every node takes the sum of what its neighbours send."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.send, self.keep, self.head = nn.Linear(1, 4), nn.Linear(1, 4), nn.Linear(4, CLASSES)
+        self.register_buffer("senders", torch.tensor([0, 1, 2, 2, 3, 5, 5]))
+        self.register_buffer("receivers", torch.tensor([1, 0, 0, 4, 4, 4, 3]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = x.unsqueeze(-1)
+        messages = self.send(nodes)[:, self.get_buffer("senders")].tanh()
+        index = self.get_buffer("receivers")[None, :, None].expand_as(messages)
+        return self.head((self.keep(nodes).scatter_add(1, index, messages)).square().sum(1))  # type: ignore[no-any-return]
+
+
 def images(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Unflatten(1, (1, 2, 3)), *layers)
 
@@ -101,6 +117,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
         ),
         classification_loss,
     ),
+    "message passing": (MessagePassing, classification_loss),
     "recurrent": (Recurrent, classification_loss),
     "causal transformer": (lambda: CausalTransformer(length=LENGTH), token_loss),
     "encoder–decoder": (EncoderDecoder, token_loss),

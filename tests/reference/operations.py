@@ -141,6 +141,8 @@ SELECTION: dict[str, Function] = {
     "index with a gap": lambda x: x.view(3, 2, 2)[torch.tensor([2, 0]), :, torch.tensor([1, 1])],
     "index by a mask": lambda x: x[MASK],
     "index_add": lambda x: torch.ones_like(x).index_add(0, torch.tensor([2, 2, 0]), x * x),
+    "scatter_add": lambda x: (x * x).scatter_add(1, INDEX, x.exp()[:, :2]),
+    "scatter_add into constants": lambda x: torch.ones_like(x).scatter_add(0, INDEX, (x * x)[:, 1:3]),
     "embedding": lambda x: functional.embedding(INDEX, x),
     "embedding with padding": lambda x: functional.embedding(INDEX, x, padding_idx=2),
     "where": lambda x: torch.where(MASK, x * x, 3.0),

@@ -79,8 +79,8 @@ def test_a_quick_look_leads_to_the_whole_spec() -> None:
         (
             losses(**SOME),
             {"metric": "steps_to_target", "target": 0.1},
-            "Fewer than two seeds on which adam or sgd reached the target: give an easier one (--target LOSS) or a "
-            "longer budget.",
+            "Fewer than two seeds tell adam from sgd, as the target was missed: give an easier one (--target LOSS) or "
+            "a longer budget.",
         ),
     ],
 )

@@ -20,6 +20,7 @@ BLOCKS = {
     "README.md": ["arms:cpu/quickstart", "picture:cpu/quickstart"],
     "docs/results.md": ["table:cpu/quickstart", "table:h100/quickstart"],
     "docs/claims.md": ["claims:cpu/claims"],
+    "docs/optimizers.md": ["tried:cpu/optimizers.txt"],
     "docs/shelves.md": ["list:tasks", "list:optimizers", "list:probes"],
 }
 
@@ -57,6 +58,31 @@ def test_a_table_is_the_comparison_of_its_folder_and_the_rest_stays() -> None:
     table = as_markdown(document(compare(store.read_all(folder)[0], question)))
     text = written("before\n<!-- table:cpu/quickstart -->\nold\n<!-- /table:cpu/quickstart -->\nafter", REFERENCE)
     assert text == f"before\n<!-- table:cpu/quickstart -->\n{table}\n<!-- /table:cpu/quickstart -->\nafter"
+
+
+def test_what_was_tried_has_a_line_for_each_optimizer(tmp_path: Path) -> None:
+    (tmp_path / "tried.txt").write_text(
+        "the command\n\n"
+        "optimizer   steps  runs      why not by name, or at all      remarks\n"
+        "a.b:Lion       12  by name\n"
+        "a.b:Slow       12  by name                                   life: it is slow; resume: not read back\n"
+        "a.b:Muon       12  group     SomeError: 'a.b:Muon' takes matrices alone\n"
+        "a.b:SAM        12  factory   it wants a class                resume: it starts again\n"
+        "a.b:DeMo        0  no        ImportError: no einops\n"
+        "a.b:LOMO        0  no, factory  it has no step()\n"
+        "\na.b (a 1.0): 4 of 6 took all 12 steps\n\na.b:DeMo: no einops\n"
+    )
+    text = written("<!-- tried:tried.txt -->\n<!-- /tried:tried.txt -->", tmp_path)
+    assert text.splitlines()[1:-1] == [
+        "| optimizer | runs | what is said |",
+        "|---|---|---|",
+        "| `a.b:Lion` | by its name |  |",
+        "| `a.b:Slow` | by its name | life: it is slow; resume: not read back |",
+        "| `a.b:Muon` | for matrices, in a group |  |",
+        "| `a.b:SAM` | by a factory | resume: it starts again |",
+        "| `a.b:DeMo` | no | no einops |",
+        "| `a.b:LOMO` | no | it has no step() |",
+    ]
 
 
 def test_a_list_has_a_line_for_every_file_on_the_shelf() -> None:

@@ -320,7 +320,7 @@ def test_a_race_that_all_arms_end_alike_is_told_beneath_the_table() -> None:
     assert "no run reached 0.1 · " in "\n".join(shown(both, replace(asks, target=0.1)))
     assert "2 of 4 runs reached 3.05 · " in "\n".join(shown(both, replace(asks, target=3.05)))
     by_steps = " ".join(shown(both, replace(asks, target=0.1), metric="steps"))
-    assert "Undecided against sgd: adam (both missed the target)." in by_steps
+    assert "Undecided against sgd: adam (the target was missed in every pair)." in by_steps
     later = [each if each.run.seed else with_rows(each, [Measurement(25, 0.0, "", EVAL_LOSS, 3.0)]) for each in both]
     assert "all reach 3.6 at a median step of 62.5 · " in "\n".join(shown(later, replace(asks, target=3.6)))
 

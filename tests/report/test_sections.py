@@ -196,7 +196,7 @@ def test_a_ratio_as_the_metric_is_shown_as_a_factor_with_its_misses() -> None:
         "0.667 ×/÷ 1.11 (3)",
         "≥ 0.57 ×/÷ 1.71 (2 of 3 against 3)",
     ]
-    for target, shown in ((3.05, "≤ 0.711 ×/÷ 1.19 (3 of 3 against 1)"), (1.0, "both missed")):
+    for target, shown in ((3.05, "≤ 0.711 ×/÷ 1.19 (3 of 3 against 1)"), (1.0, "target missed")):
         assert shown_against(compared(quickstart(), asks, "steps", target=target), heading)[1] == shown
 
 

@@ -174,8 +174,8 @@ WRONG = [
     Wrong(
         "few probes",
         lambda seed: replace(sound(seed), probe_batches=[points(1, 2, 3)]),
-        "probe_batches have 3 samples, fewer than 4 training batches of 8",
-        "smaller",
+        "probe_batches have 3 samples, and a curvature needs 32 at least",
+        "add held-out batches",
     ),
     Wrong(
         "a sum",

@@ -139,3 +139,25 @@ def test_a_containers_quota_is_counted_in_whole_cpus(
 
 def test_only_cpus_this_process_may_run_on_are_used() -> None:
     assert set(devices._allowed_cpus()) == os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "seen", "then"),
+    [
+        ("cuda:1", None, "cuda:0", "1"),
+        ("cuda", None, "cuda:0", "0"),
+        ("cuda:1", "4,7", "cuda:0", "7"),
+        ("cuda:0", "MIG-a1, MIG-b2", "cuda:0", "MIG-a1"),
+        ("cpu", "4,7", "cpu", "4,7"),
+        ("mps", None, "mps", None),
+    ],
+)
+def test_a_process_sees_the_gpu_of_its_run_alone(
+    monkeypatch: pytest.MonkeyPatch, device: str, visible: str | None, seen: str, then: str | None
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.see_only(device) == seen
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == then
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

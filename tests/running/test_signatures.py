@@ -2,43 +2,10 @@ import json
 import subprocess
 import sys
 import types
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from clipbench.running.signatures import describe, value_type
-
-
-@pytest.mark.parametrize(
-    ("annotation", "default", "kind"),
-    [
-        ((float,), None, "float"),
-        ((int,), 0, "int"),
-        ((int, float), 0, "float"),
-        ((bool,), False, "bool"),
-        ((bool, type(None)), None, "bool"),
-        ((str, type(None)), None, "str"),
-        ((float, dict), 0.1, "float"),
-        ((tuple[float, float],), None, "sequence"),
-        ((list[int],), None, "sequence"),
-        ((Sequence[float],), None, "sequence"),
-        ((float, tuple[float, float]), (0.1, 0.2), "sequence"),
-        ((float, tuple[float, float]), 0.1, "any"),
-        ((bool, str), False, "any"),
-        ((None,), 0.1, "float"),
-        ((None,), 0, "int"),
-        ((None,), True, "bool"),
-        ((None,), (1, 2), "sequence"),
-        ((None,), None, "any"),
-        (("float",), 3, "int"),
-        ((dict,), None, "any"),
-    ],
-)
-def test_the_type_of_a_parameter_is_its_annotations_or_else_its_defaults(
-    annotation: tuple[Any, ...], default: object, kind: str
-) -> None:
-    assert value_type(annotation, default) == kind
+from clipbench.running.signatures import describe
 
 
 @pytest.fixture

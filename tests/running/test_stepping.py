@@ -1,5 +1,6 @@
 """Optimizers that evaluate the loss themselves, and those that differentiate the gradient, against plain loops."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -59,6 +60,24 @@ class Quiet(torch.optim.SGD):
         pass
 
 
+class Descent(torch.optim.Optimizer):
+    """Gradient descent that takes whatever its closure raises, or evaluates that of its last step once more."""
+
+    def __init__(self, params: Any, lr: float, keeps: bool = False) -> None:
+        super().__init__(params, {"lr": lr})
+        self.keeps, self.last = keeps, None
+
+    @torch.no_grad()
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        with contextlib.suppress(Exception), torch.enable_grad():
+            closure()
+        for p in self.param_groups[0]["params"]:
+            p.sub_(p.grad, alpha=self.param_groups[0]["lr"])
+        if self.keeps and self.last is not None:
+            torch.enable_grad()(self.last)()
+        self.last = closure
+
+
 class Newton(torch.optim.Optimizer):
     """Divides the gradient by a Hutchinson estimate of the Hessian's diagonal with a fixed vector of ones."""
 
@@ -106,6 +125,7 @@ def made(of: Arm, results: Path, *, stop_at: int | None = None, **measure: Any) 
         (arm("AuthorsSAM", lr=0.3, by_data=True), "gradient and closure"),
         (arm("AuthorsSAM", lr=0.3, rho=0.0), "gradient and closure"),
         (arm("Quiet", lr=0.1), "closure"),
+        (arm("Descent", lr=0.1), "closure"),
     ],
     ids=lambda case: case.name if isinstance(case, Arm) else case,
 )
@@ -189,6 +209,12 @@ def test_passes_and_their_operations_are_counted_and_the_loss_is_where_the_step_
     first = record.measurements.series("", TRAIN_LOSS)[0]
     assert first.step == 4
     assert 2.0 < first.value < 6.0
+
+
+def test_a_closure_of_an_earlier_step_is_a_pass_as_well(tmp_path: Path) -> None:
+    plain, keeps = (made(arm("Descent", lr=0.3, keeps=keeps), tmp_path / str(keeps)) for keeps in (False, True))
+    assert (outcome_of(plain).passes, outcome_of(keeps).passes) == (STEPS, 2 * STEPS - 1)
+    assert plain.weights == keeps.weights == made(arm("torch.optim:SGD", lr=0.3), tmp_path).weights
 
 
 @pytest.mark.parametrize("of", [LBFGS, AUTHORS, SAM], ids=["lbfgs", "authors' sam", "sam"])

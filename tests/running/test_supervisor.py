@@ -353,6 +353,7 @@ def test_one_timed_run_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LocalEngine(Need("cuda", 1)).slots == [("cuda:0", ()), ("cuda:1", ())]
     assert LocalEngine(Need("cuda:1", 1)).slots == [("cuda:1", ())]
     assert LocalEngine(Need("cuda", 1), jobs=1).slots == [("cuda:0", ())]
+    assert LocalEngine(Need("cuda", 1, together=2)).slots == [("cuda:0", ()), ("cuda:1", ())] * 2
     assert LocalEngine(Need("mps", 1)).slots == [("mps", ())]
 
 

@@ -131,6 +131,8 @@ def test_pieces_know_their_samples_tokens_and_terms() -> None:
     unlabelled = Batch({"x": torch.zeros(3, 1)}, 3, terms=torch.tensor([0, 2, 0]))
     assert [each.weight for each in unlabelled.split(1)] == [2]  # an example without a term has no mean
     assert unlabelled.weight == 2
+    without = Batch({"x": torch.zeros(3, 1)}, 3, terms=torch.zeros(3))
+    assert without.split(1) == [without]  # its loss is what it is
 
 
 @pytest.mark.parametrize(
@@ -148,9 +150,14 @@ def test_what_cannot_be_split_is_said(batch: Batch, found: str) -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "terms", "found"),
-    [(None, [1, 2], "terms have the shape"), (5, [1, 1, 2], "terms add up to 4, and there are 5 tokens")],
+    [
+        (None, [1, 2], "terms have the shape"),
+        (5, [1, 1, 2], "terms add up to 4, and there are 5 tokens"),
+        (None, [0.5, 0.5, 1.0], "whole numbers, none of them negative"),
+        (3, [2, -1, 2], "whole numbers, none of them negative"),
+    ],
 )
-def test_terms_that_do_not_fit_are_refused(tokens: int | None, terms: list[int], found: str) -> None:
+def test_terms_that_do_not_fit_are_refused(tokens: int | None, terms: list[float], found: str) -> None:
     with pytest.raises(ValueError, match=found):
         Batch({"x": torch.zeros(3, 1)}, 3, tokens, torch.tensor(terms))
 
@@ -274,6 +281,48 @@ def test_recomputing_changes_no_bit_and_keeps_less(dropout: float) -> None:
     assert torch.equal(whole, again)
     assert little < 0.6 * much  # three blocks keep their inputs alone; the embedding and the head all that they did
     assert names == same_names
+
+
+class Counted(nn.Module):
+    """A layer whose buffer is in its forward pass, which writes to it."""
+
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("calls", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.tanh(self.linear(x)) * self.calls
+
+
+def test_recomputing_writes_to_buffers_once() -> None:
+    """Plain and recomputed alike: running statistics, and a gradient that depends on what a buffer was."""
+    ends = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        block = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh())
+        model = nn.Sequential(block, Counted(), block)
+        if recompute:
+            equip(model, TrainingSettings(recompute=True))
+        for _ in range(3):
+            model(torch.randn(8, 4)).square().mean().backward()
+        ends.append([*model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert len(ends[0]) == 10
+    assert all(map(torch.equal, *ends))
+
+
+def test_a_list_in_a_list_is_no_block() -> None:
+    pair = nn.ModuleDict({"first": nn.Linear(2, 2), "second": nn.Linear(2, 2)})
+    model = nn.ModuleList([nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]), pair])
+    with pytest.raises(ClipbenchError, match="no blocks"):
+        equip(nn.ModuleList([pair, pair]), TrainingSettings(recompute=True))
+    equip(model, TrainingSettings(recompute=True))
+    inner = model[0]
+    assert isinstance(inner, nn.ModuleList)
+    assert ["forward" in vars(layer) for layer in inner] == [True, True]
 
 
 def test_a_model_without_blocks_has_nothing_to_recompute() -> None:

@@ -83,6 +83,93 @@ class Sharing(Foreign):
         self.param_groups[0].setdefault("decay", decay)
 
 
+class OverGroups(Foreign):
+    """The same, over the groups of what is inside in a list of its own."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, decay: float = 0.5) -> None:
+        torch.optim.Optimizer.__init__(self, optimizer.param_groups, {"decay": decay})
+        self.optimizer, self.calls = optimizer, 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step(closure)
+        for group in self.param_groups:
+            group["decay"] = 0.1 + group["lr"]
+
+
+class InItsState:
+    """Keeps what it needs in the state of what is inside, or by numbers of its own."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, decay: float = 0.5, numbered: bool = False) -> None:
+        self.optimizer, self.decay = optimizer, decay
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.state: Any = optimizer.state
+        self.keys: list[Any] = list(range(len(self.parameters))) if numbered else self.parameters
+        if numbered:
+            self.state = {key: {} for key in self.keys}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        assert len(self.state) <= len(self.keys)
+        for key, p in zip(self.keys, self.parameters, strict=True):
+            if p.grad is not None:
+                p.grad.add_(self.state[key].setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, self.decay))
+        self.optimizer.step()
+
+
+class Whole:
+    """Has two states, and in its own the tensors themselves; what it is made of has names that ours have."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, decay: float = 0.5) -> None:
+        self.wrapped, self.members, self.decay, self.evaluating = optimizer, [optimizer], decay, False
+        self.state = {p: p.detach().clone() for group in optimizer.param_groups for p in group["params"]}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        self.wrapped.step()
+        for p, mean in self.state.items():
+            mean.lerp_(p, self.decay)
+
+    def eval(self) -> None:
+        self._swap()
+        self.evaluating = True
+
+    def train(self) -> None:
+        if self.evaluating:
+            self._swap()
+        self.evaluating = False
+
+    def _swap(self) -> None:
+        for p, mean in self.state.items():
+            p.data, self.state[p] = mean, p.data
+
+
+class Composed(torch.optim.Optimizer):
+    """An optimizer that is made of others, by names that ours have."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+        self.wrapped = torch.optim.SGD(self.param_groups, lr=lr)
+        self.members = [self.wrapped]
+
+    def step(self) -> None:  # type: ignore[override]
+        self.wrapped.step()
+
+
+class Regrouping:
+    """Puts other groups in the place of the optimizer's at its first step, one or one for each parameter."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, each: bool) -> None:
+        self.optimizer, self.each, self.done = optimizer, each, False
+
+    def step(self) -> None:
+        if not self.done:
+            [group] = self.optimizer.param_groups
+            shares = [[p] for p in group["params"]] if self.each else [group["params"]]
+            self.optimizer.param_groups = [{**group, "params": share} for share in shares]
+            self.done = True
+        self.optimizer.step()
+
+
 class Averaged:
     """Trains where the optimizer goes, and is used at the mean of all points; no torch optimizer."""
 
@@ -146,7 +233,8 @@ WRAPPED = [
     SAM,
     BOTH,
     MIXED,
-    *(Arm(kind, SGD, wrap=(choice(kind, decay=0.3),)) for kind in ("Foreign", "Sharing")),
+    *(Arm(kind, SGD, wrap=(choice(kind, decay=0.3),)) for kind in ("Foreign", "Sharing", "OverGroups", "InItsState")),
+    Arm("numbered", SGD, wrap=(choice("InItsState", decay=0.3, numbered=True),)),
 ]
 EACH = pytest.mark.parametrize("arm", WRAPPED, ids=lambda arm: arm.name)
 
@@ -311,6 +399,32 @@ def test_weights_of_two_states_are_evaluated_where_a_wrapper_has_them(tmp_path: 
     at_training = [row.value for row in averaged.measurements.series("", TRAINING_POINT_LOSS)]
     assert at_training == [row.value for row in plain.measurements.series("", "eval_loss")]  # it trains where SGD goes
     assert not plain.measurements.series("", TRAINING_POINT_LOSS)
+
+
+def test_a_state_of_two_states_may_hold_tensors_themselves(tmp_path: Path) -> None:
+    inside = (own("lookahead", k=2, alpha=0.5), choice("Whole", decay=0.3))  # the shelf's has its parameters, too
+    whole = made(described(Arm("whole", SGD, wrap=inside)), tmp_path)
+    plain = made(described(Arm("plain", SGD, wrap=inside[:1])), tmp_path)
+    assert outcome_of(whole).status == "finished"
+    at_training = [row.value for row in whole.measurements.series("", TRAINING_POINT_LOSS)]
+    assert at_training == [row.value for row in plain.measurements.series("", "eval_loss")]
+    assert at_training[-1] != whole.measurements.series("", "eval_loss")[-1].value
+
+
+def test_attributes_of_a_strangers_optimizer_may_have_the_names_of_ours(tmp_path: Path) -> None:
+    rate = {"lr": 0.3}
+    ends = {
+        made(described(Arm("one", choice(use, **rate))), tmp_path / use.strip(":")).weights
+        for use in ("Composed", "torch.optim:SGD")
+    }
+    assert len(ends - {""}) == 1
+
+
+def test_a_schedule_reaches_groups_that_a_wrapper_puts_in_the_place_of_the_optimizers(tmp_path: Path) -> None:
+    falling = Arm("plain", choice("torch.optim:SGD", lr=0.3), schedule=Schedule("linear"))
+    one, many = (replace(falling, wrap=(choice("Regrouping", each=each),), liveness="warn") for each in (False, True))
+    assert made(described(one), tmp_path).weights == made(described(falling), tmp_path).weights != ""
+    assert "had 1 parameter groups, and has" in outcome_of(made(described(many), tmp_path)).reason
 
 
 def test_its_state_counts_and_its_options_are_checked_for_life() -> None:

@@ -107,7 +107,11 @@ def test_an_option_whose_name_is_a_key_of_a_group_stands_under_options(bench: Be
         ),
         (
             "{groups: {a: {use: descent, lr: 1, kinds: matrix}}}",
-            ["4:44: optimizers.slow.groups.a.kinds: 'descent' has no option 'kinds'; known: betas"],
+            ["4:44: optimizers.slow.groups.a.kinds: 'descent' has no option 'kinds'; did you mean 'kind'?"],
+        ),
+        (
+            "{group: {a: {use: descent, lr: 1}}}",
+            ["4:3: optimizers.slow: the key 'use' is missing; by 'group', did you mean 'groups'?"],
         ),
         (
             "{groups: {a: {use: descent, lr: 1, kind: tensor}}}",

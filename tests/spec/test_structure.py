@@ -20,6 +20,12 @@ from clipbench.spec.models import BudgetSettings
         ("task: valley", "task: [valley, 3]", "2:16: task.1: expected text, found 3"),
         ("task: valley\n", "", "2:1: the key 'task' is missing"),
         ("task: valley", "task: valley\ntaks: x", "3:1: taks: there is no such key; did you mean 'task'?"),
+        (
+            "task: valley",
+            "task: valley\nmicro_batch: 2",
+            "3:1: micro_batch: there is no such key; it stands under `training`",
+        ),
+        ("task: valley", "task: {uses: valley}", "2:1: task: the key 'use' is missing; by 'uses', did you mean 'use'?"),
         ("{steps: 100}", "{steps: 0}", "6:17: budget.steps: must be above 0, found 0"),
         ("{steps: 100}", "{steps: -5}", "6:17: budget.steps: must be above 0, found -5"),
         ("{steps: 100}", "{steps: 1.5}", "6:17: budget.steps: expected a whole number, found 1.5"),
@@ -38,12 +44,13 @@ from clipbench.spec.models import BudgetSettings
         (
             "{steps: 100}",
             "{steps: 1, tokens: 1}",
-            "6:9: budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has steps and tokens",
+            "6:9: budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has steps "
+            "and tokens",
         ),
         (
             "{steps: 100}",
             "{}",
-            "6:9: budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has none",
+            "6:9: budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has none",
         ),
         ("[0, 1]", "[]", "7:8: seeds: at least one is needed, found the list []"),
         ("[0, 1]", "[0, -1]", "7:12: seeds.1: must be at least 0, found -1"),
@@ -72,7 +79,7 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
         ("evaluate: {diverged: -0.1}", "8:22: evaluate.diverged: must be above 0, found -0.1"),
         ("evaluate: {diverged: .nan}", "8:22: evaluate.diverged: expected a finite number, found not-a-number (.nan)"),
         ("evaluate: {diverged: much}", "8:22: evaluate.diverged: expected a number, found the text 'much'"),
-        ("measure: {probes: x}", "8:19: measure.probes: expected a list, found the text 'x'"),
+        ("measure: {probes: x}", "8:19: measure.probes: expected a list, found the text 'x' (write [x])"),
         ("measure: {evry: 1}", "8:11: measure.evry: there is no such key; did you mean 'every'?"),
         ("target: {loss: low}", "8:16: target.loss: expected a number, found the text 'low'"),
         ("target: {}", "8:9: target: a target has exactly one of loss, quantity; this one has none"),

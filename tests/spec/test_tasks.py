@@ -118,7 +118,8 @@ def test_terms_can_be_set_from_outside(bench: Bench, task: str) -> None:
         (
             "budget: {steps: 5, tokens: 5}",
             29,
-            ".budget: a budget is in exactly one of steps, samples, tokens, seconds; this one has steps and tokens",
+            ".budget: a budget is in exactly one of steps, samples, tokens, epochs, seconds; this one has steps and "
+            "tokens",
         ),
         ("target: {loss: low}", 36, ".target.loss: expected a number, found the text 'low'"),
         ("target: {}", 29, ".target: a target has exactly one of loss, quantity; this one has none"),
@@ -128,7 +129,7 @@ def test_terms_can_be_set_from_outside(bench: Bench, task: str) -> None:
             39,
             ".evaluate.every: 101 is beyond the budget of 100 steps; to evaluate at the end alone, write 100",
         ),
-        ("budgte: {steps: 5}", 21, ".budgte: 'valley' has no option 'budgte'; known: depth, floor"),
+        ("budgte: {steps: 5}", 21, ".budgte: 'valley' has no option 'budgte'; did you mean 'budget'?"),
     ],
 )
 @pytest.mark.parametrize("listed", [False, True])

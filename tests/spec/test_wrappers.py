@@ -147,3 +147,10 @@ def test_a_shelf_beside_the_spec_has_wrappers(bench: Bench) -> None:
     folder.mkdir(parents=True)
     Path(folder, "mine.py").write_text(AROUND)
     assert wrapped(bench, "[mine]").wrap[0].use == "mine"
+
+
+def test_the_name_of_a_wrapper_is_no_optimizer(wrappers: Bench) -> None:
+    assert wrappers.faults(lambda: wrappers.arm("{use: around, lr: 0.1}")) == [
+        "4:15: optimizers.slow.use: there is no optimizer 'around'; it goes around an optimizer: write "
+        "`wrap: [around]` beside the `use` of one"
+    ]

@@ -14,9 +14,10 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.directions import UnitDirections
+from clipbench.geometry.found import Carried, Rows
 from clipbench.geometry.jets import selection, shapes
-from clipbench.geometry.jets.chunks import Limits, Rows, in_chunks
-from clipbench.geometry.jets.forward import Carried, JetObjective, moving, per_unit_length
+from clipbench.geometry.jets.chunks import Limits, in_chunks
+from clipbench.geometry.jets.forward import JetObjective, moving, per_unit_length
 from clipbench.geometry.jets.jet import Jet, MissingRuleError, parts, value
 from clipbench.geometry.jets.pointwise import overloads
 from clipbench.geometry.jets.propagation import Propagation, Watch, second_order
@@ -30,6 +31,10 @@ STRAIGHT = {
     *overloads("sum.default", "sum.dim_IntList", "mean.default", "mean.dim", "nll_loss_forward.default"),
 }
 """Operations that bend nothing: what their outputs are worth need not be kept. To leave one out costs memory alone."""
+
+
+class OtherOperationsError(ClipbenchError):
+    """The loss runs other operations when it is computed again."""
 
 
 NodeOutput = tuple[int, int]
@@ -59,21 +64,11 @@ def by_adjoints(
     watches = [Watch(units.parameters.values()) for _ in batches]
     for i, batch in enumerate(batches if len(units) else ()):
         there = batch.to(device)
-        first = _First()
-        with Propagation(first, watch=watches[i]):
-            batch_loss = objective.at(
-                {name: _still(weight, shared=True) for name, weight in units.parameters.items()}, there
-            )
-        watches[i].require_jet(batch_loss, "the loss")
-        total = value(batch_loss)
-        require_finite_scalar(total, i)
-        require_dependent(total, i)
-        losses.append(float(total.detach()))
-        tape = Tape(first.operations, frozenset(first.jets), first.worths(total))
-        del batch_loss, total, first  # and the graph with them
+        loss_of_batch, tape = _first_pass(objective, there, units, watches[i], index=i)
+        losses.append(loss_of_batch)
         measured = partial(_bends, objective, there, units, tape)
         kept = [worth for worth in tape.worths.values() if worth is not None]
-        rows += in_chunks(measured, len(units), limits=limits, device=device, kept=kept)
+        rows += in_chunks(measured, len(units), limits=limits, kept=kept)
     return Carried(losses, rows or [[] for _ in batches], [watch.operations for watch in watches])
 
 
@@ -103,23 +98,51 @@ class _First:
         self.operations.append(func)
         if func is torch.ops.aten._nested_tensor_from_tensor_list.default:
             raise MissingRuleError(str(func))  # torch ends the process where such a tensor has a graph
-        with enable_reentrant_dispatch():  # where jets are taken apart, autograd has been left behind
-            result = func(*tree_map(value, args), **tree_map(value, kwargs))
-        leaves, structure = tree_flatten(result)
-        for i, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor) and leaf.requires_grad:
-                if leaf.is_complex():
-                    raise MissingRuleError(f"{func}, of complex numbers")
+        result = _standing(func, args, kwargs)
+        for i, leaf in enumerate(tree_leaves(result)):
+            if isinstance(leaf, Jet):
                 self.jets.add((at, i))
                 if func not in STRAIGHT:
-                    self.edges[at, i] = get_gradient_edge(leaf)
-                leaves[i] = _still(leaf)
-        return tree_unflatten(leaves, structure)
+                    self.edges[at, i] = get_gradient_edge(leaf.x0)
+        return result
 
     def worths(self, loss: Tensor) -> dict[NodeOutput, Tensor | None]:
         """λ = ∂loss/∂output for each operation that may bend; None where the loss does not depend on it."""
-        gradients = torch.autograd.grad(loss, list(self.edges.values()), allow_unused=True) if self.edges else ()
+        with Propagation(_standing):  # a checkpointed block runs anew here, on the jets that it was given
+            gradients = torch.autograd.grad(loss, list(self.edges.values()), allow_unused=True) if self.edges else ()
         return dict(zip(self.edges, gradients, strict=True))
+
+
+def _first_pass(
+    objective: JetObjective, batch: Batch, units: UnitDirections, watch: Watch, *, index: int
+) -> tuple[float, Tape]:
+    """The loss of batch `index`, and what the second pass needs."""
+    first = _First()
+
+    def backward(batch_loss: Tensor) -> tuple[float, Tape]:
+        watch.require_jet(batch_loss, "the loss")
+        total = value(batch_loss)
+        require_finite_scalar(total, index)
+        require_dependent(total, index)
+        return float(total.detach()), Tape(first.operations, frozenset(first.jets), first.worths(total))
+
+    with Propagation(first, watch=watch):
+        weights = {name: _still(weight, shared=True) for name, weight in units.parameters.items()}
+        taped: tuple[float, Tape] = objective.at(weights, batch, then=backward)
+    return taped
+
+
+def _standing(func: Any, args: Any, kwargs: Any) -> Any:
+    """The operation on values, with autograd's graph; what depends on the weights is a jet that stands still."""
+    with enable_reentrant_dispatch():  # where jets are taken apart, autograd has been left behind
+        result = func(*tree_map(value, args), **tree_map(value, kwargs))
+    leaves, structure = tree_flatten(result)
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor) and leaf.requires_grad:
+            if leaf.is_complex():
+                raise MissingRuleError(f"{func}, of complex numbers")
+            leaves[i] = _still(leaf)
+    return tree_unflatten(leaves, structure)
 
 
 class _Second:
@@ -137,7 +160,7 @@ class _Second:
     def __call__(self, func: Any, args: Any, kwargs: Any) -> Any:
         self.at += 1
         if self.tape.operations[self.at : self.at + 1] != [func]:
-            raise ClipbenchError(
+            raise OtherOperationsError(
                 f"the loss does not run the same operations twice: {func} is new as number {self.at}",
                 where=WHERE,
                 remedy='engine="jets" runs it once for all directions that it carries',

@@ -3,13 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from clipbench.geometry.memory import MemoryTally, TooFewBytesError, free_bytes, is_out_of_memory
-
-Rows = list[list[tuple[float, float]]]
-"""For each batch, (slope, curvature) along each direction."""
+from clipbench.geometry.found import Rows
+from clipbench.geometry.memory import MemoryTally, TooFewBytesError, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,6 @@ def in_chunks(
     directions: int,
     *,
     limits: Limits,
-    device: torch.device,
     kept: Sequence[Tensor] = (),
 ) -> Rows:
     """Measure all directions, some at once, and join what was found.
@@ -39,7 +35,7 @@ def in_chunks(
         kept: tensors that count as memory used and are there from the start.
 
     Raises:
-        TooFewBytesError: not even one direction fits into the limit, or what was asked for not into the device.
+        TooFewBytesError: one direction does not fit into the limit, or a pass not into the device.
     """
     done, size = 0, (limits.chunk or directions) if limits.memory is None else 1
     parts: list[Rows] = []
@@ -47,13 +43,13 @@ def in_chunks(
         ks = range(done, min(done + size, directions))
         rows, peak = _tried(measured, ks, kept, tally=limits.memory is not None)
         if rows is None:
-            raise _too_few(measured, ks, kept, device)
+            raise TooFewBytesError(f"{len(ks)} directions at once do not fit into memory", directions=len(ks))
         parts.append(rows)
         done += len(ks)
         if limits.memory is not None:
             size = len(ks) * limits.memory // max(peak, 1)
             if size < 1:
-                raise TooFewBytesError(f"one direction takes {peak:,} of {limits.memory:,} bytes", fit=0)
+                raise TooFewBytesError(f"one direction takes {peak:,} of {limits.memory:,} bytes", directions=1)
             size = min(size, limits.chunk or size)
     return [[each for row in batch for each in row] for batch in zip(*parts, strict=True)]
 
@@ -75,20 +71,3 @@ def _tried(
         if not is_out_of_memory(error):
             raise
     return None, 0
-
-
-def _too_few(
-    measured: Callable[[range], Rows], ks: range, kept: Sequence[Tensor], device: torch.device
-) -> TooFewBytesError:
-    """The error that says how many would fit: by the memory that is free, and what one direction takes of it."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    rows, peak = (None, 0) if len(ks) == 1 else _tried(measured, ks[:1], kept, tally=True)
-    if rows is None:
-        return TooFewBytesError("not even one direction fits into memory", fit=0)
-    free = free_bytes(device)
-    fit = None if free is None else max(1, min(free // max(peak, 1), len(ks) - 1))
-    would = "" if fit is None else f": about {fit} would"
-    return TooFewBytesError(
-        f"{len(ks)} directions at once do not fit into memory{would}; one takes {peak:,} bytes", fit=fit
-    )

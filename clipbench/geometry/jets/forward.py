@@ -1,7 +1,6 @@
 """Loss, slopes and curvatures of a batch by one forward pass of second-order jets."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from torch.func import functional_call
 
 from clipbench.contracts import Batch, Loss
 from clipbench.geometry.directions import UnitDirections
-from clipbench.geometry.jets.chunks import Limits, Rows, in_chunks
+from clipbench.geometry.found import Carried, Rows
+from clipbench.geometry.jets.chunks import Limits, in_chunks
 from clipbench.geometry.jets.jet import Jet, MissingRuleError, parts
 from clipbench.geometry.jets.propagation import Propagation, Watch
 from clipbench.geometry.losses import require_dependent, require_finite_scalar
@@ -24,23 +24,17 @@ class JetObjective(nn.Module):
         self.model = model
         self.loss = loss
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The loss of a batch."""
-        return self.loss(self.model, batch)
+    def forward(self, batch: Batch, then: Callable[[Tensor], Any]) -> Any:
+        """What is made of the loss of a batch."""
+        return then(self.loss(self.model, batch))
 
-    def at(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """The loss with these in the places of the model's weights, by their names in the model."""
-        loss: Tensor = functional_call(self, {f"model.{n}": w for n, w in weights.items()}, (batch,), tie_weights=True)
-        return loss
+    def at(self, weights: Mapping[str, Tensor], batch: Batch, then: Callable[[Tensor], Any] = lambda loss: loss) -> Any:
+        """The loss with these in the places of the model's weights, by their names in the model.
 
-
-@dataclass(frozen=True)
-class Carried:
-    """The loss of each batch; for each batch (slope, curvature) along each direction; and what each went through."""
-
-    losses: list[float]
-    rows: Rows
-    operations: list[set[Any]]
+        Or what `then` makes of it, while they are there: a backward pass through checkpoints needs them.
+        """
+        named = {f"model.{name}": weight for name, weight in weights.items()}
+        return functional_call(self, named, (batch, then), tie_weights=True)
 
 
 def by_jets(
@@ -74,7 +68,7 @@ def by_jets(
             rows.append(per_unit_length(slopes, curvatures, lengths))
         return rows
 
-    rows = in_chunks(measured, len(units), limits=limits, device=device)
+    rows = in_chunks(measured, len(units), limits=limits)
     return Carried(losses, rows or [[] for _ in batches], [watch.operations for watch in watches])
 
 

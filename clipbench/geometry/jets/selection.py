@@ -7,6 +7,7 @@ from torch import Tensor
 
 from clipbench.geometry.jets.jet import (
     Jet,
+    MissingRuleError,
     Rule,
     Tangent,
     aligned,
@@ -151,12 +152,30 @@ def _index_add(func: Any, x: Tensor, dim: int, index: Tensor, source: Tensor, *,
     return jet(y0, by(1), by(2))
 
 
+def _scatter_add(func: Any, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """Each number of the source is added where the index says; some places along the dimension may take several."""
+    y0: Tensor = func(value(x), dim, index, value(source))
+    if y0.dim() == 0:
+        raise MissingRuleError(f"{func}, of a single number")
+    k, at = count(x, source), negative(dim, x.dim())
+
+    def by(order: int) -> Tangent:
+        p, q = parts(x)[order], parts(source)[order]
+        if q is None:
+            return p
+        base = q.new_zeros(k, *x.shape) if p is None else p
+        return base.scatter_add(at, index.expand(k, *index.shape), q)
+
+    return jet(y0, by(1), by(2))
+
+
 RULES: dict[Any, Rule] = {
     aten.embedding.default: _embedding,
     aten.gather.default: _gather,
     aten.index_select.default: _index_select,
     aten.index.Tensor: _index,
     aten.index_add.default: _index_add,
+    aten.scatter_add.default: _scatter_add,
     aten.where.self: _where,
     **dict.fromkeys((aten.masked_fill.Scalar, aten.masked_fill.Tensor), _masked_fill),
     **dict.fromkeys((aten.maximum.default, aten.minimum.default), _larger),

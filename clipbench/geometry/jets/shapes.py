@@ -160,7 +160,7 @@ def _detached(func: Any, x: Tensor) -> Tensor:
     these do move.
     """
     if x.requires_grad:
-        raise MissingRuleError(f"{func} of what the loss itself differentiates")
+        raise MissingRuleError("autograd.grad inside the loss")
     out: Tensor = func(value(x))
     return out
 

@@ -62,7 +62,8 @@ def same_passes(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "warn",
                 f"The budget on {task} is in {unit}, and arms differ in forward and backward passes a step: "
-                f"{each_takes}, the others {number(least, 3)}; in as many {unit} they do more work; compare seconds.",
+                f"{each_takes}, the others {number(least, 3)}; in as many {unit} they do more work; give a budget in "
+                "seconds, or compare seconds: --metric seconds_to_target or train_seconds.",
                 list(more),
             )
 

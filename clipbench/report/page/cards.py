@@ -65,13 +65,13 @@ def _against_baseline(subject: Subject, rows: Sequence[Row], what: str, better: 
     interval = ""
     if judged is not None and math.isfinite(judged.low):
         ends = against.shown(judged.low), against.shown(judged.high)
-        interval = f"{fold(*ends) if against.scale == 'log' else span(*ends)} by its verdict's interval"
-    effect = " ".join(difference_cell(against)[:-1])
+        interval = f"verdict's interval {fold(*ends) if against.scale == 'log' else span(*ends)}"
+    mean, *error, _ = difference_cell(against)
     return Card(
         asked=asked,
         word=f"{subject.looks[leader.arm].shown}: {leader.verdict}",
         tone=_TONES.get(mark(leader.verdict, better)[0], ""),
-        effect=effect + ("×" if against.scale == "log" else ""),
+        effect=" ".join([mean + ("×" if against.scale == "log" else ""), *error]),
         basis=", ".join(filter(None, [interval, count(against.n, "seed")])),
         deciding=_undecided(subject, rivals),
     )

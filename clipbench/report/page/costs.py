@@ -117,5 +117,5 @@ def _ledger(subject: Subject, task: str) -> Iterator[Figure]:
     arms = len({row["arm"] for row in rows})
     x, y = number_axis("value", "seconds of a run"), {"field": "arm", "type": "nominal", "title": None, "sort": None}
     spec = chart(layers, x=x, y=y, height=max(3, arms) * 24 + 100, description="where the time of a run went")
-    about = "The wall time of a run, the mean over finished runs. Only `train` is on the clock of the comparison."
+    about = "The wall time of a run, the mean over finished runs. Only “train” is on the clock of the comparison."
     yield Figure("ledger", "time", "Time ledger", about, spec, rows, headings)

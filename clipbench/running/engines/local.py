@@ -26,7 +26,7 @@ import psutil
 
 from clipbench import store
 from clipbench.errors import STOPPED, ClipbenchError
-from clipbench.running.devices import cpu_sets, gpu_ids, torch_package
+from clipbench.running.devices import cpu_sets, gpu_ids, see_only, torch_package
 from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Handle, Need, Slot
 from clipbench.sources.modules import search
 
@@ -196,7 +196,8 @@ def _slots(need: Need) -> list[Slot]:
     if kind == "cpu":
         return [("cpu", cpus) for cpus in cpu_sets(need.threads)]
     if kind == "cuda":
-        return [(f"cuda:{gpu}", ()) for gpu in ([int(index)] if index else gpu_ids())]
+        gpus = [int(index)] if index else gpu_ids()
+        return [(f"cuda:{gpu}", ()) for _ in range(need.together) for gpu in gpus]
     return [(need.device, ())]
 
 
@@ -210,10 +211,12 @@ def _enter(folder: Path, code: str, device: str, cpus: tuple[int, ...], side_by_
         os.sched_setaffinity(0, cpus)
     stopping = _Stopping()
     stopping.hear()
+    seen = see_only(device)
     work = import_module(WORKER).work
     if not _has_its_turn(log, stopping):
         _leave(STOPPED)
-    _leave(work(folder, device=device, side_by_side=side_by_side, stop=stopping.asked, give_up=stopping.asked))
+    asked = stopping.asked
+    _leave(work(folder, device=seen, named=device, side_by_side=side_by_side, stop=asked, give_up=asked))
 
 
 def _leave(code: int) -> NoReturn:

@@ -138,7 +138,7 @@ def test_runs_of_an_earlier_selection_are_left_out() -> None:
     asked = replace(ASKED, keys=tuple(each.run.key for each in now))
     compared = compare([*before, *now, *TRIALS], asked)
     assert compared.rows[0].final_loss.mean == 2.0
-    assert "2 runs of an earlier version of the spec or its code, or selection by its trials (sgd)" in "\n".join(
+    assert "2 runs of an earlier version of the spec or its code, or of settings no longer selected (sgd)" in "\n".join(
         compared.caveats
     )
 
