@@ -18,8 +18,8 @@ from clipbench.networks.seeding import with_weights_of
 Kind = Literal["model", "dataset"]
 Size = Literal["tiny", "full"]
 
-# What is to be downloaded, of those that the paper and this repository name.
-SIZES = {"t5-small": "242 MB", "gpt-neo-125m": "526 MB", "distilroberta-base": "331 MB", "opus_books": "23 MB"}
+# The weights that are to be downloaded, of models that the paper and this repository name.
+SIZES = {"t5-small": "242 MB", "gpt-neo-125m": "526 MB", "distilroberta-base": "331 MB"}
 # Weights for other libraries.
 _LEFT_OUT = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "onnx/*", "openvino/*", "coreml/*"]
 

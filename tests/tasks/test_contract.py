@@ -55,7 +55,8 @@ class Case:
 
 CASES = [Case(task, options) for task in SHELF for options in VARIANTS.get(task, [{}])]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-# T5's norm and GPT-Neo's attention compute in float32, whatever their weights are: test_paper_models.py has their curvature.
+# T5's norm and GPT-Neo's attention compute in float32, whatever their weights are; test_paper_models.py has the
+# curvature of both.
 IN_FLOAT32 = ("causal_lm", "seq2seq")
 every_case_in_float64 = pytest.mark.parametrize(
     "case", [case for case in CASES if case.task not in IN_FLOAT32], ids=str
