@@ -78,6 +78,7 @@ def build(
         raise ValueError(f"the model takes {taken} channels, and the images have {channels}")
     shown = images.float()
     mean, deviation = shown.mean(dim=(0, 2, 3), keepdim=True), shown.std(dim=(0, 2, 3), keepdim=True)
+    deviation = deviation.clamp(min=1e-6)  # a channel may be the same everywhere
 
     def collate(numbers: Tensor, _: torch.Generator) -> Batch:
         standardised = (images[numbers].float() - mean) / deviation
