@@ -1,6 +1,6 @@
 """Lookahead: every k steps, the weights return part of the way to those of k steps before."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +47,16 @@ class Lookahead:
         self.steps = 0
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {p: {"slow": p.detach().clone()} for p in parameters}
 
-    @torch.no_grad()
-    def step(self) -> None:
-        """A fast step, and every k-th time a slow one."""
-        self.optimizer.step()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> None:
+        """A fast step, by a closure if what is inside takes one, and every k-th time a slow one."""
+        if closure is None:
+            self.optimizer.step()
+        else:
+            self.optimizer.step(closure)  # type: ignore[arg-type]  # torch's annotation has a float
         self.steps += 1
         if self.steps % self.k:
             return
-        for parameter, own in self.state.items():
-            own["slow"].lerp_(parameter, self.alpha)
-            parameter.copy_(own["slow"])
+        with torch.no_grad():
+            for parameter, own in self.state.items():
+                own["slow"].lerp_(parameter, self.alpha)
+                parameter.copy_(own["slow"])

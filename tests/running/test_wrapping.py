@@ -472,6 +472,32 @@ def test_a_deep_copy_of_the_model_and_the_optimizer_goes_its_own_way_alike(arm: 
     assert weights_sha256(copied_model) == weights_sha256(model) != before
 
 
+def test_lookahead_may_stand_around_what_takes_a_closure(tmp_path: Path) -> None:
+    """SAM inside it: the slow step comes after SAM's own, as in a plain loop of the two."""
+    arm = Arm("both", SGD, wrap=(own("sam", rho=0.1), own("lookahead", k=2, alpha=0.5)))
+    record = made(described(arm), tmp_path)
+    assert outcome_of(record).passes == 2 * STEPS
+    problem = code_lm(0, CPU, **SMALL)
+    parameters, batches = list(problem.model.parameters()), problem.train_batches(0)
+    inner, _ = build_optimizer(Arm("sam", SGD, wrap=arm.wrap[:1]), problem.model)
+    slow = [p.detach().clone() for p in parameters]
+    for number in range(STEPS):
+        batch = next(batches)
+
+        def closure(batch: Any = batch) -> Tensor:
+            inner.zero_grad()
+            loss = problem.loss(problem.model, batch)
+            loss.backward()
+            return loss
+
+        inner.step(closure)  # type: ignore[arg-type]
+        if number % 2:
+            with torch.no_grad():
+                for p, kept in zip(parameters, slow, strict=True):
+                    p.copy_(kept.lerp_(p, 0.5))
+    assert record.weights == weights_sha256(problem.model)
+
+
 def test_what_cannot_step_is_no_wrapper() -> None:
     arm = Arm("wrapped", SGD, wrap=(choice("nothing"),))
     with pytest.raises(ClipbenchError, match="built a str, which has no step"):
