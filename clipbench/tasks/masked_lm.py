@@ -22,7 +22,6 @@ def predicted(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """The logits (B, T, V) of the tokens behind the masks (B, T), and which of these were chosen (B, T)."""
     tokens = batch["tokens"]
     held = real(batch["length"], tokens.shape[1])
-    # RoBERTa would count positions by the number of its padding token, which may be a byte of the text.
     positions = torch.arange(tokens.shape[1], device=tokens.device) + hub.first_position(model)
     output = model(input_ids=tokens, attention_mask=held.long(), position_ids=positions.expand_as(tokens))
     return output.logits, batch["hidden"], batch["chosen"] & held
@@ -101,23 +100,21 @@ def build(
     texts = corpus(Wanted(data, files, examples, (field,)), library)
     words = tokenizers.tokenizer(tokenizer)
     # Without a padding token, so that no byte of the text has an embedding that stays zero.
-    own = {"pad_token_id": None}
-    made, loaded = hub.build(hub.Wanted("roberta", model, pretrained, size, dropout, own=own), seed)
+    made, loaded = hub.build(hub.Wanted("roberta", model, pretrained, size, dropout, own={"pad_token_id": None}), seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     hub.require_positions(made, length)
     sequences = numbered(texts, words, 0)
     if packed:
         sequences = windows(sequences, length, end=words.require("end"))
     kept = cut(sequences, length)
+
+    def collate(numbers: Tensor, draw: torch.Generator) -> Batch:
+        return hide([kept[number] for number in numbers.tolist()], words, masked, draw)
+
     return Problem(
         model=made.to(device),
         loss=loss,
         metrics={"accuracy": accuracy},
         loaded={**texts.loaded, **loaded},
-        **drawn(
-            len(kept),
-            batch,
-            seed,
-            lambda numbers, draw: hide([kept[number] for number in numbers.tolist()], words, masked, draw),
-        ).fields(),
+        **drawn(len(kept), batch, seed, collate).fields(),
     )

@@ -103,15 +103,10 @@ def build(
 
     def collate(numbers: Tensor, _: torch.Generator) -> Batch:
         pairs = numbers.tolist()
-        entered, entered_length = padded([sources[pair] for pair in pairs])
-        expected, expected_length = padded([targets[pair] for pair in pairs])
-        tensors = {
-            "source": entered,
-            "source_length": entered_length,
-            "target": expected,
-            "target_length": expected_length,
-        }
-        return Batch(tensors, len(pairs), int(expected_length.sum()), expected_length)
+        entered, lengths = padded([sources[pair] for pair in pairs])
+        expected, terms = padded([targets[pair] for pair in pairs])
+        tensors = {"source": entered, "source_length": lengths, "target": expected, "target_length": terms}
+        return Batch(tensors, len(pairs), int(terms.sum()), terms)
 
     return Problem(
         model=made.to(device),

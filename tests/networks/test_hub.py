@@ -14,6 +14,7 @@ import torch
 from clipbench.contracts import Problem
 from clipbench.errors import ClipbenchError
 from clipbench.networks import hub
+from clipbench.networks.architectures import FAMILIES
 from clipbench.tasks import causal_lm, seq2seq
 
 pytestmark = pytest.mark.slow  # heavy packages
@@ -205,7 +206,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
         seq2seq.build(0, CPU, model=str(tmp_path))
 
 
-@pytest.mark.parametrize("family", hub.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_missing_package_is_one_sentence_that_names_the_extra(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ClipbenchError, match=r"needs the package 'transformers', which is not installed\n.*\[hf\]"):
@@ -223,7 +224,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("family", hub.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_full_size_has_as_many_parameters_as_the_published_model(family: str) -> None:
     wanted = hub.Wanted(family, size="full")
     if "net" in family or family == "vit":
