@@ -6,7 +6,8 @@ set; their annotations use only bool, int, float, str, None, tuple and Literal, 
 against the file's text, before torch is imported. The first line of the module's docstring is what
 `clipbench list` prints. A literal constant QUANTITIES in the file of a task or a probe says how what it records
 is read. A task that reads data from the user's disk names its source in a constant,
-`DATA = "..."`, one of `clipbench.data.SOURCES`. The module of a task that lies elsewhere, "package:task",
+`DATA = "..."`, one of `clipbench.data.SOURCES`, and in FILES the options by which a spec may name files, the first in
+place of DATA: what is in them is in the key of a run. The module of a task that lies elsewhere, "package:task",
 may have a function `fingerprint(**options) -> str`: a text that changes with the data that the task reads.
 """
 

@@ -4,7 +4,6 @@ It draws everything from the seed, and batch i from the seed and i alone. No key
 changes a number here raises METHOD in `clipbench/records.py`.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -22,6 +21,7 @@ from clipbench.errors import ClipbenchError
 from clipbench.examples import Examples, batch_of, collated, drawing_from, form_of, leaves, rebuilt
 from clipbench.networks.options import require_positive
 from clipbench.networks.seeding import generator, shuffled_epochs
+from clipbench.sources.contents import contents
 
 PROBED = 4  # training batches whose size the probe batches have together, where there are so many examples
 FEWEST = 32  # examples to probe on, where four training batches are more; the standard error says if it is enough
@@ -233,21 +233,7 @@ def data_of(build: Callable[..., object], **options: Any) -> str | None:
     try:
         build(0, torch.device("cpu"), **options)
     except _DataNamed as named:
-        return "\n".join(line for path in named.paths for line in _contents(Path(path))) if named.paths else None
+        return "\n".join(line for path in named.paths for line in contents(Path(path))) if named.paths else None
     finally:
         _only_asked.reset(token)
     return None
-
-
-def _contents(path: Path) -> Iterator[str]:
-    """A line for each file: its path from `path`, and its SHA-256. Hidden files are left out."""
-    if not path.exists():
-        raise ClipbenchError(
-            f"there are no data at {path}", remedy="mend `data`; a path counts from the current folder"
-        )
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    for file in files:
-        inside = file.relative_to(path)
-        if not any(part.startswith(".") for part in inside.parts):
-            with file.open("rb") as content:
-                yield f"{inside.as_posix()} {hashlib.file_digest(content, 'sha256').hexdigest()}"

@@ -8,6 +8,7 @@ or the task may say otherwise.
 
 import ast
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -41,6 +42,7 @@ STEP_SECONDS, PEAK_BYTES, TRAIN_SECONDS = "step_seconds", "peak_bytes", "train_s
 PASSES = "passes"
 ALIASES = {"steps": STEPS_TO_TARGET, "seconds": SECONDS_TO_TARGET, "sharpness": DIRECTIONAL_SHARPNESS}
 _NEAREST = 5  # names that an unknown one is answered with
+_LARGEST_FLOAT = sys.float_info.max
 _FLOAT32 = 2.0**-23  # between 1 and the next number in float32, in which losses are computed
 
 
@@ -173,6 +175,13 @@ def _loss(record: Record, *_: object) -> Reading | None:
         return None
     last = curve[-1].value
     return Reading(last, rounding=abs(last) * _FLOAT32 / math.sqrt(12))
+
+
+def _perplexity(record: Record, *_: object) -> Reading | None:
+    loss = _loss(record)
+    if loss is None or not loss.value < math.log(_LARGEST_FLOAT):
+        return None
+    return Reading(math.exp(loss.value), rounding=loss.rounding, log=loss.value)
 
 
 def _to_target(unit: Literal["steps", "seconds"], record: Record, target: Target | None, _: object) -> Reading | None:
@@ -322,6 +331,14 @@ def _of_the_shelf() -> dict[str, Manner]:
 
 BUILT_IN: tuple[Quantity, ...] = (
     Quantity(FINAL_LOSS, "the last evaluation loss", "", _loss, better="lower"),
+    Quantity(
+        "perplexity",
+        "exp of the last evaluation loss, where that is a mean over tokens in nats",
+        "",
+        _perplexity,
+        scale="log",
+        better="lower",
+    ),
     Quantity(
         STEPS_TO_TARGET,
         "steps to the target, read at evaluations; a miss counts as the end of the run plus one evaluation",

@@ -56,6 +56,7 @@ ENDED = ending(
 )  # 200 steps of 0.01 s, evaluated every 50
 BUILT_IN_READINGS: Mapping[str, Reading] = {
     "final_loss": Reading(1.5, rounding=1.5 * EXACTLY),
+    "perplexity": Reading(math.exp(1.5), rounding=1.5 * EXACTLY, log=1.5),
     "steps_to_target": Reading(100.0, rounding=COARSELY / 100),
     "seconds_to_target": Reading(1.0, rounding=COARSELY / 100),
     "step_seconds": Reading(0.01),
@@ -323,31 +324,31 @@ def test_every_loss_of_an_evaluation_may_be_the_target(name: str) -> None:
 
 
 def metered(values: Sequence[float]) -> Record:
-    return with_metric(record(run(), [5.0, 3.0]), values)
+    return with_metric(record(run(), [5.0, 3.0]), values, "recall")
 
 
 def test_a_metric_is_read_at_the_last_evaluation_unless_its_task_says_otherwise() -> None:
     made = metered([0.1, 0.5, 0.4])
-    found = known([made])["accuracy"]
+    found = known([made])["recall"]
     assert (found.scale, found.better, found.over) == ("linear", "neither", "last")
     assert found.meaning == "as recorded: at the last evaluation"
-    assert read(made, "accuracy") == Reading(0.4)
-    said = manners("QUANTITIES = {'accuracy': ('linear', 'higher', 'greatest')}")
-    best = asked("accuracy", [made], said)
+    assert read(made, "recall") == Reading(0.4)
+    said = manners("QUANTITIES = {'recall': ('linear', 'higher', 'greatest')}")
+    best = asked("recall", [made], said)
     assert best.quantity.better == "higher"
     assert best.quantity.meaning == "as recorded: greatest over the evaluations"
     assert best.read(made, None) == Reading(0.5)
 
 
 def test_a_metric_that_ends_without_a_number_has_no_reading() -> None:
-    assert read(metered([0.1, math.nan]), "accuracy") is None
+    assert read(metered([0.1, math.nan]), "recall") is None
 
 
 def test_a_run_that_was_stopped_before_its_metric_does_not_make_it_a_probes() -> None:
     """The layouts of several runs are looked at, the first of which has no step 0."""
-    probed, evaluated = measured({"": [1.0, 3.0]}, "accuracy"), metered([1.0, 3.0])
-    assert known([probed])["accuracy"].over == "mean"
-    assert known([probed, evaluated])["accuracy"].over == known([evaluated, probed])["accuracy"].over == "last"
+    probed, evaluated = measured({"": [1.0, 3.0]}, "recall"), metered([1.0, 3.0])
+    assert known([probed])["recall"].over == "mean"
+    assert known([probed, evaluated])["recall"].over == known([evaluated, probed])["recall"].over == "last"
 
 
 # Directions

@@ -76,7 +76,8 @@ class Option:
 class Entry:
     """A task, optimizer, wrapper or probe that a spec may use.
 
-    `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing; `source`
+    `target` is "module:attribute"; `data` names what a task reads from the user's disk, empty for nothing, and `files`
+    the options by which a spec may name files for it to read, the first in place of `data`; `source`
     identifies its code, that of a shelf's file together with what it imports of the networks, the data and the shelves.
     `broken` says why it cannot be used; it is empty where it can.
     `quantities`: how those that a task or a probe from elsewhere records are read.
@@ -90,6 +91,7 @@ class Entry:
     target: str
     options: tuple[Option, ...] = ()
     data: str = ""
+    files: tuple[str, ...] = ()
     source: str = ""
     broken: str = ""
     external: bool = False
@@ -127,12 +129,21 @@ def entry(kind: Kind, name: str, *, root: Path = OWN) -> Entry:
             target=module,
             options=options,
             data=data,
+            files=_files(assigned, options),
             source=_source(kind, name, root),
         )
     except SyntaxError as error:
         return Entry(name, "", module, broken=f"{path}:{error.lineno or 0}: not valid Python: {error.msg}")
     except (ValueError, OSError) as error:
         return Entry(name, "", module, broken=f"{path}: {error}")
+
+
+def _files(assigned: Mapping[str, ast.expr], options: tuple[Option, ...]) -> tuple[str, ...]:
+    """The literal FILES of a task's file; ValueError where it is no tuple of names of options."""
+    files = ast.literal_eval(assigned["FILES"]) if "FILES" in assigned else ()
+    if not isinstance(files, tuple) or not {option.name for option in options}.issuperset(files):
+        raise ValueError("its FILES are not a tuple of the names of options")
+    return files
 
 
 def target(kind: Kind, name: str, root: Path = OWN) -> str:

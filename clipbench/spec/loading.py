@@ -1,7 +1,7 @@
 """From a spec's file to what is meant by it, or to all of its faults at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipbench.errors import Fault, SpecError
@@ -16,7 +16,7 @@ from clipbench.spec.ghosts import ghosts, unsound
 from clipbench.spec.grid import size
 from clipbench.spec.limits import LONGEST_FOLDER
 from clipbench.spec.models import SpecFile
-from clipbench.spec.overrides import NO_OVERRIDES, Overrides, overridden
+from clipbench.spec.overrides import NO_OVERRIDES, Overrides, overridden, quickened
 from clipbench.spec.searching import Searched, unselectable
 from clipbench.spec.spec import QUICK, Spec, adjusted
 from clipbench.spec.structure import checked
@@ -36,7 +36,10 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         ClipbenchError: no arm fits the pattern of those to run.
     """
     folder = Path(path).parent.absolute()
-    document = overridden(read(Path(path)), overrides.values)
+    as_written = read(Path(path))
+    quick = quickened(as_written)
+    document = quick if overrides.quick else replace(as_written, faults=quick.faults)
+    document = overridden(document, overrides.values)
     written, chosen = _checked(document, shelves, folder)
     arms, of_spec = _expanded(document, written, chosen)
     spec = Spec(
@@ -60,7 +63,7 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         device=written.device,
         threads=written.threads,
         training=written.training.as_settings(),
-        data={name: task.entry.data for name, task in of_spec.items() if task.entry.data},
+        data={name: task.source for name, task in of_spec.items() if task.source},
         fingerprints=fingerprints(document, of_spec, folder),
         own={name: task.own for name, task in of_spec.items() if task.own is not None},
         tuning=written.tuning,
@@ -68,7 +71,7 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
         command=(_named(Path(path)), *overrides.words()),
         code=str(folder) if chosen.has_code_of_the_user else "",
     )
-    return adjusted(spec, overrides)
+    return adjusted(spec, overrides, written.quick)
 
 
 def _named(path: Path) -> str:

@@ -262,5 +262,9 @@ class SpecFile(BaseModel):
         description="the relative difference in final loss that there are seeds enough to show",
     )
     measure: MeasureSettings = Field(default_factory=MeasureSettings)
+    quick: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what --quick sets, by path, such as `task.size: tiny`; without a budget in it, a tenth is run",
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
     threads: int = Field(default=1, ge=1, le=MOST_THREADS)

@@ -1,8 +1,9 @@
 """Single values of a spec set from outside, `optimizers.sgd.lr=0.2`, under the same rules as the file itself."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from clipbench.errors import Fault, SpecError
@@ -24,7 +25,7 @@ class Overrides:
 
     - `values`: "path=value", such as "optimizers.sgd.lr=0.2", set in their order.
     - `only`: a pattern for the names of the arms to run now.
-    - `quick`: one seed (to tune on, as well) and a tenth of the budget.
+    - `quick`: one seed (to tune on, as well), and what the spec's `quick` says, or a tenth of the budget.
     """
 
     values: Sequence[str] = ()
@@ -64,24 +65,41 @@ def overridden(document: SpecDocument, overrides: Sequence[str]) -> SpecDocument
     in it: of the keys that are there, the longest that fits is meant. The value is YAML on one line, so that
     `[0.1, 0.3]` is a list and `1e-3` a number. A plain name `x` on the way counts as `{use: x}`.
     """
-    data, values, keys = deepcopy(document.data), dict(document.values), dict(document.keys)
-    faults = list(document.faults)
     for override in overrides:
         mark = Mark(f"--set {shortened(override, _SHOWN)}")
-        try:
-            where, value = _split(data, override, mark)
-            _put(data, where, value)
-        except SpecError as error:
-            faults += error.faults
-            continue
-        for marks in (values, keys):
-            for stale in [path for path in marks if path[: len(where)] == where]:
-                del marks[stale]
-        for size in range(1, len(where)):
-            values.setdefault(where[:size], mark)
-            keys.setdefault(where[:size], mark)
-        values[where] = keys[where] = mark
-    return replace(document, data=data, values=values, keys=keys, faults=tuple(faults))
+        document = _set(document, mark, partial(_split, override=override, mark=mark))
+    return document
+
+
+def quickened(document: SpecDocument) -> SpecDocument:
+    """The document with all that its section `quick` says set, by paths as `overridden` has them."""
+    section = document.data.get("quick")
+    for path, value in (section if isinstance(section, dict) else {}).items():
+        mark = document.values[("quick", path)]
+        document = _set(document, mark, partial(_at, path=str(path), value=value, mark=mark))
+    return document
+
+
+def _at(data: dict[str, Any], path: str, value: Any, mark: Mark) -> tuple[Where, Any]:
+    return _split(data, f"{path}=null", mark)[0], value
+
+
+def _set(document: SpecDocument, mark: Mark, find: Callable[[dict[str, Any]], tuple[Where, Any]]) -> SpecDocument:
+    """The document with the value that `find` tells of at its path, which is marked; or with the faults in that."""
+    data, values, keys = deepcopy(document.data), dict(document.values), dict(document.keys)
+    try:
+        where, value = find(data)
+        _put(data, where, value)
+    except SpecError as error:
+        return replace(document, faults=(*document.faults, *error.faults))
+    for marks in (values, keys):
+        for stale in [path for path in marks if path[: len(where)] == where]:
+            del marks[stale]
+    for size in range(1, len(where)):
+        values.setdefault(where[:size], mark)
+        keys.setdefault(where[:size], mark)
+    values[where] = keys[where] = mark
+    return replace(document, data=data, values=values, keys=keys)
 
 
 def _split(data: dict[str, Any], override: str, mark: Mark) -> tuple[Where, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from clipbench.budget import Budget
 from clipbench.errors import ClipbenchError
@@ -12,6 +13,7 @@ from clipbench.spec.ghosts import GhostPlan
 from clipbench.spec.models import TuningSettings
 from clipbench.spec.overrides import Overrides
 from clipbench.spec.searching import Searched, selected_by
+from clipbench.spec.wording import written
 
 QUICK = "-quick"  # after the name of a spec that is only looked at
 
@@ -101,13 +103,13 @@ def question(spec: Spec) -> Question:
     )
 
 
-def adjusted(spec: Spec, overrides: Overrides) -> Spec:
-    """The spec with all that is overridden but the values, which were set in its document.
+def adjusted(spec: Spec, overrides: Overrides, quick: Mapping[str, Any]) -> Spec:
+    """The spec with all that is overridden but the values, which were set in its document, as those of `quick` were.
 
     Raises:
         ClipbenchError: `only` matches no arm.
     """
-    spec = _quick(spec) if overrides.quick else spec
+    spec = _quick(spec, quick) if overrides.quick else spec
     spec = replace(
         spec,
         seeds=spec.seeds if overrides.seeds is None else tuple(overrides.seeds),
@@ -121,14 +123,21 @@ def adjusted(spec: Spec, overrides: Overrides) -> Spec:
     return spec
 
 
-def _quick(spec: Spec) -> Spec:
-    """Under a name of its own: never in one table with the real thing."""
+def _quick(spec: Spec, said: Mapping[str, Any]) -> Spec:
+    """Under a name of its own: never in one table with the real thing. `said` has what was set for it by path."""
+    if not any("budget" in path.split(".") for path in said):
+        spec = replace(
+            spec,
+            budget=_tenth(spec.budget),
+            own={task: replace(terms, budget=_tenth(terms.budget)) for task, terms in spec.own.items()},
+        )
+        changes = "and a tenth of the budget"
+    else:
+        changes = "under " + ", ".join(f"{path}: {written(value)}" for path, value in said.items())
     return replace(
         spec,
         name=spec.name + QUICK,
-        question=f"{spec.question} (A quick look: one seed and a tenth of the budget; not comparable.)",
-        budget=_tenth(spec.budget),
-        own={task: replace(terms, budget=_tenth(terms.budget)) for task, terms in spec.own.items()},
+        question=f"{spec.question} (A quick look: one seed {changes}; not comparable.)",
         seeds=spec.seeds[:1],
         tuning=spec.tuning and spec.tuning.model_copy(update={"seeds": spec.tuning.seeds[:1]}),
     )

@@ -6,8 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from clipbench.errors import Fault, SpecError
+from clipbench.data import SOURCES
+from clipbench.errors import ClipbenchError, Fault, SpecError
 from clipbench.records import Choice
+from clipbench.sources.contents import contents
 from clipbench.spec import externals
 from clipbench.spec.catalogue import Entry
 from clipbench.spec.choices import Chosen, Named
@@ -27,6 +29,12 @@ class SpecTask:
     entry: Entry
     site: Named
     own: Terms | None
+
+    @property
+    def source(self) -> str:
+        """The name of what it reads from the user's disk; empty for nothing, or where an option names other data."""
+        files = self.entry.files
+        return "" if files and self.choice.options.get(files[0]) else self.entry.data
 
 
 def expanded(
@@ -80,7 +88,9 @@ def _beyond(
 
 
 def fingerprints(document: SpecDocument, of_spec: Mapping[str, SpecTask], folder: Path) -> dict[str, str]:
-    """The SHA-256 of what each task of the user's says of its data, by name, of those that say something.
+    """The SHA-256 of the data of each task that may be asked for it, by name, of those that say something.
+
+    Those are the user's own, and tasks of the shelf whose options name files.
 
     Raises:
         SpecError: asking a task for it failed.
@@ -96,7 +106,33 @@ def fingerprints(document: SpecDocument, of_spec: Mapping[str, SpecTask], folder
     if faults:
         raise SpecError(document.file, faults)
     texts = {name: answer["data"] for name, answer in by_name.items() if "data" in answer}
+    texts |= {name: text for name, task in of_spec.items() if (text := _of_files(document, task))}
     return {name: sha256(text.encode(errors="surrogatepass")).hexdigest() for name, text in texts.items()}
+
+
+def _of_files(document: SpecDocument, task: SpecTask) -> str:
+    """What is in the files that a task's options name; empty where they name none on this machine.
+
+    What is no path is a name on a hub: it is in the options, and no look at the hub is taken here.
+    """
+    files, options = task.entry.files, task.choice.options
+    given = {name: Path(str(options[name])).expanduser() for name in files if options.get(name)}
+    here = {name: path for name, path in given.items() if path.exists() or _is_path(str(options[name]))}
+    if not here:
+        return ""
+    try:
+        lines = [f"{name} {line}" for name, path in here.items() for line in contents(path)]
+        if task.source:
+            lines.append(SOURCES[task.source].fingerprint())
+    except (ClipbenchError, OSError) as error:
+        said = error.message if isinstance(error, ClipbenchError) else str(error)
+        raise SpecError(document.file, [document.fault(task.site.where, said)]) from error
+    return "\n".join(lines)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a text can be nothing but a path: a name on a hub has at most one slash, and does not begin with one."""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1
 
 
 def _settings(written: SpecFile) -> list[TaskSettings]:

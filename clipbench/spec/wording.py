@@ -53,6 +53,8 @@ def written(value: Any) -> str:
         return repr(value).removesuffix(".0")
     if isinstance(value, list | tuple):
         return f"({', '.join(written(item) for item in value)})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {written(item)}' for name, item in value.items())}}}"
     return str(value)
 
 

@@ -39,6 +39,7 @@ ADAM = _arm("adam", lr=0.01)
 TASKS = {
     "autoencoder": _task("autoencoder", width=12, bottleneck=4, batch=4),
     "byte_lstm": _task("byte_lstm", width=8, context=8, batch=2),
+    "causal_lm": _task("causal_lm", length=16, batch=2),
     "code_lm": LANGUAGE,
     "code_lm, two layers": _task("code_lm", width=12, layers=2, heads=3, context=16, batch=3),
     "code_tokens": _task("code_tokens", classes="zipf", vocabulary=40, width=6, context=2, batch=8),
@@ -49,6 +50,9 @@ TASKS = {
     "digits, cnn": _task("digits", model="cnn", batch=4),
     "heavy_tail": PLAIN,
     "heavy_tail, whole": ROWS,
+    "images, resnet": _task("images", architecture="resnet18", batch=4),
+    "images, vit": _task("images", architecture="vit", batch=4),
+    "masked_lm": _task("masked_lm", length=16, batch=2),
     "masked_tokens": _task("masked_tokens", vocabulary=40, width=8, layers=1, heads=2, context=8, masked=0.25, batch=4),
     "number_translation": TRANSLATION,
     "pinn": _task("pinn", width=6, frequency=3, batch=8),
@@ -57,6 +61,8 @@ TASKS = {
     "quadratic, one bad, opposed, noisy": _task(
         "quadratic", dimension=8, spectrum="one_bad", correlation="opposed", noise=0.1, batch=2
     ),
+    "seq2seq": _task("seq2seq", batch=2),
+    "text_classification": _task("text_classification", length=16, batch=2),
     "quadratic, uncorrelated": _task("quadratic", dimension=8, condition=10.0, correlation="none"),
 }
 

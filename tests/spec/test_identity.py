@@ -185,6 +185,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 OF_TOKENS = ("byte_lstm", "code_tokens", "masked_tokens")
+OF_TEXTS = ("causal_lm", "masked_lm", "seq2seq", "text_classification")
 
 
 def sources(root: Path) -> dict[str, str]:
@@ -198,10 +199,18 @@ def sources(root: Path) -> dict[str, str]:
             "networks/transformer.py",
             {"tasks/code_lm", "tasks/digits", "tasks/masked_tokens", "tasks/number_translation"},
         ),
-        ("networks/cache.py", {"tasks/number_translation"}),
+        ("networks/cache.py", {f"tasks/{name}" for name in ("number_translation", *OF_TEXTS)}),
+        ("networks/hub.py", {f"tasks/{name}" for name in ("images", *OF_TEXTS)}),
         (
             "data.py",
-            {f"tasks/{name}" for name in ("code_lm", "digits", "number_translation", "autoencoder", *OF_TOKENS)},
+            {
+                f"tasks/{name}"
+                for name in (
+                    *("code_lm", "digits", "number_translation", "autoencoder", "images"),
+                    *OF_TOKENS,
+                    *OF_TEXTS,
+                )
+            },
         ),
         ("corpora/windows.py", {f"tasks/{name}" for name in OF_TOKENS}),
         ("factored.py", {"optimizers/adafactor"}),

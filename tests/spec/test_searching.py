@@ -161,8 +161,8 @@ GRID = "{use: descent, lr: [1, 2]}"
         ),
         ("{seeds: [9], select: seconds}", "8:30: tuning.select: there is no `target` to count the seconds to"),
         (
-            "{seeds: [9], select: accuracy}",
-            "8:30: tuning.select: which side of accuracy is better is not known: write `select: {quantity: accuracy, "
+            "{seeds: [9], select: recall}",
+            "8:30: tuning.select: which side of recall is better is not known: write `select: {quantity: recall, "
             "better: higher}`, or lower",
         ),
         (
