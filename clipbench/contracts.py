@@ -161,7 +161,8 @@ class Steps(Protocol):
     """What a wrapper's factory builds. A step() with a closure evaluates the loss as often as it likes.
 
     What it keeps for a parameter is in a mapping `state`, and what else it keeps in plain attributes: a checkpoint has
-    both. Methods train() and eval(), if there are, bring the weights to train at and those to be used.
+    both. Methods train() and eval(), if there are, bring the weights to train at and those to be used. One without
+    `param_groups` is given the optimizer's, for the wrapper around it.
     """
 
     step: Callable[..., Any]

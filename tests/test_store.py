@@ -326,6 +326,16 @@ def test_what_was_tuned_lies_with_the_question(tmp_path: Path) -> None:
     assert kinds == {name: type(value) for name, value in settings.items()}
 
 
+@pytest.mark.parametrize(("tried", "selected"), [({"k": 1}, None), ({"lr": 0.1}, {"k": 1})])
+def test_a_question_whose_trials_lack_what_was_searched_is_none(
+    tmp_path: Path, tried: Options, selected: Options | None
+) -> None:
+    tuned = Tuned("digits", "sgd", (Space("lr", (0.1, 0.2)),), (Trial(tried, ("ab",)),), 1, selected)
+    store.write_question(Question("made", "", ("sgd",), "sgd", tuning=Tuning((8,), "grid", "acc", (tuned,))), tmp_path)
+    with pytest.raises(StoreError, match="a trial lacks a setting that was searched"):
+        store.read_question(tmp_path / "made")
+
+
 def test_the_targets_of_tasks_lie_with_the_question_and_where_there_are_none_the_file_is_what_it_was(
     tmp_path: Path,
 ) -> None:

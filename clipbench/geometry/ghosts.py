@@ -6,6 +6,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from clipbench.geometry.finely import in_float64
 
@@ -105,8 +106,10 @@ class HeldPoint:
 
     @contextmanager
     def _put_back(self) -> Iterator[None]:
+        """Inside, whoever likes steps; afterwards all is as it was, and a graph of the gradient can still be used."""
+        written = (*self._parameters.values(), *(gradient for _, gradient in self._given()))
         devices = sorted({p.device.index for p in self._parameters.values() if p.device.type == "cuda"})
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), _unsafe_preserve_version_counter(written):
             try:
                 yield
             finally:

@@ -153,6 +153,8 @@ class Ghosts:
         fine = None
         members = list(by_group(ghost.optimizer).values())
         plain = innermost(ghost.optimizer) is ghost.optimizer and all(map(can_be_stepped_in_float64, members))
+        # Weights in another dtype are cut off from the graph of a gradient that is to be differentiated again.
+        plain = plain and not any(p.grad is not None and p.grad.requires_grad for p in self._parameters.values())
         if plain and (ghost.rounding is None or ghost.rounding > COARSEST / _NEAR):
             try:
                 fine = self._point.tried_in_float64(ghost.optimizer, members, home=home)

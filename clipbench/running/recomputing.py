@@ -4,6 +4,7 @@ Source: Chen, Xu, Zhang & Guestrin (2016), arXiv:1604.06174.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clipbench.errors import ClipbenchError
 from clipbench.geometry import keeping
+from clipbench.geometry.contexts import math_attention
 
 
 def recompute(model: nn.Module) -> None:
@@ -53,31 +55,33 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwa
         return forward(*args, **kwargs)
     if torch.compiler.is_compiling():  # which writes to a buffer once
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-    buffers = list(block.buffers())
-    again = partial(_from, buffers, list(map(keeping.clone, buffers)), [], forward)
-    return checkpoint(again, *args, use_reentrant=False, **kwargs)
+    return checkpoint(_Repeated(block, forward), *args, use_reentrant=False, **kwargs)
 
 
-def _from(
-    buffers: Sequence[Tensor],
-    start: Sequence[Tensor],
-    calls: list[None],
-    forward: Callable[..., Any],
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """A forward pass; whatever it writes into buffers that begin at `start` stays of the first of its calls alone."""
-    calls.append(None)
-    if len(calls) == 1:
-        return forward(*args, **kwargs)
-    present = list(map(keeping.clone, buffers))
-    _write(buffers, start)
-    try:
-        return forward(*args, **kwargs)
-    finally:
-        _write(buffers, present)
+class _Repeated:
+    """A forward pass of a block, as often as it is called: in the context, and on the buffers, of its first time.
 
+    What it writes into buffers stays of that first time alone.
+    """
 
-def _write(buffers: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for buffer, value in zip(buffers, values, strict=True):
-        keeping.overwrite(buffer, value)
+    def __init__(self, block: nn.Module, forward: Callable[..., Any]) -> None:
+        self._forward, self._buffers = forward, list(block.buffers())
+        self._start = [keeping.clone(buffer) for buffer in self._buffers]
+        self._plainly = not torch.backends.mha.get_fastpath_enabled()  # in `math_attention`
+        self._is_first = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._is_first:
+            self._is_first = False
+            return self._forward(*args, **kwargs)
+        present = [keeping.clone(buffer) for buffer in self._buffers]
+        self._write(self._start)
+        try:
+            with math_attention() if self._plainly else nullcontext():
+                return self._forward(*args, **kwargs)
+        finally:
+            self._write(present)
+
+    def _write(self, values: Sequence[Tensor]) -> None:
+        for buffer, value in zip(self._buffers, values, strict=True):
+            keeping.overwrite(buffer, value)

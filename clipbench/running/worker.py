@@ -114,6 +114,7 @@ class _Work:
         self._beat_at, self._saved_at = -math.inf, time.monotonic()
         self._checkpoint_every = CHECKPOINT_SECONDS
         self._state = State()  # what there is to say of it before it trains
+        self._examples: int | None = None
 
     def outcome(self, give_up: Callable[[], bool]) -> Outcome | None:
         """Train from step 0 or from a checkpoint; None if asked to stop.
@@ -127,7 +128,7 @@ class _Work:
 
     def _trained(self, prepared: Prepared) -> Outcome | None:
         training, recorded = self._begun(prepared)
-        self._state = training.state
+        self._state, self._examples = training.state, training.problem.examples
         self._started -= training.state.wall_seconds  # what earlier processes spent on this run is of its wall time too
         self._writer = store.Writer(self._folder, kept=recorded)
         self._saving = _Saving(prepared, proved=bool(recorded))
@@ -155,6 +156,7 @@ class _Work:
             steps=state.spent.steps,
             samples=max(state.spent.samples, 0),  # which a task may count as it likes
             tokens=max(state.spent.tokens, 0),
+            epochs=_epochs(max(state.spent.samples, 0), self._examples),
             train_seconds=state.spent.seconds,
             wall_seconds=time.monotonic() - self._started,
             ledger=self._ledger.close(),
@@ -248,6 +250,10 @@ class _Saving:
             training.ghosts.keeping = keeping
 
 
+def _epochs(samples: int, examples: int | None) -> float:
+    return samples / examples if examples else 0.0
+
+
 def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
     state, problem = training.state, training.problem
     with at_evaluation_weights(training.optimizer, steps=state.spent.steps):
@@ -258,7 +264,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         steps=state.spent.steps,
         samples=state.spent.samples,
         tokens=state.spent.tokens,
-        epochs=state.spent.samples / problem.examples if problem.examples else 0.0,
+        epochs=_epochs(state.spent.samples, problem.examples),
         train_seconds=state.spent.seconds,
         step_seconds=statistics.median(state.step_seconds) if state.step_seconds else 0.0,
         first_step_seconds=state.step_seconds[0] if state.step_seconds else 0.0,

@@ -109,6 +109,10 @@ def _sound(question: Question) -> Question:
         raise ValueError("diverged: it is no share")
     if question.effect is not None and not (math.isfinite(question.effect) and question.effect > 0):
         raise ValueError("effect: it is no number above 0")
+    for tuned in question.tuning.arms if question.tuning else ():
+        among = [trial.settings for trial in tuned.trials] + ([tuned.selected] if tuned.selected is not None else [])
+        if not all(space.setting in settings for space in tuned.spaces for settings in among):
+            raise ValueError("tuning: a trial lacks a setting that was searched")
     return question
 
 

@@ -18,7 +18,18 @@ from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
 from clipbench.contracts import Problem
 from clipbench.errors import ClipbenchError
-from clipbench.records import RESUME, TRAIN_LOSS, Arm, Choice, ClipSettings, Measure, Record, Run, Schedule
+from clipbench.records import (
+    RESUME,
+    TRAIN_LOSS,
+    Arm,
+    Choice,
+    ClipSettings,
+    Measure,
+    Record,
+    Run,
+    Schedule,
+    TrainingSettings,
+)
 from clipbench.running.equipment import build_optimizer, trainable
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.stepping import Stepping, evaluated, stepping_of
@@ -105,7 +116,11 @@ SAM = replace(
 
 
 def made(of: Arm, results: Path, *, stop_at: int | None = None, **measure: Any) -> Record:
-    run: Run = make_run(task=TASK, arm=of, budget=Budget(STEPS, "steps"), measure=Measure(4, 5, **measure))
+    run = make_run(task=TASK, arm=of, budget=Budget(STEPS, "steps"), measure=Measure(4, 5, **measure))
+    return worked(run, results, stop_at=stop_at)
+
+
+def worked(run: Run, results: Path, *, stop_at: int | None = None) -> Record:
     folder = store.folder_of(run, results)
     store.describe(run, folder)
     calls = count()
@@ -257,6 +272,24 @@ def test_a_plain_ghost_beside_it_steps_by_the_gradient_where_the_step_begins(tmp
     lengths = record.measurements.by_step("sgd", "update_norm")
     gradients = record.measurements.by_step("", "gradient_norm")
     assert lengths == {step: pytest.approx(0.3 * gradients[step], rel=1e-5) for step in (5, 10)}
+
+
+def test_plain_ghosts_beside_one_that_differentiates_the_gradient_leave_its_graph_alone(tmp_path: Path) -> None:
+    norms = (Choice("norms", "norms", "clipbench.probes.norms:measure"),)
+    adam = replace(arm("torch.optim:Adam", lr=0.01), name="adam", clip=ClipSettings(0.1))
+    newton = replace(arm("Newton", lr=0.1), create_graph=True)
+    record = made(newton, tmp_path, probes=norms, ghosts=(adam,))
+    assert outcome_of(record).failed_probes == {}
+    assert record.weights == newton_by_hand()
+    assert record.measurements.by_step("adam", "update_norm").keys() == {5, 10}
+
+
+def test_activations_are_recomputed_for_one_that_differentiates_the_gradient(tmp_path: Path) -> None:
+    newton = replace(arm("Newton", lr=0.1), create_graph=True)
+    task = replace(TASK, options={**SMALL, "layers": 2})  # a single block is none
+    run = make_run(task=task, arm=newton, budget=Budget(STEPS, "steps"), measure=Measure(4, 5))
+    ends = [worked(replace(run, training=TrainingSettings(recompute=each)), tmp_path) for each in (False, True)]
+    assert ends[0].weights == ends[1].weights != ""
 
 
 def test_an_optimizer_that_never_evaluates_its_closure_fails_its_run(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -370,10 +370,11 @@ def test_a_task_of_the_shelf_can_be_split() -> None:
             assert torch.allclose(pieced, whole, rtol=0, atol=1e-9)
 
 
-def of_examples(seed: int, device: torch.device, *, counted: bool = True) -> Problem:
+def of_examples(seed: int, device: torch.device, *, counted: bool = True, batches: int | None = None) -> Problem:
     """`plain` with 25 training examples, in batches of 10: two and a half batches make an epoch."""
     problem = plain(seed, device)
-    return replace(problem, examples=25) if counted else problem
+    ending = replace(problem, train_batches=lambda start: islice(problem.train_batches(0), start, batches))
+    return replace(ending, examples=25 if counted else None)
 
 
 def test_a_budget_in_epochs_is_spent_by_samples(tmp_path: Path) -> None:
@@ -385,6 +386,12 @@ def test_a_budget_in_epochs_is_spent_by_samples(tmp_path: Path) -> None:
     assert by_epoch.weights == by_sample.weights
     assert (outcome_of(by_epoch).samples, outcome_of(by_epoch).steps, outcome_of(by_epoch).epochs) == (50, 5, 2.0)
     assert by_epoch.identity != by_sample.identity
+
+
+def test_of_a_run_that_fails_it_is_known_how_much_of_the_epochs_was_spent(tmp_path: Path) -> None:
+    task = Choice("counted", "counted", f"{__name__}:of_examples", {"batches": 4})
+    ended = outcome_of(made(replace(described(task, training=AS_WRITTEN), budget=Budget(2.0, "epochs")), tmp_path))
+    assert (ended.status, ended.samples, ended.epochs) == ("failed", 40, 1.6)
 
 
 def test_an_epoch_of_nobody_knows_how_many_examples_is_refused(tmp_path: Path) -> None:

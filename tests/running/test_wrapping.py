@@ -498,6 +498,14 @@ def test_lookahead_may_stand_around_what_takes_a_closure(tmp_path: Path) -> None
     assert record.weights == weights_sha256(problem.model)
 
 
+def test_a_wrapper_finds_the_parameters_in_the_wrapper_inside_it() -> None:
+    arm = Arm("over", SGD, wrap=(own("lookahead", k=2, alpha=0.5), choice("Foreign", decay=0.3)))
+    optimizer, _ = build_optimizer(arm, nn.Linear(2, 2))
+    inside, outside = optimizer.members.values()  # type: ignore[attr-defined]
+    assert inside.param_groups is optimizer.param_groups
+    assert len(outside.param_groups[0]["params"]) == 2
+
+
 def test_what_cannot_step_is_no_wrapper() -> None:
     arm = Arm("wrapped", SGD, wrap=(choice("nothing"),))
     with pytest.raises(ClipbenchError, match="built a str, which has no step"):
