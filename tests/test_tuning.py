@@ -179,7 +179,8 @@ def test_whoever_deletes_a_crashed_trial_has_it_made_anew_and_the_selection_foll
     assert selected(tmp_path) == {"sgd": 0.004, "fragile": 0.004}
     compared = clipbench(tmp_path, "compare", "results/fragile", "--format", "csv")
     assert (
-        "2 runs of an earlier version of the spec or its code, or selection by its trials (fragile)" in compared.stderr
+        "2 runs of an earlier version of the spec or its code, or of settings no longer selected (fragile)"
+        in compared.stderr
     )
 
 

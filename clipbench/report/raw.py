@@ -48,10 +48,14 @@ def plain(value: object) -> Any:
 
 
 def _csv(table: AnyTable) -> str:
-    """A text that a spreadsheet would take for a formula (=1+1, @x) stands behind an apostrophe; numbers stay."""
+    """A text that a spreadsheet would take for a formula (=1+1, @x) stands behind an apostrophe; numbers stay.
+
+    So does the heading of a quantity whose name is somebody's.
+    """
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [column.name for column in table.named], lineterminator="\n")
-    writer.writeheader()
+    names = [column.name for column in table.named]
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writerow({name: as_cell(name) for name in names})
     writer.writerows({name: _cell(value) for name, value in record.items()} for record in table.records())
     return stream.getvalue()
 

@@ -12,8 +12,8 @@ import torch
 from clipbench import geometry
 from clipbench.running import worker as worker
 
-# Libraries that import these modules only at first use: NumPy, and torch when it writes a checkpoint.
-_AT_FIRST_USE = ("numpy.ma", "torch.utils.serialization.config")
+# Modules that are imported only at first use: by NumPy, by torch when it writes a checkpoint, and by tasks on files.
+_AT_FIRST_USE = ("numpy.ma", "torch.utils.serialization.config", "clipbench.sources.contents")
 
 
 def _load_what_the_first_step_loads() -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
@@ -228,13 +229,17 @@ def _leave(code: int) -> NoReturn:
 
 
 class _Stopping:
-    """Whether this worker should stop: it was told to, or the supervisor that started it is gone."""
+    """Whether this worker should stop: it was told to, or the supervisor that started it is gone.
+
+    What it was told is in a queue: a trial puts back the attributes of all that its loss reaches, and the loss asks
+    here, so that a flag would be forgotten. A signal may interrupt whoever puts something into this kind of queue.
+    """
 
     def __init__(self) -> None:
-        self._told = False
+        self._told: SimpleQueue[None] = SimpleQueue()
 
     def asked(self) -> bool:
-        return self._told
+        return not self._told.empty()
 
     def hear(self) -> None:
         """Listen from here on; what was said while the process began has waited until now."""
@@ -248,14 +253,14 @@ class _Stopping:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
 
     def _tell(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the shape of a signal handler
-        self._told = True
+        self._told.put(None)
 
     def _outlive(self) -> None:
         """Wait until the supervisor is gone; a step that goes on for long after that is cut off."""
         parent = multiprocessing.parent_process()
         if parent is not None:
             connection.wait([parent.sentinel])
-            self._told = True
+            self._told.put(None)
             time.sleep(STOP_SECONDS)
             _kill(psutil.Process())
 
