@@ -25,7 +25,7 @@ from clipbench.running.grouping import taken
 from clipbench.running.metrics import recorded
 from clipbench.running.precision import equip
 from clipbench.running.preparing import LiveArm, assembled, refuse_endless
-from clipbench.running.stepping import stepping_of
+from clipbench.running.stepping import Stepping, stepping_of
 from clipbench.running.train import train
 from clipbench.running.training import Training
 from clipbench.running.undoing import put_back
@@ -75,8 +75,9 @@ def _faults(asked: Request, run: Run, problem: Problem) -> Faults:
         if asked == "probes":
             return _look(run, problem)
         refuse_endless(run.budget, problem)
-        liveness.check(run.arm, problem, stepping_of(run.arm, problem))
-        _train(run, problem, steps=1)
+        stepping = stepping_of(run.arm, problem)
+        liveness.check(run.arm, problem, stepping)
+        _train(run, problem, stepping, steps=1)
     except (Exception, SystemExit) as error:  # as above, of an optimizer
         return _fault(error)
     return {}
@@ -106,24 +107,25 @@ def _weights_after(run: Run, device: torch.device) -> str:
     """The hash of the weights of a problem of its own after the first steps."""
     seed_generators(run.seed)
     problem = build_problem(run, device)
-    _advanced(run, problem, TRACE_STEPS)
+    _advanced(run, problem, stepping_of(run.arm, problem), TRACE_STEPS)
     return weights_sha256(problem.model)
 
 
 def _look(run: Run, problem: Problem) -> Faults:
     """Which probes fail at the first step that they look at."""
     looking = replace(run, measure=replace(run.measure, probe_every=1, probe_at=(), ghosts=()))
-    return {name: (reason, "", "raised", "") for name, reason in _train(looking, problem, steps=PROBED_STEPS).items()}
+    failed = _train(looking, problem, stepping_of(run.arm, problem), steps=PROBED_STEPS)
+    return {name: (reason, "", "raised", "") for name, reason in failed.items()}
 
 
-def _train(run: Run, problem: Problem, *, steps: int) -> dict[str, str]:
+def _train(run: Run, problem: Problem, stepping: Stepping, *, steps: int) -> dict[str, str]:
     """Train as a run begins, its evaluation at step 0 included, and put the problem back; the probes that failed."""
     with put_back(problem):
-        return _advanced(run, problem, steps).state.failed_probes
+        return _advanced(run, problem, stepping, steps).state.failed_probes
 
 
-def _advanced(run: Run, problem: Problem, steps: int) -> Training:
-    live = LiveArm((), {}, (), None, settings(), stepping_of(run.arm, problem))
+def _advanced(run: Run, problem: Problem, stepping: Stepping, steps: int) -> Training:
+    live = LiveArm((), {}, (), None, settings(), stepping)
     training = assembled(run, problem, live)
     train(training, lambda training: training.state.spent.steps >= steps)
     return training

@@ -150,22 +150,28 @@ class Ghosts:
     def _read(self, name: str, ghost: _Ghost) -> Update:
         """A ghost's update; in float64 where it is small beside the spacing of the weights."""
         home = HOST if name in self.offloaded else None
-        fine = None
-        members = list(by_group(ghost.optimizer).values())
-        plain = innermost(ghost.optimizer) is ghost.optimizer and all(map(can_be_stepped_in_float64, members))
-        # Weights in another dtype are cut off from the graph of a gradient that is to be differentiated again.
-        plain = plain and not any(p.grad is not None and p.grad.requires_grad for p in self._parameters.values())
-        if plain and (ghost.rounding is None or ghost.rounding > COARSEST / _NEAR):
-            try:
-                fine = self._point.tried_in_float64(ghost.optimizer, members, home=home)
-            except Exception:  # an optimizer is anybody's code, and may be written for float32 alone
-                traceback.print_exc()
+        near = ghost.rounding is None or ghost.rounding > COARSEST / _NEAR
+        fine = self._finely(ghost, home) if near else None
         update = self._point.tried(ghost.optimizer, home=home)
         weights = self._point.weights
         ghost.rounding = rounding({each: weights[each].to(u.device) for each, u in update.items()}, update)
         if ghost.rounding > COARSEST:
             self.rounded[name] = ghost.rounding if fine is None else 0.0
         return fine if fine is not None and ghost.rounding > COARSEST else update
+
+    def _finely(self, ghost: _Ghost, home: torch.device | None) -> Update | None:
+        """A ghost's update computed in float64; None where that cannot be, or cannot be undone."""
+        members = list(by_group(ghost.optimizer).values())
+        if innermost(ghost.optimizer) is not ghost.optimizer or not all(map(can_be_stepped_in_float64, members)):
+            return None
+        # Weights in another dtype are cut off from the graph of a gradient that is to be differentiated again.
+        if any(p.grad is not None and p.grad.requires_grad for p in self._parameters.values()):
+            return None
+        try:
+            return self._point.tried_in_float64(ghost.optimizer, members, home=home)
+        except Exception:  # an optimizer is anybody's code, and may be written for float32 alone
+            traceback.print_exc()
+            return None
 
     def _find_room(self, latest: str) -> None:
         """After a ghost's first step: do those that have not stepped yet, and everybody's updates, still fit?

@@ -224,10 +224,10 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
 
 def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
     """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
-    stepping = stepping_of(run.arm, problem)
-    flops = liveness.step_flops(run.arm, problem, stepping, run.training)
+    stepping, whole = stepping_of(run.arm, problem), problem
     problem = _first_pieces(problem, run.training.micro_batch)
     remarks = list(liveness.check(run.arm, problem, stepping))
+    flops = liveness.step_flops(run.arm, whole, stepping, run.training)
     alive: list[Arm] = []
     failed: dict[str, str] = {}
     gradients = first_gradients(problem) if run.measure.ghosts else []

@@ -10,6 +10,7 @@ import pytest
 import torch
 from making import make_run, outcome_of
 from oracles import flat, same_bits
+from running.working import made, measured_along
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,7 +32,6 @@ from clipbench.records import (
     ClipSettings,
     Group,
     Measure,
-    Record,
     Run,
     Schedule,
 )
@@ -40,7 +40,6 @@ from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.grouping import shared_out
 from clipbench.running.liveness import check
 from clipbench.running.trial import NotLiveError
-from clipbench.running.worker import work
 
 STEPS = 12
 TASK = Choice("tied", "tied", f"{__name__}:tied")
@@ -108,14 +107,6 @@ def arm(*groups: Group, **changes: Any) -> Arm:
 HIDDEN = Group("hidden", MUON, kind="matrix", names=("blocks.*",))
 REST = Group("rest", ADAMW)
 MIXED = arm(HIDDEN, REST)
-
-
-def made(run: Run, results: Path, *, stop_at: int | None = None) -> Record:
-    folder = store.folder_of(run, results)
-    store.describe(run, folder)
-    calls = count()
-    work(folder, device="cpu", side_by_side=1, stop=lambda: stop_at is not None and next(calls) >= stop_at)
-    return store.read(folder)
 
 
 def described(of: Arm, **measure: Any) -> Run:
@@ -374,12 +365,7 @@ def test_a_ghost_of_the_arm_goes_its_way_bit_for_bit(tmp_path: Path, clip: ClipS
     haunted = made(described(own, probes=probes, ghosts=(replace(own, name="itself"),)), tmp_path / "haunted")
     assert outcome_of(haunted).failed_probes == {}
     assert haunted.weights == plain.weights
-
-    def rows(record: Record, direction: str) -> list[tuple[int, str, float]]:
-        found = [(row.step, row.quantity, row.value) for row in record.measurements if row.direction == direction]
-        return [row for row in found if not row[1].startswith("clip")]
-
-    assert rows(haunted, "itself") == rows(haunted, OWN) == rows(plain, OWN) != []
+    assert measured_along(haunted, "itself") == measured_along(haunted, OWN) == measured_along(plain, OWN) != []
 
 
 def test_a_ghost_along_another_arm_steps_as_both_optimizers_do_by_hand(tmp_path: Path) -> None:

@@ -3,16 +3,15 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from making import make_run, outcome_of
+from running import working
 from torch import Tensor, nn
 
-from clipbench import store
 from clipbench.budget import Budget
 from clipbench.clipping.baselines import FixedClip
 from clipbench.clipping.hook import CoordinateClip
@@ -26,14 +25,12 @@ from clipbench.records import (
     ClipSettings,
     Measure,
     Record,
-    Run,
     Schedule,
     TrainingSettings,
 )
 from clipbench.running.equipment import build_optimizer, trainable
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.stepping import Stepping, evaluated, stepping_of
-from clipbench.running.worker import work
 from clipbench.tasks.code_lm import build as code_lm
 
 CPU = torch.device("cpu")
@@ -117,15 +114,7 @@ SAM = replace(
 
 def made(of: Arm, results: Path, *, stop_at: int | None = None, **measure: Any) -> Record:
     run = make_run(task=TASK, arm=of, budget=Budget(STEPS, "steps"), measure=Measure(4, 5, **measure))
-    return worked(run, results, stop_at=stop_at)
-
-
-def worked(run: Run, results: Path, *, stop_at: int | None = None) -> Record:
-    folder = store.folder_of(run, results)
-    store.describe(run, folder)
-    calls = count()
-    work(folder, device="cpu", side_by_side=1, stop=lambda: stop_at is not None and next(calls) >= stop_at)
-    return store.read(folder)
+    return working.made(run, results, stop_at=stop_at)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +277,7 @@ def test_activations_are_recomputed_for_one_that_differentiates_the_gradient(tmp
     newton = replace(arm("Newton", lr=0.1), create_graph=True)
     task = replace(TASK, options={**SMALL, "layers": 2})  # a single block is none
     run = make_run(task=task, arm=newton, budget=Budget(STEPS, "steps"), measure=Measure(4, 5))
-    ends = [worked(replace(run, training=TrainingSettings(recompute=each)), tmp_path) for each in (False, True)]
+    ends = [working.made(replace(run, training=TrainingSettings(recompute=each)), tmp_path) for each in (False, True)]
     assert ends[0].weights == ends[1].weights != ""
 
 

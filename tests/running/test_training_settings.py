@@ -10,10 +10,10 @@ import pytest
 import torch
 from making import make_run, outcome_of
 from oracles import flat
+from running.working import made
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipbench import store
 from clipbench.budget import Budget
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import ClipbenchError
@@ -21,7 +21,6 @@ from clipbench.records import AS_WRITTEN, TRAINING, Arm, Choice, Measure, Record
 from clipbench.running.equipment import build_problem
 from clipbench.running.precision import equip
 from clipbench.running.stepping import evaluated
-from clipbench.running.worker import work
 
 CPU = torch.device("cpu")
 LENGTHS = (1, 500, 3, 40, 7)
@@ -166,14 +165,6 @@ def described(task: Choice, *, training: TrainingSettings, arm: Arm = SGD, steps
     norms = (Choice("norms", "norms", "clipbench.probes.norms:measure"),)
     measure = Measure(3, 3, probes=norms)
     return make_run(task=task, arm=arm, budget=Budget(steps, "steps"), measure=measure, training=training)
-
-
-def made(run: Run, results: Path, *, stop_at: int | None = None) -> Record:
-    folder = store.folder_of(run, results)
-    store.describe(run, folder)
-    calls = count()
-    work(folder, device="cpu", side_by_side=1, stop=lambda: stop_at is not None and next(calls) >= stop_at)
-    return store.read(folder)
 
 
 def losses(record: Record) -> list[float]:

@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from making import make_run, outcome_of
+from running.working import made, measured_along
 from torch import Tensor, nn
 
 from clipbench import store
@@ -24,14 +24,12 @@ from clipbench.records import (
     ClipSettings,
     Group,
     Measure,
-    Record,
     Run,
     Schedule,
 )
 from clipbench.running.equipment import build_optimizer, state_bytes
 from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.liveness import check
-from clipbench.running.worker import work
 from clipbench.tasks.code_lm import build as code_lm
 from clipbench.tasks.quadratic import build as quadratic
 
@@ -243,14 +241,6 @@ def described(of: Arm, **measure: Any) -> Run:
     return make_run(task=TASK, arm=of, budget=Budget(STEPS, "steps"), measure=Measure(4, 5, **measure))
 
 
-def made(run: Run, results: Path, *, stop_at: int | None = None) -> Record:
-    folder = store.folder_of(run, results)
-    store.describe(run, folder)
-    calls = count()
-    work(folder, device="cpu", side_by_side=1, stop=lambda: stop_at is not None and next(calls) >= stop_at)
-    return store.read(folder)
-
-
 Gradients = Callable[[], list[Tensor]]
 
 
@@ -359,12 +349,7 @@ def test_a_ghost_of_the_arm_goes_its_way_bit_for_bit(tmp_path: Path, arm: Arm, c
     haunted = made(described(own_arm, probes=NORMS, ghosts=(replace(own_arm, name="itself"),)), tmp_path / "haunted")
     assert outcome_of(haunted).failed_probes == {}
     assert haunted.weights == plain.weights
-
-    def rows(record: Record, direction: str) -> list[tuple[int, str, float]]:
-        found = [(row.step, row.quantity, row.value) for row in record.measurements if row.direction == direction]
-        return [row for row in found if not row[1].startswith("clip")]
-
-    assert rows(haunted, "itself") == rows(haunted, OWN) == rows(plain, OWN) != []
+    assert measured_along(haunted, "itself") == measured_along(haunted, OWN) == measured_along(plain, OWN) != []
 
 
 def test_a_clip_is_inside_the_wrapper_and_a_schedule_reaches_what_steps(tmp_path: Path) -> None:
