@@ -24,12 +24,9 @@ from clipbench.records import Outcome, Run
 from clipbench.report.progress import Watcher, WatcherFormat, interrupted, watcher
 from clipbench.report.renamed import renamed_lines
 from clipbench.report.selection import beyond_the_edge, selection_line
-from clipbench.running.engines import Engine, Need
-from clipbench.running.engines.local import LocalEngine
+from clipbench.running.engines import LOCAL, Chosen, Need
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
 from clipbench.spec import Spec
-
-ENGINE: type[Engine] = LocalEngine
 
 Ended = list[tuple[Run, Outcome]]
 
@@ -43,6 +40,7 @@ class RunOptions:
     - `retries`: how often a crashed run is tried again.
     - `extend_grid`: add trials while an arm's best setting lies at an edge of its grid.
     - `per_device`: how many tuning trials share a GPU.
+    - `engine`: what starts the workers.
     """
 
     results: Path
@@ -52,6 +50,7 @@ class RunOptions:
     retries: int
     extend_grid: bool
     per_device: int = 1
+    engine: Chosen = LOCAL
 
 
 def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns) -> Ended:
@@ -66,7 +65,7 @@ def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns)
         StoreError: a trial cannot be read, so that its arm cannot be tuned.
         KeyboardInterrupt: this process was asked to stop; the runs at work have left a checkpoint.
     """
-    policy = Policy(options.timeout, options.retries, diverged=spec.diverged, code=spec.code)
+    policy = Policy(options.timeout, options.retries, diverged=spec.diverged)
     campaign = _Campaign(spec, options, policy, frozenset(run.key for run, _ in failing))
     return [*trying.record(failing, options.results, fmt=options.fmt), *campaign.carried_out()]
 
@@ -116,7 +115,8 @@ class _Campaign:
 
     def _supervised(self, runs: Sequence[Run], *, noun: str, spent: Collection[str] = ()) -> Ended:
         """Make the missing runs. Messages wait until the live display has ended."""
-        runs, results = [run for run in runs if run.key not in self.without], self.options.results
+        options, results = self.options, self.options.results
+        runs = [run for run in runs if run.key not in self.without]
         if not runs:
             return []
         to_make = still_to_make(runs, results, spent=spent)
@@ -127,10 +127,10 @@ class _Campaign:
             return []
         _set_aside(to_make, results)
         begin = time.monotonic()
-        together = self.options.per_device if to_make[0].trial_of else 1
+        together = options.per_device if to_make[0].trial_of else 1
         need = Need(to_make[0].device, to_make[0].threads, self.spec.code, together)
         try:
-            with self._watcher() as watching, ENGINE(need, jobs=self.options.jobs) as engine:
+            with self._watcher() as watching, options.engine.build(need, jobs=options.jobs) as engine:
                 watching.planned(len(runs), len(runs) - len(to_make))
                 ended = supervise(to_make, results, engine=engine, watcher=watching, policy=self.policy)
         except InterruptedRunsError:
@@ -139,7 +139,7 @@ class _Campaign:
             console.say("; ".join([done, *interrupted([store.folder_of(run, results) for run in left])]))
             console.say(f"resume with: {console.command(*sys.argv[1:])}")
             raise KeyboardInterrupt from None
-        console.say(f"{count(len(ended), noun)} in {time.monotonic() - begin:.0f} s, {len(engine.slots)} at a time")
+        console.say(f"{count(len(ended), noun)} in {time.monotonic() - begin:.0f} s, {engine.about}")
         return ended
 
     def _watcher(self) -> Watcher:

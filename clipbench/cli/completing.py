@@ -40,6 +40,13 @@ def optimizers(incomplete: str) -> list[str]:
     return _fitting(_offered("optimizers"), incomplete)
 
 
+def engines(incomplete: str) -> list[str]:
+    """The engines that there are."""
+    from clipbench.running.engines import names
+
+    return _fitting(names(), incomplete)
+
+
 def quantities(ctx: typer.Context, incomplete: str) -> list[str]:
     """Quantities of the results; of several with commas between them the last."""
     before, comma, last = incomplete.rpartition(",")

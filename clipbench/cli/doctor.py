@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clipbench import console, spec, store
-from clipbench.cli.options import Device, Json, Threads, on_this_machine
+from clipbench.cli.options import Device, Json, Threads, on_machine
 from clipbench.errors import FINDING, RUN_FAILED
 from clipbench.judging.endings import as_read, ended
 from clipbench.judging.noise import noise
@@ -54,7 +54,7 @@ def doctor(
         path = Path(folder, "doctor.yaml")
         path.write_text(SPEC, encoding="utf-8")
         overrides = [f"budget.steps={QUICK_STEPS}", f"evaluate.every={QUICK_STEPS}"] if quick else []
-        asked = on_this_machine(spec.load(path, Overrides(overrides, wanted, device=device, threads=threads)))
+        asked = on_machine(spec.load(path, Overrides(overrides, wanted, device=device, threads=threads)))
         runs = plan(asked, device=asked.device)
         console.say(f"{count(2 * len(runs), 'run')}: the same arm twice on each seed, one run at a time")
         pairs = _in_turns(runs, Path(folder))

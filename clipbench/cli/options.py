@@ -10,7 +10,7 @@ import typer
 from clipbench.cli import completing
 from clipbench.harmless import shortened
 from clipbench.report.render import Format
-from clipbench.running.devices import resolve
+from clipbench.running.engines import LOCAL, Chosen
 from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
@@ -48,18 +48,18 @@ def overrides(
     return Overrides(sets or (), seeds_of(seeds), only, quick, device, threads)
 
 
-def loaded(paths: Sequence[Path], overrides: Overrides) -> list[Spec]:
-    """Load specs for this machine."""
-    return [on_this_machine(load(path, overrides)) for path in paths]
+def loaded(paths: Sequence[Path], overrides: Overrides, *, engine: Chosen = LOCAL) -> list[Spec]:
+    """Load specs for the machines of an engine."""
+    return [on_machine(load(path, overrides), engine) for path in paths]
 
 
-def on_this_machine(spec: Spec) -> Spec:
-    """The spec with its device resolved: `auto` becomes a device of this machine.
+def on_machine(spec: Spec, engine: Chosen = LOCAL) -> Spec:
+    """The spec with its device resolved: `auto` becomes a device of this machine, or of the engine's.
 
     Raises:
-        ClipbenchError: this machine lacks the device.
+        ClipbenchError: there is no such device.
     """
-    return replace(spec, device=resolve(spec.device))
+    return replace(spec, device=engine.resolve(spec.device))
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clipbench import console, store
-from clipbench.cli import trying
+from clipbench.cli import completing, trying
 from clipbench.cli.campaign import Ended, RunOptions, carried_out
 from clipbench.cli.compare import put_screen
 from clipbench.cli.options import (
@@ -31,6 +31,7 @@ from clipbench.planning.outlook import Outlook
 from clipbench.report import trying as lines
 from clipbench.report.progress import WatcherFormat
 from clipbench.report.raw import to_json_line
+from clipbench.running.engines import chosen
 from clipbench.spec import Spec
 
 
@@ -56,6 +57,14 @@ def run(
         bool,
         typer.Option("--extend-grid", help="Add trials to every arm while a best setting lies at the edge of a grid."),
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="What makes the runs: local, ray or slurm.", autocompletion=completing.engines),
+    ] = "local",
+    engine_options: Annotated[
+        list[str] | None,
+        typer.Option("--engine-opt", metavar="KEY=VALUE", help="An option of the engine. Repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     fmt: Annotated[WatcherFormat, typer.Option("--format", help="The format of progress messages.")] = "human",
 ) -> None:
@@ -64,8 +73,10 @@ def run(
     First every arm takes a step or two, so that an arm that cannot run fails at once. To resume, give the same command
     again: finished runs are kept.
     """
-    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid, per_device)
-    asked = _under_names_of_their_own(loaded(specs, overrides(sets, seeds, only, quick, device, threads)))
+    made_by = chosen(engine, engine_options or ())
+    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid, per_device, made_by)
+    changes = overrides(sets, seeds, only, quick, device, threads)
+    asked = _under_names_of_their_own(loaded(specs, changes, engine=made_by))
     if per_device > 1:
         _require_gpus(asked)
     outlooks = [outlook(spec, results, extend=extend_grid) for spec in asked]  # check all before any runs
@@ -108,7 +119,9 @@ def _try(outlook: Outlook, options: RunOptions, spec: Spec) -> trying.FailingRun
         run for run in outlook.missing(results) if not (store.folder_of(run, results) / store.CHECKPOINT).exists()
     ]
     try:
-        tried = trying.try_arms(stage, missing, code=spec.code, fmt=options.fmt, timeout=options.timeout)
+        tried = trying.try_arms(
+            stage, missing, code=spec.code, fmt=options.fmt, timeout=options.timeout, engine=options.engine
+        )
         if faults := [*lines.selection_unrecorded(tried, spec)]:
             raise ClipbenchError("\n".join(faults), where=spec.name, remedy="nothing was run")
         for line in lines.targets_unrecorded(tried, spec):

@@ -12,6 +12,7 @@ from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
 from clipbench.report import trying as lines
 from clipbench.report.progress import JsonlWatcher, WatcherFormat
+from clipbench.running.engines import LOCAL, Chosen, Need
 from clipbench.running.trying import FirstStepFault, Tried, to_try, tried
 
 FailingRuns = list[tuple[Run, FirstStepFault]]  # runs whose arm fails at its first steps, and why
@@ -25,27 +26,32 @@ def try_arms(
     fmt: WatcherFormat = "human",
     timeout: float | None = None,
     prove: bool = False,
+    engine: Chosen = LOCAL,
 ) -> dict[str, Tried]:
     """Try the arms of the missing runs; `code` is that of their spec. Return the results by task name.
 
-    With `prove`, first prove the contract of each task.
+    With `prove`, first prove the contract of each task. The arms are tried where the runs will be made.
     """
+    if not missing:
+        return {}
+    need = Need(missing[0].device, missing[0].threads, code)
     results: dict[str, Tried] = {}
-    for task in dict.fromkeys(run.task.name for run in missing):
-        of_task = [run for run in missing if run.task.name == task]
-        runs = to_try(of_task)
-        reported = (run for run in [*of_task, *stage.waiting] if run.task.name == task and not run.trial_of)
-        measure = next((run.measure for run in reported), of_task[0].measure)
-        if fmt == "human":
-            console.say(lines.beginning(len(runs), task))
-        begin = time.monotonic()
-        results[task] = tried(runs, measure, timeout=timeout, code=code, prove=prove)
-        taken = time.monotonic() - begin
-        if fmt == "jsonl":
-            event = lines.as_event(task, [run.arm.name for run in runs], results[task], taken)
-            console.put(json.dumps(event, ensure_ascii=False))
-        elif line := lines.duration(len(runs), task, taken):
-            console.say(line)
+    with engine.build(need, jobs=1) as place:
+        for task in dict.fromkeys(run.task.name for run in missing):
+            of_task = [run for run in missing if run.task.name == task]
+            runs = to_try(of_task)
+            reported = (run for run in [*of_task, *stage.waiting] if run.task.name == task and not run.trial_of)
+            measure = next((run.measure for run in reported), of_task[0].measure)
+            if fmt == "human":
+                console.say(lines.beginning(len(runs), task))
+            begin = time.monotonic()
+            results[task] = place.call(tried, runs, measure, timeout=timeout, code=code, prove=prove)
+            taken = time.monotonic() - begin
+            if fmt == "jsonl":
+                event = lines.as_event(task, [run.arm.name for run in runs], results[task], taken)
+                console.put(json.dumps(event, ensure_ascii=False))
+            elif line := lines.duration(len(runs), task, taken):
+                console.say(line)
     return results
 
 

@@ -7,7 +7,7 @@ import typer
 
 from clipbench import console, spec
 from clipbench.cli.commands import require_unix
-from clipbench.cli.options import Sets, Specs, on_this_machine
+from clipbench.cli.options import Sets, Specs, on_machine
 from clipbench.errors import ClipbenchError
 from clipbench.judging.words import count
 from clipbench.planning.staging import staged
@@ -55,7 +55,7 @@ def _build(loaded: Spec, path: Path) -> None:
     from clipbench.report.render import render
     from clipbench.report.table import Document
 
-    stage = staged(on_this_machine(loaded), ())
+    stage = staged(on_machine(loaded), ())
     runs = [*stage.trials, *stage.runs]
     with console.sigterm_as_ctrl_c():
         results = trying.try_arms(stage, runs, code=loaded.code, prove=True)

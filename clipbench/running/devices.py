@@ -6,10 +6,12 @@ import importlib.util
 import os
 import platform
 import re
+import tempfile
 from pathlib import Path
 
 import psutil
 
+from clipbench import files
 from clipbench.errors import ClipbenchError
 
 CPUS = Path("/sys/devices/system/cpu")
@@ -101,6 +103,28 @@ def cpu_sets(threads: int) -> list[tuple[int, ...]]:
     cores = _one_cpu_a_core(allowed)[: _quota(len(allowed))]
     sets = [tuple(cores[i : i + threads]) for i in range(0, len(cores) - threads + 1, threads)]
     return sets or [tuple(allowed)]
+
+
+def reserved_cpus(threads: int) -> tuple[int, ...]:
+    """The first of the `cpu_sets` that no other process has reserved, kept until this process ends; else empty."""
+    import fcntl  # here: Windows lacks it, and reads runs without making any
+
+    for cpus in cpu_sets(threads):
+        locks: list[int] = []
+        try:
+            for cpu in cpus:
+                locks.append(files.opened(_lock_of(cpu), os.O_RDWR | os.O_CREAT | files.NO_LINK))
+                fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            for lock in locks:
+                os.close(lock)
+        else:
+            return cpus
+    return ()
+
+
+def _lock_of(cpu: int) -> Path:
+    return Path(tempfile.gettempdir(), f"clipbench-{os.getuid()}-cpu-{cpu}.lock")
 
 
 def _allowed_cpus() -> list[int]:

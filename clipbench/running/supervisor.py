@@ -8,7 +8,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -20,9 +20,11 @@ from clipbench.quantities import final_loss
 from clipbench.questions import DIVERGED
 from clipbench.records import Outcome, Run
 from clipbench.running import logs
-from clipbench.running.engines import ASKING, LOST, STOP_SECONDS, Engine, Handle, Need
+from clipbench.running.engines import ASKING, GONE, LOST, STOP_SECONDS, Engine, Handle
 
 POLL_SECONDS = 0.05  # how seldom running workers are looked after; one that ends is noticed at once
+LOOK_SECONDS = 0.005  # for each run at work, from one look at its files to the next: 200 looks a second for all of them
+LOSSES = 3  # how often a run that was lost with its machine is started again
 # Well below what any watcher keeps silent for: how seldom to speak is the watcher's affair, and two clocks of a
 # minute, one behind the other, would leave up to two minutes of silence.
 HEARTBEAT_SECONDS = 1.0
@@ -55,28 +57,39 @@ class Policy:
     """`timeout` is wall seconds a try, `retries` how often a crashed run is tried again (a diverged one never).
 
     `diverged` is the share by which the watcher is told that a run has risen too far; it decides nothing else.
-    `code` is as `Need` has it.
     """
 
     timeout: float | None = None
     retries: int = 0
     diverged: float = DIVERGED
-    code: str = ""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A run to start: how often it has crashed, and how often it was lost with its machine."""
+
+    run: Run
+    crashes: int = 0
+    losses: int = 0
 
 
 @dataclass
 class _Job:
-    run: Run
+    waited: _Waiting
     folder: Path
     handle: Handle
-    attempt: int
     beat: (
         int  # when the last sign of life was written: before the first of this try, one of an earlier try may lie there
     )
     prepared: bool = False
     started: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)  # when the last sign of life was seen
+    looked: float = -math.inf  # when its files were last looked at
     timed_out: bool = False
+
+    @property
+    def run(self) -> Run:
+        return self.waited.run
 
 
 class InterruptedRunsError(Exception):
@@ -97,13 +110,13 @@ def supervise(
 class _Supervision:
     def __init__(self, results: Path, engine: Engine, watcher: Watcher, policy: Policy) -> None:
         self._results, self._engine, self._watcher, self._policy = results, engine, watcher, policy
-        self._waiting: deque[tuple[Run, int]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._jobs: list[_Job] = []
         self._ended: list[tuple[Run, Outcome]] = []
         self._asked = 0  # how often this process was asked to stop
 
     def carry_out(self, runs: Iterable[Run]) -> list[tuple[Run, Outcome]]:
-        self._waiting.extend((run, 1) for run in runs)
+        self._waiting.extend(map(_Waiting, runs))
         with self._listening():
             with contextlib.suppress(KeyboardInterrupt):
                 self._make_all()
@@ -116,8 +129,8 @@ class _Supervision:
         beat_at = time.monotonic()
         while (self._waiting or self._jobs) and not self._asked:
             while self._waiting and self._engine.capacity() > 0 and not self._asked:
-                self._start(*self._waiting.popleft())
-            self._engine.wait(POLL_SECONDS)
+                self._start(self._waiting.popleft())
+            self._engine.wait(max(POLL_SECONDS, LOOK_SECONDS / 10 * len(self._jobs)))
             for job in list(self._jobs):
                 self._look_after(job)
             if time.monotonic() - beat_at >= HEARTBEAT_SECONDS:
@@ -143,7 +156,8 @@ class _Supervision:
         if not self._jobs:
             raise KeyboardInterrupt
 
-    def _start(self, run: Run, attempt: int) -> None:
+    def _start(self, waited: _Waiting) -> None:
+        run = waited.run
         folder = store.folder_of(run, self._results)
         self._watcher.started(run)
         try:
@@ -152,8 +166,7 @@ class _Supervision:
             self._tell(run, Outcome("failed", reason=f"{error.where}: {error.message}"))
             return
         beat = _beat_at(folder)
-        handle = self._engine.submit(folder, Need(run.device, run.threads, self._policy.code))
-        self._jobs.append(_Job(run, folder, handle, attempt, beat))
+        self._jobs.append(_Job(waited, folder, self._engine.submit(folder), beat))
 
     def _look_after(self, job: _Job) -> None:
         code = self._engine.poll(job.handle)
@@ -161,8 +174,10 @@ class _Supervision:
             self._jobs.remove(job)
             self._end(job, code)
             return
-        self._tell_how_far(job)
-        logs.bound(job.folder)
+        if time.monotonic() - job.looked >= LOOK_SECONDS * len(self._jobs):
+            job.looked = time.monotonic()
+            self._tell_how_far(job)
+            logs.bound(job.folder)
         timeout = self._policy.timeout
         if timeout is not None and not job.timed_out and time.monotonic() - job.started > timeout:
             job.timed_out = True
@@ -183,12 +198,12 @@ class _Supervision:
 
     def _end(self, job: _Job, code: int) -> None:
         logs.bound(job.folder, slack=0)
-        written = store.read_outcome(job.folder) if code in (DONE, LOST) else None
+        written = store.read_outcome(job.folder) if code in (DONE, LOST, GONE) else None
         outcome = written or Outcome("failed", reason=_sentence(job, code, self._policy))
-        if outcome.status == "failed" and job.attempt <= self._policy.retries:
-            self._waiting.appendleft((job.run, job.attempt + 1))
+        if again := self._again(job, code, outcome):
+            self._waiting.appendleft(again)
             return
-        if written is None and not (code in (STOPPED, LOST) and _was_stopping(job)):
+        if written is None and code != GONE and not (code in (STOPPED, LOST) and _was_stopping(job)):
             # A disk that is full must not take the other runs along: this one then stays unfinished on disk.
             with contextlib.suppress(StoreError):
                 store.finish(job.folder, outcome, None)
@@ -196,6 +211,17 @@ class _Supervision:
             with contextlib.suppress(StoreError):
                 self._watcher.advanced(job.run, 1.0, f"loss {final_loss(store.read(job.folder)):.4g}")
         self._tell(job.run, outcome)
+
+    def _again(self, job: _Job, code: int, outcome: Outcome) -> _Waiting | None:
+        """The run as it is to be started once more; None where it has ended."""
+        if outcome.status != "failed" or job.timed_out:
+            return None
+        if code == GONE and job.waited.losses < LOSSES:
+            self._watcher.log(f"{job.run} was lost with its machine, and is started again from its checkpoint")
+            return replace(job.waited, losses=job.waited.losses + 1)
+        if code != GONE and job.waited.crashes < self._policy.retries:
+            return replace(job.waited, crashes=job.waited.crashes + 1)
+        return None
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
         self._ended.append((run, outcome))
@@ -248,6 +274,8 @@ def _why_not(folder: Path) -> str:
 def _sentence(job: _Job, code: int, policy: Policy) -> str:
     if job.timed_out:
         return f"timed out after {policy.timeout:g} s"
+    if code == GONE:
+        return "it was lost with its machine; run the spec again: it goes on from its last checkpoint"
     if code in (STOPPED, LOST) and _was_stopping(job):
         return "the worker was told to stop from outside; run the spec again to make it"
     if code == os.EX_IOERR:

@@ -23,7 +23,8 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Measure, Run
 from clipbench.running.devices import see_only
 from clipbench.running.engines import LOST, Need
-from clipbench.running.engines.local import LocalEngine, context, end_server, start
+from clipbench.running.engines.local import LocalEngine
+from clipbench.running.forking import context, end_server, start
 from clipbench.sources.modules import search
 
 FIRST_STEPS = "clipbench.running.first_steps"

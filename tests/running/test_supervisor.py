@@ -23,8 +23,8 @@ from clipbench import store
 from clipbench.errors import DONE, STOPPED, ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Outcome, Run
 from clipbench.report import progress
-from clipbench.running import logs, supervisor
-from clipbench.running.engines import LOST, Handle, Need, Slot, local
+from clipbench.running import forking, logs, supervisor
+from clipbench.running.engines import LOST, Answer, Asked, Handle, Need, Slot
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
 
@@ -83,11 +83,17 @@ class FakeEngine:
 
     def __exit__(self, *_: object) -> None: ...
 
+    @property
+    def about(self) -> str:
+        return f"{len(self.slots)} at a time"
+
     def capacity(self) -> int:
         return len(self.slots) - len(self.busy)
 
-    def submit(self, folder: Path, need: Need) -> Handle:
-        assert need == CPU
+    def call(self, function: Callable[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+        return function(*args, **kwargs)
+
+    def submit(self, folder: Path) -> Handle:
         handle = Handle(len(self.submitted), folder)
         self.submitted.append(folder)
         self.busy[handle] = self.delay
@@ -221,7 +227,7 @@ def test_the_seconds_without_a_step_are_told_in_quarters_of_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, text: str
 ) -> None:
     monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: seconds))
-    job = supervisor._Job(runs(1)[0], tmp_path, Handle(1, tmp_path), attempt=1, beat=0, heard=0.0)
+    job = supervisor._Job(supervisor._Waiting(runs(1)[0]), tmp_path, Handle(1, tmp_path), beat=0, heard=0.0)
     events = Events()
     supervisor._Supervision(tmp_path, FakeEngine(), events, Policy())._tell_how_far(job)
     assert events.texts == [text]
@@ -230,7 +236,7 @@ def test_the_seconds_without_a_step_are_told_in_quarters_of_a_minute(
 def test_a_step_begins_the_time_without_a_step_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.0, 180.0])
     monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    job = supervisor._Job(runs(1)[0], tmp_path, Handle(1, tmp_path), attempt=1, beat=0, heard=0.0)
+    job = supervisor._Job(supervisor._Waiting(runs(1)[0]), tmp_path, Handle(1, tmp_path), beat=0, heard=0.0)
     store.write_heartbeat(tmp_path, progress=0.5, step=3, loss=2.0)
     events = Events()
     for _ in range(2):
@@ -333,7 +339,7 @@ def test_a_worker_that_cannot_load_its_run_says_so_in_its_log(tmp_path: Path, en
 def test_waiting_ends_when_a_worker_has_ended(tmp_path: Path, engine: LocalEngine) -> None:
     run = make_run(task=Choice("t", "t", "no_such_module:build"))
     store.describe(run, store.folder_of(run, tmp_path))
-    handle = engine.submit(store.folder_of(run, tmp_path), CPU)
+    handle = engine.submit(store.folder_of(run, tmp_path))
     begin = time.monotonic()
     engine.wait(300.0)
     assert time.monotonic() - begin < 200
@@ -368,7 +374,7 @@ def test_a_fork_server_that_cannot_load_torch_is_a_clear_error(
     store.describe(make_run(), store.folder_of(make_run(), tmp_path))
     before = engine.capacity()
     with pytest.raises(ClipbenchError, match="has died"):
-        engine.submit(store.folder_of(make_run(), tmp_path), CPU)
+        engine.submit(store.folder_of(make_run(), tmp_path))
     assert engine.capacity() == before
 
 
@@ -397,10 +403,10 @@ def test_a_worker_waits_for_the_worker_before_it_to_leave_the_run(tmp_path: Path
     endless = replace(LONG, budget=replace(LONG.budget, amount=10**6))
     folder = store.folder_of(endless, tmp_path)
     store.describe(endless, folder)
-    first = engine.submit(folder, CPU)
+    first = engine.submit(folder)
     wait_until(lambda: (store.read_heartbeat(folder) or {"step": 0})["step"] > 2)
     with LocalEngine(CPU, jobs=1) as other:
-        second = other.submit(folder, CPU)
+        second = other.submit(folder)
         time.sleep(2.0)  # by then it would have failed, as the first has the measurements open
         assert other.poll(second) is None
         engine.cancel(first, kill=False)
@@ -434,7 +440,7 @@ def test_a_server_that_is_killed_takes_no_worker_along_and_another_is_started(
 
 @pytest.mark.slow
 def test_a_server_that_is_killed_while_it_loads_is_started_anew(tmp_path: Path, engine: LocalEngine) -> None:
-    local.end_server()
+    forking.end_server()
     server: Any = vars(forkserver)["_forkserver"]
 
     def kill_the_server() -> None:
@@ -454,11 +460,11 @@ def test_a_worker_in_a_long_step_is_killed_some_time_after_its_supervisor_has_go
     """In a process of its own, whose supervisor is a pipe."""
     code = """
 import multiprocessing, os, time, types
-from clipbench.running.engines import local
+from clipbench.running import entering
 ours, theirs = os.pipe()
 multiprocessing.parent_process = lambda: types.SimpleNamespace(sentinel=ours)
-local.STOP_SECONDS = 0.1
-stopping = local._Stopping()
+entering.STOP_SECONDS = 0.1
+stopping = entering._Stopping()
 stopping.hear()
 assert not stopping.asked()
 os.close(theirs)
@@ -508,7 +514,7 @@ def test_twenty_five_kills_at_random_points_lose_nothing(tmp_path: Path, engine:
     kills = 0
     while kills < 25:
         store.describe(LONG, folder)
-        handle = engine.submit(folder, CPU)
+        handle = engine.submit(folder)
         time.sleep(moments.uniform(0, duration))
         if moments.random() < 0.5:  # also while it writes its checkpoint
             engine.cancel(handle, kill=False)
