@@ -82,7 +82,7 @@ class _Job:
         int  # when the last sign of life was written: before the first of this try, one of an earlier try may lie there
     )
     prepared: bool = False
-    started: float = field(default_factory=time.monotonic)
+    started: float | None = None  # when its worker was seen to have started; it may wait in a queue before
     heard: float = field(default_factory=time.monotonic)  # when the last sign of life was seen
     looked: float = -math.inf  # when its files were last looked at
     timed_out: bool = False
@@ -174,12 +174,14 @@ class _Supervision:
             self._jobs.remove(job)
             self._end(job, code)
             return
+        if job.started is None and self._engine.begun(job.handle):
+            job.started = job.heard = time.monotonic()
         if time.monotonic() - job.looked >= LOOK_SECONDS * len(self._jobs):
             job.looked = time.monotonic()
             self._tell_how_far(job)
             logs.bound(job.folder)
-        timeout = self._policy.timeout
-        if timeout is not None and not job.timed_out and time.monotonic() - job.started > timeout:
+        timeout, since = self._policy.timeout, job.started
+        if timeout is not None and since is not None and not job.timed_out and time.monotonic() - since > timeout:
             job.timed_out = True
             self._engine.cancel(job.handle, kill=True)
 
@@ -189,7 +191,9 @@ class _Supervision:
         beat = store.read_heartbeat(job.folder)
         quiet = time.monotonic() - job.heard
         seconds = f"{quiet // QUIET_STEP * QUIET_STEP:.0f} s" if quiet >= QUIET_SECONDS else ""
-        if not job.prepared or beat is None:
+        if job.started is None:
+            text = "queued"
+        elif not job.prepared or beat is None:
             text = f"preparing for {seconds}" if seconds else "preparing"
         else:
             loss = "" if math.isnan(beat["loss"]) else f", loss {beat['loss']:.4g}"

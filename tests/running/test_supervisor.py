@@ -100,6 +100,9 @@ class FakeEngine:
         self.most_at_once = max(self.most_at_once, len(self.busy))
         return handle
 
+    def begun(self, handle: Handle) -> bool:  # noqa: ARG002
+        return True
+
     def poll(self, handle: Handle) -> int | None:
         if handle not in self.busy:
             return DONE

@@ -74,6 +74,9 @@ class Engine(Protocol):
     def submit(self, folder: Path) -> Handle:
         """Start a worker on the run that `folder` describes; returns at once."""
 
+    def begun(self, handle: Handle) -> bool:
+        """Whether the worker has started: what waits in a queue takes none of its time."""
+
     def poll(self, handle: Handle) -> int | None:
         """None while the worker is at work; then its exit code, negative for the signal that killed it, LOST or GONE.
 

@@ -120,6 +120,9 @@ class LocalEngine:
         except psutil.NoSuchProcess:
             return _Worker(slot, process, None)
 
+    def begun(self, handle: Handle) -> bool:  # noqa: ARG002
+        return True
+
     def poll(self, handle: Handle) -> int | None:
         if handle in self._exit_codes:
             return self._exit_codes[handle]

@@ -1,0 +1,383 @@
+"""Ray: runs on the machines of a cluster, each with CPU cores or GPUs that Ray has set apart for it.
+
+A slot is an actor, a process that Ray starts where there is room and that stays there. It makes one run at a time as
+the local engine does, in a process forked for that run: a task of Ray's for each run would import torch each time.
+Where the actor dies, with its machine or alone, its worker leaves a checkpoint, and the run can go on elsewhere.
+
+Where the actor sees the folder of a run, both machines share a file system. Where it does not, the run's files are sent
+to a folder of the actor's, and come back as they change.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from clipbench import store
+from clipbench.errors import ClipbenchError, in_one_line
+from clipbench.harmless import on_one_line, shortened
+from clipbench.running.engines import ASKING, GONE, STOP_SECONDS, Answer, Asked, Handle, Need
+from clipbench.running.engines.local import LocalEngine, hosted
+
+LOOK_SECONDS = 1.0  # how long an actor waits for its run to end, from one answer to the next
+UNITS_SECONDS = 2.0  # how seldom the cluster is asked for its machines
+STARTS = 3  # how often a slot that died before its run began is replaced
+
+# Of a run's folder, in the order in which they are put in place: the record, which says that a run is done, at the end.
+_TAKEN = (store.MEASUREMENTS, store.CHECKPOINT, store.RUN)
+_BROUGHT = (store.HEARTBEAT, store.LOG, store.MEASUREMENTS, store.CHECKPOINT, store.RUN)
+
+
+@dataclass(frozen=True)
+class Options:
+    """`address` is the cluster's, as `ray.init` takes it.
+
+    Empty for that in RAY_ADDRESS, else the cluster that this machine belongs to, else a new one on this machine alone.
+    """
+
+    address: str = ""
+
+
+class Seen(NamedTuple):
+    """A run as its actor sees it: its exit code, None while it is at work, and files that have changed."""
+
+    code: int | None
+    files: Mapping[str, bytes]
+
+
+def resolve(device: str, options: Options) -> str:
+    """`auto` is a GPU where a machine of the cluster has one; Ray chooses which."""
+    kind, _, index = device.partition(":")
+    if index or kind == "mps":
+        raise ClipbenchError(f"device '{device}': Ray chooses the device itself", remedy="use cpu, cuda or auto")
+    gpus = _connected(options).cluster_resources().get("GPU", 0.0)
+    if kind == "cuda" and not gpus:
+        raise ClipbenchError("device 'cuda': no machine of the Ray cluster has a GPU", remedy="use device: cpu")
+    return ("cuda" if gpus else "cpu") if kind == "auto" else kind
+
+
+def build(need: Need, options: Options, jobs: int | None) -> "RayEngine":
+    """The engine of a cluster.
+
+    Raises:
+        ClipbenchError: Ray is not installed, there is no such cluster, or no machine has what a run needs.
+    """
+    return RayEngine(need, _connected(options), jobs=jobs)
+
+
+@dataclass
+class _Job:
+    """A run at work. `asked` is what its actor was asked last, `begun` whether its worker has started."""
+
+    number: int
+    folder: Path
+    seat: Any
+    asked: Any
+    begun: bool = False
+    starts: int = 1
+    stops: int = 0  # 1: it was asked to stop, 2: killed
+
+
+class RayEngine:
+    """As many actors as the cluster has room for; at most `jobs`."""
+
+    def __init__(self, need: Need, ray: Any, *, jobs: int | None = None) -> None:
+        self._need, self._ray, self._jobs = need, ray, jobs
+        share = 1 / need.together if need.device == "cuda" else 0
+        self._resources = {"num_cpus": need.threads, "num_gpus": share}
+        self._idle: list[Any] = []
+        self._at_work: dict[int, _Job] = {}
+        self._exit_codes: dict[int, int] = {}
+        self._submitted = 0
+        self._rooms, self._asked_at = self._rooms_now(), time.monotonic()
+        if not any(self._rooms):
+            has = ", ".join(f"{node['Resources'].get(kind, 0):g} {kind}" for node in self._nodes() for kind in _KINDS)
+            wants = f"{need.threads} CPU" + (" and a GPU" if share else "")
+            message = f"no machine of the Ray cluster has what a run needs: {wants}"
+            raise ClipbenchError(message, remedy=f"its machines have {has}")
+
+    @property
+    def about(self) -> str:
+        machines = sum(map(bool, self._rooms))
+        return f"{self._most()} at a time on Ray, {machines} machine{'s' if machines != 1 else ''}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for job in list(self._at_work.values()):
+            self.cancel(Handle(job.number, job.folder), kill=True)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._at_work and time.monotonic() < deadline:
+            self.wait(1.0)
+            for number, job in list(self._at_work.items()):
+                self.poll(Handle(number, job.folder))
+        for seat in [*self._idle, *(job.seat for job in self._at_work.values())]:
+            self._ray.kill(seat)
+
+    def capacity(self) -> int:
+        if time.monotonic() - self._asked_at > UNITS_SECONDS:
+            self._rooms, self._asked_at = self._rooms_now(), time.monotonic()
+        return max(0, self._most() - len(self._at_work))
+
+    def submit(self, folder: Path) -> Handle:
+        self._submitted += 1
+        folder = folder.absolute()
+        seat = self._idle.pop() if self._idle else self._new_seat()
+        self._at_work[self._submitted] = _Job(self._submitted, folder, seat, self._begin(seat, folder))
+        return Handle(self._submitted, folder)
+
+    def begun(self, handle: Handle) -> bool:
+        job = self._at_work.get(handle.number)
+        return job is None or job.begun
+
+    def poll(self, handle: Handle) -> int | None:
+        job = self._at_work.get(handle.number)
+        while job is not None and job.number in self._at_work and self._has_answered(job):
+            self._hear(job)
+        return self._exit_codes.get(handle.number)
+
+    def wait(self, seconds: float) -> None:
+        if asked := [job.asked for job in self._at_work.values()]:
+            self._ray.wait(asked, num_returns=1, timeout=seconds, fetch_local=False)
+        else:
+            time.sleep(seconds)
+
+    def cancel(self, handle: Handle, *, kill: bool) -> None:
+        job = self._at_work.get(handle.number)
+        stops = 2 if kill else 1
+        if job is None or job.stops >= stops:
+            return
+        job.stops = stops
+        if job.begun:
+            job.seat.cancel.remote(kill=kill)
+
+    def call(self, function: Callable[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+        seat = self._new_seat()
+        try:
+            answer: Answer = self._ray.get(seat.call.remote(function, args, kwargs))
+            return answer
+        except self._ray.exceptions.RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, ClipbenchError) else error) from None
+        except self._ray.exceptions.RayError as error:
+            message = f"Ray lost the process that was to try the arms: {shortened(on_one_line(str(error)), 300)}"
+            raise ClipbenchError(message, remedy="its machines need the same clipbench and torch as this one") from None
+        finally:
+            self._ray.kill(seat)
+
+    def _most(self) -> int:
+        return min(sum(self._rooms), self._jobs or sum(self._rooms))
+
+    def _nodes(self) -> list[Any]:
+        return [node for node in self._ray.nodes() if node["Alive"]]
+
+    def _rooms_now(self) -> list[int]:
+        """How many runs fit on each machine."""
+        needs = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
+        resources = [node["Resources"] for node in self._nodes()]
+        return [min(int(has.get(kind, 0) / part) for kind, part in needs.items() if part) for has in resources]
+
+    def _new_seat(self) -> Any:
+        options = {"max_restarts": 0, "max_concurrency": 4, "scheduling_strategy": "SPREAD", **self._resources}
+        actor = self._ray.remote(Seat).options(**options)
+        return actor.remote(self._need, max(self._rooms), str(Path.cwd()), sys.path)
+
+    def _begin(self, seat: Any, folder: Path, *, files: Mapping[str, bytes] | None = None) -> Any:
+        return seat.begin.remote(str(folder), _mark(folder), files)
+
+    def _has_answered(self, job: _Job) -> bool:
+        return bool(self._ray.wait([job.asked], timeout=0, fetch_local=False)[0])
+
+    def _hear(self, job: _Job) -> None:
+        """Take the answer of a run's actor, and ask again."""
+        try:
+            answer = self._ray.get(job.asked)
+            if answer is False:  # the actor does not see the folder
+                job.asked = self._begin(job.seat, job.folder, files=_content(job.folder))
+            elif answer is True:
+                job.begun = True
+                if job.stops:
+                    job.seat.cancel.remote(kill=job.stops > 1)
+                job.asked = job.seat.look.remote(LOOK_SECONDS)
+            else:
+                _put_in_place(job.folder, answer)
+                if answer.code is None:
+                    job.asked = job.seat.look.remote(LOOK_SECONDS)
+                else:
+                    self._end(job, answer.code)
+        except OSError:  # this machine's disk: `_put_in_place`
+            job.seat.cancel.remote(kill=True)
+            self._ray.kill(job.seat)
+            self._end(job, os.EX_IOERR, seat_lives=False)
+        except self._ray.exceptions.RayActorError:
+            if job.begun or job.starts == STARTS or job.stops:
+                self._end(job, GONE, seat_lives=False)
+            else:
+                job.starts, job.seat = job.starts + 1, self._new_seat()
+                job.asked = self._begin(job.seat, job.folder)
+        except self._ray.exceptions.RayError as error:  # what an actor does raised
+            _log(job.folder, error)
+            self._ray.kill(job.seat)
+            self._end(job, 1, seat_lives=False)
+
+    def _end(self, job: _Job, code: int, *, seat_lives: bool = True) -> None:
+        del self._at_work[job.number]
+        self._exit_codes[job.number] = code
+        if seat_lives:
+            self._idle.append(job.seat)
+
+
+_KINDS = ("CPU", "GPU")
+
+
+class Seat:
+    """A slot, in a process of Ray's on some machine; a few of its methods run at a time."""
+
+    def __init__(self, need: Need, side_by_side: int, cwd: str, path: Sequence[str]) -> None:
+        with contextlib.suppress(OSError):
+            os.chdir(cwd)
+        sys.path += [folder for folder in path if folder not in sys.path]  # the user's modules are found as there
+        self._engine: LocalEngine = hosted(need, side_by_side=side_by_side)
+        self._handle: Handle | None = None
+        self._own: str = ""  # a folder of this machine, where the run's own is not seen
+        self._sent: dict[str, tuple[int, int]] = {}
+
+    def begin(self, folder: str, mark: str, files: Mapping[str, bytes] | None) -> bool:
+        """Start a run's worker; False where its folder is not seen here, and `files` has not what is in it."""
+        seen = mark == _mark(Path(folder))
+        if not seen and files is None:
+            return False
+        if files is not None:
+            self._own = tempfile.mkdtemp(prefix="clipbench-")
+            for name, content in files.items():
+                Path(self._own, name).write_bytes(content)
+            self._sent = dict(_states(Path(self._own)))
+        self._handle = self._engine.submit(Path(self._own or folder))
+        return True
+
+    def look(self, seconds: float) -> Seen:
+        """The run when it has ended, or after so many seconds."""
+        assert self._handle is not None
+        deadline = time.monotonic() + seconds
+        while (code := self._engine.poll(self._handle)) is None and time.monotonic() < deadline:
+            self._engine.wait(deadline - time.monotonic())
+        files = self._changed(ended=code is not None) if self._own else {}
+        if code is not None and self._own:
+            shutil.rmtree(self._own, ignore_errors=True)
+            self._own = ""
+        return Seen(code, files)
+
+    def cancel(self, *, kill: bool) -> None:
+        """As an engine does."""
+        if self._handle is not None:
+            self._engine.cancel(self._handle, kill=kill)
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What a function answers here."""
+        return function(*args, **kwargs)
+
+    def _changed(self, *, ended: bool) -> dict[str, bytes]:
+        """The files that have changed: measurements with each checkpoint, which vouches for some, and at the end."""
+        own = Path(self._own)
+        states = dict(_states(own))
+        new = [name for name, state in states.items() if self._sent.get(name) != state]
+        whole = ended or store.CHECKPOINT in new
+        files = {}
+        # The checkpoint is read before the measurements that it vouches for: these only grow.
+        for name in sorted(new, key=lambda name: name != store.CHECKPOINT):
+            if whole or name in (store.HEARTBEAT, store.CHECKPOINT):
+                with contextlib.suppress(FileNotFoundError):  # a worker that ends takes its checkpoint away
+                    files[name] = (own / name).read_bytes()
+                    self._sent[name] = states[name]
+        return files
+
+
+def _connected(options: Options) -> Any:
+    """Ray, connected to the cluster; what it set for signals is put back."""
+    if find_spec("ray") is None:
+        raise ClipbenchError("the engine ray needs a package", remedy="pip install 'clipbench[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if not ray.is_initialized():
+        with _own_signals():
+            try:
+                ray.init(
+                    address=options.address or None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    include_dashboard=False,
+                    namespace="clipbench",
+                )
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                where = options.address or os.environ.get("RAY_ADDRESS", "")
+                message = f"no Ray cluster answers{f' at {where}' if where else ''}: {in_one_line(error)}"
+                remedy = "start one with `ray start --head`, or name it: --engine-opt address=HOST:PORT"
+                raise ClipbenchError(shortened(on_one_line(message), 400), remedy=remedy) from None
+    return ray
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in ASKING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _mark(folder: Path) -> str:
+    """What tells a run's folder from another at the same place on another machine; empty where there is none."""
+    with contextlib.suppress(OSError):
+        file = folder / store.RUN
+        status = file.stat()
+        return f"{status.st_ino} {status.st_mtime_ns} {sha256(store.content(file)).hexdigest()}"
+    return ""
+
+
+def _states(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The files of a run that are there, each with what changes when it is written."""
+    for name in _BROUGHT:
+        with contextlib.suppress(OSError):
+            status = (folder / name).stat()
+            yield name, (status.st_mtime_ns, status.st_size)
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    """What a worker elsewhere needs to make a run, or to go on with it."""
+    there = (name for name in _TAKEN if (folder / name).exists())
+    return {name: store.content(folder / name, most=_MOST) for name in there}
+
+
+_MOST = 1 << 40  # bytes of a checkpoint
+
+
+def _put_in_place(folder: Path, seen: Seen) -> None:
+    """Write the files of a run that have come; raises OSError where one cannot be."""
+    for name in _BROUGHT:
+        if name in seen.files:
+            with store.replacing(folder / name) as draft:
+                draft.write_bytes(seen.files[name])
+    if store.RUN in seen.files and store.read_outcome(folder) is not None:
+        for leftover in (store.CHECKPOINT, store.HEARTBEAT):
+            (folder / leftover).unlink(missing_ok=True)
+
+
+def _log(folder: Path, error: Exception) -> None:
+    with contextlib.suppress(OSError, ClipbenchError):
+        log = store.open_log(folder)
+        os.write(log, f"{error}\n".encode())
+        os.close(log)
