@@ -1,5 +1,6 @@
 """What every engine promises: each promise is tried on the engine that `start` gives, with real workers."""
 
+import os
 import shutil
 import threading
 import time
@@ -196,6 +197,13 @@ def what_is_called_is_called_where_runs_are_made(start: Start, tmp_path: Path) -
 
 def refuse() -> None:
     chosen("none")
+
+
+def gpu_of_ray() -> tuple[str, str]:
+    """The machine that Ray has put this process on, and the GPUs."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id(), os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def it_says_how_many_runs_it_makes(start: Start, tmp_path: Path) -> None:  # noqa: ARG001

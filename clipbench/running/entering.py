@@ -1,5 +1,6 @@
 """The first thing the process of a run does, whoever started it: its own log, its own cores, and the worker."""
 
+import contextlib
 import fcntl
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ from typing import NoReturn
 import psutil
 
 from clipbench import store
-from clipbench.errors import STOPPED
+from clipbench.errors import DONE, STOPPED
 from clipbench.running.devices import see_only
 from clipbench.running.engines import ASKING, STOP_SECONDS
 from clipbench.running.forking import WORKER, kill_tree
@@ -30,9 +31,7 @@ LEAVE_SECONDS = 5.0  # for threads and children of a run that has ended
 
 def enter(folder: Path, code: str, device: str, cpus: tuple[int, ...], side_by_side: int) -> None:
     """Make the run that `folder` describes in this process, and end it."""
-    log = store.open_log(folder)
-    for stream in (1, 2):
-        os.dup2(log, stream)
+    log = _opened_log(folder)
     search(code)
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
@@ -40,10 +39,19 @@ def enter(folder: Path, code: str, device: str, cpus: tuple[int, ...], side_by_s
     stopping.hear()
     seen = see_only(device)
     work = import_module(WORKER).work
-    if not _has_its_turn(log, stopping):
+    if not _has_its_turn(log, folder, stopping):
         _leave(STOPPED)
+    if store.read_outcome(folder) is not None:  # the worker before it has made the run
+        _leave(DONE)
     asked = stopping.asked
     _leave(work(folder, device=seen, named=device, side_by_side=side_by_side, stop=asked, give_up=asked))
+
+
+def _opened_log(folder: Path) -> int:
+    log = store.open_log(folder)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    return log
 
 
 def _leave(code: int) -> NoReturn:
@@ -110,10 +118,11 @@ def _let_forks_end() -> None:
     os.register_at_fork(before=wait_with_signals, after_in_parent=go_on, after_in_child=go_on_as_any_process)
 
 
-def _has_its_turn(log: int, stopping: _Stopping) -> bool:
-    """Wait while the worker of a command that was killed is still in a step of this run; False if asked to stop.
+def _has_its_turn(log: int, folder: Path, stopping: _Stopping) -> bool:
+    """Wait while another worker is still in a step of this run; False if asked to stop.
 
-    A lock of this kind belongs to the process alone: neither its forks nor who writes to its log keep it.
+    The other may be of a command that was killed, or of a machine that was given up. A lock of this kind belongs to the
+    process alone: neither its forks nor who writes to its log keep it.
     """
     while not stopping.asked():
         try:
@@ -123,5 +132,13 @@ def _has_its_turn(log: int, stopping: _Stopping) -> bool:
         except OSError:  # a file system without locks
             return True
         else:
-            return True
+            if _is_at(log, folder / store.LOG):
+                return True
+            log = _opened_log(folder)  # whoever ended or began the run meanwhile has made another
+    return False
+
+
+def _is_at(file: int, path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(file), path.lstat())
     return False

@@ -4,9 +4,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from promises import PROMISES
+from promises import EIGHT, PROMISES, facts, here, supervised
 
-from clipbench.running.engines import GONE, Engine, Handle, Need
+from clipbench.errors import ClipbenchError
+from clipbench.running.engines import GONE, Engine, Handle, Need, chosen, names
 from clipbench.running.engines.local import LocalEngine
 
 CPU = Need("cpu", 1)
@@ -16,13 +17,15 @@ class Unreliable(LocalEngine):
     """Loses each third run, which goes on unseen; starts each second run twice; tells of each end a little late."""
 
     def __init__(self) -> None:
-        super().__init__(CPU)
+        super().__init__(CPU, slots=[("cpu", ())] * 6)
         self.submitted = 0
         self.lost: set[Handle] = set()
         self.late: dict[Handle, int] = {}
         self.twins: dict[Handle, Handle] = {}
 
     def capacity(self) -> int:
+        for handle in self.lost:  # until they end, they have their slots
+            super().poll(handle)
         return super().capacity() // 2  # for a twin
 
     def submit(self, folder: Path) -> Handle:
@@ -30,7 +33,7 @@ class Unreliable(LocalEngine):
         handle = super().submit(folder)
         if self.submitted % 2 == 0:
             self.twins[handle] = super().submit(folder)
-        if self.submitted % 3 == 0:
+        if self.submitted % 3 == 1:
             self.lost.add(handle)
         return handle
 
@@ -57,10 +60,10 @@ def test_this_machine_keeps(promise: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_that_are_lost_or_started_twice_or_told_of_late_end_as_any_other(tmp_path: Path) -> None:
-    runs = [*EIGHT, LONG]
+    runs = EIGHT[:6]
     outcomes = supervised(runs, tmp_path / "there", Unreliable)
     here(runs, tmp_path / "here")
-    assert [outcome.status for outcome in outcomes] == ["finished"] * len(runs)
+    assert not [outcome.reason for outcome in outcomes if outcome.status != "finished"]
     for run in runs:
         assert facts(run, tmp_path / "there") == facts(run, tmp_path / "here")
 

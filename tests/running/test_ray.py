@@ -1,15 +1,26 @@
 """Ray for real: a cluster of two nodes on this machine, with made-up GPUs."""
 
+import os
+import signal
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import NOT_INSTALLED
-from promises import PROMISES
+from promises import LONG, PROMISES, Silent, facts, gpu_of_ray, here, step
 
+from clipbench import store
+from clipbench.errors import ClipbenchError
+from clipbench.records import Run
 from clipbench.running.engines import Engine, Need, chosen
+from clipbench.running.engines.ray import Options, RayEngine, connected
+from clipbench.running.supervisor import supervise
 
 ray = pytest.importorskip("ray", reason=f"{NOT_INSTALLED}ray")
 pytestmark = pytest.mark.slow
@@ -28,7 +39,7 @@ def cluster() -> Iterator[Any]:
         yield two
     finally:
         ray.shutdown()
-        two.shutdown()
+        two.shutdown()  # type: ignore[no-untyped-call]
 
 
 def engine(cluster: Any, need: Need = CPU) -> AbstractContextManager[Engine]:
@@ -38,3 +49,87 @@ def engine(cluster: Any, need: Need = CPU) -> AbstractContextManager[Engine]:
 @pytest.mark.parametrize("promise", PROMISES)
 def test_ray_keeps(promise: str, cluster: Any, tmp_path: Path) -> None:
     PROMISES[promise](lambda: engine(cluster), tmp_path)
+
+
+def test_without_a_shared_file_system_files_go_there_and_come_back(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No actor sees a folder of this mark: the runs of two promises are made in folders of the actors' own."""
+    monkeypatch.setattr("clipbench.running.engines.ray._mark", lambda _: "seen nowhere else")
+    for promise in ("eight_runs_have_the_bits_of_the_local_engine", "a_run_that_is_asked_to_stop_goes_on_where_it_was"):
+        PROMISES[promise](lambda: engine(cluster), tmp_path / promise)
+    assert not list(Path(tempfile.gettempdir()).glob("clipbench-run-*"))
+
+
+def test_runs_are_spread_over_the_machines_and_no_two_have_a_gpu_in_common(cluster: Any) -> None:
+    with RayEngine(Need("cuda", 0), ray_of(cluster)) as four:
+        assert four.capacity() == 4
+        seats = [four._new_seat() for _ in range(4)]
+        places = ray.get([seat.call.remote(gpu_of_ray, (), {}) for seat in seats])
+        for seat in seats:
+            ray.kill(seat)
+    assert len(set(places)) == 4
+    assert len({node for node, _ in places}) == 2
+    with RayEngine(Need("cuda", 0, together=2), ray_of(cluster)) as eight:
+        assert eight.capacity() == 8
+    with RayEngine(Need("cuda", 0), ray_of(cluster), jobs=3) as three:
+        assert three.about == "3 at a time on Ray, 2 machines"
+
+
+def test_what_no_machine_has_is_refused(cluster: Any) -> None:
+    with pytest.raises(ClipbenchError, match="no machine of the Ray cluster has what a run needs: 64 CPU"):
+        engine(cluster, Need("cpu", 64))
+    by_ray = chosen("ray", [f"address={cluster.address}"])
+    assert by_ray.resolve("auto") == "cuda"
+    with pytest.raises(ClipbenchError, match="Ray chooses the device itself"):
+        by_ray.resolve("cuda:1")
+
+
+def test_a_killed_actor_loses_no_more_than_its_step(cluster: Any, tmp_path: Path) -> None:
+    """The process of Ray's is killed; its worker leaves a checkpoint, and the run ends with the bits of any other."""
+    here([LONG], tmp_path / "here")
+    silent = Silent()
+    with RayEngine(CPU, ray_of(cluster)) as of_ray:
+        folder = store.folder_of(LONG, tmp_path)
+
+        def kill() -> None:
+            while step(folder) < 100:
+                time.sleep(0.02)
+            [job] = of_ray._at_work.values()
+            os.kill(ray.get(job.seat.call.remote(os.getpid, (), {})), signal.SIGKILL)
+
+        killing = threading.Thread(target=kill)
+        killing.start()
+        [(_, outcome)] = supervise([LONG], tmp_path, engine=of_ray, watcher=silent)
+        killing.join()
+    assert outcome.status == "finished"
+    assert silent.logged == [f"{LONG} was lost with its machine, and is started again from its checkpoint"]
+    assert facts(LONG, tmp_path) == facts(LONG, tmp_path / "here")
+
+
+def test_a_machine_that_is_removed_takes_no_run_along(cluster: Any, tmp_path: Path) -> None:
+    runs = [replace(LONG, seed=seed) for seed in range(2)]
+    here(runs, tmp_path / "here")
+    third = cluster.add_node(num_cpus=1, resources={"third": 1})
+    silent = Silent()
+    with RayEngine(CPU, ray_of(cluster)) as of_ray:
+        removing = threading.Thread(target=_remove_when_at_work, args=(cluster, third, of_ray, runs, tmp_path))
+        of_ray._resources = {"num_cpus": 1, "num_gpus": 0, "resources": {"third": 0.5}}
+        removing.start()
+        ended = supervise(runs, tmp_path, engine=of_ray, watcher=silent)
+        removing.join()
+    assert [outcome.status for _, outcome in ended] == ["finished"] * 2
+    assert any("was lost with its machine" in line for line in silent.logged)
+    for run in runs:
+        assert facts(run, tmp_path) == facts(run, tmp_path / "here")
+
+
+def _remove_when_at_work(cluster: Any, node: Any, of_ray: RayEngine, runs: list[Run], results: Path) -> None:
+    while not any(step(store.folder_of(run, results)) > 100 for run in runs):
+        time.sleep(0.02)
+    of_ray._resources = {"num_cpus": 1, "num_gpus": 0}
+    cluster.remove_node(node)
+
+
+def ray_of(cluster: Any) -> Any:
+    return connected(Options(cluster.address))

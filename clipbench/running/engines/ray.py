@@ -61,7 +61,7 @@ def resolve(device: str, options: Options) -> str:
     kind, _, index = device.partition(":")
     if index or kind == "mps":
         raise ClipbenchError(f"device '{device}': Ray chooses the device itself", remedy="use cpu, cuda or auto")
-    gpus = _connected(options).cluster_resources().get("GPU", 0.0)
+    gpus = connected(options).cluster_resources().get("GPU", 0.0)
     if kind == "cuda" and not gpus:
         raise ClipbenchError("device 'cuda': no machine of the Ray cluster has a GPU", remedy="use device: cpu")
     return ("cuda" if gpus else "cpu") if kind == "auto" else kind
@@ -73,7 +73,7 @@ def build(need: Need, options: Options, jobs: int | None) -> "RayEngine":
     Raises:
         ClipbenchError: Ray is not installed, there is no such cluster, or no machine has what a run needs.
     """
-    return RayEngine(need, _connected(options), jobs=jobs)
+    return RayEngine(need, connected(options), jobs=jobs)
 
 
 @dataclass
@@ -95,7 +95,7 @@ class RayEngine:
     def __init__(self, need: Need, ray: Any, *, jobs: int | None = None) -> None:
         self._need, self._ray, self._jobs = need, ray, jobs
         share = 1 / need.together if need.device == "cuda" else 0
-        self._resources = {"num_cpus": need.threads, "num_gpus": share}
+        self._resources: dict[str, Any] = {"num_cpus": need.threads, "num_gpus": share}
         self._idle: list[Any] = []
         self._at_work: dict[int, _Job] = {}
         self._exit_codes: dict[int, int] = {}
@@ -259,7 +259,7 @@ class Seat:
         if not seen and files is None:
             return False
         if files is not None:
-            self._own = tempfile.mkdtemp(prefix="clipbench-")
+            self._own = tempfile.mkdtemp(prefix="clipbench-run-")
             for name, content in files.items():
                 Path(self._own, name).write_bytes(content)
             self._sent = dict(_states(Path(self._own)))
@@ -303,7 +303,7 @@ class Seat:
         return files
 
 
-def _connected(options: Options) -> Any:
+def connected(options: Options) -> Any:
     """Ray, connected to the cluster; what it set for signals is put back."""
     if find_spec("ray") is None:
         raise ClipbenchError("the engine ray needs a package", remedy="pip install 'clipbench[ray]'")
