@@ -1,18 +1,23 @@
 """Ray for real: a cluster of two nodes on this machine, with made-up GPUs."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import NOT_INSTALLED
+from making import outcome_of
 from promises import LONG, PROMISES, Silent, facts, gpu_of_ray, here, step
 
 from clipbench import store
@@ -25,6 +30,7 @@ from clipbench.running.supervisor import supervise
 ray = pytest.importorskip("ray", reason=f"{NOT_INSTALLED}ray")
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 CPU = Need("cpu", 1)
 
 
@@ -133,3 +139,68 @@ def _remove_when_at_work(cluster: Any, node: Any, of_ray: RayEngine, runs: list[
 
 def ray_of(cluster: Any) -> Any:
     return connected(Options(cluster.address))
+
+
+def clipbench(*words: str, cluster: Any, cwd: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "clipbench", *words]
+    environment = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, env=environment, cwd=cwd, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def test_the_command_of_the_page_runs(cluster: Any, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^\$ clipbench (.+)$", page, re.MULTILINE)
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    run = clipbench(*command.split(), "--filter", "sgd", "--device", "cpu", cluster=cluster, cwd=tmp_path)
+    said, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, said
+    assert "2 at a time on Ray, 2 machines" in said
+    assert "next: clipbench compare" in said
+
+
+SPEC = """
+task: {use: quadratic, dimension: 16}
+optimizers: {sgd: {use: sgd, lr: 0.005}, adam: {use: adam, lr: 0.01}}
+budget: {steps: 30000}
+seeds: [0]
+evaluate: {every: 10000}
+measure: {every: 10000, probes: []}
+"""
+
+
+def test_a_command_that_is_killed_leaves_checkpoints_and_goes_on(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
+    words = ("run", "spec.yaml", "-o", "there", "--device", "cpu")
+    first = clipbench(*words, "--engine", "ray", cluster=cluster, cwd=tmp_path)
+    folders = _wait_for(lambda: [each for each in store.run_folders(tmp_path / "there") if step(each) > 100], 2)
+    first.kill()
+    first.communicate()
+    _wait_for(lambda: [each for each in folders if (each / store.CHECKPOINT).exists()], 2)
+    second = clipbench(*words, "--engine", "ray", cluster=cluster, cwd=tmp_path)
+    said, _ = second.communicate(timeout=200)
+    assert second.returncode == 0, said
+    plain = clipbench("run", "spec.yaml", "-o", "here", "--device", "cpu", cluster=cluster, cwd=tmp_path)
+    assert plain.communicate(timeout=200)
+    here, there = (store.read_all(tmp_path / name)[0] for name in ("here", "there"))
+    assert [outcome_of(record).weights_sha256 for record in there] == [
+        outcome_of(record).weights_sha256 for record in here
+    ]
+
+
+def _wait_for(things: Callable[[], list[Path]], count: int) -> list[Path]:
+    deadline = time.monotonic() + 120
+    while len(there := things()) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return there
+
+
+def test_an_address_where_nobody_listens_is_a_clear_error(tmp_path: Path) -> None:
+    words = ("run", "quickstart", "--engine", "ray", "--engine-opt", "address=127.0.0.1:1")
+    run = clipbench(*words, cluster=SimpleNamespace(address=""), cwd=tmp_path)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert "no Ray cluster answers at 127.0.0.1:1 (ConnectionRefusedError" in said
+    assert "ray start --head" in said
+    assert "Traceback" not in said

@@ -7,6 +7,7 @@ of torch. One process per run loses one run to a crash; a pool would lose the ba
 import atexit
 import contextlib
 import multiprocessing.context
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class LocalEngine:
         torch_package()
         self._code = need.code
         self.slots: Sequence[Slot] = list(_slots(need) if slots is None else slots)[:jobs]
+        if not self.slots:
+            raise ClipbenchError(f"the machine {platform.node()} has no usable device '{need.device}'")
         self._side_by_side = side_by_side or len(self.slots)
         self._free = list(reversed(self.slots))
         self._at_work: dict[Handle, _Worker] = {}

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -312,21 +313,28 @@ def connected(options: Options) -> Any:
     import ray
 
     if not ray.is_initialized():
-        with _own_signals():
-            try:
+        address = options.address or os.environ.get("RAY_ADDRESS", "")
+        try:
+            _require_an_answer(address)
+            with _own_signals():
                 ray.init(
-                    address=options.address or None,
+                    address=address or None,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     include_dashboard=False,
-                    namespace="clipbench",
                 )
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                where = options.address or os.environ.get("RAY_ADDRESS", "")
-                message = f"no Ray cluster answers{f' at {where}' if where else ''}: {in_one_line(error)}"
-                remedy = "start one with `ray start --head`, or name it: --engine-opt address=HOST:PORT"
-                raise ClipbenchError(shortened(on_one_line(message), 400), remedy=remedy) from None
+        except (OSError, ValueError, RuntimeError) as error:
+            message = f"no Ray cluster answers{f' at {address}' if address else ''} ({in_one_line(error)})"
+            remedy = "start one with `ray start --head`, or name it: --engine-opt address=HOST:PORT"
+            raise ClipbenchError(shortened(on_one_line(message), 400), remedy=remedy) from None
     return ray
+
+
+def _require_an_answer(address: str) -> None:
+    """Ray itself waits for a minute, and says what it waits for; raises OSError where nobody listens."""
+    host, colon, port = address.rpartition("//")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @contextlib.contextmanager
