@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from clipbench.cli import trying
 from clipbench.cli.plan import outlook
 from clipbench.errors import StoreError
 from clipbench.judging.words import count, listing
-from clipbench.planning.outlook import still_to_make
+from clipbench.planning.outlook import Outlook, still_to_make
 from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
 from clipbench.report.progress import Watcher, WatcherFormat, interrupted, watcher
@@ -31,6 +32,9 @@ from clipbench.spec import Spec
 Ended = list[tuple[Run, Outcome]]
 
 
+Only = Literal["failed", "missing"]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options of `clipbench run` that change no run's numbers.
@@ -41,6 +45,8 @@ class RunOptions:
     - `extend_grid`: add trials while an arm's best setting lies at an edge of its grid.
     - `per_device`: how many tuning trials share a GPU.
     - `engine`: what starts the workers.
+    - `only`: of the runs to make those that failed before, or those that were never made.
+    - `limit`: the most runs to make.
     """
 
     results: Path
@@ -51,14 +57,17 @@ class RunOptions:
     extend_grid: bool
     per_device: int = 1
     engine: Chosen = LOCAL
+    only: Only | None = None
+    limit: int | None = None
 
 
-def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns) -> Ended:
+def carried_out(spec: Spec, options: RunOptions, *, first: Outlook, failing: trying.FailingRuns) -> Ended:
     """Make the missing runs of a spec.
 
     Args:
         spec: what to run.
         options: how.
+        first: the state of its runs; it holds for the whole command where no arm is tuned.
         failing: runs that failed when their first steps were tried; they count as failed without being made.
 
     Raises:
@@ -66,21 +75,52 @@ def carried_out(spec: Spec, options: RunOptions, *, failing: trying.FailingRuns)
         KeyboardInterrupt: this process was asked to stop; the runs at work have left a checkpoint.
     """
     policy = Policy(options.timeout, options.retries, diverged=spec.diverged)
-    campaign = _Campaign(spec, options, policy, frozenset(run.key for run, _ in failing))
-    return [*trying.record(failing, options.results, fmt=options.fmt), *campaign.carried_out()]
+    wanted = Wanted(options.only, options.limit)
+    campaign = _Campaign(spec, options, policy, first, frozenset(run.key for run, _ in failing), wanted)
+    ended = [*trying.record(failing, options.results, fmt=options.fmt), *campaign.carried_out()]
+    if wanted.left_out:
+        why = " and ".join([*(["--only"] if options.only else []), *(["--limit"] if options.limit else [])])
+        console.say(f"{count(wanted.left_out, 'run')} of {spec.name} left out by {why}; without it they are made")
+    return ended
+
+
+@dataclass
+class Wanted:
+    """Which of the runs to make are made now: `only` some, and at most `limit`; `left_out` counts the others."""
+
+    only: Only | None = None
+    limit: int | None = None
+    left_out: int = 0
+
+    def of(self, runs: Sequence[Run], results: Path) -> list[Run]:
+        """Those that are made, in their order; they count against the limit."""
+        kept = [
+            run
+            for run in runs
+            if self.only is None or (self.only == "failed") == store.has_failed(run, store.folder_of(run, results))
+        ]
+        kept = kept[: self.limit]
+        self.left_out += len(runs) - len(kept)
+        if self.limit is not None:
+            self.limit -= len(kept)
+        return kept
 
 
 @dataclass(frozen=True)
 class _Campaign:
-    """`without`: keys of runs that are not made."""
+    """`without`: keys of runs that are not made; `wanted`: how many of the others are."""
 
     spec: Spec
     options: RunOptions
     policy: Policy
+    first: Outlook
     without: frozenset[str]
+    wanted: Wanted
 
     def carried_out(self) -> Ended:
         stage, ended = self._tuned()
+        if self.wanted.left_out:
+            return ended
         if stage.waiting:
             _tell_of_waiting(stage, ended, self.options.results)
         self._tell_what_was_selected(stage)
@@ -92,7 +132,8 @@ class _Campaign:
         ended: Ended = []
         done: set[str] = set()
         while True:
-            now = outlook(self.spec, results, extend=self.options.extend_grid)
+            tuned = self.spec.tuning is not None
+            now = outlook(self.spec, results, extend=self.options.extend_grid) if tuned else self.first
             _take_over(now.renamed, results)
             stage = now.stage
             store.write_question(stage.question, results)
@@ -101,6 +142,8 @@ class _Campaign:
                 return stage, ended
             ended += self._supervised(trials, noun="trial run", spent=stage.spent)
             done |= {each.key for each in trials}
+            if self.wanted.left_out:
+                return stage, ended
 
     def _tell_what_was_selected(self, stage: Stage) -> None:
         for tuning in stage.tunings:
@@ -120,6 +163,9 @@ class _Campaign:
         if not runs:
             return []
         to_make = still_to_make(runs, results, spent=spent)
+        to_make = self.wanted.of(to_make, results)
+        if not to_make and self.wanted.left_out:
+            return []
         if not to_make:
             with self._watcher() as watching:
                 watching.planned(len(runs), len(runs))

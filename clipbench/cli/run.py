@@ -10,7 +10,7 @@ import typer
 
 from clipbench import console, store
 from clipbench.cli import completing, trying
-from clipbench.cli.campaign import Ended, RunOptions, carried_out
+from clipbench.cli.campaign import Ended, Only, RunOptions, Wanted, carried_out
 from clipbench.cli.compare import put_screen
 from clipbench.cli.options import (
     Device,
@@ -57,6 +57,10 @@ def run(
         bool,
         typer.Option("--extend-grid", help="Add trials to every arm while a best setting lies at the edge of a grid."),
     ] = False,
+    only_of: Annotated[
+        Only | None, typer.Option("--only", help="Of the runs to make: only those that failed, or were never made.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The most runs to make now.")] = None,
     engine: Annotated[
         str,
         typer.Option("--engine", help="What makes the runs: local, ray or slurm.", autocompletion=completing.engines),
@@ -74,7 +78,7 @@ def run(
     again: finished runs are kept.
     """
     made_by = chosen(engine, engine_options or ())
-    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid, per_device, made_by)
+    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid, per_device, made_by, only_of, limit)
     changes = overrides(sets, seeds, only, quick, device, threads)
     asked = _under_names_of_their_own(loaded(specs, changes, engine=made_by))
     if per_device > 1:
@@ -89,8 +93,8 @@ def run(
         for folder in folders:
             claims.enter_context(store.claimed(folder))
         failing = [_try(each, options, spec) for each, spec in zip(outlooks, asked, strict=True)]
-        for spec, fails in zip(asked, failing, strict=True):
-            ended += carried_out(spec, options, failing=fails)
+        for first, spec, fails in zip(outlooks, asked, failing, strict=True):
+            ended += carried_out(spec, options, first=first, failing=fails)
     if not (fmt == "human" and sys.stdout.isatty() and _shown(folders)):
         _say_what_is_next(folders, fmt)
     _end_by_failures(ended, results)
@@ -115,9 +119,8 @@ def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:
 def _try(outlook: Outlook, options: RunOptions, spec: Spec) -> trying.FailingRuns:
     """The runs that fail at their first steps. Runs with a checkpoint are not tried: they have passed these steps."""
     results, stage = options.results, outlook.stage
-    missing = [
-        run for run in outlook.missing(results) if not (store.folder_of(run, results) / store.CHECKPOINT).exists()
-    ]
+    now = Wanted(options.only, options.limit).of(outlook.missing(results), results)
+    missing = [run for run in now if not (store.folder_of(run, results) / store.CHECKPOINT).exists()]
     try:
         tried = trying.try_arms(
             stage, missing, code=spec.code, fmt=options.fmt, timeout=options.timeout, engine=options.engine

@@ -113,6 +113,7 @@ class _Supervision:
         self._waiting: deque[_Waiting] = deque()
         self._jobs: list[_Job] = []
         self._ended: list[tuple[Run, Outcome]] = []
+        self._seconds: dict[tuple[str, str], float] = {}  # what the last run of an arm on a task took
         self._asked = 0  # how often this process was asked to stop
 
     def carry_out(self, runs: Iterable[Run]) -> list[tuple[Run, Outcome]]:
@@ -129,13 +130,25 @@ class _Supervision:
         beat_at = time.monotonic()
         while (self._waiting or self._jobs) and not self._asked:
             while self._waiting and self._engine.capacity() > 0 and not self._asked:
-                self._start(self._waiting.popleft())
+                self._start(self._next())
             self._engine.wait(max(POLL_SECONDS, LOOK_SECONDS / 10 * len(self._jobs)))
             for job in list(self._jobs):
                 self._look_after(job)
             if time.monotonic() - beat_at >= HEARTBEAT_SECONDS:
                 beat_at = time.monotonic()
                 self._watcher.heartbeat()
+
+    def _next(self) -> _Waiting:
+        """The next run in order; of the last ones, the longest first, so that no slot waits long for another.
+
+        How long a run takes is known from those of the same arm and task that have ended. Of others nothing is known:
+        they are taken for long.
+        """
+        if len(self._waiting) > len(self._jobs) + self._engine.capacity():
+            return self._waiting.popleft()
+        longest = max(self._waiting, key=lambda waited: self._seconds.get(_kind(waited.run), math.inf))
+        self._waiting.remove(longest)
+        return longest
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
@@ -229,6 +242,7 @@ class _Supervision:
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
         self._ended.append((run, outcome))
+        self._seconds[_kind(run)] = outcome.wall_seconds
         self._watcher.finished(run, ended(outcome, self._policy.diverged))
 
     def _stop_all(self) -> None:
@@ -248,6 +262,10 @@ class _Supervision:
             self._engine.wait(POLL_SECONDS)
         for job in self._jobs:
             logs.bound(job.folder, slack=0)
+
+
+def _kind(run: Run) -> tuple[str, str]:
+    return run.task.name, run.arm.name
 
 
 def _beat_at(folder: Path) -> int:

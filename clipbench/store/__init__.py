@@ -27,6 +27,7 @@ from clipbench.store.merging import merge as merge
 from clipbench.store.opening import content as content
 from clipbench.store.opening import reading as reading
 from clipbench.store.planned import describe as describe
+from clipbench.store.planned import has_failed as has_failed
 from clipbench.store.planned import set_aside as set_aside
 from clipbench.store.renaming import Renamed as Renamed
 from clipbench.store.renaming import put_in_place as put_in_place

@@ -176,7 +176,8 @@ def test_a_command_that_is_killed_leaves_checkpoints_and_goes_on(cluster: Any, t
     folders = _wait_for(lambda: [each for each in store.run_folders(tmp_path / "there") if step(each) > 100], 2)
     first.kill()
     first.communicate()
-    _wait_for(lambda: [each for each in folders if (each / store.CHECKPOINT).exists()], 2)
+    _wait_for(lambda: [each for each in folders if (each / store.CHECKPOINT).exists() or store.read_outcome(each)], 2)
+    assert any((each / store.CHECKPOINT).exists() for each in folders)
     second = clipbench(*words, "--engine", "ray", cluster=cluster, cwd=tmp_path)
     said, _ = second.communicate(timeout=200)
     assert second.returncode == 0, said
@@ -189,9 +190,9 @@ def test_a_command_that_is_killed_leaves_checkpoints_and_goes_on(cluster: Any, t
 
 
 def _wait_for(things: Callable[[], list[Path]], count: int) -> list[Path]:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 60
     while len(there := things()) < count:
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, there
         time.sleep(0.05)
     return there
 

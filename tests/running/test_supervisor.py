@@ -24,7 +24,7 @@ from clipbench.errors import DONE, STOPPED, ClipbenchError
 from clipbench.records import Arm, Choice, Measure, Outcome, Run
 from clipbench.report import progress
 from clipbench.running import forking, logs, supervisor
-from clipbench.running.engines import LOST, Answer, Asked, Handle, Need, Slot
+from clipbench.running.engines import GONE, LOST, Answer, Asked, Handle, Need, Slot
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
 
@@ -177,6 +177,38 @@ def test_a_crash_is_tried_again_as_often_as_allowed_and_first(tmp_path: Path) ->
     assert len(events.ended) == 2
 
 
+def test_the_longest_of_the_last_runs_are_made_first(tmp_path: Path) -> None:
+    """Two slots: of the last runs, those of the slow arm begin before those of the fast one."""
+    fast, slow = (make_run().arm, Arm("slow", make_run().arm.optimizer))
+    planned = [make_run(arm=arm, seed=seed) for seed in range(3) for arm in (fast, slow)]
+    took = {"sgd": 1.0, "slow": 9.0}
+    engine, events = FakeEngine(slots=2), Events()
+    engine.script = [replace(FINISHED, wall_seconds=took[run.arm.name]) for run in planned]
+    engine.script[4:] = [replace(FINISHED, wall_seconds=9.0), replace(FINISHED, wall_seconds=1.0)]
+    supervise(planned, tmp_path, engine=engine, watcher=events)
+    assert [run.arm.name for run in events.began] == ["sgd", "slow", "sgd", "slow", "slow", "sgd"]
+    assert events.began[:4] == planned[:4]
+
+
+def test_a_run_that_was_lost_with_its_machine_goes_on_up_to_three_times_and_stays_unfinished(tmp_path: Path) -> None:
+    engine, events = FakeEngine(GONE, GONE, FINISHED), Events()
+    [(_, outcome)] = supervise(runs(1), tmp_path / "a", engine=engine, watcher=events)
+    assert outcome.status == "finished"
+    assert len(events.said) == 2
+    engine = FakeEngine(*[GONE] * 4)
+    [(run, outcome)] = supervise(runs(1), tmp_path / "b", engine=engine, watcher=Events())
+    assert outcome.reason.startswith("it was lost with its machine; run the spec again")
+    assert store.read_outcome(store.folder_of(run, tmp_path / "b")) is None
+
+
+def test_what_waits_in_a_queue_takes_none_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, events = FakeEngine(FINISHED, delay=10), Events()
+    monkeypatch.setattr(engine, "begun", lambda _: engine.busy and min(engine.busy.values()) < 4)
+    [(_, outcome)] = supervise(runs(1), tmp_path, engine=engine, watcher=events, policy=Policy(timeout=0.3))
+    assert outcome.status == "finished"
+    assert list(dict.fromkeys(events.texts)) == ["queued", "preparing"]
+
+
 def test_a_diverged_run_is_never_tried_again(tmp_path: Path) -> None:
     engine = FakeEngine(Outcome("diverged"))
     ended = supervise(runs(1), tmp_path, engine=engine, watcher=Events(), policy=Policy(retries=5))
@@ -230,7 +262,9 @@ def test_the_seconds_without_a_step_are_told_in_quarters_of_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, text: str
 ) -> None:
     monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: seconds))
-    job = supervisor._Job(supervisor._Waiting(runs(1)[0]), tmp_path, Handle(1, tmp_path), beat=0, heard=0.0)
+    job = supervisor._Job(
+        supervisor._Waiting(runs(1)[0]), tmp_path, Handle(1, tmp_path), beat=0, heard=0.0, started=0.0
+    )
     events = Events()
     supervisor._Supervision(tmp_path, FakeEngine(), events, Policy())._tell_how_far(job)
     assert events.texts == [text]
@@ -239,7 +273,9 @@ def test_the_seconds_without_a_step_are_told_in_quarters_of_a_minute(
 def test_a_step_begins_the_time_without_a_step_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.0, 180.0])
     monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    job = supervisor._Job(supervisor._Waiting(runs(1)[0]), tmp_path, Handle(1, tmp_path), beat=0, heard=0.0)
+    job = supervisor._Job(
+        supervisor._Waiting(runs(1)[0]), tmp_path, Handle(1, tmp_path), beat=0, heard=0.0, started=0.0
+    )
     store.write_heartbeat(tmp_path, progress=0.5, step=3, loss=2.0)
     events = Events()
     for _ in range(2):
