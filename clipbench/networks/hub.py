@@ -20,7 +20,12 @@ Kind = Literal["model", "dataset"]
 Size = Literal["tiny", "full"]
 
 # The weights that are to be downloaded, of models that the paper and this repository name.
-SIZES = {"t5-small": "242 MB", "gpt-neo-125m": "526 MB", "distilroberta-base": "331 MB"}
+SIZES = {
+    "t5-small": "242 MB",
+    "gpt-neo-125m": "526 MB",
+    "distilroberta-base": "331 MB",
+    "distilbert-base-uncased": "268 MB",
+}
 # Weights for other libraries.
 _LEFT_OUT = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "onnx/*", "openvino/*", "coreml/*"]
 
