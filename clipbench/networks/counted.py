@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LEFT_OUT = -100  # what torch's cross_entropy leaves out of its mean
+from clipbench.networks.cross_entropy import IGNORED
 
 
 def real(lengths: Tensor, width: int) -> Tensor:
@@ -17,11 +17,11 @@ def mean_cross_entropy(logits: Tensor, expected: Tensor, counted: Tensor) -> Ten
 
     A label of −100 does not count either.
     """
-    labels = expected.masked_fill(~counted, LEFT_OUT)
-    return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=LEFT_OUT)
+    labels = expected.masked_fill(~counted, IGNORED)
+    return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
 
 
 def right(logits: Tensor, expected: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """How many of the counted places have their largest logit where it is expected, and how many they are."""
-    counted = counted & (expected != LEFT_OUT)
+    counted = counted & (expected != IGNORED)
     return ((logits.argmax(dim=2) == expected) & counted).sum(), counted.sum()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch, Problem
 from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
-from clipbench.corpora.texts import Wanted, corpus, cut, library, numbered, windows
+from clipbench.corpora.texts import TextChoice, corpus, cut, library, numbered, windows
 from clipbench.networks import hub
 from clipbench.networks.counted import mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
@@ -81,10 +81,10 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch)
-    texts = corpus(Wanted(data, files, examples, (field,)), library)
+    texts = corpus(TextChoice(data, files, examples, (field,)), library)
     words = tokenizers.tokenizer(tokenizer)
     own = {"bos_token_id": None, "eos_token_id": None}
-    made, loaded = hub.build(hub.Wanted("gpt_neo", model, pretrained, size, dropout, own=own), seed)
+    made, loaded = hub.build_model(hub.ModelChoice("gpt_neo", model, pretrained, size, dropout, own=own), seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     hub.require_positions(made, length)
     sequences = numbered(texts, words, 0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch, Problem
 from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
-from clipbench.corpora.texts import Wanted, corpus, cut, library, numbered, windows
+from clipbench.corpora.texts import TextChoice, corpus, cut, library, numbered, windows
 from clipbench.networks import hub
 from clipbench.networks.counted import mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
@@ -97,10 +97,10 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch, masked=masked)
-    texts = corpus(Wanted(data, files, examples, (field,)), library)
+    texts = corpus(TextChoice(data, files, examples, (field,)), library)
     words = tokenizers.tokenizer(tokenizer)
-    # Without a padding token, so that no byte of the text has an embedding that stays zero.
-    made, loaded = hub.build(hub.Wanted("roberta", model, pretrained, size, dropout, own={"pad_token_id": None}), seed)
+    own = {"pad_token_id": None}  # so that no byte of the text has an embedding that stays zero
+    made, loaded = hub.build_model(hub.ModelChoice("roberta", model, pretrained, size, dropout, own=own), seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     hub.require_positions(made, length)
     sequences = numbered(texts, words, 0)

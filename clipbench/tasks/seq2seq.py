@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch, Problem
 from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
-from clipbench.corpora.texts import Wanted, corpus, cut, number_words, numbered
+from clipbench.corpora.texts import TextChoice, corpus, cut, number_words, numbered
 from clipbench.networks import hub
 from clipbench.networks.counted import mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
@@ -90,11 +90,11 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch)
-    texts = corpus(Wanted(data, files, examples, (source_field, target_field)), number_words)
+    texts = corpus(TextChoice(data, files, examples, (source_field, target_field)), number_words)
     words = tokenizers.tokenizer(tokenizer)
     end = [words.require("end")]
     own = {"decoder_start_token_id": words.start or 0}
-    made, loaded = hub.build(hub.Wanted("t5", model, pretrained, size, dropout, own=own), seed)
+    made, loaded = hub.build_model(hub.ModelChoice("t5", model, pretrained, size, dropout, own=own), seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     sources, targets = (
         [[*text, *end] for text in cut(numbered(texts, words, column, before), length - 1)]

@@ -56,7 +56,7 @@ def lay_out(cache: Path) -> None:
     made = transformers.PreTrainedTokenizerFast(tokenizer_object=words._tokenizer, pad_token="<pad>", eos_token="</s>")
     folder = snapshot(cache, "model", "somebody/tiny-t5")
     made.save_pretrained(folder)
-    model, _ = hub.build(hub.Wanted("t5", dropout=0.3, own={"decoder_start_token_id": 0}), seed=7)
+    model, _ = hub.build_model(hub.ModelChoice("t5", dropout=0.3, own={"decoder_start_token_id": 0}), seed=7)
     model.save_pretrained(folder)  # type: ignore[operator]
     data = snapshot(cache, "dataset", "somebody/numbers") / "en-fr"
     data.mkdir()
@@ -77,7 +77,7 @@ def named(**options: Any) -> Problem:
 def test_a_model_a_tokenizer_and_data_are_read_from_the_hubs_cache(cache: Path) -> None:
     lay_out(cache)
     problem = named(pretrained=True, dropout=None)
-    saved, _ = hub.build(hub.Wanted("t5", own={"decoder_start_token_id": 0}), seed=7)
+    saved, _ = hub.build_model(hub.ModelChoice("t5", own={"decoder_start_token_id": 0}), seed=7)
     assert problem.loaded == {"somebody/tiny-t5@main": COMMIT, "somebody/numbers@main": COMMIT}
     expected = saved.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in problem.model.state_dict().items())
@@ -124,7 +124,7 @@ def test_a_folder_is_as_good_as_a_name(cache: Path) -> None:
     ],
 )
 def test_without_network_and_cache_the_error_names_what_is_missing_and_where_to_put_it(
-    cache: Path, name: str, kind: hub.Kind, said: str
+    cache: Path, name: str, kind: hub.RepositoryKind, said: str
 ) -> None:
     with pytest.raises(ClipbenchError, match=said) as caught:
         hub.folder(name, kind)
@@ -210,7 +210,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_package_is_one_sentence_that_names_the_extra(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ClipbenchError, match=r"needs the package 'transformers', which is not installed\n.*\[hf\]"):
-        hub.build(hub.Wanted(family), 0)
+        hub.build_model(hub.ModelChoice(family), 0)
 
 
 PUBLISHED = {
@@ -226,9 +226,9 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_full_size_has_as_many_parameters_as_the_published_model(family: str) -> None:
-    wanted = hub.Wanted(family, size="full")
+    wanted = hub.ModelChoice(family, size="full")
     if "net" in family or family == "vit":
-        wanted = hub.Wanted(family, size="full", settings={"num_labels": 1000})
+        wanted = hub.ModelChoice(family, size="full", settings={"num_labels": 1000})
     with torch.device("meta"):
-        model, _ = hub.build(wanted, 0)
+        model, _ = hub.build_model(wanted, 0)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(1e6 * PUBLISHED[family], rel=0.003)
