@@ -5,15 +5,18 @@ The package transformers is in the extra [hf], and is imported where a model is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.networks.architectures import FAMILIES
+from clipbench.networks.counted import Output
 from clipbench.networks.seeding import with_weights_of
 
 RepositoryKind = Literal["model", "dataset"]
@@ -26,6 +29,8 @@ WEIGHT_SIZES = {
     "distilroberta-base": "331 MB",
     "distilbert-base-uncased": "268 MB",
 }
+# Whose logits are what a linear output layer returns.
+_HEAD_LAST = ("t5", "gpt_neo", "roberta")
 # Weights for other libraries.
 _LEFT_OUT = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "onnx/*", "openvino/*", "coreml/*"]
 
@@ -136,6 +141,26 @@ def config(model: nn.Module) -> Any:
 def vocabulary(model: nn.Module) -> int:
     """How many tokens a model has an embedding for."""
     return int(config(model).vocab_size)
+
+
+def output(model: nn.Module, **entered: Any) -> Output:
+    """What a language model says of each place of what is entered, before its output layer where that can come later.
+
+    For the time of the call the layer hands its input through. Models that do more with their logits keep it.
+    """
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
+    if config(model).model_type not in _HEAD_LAST:
+        return Output(model(**entered).logits, lambda logits: logits, vocabulary(model))
+    head.forward = _as_it_is
+    try:
+        hidden = model(**entered).logits
+    finally:
+        del head.forward
+    return Output(hidden, partial(functional.linear, weight=head.weight, bias=head.bias), head.out_features)
+
+
+def _as_it_is(hidden: Tensor) -> Tensor:
+    return hidden
 
 
 def first_position(model: nn.Module) -> int:

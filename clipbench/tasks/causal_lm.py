@@ -10,7 +10,7 @@ from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
 from clipbench.corpora.texts import TextChoice, corpus, cut, library, numbered, windows
 from clipbench.networks import hub
-from clipbench.networks.counted import mean_cross_entropy, real, right
+from clipbench.networks.counted import Output, mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
 
 DATA = "python_stdlib"
@@ -18,13 +18,13 @@ FILES = ("data", "tokenizer", "model")
 QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
-def predicted(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits (B, T, V) of each next token (B, T), and which of these are no padding (B, T)."""
+def predicted(model: nn.Module, batch: Batch) -> tuple[Output, Tensor, Tensor]:
+    """What is said of each next token (B, T), these tokens, and which of them are no padding (B, T)."""
     tokens = batch["tokens"]  # (B, T + 1)
     entered, expected = tokens[:, :-1], tokens[:, 1:]
     counted = real(batch["length"] - 1, expected.shape[1])
-    logits = model(input_ids=entered, attention_mask=counted.long(), use_cache=False).logits
-    return logits, expected, counted
+    output = hub.output(model, input_ids=entered, attention_mask=counted.long(), use_cache=False)
+    return output, expected, counted
 
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -10,7 +10,7 @@ from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
 from clipbench.corpora.texts import TextChoice, corpus, cut, number_words, numbered
 from clipbench.networks import hub
-from clipbench.networks.counted import mean_cross_entropy, real, right
+from clipbench.networks.counted import Output, mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
 
 DATA = "num2words"
@@ -18,20 +18,21 @@ FILES = ("data", "tokenizer", "model")
 QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
-def predicted(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits (B, T, V) of the target's tokens (B, T), and which of these are no padding (B, T).
+def predicted(model: nn.Module, batch: Batch) -> tuple[Output, Tensor, Tensor]:
+    """What is said of the target's tokens (B, T), these, and which of them are no padding (B, T).
 
     The decoder is given the tokens before: first its start token.
     """
     source, target = batch["source"], batch["target"]
     start = target.new_full((len(target), 1), hub.config(model).decoder_start_token_id)
-    output = model(
+    output = hub.output(
+        model,
         input_ids=source,
         attention_mask=real(batch["source_length"], source.shape[1]).long(),
         decoder_input_ids=torch.cat([start, target[:, :-1]], dim=1),
         use_cache=False,
     )
-    return output.logits, target, real(batch["target_length"], target.shape[1])
+    return output, target, real(batch["target_length"], target.shape[1])
 
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:
