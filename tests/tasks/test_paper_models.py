@@ -1,81 +1,41 @@
 """The tasks of the paper's size, tiny: which numbers count, what each model sees, and its curvature by every engine."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from itertools import islice
 from typing import Any
 
 import pytest
 import torch
 from reference.problems import random_direction
+from tasks.papers import (
+    ENGINES,
+    MODELS,
+    PADDED,
+    build,
+    every_language_model,
+    every_model,
+    first,
+    gradient,
+    logits,
+    of_unequal_lengths,
+)
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from clipbench.contracts import Batch, Problem
+from clipbench.contracts import Batch
 from clipbench.corpora.tokenizers import tokenizer
-from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
-from clipbench.geometry.memory import MemoryTally
-from clipbench.networks import counted as counting
+from clipbench.geometry.curvature import directional_curvature
 from clipbench.networks import hub
-from clipbench.networks.counted import Output, mean_cross_entropy, right
+from clipbench.networks.counted import mean_cross_entropy, right
+from clipbench.records import TrainingSettings
+from clipbench.running.precision import equip
 from clipbench.tasks.masked_lm import hide
 from clipbench.tasks.seq2seq import predicted
 
 pytestmark = pytest.mark.slow  # heavy packages, and models of theirs
 
 pytest.importorskip("transformers", reason="not installed: transformers")
-
-CPU = torch.device("cpu")
-# With few examples in a batch, and texts of different lengths where there can be some.
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "T5": ("seq2seq", {"batch": 4}),
-    "GPT-Neo": ("causal_lm", {"batch": 4, "length": 24}),
-    "RoBERTa": ("masked_lm", {"batch": 4, "length": 24}),
-    "DistilBERT": ("text_classification", {"batch": 4, "length": 24}),
-    "ResNet": ("images", {"batch": 4}),
-    "ViT": ("images", {"batch": 4, "architecture": "vit"}),
-}
-PADDED = {
-    "T5": ("source", "target"),
-    "GPT-Neo": ("tokens",),
-    "RoBERTa": ("tokens", "hidden", "chosen"),
-    "DistilBERT": ("tokens",),
-}
-ENGINES: tuple[CurvatureEngine, ...] = ("double_backward", "jets", "adjoint")
-every_model = pytest.mark.parametrize("name", MODELS)
-every_language_model = pytest.mark.parametrize("name", PADDED)
-
-
-def build(name: str, **options: Any) -> Problem:
-    task, own = MODELS[name]
-    problem: Problem = import_module(f"clipbench.tasks.{task}").build(3, CPU, **{**own, **options})
-    return problem
-
-
-def first(problem: Problem) -> Batch:
-    return next(problem.train_batches(0))
-
-
-def of_unequal_lengths(name: str, problem: Problem) -> Batch:
-    """The first batch; its examples but the first are cut at different places, and what is beyond is padding."""
-    batch = first(problem)
-    if name == "T5":
-        return batch  # pairs are of different lengths
-    width = batch["tokens"].shape[1]
-    lengths = torch.tensor([width, width - 7, 11, 5])
-    tensors = {**batch.tensors, "length": lengths}
-    if name == "GPT-Neo":
-        return Batch(tensors, 4, int(lengths.sum()) - 4, lengths - 1)
-    if name == "RoBERTa":
-        chosen = batch["chosen"].clone()
-        chosen[:, 0] = True
-        terms = (chosen & (torch.arange(width) < lengths[:, None])).sum(dim=1)
-        return Batch({**tensors, "chosen": chosen}, 4, int(terms.sum()), terms)
-    return replace(batch, tensors=tensors)
 
 
 def with_other_padding(name: str, batch: Batch) -> Batch:
@@ -88,19 +48,6 @@ def with_other_padding(name: str, batch: Batch) -> Batch:
         other = ~tensors[part] if tensors[part].dtype == torch.bool else (tensors[part] + 17) % 256
         tensors[part] = torch.where(beyond, other, tensors[part])
     return replace(batch, tensors=tensors)
-
-
-def gradient(problem: Problem, batch: Batch) -> dict[str, Tensor]:
-    problem.model.zero_grad()
-    problem.loss(problem.model, batch).backward()
-    return {name: p.grad.clone() for name, p in problem.model.named_parameters() if p.grad is not None}
-
-
-def logits(name: str, problem: Problem, batch: Batch) -> Tensor:
-    task = import_module(f"clipbench.tasks.{MODELS[name][0]}")
-    with torch.no_grad():
-        output: Output = task.predicted(problem.model, batch)[0]
-    return output.head(output.hidden)
 
 
 @every_model
@@ -169,98 +116,12 @@ def test_a_token_of_the_text_does_count(name: str) -> None:
     )
 
 
-LANGUAGE_MODELS = [name for name in PADDED if name != "DistilBERT"]
-
-
-@pytest.mark.parametrize("name", LANGUAGE_MODELS)
-def test_an_output_layer_after_the_model_gives_the_models_own_logits(name: str) -> None:
-    problem = build(name)
-    batch = first(problem)
-    asked: list[Mapping[str, Any]] = []
-    hook = problem.model.register_forward_pre_hook(lambda _, __, given: asked.append(given), with_kwargs=True)
-    found = logits(name, problem, batch)
-    hook.remove()
-    with torch.no_grad():
-        own = problem.model(**asked[0]).logits
-    assert found.shape[2] == own.shape[2] == 320
-    assert torch.allclose(found, own, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", LANGUAGE_MODELS)
-def test_a_model_that_may_do_more_with_its_logits_keeps_its_output_layer(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    problem = build(name)
-    batch = first(problem)
-    expected = problem.loss(problem.model, batch)
-    monkeypatch.setattr(hub, "_HEAD_LAST", ())
-    output, *_ = import_module(f"clipbench.tasks.{MODELS[name][0]}").predicted(problem.model, batch)
-    assert output.hidden.shape[2] == output.classes == 320
-    torch.testing.assert_close(problem.loss(problem.model, batch), expected)
-
-
-class _LargestOfClasses(TorchDispatchMode):
-    """The largest tensor whose last axis is the classes."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.largest = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for each in tree_leaves(result):
-            if isinstance(each, Tensor) and each.ndim and each.shape[-1] == 320:
-                self.largest = max(self.largest, each.numel())
-        return result
-
-
-@pytest.mark.parametrize("name", LANGUAGE_MODELS)
-def test_logits_never_exist_all_at_once_where_they_are_more_than_a_block(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither in a training step nor in a metric; and every number is the same to rounding."""
-    problem = build(name)
-    batch = of_unequal_lengths(name, problem)
-    direction = {"": random_direction(problem.model, seed=0)}
-
-    def numbers() -> tuple[Tensor, dict[str, Tensor], list[float], int]:
-        largest = _LargestOfClasses()
-        with largest:
-            slopes = gradient(problem, batch)
-            of_metric = problem.metrics["accuracy"](problem.model, batch)
-        found = [
-            directional_curvature(problem.model, problem.loss, [batch], direction, engine=engine)[""].curvature
-            for engine in ENGINES
-        ]
-        return problem.loss(problem.model, batch), slopes, [*map(float, of_metric), *found], largest.largest
-
-    loss, slopes, others, all_logits = numbers()
-    monkeypatch.setattr(counting, "BLOCK", 40 * 320)
-    in_blocks = numbers()
-    torch.testing.assert_close(in_blocks[0], loss)
-    for part, slope in slopes.items():
-        torch.testing.assert_close(in_blocks[1][part], slope, rtol=1e-4, atol=1e-6)
-    assert in_blocks[2] == pytest.approx(others, rel=1e-4)
-    assert in_blocks[3] == 40 * 320 < all_logits
-
-
-def test_a_training_step_needs_less_memory_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = build("GPT-Neo", length=100, batch=8)
-    batch = first(problem)
-    peaks = []
-    for block in (counting.BLOCK, 50 * 320):
-        monkeypatch.setattr(counting, "BLOCK", block)
-        with MemoryTally() as tally:
-            problem.loss(problem.model, batch).backward()
-        peaks.append(tally.peak)
-    all_logits = 4 * 8 * 100 * 320
-    assert peaks[0] - peaks[1] > all_logits
-
-
 @pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "ResNet"])  # whose norm is over the batch
+@every_model
 def test_micro_batches_have_the_gradient_of_the_whole(name: str, size: int) -> None:
     problem = build(name)
+    if name == "ResNet":
+        problem.model.eval()  # its norm is over the batch in training
     batch = of_unequal_lengths(name, problem) if name in PADDED else first(problem)
     whole = gradient(problem, batch)
     pieces = [(piece.weight, gradient(problem, piece)) for piece in batch.split(size)]
@@ -271,6 +132,23 @@ def test_micro_batches_have_the_gradient_of_the_whole(name: str, size: int) -> N
     if name == "T5":  # the plain mean of the pieces is another gradient
         biased = sum(each["shared.weight"] for _, each in pieces) / len(pieces)
         assert (biased - whole["shared.weight"]).norm() > 1e-3 * whole["shared.weight"].norm()
+
+
+@every_model
+def test_recomputing_changes_neither_the_loss_nor_the_gradient(name: str) -> None:
+    """Nor what dropout draws: the random state is the same before both."""
+    batch = first(build(name))
+    found = []
+    for settings in (TrainingSettings(), TrainingSettings(recompute=True)):
+        problem = build(name, dropout=0.1)
+        equip(problem.model, settings)
+        problem.model.train()
+        torch.manual_seed(0)
+        with torch.no_grad():
+            loss = problem.loss(problem.model, batch)
+        torch.manual_seed(0)
+        found.append((loss, gradient(problem, batch)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["T5", "GPT-Neo"])
