@@ -86,7 +86,8 @@ def windows(texts: Sequences, length: int, *, end: int) -> Sequences:
     stream = torch.cat([part for text in joined for part in (text, torch.tensor([end], dtype=torch.int32))]).numpy()
     count = len(stream) // length
     if not count:
-        raise ClipbenchError(f"the data have {len(stream):,} tokens, fewer than a window of {length:,}")
+        message = f"the data have {len(stream):,} tokens, fewer than a window of {length:,}"
+        raise ClipbenchError(message, remedy="set `length` lower, or give more data")
     ends = (torch.arange(count) + 1) * length
     return Sequences(stream[: count * length], ends.numpy())
 

@@ -49,7 +49,7 @@ def tokenizer(name: str) -> Tokenizer:
     library, source = transformers(), folder(name)
     try:
         given: Any = library.AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:  # some need a package of their own
         message = f"no tokenizer could be made of {name!r}: {in_one_line(error)}"
         raise ClipbenchError(
             message, where=str(source.folder), remedy=f"give another `tokenizer`, or {BYTE_LEVEL}"

@@ -218,10 +218,21 @@ def folder(name: str, kind: RepositoryKind = "model") -> LocalCopy:
     place = Path(constants.HF_HUB_CACHE, f"{kind}s--{repository.replace('/', '--')}", "snapshots", revision)
     if place.is_dir():  # somebody put it there, without the rest of what the hub keeps
         return LocalCopy(place)
+    raise _missing(kind, repository, revision, place, reason)
+
+
+def _missing(
+    kind: RepositoryKind, repository: str, revision: str, place: Path, reason: Exception | None
+) -> ClipbenchError:
+    """The error of a repository that is not here and cannot be fetched, for this reason."""
     size = next((f", about {size}" for ending, size in WEIGHT_SIZES.items() if repository.lower().endswith(ending)), "")
     first = (str(reason).strip().splitlines() or [""])[0]
-    raise ClipbenchError(
+    get = "fetch it once where there is a network"
+    if type(reason).__name__ == "GatedRepoError":
+        page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
+        get = f"accept its terms at {page} and log in with `hf auth login`"
+    return ClipbenchError(
         f"the {kind} {repository!r} (revision {revision}{size}) is not on this machine and cannot be fetched: "
         f"{type(reason).__name__}: {first}",
-        remedy=f"fetch it once where there is a network, put its files into {place}, or give the path of a folder",
+        remedy=f"{get}, put its files into {place}, or give the path of a folder",
     )

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unittest.mock
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from clipbench.contracts import Problem
 from clipbench.errors import ClipbenchError
 from clipbench.networks import hub
 from clipbench.networks.architectures import FAMILIES
-from clipbench.tasks import causal_lm, seq2seq
+from clipbench.tasks import causal_lm, masked_lm, seq2seq
 
 pytestmark = pytest.mark.slow  # heavy packages
 
 transformers = pytest.importorskip("transformers", reason="not installed: transformers")
 tokenizers = pytest.importorskip("tokenizers", reason="not installed: tokenizers")
-from huggingface_hub import constants  # noqa: E402  # here, so that it may be absent
+import huggingface_hub  # noqa: E402  # here, so that it may be absent
+from huggingface_hub import constants  # noqa: E402
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -134,6 +136,25 @@ def test_without_network_and_cache_the_error_names_what_is_missing_and_where_to_
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(("kind", "page"), [("model", "a/b"), ("dataset", "datasets/a/b")])
+def test_terms_that_are_yet_to_be_accepted_are_named_with_their_page(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, kind: hub.RepositoryKind, page: str
+) -> None:
+    gated = huggingface_hub.errors.GatedRepoError
+
+    def refused(*_: object, **options: Any) -> str:
+        if options["local_files_only"]:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not in the cache")
+        raise gated("401 Client Error.\nAccess to it is restricted.", response=unittest.mock.MagicMock())
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
+    with pytest.raises(ClipbenchError, match=rf"the {kind} 'a/b'.*GatedRepoError: 401 Client Error\.\n") as caught:
+        hub.folder("a/b", kind)
+    assert caught.value.remedy.startswith(f"accept its terms at https://huggingface.co/{page} and log in with `hf auth")
+    assert str(cache) in caught.value.remedy
+
+
 @pytest.mark.usefixtures("cache")
 def test_files_that_are_put_where_the_error_says_are_read() -> None:
     with pytest.raises(ClipbenchError) as caught:
@@ -185,6 +206,30 @@ def test_a_run_without_weights_is_one_error_and_the_spec_is_valid_and_planned_al
 def test_what_does_not_fit_together_is_an_error(options: Mapping[str, Any], said: str) -> None:
     with pytest.raises(ClipbenchError, match=said):
         causal_lm.build(0, CPU, **options)
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "model", "data"])
+def test_a_missing_package_of_the_hub_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ClipbenchError, match=r"'a/b' is no path on this machine.*'huggingface_hub'.*\n.*\[hf\]"):
+        named(**{"model": "", "tokenizer": "bytes", "data": "", part: "a/b"})
+
+
+def test_a_tokenizer_that_needs_a_package_of_its_own_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(cache)
+
+    def load(*_: object, **__: object) -> None:
+        raise ImportError("T5Tokenizer requires the SentencePiece library")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", load)
+    with pytest.raises(ClipbenchError, match="no tokenizer could be made of 'somebody/tiny-t5': ImportError: T5Tok"):
+        named()
+
+
+def test_a_tokenizer_without_a_token_that_a_task_needs_is_named(cache: Path) -> None:
+    lay_out(cache)
+    with pytest.raises(ClipbenchError, match="the tokenizer has no token for `mask`, which this task needs"):
+        masked_lm.build(0, CPU, tokenizer="somebody/tiny-t5", batch=4)
 
 
 def test_weights_without_a_name_are_refused() -> None:
