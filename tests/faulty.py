@@ -181,6 +181,53 @@ def noisy(seed: int, device: torch.device) -> Problem:
     return Problem(model, lambda model, batch: model(batch["inputs"]), stream, held, held)
 
 
+def unaveraged(seed: int, device: torch.device) -> Problem:
+    """A task whose loss has a number for each example."""
+    problem = noisy(seed, device)
+
+    def loss_of_each(model: nn.Module, batch: Batch) -> torch.Tensor:
+        return model.layers(batch["inputs"]).square()[:, 0]  # type: ignore[operator, no-any-return]
+
+    return replace(problem, loss=loss_of_each)
+
+
+def mislabelled(seed: int, device: torch.device) -> Problem:
+    """A task with two classes and an example of a third."""
+    problem = noisy(seed, device)
+    model = nn.Linear(6, 2)
+
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        labels = torch.arange(batch.samples) % 3
+        return nn.functional.cross_entropy(model(batch["inputs"]), labels)
+
+    return replace(problem, model=model, loss=loss)
+
+
+def too_large(seed: int, device: torch.device, *, most: int, evaluated: int = 100) -> Problem:
+    """A task with room for a training step on `most` examples, and for an evaluation of so many; batches have 16."""
+    problem = noisy(seed, device)
+
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        if batch.samples > (most if torch.is_grad_enabled() else evaluated):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nIt is full.")
+        return problem.loss(model, batch)
+
+    return replace(problem, loss=loss)
+
+
+def unplugged(seed: int, device: torch.device) -> Problem:
+    """A task whose device is gone at the seventh training batch, as torch tells it."""
+    problem = noisy(seed, device)
+
+    def stream(start: int) -> Iterator[Batch]:
+        for step, batch in enumerate(problem.train_batches(start), start):
+            if step == 6:
+                raise torch.AcceleratorError("CUDA error: device is lost\nCUDA kernel errors might be asynchronous")
+            yield batch
+
+    return replace(problem, train_batches=stream)
+
+
 def lost_in_space(seed: int, device: torch.device) -> Problem:
     """A task whose loss turns into NaN at the seventh batch."""
     problem = quadratic(seed, device, dimension=8)

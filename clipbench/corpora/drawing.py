@@ -11,9 +11,9 @@ from clipbench.contracts import Batch
 from clipbench.errors import ClipbenchError
 from clipbench.networks.seeding import generator, shuffled_epochs
 
-HELD_OUT = 0.05  # of the examples for evaluation, and as much again for probes
-LEAST, EVALUATED = 4, 16  # batches that are held out, and those that are evaluated at most
-PROBED = 32  # examples, or four batches where these have fewer
+_HELD_OUT = 0.05  # of the examples for evaluation, and as much again for probes
+_LEAST, _EVALUATED = 4, 16  # batches that are held out, and those that are evaluated at most
+_PROBED = 32  # examples, or four batches where these have fewer
 
 # The batch of some examples, by their numbers; what it draws itself comes from the generator.
 Collate = Callable[[Tensor, torch.Generator], Batch]
@@ -43,7 +43,7 @@ def drawn(count: int, batch: int, seed: int, collate: Collate) -> Drawn:
     Raises:
         ClipbenchError: there are not enough examples for one training batch.
     """
-    held_out = max(int(HELD_OUT * count), LEAST * batch)
+    held_out = max(int(_HELD_OUT * count), _LEAST * batch)
     training = count - 2 * held_out
     if training < batch:
         raise ClipbenchError(
@@ -65,9 +65,9 @@ def drawn(count: int, batch: int, seed: int, collate: Collate) -> Drawn:
 
     return Drawn(
         train_batches,
-        fixed(parts[1], "evaluation", EVALUATED),
-        fixed(parts[2][: min(PROBED, LEAST * batch)], "probe", LEAST),
-        fixed(parts[0], "slice", min(LEAST, training // batch)),
+        fixed(parts[1], "evaluation", _EVALUATED),
+        fixed(parts[2][: min(_PROBED, _LEAST * batch)], "probe", _LEAST),
+        fixed(parts[0], "slice", min(_LEAST, training // batch)),
         training,
     )
 

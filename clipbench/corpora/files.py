@@ -8,7 +8,7 @@ from typing import Any
 
 from clipbench.errors import ClipbenchError
 
-Record = Mapping[str, Any]
+FileRecord = Mapping[str, Any]
 
 _JSON_LINES = (".jsonl", ".json", ".ndjson")
 
@@ -36,7 +36,7 @@ def files_of(folder: Path, pattern: str = "") -> list[Path]:
     return fitting
 
 
-def records(files: list[Path], most: int | None = None) -> Iterator[Record]:
+def records(files: list[Path], most: int | None = None) -> Iterator[FileRecord]:
     """The records of the files one after the other, the first `most` of them.
 
     A line of JSON and a row of Parquet are a record. Any other file is one, {"text": its content}.
@@ -47,7 +47,7 @@ def records(files: list[Path], most: int | None = None) -> Iterator[Record]:
     return islice((record for file in files for record in _of(file)), most)
 
 
-def text_of(record: Record, field: str) -> str:
+def text_in(record: FileRecord, field: str) -> str:
     """The text or the whole number in a field, as a text; dots lead into a mapping: translation.en.
 
     Raises:
@@ -64,7 +64,7 @@ def text_of(record: Record, field: str) -> str:
     return str(value)
 
 
-def _of(file: Path) -> Iterator[Record]:
+def _of(file: Path) -> Iterator[FileRecord]:
     if file.suffix in _JSON_LINES:
         return _json_lines(file)
     if file.suffix == ".parquet":
@@ -72,7 +72,7 @@ def _of(file: Path) -> Iterator[Record]:
     return iter([{"text": file.read_text(encoding="utf-8", errors="replace")}])
 
 
-def _json_lines(file: Path) -> Iterator[Record]:
+def _json_lines(file: Path) -> Iterator[FileRecord]:
     with file.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -91,7 +91,7 @@ def _json_lines(file: Path) -> Iterator[Record]:
             yield record
 
 
-def _parquet(file: Path) -> Iterator[Record]:
+def _parquet(file: Path) -> Iterator[FileRecord]:
     try:
         from pyarrow import ArrowInvalid, parquet
     except ImportError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from clipbench.corpora.files import files_of, records, text_of
+from clipbench.corpora.files import files_of, records, text_in
 from clipbench.corpora.tokenised import Sequences, tokenised
 from clipbench.corpora.tokenizers import Tokenizer
 from clipbench.data import SOURCES, STDLIB_FILES, missing_package, python_stdlib
@@ -18,21 +18,21 @@ from clipbench.networks.seeding import generator
 from clipbench.records import Scalar
 from clipbench.sources.contents import contents
 
-Rows = Iterable[tuple[str, ...]]
-NUMBERS = 10_240  # pairs, as many as the paper's
+TextRows = Iterable[tuple[str, ...]]
+NUMBER_PAIRS = 10_240  # pairs, as many as the paper's
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Rows of texts, the same each time; `identity` changes with them. `loaded` is as `Problem` has it."""
 
-    rows: Callable[[], Rows]
+    rows: Callable[[], TextRows]
     identity: str
     loaded: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TextChoice:
     """Which records: of `data`, a path or a name of the hub, of its files that fit a pattern, the first `most`."""
 
     data: str
@@ -41,24 +41,24 @@ class Wanted:
     fields: tuple[str, ...]
 
 
-def corpus(wanted: Wanted, offline: Callable[[], Corpus]) -> Corpus:
+def corpus(choice: TextChoice, offline: Callable[[], Corpus]) -> Corpus:
     """The records that are wanted, or `offline` where no data is.
 
     Raises:
         ClipbenchError: the data is not there, or cannot be read; or there is no record in it.
     """
-    if not wanted.data:
+    if not choice.data:
         return offline()
-    source = folder(wanted.data, "dataset")
-    files = files_of(source.folder, wanted.files)
+    source = folder(choice.data, "dataset")
+    files = files_of(source.folder, choice.files)
 
     def rows() -> Iterator[tuple[str, ...]]:
-        for record in records(files, wanted.most):
-            yield tuple(text_of(record, name) for name in wanted.fields)
+        for record in records(files, choice.most):
+            yield tuple(text_in(record, name) for name in choice.fields)
 
     # A link of the hub's cache leads to the content, whose name is its hash.
     listed = [line for file in files for line in contents(file)]
-    made = Corpus(rows, sha256("\n".join([*listed, repr(wanted)]).encode()).hexdigest(), source.loaded)
+    made = Corpus(rows, sha256("\n".join([*listed, repr(choice)]).encode()).hexdigest(), source.loaded)
     if not any(True for _ in rows()):
         raise ClipbenchError("there is no record", where=str(source.folder), remedy="mend `data`, or `files`")
     return made
@@ -86,7 +86,8 @@ def windows(texts: Sequences, length: int, *, end: int) -> Sequences:
     stream = torch.cat([part for text in joined for part in (text, torch.tensor([end], dtype=torch.int32))]).numpy()
     count = len(stream) // length
     if not count:
-        raise ClipbenchError(f"the data have {len(stream):,} tokens, fewer than a window of {length:,}")
+        message = f"the data have {len(stream):,} tokens, fewer than a window of {length:,}"
+        raise ClipbenchError(message, remedy="set `length` lower, or give more data")
     ends = (torch.arange(count) + 1) * length
     return Sequences(stream[: count * length], ends.numpy())
 
@@ -125,8 +126,8 @@ def number_words() -> Corpus:
         raise missing_package("num2words") from error
 
     def rows() -> Iterator[tuple[str, str]]:
-        others = torch.randperm(999_000, generator=generator("number words"))[: NUMBERS - 1000] + 1000
+        others = torch.randperm(999_000, generator=generator("number words"))[: NUMBER_PAIRS - 1000] + 1000
         for number in [*range(1000), *others.tolist()]:
             yield num2words(number, lang="en"), num2words(number, lang="fr")
 
-    return Corpus(rows, f"{SOURCES['num2words'].fingerprint()} {NUMBERS}")
+    return Corpus(rows, f"{SOURCES['num2words'].fingerprint()} {NUMBER_PAIRS}")

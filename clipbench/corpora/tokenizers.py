@@ -8,7 +8,7 @@ from typing import Any
 from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.networks.hub import folder, transformers
 
-BYTES = "bytes"
+BYTE_LEVEL = "bytes"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Tokenizer:
         number: int | None = getattr(self, special)
         if number is None:
             message = f"the tokenizer has no token for `{special}`, which this task needs"
-            raise ClipbenchError(message, remedy=f"give another `tokenizer`, or {BYTES}")
+            raise ClipbenchError(message, remedy=f"give another `tokenizer`, or {BYTE_LEVEL}")
         return number
 
 
@@ -44,15 +44,15 @@ def tokenizer(name: str) -> Tokenizer:
     Raises:
         ClipbenchError: it can be had nowhere, or is no tokenizer.
     """
-    if name == BYTES:
-        return Tokenizer(_bytes_of, size=260, end=257, mask=258, start=256, identity=BYTES)
+    if name == BYTE_LEVEL:
+        return Tokenizer(_bytes_of, size=260, end=257, mask=258, start=256, identity=BYTE_LEVEL)
     library, source = transformers(), folder(name)
     try:
         given: Any = library.AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:  # some need a package of their own
         message = f"no tokenizer could be made of {name!r}: {in_one_line(error)}"
         raise ClipbenchError(
-            message, where=str(source.folder), remedy=f"give another `tokenizer`, or {BYTES}"
+            message, where=str(source.folder), remedy=f"give another `tokenizer`, or {BYTE_LEVEL}"
         ) from error
 
     def encode(texts: Sequence[str]) -> Sequence[Sequence[int]]:

@@ -5,28 +5,38 @@ The package transformers is in the extra [hf], and is imported where a model is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.networks.architectures import FAMILIES
+from clipbench.networks.counted import Output
 from clipbench.networks.seeding import with_weights_of
 
-Kind = Literal["model", "dataset"]
+RepositoryKind = Literal["model", "dataset"]
 Size = Literal["tiny", "full"]
 
 # The weights that are to be downloaded, of models that the paper and this repository name.
-SIZES = {"t5-small": "242 MB", "gpt-neo-125m": "526 MB", "distilroberta-base": "331 MB"}
+WEIGHT_SIZES = {
+    "t5-small": "242 MB",
+    "gpt-neo-125m": "526 MB",
+    "distilroberta-base": "331 MB",
+    "distilbert-base-uncased": "268 MB",
+}
+# Whose logits are what a linear output layer returns.
+_HEAD_LAST = ("t5", "gpt_neo", "roberta")
 # Weights for other libraries.
 _LEFT_OUT = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "onnx/*", "openvino/*", "coreml/*"]
 
 
 @dataclass(frozen=True)
-class Source:
+class LocalCopy:
     """A folder of the hub's cache, or of the user's, and the commit that a name of the hub stood for; else empty."""
 
     folder: Path
@@ -40,7 +50,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ModelChoice:
     """The model that a task is to train.
 
     Args:
@@ -78,7 +88,7 @@ def transformers() -> ModuleType:
     return transformers
 
 
-def build(wanted: Wanted, seed: int) -> tuple[nn.Module, dict[str, str]]:
+def build_model(choice: ModelChoice, seed: int) -> tuple[nn.Module, dict[str, str]]:
     """The model on the CPU in float32, with what `Problem.loaded` says of it. Weights that are drawn follow the seed.
 
     Raises:
@@ -86,21 +96,21 @@ def build(wanted: Wanted, seed: int) -> tuple[nn.Module, dict[str, str]]:
             none of the kind that the task trains.
         ValueError: weights are wanted, and no name is given.
     """
-    if wanted.pretrained and not wanted.name:
+    if choice.pretrained and not choice.name:
         raise ValueError("pretrained needs a `model`, the name or the folder whose weights are loaded")
-    library, family = transformers(), FAMILIES[wanted.family]
-    if not wanted.name:
-        shape = family.tiny if wanted.size == "tiny" else family.full
-        config = getattr(library, family.config)(**shape, **wanted.own, **_settings(wanted, family.dropout))
+    library, family = transformers(), FAMILIES[choice.family]
+    if not choice.name:
+        shape = family.tiny if choice.size == "tiny" else family.full
+        config = getattr(library, family.config)(**shape, **choice.own, **_settings(choice, family.dropout))
         return with_weights_of(seed, lambda: getattr(library, family.model)(config)), {}
-    source = folder(wanted.name)
+    source = folder(choice.name)
     loader = getattr(library, family.auto)
     try:
         config = library.AutoConfig.from_pretrained(source.folder, local_files_only=True)
-        for name, value in _settings(wanted, family.dropout).items():
+        for name, value in _settings(choice, family.dropout).items():
             if hasattr(config, name):
                 setattr(config, name, value)
-        if not wanted.pretrained:
+        if not choice.pretrained:
             return with_weights_of(seed, lambda: loader.from_config(config)), source.loaded
         # What the folder lacks, such as the head of a classifier, is drawn.
         model = with_weights_of(
@@ -111,16 +121,16 @@ def build(wanted: Wanted, seed: int) -> tuple[nn.Module, dict[str, str]]:
         )
     except (OSError, ValueError, KeyError) as error:
         raise ClipbenchError(
-            f"no model to train could be made of {wanted.name!r}: {in_one_line(error)}",
+            f"no model to train could be made of {choice.name!r}: {in_one_line(error)}",
             where=str(source.folder),
             remedy=f"name a model that transformers' {family.auto} loads, with its config.json and its weights",
         ) from error
     return model, source.loaded
 
 
-def _settings(wanted: Wanted, dropout: tuple[str, ...]) -> dict[str, Any]:
-    chosen = {} if wanted.dropout is None else dict.fromkeys(dropout, wanted.dropout)
-    return {**wanted.settings, **chosen}
+def _settings(choice: ModelChoice, dropout: tuple[str, ...]) -> dict[str, Any]:
+    chosen = {} if choice.dropout is None else dict.fromkeys(dropout, choice.dropout)
+    return {**choice.settings, **chosen}
 
 
 def config(model: nn.Module) -> Any:
@@ -131,6 +141,26 @@ def config(model: nn.Module) -> Any:
 def vocabulary(model: nn.Module) -> int:
     """How many tokens a model has an embedding for."""
     return int(config(model).vocab_size)
+
+
+def output(model: nn.Module, **entered: Any) -> Output:
+    """What a language model says of each place of what is entered, before its output layer where that can come later.
+
+    For the time of the call the layer hands its input through. Models that do more with their logits keep it.
+    """
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
+    if config(model).model_type not in _HEAD_LAST:
+        return Output(model(**entered).logits, lambda logits: logits, vocabulary(model))
+    head.forward = _as_it_is
+    try:
+        hidden = model(**entered).logits
+    finally:
+        del head.forward
+    return Output(hidden, partial(functional.linear, weight=head.weight, bias=head.bias), head.out_features)
+
+
+def _as_it_is(hidden: Tensor) -> Tensor:
+    return hidden
 
 
 def first_position(model: nn.Module) -> int:
@@ -153,7 +183,7 @@ def require_positions(model: nn.Module, length: int) -> None:
         raise ClipbenchError(message, remedy=f"set `length` to {positions} or less")
 
 
-def folder(name: str, kind: Kind = "model") -> Source:
+def folder(name: str, kind: RepositoryKind = "model") -> LocalCopy:
     """Where the files of a name lie: a path that is there, or else a repository of the hub, from its cache if it can.
 
     Raises:
@@ -161,7 +191,7 @@ def folder(name: str, kind: Kind = "model") -> Source:
     """
     here = Path(name).expanduser()
     if here.exists():
-        return Source(here)
+        return LocalCopy(here)
     repository, _, revision = name.partition("@")
     revision = revision or "main"
     try:
@@ -184,14 +214,25 @@ def folder(name: str, kind: Kind = "model") -> Source:
         except Exception as error:  # no cache, no network, no such repository, or one that asks who you are
             reason = error
         else:
-            return Source(Path(found), f"{repository}@{revision}", Path(found).name)
+            return LocalCopy(Path(found), f"{repository}@{revision}", Path(found).name)
     place = Path(constants.HF_HUB_CACHE, f"{kind}s--{repository.replace('/', '--')}", "snapshots", revision)
     if place.is_dir():  # somebody put it there, without the rest of what the hub keeps
-        return Source(place)
-    size = next((f", about {size}" for ending, size in SIZES.items() if repository.lower().endswith(ending)), "")
+        return LocalCopy(place)
+    raise _missing(kind, repository, revision, place, reason)
+
+
+def _missing(
+    kind: RepositoryKind, repository: str, revision: str, place: Path, reason: Exception | None
+) -> ClipbenchError:
+    """The error of a repository that is not here and cannot be fetched, for this reason."""
+    size = next((f", about {size}" for ending, size in WEIGHT_SIZES.items() if repository.lower().endswith(ending)), "")
     first = (str(reason).strip().splitlines() or [""])[0]
-    raise ClipbenchError(
+    get = "fetch it once where there is a network"
+    if type(reason).__name__ == "GatedRepoError":
+        page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
+        get = f"accept its terms at {page} and log in with `hf auth login`"
+    return ClipbenchError(
         f"the {kind} {repository!r} (revision {revision}{size}) is not on this machine and cannot be fetched: "
         f"{type(reason).__name__}: {first}",
-        remedy=f"fetch it once where there is a network, put its files into {place}, or give the path of a folder",
+        remedy=f"{get}, put its files into {place}, or give the path of a folder",
     )

@@ -76,8 +76,10 @@ _BATCH = "make Batch({'x': x, 'y': y}, samples=len(x)) of it, or let clipbench.p
 
 
 def standing_for(given: Callable[..., Any], wrapper: Function) -> Function:
-    """A wrapper of ours around a function of a task, which `as_given` finds again."""
+    """A wrapper of ours around a function of a task, which `as_given` finds again; errors show the function's name."""
     vars(wrapper)["given_by_task"] = given
+    wrapper.__module__ = getattr(given, "__module__", wrapper.__module__)
+    wrapper.__qualname__ = getattr(given, "__qualname__", type(given).__qualname__)
     return wrapper
 
 

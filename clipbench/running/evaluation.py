@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clipbench.contracts import Batch, Problem
+from clipbench.errors import ClipbenchError
 from clipbench.geometry import keeping
 from clipbench.geometry.averages import averaged
 from clipbench.geometry.undisturbed import undisturbed
 from clipbench.records import Change
+from clipbench.running import memory
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,23 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
+def as_loss(problem: Problem, value: object) -> Tensor:
+    """What a problem's loss has returned, if it is one number.
+
+    Raises:
+        ClipbenchError: it is something else.
+    """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value
+    what = f"tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    name = getattr(problem.loss, "__qualname__", type(problem.loss).__name__)
+    raise ClipbenchError(
+        f"the task's loss {name!r} returned a {what}, not a 0-d tensor",
+        where=getattr(problem.loss, "__module__", ""),
+        remedy="average over the batch, and return the tensor itself",
+    )
+
+
 def evaluate(problem: Problem) -> Evaluation:
     """The loss of every evaluation batch, in eval mode; leaves no trace."""
     return mean_losses(problem, problem.eval_batches)
@@ -45,7 +64,8 @@ def mean_losses(problem: Problem, batches: Sequence[Batch]) -> Evaluation:
     losses, weights = [], []
     with undisturbed(problem.model, problem.loss), torch.no_grad():
         for batch in batches:
-            losses.append(float(problem.loss(problem.model, batch.to(device_of(problem.model)))))
+            with memory.evaluating(batch):
+                losses.append(float(as_loss(problem, problem.loss(problem.model, batch.to(device_of(problem.model))))))
             weights.append(batch.weight)
     return Evaluation(losses, weights)
 

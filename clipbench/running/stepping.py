@@ -18,6 +18,8 @@ from clipbench.errors import ClipbenchError
 from clipbench.geometry.contexts import math_attention
 from clipbench.records import AS_WRITTEN, Arm, TrainingSettings
 from clipbench.running.equipment import AttachedClip, build_optimizer, trainable
+from clipbench.running.evaluation import as_loss
+from clipbench.running.memory import stepping_on
 from clipbench.running.precision import forward_pass, rounded_products
 from clipbench.running.undoing import put_back
 from clipbench.running.wanting import missing_argument, wants_closure
@@ -39,14 +41,15 @@ def evaluated(
     gradient can be differentiated again, and attention is computed by its plain formula.
 
     Raises:
-        ClipbenchError: the loss has no gradient, or the batch cannot be split.
+        ClipbenchError: the loss is not one number or has no gradient, or the batch cannot be split.
+        OutOfMemoryError: in a sentence what may fit.
     """
     pieces = [batch] if settings.micro_batch is None else batch.split(settings.micro_batch) or [batch]
     losses: list[Tensor] = []
-    with math_attention() if create_graph else nullcontext(), rounded_products(settings):
+    with math_attention() if create_graph else nullcontext(), rounded_products(settings), stepping_on(pieces, settings):
         for piece in pieces:
             with forward_pass(settings, problem.model):
-                loss = problem.loss(problem.model, piece)
+                loss = as_loss(problem, problem.loss(problem.model, piece))
             if not loss.requires_grad:
                 raise ClipbenchError("the task's loss has no gradient: it depends on no parameter that is trained")
             if len(pieces) > 1:

@@ -62,7 +62,13 @@ def work(
     run = store.begin(folder)
     settle(run.threads)
     place = torch.device(device)
-    environment = observe(place, threads=run.threads, side_by_side=side_by_side, training=run.training)
+    try:
+        environment = observe(place, threads=run.threads, side_by_side=side_by_side, training=run.training)
+    except Exception as error:  # torch has no single kind for a device that it cannot reach
+        traceback.print_exc()
+        reason = f"the device {named or device} is not there, or not any more: {reason_of(error)}"
+        store.finish(folder, Outcome("failed", reason, started=began, ledger=ledger.close()), None)
+        return DONE
     environment = replace(environment, device=named or device)
     at_work = _Work(run, folder, environment, ledger, started, stop, place)
     try:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch, Problem
 from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
-from clipbench.corpora.texts import Wanted, corpus, cut, library, numbered, windows
+from clipbench.corpora.texts import TextChoice, corpus, cut, library, numbered, windows
 from clipbench.networks import hub
-from clipbench.networks.counted import mean_cross_entropy, real, right
+from clipbench.networks.counted import Output, mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
 
 DATA = "python_stdlib"
@@ -18,13 +18,13 @@ FILES = ("data", "tokenizer", "model")
 QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
-def predicted(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits (B, T, V) of each next token (B, T), and which of these are no padding (B, T)."""
+def predicted(model: nn.Module, batch: Batch) -> tuple[Output, Tensor, Tensor]:
+    """What is said of each next token (B, T), these tokens, and which of them are no padding (B, T)."""
     tokens = batch["tokens"]  # (B, T + 1)
     entered, expected = tokens[:, :-1], tokens[:, 1:]
     counted = real(batch["length"] - 1, expected.shape[1])
-    logits = model(input_ids=entered, attention_mask=counted.long(), use_cache=False).logits
-    return logits, expected, counted
+    output = hub.output(model, input_ids=entered, attention_mask=counted.long(), use_cache=False)
+    return output, expected, counted
 
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -81,10 +81,10 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch)
-    texts = corpus(Wanted(data, files, examples, (field,)), library)
+    texts = corpus(TextChoice(data, files, examples, (field,)), library)
     words = tokenizers.tokenizer(tokenizer)
     own = {"bos_token_id": None, "eos_token_id": None}
-    made, loaded = hub.build(hub.Wanted("gpt_neo", model, pretrained, size, dropout, own=own), seed)
+    made, loaded = hub.build_model(hub.ModelChoice("gpt_neo", model, pretrained, size, dropout, own=own), seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     hub.require_positions(made, length)
     sequences = numbered(texts, words, 0)

@@ -73,7 +73,7 @@ def build(
     channels, classes = images.shape[1], int(labels.max()) + 1
     settings = {"num_labels": classes, "num_channels": channels}
     own = {"image_size": side} if architecture == "vit" else {}
-    made, loaded = hub.build(hub.Wanted(architecture, model, pretrained, size, dropout, settings, own), seed)
+    made, loaded = hub.build_model(hub.ModelChoice(architecture, model, pretrained, size, dropout, settings, own), seed)
     if (taken := hub.config(made).num_channels) != channels:
         raise ValueError(f"the model takes {taken} channels, and the images have {channels}")
     shown = images.float()

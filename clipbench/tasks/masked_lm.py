@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch, Problem
 from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
-from clipbench.corpora.texts import Wanted, corpus, cut, library, numbered, windows
+from clipbench.corpora.texts import TextChoice, corpus, cut, library, numbered, windows
 from clipbench.networks import hub
-from clipbench.networks.counted import mean_cross_entropy, real, right
+from clipbench.networks.counted import Output, mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
 
 DATA = "python_stdlib"
@@ -18,13 +18,13 @@ FILES = ("data", "tokenizer", "model")
 QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
-def predicted(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits (B, T, V) of the tokens behind the masks (B, T), and which of these were chosen (B, T)."""
+def predicted(model: nn.Module, batch: Batch) -> tuple[Output, Tensor, Tensor]:
+    """What is said of the tokens behind the masks (B, T), these tokens, and which of them were chosen (B, T)."""
     tokens = batch["tokens"]
     held = real(batch["length"], tokens.shape[1])
     positions = torch.arange(tokens.shape[1], device=tokens.device) + hub.first_position(model)
-    output = model(input_ids=tokens, attention_mask=held.long(), position_ids=positions.expand_as(tokens))
-    return output.logits, batch["hidden"], batch["chosen"] & held
+    output = hub.output(model, input_ids=tokens, attention_mask=held.long(), position_ids=positions.expand_as(tokens))
+    return output, batch["hidden"], batch["chosen"] & held
 
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -97,10 +97,10 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch, masked=masked)
-    texts = corpus(Wanted(data, files, examples, (field,)), library)
+    texts = corpus(TextChoice(data, files, examples, (field,)), library)
     words = tokenizers.tokenizer(tokenizer)
-    # Without a padding token, so that no byte of the text has an embedding that stays zero.
-    made, loaded = hub.build(hub.Wanted("roberta", model, pretrained, size, dropout, own={"pad_token_id": None}), seed)
+    own = {"pad_token_id": None}  # so that no byte of the text has an embedding that stays zero
+    made, loaded = hub.build_model(hub.ModelChoice("roberta", model, pretrained, size, dropout, own=own), seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     hub.require_positions(made, length)
     sequences = numbered(texts, words, 0)

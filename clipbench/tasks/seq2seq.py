@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from clipbench.contracts import Batch, Problem
 from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
-from clipbench.corpora.texts import Wanted, corpus, cut, number_words, numbered
+from clipbench.corpora.texts import TextChoice, corpus, cut, number_words, numbered
 from clipbench.networks import hub
-from clipbench.networks.counted import mean_cross_entropy, real, right
+from clipbench.networks.counted import Output, mean_cross_entropy, real, right
 from clipbench.networks.options import require_positive
 
 DATA = "num2words"
@@ -18,20 +18,21 @@ FILES = ("data", "tokenizer", "model")
 QUANTITIES = {"accuracy": ("linear", "higher", "last")}
 
 
-def predicted(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits (B, T, V) of the target's tokens (B, T), and which of these are no padding (B, T).
+def predicted(model: nn.Module, batch: Batch) -> tuple[Output, Tensor, Tensor]:
+    """What is said of the target's tokens (B, T), these, and which of them are no padding (B, T).
 
     The decoder is given the tokens before: first its start token.
     """
     source, target = batch["source"], batch["target"]
     start = target.new_full((len(target), 1), hub.config(model).decoder_start_token_id)
-    output = model(
+    output = hub.output(
+        model,
         input_ids=source,
         attention_mask=real(batch["source_length"], source.shape[1]).long(),
         decoder_input_ids=torch.cat([start, target[:, :-1]], dim=1),
         use_cache=False,
     )
-    return output.logits, target, real(batch["target_length"], target.shape[1])
+    return output, target, real(batch["target_length"], target.shape[1])
 
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -90,11 +91,11 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch)
-    texts = corpus(Wanted(data, files, examples, (source_field, target_field)), number_words)
+    texts = corpus(TextChoice(data, files, examples, (source_field, target_field)), number_words)
     words = tokenizers.tokenizer(tokenizer)
     end = [words.require("end")]
     own = {"decoder_start_token_id": words.start or 0}
-    made, loaded = hub.build(hub.Wanted("t5", model, pretrained, size, dropout, own=own), seed)
+    made, loaded = hub.build_model(hub.ModelChoice("t5", model, pretrained, size, dropout, own=own), seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     sources, targets = (
         [[*text, *end] for text in cut(numbered(texts, words, column, before), length - 1)]

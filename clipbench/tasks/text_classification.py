@@ -10,7 +10,7 @@ from torch.nn import functional
 from clipbench.contracts import Batch, Problem
 from clipbench.corpora import tokenizers
 from clipbench.corpora.drawing import drawn, padded
-from clipbench.corpora.texts import Wanted, corpus, library_passages, numbered
+from clipbench.corpora.texts import TextChoice, corpus, library_passages, numbered
 from clipbench.networks import hub
 from clipbench.networks.counted import real
 from clipbench.networks.options import require_positive
@@ -81,17 +81,17 @@ def build(
         ClipbenchError: a package, the model or the data is missing, or they do not fit together.
     """
     require_positive(length=length, batch=batch)
-    texts = corpus(Wanted(data, files, examples, (field, label)), partial(library_passages, length))
+    texts = corpus(TextChoice(data, files, examples, (field, label)), partial(library_passages, length))
     named = [row[1] for row in texts.rows()]
     classes = {name: place for place, name in enumerate(sorted(set(named)))}
     if len(classes) < 2:
         raise ValueError(f"all {len(named):,} records have the same {label!r}: there is nothing to tell apart")
     words = tokenizers.tokenizer(tokenizer)
     start, end = words.require("start"), words.require("end")
-    wanted = hub.Wanted(
+    choice = hub.ModelChoice(
         "distilbert", model, pretrained, size, dropout, {"num_labels": len(classes)}, own={"pad_token_id": None}
     )
-    made, loaded = hub.build(wanted, seed)
+    made, loaded = hub.build_model(choice, seed)
     tokenizers.require_fit(words, hub.vocabulary(made))
     hub.require_positions(made, length)
     sequences = numbered(texts, words, 0)

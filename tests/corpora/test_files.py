@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clipbench.corpora.files import files_of, records, text_of
+from clipbench.corpora.files import files_of, records, text_in
 from clipbench.errors import ClipbenchError
 
 PAIR = {"id": 3, "translation": {"en": "one", "fr": "un"}}
@@ -36,7 +36,7 @@ def test_a_row_of_parquet_is_a_record(tmp_path: Path) -> None:
     [(PAIR, "translation.fr", "un"), (PAIR, "id", "3"), ({"text": ""}, "text", "")],
 )
 def test_a_field_is_a_text_or_a_whole_number(record: Mapping[str, Any], field: str, text: str) -> None:
-    assert text_of(record, field) == text
+    assert text_in(record, field) == text
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_field_is_a_text_or_a_whole_number(record: Mapping[str, Any], field: s
 )
 def test_a_field_that_is_not_there_is_an_error_that_names_those_that_are(field: str, said: str) -> None:
     with pytest.raises(ClipbenchError) as caught:
-        text_of(PAIR, field)
+        text_in(PAIR, field)
     caught.match(said)
 
 

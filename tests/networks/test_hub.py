@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unittest.mock
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from clipbench.contracts import Problem
 from clipbench.errors import ClipbenchError
 from clipbench.networks import hub
 from clipbench.networks.architectures import FAMILIES
-from clipbench.tasks import causal_lm, seq2seq
+from clipbench.tasks import causal_lm, masked_lm, seq2seq
 
 pytestmark = pytest.mark.slow  # heavy packages
 
 transformers = pytest.importorskip("transformers", reason="not installed: transformers")
 tokenizers = pytest.importorskip("tokenizers", reason="not installed: tokenizers")
-from huggingface_hub import constants  # noqa: E402  # here, so that it may be absent
+import huggingface_hub  # noqa: E402  # here, so that it may be absent
+from huggingface_hub import constants  # noqa: E402
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -56,7 +58,7 @@ def lay_out(cache: Path) -> None:
     made = transformers.PreTrainedTokenizerFast(tokenizer_object=words._tokenizer, pad_token="<pad>", eos_token="</s>")
     folder = snapshot(cache, "model", "somebody/tiny-t5")
     made.save_pretrained(folder)
-    model, _ = hub.build(hub.Wanted("t5", dropout=0.3, own={"decoder_start_token_id": 0}), seed=7)
+    model, _ = hub.build_model(hub.ModelChoice("t5", dropout=0.3, own={"decoder_start_token_id": 0}), seed=7)
     model.save_pretrained(folder)  # type: ignore[operator]
     data = snapshot(cache, "dataset", "somebody/numbers") / "en-fr"
     data.mkdir()
@@ -77,7 +79,7 @@ def named(**options: Any) -> Problem:
 def test_a_model_a_tokenizer_and_data_are_read_from_the_hubs_cache(cache: Path) -> None:
     lay_out(cache)
     problem = named(pretrained=True, dropout=None)
-    saved, _ = hub.build(hub.Wanted("t5", own={"decoder_start_token_id": 0}), seed=7)
+    saved, _ = hub.build_model(hub.ModelChoice("t5", own={"decoder_start_token_id": 0}), seed=7)
     assert problem.loaded == {"somebody/tiny-t5@main": COMMIT, "somebody/numbers@main": COMMIT}
     expected = saved.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in problem.model.state_dict().items())
@@ -124,7 +126,7 @@ def test_a_folder_is_as_good_as_a_name(cache: Path) -> None:
     ],
 )
 def test_without_network_and_cache_the_error_names_what_is_missing_and_where_to_put_it(
-    cache: Path, name: str, kind: hub.Kind, said: str
+    cache: Path, name: str, kind: hub.RepositoryKind, said: str
 ) -> None:
     with pytest.raises(ClipbenchError, match=said) as caught:
         hub.folder(name, kind)
@@ -132,6 +134,25 @@ def test_without_network_and_cache_the_error_names_what_is_missing_and_where_to_
     place = cache / f"{kind}s--{repository.replace('/', '--')}" / "snapshots" / (revision or "main")
     assert f"put its files into {place}, or give the path of a folder" in caught.value.remedy
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("kind", "page"), [("model", "a/b"), ("dataset", "datasets/a/b")])
+def test_terms_that_are_yet_to_be_accepted_are_named_with_their_page(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, kind: hub.RepositoryKind, page: str
+) -> None:
+    gated = huggingface_hub.errors.GatedRepoError
+
+    def refused(*_: object, **options: Any) -> str:
+        if options["local_files_only"]:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not in the cache")
+        raise gated("401 Client Error.\nAccess to it is restricted.", response=unittest.mock.MagicMock())
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
+    with pytest.raises(ClipbenchError, match=rf"the {kind} 'a/b'.*GatedRepoError: 401 Client Error\.\n") as caught:
+        hub.folder("a/b", kind)
+    assert caught.value.remedy.startswith(f"accept its terms at https://huggingface.co/{page} and log in with `hf auth")
+    assert str(cache) in caught.value.remedy
 
 
 @pytest.mark.usefixtures("cache")
@@ -187,6 +208,30 @@ def test_what_does_not_fit_together_is_an_error(options: Mapping[str, Any], said
         causal_lm.build(0, CPU, **options)
 
 
+@pytest.mark.parametrize("part", ["tokenizer", "model", "data"])
+def test_a_missing_package_of_the_hub_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ClipbenchError, match=r"'a/b' is no path on this machine.*'huggingface_hub'.*\n.*\[hf\]"):
+        named(**{"model": "", "tokenizer": "bytes", "data": "", part: "a/b"})
+
+
+def test_a_tokenizer_that_needs_a_package_of_its_own_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(cache)
+
+    def load(*_: object, **__: object) -> None:
+        raise ImportError("T5Tokenizer requires the SentencePiece library")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", load)
+    with pytest.raises(ClipbenchError, match="no tokenizer could be made of 'somebody/tiny-t5': ImportError: T5Tok"):
+        named()
+
+
+def test_a_tokenizer_without_a_token_that_a_task_needs_is_named(cache: Path) -> None:
+    lay_out(cache)
+    with pytest.raises(ClipbenchError, match="the tokenizer has no token for `mask`, which this task needs"):
+        masked_lm.build(0, CPU, tokenizer="somebody/tiny-t5", batch=4)
+
+
 def test_weights_without_a_name_are_refused() -> None:
     with pytest.raises(ValueError, match="pretrained needs a `model`"):
         seq2seq.build(0, CPU, pretrained=True)
@@ -210,7 +255,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_package_is_one_sentence_that_names_the_extra(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ClipbenchError, match=r"needs the package 'transformers', which is not installed\n.*\[hf\]"):
-        hub.build(hub.Wanted(family), 0)
+        hub.build_model(hub.ModelChoice(family), 0)
 
 
 PUBLISHED = {
@@ -226,9 +271,9 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_full_size_has_as_many_parameters_as_the_published_model(family: str) -> None:
-    wanted = hub.Wanted(family, size="full")
+    wanted = hub.ModelChoice(family, size="full")
     if "net" in family or family == "vit":
-        wanted = hub.Wanted(family, size="full", settings={"num_labels": 1000})
+        wanted = hub.ModelChoice(family, size="full", settings={"num_labels": 1000})
     with torch.device("meta"):
-        model, _ = hub.build(wanted, 0)
+        model, _ = hub.build_model(wanted, 0)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(1e6 * PUBLISHED[family], rel=0.003)

@@ -1,13 +1,15 @@
 """The tasks of the paper's size on files of the user's own."""
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from clipbench.errors import ClipbenchError
-from clipbench.tasks import causal_lm, images, masked_lm, text_classification
+from clipbench.tasks import causal_lm, images, masked_lm, seq2seq, text_classification
 
 pytestmark = pytest.mark.slow  # heavy packages, and models of theirs
 
@@ -71,6 +73,30 @@ def test_data_that_do_not_fit_are_an_error(
 ) -> None:
     with pytest.raises(error, match=said):
         text_classification.build(0, CPU, data=lines(tmp_path, **columns), batch=4)
+
+
+def test_a_text_that_is_shorter_than_a_window_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        ClipbenchError, match="the data have 10 tokens, fewer than a window of 65\n  set `length` lower"
+    ):
+        causal_lm.build(0, CPU, data=lines(tmp_path, text=["nine byte"]), batch=4)
+
+
+@pytest.mark.parametrize(
+    ("package", "build", "said"),
+    [
+        ("PIL", lambda _: images.build(0, CPU, data="here"), r"'pillow'.*\n.*clipbench\[hf\]"),
+        ("num2words", lambda _: seq2seq.build(0, CPU), r"'num2words'.*\n.*clipbench\[tasks\]"),
+        ("pyarrow", lambda file: causal_lm.build(0, CPU, data=file), r"'pyarrow'.*\n.*pip install pyarrow"),
+    ],
+)
+def test_a_missing_package_is_named_with_what_installs_it(
+    package: str, build: Callable[[str], object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.parquet").touch()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ClipbenchError, match=said):
+        build(str(tmp_path / "a.parquet"))
 
 
 def pictures(folder: Path) -> str:

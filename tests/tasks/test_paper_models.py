@@ -2,75 +2,40 @@
 
 import math
 from dataclasses import replace
-from importlib import import_module
 from itertools import islice
 from typing import Any
 
 import pytest
 import torch
 from reference.problems import random_direction
+from tasks.papers import (
+    ENGINES,
+    MODELS,
+    PADDED,
+    build,
+    every_language_model,
+    every_model,
+    first,
+    gradient,
+    logits,
+    of_unequal_lengths,
+)
 from torch import Tensor
 from torch.nn import functional
 
-from clipbench.contracts import Batch, Problem
+from clipbench.contracts import Batch
 from clipbench.corpora.tokenizers import tokenizer
-from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
+from clipbench.geometry.curvature import directional_curvature
 from clipbench.networks import hub
 from clipbench.networks.counted import mean_cross_entropy, right
+from clipbench.records import TrainingSettings
+from clipbench.running.precision import equip
 from clipbench.tasks.masked_lm import hide
 from clipbench.tasks.seq2seq import predicted
 
 pytestmark = pytest.mark.slow  # heavy packages, and models of theirs
 
 pytest.importorskip("transformers", reason="not installed: transformers")
-
-CPU = torch.device("cpu")
-# With few examples in a batch, and texts of different lengths where there can be some.
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "T5": ("seq2seq", {"batch": 4}),
-    "GPT-Neo": ("causal_lm", {"batch": 4, "length": 24}),
-    "RoBERTa": ("masked_lm", {"batch": 4, "length": 24}),
-    "DistilBERT": ("text_classification", {"batch": 4, "length": 24}),
-    "ResNet": ("images", {"batch": 4}),
-    "ViT": ("images", {"batch": 4, "architecture": "vit"}),
-}
-PADDED = {
-    "T5": ("source", "target"),
-    "GPT-Neo": ("tokens",),
-    "RoBERTa": ("tokens", "hidden", "chosen"),
-    "DistilBERT": ("tokens",),
-}
-ENGINES: tuple[CurvatureEngine, ...] = ("double_backward", "jets", "adjoint")
-every_model = pytest.mark.parametrize("name", MODELS)
-every_language_model = pytest.mark.parametrize("name", PADDED)
-
-
-def build(name: str, **options: Any) -> Problem:
-    task, own = MODELS[name]
-    problem: Problem = import_module(f"clipbench.tasks.{task}").build(3, CPU, **{**own, **options})
-    return problem
-
-
-def first(problem: Problem) -> Batch:
-    return next(problem.train_batches(0))
-
-
-def of_unequal_lengths(name: str, problem: Problem) -> Batch:
-    """The first batch; its examples but the first are cut at different places, and what is beyond is padding."""
-    batch = first(problem)
-    if name == "T5":
-        return batch  # pairs are of different lengths
-    width = batch["tokens"].shape[1]
-    lengths = torch.tensor([width, width - 7, 11, 5])
-    tensors = {**batch.tensors, "length": lengths}
-    if name == "GPT-Neo":
-        return Batch(tensors, 4, int(lengths.sum()) - 4, lengths - 1)
-    if name == "RoBERTa":
-        chosen = batch["chosen"].clone()
-        chosen[:, 0] = True
-        terms = (chosen & (torch.arange(width) < lengths[:, None])).sum(dim=1)
-        return Batch({**tensors, "chosen": chosen}, 4, int(terms.sum()), terms)
-    return replace(batch, tensors=tensors)
 
 
 def with_other_padding(name: str, batch: Batch) -> Batch:
@@ -83,19 +48,6 @@ def with_other_padding(name: str, batch: Batch) -> Batch:
         other = ~tensors[part] if tensors[part].dtype == torch.bool else (tensors[part] + 17) % 256
         tensors[part] = torch.where(beyond, other, tensors[part])
     return replace(batch, tensors=tensors)
-
-
-def gradient(problem: Problem, batch: Batch) -> dict[str, Tensor]:
-    problem.model.zero_grad()
-    problem.loss(problem.model, batch).backward()
-    return {name: p.grad.clone() for name, p in problem.model.named_parameters() if p.grad is not None}
-
-
-def logits(name: str, problem: Problem, batch: Batch) -> Tensor:
-    task = import_module(f"clipbench.tasks.{MODELS[name][0]}")
-    with torch.no_grad():
-        found: Tensor = task.predicted(problem.model, batch)[0]
-    return found
 
 
 @every_model
@@ -165,9 +117,11 @@ def test_a_token_of_the_text_does_count(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "ResNet"])  # whose norm is over the batch
+@every_model
 def test_micro_batches_have_the_gradient_of_the_whole(name: str, size: int) -> None:
     problem = build(name)
+    if name == "ResNet":
+        problem.model.eval()  # its norm is over the batch in training
     batch = of_unequal_lengths(name, problem) if name in PADDED else first(problem)
     whole = gradient(problem, batch)
     pieces = [(piece.weight, gradient(problem, piece)) for piece in batch.split(size)]
@@ -178,6 +132,23 @@ def test_micro_batches_have_the_gradient_of_the_whole(name: str, size: int) -> N
     if name == "T5":  # the plain mean of the pieces is another gradient
         biased = sum(each["shared.weight"] for _, each in pieces) / len(pieces)
         assert (biased - whole["shared.weight"]).norm() > 1e-3 * whole["shared.weight"].norm()
+
+
+@every_model
+def test_recomputing_changes_neither_the_loss_nor_the_gradient(name: str) -> None:
+    """Nor what dropout draws: the random state is the same before both."""
+    batch = first(build(name))
+    found = []
+    for settings in (TrainingSettings(), TrainingSettings(recompute=True)):
+        problem = build(name, dropout=0.1)
+        equip(problem.model, settings)
+        problem.model.train()
+        torch.manual_seed(0)
+        with torch.no_grad():
+            loss = problem.loss(problem.model, batch)
+        torch.manual_seed(0)
+        found.append((loss, gradient(problem, batch)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["T5", "GPT-Neo"])
@@ -251,12 +222,12 @@ def test_a_vocabulary_beyond_the_tokenizer_leaves_the_loss_a_cross_entropy_over_
 def test_a_label_of_minus_100_does_not_count() -> None:
     problem = build("T5")
     batch = first(problem)
-    found, expected, counted = predicted(problem.model, batch)
+    output, expected, counted = predicted(problem.model, batch)
     left_out = expected.clone()
     left_out[0] = -100
-    kept = mean_cross_entropy(found[1:], expected[1:], counted[1:])
-    assert torch.allclose(mean_cross_entropy(found, left_out, counted), kept)
-    assert right(found, left_out, counted)[1] == counted[1:].sum()
+    kept = mean_cross_entropy(replace(output, hidden=output.hidden[1:]), expected[1:], counted[1:])
+    assert torch.allclose(mean_cross_entropy(output, left_out, counted), kept)
+    assert right(output, left_out, counted)[1] == counted[1:].sum()
 
 
 def test_masks_are_on_a_share_of_every_text_and_its_padding_has_none() -> None:

@@ -1,4 +1,4 @@
-"""Checks of seeds: the same for all arms, enough of them, and no run counted under two names."""
+"""Checks of seeds: the same for all arms, what they vary, enough of them, and no run counted under two names."""
 
 import math
 from collections.abc import Iterator
@@ -9,12 +9,14 @@ from clipbench.judging.copies import alike, copies_sentence, once
 from clipbench.judging.paired import half_width, seeds_to_show, so_many
 from clipbench.judging.statistics import estimate
 from clipbench.judging.words import capital, count, listing, number, seeds_named
+from clipbench.records import INITIAL_WEIGHTS
 
 FEW_SEEDS = 5  # with fewer, a paired t interval is so wide that ordinary effects stay undecided
 
 
 def same_seeds(evidence: Evidence) -> Iterator[Finding]:
-    """Seeds of a task that some of its arms lack."""
+    """Seeds of a task that some of its arms lack; and what seeds cannot vary."""
+    yield from same_weights(evidence)
     for task, runs in evidence.by_task.items():
         every = {run.seed for run in runs}
         lacking: dict[tuple[int, ...], list[str]] = {}
@@ -25,6 +27,24 @@ def same_seeds(evidence: Evidence) -> Iterator[Finding]:
                 lacks = f"{listing(arms)} on {task} {'lacks' if len(arms) == 1 else 'lack'} {seeds_named(seeds)}"
                 loss = "differences use the common seeds, means use all"
                 yield Finding("fail", f"{lacks} that others have: {loss}.", arms)
+
+
+def same_weights(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks that start from the same weights whatever the seed: loaded ones, by their option or by fingerprint."""
+    starts: dict[str, dict[int, str]] = {}
+    for record in evidence.records:
+        if record.outcome and (weights := record.outcome.fingerprints.get(INITIAL_WEIGHTS)):
+            starts.setdefault(record.run.task.name, {})[record.run.seed] = weights
+    tasks = [
+        task
+        for task, runs in evidence.by_task.items()
+        if runs[0].task.options.get("pretrained") is True
+        or (len(by_seed := starts.get(task, {})) > 1 and len(set(by_seed.values())) == 1)
+    ]
+    if tasks:
+        start = f"{listing(tasks)} {'starts' if len(tasks) == 1 else 'start'} from"
+        varied = "the order of the examples, dropout and new layers alone"
+        yield Finding("note", f"Seeds do not vary the weights that {start}: they vary {varied}.", tasks)
 
 
 def enough_seeds(evidence: Evidence) -> Iterator[Finding]:

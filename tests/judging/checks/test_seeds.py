@@ -1,10 +1,11 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from judging.checks.unfair import as_task, asked, caveats, fair, found, planned
 from judging.made import ending, question, record, run
 
-from clipbench.records import Record
+from clipbench.records import INITIAL_WEIGHTS, Record
 
 
 @pytest.mark.parametrize("check", ["same seeds", "enough seeds", "arms differ"])
@@ -17,6 +18,45 @@ def test_an_arm_that_lacks_a_seed_of_the_others_fails() -> None:
     assert (answer.verdict, answer.runs) == ("fail", ("adam",))
     assert answer.what.startswith("adam on code_lm lacks seed 4 that others have: differences use the common seeds")
     assert found("same seeds", [*fair()[:-1], *as_task("digits", fair(2))]).runs == ("adam",)
+
+
+def begun(weights: Sequence[str]) -> list[Record]:
+    """Fair runs; these are the fingerprints of what the seeds begin with, and later seeds recorded none."""
+    return [
+        ending(each, fingerprints={INITIAL_WEIGHTS: weights[each.run.seed]}) if each.run.seed < len(weights) else each
+        for each in fair()
+    ]
+
+
+SAME_WEIGHTS = (
+    "Seeds do not vary the weights that code_lm starts from: they vary the order of the examples, dropout and new "
+    "layers alone."
+)
+
+
+def pretrained(is_so: bool) -> list[Record]:
+    """Fair runs of a task with this option."""
+    task = replace(run().task, options={"pretrained": is_so})
+    return [replace(each, run=replace(each.run, task=task)) for each in fair()]
+
+
+@pytest.mark.parametrize("records", [pretrained(True), begun("aaaaa"), begun("aa")])
+def test_seeds_of_weights_that_are_loaded_vary_order_and_dropout_alone(records: list[Record]) -> None:
+    answer = found("same seeds", records)
+    assert (answer.verdict, answer.runs) == ("pass", ())
+    assert answer.what.endswith(f" {SAME_WEIGHTS}")
+    assert SAME_WEIGHTS in caveats(records)
+
+
+def test_of_a_plan_the_option_tells_that_weights_are_loaded() -> None:
+    records = pretrained(True)
+    assert planned("same seeds", [each.run for each in records], asked(records)).what.endswith(SAME_WEIGHTS)
+
+
+@pytest.mark.parametrize("records", [pretrained(False), begun("aaaab"), begun("a"), begun("")])
+def test_nothing_is_told_of_weights_that_a_seed_draws_or_that_one_seed_alone_recorded(records: list[Record]) -> None:
+    assert found("same seeds", records).what == "All arms on a task have the same seeds."
+    assert not any("weights" in caveat for caveat in caveats(records))
 
 
 @pytest.mark.parametrize(
