@@ -37,6 +37,7 @@ from clipbench.running.ghosts import Ghosts
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.precision import equip
+from clipbench.running.prefetch import pin_for
 from clipbench.running.proof import Proof, prove
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.stepping import Stepping, evaluated, stepping_of
@@ -218,6 +219,7 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
         stepping=tried.stepping,
         create_graph=run.arm.create_graph,
         settings=run.training,
+        pin=pin_for(problem, run.task),
         state=state,
     )
 
