@@ -289,12 +289,16 @@ class Arm:
         return replace(self, clip=None)
 
 
+CurvaturePrecision = Literal["float32", "tf32"]
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """When to look: evaluation and probes every so many steps, and the probes to run.
 
     `probe_at` are fractions of the budget, in place of `probe_every` where there are any: the step that completes
-    such a fraction is probed. `ghosts` are arms whose steps are tried along this run's path and undone.
+    such a fraction is probed. `ghosts` are arms whose steps are tried along this run's path and undone. `precision` is
+    that of the products in a curvature: tf32 rounds their factors on an NVIDIA GPU, and nothing elsewhere.
     """
 
     evaluate_every: int
@@ -302,6 +306,7 @@ class Measure:
     probes: tuple[Choice, ...] = ()
     probe_at: tuple[float, ...] = ()
     ghosts: tuple[Arm, ...] = ()
+    precision: CurvaturePrecision = "float32"
 
 
 Precision = Literal["float32", "tf32", "bf16"]

@@ -117,6 +117,7 @@ def _described(record: Record) -> dict[str, str]:
         "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),
         **({"training": _training(run.training)} if run.training != AS_WRITTEN else {}),
+        **({"curvature": f"in {run.measure.precision}"} if run.measure.precision != "float32" else {}),
     }
 
 

@@ -134,6 +134,13 @@ def test_a_clip_is_said_in_words(clip: ClipSettings | None, said: str) -> None:
     assert line_of(text, "clip").split("  ")[-1].strip() == said
 
 
+def test_the_precision_of_the_curvature_is_shown_where_it_is_not_float32() -> None:
+    made = record(run("sgd"), [5.0, 4.0])
+    assert "curvature" not in drawn(document(made))
+    rounded = replace(made.run, measure=replace(made.run.measure, precision="tf32"))
+    assert line_of(drawn(document(replace(made, run=rounded))), "curvature").endswith("in tf32")
+
+
 def test_a_failed_run_shows_its_reason_and_the_end_of_its_log() -> None:
     failed = record(run(), [], status="failed", reason="the process died")
     text = drawn(document(failed, log="\n".join(f"line {i}" for i in range(100))))
