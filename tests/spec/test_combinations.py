@@ -24,6 +24,19 @@ def faults(path: Path) -> list[str]:
     return [f"{one.line}:{one.column}: {one.message}" for one in caught.value.faults]
 
 
+def test_an_arm_that_differentiates_the_gradient_cannot_be_compiled(tmp_path: Path) -> None:
+    path = tmp_path / "race.yaml"
+    path.write_text(PLAIN)
+    assert [arm.name for arm in load(path).arms] == ["sgd", "second"]
+    path.write_text(f"{PLAIN}training: {{compile: true}}\n")
+    assert faults(path) == [
+        "5:45: optimizers.second.create_graph: torch cannot differentiate the gradient of a compiled model; take out "
+        "`compile: true` under `training`, or this arm"
+    ]
+    path.write_text(path.read_text().replace(", create_graph: true", ""))
+    assert load(path).training.compile
+
+
 def test_finite_steps_are_not_compared_with_a_curvature_in_tf32(tmp_path: Path) -> None:
     path = tmp_path / "race.yaml"
     path.write_text(f"{PLAIN}measure: {{precision: tf32, probes: [sharpness, taylor]}}\n")
