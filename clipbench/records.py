@@ -465,6 +465,8 @@ class Outcome:
     `started` is when its process began, in seconds since 1970. `step_flops` are the floating-point operations of a step
     on the first batch, as torch counts them: products and convolutions alone. `passes` are the forward and backward
     passes of all steps. Runs made before these were recorded have 0 for `started` and None for the others.
+    `attention` names the kernels by which torch's attention is computed in a step (flash, memory-efficient, cudnn,
+    math), as seen before step 0; empty for a model that computes attention itself, or has none.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -494,6 +496,7 @@ class Outcome:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     loaded: Mapping[str, str] = field(default_factory=dict)
+    attention: str = ""
 
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]

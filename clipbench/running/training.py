@@ -62,6 +62,7 @@ class Training:
     vigil: Vigil
     ghosts: Ghosts | None = None
     step_flops: int | None = None
+    attention: str = ""  # the kernels of it
     stepping: Stepping = "gradient"
     create_graph: bool = False
     settings: TrainingSettings = AS_WRITTEN

@@ -167,6 +167,9 @@ def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() 
         document(replace(made, outcome=replace(made.outcome, state_bytes=1234, peak_bytes=3 * 2**20, step_flops=5678)))
     )
     assert line_of(text, "FLOPs per step").endswith("5,678 (products alone)")
+    assert "attention" not in text
+    flash = drawn(document(replace(made, outcome=replace(made.outcome, attention="flash"))))
+    assert line_of(flash, "attention").endswith("by torch's kernel flash")
     assert line_of(text, "optimizer state").endswith("1,234 bytes")
     assert line_of(text, "peak memory").endswith("3.0 MiB")
 
