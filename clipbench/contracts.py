@@ -122,6 +122,8 @@ class Problem:
     - `examples`: how many training examples there are, of which an epoch is made; None where nobody has counted.
     - `loaded`: what a name from a hub stood for when it was loaded, by "repository@revision" as the spec says it: the
       commit. It goes into the record.
+    - `prefetch`: whether a thread may draw training batches while a step runs on a GPU: drawing touches no global
+      generator, not even to put it back, and nothing that the model or the loss uses.
     """
 
     model: nn.Module
@@ -133,6 +135,7 @@ class Problem:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     train_slice: Sequence[Batch] = ()
     examples: int | None = None
+    prefetch: bool = False
 
 
 class Task(Protocol):

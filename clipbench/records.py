@@ -289,12 +289,16 @@ class Arm:
         return replace(self, clip=None)
 
 
+CurvaturePrecision = Literal["float32", "tf32"]
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """When to look: evaluation and probes every so many steps, and the probes to run.
 
     `probe_at` are fractions of the budget, in place of `probe_every` where there are any: the step that completes
-    such a fraction is probed. `ghosts` are arms whose steps are tried along this run's path and undone.
+    such a fraction is probed. `ghosts` are arms whose steps are tried along this run's path and undone. `precision` is
+    that of the products in a curvature: tf32 rounds their factors on an NVIDIA GPU, and nothing elsewhere.
     """
 
     evaluate_every: int
@@ -302,6 +306,7 @@ class Measure:
     probes: tuple[Choice, ...] = ()
     probe_at: tuple[float, ...] = ()
     ghosts: tuple[Arm, ...] = ()
+    precision: CurvaturePrecision = "float32"
 
 
 Precision = Literal["float32", "tf32", "bf16"]
@@ -460,6 +465,8 @@ class Outcome:
     `started` is when its process began, in seconds since 1970. `step_flops` are the floating-point operations of a step
     on the first batch, as torch counts them: products and convolutions alone. `passes` are the forward and backward
     passes of all steps. Runs made before these were recorded have 0 for `started` and None for the others.
+    `attention` names the kernels by which torch's attention is computed in a step (flash, memory-efficient, cudnn,
+    math), as seen before step 0; empty for a model that computes attention itself, or has none.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -489,6 +496,7 @@ class Outcome:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     loaded: Mapping[str, str] = field(default_factory=dict)
+    attention: str = ""
 
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]

@@ -40,6 +40,7 @@ RUN = make_run()
         replace(RUN, measure=Measure(4, 6, RUN.measure.probes)),
         replace(RUN, measure=Measure(4, 5)),
         replace(RUN, measure=replace(RUN.measure, probe_at=(0.5,))),
+        replace(RUN, measure=replace(RUN.measure, precision="tf32")),
         replace(RUN, measure=replace(RUN.measure, ghosts=(Arm("adam", SGD),))),
         replace(RUN, measure=replace(RUN.measure, ghosts=(Arm("another name of the direction", SGD),))),
     ],

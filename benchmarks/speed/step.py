@@ -1,6 +1,7 @@
 """A training step of clipbench against a loop written by hand, and a probe of 12 directions in units of that step.
 
-    python benchmarks/speed/step.py [--task code_lm] [--precision float32 bf16] [--rounds 9] [--steps 20]
+    python benchmarks/speed/step.py [--task code_lm] [--precision float32 bf16] [--curvature float32 tf32]
+                                    [--rounds 9] [--steps 20]
     python benchmarks/speed/step.py --quick        a tiny model and few steps: does it run?
 
 Both loops train the same model on the same batches by the same optimizer in the same precision, without evaluations or
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from itertools import product
 from statistics import median
 from typing import Any, get_args
 
@@ -22,8 +24,9 @@ from tabulate import tabulate
 
 from clipbench.budget import Budget
 from clipbench.contracts import Batch, Problem
+from clipbench.geometry.contexts import curvature_in
 from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
-from clipbench.records import Arm, Choice, Measure, Precision, Run, TrainingSettings
+from clipbench.records import Arm, Choice, CurvaturePrecision, Measure, Precision, Run, TrainingSettings
 from clipbench.running.environment import settle, synchronize
 from clipbench.running.equipment import trainable
 from clipbench.running.evaluation import device_of
@@ -130,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default="code_lm")
     parser.add_argument("--precision", choices=get_args(Precision), nargs="+", default=["float32", "bf16"])
+    parser.add_argument("--curvature", choices=get_args(CurvaturePrecision), nargs="+", default=["float32"])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
@@ -147,10 +151,11 @@ def main() -> None:
         target = TARGET[device.type]
         verdict = "" if options.quick else "met" if ratio <= target else "NOT MET"
         rows.append((f"step, {precision}", f"{1000 * ours:.3g} ms", f"{ratio:.3f} × by hand", f"≤ {target:g}", verdict))
-    for engine in ENGINES:
-        seconds = probed(make(), engine, rounds=min(rounds, 3))
+    for engine, products in product(ENGINES, options.curvature):
+        with curvature_in(products):
+            seconds = probed(make(), engine, rounds=min(rounds, 3))
         in_steps = ", ".join(f"{seconds / each:.3g} {precision} steps" for precision, each in step.items())
-        rows.append((f"probe of {DIRECTIONS}, {engine}", f"{1000 * seconds:.3g} ms", in_steps, "", ""))
+        rows.append((f"probe of {DIRECTIONS}, {engine}, {products}", f"{1000 * seconds:.3g} ms", in_steps, "", ""))
     name = torch.cuda.get_device_name() if device.type == "cuda" else "a CPU, one thread"
     count = sum(p.numel() for p in make().model.parameters())
     sys.stdout.write(f"{options.task}, {count:,} parameters, batch {options.batch}, on {name}\n\n")

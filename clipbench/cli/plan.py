@@ -19,7 +19,7 @@ from clipbench.cli.options import (
 )
 from clipbench.cli.results import read
 from clipbench.judging.words import count
-from clipbench.planning.cost import costly_probes, expected_cost
+from clipbench.planning.cost import cost_before, costly_probes, expected_cost
 from clipbench.planning.outlook import Outlook, look
 from clipbench.report import planned
 from clipbench.report.render import Format, render
@@ -61,5 +61,7 @@ def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "tab
             console.say(f"{count(cost.known, 'run')} in sequence: about {cost.seconds:.0f} s, judging by earlier runs")
         if cost.unknown:
             console.say(f"{count(cost.unknown, 'run')} of unknown time: no run like them was made here")
+        if before := cost_before(missing):
+            console.say(before)
         for words in costly_probes(missing):
             console.say(words)

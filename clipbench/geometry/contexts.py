@@ -1,10 +1,16 @@
 """Contexts that a curvature is measured in: plain attention, uncompiled code, float32 that is float32, no autocast."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from clipbench.records import CurvaturePrecision
+
+_asked: ContextVar[CurvaturePrecision] = ContextVar("precision", default="float32")
 
 
 @contextmanager
@@ -38,15 +44,39 @@ def eager() -> Iterator[None]:
 
 
 @contextmanager
-def full_float32() -> Iterator[None]:
+def curvature_in(precision: CurvaturePrecision) -> Iterator[None]:
+    """Inside, directional curvatures are computed in this precision; all else that is measured stays in float32."""
+    token = _asked.set(precision)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def rounds() -> bool:
+    """Whether directional curvatures are to be computed in TF32."""
+    return _asked.get() == "tf32"
+
+
+def full_float32() -> AbstractContextManager[None]:
     """Inside, float32 products and convolutions on a GPU keep all 24 bits: no TF32, which has 11.
 
     Convolutions take TF32 by default. A curvature is a small difference of large sums, and what checks it against
     another engine could not tell such rounding from a mistake.
     """
+    return _products("ieee")
+
+
+def float32_as_asked() -> AbstractContextManager[None]:
+    """The same, or TF32 inside `curvature_in` where that asks for it. Away from NVIDIA's GPUs both are float32."""
+    return _products("tf32" if rounds() else "ieee")
+
+
+@contextmanager
+def _products(precision: Literal["ieee", "tf32"]) -> Iterator[None]:
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = products.fp32_precision, convolutions.fp32_precision
-    products.fp32_precision = convolutions.fp32_precision = "ieee"
+    products.fp32_precision = convolutions.fp32_precision = precision
     try:
         yield
     finally:

@@ -31,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.averages import AverageGroup, averaged, shared_fate
-from clipbench.geometry.contexts import eager, full_float32, math_attention, without_autocast
+from clipbench.geometry.contexts import eager, float32_as_asked, math_attention, rounds, without_autocast
 from clipbench.geometry.directions import Direction, UnitDirections, unit_directions
 from clipbench.geometry.double_backward import NoSecondDerivativeError
 from clipbench.geometry.found import Curvatures, DirectionalCurvature, Measured
@@ -76,8 +76,9 @@ def directional_curvature(
 
         slope = ∇L(θ)ᵀv,    curvature = vᵀ∇²L(θ)v = the directional sharpness uᵀHu/‖u‖²
 
-    All in evaluation mode, uncompiled, without autocast or TF32, with the MATH attention kernel, in the parameters' own
-    dtype; sums over batches are in float64. The model is left bit for bit as it was. Probes of a snapshot go by
+    All in evaluation mode, uncompiled, without autocast, with the MATH attention kernel, in the parameters' own
+    dtype; sums over batches are in float64. Without TF32, but inside `contexts.curvature_in("tf32")`: the check is in
+    float32 there, too. The model is left bit for bit as it was. Probes of a snapshot go by
     `clipbench.geometry.shared`, which measures once for all of them.
 
     Args:
@@ -129,7 +130,7 @@ def directional_curvature(
         units, norms = unit_directions(directions, parameters)
         measuring = Measuring(model, loss, batches, units, chunk, memory, check)
         keep_what_is_freed()
-        plain = (undisturbed(model, loss), eager(), math_attention(), full_float32(), torch.enable_grad())
+        plain = (undisturbed(model, loss), eager(), math_attention(), float32_as_asked(), torch.enable_grad())
         with ExitStack() as stack:
             for context in plain:
                 stack.enter_context(context)
@@ -137,6 +138,8 @@ def directional_curvature(
             measured = measuring.by(engine)
     if opened:
         measured = replace(measured, remarks=(*measured.remarks, "without the autocast that the loss opens"))
+    if rounds() and device.type == "cuda":
+        measured = replace(measured, remarks=(*measured.remarks, "products in TF32"))
     return _found(measured, units, norms, tuple(batch.weight for batch in batches), group=group)
 
 

@@ -1,7 +1,7 @@
 """Directions in the space of all trainable parameters: checked, measured, and cut to unit length."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.losses import WHERE
-from clipbench.geometry.products import narrowed, norm, widened
+from clipbench.geometry.products import lengths, narrowed, widened
 
 Direction = Mapping[str, Tensor] | Callable[[str], Tensor]
 """u: a tensor for each name of a trainable parameter, or what makes that tensor whenever it is asked for it."""
@@ -23,12 +23,14 @@ class UnitDirections:
     """K directions v = u/‖u‖, made from u as they are needed, so that only the u's are kept.
 
     - `names`, `norms`: of the directions that have a length, ‖u‖ over all parameters at once.
+    - `moved`: for each, the names of the parameters at which it is not zero.
     - `parameters`: θ by name; a v has their shapes, dtypes and device.
     """
 
     directions: Sequence[Direction]
     names: Sequence[str]
     norms: Sequence[float]
+    moved: Sequence[Collection[str]]
     parameters: Mapping[str, nn.Parameter]
 
     def __len__(self) -> int:
@@ -49,10 +51,11 @@ class UnitDirections:
         factors = [_factor(self.norms[k]) for k in ks]
         stacks: dict[str, Tensor | None] = {}
         for name, weight in self.parameters.items():
-            stack = weight.new_empty(len(ks), *weight.shape)
-            for row, k in enumerate(ks):
-                _write(stack[row], tensor_of(self.directions[k], name).detach(), factors[row])
-            stacks[name] = stack if bool(stack.any()) else None
+            stacks[name] = None
+            if any(name in self.moved[k] for k in ks):
+                stacks[name] = stack = weight.new_empty(len(ks), *weight.shape)
+                for row, k in enumerate(ks):
+                    _write(stack[row], tensor_of(self.directions[k], name).detach(), factors[row])
         return stacks, [self.norms[k] * factor for k, factor in zip(ks, factors, strict=True)]
 
 
@@ -65,9 +68,11 @@ def unit_directions(
         ClipbenchError: a direction with missing or unknown names, or of a wrong shape, or a callable that gives
             another tensor the second time.
     """
-    norms = {name: _checked_norm(name, direction, parameters) for name, direction in directions.items()}
+    found = {name: _checked_lengths(name, direction, parameters) for name, direction in directions.items()}
+    norms = {name: whole for name, (whole, _) in found.items()}
     real = [name for name in directions if 0.0 < norms[name] < math.inf]
-    return UnitDirections([directions[n] for n in real], real, [norms[n] for n in real], parameters), norms
+    moved = [{parameter for parameter, length in found[n][1].items() if length != 0.0} for n in real]
+    return UnitDirections([directions[n] for n in real], real, [norms[n] for n in real], moved, parameters), norms
 
 
 def tensor_of(direction: Direction, parameter: str) -> Tensor:
@@ -75,7 +80,10 @@ def tensor_of(direction: Direction, parameter: str) -> Tensor:
     return direction[parameter] if isinstance(direction, Mapping) else direction(parameter)
 
 
-def _checked_norm(name: str, direction: Direction, parameters: Mapping[str, nn.Parameter]) -> float:
+def _checked_lengths(
+    name: str, direction: Direction, parameters: Mapping[str, nn.Parameter]
+) -> tuple[float, dict[str, float]]:
+    """‖u‖, and the length at each parameter; a device is waited for once."""
     if isinstance(direction, Mapping):
         missing, unknown = sorted(parameters.keys() - direction.keys()), sorted(direction.keys() - parameters.keys())
         if missing or unknown:
@@ -86,7 +94,9 @@ def _checked_norm(name: str, direction: Direction, parameters: Mapping[str, nn.P
             )
     else:
         _require_pure(name, direction, parameters)
-    return norm(_checked(name, direction, parameter, weight) for parameter, weight in parameters.items())
+    parts = lengths(_checked(name, direction, parameter, weight) for parameter, weight in parameters.items())
+    whole, *each = torch.stack([torch.linalg.vector_norm(parts), *parts]).tolist()
+    return whole, dict(zip(parameters, each, strict=True))
 
 
 def _require_pure(name: str, direction: Direction, parameters: Mapping[str, nn.Parameter]) -> None:

@@ -44,5 +44,11 @@ def norm(tensors: Iterable[Tensor]) -> float:
     Args:
         tensors: of any shapes, all on one device.
     """
+    parts = lengths(tensors)
+    return float(torch.linalg.vector_norm(parts)) if len(parts) else 0.0
+
+
+def lengths(tensors: Iterable[Tensor]) -> Tensor:
+    """The length of each tensor, in float64, as one tensor on their device, so that nothing waits for it."""
     parts = [torch.linalg.vector_norm(widened(tensor)) for tensor in tensors]
-    return float(torch.linalg.vector_norm(torch.stack(parts))) if parts else 0.0
+    return torch.stack(parts) if parts else torch.zeros(0, dtype=torch.float64)

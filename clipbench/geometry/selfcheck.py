@@ -12,6 +12,7 @@ from torch import nn
 
 from clipbench.contracts import Batch, Loss
 from clipbench.errors import ClipbenchError
+from clipbench.geometry.contexts import full_float32, rounds
 from clipbench.geometry.directions import UnitDirections, rounding
 from clipbench.geometry.double_backward import (
     NoSecondDerivativeError,
@@ -110,7 +111,8 @@ def require_agreement(check: Check, batches: Sequence[Batch], carried: Carried) 
         if (passed or i > 0) and operations <= known:
             continue
         whole = Carried([carried.losses[i]], [carried.rows[i]], [operations])
-        why = _checked_batch(check, batches[i], whole, known)
+        with full_float32():
+            why = _checked_batch(check, batches[i], whole, known)
         unchecked += [why] if why else []
         known |= operations
         _remember(check, operations, why)
@@ -128,7 +130,7 @@ def _checked_batch(check: Check, batch: Batch, whole: Carried, known: Collection
             if _few_agree(check, batch, first, whole, known):
                 return ""
             if then_all:
-                _require_agreement(check, batch, whole)
+                _require_agreement(check, batch, check.carry([batch]) if rounds() else whole)
                 return ""
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -179,7 +181,8 @@ def require_repeatable(model: nn.Module, loss: Loss, units: UnitDirections, disa
     once, eps = disagreement.ordinary, rounding(units.parameters)
     if once is None:
         raise disagreement
-    again = by_double_backward(model, loss, [once.batch], units)
+    with full_float32():
+        again = by_double_backward(model, loss, [once.batch], units)
     pairs = [("loss", once.loss, again.losses[0], abs(once.loss))]
     for name, first, (second, _) in zip(units.names, once.slopes, again.rows[0], strict=True):
         pairs.append((f"slope along {name!r}", first, second, once.length))

@@ -46,6 +46,45 @@ def costly_probes(planned: Iterable[Run]) -> list[str]:
     return [f"probe {name}, at each probed step: {cost}" for name, cost in costs.items()]
 
 
+LIFE, COUNTING, PROOF = 3, 1, 4  # training steps: an arm's own, one that is counted, those that prove a checkpoint
+
+
+@dataclass(frozen=True)
+class StepsBefore:
+    """Training steps that a run takes and undoes before step 0: of whole batches, and of micro-batches if it has such.
+
+    They are the fewest: an arm that stands still in its first steps, or does not show one of its options, takes more.
+    """
+
+    whole: int
+    of_life: int
+
+
+def steps_before(run: Run) -> StepsBefore:
+    """By what an arm has: its clip, each of its wrappers, and all ghosts together take as many steps as itself."""
+    arm, tried = run.arm, 0
+    if arm.liveness != "off":
+        tried += 1 + len(arm.wrap) + (arm.clip is not None and arm.clip.amount > 0)
+    tried += bool(run.measure.ghosts)
+    return StepsBefore(COUNTING + PROOF + run.training.compile, LIFE * tried)
+
+
+def cost_before(planned: Iterable[Run]) -> str:
+    """What each run does before step 0, in a line; empty where there is none."""
+    each = [(run, steps_before(run)) for run in planned]
+    if not each:
+        return ""
+    totals = _between([steps.whole + steps.of_life for _, steps in each])
+    pieces = [steps.of_life for run, steps in each if run.training.micro_batch is not None]
+    of_pieces = f", {_between(pieces)} of them of a micro-batch" if any(pieces) else ""
+    return f"before step 0, each run builds its model up to 3 times and tries {totals} steps or more{of_pieces}"
+
+
+def _between(counts: Sequence[int]) -> str:
+    least, most = min(counts), max(counts)
+    return str(least) if least == most else f"{least} to {most}"
+
+
 def _of_layers(k: int, _: Options) -> str:
     each = f"each of {k} directions" if k > 1 else "the direction"
     return f"a curvature for each layer of the model and {each}, where sharpness takes {k}; `depth` makes fewer layers"

@@ -117,6 +117,7 @@ def _described(record: Record) -> dict[str, str]:
         "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),
         **({"training": _training(run.training)} if run.training != AS_WRITTEN else {}),
+        **({"curvature": f"in {run.measure.precision}"} if run.measure.precision != "float32" else {}),
     }
 
 
@@ -205,6 +206,8 @@ def _outcome(record: Record) -> dict[str, str]:
         facts["optimizer state"] = f"{ended.state_bytes:,} bytes"
     if ended.step_flops is not None:
         facts["FLOPs per step"] = f"{ended.step_flops:,} (products alone)"
+    if ended.attention:
+        facts["attention"] = f"by torch's kernel {ended.attention}"
     if ended.peak_bytes is not None:
         facts["peak memory"] = f"{ended.peak_bytes / 2**20:.1f} MiB"
     if ended.train_peak_bytes is not None and ended.train_reserved_bytes is not None:

@@ -28,7 +28,7 @@ from clipbench.records import (
     Arm,
     Run,
 )
-from clipbench.running import liveness
+from clipbench.running import attention, liveness
 from clipbench.running.environment import seed_generators, synchronize, this_process_alone
 from clipbench.running.equipment import build_optimizer, build_probes, build_problem, next_batch, standing_for
 from clipbench.running.evaluation import device_of
@@ -37,6 +37,7 @@ from clipbench.running.ghosts import Ghosts
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.precision import equip
+from clipbench.running.prefetch import pin_for
 from clipbench.running.proof import Proof, prove
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.stepping import Stepping, evaluated, stepping_of
@@ -69,8 +70,8 @@ class Witness:
 class LiveArm:
     """What trying an arm and its ghosts has shown: the ghosts that are alive, and why the others are not.
 
-    `stepping` says how the arm's optimizer is stepped. `since` is what torch was to compute with before anybody's
-    code ran.
+    `stepping` says how the arm's optimizer is stepped, and `attention` by which kernels torch computes that of a step;
+    empty where the model has none of torch's. `since` is what torch was to compute with before anybody's code ran.
     """
 
     ghosts: tuple[Arm, ...]
@@ -79,6 +80,7 @@ class LiveArm:
     flops: int | None
     since: Settings
     stepping: Stepping = "gradient"
+    attention: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,11 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
         vigil=Vigil(problem.model, run.seed, tried.since),
         ghosts=ghosts,
         step_flops=tried.flops,
+        attention=tried.attention,
         stepping=tried.stepping,
         create_graph=run.arm.create_graph,
         settings=run.training,
+        pin=pin_for(problem, run.task),
         state=state,
     )
 
@@ -227,7 +231,8 @@ def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
     stepping, whole = stepping_of(run.arm, problem), problem
     problem = _first_pieces(problem, run.training.micro_batch)
     remarks = list(liveness.check(run.arm, problem, stepping))
-    flops = liveness.step_flops(run.arm, whole, stepping, run.training)
+    with attention.observed() as kernels:
+        flops = liveness.step_flops(run.arm, whole, stepping, run.training)
     alive: list[Arm] = []
     failed: dict[str, str] = {}
     gradients = first_gradients(problem) if run.measure.ghosts else []
@@ -243,4 +248,4 @@ def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
             failed[f"{GHOST}{ghost.name}"] = f"before step 0: {in_one_line(error)}"
         else:
             alive.append(ghost)
-    return LiveArm(tuple(alive), failed, tuple(remarks), flops, since, stepping)
+    return LiveArm(tuple(alive), failed, tuple(remarks), flops, since, stepping, ", ".join(sorted(kernels)))

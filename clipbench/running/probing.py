@@ -10,6 +10,7 @@ import torch
 from clipbench import records
 from clipbench.contracts import Batch, Snapshot
 from clipbench.errors import in_one_line
+from clipbench.geometry.contexts import curvature_in
 from clipbench.geometry.finely import COARSEST, rounding
 from clipbench.geometry.splitting import at_most
 from clipbench.geometry.undisturbed import undisturbed
@@ -53,7 +54,8 @@ def observations(training: Training, snapshot: Snapshot) -> Iterator[tuple[str, 
     for name, measure in training.probes:
         try:
             cut = at_most(training.settings.micro_batch)
-            with torch.enable_grad(), undisturbed(training.problem.model, training.problem.loss), cut:
+            here = undisturbed(training.problem.model, training.problem.loss)
+            with torch.enable_grad(), here, cut, curvature_in(training.measure.precision):
                 rows = list(measure(replace(snapshot, remark=partial(training.state.remark, name))))
             taken = _with(rows, taken)
         except Exception as error:  # a probe is anybody's code: whatever it raises, the run goes on

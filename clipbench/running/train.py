@@ -24,6 +24,7 @@ from clipbench.running.equipment import next_batch, trainable
 from clipbench.running.evaluation import at_evaluation_weights, device_of, evaluate, has_two_states
 from clipbench.running.fingerprints import FIRST, followed_by
 from clipbench.running.metrics import readings
+from clipbench.running.prefetch import drawing, prefetched
 from clipbench.running.stepping import evaluated, take
 from clipbench.running.training import Training
 
@@ -53,10 +54,15 @@ def train(training: Training, between: Callable[[Training], bool]) -> Ending | N
     Raises:
         ClipbenchError: the task's training batches end, or spend nothing of the budget for MOST_IDLE steps.
     """
-    problem, state = training.problem, training.state
+    batches = training.problem.train_batches(training.state.spent.steps)
+    with prefetched(batches, training.pin, training.ledger) as drawn:
+        return _train(training, between, drawn)
+
+
+def _train(training: Training, between: Callable[[Training], bool], batches: Iterator[Batch]) -> Ending | None:
+    state = training.state
     furthest, idle = training.progress, 0
-    problem.model.train()
-    batches = problem.train_batches(state.spent.steps)
+    training.problem.model.train()
     while not between(training):
         over = training.progress >= 1.0
         if over or state.spent.steps % training.measure.evaluate_every == 0:
@@ -67,7 +73,11 @@ def train(training: Training, between: Callable[[Training], bool]) -> Ending | N
         if over:
             return Ending()
         batch = _next_batch(training, batches)
-        loss = _probed_step(training, batch) if probing.are_due(training, batch) else take_step(training, batch)
+        if probing.are_due(training, batch):
+            loss = _probed_step(training, batch)
+        else:
+            with drawing(batches):
+                loss = take_step(training, batch)
         if not math.isfinite(loss):
             step = state.spent.steps - 1
             return Ending(f"the loss was {loss} at step {step}", non_finite_step=step)

@@ -13,6 +13,7 @@ from clipbench.records import AS_WRITTEN, Measure, TrainingSettings
 from clipbench.running.equipment import AttachedClip, ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.memory import Peaks
+from clipbench.running.prefetch import Pin
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.stepping import Stepping
 from clipbench.running.vigil import Vigil
@@ -61,9 +62,11 @@ class Training:
     vigil: Vigil
     ghosts: Ghosts | None = None
     step_flops: int | None = None
+    attention: str = ""  # the kernels of it
     stepping: Stepping = "gradient"
     create_graph: bool = False
     settings: TrainingSettings = AS_WRITTEN
+    pin: Pin | None = None  # with it the next batches are drawn while a step runs
     last_batch: Batch | None = None  # of the latest step; a checkpoint has its hash
     state: State = field(default_factory=State)
 

@@ -282,6 +282,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         remarks=state.remarks,
         state_bytes=state_bytes(training.optimizer),
         step_flops=training.step_flops,
+        attention=training.attention,
         passes=state.passes,
         train_peak_bytes=state.peaks.training or None,
         train_reserved_bytes=state.peaks.training_reserved or None,

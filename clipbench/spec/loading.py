@@ -10,6 +10,7 @@ from clipbench.records import Arm, Measure
 from clipbench.spec import choices, expanding, schedules, tasks
 from clipbench.spec.catalogue import OWN
 from clipbench.spec.choices import Chosen, Named, Resolver
+from clipbench.spec.combinations import at_odds
 from clipbench.spec.document import SpecDocument, read
 from clipbench.spec.expanding import ByPath, length_of_folder, no_folder
 from clipbench.spec.ghosts import ghosts, unsound
@@ -55,6 +56,7 @@ def load(path: str | Path, overrides: Overrides = NO_OVERRIDES, *, shelves: Path
             probe_every=written.measure.every,
             probes=tuple(probe.choice({}, name=probe.entry.name) for probe in chosen.probes),
             probe_at=tuple(sorted(written.measure.at or ())),
+            precision=written.measure.precision,
         ),
         ghosts=ghosts(written.measure.ghosts),
         target=None if written.target is None else written.target.as_target(),
@@ -138,6 +140,7 @@ def _expanded(
         document, chosen.arms, written, tasks=number_of_tasks, schedules=chosen.schedules
     )
     untunable += beyond_the_budget(document, chosen.tasks, written)
+    untunable += at_odds(document, written, chosen.probes)
     untunable += unselectable(document, written.tuning, chosen.quantities)
     if untunable:
         raise SpecError(document.file, [*untunable, *expanding.no_such_baseline(document)])

@@ -11,7 +11,7 @@ from clipbench.budget import UNITS, Budget
 from clipbench.harmless import shortened
 from clipbench.quantities import FINAL_LOSS, RESERVED
 from clipbench.questions import DIVERGED, Search, Side, Target
-from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, Precision, TrainingSettings
+from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, CurvaturePrecision, Precision, TrainingSettings
 from clipbench.spec.arms import ArmEntry, ArmName, ScheduleField
 from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
@@ -164,13 +164,17 @@ class GhostSettings(BaseModel):
 
 
 class MeasureSettings(BaseModel):
-    """Which probes to run, and when: `every` so many steps, or `at` fractions of the budget, 1 being its last step."""
+    """Which probes to run, and when: `every` so many steps, or `at` fractions of the budget, 1 being its last step.
+
+    `precision: tf32` computes curvature by products in TF32, on NVIDIA GPUs; elsewhere it is float32.
+    """
 
     model_config = CLOSED
     every: StepCount = 50
     at: Annotated[list[BudgetFraction], Field(min_length=1), AfterValidator(each_once)] | None = None
     probes: list[NameOrUse] = Field(default_factory=_default_probes)
     ghosts: GhostSettings | None = None
+    precision: CurvaturePrecision = "float32"
 
     @model_validator(mode="after")
     def _every_or_at(self) -> "MeasureSettings":

@@ -115,7 +115,8 @@ def _fault(
         known = sections.get(".".join(above), sections.get(above[-1], SpaceSettings)) if above else model
         key = str(where[-1])
         homes = [name for name in model.model_fields if name in sections and key in sections[name].model_fields]
-        meant = f"it stands under `{homes[0]}`" if len(homes) == 1 and not above else nearest(key, known.model_fields)
+        under = " or ".join(f"`{name}`" for name in homes)
+        meant = f"it stands under {under}" if homes and not above else nearest(key, known.model_fields)
         return document.fault(where, f"there is no such key; {meant}", key=True)
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import get_args
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from reference.problems import classification_loss, problem, random_direction
 from torch import Tensor, nn
 
 from clipbench.contracts import Batch, Loss
-from clipbench.geometry.contexts import full_float32, without_autocast
+from clipbench.geometry.contexts import curvature_in, full_float32, without_autocast
 from clipbench.geometry.curvature import CurvatureEngine, directional_curvature
 from clipbench.geometry.finite_difference import finite_difference_curvature
+from clipbench.geometry.jets import pointwise, propagation
 from clipbench.geometry.objective import Objective
 from clipbench.geometry.said import engine as in_words
 
@@ -104,3 +106,69 @@ def test_afterwards_autocast_lowers_the_precision_again() -> None:
     assert opened == ["cpu"]
     with kept:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+def rounding(model: nn.Module, batch: Batch) -> Tensor:
+    """A GPU's rounding, far beyond what a check allows: the loss is another one where products are in TF32."""
+    value = classification_loss(model, batch)
+    return value * 1.01 if torch.backends.cuda.matmul.fp32_precision == "tf32" else value
+
+
+def rounding_whole_batches(model: nn.Module, batch: Batch) -> Tensor:
+    """The same, of a loss that refuses a few examples, so that whole batches are checked."""
+    if batch.terms is None and batch.samples == 2:
+        raise ValueError("too few")
+    return rounding(model, batch)
+
+
+@pytest.mark.parametrize("engine", get_args(CurvatureEngine))
+@pytest.mark.parametrize("loss", [rounding, rounding_whole_batches])
+def test_on_request_curvature_is_in_tf32_and_its_check_is_not(loss: Loss, engine: CurvatureEngine) -> None:
+    given, before = problem("mlp"), chosen()
+    directions = {"0": random_direction(given.model, seed=3)}
+    whole = [replace(batch, samples=batch.samples) for batch in given.probe_batches]
+    exact = directional_curvature(given.model, given.loss, whole, directions, engine=engine)
+    with curvature_in("tf32"):
+        found = directional_curvature(given.model, loss, whole, directions, engine=engine)
+    assert found["0"].curvature == pytest.approx(1.01 * exact["0"].curvature, rel=1e-4)
+    assert found.engine == exact.engine
+    assert chosen() == before
+    again = directional_curvature(given.model, loss, whole, directions, engine=engine)
+    assert again["0"].curvature == pytest.approx(exact["0"].curvature, rel=1e-6)
+
+
+def test_both_sides_of_the_check_are_in_float32() -> None:
+    given, seen = problem("mlp"), Mock()
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        seen(torch.backends.cuda.matmul.fp32_precision)
+        return classification_loss(model, batch)
+
+    with curvature_in("tf32"):
+        directional_curvature(
+            given.model, loss, given.probe_batches, {"0": random_direction(given.model, seed=3)}, engine="jets"
+        )
+    assert [each.args[0] for each in seen.mock_calls] == [*["tf32"] * len(given.probe_batches), "ieee", "ieee"]
+
+
+def test_what_is_not_a_directional_curvature_is_in_float32_even_so() -> None:
+    given = problem("mlp")
+    objective = Objective(given.model, rounding, given.probe_batches)
+    directions = {"0": random_direction(given.model, seed=3)}
+    exact = objective.value(), finite_difference_curvature(given.model, rounding, given.probe_batches, directions)
+    with curvature_in("tf32"):
+        found = objective.value(), finite_difference_curvature(given.model, rounding, given.probe_batches, directions)
+    assert found == exact
+
+
+def test_a_loss_that_tf32_rounds_is_no_undeterministic_one_where_jets_fall_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = problem("mlp")
+    tanh = torch.ops.aten.tanh.default
+    flat = lambda func, x: pointwise.curved(func(x.x0), x, 1 - func(x.x0) ** 2, None)  # noqa: E731 - without a bend
+    monkeypatch.setitem(propagation.RULES, tanh, flat)
+    directions = {"0": random_direction(given.model, seed=3)}
+    with curvature_in("tf32"):
+        found = directional_curvature(given.model, rounding, given.probe_batches, directions)
+    assert (found.engine, found.disagreement) == ("double_backward", "curvature")

@@ -134,6 +134,13 @@ def test_a_clip_is_said_in_words(clip: ClipSettings | None, said: str) -> None:
     assert line_of(text, "clip").split("  ")[-1].strip() == said
 
 
+def test_the_precision_of_the_curvature_is_shown_where_it_is_not_float32() -> None:
+    made = record(run("sgd"), [5.0, 4.0])
+    assert "curvature" not in drawn(document(made))
+    rounded = replace(made.run, measure=replace(made.run.measure, precision="tf32"))
+    assert line_of(drawn(document(replace(made, run=rounded))), "curvature").endswith("in tf32")
+
+
 def test_a_failed_run_shows_its_reason_and_the_end_of_its_log() -> None:
     failed = record(run(), [], status="failed", reason="the process died")
     text = drawn(document(failed, log="\n".join(f"line {i}" for i in range(100))))
@@ -160,6 +167,9 @@ def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() 
         document(replace(made, outcome=replace(made.outcome, state_bytes=1234, peak_bytes=3 * 2**20, step_flops=5678)))
     )
     assert line_of(text, "FLOPs per step").endswith("5,678 (products alone)")
+    assert "attention" not in text
+    flash = drawn(document(replace(made, outcome=replace(made.outcome, attention="flash"))))
+    assert line_of(flash, "attention").endswith("by torch's kernel flash")
     assert line_of(text, "optimizer state").endswith("1,234 bytes")
     assert line_of(text, "peak memory").endswith("3.0 MiB")
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from full_size import MODELS, every_model, paper_model
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -60,6 +61,16 @@ def test_a_step_and_its_ghosts_wait_for_no_number() -> None:
 
         take(optimizer, "gradient", evaluate)
         assert sum(p.numel() for p in parameters.values()) > 80e6
+
+
+@every_model
+def test_a_step_of_the_papers_models_waits_for_no_number(name: str) -> None:
+    with FakeTensorMode():
+        model, loss, batch = paper_model(name)
+        problem = Problem(model, loss, lambda _: iter([batch]), [batch], [batch])
+        optimizer = torch.optim.SGD(trainable(model).values(), lr=1e-3, momentum=0.9, foreach=True)
+        take(optimizer, "gradient", lambda: evaluated(problem, batch))
+        assert sum(p.numel() for p in model.parameters()) == pytest.approx(MODELS[name], rel=1e-3)
 
 
 def test_a_step_that_reads_a_number_is_noticed() -> None:

@@ -279,3 +279,15 @@ def test_the_direction_of_a_small_step_is_read_in_float64_and_its_run_goes_on_as
     [remark] = outcome_of(haunted).remarks["the ghost small"]
     assert "its update is read in float64" in remark
     assert not haunted.measurements.series("small", UPDATE_ROUNDING)
+
+
+def test_the_small_step_of_a_ghost_in_a_wrapper_is_read_in_float32_and_marked(tmp_path: Path) -> None:
+    """What a wrapper keeps need not survive another dtype, so that its direction is left as rounded as it is."""
+    around = Choice("lookahead", "lookahead", "clipbench.wrappers.lookahead:build", {"k": 100, "alpha": 0.5})
+    small = replace(arm("small", "torch.optim:SGD", lr=1e-7), wrap=(around,), liveness="off")
+    record = make(make_run(measure=Measure(4, 5, probes=(NORMS,), ghosts=(small,))), tmp_path)
+    marks = record.measurements.by_step("small", UPDATE_ROUNDING)
+    assert list(marks) == list(record.measurements.by_step("small", UPDATE_NORM)) == [5, 10]
+    assert all(mark > 1e-4 for mark in marks.values())
+    [remark] = outcome_of(record).remarks["the ghost small"]
+    assert "its direction is rounded" in remark

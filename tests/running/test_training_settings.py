@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from making import make_run, outcome_of
+from making import SHARPNESS, make_run, outcome_of
 from oracles import flat
 from running.working import made
 from torch import Tensor, nn
@@ -242,6 +242,32 @@ def test_tf32_is_refused_where_there_is_none(tmp_path: Path) -> None:
     record = made(described(PLAIN, training=TrainingSettings(precision="tf32")), tmp_path)
     assert outcome_of(record).status == "failed"
     assert "tf32 is a precision of NVIDIA GPUs, and this run is on cpu" in outcome_of(record).reason
+
+
+def rounding(seed: int, device: torch.device) -> Problem:
+    """As if the CPU had TF32: the loss is another one where products are in it."""
+    problem = plain(seed, device)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return problem.loss(model, batch) * (1.01 if torch.backends.cuda.matmul.fp32_precision == "tf32" else 1.0)
+
+    return replace(problem, loss=loss)
+
+
+def test_tf32_is_for_the_curvature_of_probes_where_it_is_asked_for(tmp_path: Path) -> None:
+    measure = Measure(3, 3, probes=(SHARPNESS, *described(PLAIN, training=AS_WRITTEN).measure.probes))
+    task = Choice("rounding", "rounding", f"{__name__}:rounding")
+    run = replace(described(task, training=AS_WRITTEN), measure=measure)
+    exact, rounded = (
+        made(replace(run, measure=replace(measure, precision=precision)), tmp_path) for precision in ("float32", "tf32")
+    )
+    assert losses(rounded) == losses(exact)
+    assert outcome_of(rounded).weights_sha256 == outcome_of(exact).weights_sha256
+    assert not outcome_of(rounded).failed_probes
+    assert rounded.run.measure.precision == "tf32"
+    for name, factor in (("directional_sharpness", 1.01), ("update_norm", 1.0)):
+        both = [[row.value for row in record.measurements.series("own", name)] for record in (exact, rounded)]
+        assert both[1] == pytest.approx([factor * value for value in both[0]], rel=1e-4)
 
 
 def saved_bytes(problem: Problem, batch: Batch) -> int:

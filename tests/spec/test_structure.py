@@ -80,6 +80,15 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
         ("evaluate: {diverged: .nan}", "8:22: evaluate.diverged: expected a finite number, found not-a-number (.nan)"),
         ("evaluate: {diverged: much}", "8:22: evaluate.diverged: expected a number, found the text 'much'"),
         ("measure: {probes: x}", "8:19: measure.probes: expected a list, found the text 'x' (write [x])"),
+        (
+            "measure: {precision: bf16}",
+            "8:22: measure.precision: expected 'float32' or 'tf32', found the text 'bf16'",
+        ),
+        ("measure: {precison: tf32}", "8:11: measure.precison: there is no such key; did you mean 'precision'?"),
+        (
+            "precision: tf32",
+            "8:1: precision: there is no such key; it stands under `training` or `measure`",
+        ),
         ("measure: {evry: 1}", "8:11: measure.evry: there is no such key; did you mean 'every'?"),
         ("target: {loss: low}", "8:16: target.loss: expected a number, found the text 'low'"),
         ("target: {}", "8:9: target: a target has exactly one of loss, quantity; this one has none"),

@@ -1,6 +1,7 @@
 """What every task on the shelf promises; a new file is enrolled by being there."""
 
 import ast
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -220,3 +221,28 @@ def test_a_few_steps_of_adam_lower_the_reported_loss(case: Case) -> None:
         problem.loss(problem.model, batch).backward()
         optimizer.step()
     assert mean_loss(problem, list(problem.eval_batches)) < 0.97 * before
+
+
+@every_case
+def test_drawing_a_batch_touches_no_global_generator(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a thread may draw it beside a step. To put a generator back is to touch it, too."""
+    problem, of_torch = case.build(), torch.default_generator
+
+    def states() -> list[object]:
+        return [of_torch.get_state().tolist(), random.getstate(), str(np.random.get_state(legacy=False))]
+
+    def touched(*_: object, **__: object) -> None:
+        raise AssertionError("a global generator was seeded or put back")
+
+    before = states()
+    with monkeypatch.context() as patched:
+        for module, name in [
+            *((torch, name) for name in ("manual_seed", "seed", "set_rng_state")),
+            *((torch.random, name) for name in ("manual_seed", "set_rng_state", "fork_rng")),
+            *((module, name) for module in (random, np.random) for name in ("seed", "setstate", "set_state")),
+        ]:
+            patched.setattr(module, name, touched, raising=False)
+        for module in (torch, torch.random):
+            patched.setattr(module, "default_generator", None)
+        take(problem, 5)
+    assert states() == before

@@ -200,6 +200,7 @@ def _run(record: Record, cell: Cell) -> RunResult:
 
 def _problem(run: Run) -> dict[str, Scalar]:
     options = {name: _scalar(value) for name, value in run.task.options.items()}
+    rounded = run.measure.precision != "float32"  # it came later: a baseline that was saved before has none
     return {
         "task": run.task.target,
         **options,
@@ -207,6 +208,7 @@ def _problem(run: Run) -> dict[str, Scalar]:
         "data": run.data,
         "budget": f"{number(run.budget.amount, 12)} {run.budget.unit}",
         "evaluation": f"every {run.measure.evaluate_every} steps",
+        **({"curvature": f"in {run.measure.precision}"} if rounded else {}),
     }
 
 
