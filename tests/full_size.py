@@ -29,13 +29,15 @@ def paper_model(name: str) -> tuple[nn.Module, Loss, Batch]:
     if name == "T5-small":
         from clipbench.tasks.seq2seq import loss as of_pairs
 
-        model, _ = hub.build(hub.Wanted("t5", size="full", own={"decoder_start_token_id": 0}), 0)
+        model, _ = hub.build_model(hub.ModelChoice("t5", size="full", own={"decoder_start_token_id": 0}), 0)
         of_both = {side: torch.randint(1, 32000, (SEQUENCES, 128)) for side in ("source", "target")}
         lengths = {f"{side}_length": torch.full((SEQUENCES,), 128) for side in of_both}
         return model, of_pairs, Batch({**of_both, **lengths}, SEQUENCES)
     from clipbench.tasks.causal_lm import loss as of_texts
 
-    model, _ = hub.build(hub.Wanted("gpt_neo", size="full", own={"bos_token_id": None, "eos_token_id": None}), 0)
+    model, _ = hub.build_model(
+        hub.ModelChoice("gpt_neo", size="full", own={"bos_token_id": None, "eos_token_id": None}), 0
+    )
     tokens = torch.randint(50000, (SEQUENCES, 2049))
     return model, of_texts, Batch({"tokens": tokens, "length": torch.full((SEQUENCES,), 2049)}, SEQUENCES)
 

@@ -66,15 +66,11 @@ def there(run: Run, folder: Path) -> There:
 
 def _state(folder: Path) -> tuple[object, ...]:
     """What changes where a file of a run is written; no content is read."""
-    state: list[object] = []
-    for name in (RUN, MEASUREMENTS):
-        try:
-            status = os.lstat(f"{folder}/{name}")
-        except OSError:
-            state.append(None)
-        else:
-            state.append((status.st_ino, status.st_mtime_ns, status.st_size, status.st_nlink))
-    return tuple(state)
+    try:
+        files = [os.lstat(f"{folder}/{name}") for name in (RUN, MEASUREMENTS)]
+        return os.lstat(folder).st_ino, *((file.st_ino, file.st_mtime_ns, file.st_size) for file in files)
+    except OSError:
+        return ()
 
 
 def _there(run: Run, folder: Path) -> There:
