@@ -119,6 +119,56 @@ def test_the_second_run_does_nothing_says_so_and_starts_no_torch(here: Path, tmp
     assert hashes(here / "results") == before
 
 
+def test_a_command_makes_as_many_runs_as_it_is_allowed_and_those_that_are_asked_for(tmp_path: Path) -> None:
+    there = workplace(tmp_path)
+    made = [
+        [*records(there / "results")]
+        for words in (["--limit", 2], ["--only", "failed"], ["--only", "missing", "--limit", 3])
+        if clipbench(there, "run", "good.yaml", *words).returncode == 0
+    ]
+    assert [len(each) for each in made] == [2, 2, 5]
+    left = clipbench(there, "run", "good.yaml", "--limit", 5)
+    assert "left out" not in left.stderr
+    assert len(records(there / "results")) == 6
+
+
+def test_a_failed_run_is_made_again_or_left_as_it_is_asked(tmp_path: Path) -> None:
+    there = workplace(tmp_path)
+    clipbench(there, "run", "good.yaml", "--limit", 5)
+    folder = Path(records(there / "results")["quadratic/sgd/seed 0"].folder)
+    before = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(before.replace('"status": "finished"', '"status": "failed"'))
+    left = clipbench(there, "run", "good.yaml", "--only", "missing")
+    assert "1 run of good left out by --only; without it they are made" in left.stderr
+    assert '"failed"' in (folder / "run.json").read_text()
+    again = clipbench(there, "run", "good.yaml", "--only", "failed")
+    assert "6 runs: 5 reused, 1 to make" in again.stderr
+    assert outcome_of(records(there / "results")["quadratic/sgd/seed 0"]).status == "finished"
+
+
+def test_a_tuned_spec_is_made_a_few_runs_at_a_time(tmp_path: Path) -> None:
+    """Trials come first; what is reported is known only after them."""
+    (tmp_path / "tuned.yaml").write_text(TUNED, encoding="utf-8")
+    made = []
+    for _ in range(4):
+        assert clipbench(tmp_path, "run", "tuned.yaml", "--limit", 2).returncode == 0
+        made.append(len(records(tmp_path / "results")))
+    assert made == [2, 4, 6, 6]
+    assert clipbench(tmp_path, "run", "tuned.yaml").stderr.count("nothing to do") == 2
+
+
+TUNED = """
+task: {use: quadratic, dimension: 16}
+optimizers:
+  sgd: {use: sgd, lr: {log: [0.001, 0.002]}}
+  adam: {use: adam, lr: {log: [0.001, 0.002]}}
+budget: {steps: 10}
+seeds: [0]
+tuning: {trials: 2, seeds: [100]}
+measure: {probes: []}
+"""
+
+
 def test_only_a_deleted_run_is_made_again_and_ends_with_the_same_weights(
     first: Done, here: Path, tmp_path: Path
 ) -> None:

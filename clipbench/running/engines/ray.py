@@ -38,6 +38,8 @@ STARTS = 3  # how often a slot that died before its run began is replaced
 # Of a run's folder, in the order in which they are put in place: the record, which says that a run is done, at the end.
 _TAKEN = (store.MEASUREMENTS, store.CHECKPOINT, store.RUN)
 _BROUGHT = (store.HEARTBEAT, store.LOG, store.MEASUREMENTS, store.CHECKPOINT, store.RUN)
+_MOST = 1 << 40  # bytes of a checkpoint
+_KINDS = ("CPU", "GPU")
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,9 @@ class RayEngine:
         job.stops = stops
         if job.begun:
             job.seat.cancel.remote(kill=kill)
+        else:  # it waits for room, or for its actor to start
+            self._ray.kill(job.seat)
+            self._end(job, GONE, seat_lives=False)
 
     def call(self, function: Callable[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
         seat = self._new_seat()
@@ -192,7 +197,7 @@ class RayEngine:
     def _new_seat(self) -> Any:
         options = {"max_restarts": 0, "max_concurrency": 4, "scheduling_strategy": "SPREAD", **self._resources}
         actor = self._ray.remote(Seat).options(**options)
-        return actor.remote(self._need, max(self._rooms), str(Path.cwd()), sys.path)
+        return actor.remote(self._need, min(max(self._rooms), self._most()), str(Path.cwd()), sys.path)
 
     def _begin(self, seat: Any, folder: Path, *, files: Mapping[str, bytes] | None = None) -> Any:
         return seat.begin.remote(str(folder), _mark(folder), files)
@@ -208,8 +213,6 @@ class RayEngine:
                 job.asked = self._begin(job.seat, job.folder, files=_content(job.folder))
             elif answer is True:
                 job.begun = True
-                if job.stops:
-                    job.seat.cancel.remote(kill=job.stops > 1)
                 job.asked = job.seat.look.remote(LOOK_SECONDS)
             else:
                 _put_in_place(job.folder, answer)
@@ -222,7 +225,7 @@ class RayEngine:
             self._ray.kill(job.seat)
             self._end(job, os.EX_IOERR, seat_lives=False)
         except self._ray.exceptions.RayActorError:
-            if job.begun or job.starts == STARTS or job.stops:
+            if job.begun or job.starts == STARTS:
                 self._end(job, GONE, seat_lives=False)
             else:
                 job.starts, job.seat = job.starts + 1, self._new_seat()
@@ -237,9 +240,6 @@ class RayEngine:
         self._exit_codes[job.number] = code
         if seat_lives:
             self._idle.append(job.seat)
-
-
-_KINDS = ("CPU", "GPU")
 
 
 class Seat:
@@ -368,9 +368,6 @@ def _content(folder: Path) -> dict[str, bytes]:
     """What a worker elsewhere needs to make a run, or to go on with it."""
     there = (name for name in _TAKEN if (folder / name).exists())
     return {name: store.content(folder / name, most=_MOST) for name in there}
-
-
-_MOST = 1 << 40  # bytes of a checkpoint
 
 
 def _put_in_place(folder: Path, seen: Seen) -> None:
