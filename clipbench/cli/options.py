@@ -10,7 +10,7 @@ import typer
 from clipbench.cli import completing
 from clipbench.harmless import shortened
 from clipbench.report.render import Format
-from clipbench.running.devices import resolve
+from clipbench.running.devices import refuse_too_few, resolve
 from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
@@ -59,7 +59,9 @@ def on_this_machine(spec: Spec) -> Spec:
     Raises:
         ClipbenchError: this machine lacks the device.
     """
-    return replace(spec, device=resolve(spec.device))
+    device = resolve(spec.device)
+    refuse_too_few(device, spec.training.processes)
+    return replace(spec, device=device)
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:

@@ -152,7 +152,9 @@ class _Supervision:
             self._tell(run, Outcome("failed", reason=f"{error.where}: {error.message}"))
             return
         beat = _beat_at(folder)
-        handle = self._engine.submit(folder, Need(run.device, run.threads, self._policy.code))
+        handle = self._engine.submit(
+            folder, Need(run.device, run.threads, self._policy.code, processes=run.training.processes)
+        )
         self._jobs.append(_Job(run, folder, handle, attempt, beat))
 
     def _look_after(self, job: _Job) -> None:

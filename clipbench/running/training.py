@@ -13,6 +13,7 @@ from clipbench.records import AS_WRITTEN, Measure, TrainingSettings
 from clipbench.running.equipment import AttachedClip, ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.memory import Peaks
+from clipbench.running.processes import Team
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.stepping import Stepping
 from clipbench.running.vigil import Vigil
@@ -59,6 +60,7 @@ class Training:
     watch: Stopwatch
     ledger: Ledger
     vigil: Vigil
+    team: Team
     ghosts: Ghosts | None = None
     step_flops: int | None = None
     stepping: Stepping = "gradient"

@@ -55,8 +55,9 @@ def _timed(evidence: Evidence) -> list[tuple[Record, Environment]]:
     return [(record, record.environment) for record in evidence.finished if record.environment]
 
 
-def _machine(timed: tuple[Record, Environment]) -> tuple[str, str, int]:
-    return timed[1].machine_id, timed[1].device_name, timed[1].threads
+def _machine(timed: tuple[Record, Environment]) -> tuple[str, str, int, int]:
+    run, place = timed[0].run, timed[1]
+    return place.machine_id, place.device_name, place.threads, run.training.processes
 
 
 CHECKS = (

@@ -195,10 +195,12 @@ def start(process: multiprocessing.context.ForkServerProcess) -> None:
 def _slots(need: Need) -> list[Slot]:
     kind, _, index = need.device.partition(":")
     if kind == "cpu":
-        return [("cpu", cpus) for cpus in cpu_sets(need.threads)]
+        return [("cpu", cpus) for cpus in cpu_sets(need.threads * need.processes)]
     if kind == "cuda":
         gpus = [int(index)] if index else gpu_ids()
-        return [(f"cuda:{gpu}", ()) for _ in range(need.together) for gpu in gpus]
+        n = need.processes
+        own = [gpus[i : i + n] for i in range(0, len(gpus) - n + 1, n)]
+        return [(",".join(f"cuda:{gpu}" for gpu in each), ()) for _ in range(need.together) for each in own]
     return [(need.device, ())]
 
 
