@@ -110,8 +110,8 @@ def prepare(
         problem = _problem(run, team.device)
         refuse_endless(run.budget, problem)
         refuse_idle(run.training, problem)
+        slow = time.perf_counter() - begin > SLOW_TO_BUILD
         team.gather(problem)
-    slow = time.perf_counter() - begin > SLOW_TO_BUILD
     with ledger.row("life"):
         tried = _tried(run, _interruptible(problem, stop), since)
     fresh = partial(_fresh, run, team, tried)

@@ -33,7 +33,7 @@ from clipbench.errors import LOST_PROCESS, ClipbenchError
 from clipbench.records import Run
 from clipbench.running.exchange import Exchange, Place, present_gradients, unmoved
 from clipbench.running.fingerprints import weights_sha256
-from clipbench.running.rank import ASKING, enter, sums
+from clipbench.running.rank import ASKING, enter, sight
 from clipbench.running.stepping import evaluated, of_pieces, pieces_of, shards
 
 ATTEMPTS = 3  # to meet: gloo now and then loses a connection while it is being made
@@ -113,27 +113,35 @@ class Team:
         self._hear()
         return batch
 
-    def compare(self, step: int, batch: Batch, model: nn.Module) -> None:
+    def compare(self, step: int, batch: Batch, model: nn.Module) -> list[str]:
         """Compare a step's batch, and the weights and buffers that are sent, with those of the others.
 
+        Returns:
+            What the model of another process remembers otherwise, which may be nothing but a cache; a sentence.
+
         Raises:
-            ClipbenchError: a process has others.
+            ClipbenchError: a process has another batch or other weights.
         """
         if not self._helpers:
-            return
+            return []
         self._tell("compare", step)
         self._exchanged(lambda exchange: exchange.send_weights(model))
-        ours = sums(batch, model)
+        ours, remarks = sight(batch, model), []
         for helper, theirs in zip(self._helpers, self._hear(), strict=True):
-            if theirs[0] != ours[0]:
+            if theirs.batch != ours.batch:
                 raise ClipbenchError(
                     f"process {helper.rank} of the run drew another batch for step {step} than the first process",
                     where="train_batches",
                     remedy="let a batch depend on the seed and the step alone, and not on what was drawn before",
                 )
-            if theirs[1] != ours[1]:
+            if theirs.weights != ours.weights:
                 message = f"process {helper.rank} of the run has other weights at step {step} than the first process"
                 raise ClipbenchError(message, where="training.processes", remedy="run it in one process, and tell us")
+            apart = [name for name, value in ours.remembered.items() if theirs.remembered.get(name) != value]
+            if apart and step > 0:  # before it, the first process has not passed through this model
+                whose = f"in process {helper.rank} than in the first: it is in no buffer"
+                remarks.append(f"the model remembers another {apart[0]} {whose}")
+        return remarks
 
     def evaluated(self, problem: Problem, batch: Batch, at: Pass, *, create_graph: bool = False) -> Tensor:
         """The loss of a batch on this process's device, whose gradient it adds to the parameters': of all shards.

@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from clipbench.contracts import Batch, Problem
 from clipbench.errors import reason_of
+from clipbench.geometry import keeping
 from clipbench.records import Run
 from clipbench.running.devices import see_only
 from clipbench.running.environment import seed_generators, settle
 from clipbench.running.equipment import build_problem, next_batch, trainable
 from clipbench.running.exchange import Exchange, Place, present_gradients, unmoved
-from clipbench.running.fingerprints import weights_sha256
+from clipbench.running.fingerprints import tensor_sha256, weights_sha256
 from clipbench.running.precision import equip
 from clipbench.running.stepping import of_pieces, pieces_of, shards
 from clipbench.running.vigil import checksums
@@ -114,12 +115,12 @@ class _Helper:
             self._batches = self._built.train_batches(step)
         self._batch, self._step = next_batch(self._batches, step), step
 
-    def compare(self, step: int) -> list[list[int]]:
-        """Sums over the bits of a step's batch, and of the weights and buffers that the first process sends."""
+    def compare(self, step: int) -> "Sight":
+        """What this process has at a step, with the weights and buffers that the first process sends."""
         self.draw(step)
         self._exchange.send_weights(self._built.model)
         assert self._batch is not None
-        return sums(self._batch, self._built.model)
+        return sight(self._batch, self._built.model)
 
     def evaluate(self, step: int, number: int) -> tuple[float, list[bool]]:
         """This process's part of the loss of a step's batch, and which parameters have a part of its gradient."""
@@ -140,9 +141,29 @@ class _Helper:
         self._exchange.sum_gradients(self._built.model, present)
 
 
-def sums(batch: Batch, model: nn.Module) -> list[list[int]]:
-    """Over the bits of a batch, and of the model's trained weights and its buffers."""
-    return [checksums(batch.tensors.values()), checksums([*trainable(model).values(), *model.buffers()])]
+class Sight(NamedTuple):
+    """What processes of a run have at a step: alike in all, but for what modules remember of their own passes.
+
+    `batch` and `weights` are sums over bits, of weights and buffers; `remembered` has the plain attributes of modules.
+    """
+
+    batch: list[int]
+    weights: list[int]
+    remembered: dict[str, str]
+
+
+def sight(batch: Batch, model: nn.Module) -> Sight:
+    """What this process has."""
+    kept = ((name, keeping.attributes(module)) for name, module in model.named_modules())
+    remembered = {f"{name}.{each}".strip("."): _text(value) for name, own in kept for each, value in own.items()}
+    weights = checksums([*trainable(model).values(), *model.buffers()])
+    return Sight(checksums(batch.tensors.values()), weights, remembered)
+
+
+def _text(kept: Any) -> str:
+    if isinstance(kept, torch.Tensor):
+        return tensor_sha256(kept)
+    return f"[{', '.join(map(_text, kept))}]" if isinstance(kept, list | tuple) else repr(kept)
 
 
 def _seed(seed: int, rank: int, number: int) -> int:

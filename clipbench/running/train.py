@@ -109,8 +109,10 @@ def _next_batch(training: Training, batches: Iterator[Batch]) -> Batch:
     step = state.spent.steps
     with training.ledger.row("data"):
         batch = training.team.draw(step, lambda: next_batch(batches, step))
-        if step < FIRST or step % training.measure.evaluate_every == 0:
-            training.team.compare(step, batch, training.problem.model)
+    if step < FIRST or step % training.measure.evaluate_every == 0:
+        with training.ledger.row("fingerprints"):
+            for sentence in training.team.compare(step, batch, training.problem.model):
+                state.remark(records.TRAINING, sentence)
     training.last_batch = batch
     if step < FIRST:
         with training.ledger.row("fingerprints"):

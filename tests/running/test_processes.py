@@ -219,6 +219,16 @@ def test_processes_that_do_not_meet_at_once_are_started_again(
     assert (status == "failed") == ("did not meet (connection reset by peer)" in ended.reason)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "remembered"), [("Counting", ["calls"]), ("Buffered", [])])
+def test_what_a_model_remembers_in_no_buffer_is_not_shared_and_the_record_says_so(
+    tmp_path: Path, model: str, remembered: list[str]
+) -> None:
+    ended = finished(made(described(Choice("t", "t", "forgetful:task", {"model": model})), tmp_path))
+    texts = [f"the model remembers another {name} in process 1 than in the first" for name in remembered]
+    assert [text.partition(":")[0] for text in ended.remarks[TRAINING][1:]] == texts
+
+
 CLOSURES = [
     arm("lbfgs", "torch.optim:LBFGS", lr=0.1, max_iter=4),
     replace(SGD, wrap=(Choice("sam", "sam", "clipbench.wrappers.sam:build", {"rho": 0.05}),)),
@@ -263,7 +273,6 @@ def test_what_cannot_be_shared_fails_the_run_in_a_sentence(
 class Killing:
     """A watcher that kills a process of the run at a step, and remembers the steps that it saw afterwards."""
 
-    engine: LocalEngine
     victim: str
     at: int
     began: int = 0
@@ -283,13 +292,13 @@ class Killing:
             self.kill()
 
     def kill(self) -> None:
-        [at_work] = self.engine._at_work.values()
-        worker = psutil.Process(at_work.process.pid)
-        below = worker.children(recursive=True)
-        server = [each for each in below if each.ppid() == worker.pid]
-        helpers = [each for each in below if each.ppid() != worker.pid]
-        self.family = [worker, *below]
-        {"worker": [worker], "helper": helpers, "server": server}[self.victim][0].kill()
+        """Below this process are the servers that fork; below these the worker, its own server, and its helper."""
+        above = [each for server in psutil.Process().children() for each in server.children()]
+        [worker] = [each for each in above if each.children()]
+        [server] = worker.children()
+        [helper] = server.children()
+        self.family = [worker, server, helper]
+        {"worker": worker, "helper": helper, "server": server}[self.victim].kill()
 
     def finished(self, run: Run, outcome: Outcome) -> None: ...
     def heartbeat(self) -> None: ...
@@ -305,7 +314,7 @@ def test_a_run_one_of_whose_processes_is_killed_goes_on_from_its_checkpoint(tmp_
     through = made(SLOWLY, tmp_path / "through")
     assert made(SLOWLY, tmp_path / "killed", stop_at=20).outcome is None
     with LocalEngine(Need("cpu", 1, processes=2)) as engine:
-        watcher = Killing(engine, victim, at=25)
+        watcher = Killing(victim, at=25)
         policy = Policy(retries=1)
         [(run, _)] = supervise([SLOWLY], tmp_path / "killed", engine=engine, watcher=watcher, policy=policy)
     again = store.read(store.folder_of(run, tmp_path / "killed"))
@@ -319,7 +328,7 @@ def test_a_run_one_of_whose_processes_is_killed_goes_on_from_its_checkpoint(tmp_
 @pytest.mark.slow
 def test_a_killed_process_is_named_in_the_log_of_its_run(tmp_path: Path) -> None:
     with LocalEngine(Need("cpu", 1, processes=2)) as engine:
-        watcher = Killing(engine, "helper", at=5)
+        watcher = Killing("helper", at=5)
         [(run, outcome)] = supervise([SLOWLY], tmp_path, engine=engine, watcher=watcher)
     assert f"the worker ended with exit code {LOST_PROCESS}; its log is" in outcome.reason
     log = store.read_log(store.folder_of(run, tmp_path))
