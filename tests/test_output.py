@@ -8,7 +8,7 @@ import clipbench
 PACKAGE = Path(clipbench.__file__).parent
 
 # What writes to a stream or makes Rich's text, and the files that may: the processes of a run write to its log.
-OF_A_RUN = {"running/worker.py", "running/processes.py", "running/rank.py"}
+OF_A_RUN = {"running/worker.py", "running/helpers.py", "running/rank.py"}
 WAYS = {
     r"\bprint\(": {"console.py", "report/progress.py", "geometry/step.py", *OF_A_RUN},
     r"\becho\(": set[str](),

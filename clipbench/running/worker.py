@@ -28,10 +28,11 @@ from clipbench.running.equipment import effective_options, state_bytes
 from clipbench.running.evaluation import at_evaluation_weights, change, device_of
 from clipbench.running.fingerprints import comparable, weights_sha256
 from clipbench.running.grouping import taken
+from clipbench.running.helpers import LostProcessError
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
-from clipbench.running.processes import LostProcessError, Team, team
+from clipbench.running.processes import Team, team
 from clipbench.running.proof import PROOF_STEPS, Proof, end, judged, packed
 from clipbench.running.train import Ending, train
 from clipbench.running.training import State, Training
