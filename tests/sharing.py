@@ -4,6 +4,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from itertools import count
+from multiprocessing import current_process
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -52,11 +54,12 @@ def ragged(
     drawn: str = "purely",
     failing: int = 0,
     seconds: float = 0.0,
+    waiting: str = "",
 ) -> Problem:
     """Sequences of very unlike lengths, padded; the loss averages over all that is not padding.
 
     Batches have the `sizes` in turn. `drawn`: "in a row" and "by nobody's seed" break the contract. The loss fails on
-    so many examples as `failing`, and takes some `seconds`.
+    so many examples as `failing`, takes some `seconds`, and waits in the first process while a file `waiting` is there.
     """
     drawn_before = count()
 
@@ -78,6 +81,8 @@ def ragged(
             raise ValueError("nobody can have so many examples")
         if model.training:
             time.sleep(seconds)
+            while waiting and Path(waiting).exists() and not current_process().name.startswith("process "):
+                time.sleep(0.1)
         tokens = batch["tokens"]
         return functional.cross_entropy(model(tokens).transpose(1, 2), tokens, ignore_index=0)
 

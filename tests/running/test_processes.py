@@ -1,6 +1,7 @@
 """One run over several processes goes where one process goes, and ends when one of its processes does."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,7 @@ class Killing:
 
     victim: str
     at: int
+    first: Callable[[], None] = lambda: None
     began: int = 0
     family: list[psutil.Process] = field(default_factory=list)
     later: list[int] = field(default_factory=list)
@@ -289,6 +291,7 @@ class Killing:
         if self.family and self.began > 1:
             self.later.append(int(step[1]))
         if not self.family and int(step[1]) >= self.at:
+            self.first()
             self.kill()
 
     def kill(self) -> None:
@@ -333,6 +336,19 @@ def test_a_killed_process_is_named_in_the_log_of_its_run(tmp_path: Path) -> None
     assert f"the worker ended with exit code {LOST_PROCESS}; its log is" in outcome.reason
     log = store.read_log(store.folder_of(run, tmp_path))
     assert "process 1 of the run's 2 (0 is the worker) was killed by signal 9" in log
+
+
+@pytest.mark.slow
+def test_a_run_that_does_not_notice_a_killed_process_ends_all_the_same(tmp_path: Path) -> None:
+    """As in an exchange on GPUs, which may wait for ever: here the first process is in a forward pass without end."""
+    waiting = tmp_path / "waiting"
+    run = replace(SLOWLY, task=with_options(SLOWLY.task, waiting=str(waiting)))
+    with LocalEngine(Need("cpu", 1, processes=2)) as engine:
+        watcher = Killing("helper", at=5, first=waiting.touch)
+        [(_, outcome)] = supervise([run], tmp_path, engine=engine, watcher=watcher)
+    assert f"the worker ended with exit code {LOST_PROCESS}; its log is" in outcome.reason
+    log = store.read_log(store.folder_of(run, tmp_path))
+    assert "a process of the run is gone, and this one waits for it: it ends" in log
 
 
 def test_a_run_over_several_processes_needs_as_many_devices(monkeypatch: pytest.MonkeyPatch) -> None:
