@@ -138,7 +138,7 @@ class Team:
         self._exchanged(lambda exchange: exchange.send_weights(model))
         pieces = pieces_of(shards(batch, settings)[0], settings)
         with unmoved(model):
-            loss = of_pieces(problem, pieces, settings, of=batch.weight)
+            loss = of_pieces(problem, pieces, settings, of=batch)
         replies = helpers.hear()
         present = [any(each) for each in zip(present_gradients(model), *(there for _, there in replies), strict=True)]
         helpers.tell("sum", present)

@@ -133,7 +133,7 @@ class _Helper:
         mine = shards(self._batch, settings)[self._rank : self._rank + 1]
         pieces = [piece.to(self._device) for shard in mine for piece in pieces_of(shard, settings)]
         with torch.enable_grad(), unmoved(problem.model):
-            loss = of_pieces(problem, pieces, settings, of=self._batch.weight)
+            loss = of_pieces(problem, pieces, settings, of=self._batch)
         return float(loss.detach()), present_gradients(problem.model)
 
     def sum(self, present: Sequence[bool]) -> None:

@@ -43,7 +43,7 @@ def evaluated(
         ClipbenchError: the loss has no gradient, or the batch cannot be split.
     """
     pieces = [piece for shard in shards(batch, settings) for piece in pieces_of(shard, settings)]
-    return of_pieces(problem, pieces, settings, of=batch.weight, create_graph=create_graph)
+    return of_pieces(problem, pieces, settings, of=batch, create_graph=create_graph)
 
 
 def shards(batch: Batch, settings: TrainingSettings) -> list[Batch]:
@@ -66,9 +66,9 @@ def pieces_of(shard: Batch, settings: TrainingSettings) -> list[Batch]:
 
 
 def of_pieces(
-    problem: Problem, pieces: Sequence[Batch], settings: TrainingSettings, *, of: int, create_graph: bool = False
+    problem: Problem, pieces: Sequence[Batch], settings: TrainingSettings, *, of: Batch, create_graph: bool = False
 ) -> Tensor:
-    """What `evaluated` says of some pieces of a batch of `of` terms: their part of its loss, and of its gradient."""
+    """What `evaluated` says of some pieces of the batch `of`: their part of its loss, and of its gradient."""
     losses: list[Tensor] = []
     with math_attention() if create_graph else nullcontext(), rounded_products(settings):
         for piece in pieces:
@@ -76,8 +76,8 @@ def of_pieces(
                 loss = problem.loss(problem.model, piece)
             if not loss.requires_grad:
                 raise ClipbenchError("the task's loss has no gradient: it depends on no parameter that is trained")
-            if piece.weight != of:
-                loss = loss * (piece.weight / of)
+            if piece is not of:
+                loss = loss * (piece.weight / of.weight)
             _go_back(loss, create_graph=create_graph)
             losses.append(loss)
     if len(losses) == 1:
