@@ -3,9 +3,9 @@
     python benchmarks/speed/processes.py [--processes 2] [--task code_lm] [--batch 32] [--rounds 9] [--steps 10]
     python benchmarks/speed/processes.py --quick        a tiny model and few steps: does it run?
 
-On this machine's CPU, one thread a process, as many cores as processes at the least. Medians over rounds of the wall
-time of a step, in turns. Shared perfectly, a step would take 1/processes of the time. The exchange is a batch of one
-example a process: hardly anything is computed, and all weights and gradients travel.
+On this machine's CPU, one thread a process, in turns. Medians over rounds of the wall time of a step, and of the CPU
+time of the first process, which other work on the machine changes less. Shared perfectly, a step would take 1/processes
+of either. With one example a process hardly anything is computed, and all weights and gradients travel.
 """
 
 import argparse
@@ -43,28 +43,28 @@ def training_of(run: Run, processes: Team) -> Training:
     return training
 
 
-def step_of(training: Training, batches: Iterator[Batch], steps: int) -> float:
-    """The median wall seconds of so many steps; their batches are drawn off the clock, as in a run."""
+def step_of(training: Training, batches: Iterator[Batch], steps: int) -> tuple[float, float]:
+    """The median wall and CPU seconds of so many steps; their batches are drawn off the clock, as in a run."""
     seconds = []
     for _ in range(steps):
         batch = training.team.draw(training.state.spent.steps, partial(next, batches))
-        begin = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         take_step(training, batch)
-        seconds.append(time.perf_counter() - begin)
-    return median(seconds)
+        seconds.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return median(wall for wall, _ in seconds), median(cpu for _, cpu in seconds)
 
 
-def compared(run: Run, *, rounds: int, steps: int) -> tuple[float, float]:
-    """The median seconds of a step in one process, and shared."""
+def compared(run: Run, *, rounds: int, steps: int) -> list[tuple[float, float]]:
+    """The median wall and CPU seconds of a step in one process, and shared."""
     alone = replace(run, training=TrainingSettings())
     with team(alone, CPU) as one, team(run, CPU) as several:
         pair = training_of(alone, one), training_of(run, several)
         batches = [training.problem.train_batches(0) for training in pair]
-        seconds: tuple[list[float], list[float]] = ([], [])
-        for number in range(rounds + 1):  # the first is to warm up
+        found: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+        for number in range(rounds + 1):
             for place in (0, 1) if number % 2 else (1, 0):
-                seconds[place].append(step_of(pair[place], batches[place], steps))
-    return median(seconds[0][1:]), median(seconds[1][1:])
+                found[place].append(step_of(pair[place], batches[place], steps))
+    return [(median(wall for wall, _ in each[1:]), median(cpu for _, cpu in each[1:])) for each in found]  # once warm
 
 
 def main() -> None:
@@ -87,8 +87,10 @@ def main() -> None:
     smallest = replace(run, task=replace(task, options={**sizes, "batch": options.processes}))
     rows = []
     for what, of in ((f"a step on {options.batch} examples", run), ("a step on one example a process", smallest)):
-        alone, several = compared(of, rounds=rounds, steps=steps)
-        rows.append((what, f"{1000 * alone:.3g} ms", f"{1000 * several:.3g} ms", f"{several / alone:.2f}"))
+        (wall, cpu), (shared_wall, shared_cpu) = compared(of, rounds=rounds, steps=steps)
+        for kind, one, several in (("wall", wall, shared_wall), ("CPU", cpu, shared_cpu)):
+            times = f"{1000 * one:.3g} ms", f"{1000 * several:.3g} ms"
+            rows.append((f"{what}, {kind} time", *times, f"{several / one:.2f}"))
     count = sum(p.numel() for p in build_problem(run, CPU).model.parameters())
     sys.stdout.write(f"{options.task}, {count:,} parameters, one thread a process\n\n")
     headers = ("what", "1 process", f"{options.processes} processes", "ratio")
