@@ -82,6 +82,7 @@ def ragged(
         if model.training:
             time.sleep(seconds)
             while waiting and Path(waiting).exists() and not current_process().name.startswith("process "):
+                Path(waiting).with_suffix(".there").touch()
                 time.sleep(0.1)
         tokens = batch["tokens"]
         return functional.cross_entropy(model(tokens).transpose(1, 2), tokens, ignore_index=0)

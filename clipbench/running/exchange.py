@@ -49,7 +49,7 @@ class Exchange:
         self._is_first = place.rank == 0
         store = FileStore(str(meeting), place.ranks)
         self._group = _nccl(store, place) if place.device.type == "cuda" else _gloo(store, place)
-        self._group.broadcast(torch.zeros(1, device=place.device), 0).wait()  # NCCL connects at first use
+        self._group.allreduce([torch.zeros(1, device=place.device)]).wait()  # all are there; NCCL connects at first use
 
     def close(self) -> None:
         """Let go of the others."""

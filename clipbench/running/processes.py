@@ -51,7 +51,7 @@ class Team:
         self.device = device
         self._run, self._settings = run, run.training
         self._helpers: Helpers | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None  # a store may be asked for as long as the run goes
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._exchange: Exchange | None = None
         self._expected = ""  # the weights that the others must have built; empty once they have
 
@@ -78,6 +78,8 @@ class Team:
                 helpers.end()
                 if attempt == ATTEMPTS - 1:
                     raise ClipbenchError(f"the {ranks} processes of the run did not meet ({error})") from error
+        if self.device.type == "cpu":  # NCCL may ask for it as long as the run goes
+            self._folder.cleanup()
         helpers.watch()
         self._expected = weights_sha256(problem.model)
         helpers.tell("build")

@@ -1,6 +1,7 @@
 """One run over several processes goes where one process goes, and ends when one of its processes does."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -341,9 +342,15 @@ def test_a_killed_process_is_named_in_the_log_of_its_run(tmp_path: Path) -> None
 def test_a_run_that_does_not_notice_a_killed_process_ends_all_the_same(tmp_path: Path) -> None:
     """As in an exchange on GPUs, which may wait for ever: here the first process is in a forward pass without end."""
     waiting = tmp_path / "waiting"
+
+    def wait() -> None:
+        waiting.touch()
+        while not waiting.with_suffix(".there").exists():
+            time.sleep(0.1)
+
     run = replace(SLOWLY, task=with_options(SLOWLY.task, waiting=str(waiting)))
     with LocalEngine(Need("cpu", 1, processes=2)) as engine:
-        watcher = Killing("helper", at=5, first=waiting.touch)
+        watcher = Killing("helper", at=5, first=wait)
         [(_, outcome)] = supervise([run], tmp_path, engine=engine, watcher=watcher)
     assert f"the worker ended with exit code {LOST_PROCESS}; its log is" in outcome.reason
     log = store.read_log(store.folder_of(run, tmp_path))
