@@ -13,6 +13,7 @@ DONE, FINDING, USAGE, UNDECIDED, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 LONGEST_REASON = 300  # characters: torch's own messages run to pages, and stand whole in the log
 # A worker's own: it was asked to stop and has left a checkpoint (EX_TEMPFAIL of sysexits.h: try again later).
 STOPPED = 75
+LOST_PROCESS = 71  # another process of its run was lost (EX_OSERR)
 
 _MOST_FAULTS = 20  # of one spec, in its message: who has mended these sees the rest
 _WIDEST = 120  # characters of a line that is shown; of a longer line, those around the fault

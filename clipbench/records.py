@@ -322,12 +322,14 @@ class TrainingSettings:
       of products on an NVIDIA GPU.
     - `compile`: the model runs through torch.compile.
     - `recompute`: activations are recomputed in the backward pass, block by block.
+    - `processes`: how many processes, each with a device or CPU cores of its own, share the examples of a batch.
     """
 
     micro_batch: int | None = None
     precision: Precision = "float32"
     compile: bool = False
     recompute: bool = False
+    processes: int = 1
 
 
 AS_WRITTEN = TrainingSettings()

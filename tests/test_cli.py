@@ -160,11 +160,11 @@ def test_a_tuned_spec_is_made_a_few_runs_at_a_time(tmp_path: Path) -> None:
 TUNED = """
 task: {use: quadratic, dimension: 16}
 optimizers:
-  sgd: {use: sgd, lr: {log: [0.001, 0.002]}}
-  adam: {use: adam, lr: {log: [0.001, 0.002]}}
+  sgd: {use: sgd, lr: [0.001, 0.002]}
+  adam: {use: adam, lr: [0.001, 0.002]}
 budget: {steps: 10}
 seeds: [0]
-tuning: {trials: 2, seeds: [100]}
+tuning: {seeds: [100]}
 measure: {probes: []}
 """
 

@@ -7,9 +7,10 @@ import clipbench
 
 PACKAGE = Path(clipbench.__file__).parent
 
-# What writes to a stream or makes Rich's text, and the files that may: a worker's own process writes to its log.
+# What writes to a stream or makes Rich's text, and the files that may: the processes of a run write to its log.
+OF_A_RUN = {"running/worker.py", "running/helpers.py", "running/rank.py"}
 WAYS = {
-    r"\bprint\(": {"console.py", "running/worker.py", "report/progress.py", "geometry/step.py"},
+    r"\bprint\(": {"console.py", "report/progress.py", "geometry/step.py", *OF_A_RUN},
     r"\becho\(": set[str](),
     r"\bsys\.(stdout|stderr)\.write\(": {"console.py", "running/signatures.py"},
     r"\bConsole\(": {"console.py", "cli/campaign.py"},

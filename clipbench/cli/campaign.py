@@ -174,7 +174,8 @@ class _Campaign:
         _set_aside(to_make, results)
         begin = time.monotonic()
         together = options.per_device if to_make[0].trial_of else 1
-        need = Need(to_make[0].device, to_make[0].threads, self.spec.code, together)
+        processes = self.spec.training.processes
+        need = Need(to_make[0].device, to_make[0].threads, self.spec.code, together, processes)
         try:
             with self._watcher() as watching, options.engine.build(need, jobs=options.jobs) as engine:
                 watching.planned(len(runs), len(runs) - len(to_make))

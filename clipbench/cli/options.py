@@ -10,6 +10,7 @@ import typer
 from clipbench.cli import completing
 from clipbench.harmless import shortened
 from clipbench.report.render import Format
+from clipbench.running.devices import refuse_too_few
 from clipbench.running.engines import LOCAL, Chosen
 from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
@@ -59,7 +60,10 @@ def on_machine(spec: Spec, engine: Chosen = LOCAL) -> Spec:
     Raises:
         ClipbenchError: there is no such device.
     """
-    return replace(spec, device=engine.resolve(spec.device))
+    device = engine.resolve(spec.device)
+    if engine == LOCAL:
+        refuse_too_few(device, spec.training.processes)
+    return replace(spec, device=device)
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:

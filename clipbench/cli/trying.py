@@ -34,7 +34,7 @@ def try_arms(
     """
     if not missing:
         return {}
-    need = Need(missing[0].device, missing[0].threads, code)
+    need = Need(missing[0].device, missing[0].threads, code, processes=missing[0].training.processes)
     results: dict[str, Tried] = {}
     with engine.build(need, jobs=1) as place:
         for task in dict.fromkeys(run.task.name for run in missing):

@@ -127,6 +127,7 @@ def _training(settings: TrainingSettings) -> str:
         settings.precision: settings.precision != AS_WRITTEN.precision,
         "compiled": settings.compile,
         "activations recomputed": settings.recompute,
+        f"{settings.processes} processes": settings.processes > 1,
     }
     return ", ".join(text for text, is_set in given.items() if is_set)
 

@@ -39,17 +39,35 @@ def resolve(wanted: str) -> str:
     return wanted
 
 
+def refuse_too_few(device: str, processes: int) -> None:
+    """Raises ClipbenchError where a resolved device cannot be had so many times, once for each process of a run."""
+    if processes == 1 or device == "cpu":
+        return
+    kind, _, index = device.partition(":")
+    where, remedy = "training.processes", "use processes: 1"
+    if kind == "mps":
+        raise ClipbenchError(f"{processes} processes need a device each, and mps is one", where=where, remedy=remedy)
+    if index:
+        message = f"{processes} processes need a GPU each, and device '{device}' is one"
+        raise ClipbenchError(message, where=where, remedy="use device: cuda")
+    if len(gpu_ids()) < processes:
+        there = f"{len(gpu_ids())} {'is' if len(gpu_ids()) == 1 else 'are'} here"
+        raise ClipbenchError(f"{processes} processes need a GPU each, and {there}", where=where, remedy=remedy)
+
+
 def see_only(device: str) -> str:
     """Let this process see no GPU but this one, which CUDA then calls cuda:0: the name to use from here on.
+
+    Of several, "cuda:2,cuda:3", it sees all, and its own is the first; each process of a run then takes one of them.
 
     It must come before CUDA starts. Code that says "cuda" means the run's own GPU then, and no other; a slice of a GPU
     (MIG) goes by the name that CUDA_VISIBLE_DEVICES had for it.
     """
-    kind, _, index = device.partition(":")
-    if kind != "cuda":
+    if not device.startswith("cuda"):
         return device
+    indices = [each.partition(":")[2] or "0" for each in device.split(",")]
     visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(index or 0)] if visible else index or "0"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[int(index)] if visible else index for index in indices)
     return "cuda:0"
 
 

@@ -24,7 +24,7 @@ from clipbench.running.fingerprints import weights_sha256
 from clipbench.running.grouping import taken
 from clipbench.running.metrics import recorded
 from clipbench.running.precision import equip
-from clipbench.running.preparing import LiveArm, assembled, refuse_endless
+from clipbench.running.preparing import LiveArm, assembled, refuse_endless, refuse_idle
 from clipbench.running.stepping import Stepping, stepping_of
 from clipbench.running.train import train
 from clipbench.running.training import Training
@@ -75,6 +75,7 @@ def _faults(asked: Request, run: Run, problem: Problem) -> Faults:
         if asked == "probes":
             return _look(run, problem)
         refuse_endless(run.budget, problem)
+        refuse_idle(run.training, problem)
         stepping = stepping_of(run.arm, problem)
         liveness.check(run.arm, problem, stepping)
         _train(run, problem, stepping, steps=1)

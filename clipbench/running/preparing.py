@@ -27,6 +27,7 @@ from clipbench.records import (
     RESUME,
     Arm,
     Run,
+    TrainingSettings,
 )
 from clipbench.running import attention, liveness
 from clipbench.running.environment import seed_generators, synchronize, this_process_alone
@@ -38,9 +39,10 @@ from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.precision import equip
 from clipbench.running.prefetch import pin_for
+from clipbench.running.processes import Pass, Team
 from clipbench.running.proof import Proof, prove
 from clipbench.running.schedule import ScheduledRates
-from clipbench.running.stepping import Stepping, evaluated, stepping_of
+from clipbench.running.stepping import Stepping, pieces_of, shards, stepping_of
 from clipbench.running.training import State, Training
 from clipbench.running.trial import first_gradients
 from clipbench.running.undoing import put_back
@@ -93,9 +95,11 @@ class Prepared:
 
 
 def prepare(
-    run: Run, device: torch.device, ledger: Ledger, witness: Witness, stop: Callable[[], bool] = lambda: False
+    run: Run, team: Team, ledger: Ledger, witness: Witness, stop: Callable[[], bool] = lambda: False
 ) -> Prepared:
     """Build a run's parts and try them; `stop` is asked between the steps that are tried.
+
+    The other processes of the run build its problem meanwhile, once it was built here: what a task fetches is there.
 
     Raises:
         NotLiveError: the arm does not do what its spec says.
@@ -105,13 +109,15 @@ def prepare(
     """
     since, begin = settings(), time.perf_counter()
     with ledger.row("data"):
-        problem = _problem(run, device)
+        problem = _problem(run, team.device)
         refuse_endless(run.budget, problem)
-    slow = time.perf_counter() - begin > SLOW_TO_BUILD
+        refuse_idle(run.training, problem)
+        slow = time.perf_counter() - begin > SLOW_TO_BUILD
+        team.gather(problem)
     with ledger.row("life"):
         tried = _tried(run, _interruptible(problem, stop), since)
-    fresh = partial(_fresh, run, device, tried)
-    used = assembled(run, problem, tried)
+    fresh = partial(_fresh, run, team, tried)
+    used = assembled(run, problem, tried, team)
     witness.code.refuse_changed()  # now that all of it is loaded
     proof, training = None, used
     if not slow:
@@ -132,7 +138,7 @@ def _warm_up(training: Training) -> None:
     problem = training.problem
     with put_back(problem):
         batch = next_batch(problem.train_batches(0), 0).to(device_of(problem.model))
-        evaluated(problem, batch, training.settings, create_graph=training.create_graph)
+        training.team.evaluated(problem, batch, Pass(0, 0), create_graph=training.create_graph)
 
 
 def fingerprints(run: Run, problem: Problem) -> dict[str, str]:
@@ -160,6 +166,15 @@ def refuse_endless(budget: Budget, problem: Problem) -> None:
         raise ClipbenchError(message)
 
 
+def refuse_idle(settings: TrainingSettings, problem: Problem) -> None:
+    """Raises ClipbenchError where the first batch has no example for one of the processes."""
+    if settings.processes > 1:
+        samples = next_batch(iter(problem.train_batches(0)), 0).samples
+        if samples < settings.processes:
+            message = f"{settings.processes} processes cannot share a batch of {samples}, as the task's first one"
+            raise ClipbenchError(message, where="training.processes", remedy="give at most as many as a batch has")
+
+
 def _interruptible(problem: Problem, stop: Callable[[], bool]) -> Problem:
     """The same problem; each of its losses may raise AskedToStop."""
 
@@ -171,13 +186,15 @@ def _interruptible(problem: Problem, stop: Callable[[], bool]) -> Problem:
     return replace(problem, loss=standing_for(problem.loss, loss))
 
 
-def _first_pieces(problem: Problem, size: int | None) -> Problem:
+def _first_pieces(problem: Problem, settings: TrainingSettings) -> Problem:
     """The same problem; of each training batch only the first piece, which tells as much of an arm's life."""
-    if size is None:
+    if settings.micro_batch is None and settings.processes == 1:
         return problem
-    return replace(
-        problem, train_batches=lambda start: (batch.split(size)[0] for batch in problem.train_batches(start))
-    )
+
+    def first(batch: Batch) -> Batch:
+        return pieces_of(shards(batch, settings)[0], settings)[0]
+
+    return replace(problem, train_batches=lambda start: map(first, problem.train_batches(start)))
 
 
 def _with_stops(training: Training, stop: Callable[[], bool]) -> Training:
@@ -191,12 +208,12 @@ def _problem(run: Run, device: torch.device) -> Problem:
     return problem
 
 
-def _fresh(run: Run, device: torch.device, tried: LiveArm) -> Training:
-    return assembled(run, _problem(run, device), tried)
+def _fresh(run: Run, team: Team, tried: LiveArm) -> Training:
+    return assembled(run, _problem(run, team.device), tried, team)
 
 
-def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
-    """The parts to train a problem with, from step 0."""
+def assembled(run: Run, problem: Problem, tried: LiveArm, team: Team | None = None) -> Training:
+    """The parts to train a problem with, from step 0; without a `team` in this process alone."""
     optimizer, clip = build_optimizer(run.arm, problem.model)
     ghosts = Ghosts(tried.ghosts, problem.model) if tried.ghosts else None
     seed_generators(run.seed)  # what training itself draws, such as dropout
@@ -215,6 +232,7 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
         watch=Stopwatch(partial(synchronize, next(problem.model.parameters()).device)),
         ledger=Ledger(),
         vigil=Vigil(problem.model, run.seed, tried.since),
+        team=team or Team(run, device_of(problem.model)),
         ghosts=ghosts,
         step_flops=tried.flops,
         attention=tried.attention,
@@ -229,7 +247,7 @@ def assembled(run: Run, problem: Problem, tried: LiveArm) -> Training:
 def _tried(run: Run, problem: Problem, since: Settings) -> LiveArm:
     """Check that the arm is alive, and which of its ghosts are: one that is not costs its own rows and not the run."""
     stepping, whole = stepping_of(run.arm, problem), problem
-    problem = _first_pieces(problem, run.training.micro_batch)
+    problem = _first_pieces(problem, run.training)
     remarks = list(liveness.check(run.arm, problem, stepping))
     with attention.observed() as kernels:
         flops = liveness.step_flops(run.arm, whole, stepping, run.training)

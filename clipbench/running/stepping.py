@@ -5,8 +5,9 @@ gradient, which costs no pass through the model, and what it does is undone.
 """
 
 import inspect
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
@@ -44,7 +45,33 @@ def evaluated(
         ClipbenchError: the loss is not one number or has no gradient, or the batch cannot be split.
         OutOfMemoryError: in a sentence what may fit.
     """
-    pieces = [batch] if settings.micro_batch is None else batch.split(settings.micro_batch) or [batch]
+    pieces = [piece for shard in shards(batch, settings) for piece in pieces_of(shard, settings)]
+    return of_pieces(problem, pieces, settings, of=batch, create_graph=create_graph)
+
+
+def shards(batch: Batch, settings: TrainingSettings) -> list[Batch]:
+    """What each process of a run takes of a batch: as many examples each, but for the last; the last may have none.
+
+    Raises:
+        ClipbenchError: the batch cannot be split.
+    """
+    n = settings.processes
+    return [batch] if n == 1 else batch.split(math.ceil(batch.samples / n))
+
+
+def pieces_of(shard: Batch, settings: TrainingSettings) -> list[Batch]:
+    """What goes through the model at a time.
+
+    Raises:
+        ClipbenchError: the batch cannot be split.
+    """
+    return [shard] if settings.micro_batch is None else shard.split(settings.micro_batch)
+
+
+def of_pieces(
+    problem: Problem, pieces: Sequence[Batch], settings: TrainingSettings, *, of: Batch, create_graph: bool = False
+) -> Tensor:
+    """What `evaluated` says of some pieces of the batch `of`: their part of its loss, and of its gradient."""
     losses: list[Tensor] = []
     with math_attention() if create_graph else nullcontext(), rounded_products(settings), stepping_on(pieces, settings):
         for piece in pieces:
@@ -52,11 +79,13 @@ def evaluated(
                 loss = as_loss(problem, problem.loss(problem.model, piece))
             if not loss.requires_grad:
                 raise ClipbenchError("the task's loss has no gradient: it depends on no parameter that is trained")
-            if len(pieces) > 1:
-                loss = loss * (piece.weight / batch.weight)
+            if piece is not of:
+                loss = loss * (piece.weight / of.weight)
             _go_back(loss, create_graph=create_graph)
             losses.append(loss)
-    return losses[0] if len(losses) == 1 else torch.stack([loss.detach().double() for loss in losses]).sum()
+    if len(losses) == 1:
+        return losses[0]
+    return torch.stack([loss.detach().double() for loss in losses]).sum() if losses else torch.zeros(())
 
 
 def _go_back(loss: Tensor, *, create_graph: bool) -> None:

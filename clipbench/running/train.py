@@ -17,7 +17,7 @@ from clipbench.contracts import Batch, Snapshot
 from clipbench.errors import ClipbenchError
 from clipbench.geometry.ghosts import HeldPoint, Update
 from clipbench.measurements import Measurement
-from clipbench.records import OWN
+from clipbench.records import OWN, TrainingSettings
 from clipbench.running import memory, probing
 from clipbench.running.environment import this_process_alone
 from clipbench.running.equipment import next_batch, trainable
@@ -25,7 +25,8 @@ from clipbench.running.evaluation import at_evaluation_weights, device_of, evalu
 from clipbench.running.fingerprints import FIRST, followed_by
 from clipbench.running.metrics import readings
 from clipbench.running.prefetch import drawing, prefetched
-from clipbench.running.stepping import evaluated, take
+from clipbench.running.processes import Pass
+from clipbench.running.stepping import take
 from clipbench.running.training import Training
 
 MOST_IDLE = 1000  # steps one after the other that may spend nothing of the budget
@@ -115,10 +116,15 @@ def _evaluate(training: Training) -> None:
 def _next_batch(training: Training, batches: Iterator[Batch]) -> Batch:
     """The coming step's batch; the first few go into the record's fingerprint."""
     state = training.state
+    step = state.spent.steps
     with training.ledger.row("data"):
-        batch = next_batch(batches, state.spent.steps)
+        batch = training.team.draw(step, lambda: next_batch(batches, step))
+    if step < FIRST or step % training.measure.evaluate_every == 0:
+        with training.ledger.row("fingerprints"):
+            for sentence in training.team.compare(step, batch, training.problem.model):
+                state.remark(records.TRAINING, sentence)
     training.last_batch = batch
-    if state.spent.steps < FIRST:
+    if step < FIRST:
         with training.ledger.row("fingerprints"):
             before = state.fingerprints.get(records.FIRST_BATCHES, "")
             state.fingerprints[records.FIRST_BATCHES] = followed_by(before, batch)
@@ -133,6 +139,15 @@ def _set_rates(training: Training, batch: Batch) -> None:
         training.ghosts.set_rates(middle)
 
 
+def _parts(settings: TrainingSettings, batch: Batch) -> Iterator[str]:
+    """What the parts change in which a batch goes through the model."""
+    if settings.micro_batch is not None and batch.samples > settings.micro_batch:
+        yield f"batches are cut into pieces of {settings.micro_batch}: dropout and batch statistics go by piece"
+    if settings.processes > 1:
+        shared = f"batches are shared among {settings.processes} processes: dropout and batch statistics go by share"
+        yield f"{shared}, and buffers such as running statistics are those of the first"
+
+
 @this_process_alone()
 def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> float:
     """One training step on the clock; off it, while the raw gradient is in place, ghosts step and `look` sees all.
@@ -140,10 +155,7 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
     Of an optimizer that evaluates several gradients in a step it is the first, and so is the loss.
     """
     _set_rates(training, batch)
-    if training.settings.micro_batch is not None and batch.samples > training.settings.micro_batch:
-        text = (
-            f"batches are cut into pieces of {training.settings.micro_batch}: dropout and batch statistics go by piece"
-        )
+    for text in _parts(training.settings, batch):
         training.state.remark(records.TRAINING, text)
     model, state, watch = training.problem.model, training.state, training.watch
     losses: list[Tensor] = []
@@ -156,7 +168,8 @@ def take_step(training: Training, batch: Batch, *, look: Look | None = None) -> 
             with torch.enable_grad():
                 if losses:
                     training.optimizer.zero_grad()
-                loss = evaluated(training.problem, moved, training.settings, create_graph=training.create_graph)
+                at = Pass(state.spent.steps, state.passes)
+                loss = training.team.evaluated(training.problem, moved, at, create_graph=training.create_graph)
                 if not losses and (look or training.ghosts):
                     with watch.paused():
                         updates = _let_ghosts_step(training, read=look is not None)

@@ -14,6 +14,7 @@ from clipbench.running.equipment import AttachedClip, ProbeMeasure
 from clipbench.running.ghosts import Ghosts
 from clipbench.running.memory import Peaks
 from clipbench.running.prefetch import Pin
+from clipbench.running.processes import Team
 from clipbench.running.schedule import ScheduledRates
 from clipbench.running.stepping import Stepping
 from clipbench.running.vigil import Vigil
@@ -60,6 +61,7 @@ class Training:
     watch: Stopwatch
     ledger: Ledger
     vigil: Vigil
+    team: Team
     ghosts: Ghosts | None = None
     step_flops: int | None = None
     attention: str = ""  # the kernels of it

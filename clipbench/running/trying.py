@@ -151,7 +151,8 @@ class _Processes:
 
     def __init__(self, run: Run, timeout: float | None, code: str, *, again: bool = False) -> None:
         self._run, self._timeout, self._code, self._again = run, timeout, code, again
-        self._engine = LocalEngine(Need(run.device, run.threads), jobs=1)  # whose device and server are the runs' own
+        need = Need(run.device, run.threads, processes=run.training.processes)
+        self._engine = LocalEngine(need, jobs=1)  # whose device and server are the runs' own
         self._device = self._engine.slots[0][0]
         self._process: ForkServerProcess | None = None
         self._fresh = True

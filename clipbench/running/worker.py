@@ -19,7 +19,7 @@ import torch
 
 from clipbench import store
 from clipbench.budget import Ledger
-from clipbench.errors import DONE, STOPPED, StoreError, reason_of
+from clipbench.errors import DONE, LOST_PROCESS, STOPPED, StoreError, reason_of
 from clipbench.geometry import keeping
 from clipbench.records import RESUME, Environment, Outcome, Run
 from clipbench.running import checkpoint
@@ -28,9 +28,11 @@ from clipbench.running.equipment import effective_options, state_bytes
 from clipbench.running.evaluation import at_evaluation_weights, change, device_of
 from clipbench.running.fingerprints import comparable, weights_sha256
 from clipbench.running.grouping import taken
+from clipbench.running.helpers import LostProcessError
 from clipbench.running.loaded import LoadedCode
 from clipbench.running.opened import OpenedFiles
 from clipbench.running.preparing import AskedToStop, Prepared, Witness, fingerprints, prepare
+from clipbench.running.processes import Team, team
 from clipbench.running.proof import PROOF_STEPS, Proof, end, judged, packed
 from clipbench.running.train import Ending, train
 from clipbench.running.training import State, Training
@@ -70,15 +72,18 @@ def work(
         store.finish(folder, Outcome("failed", reason, started=began, ledger=ledger.close()), None)
         return DONE
     environment = replace(environment, device=named or device)
-    at_work = _Work(run, folder, environment, ledger, started, stop, place)
+    at_work = _Work(run, folder, environment, ledger, started, stop)
     try:
-        with this_process_alone():
-            outcome = at_work.outcome(give_up)
+        with this_process_alone(), team(run, place) as processes:
+            outcome = at_work.outcome(processes, give_up)
         if outcome is None:
             return STOPPED
         store.finish(folder, replace(outcome, started=began), environment)
     except AskedToStop:
         return _given_up(folder)
+    except LostProcessError as error:  # a crash, which leaves the checkpoint for another try
+        print(error, flush=True)  # noqa: T201
+        return LOST_PROCESS
     except BaseException as error:  # whatever a task, an optimizer or the disk raises fails this run alone
         with suppress(OSError):  # a full disk has no room for the log either
             traceback.print_exc()
@@ -112,9 +117,7 @@ class _Work:
         ledger: Ledger,
         started: float,
         stop: Callable[[], bool],
-        device: torch.device,
     ) -> None:
-        self._device = device
         self._run, self._folder, self._environment = run, folder, environment
         self._ledger, self._started, self._stop = ledger, started, stop
         self._beat_at, self._saved_at = -math.inf, time.monotonic()
@@ -122,15 +125,16 @@ class _Work:
         self._state = State()  # what there is to say of it before it trains
         self._examples: int | None = None
 
-    def outcome(self, give_up: Callable[[], bool]) -> Outcome | None:
+    def outcome(self, processes: Team, give_up: Callable[[], bool]) -> Outcome | None:
         """Train from step 0 or from a checkpoint; None if asked to stop.
 
         Raises:
             AskedToStop: before step 0.
+            LostProcessError: another process of the run is gone.
         """
         self._witness = Witness(LoadedCode(self._run), OpenedFiles(self._run, folder=self._folder))
         with self._witness.files.watched():
-            return self._trained(prepare(self._run, self._device, self._ledger, self._witness, give_up))
+            return self._trained(prepare(self._run, processes, self._ledger, self._witness, give_up))
 
     def _trained(self, prepared: Prepared) -> Outcome | None:
         training, recorded = self._begun(prepared)

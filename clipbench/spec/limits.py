@@ -8,6 +8,7 @@ LARGEST = 10**15  # of what is counted: far beyond any run, and exact as a float
 MOST_SEEDS = 1_000
 MOST_SETTINGS = 1_000  # of one arm, as trials or as a grid's points, each a run for every seed: for the same reason
 MOST_RUNS = 50_000  # of one spec, with its trials: a plan holds all of them in memory
+MOST_PROCESSES = 64  # of one run, all on one machine: no machine has so many GPUs
 MOST_THREADS = 1_024  # more than any machine has use for: the first run with a million would take the machine with it
 
 MOST_BYTES = 100_000  # of the file: far more than a study needs, and read in two seconds

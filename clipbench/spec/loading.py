@@ -146,7 +146,7 @@ def _expanded(
         raise SpecError(document.file, [*untunable, *expanding.no_such_baseline(document)])
     of_spec, faults = tasks.expanded(document, chosen.tasks, written)
     faults += [*expanding.repeated(document, by_arm), *expanding.unknown_baseline(document, by_arm)]
-    faults += expanding.unstorable(document, by_arm)
+    faults += [*expanding.unstorable(document, by_arm), *_unshared(document, written)]
     arms = tuple(arm for arms_of_one in by_arm.values() for arm in arms_of_one)
     faults += unsound(document, ghosts(written.measure.ghosts), arms, baseline=_baseline(written, arms))
     if faults:
@@ -165,6 +165,14 @@ def _repeated(document: SpecDocument, probes: Sequence[Named]) -> Iterator[Fault
             message = f"the probe {site.use!r} is here twice; its measurements could not be told apart"
             yield document.fault(site.use_at, message)
         before.add(site.use)
+
+
+def _unshared(document: SpecDocument, written: SpecFile) -> Iterator[Fault]:
+    """Arms whose step differentiates the gradient, of which several processes would each have a part."""
+    for name, arm in written.optimizers.items():
+        if written.training.processes > 1 and arm.create_graph:
+            message = f"the graph of a gradient cannot be shared among {written.training.processes} processes"
+            yield document.fault(("optimizers", name, "create_graph"), f"{message}; use training: {{processes: 1}}")
 
 
 def _nameless(document: SpecDocument) -> Iterator[Fault]:

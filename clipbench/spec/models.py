@@ -13,7 +13,7 @@ from clipbench.quantities import FINAL_LOSS, RESERVED
 from clipbench.questions import DIVERGED, Search, Side, Target
 from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, CurvaturePrecision, Precision, TrainingSettings
 from clipbench.spec.arms import ArmEntry, ArmName, ScheduleField
-from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
+from clipbench.spec.limits import LARGEST, LARGEST_SEED, MOST_PROCESSES, MOST_SEEDS, MOST_SETTINGS, MOST_THREADS
 from clipbench.spec.shapes import BY_SHAPE, CLOSED, MAPPING_OR_VALUE, WITH_OPTIONS, distinct, each_once, one_of
 
 StepCount = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -205,6 +205,7 @@ class TrainingSection(BaseModel):
     `micro_batch`: the most examples in a forward pass; a larger batch is accumulated from pieces, each weighted by its
     terms. `precision`: bf16 is autocast around the forward pass, with weights in float32; tf32 is for NVIDIA GPUs.
     `compile`: through torch.compile. `recompute`: activations are recomputed in the backward pass, block by block.
+    `processes`: how many processes share the examples of a batch, each on a GPU or on CPU cores of its own.
     """
 
     model_config = CLOSED
@@ -212,10 +213,11 @@ class TrainingSection(BaseModel):
     precision: Annotated[Precision, BeforeValidator(_no_half)] = "float32"
     compile: bool = False
     recompute: bool = False
+    processes: int = Field(default=1, ge=1, le=MOST_PROCESSES)
 
     def as_settings(self) -> TrainingSettings:
         """The section as a run has it."""
-        return TrainingSettings(self.micro_batch, self.precision, self.compile, self.recompute)
+        return TrainingSettings(self.micro_batch, self.precision, self.compile, self.recompute, self.processes)
 
 
 class TuningSettings(BaseModel):

@@ -148,6 +148,8 @@ def test_only_cpus_this_process_may_run_on_are_used() -> None:
         ("cuda", None, "cuda:0", "0"),
         ("cuda:1", "4,7", "cuda:0", "7"),
         ("cuda:0", "MIG-a1, MIG-b2", "cuda:0", "MIG-a1"),
+        ("cuda:2,cuda:3", None, "cuda:0", "2,3"),
+        ("cuda:0,cuda:2", "4,7,9", "cuda:0", "4,9"),
         ("cpu", "4,7", "cpu", "4,7"),
         ("mps", None, "mps", None),
     ],

@@ -7,6 +7,7 @@ from clipbench.judging.checks.evidence import Check, Evidence, Finding, split
 from clipbench.judging.words import listing
 from clipbench.records import Environment, Record
 
+_KINDS = "machines, devices or thread counts"
 NO_TIMES = Finding("not applicable", "No finished run recorded its machine.")
 
 
@@ -20,7 +21,9 @@ def one_machine(evidence: Evidence) -> Iterator[Finding]:
         if not machines.odd:
             continue
         names = listing(dict.fromkeys(place.device_name for _, place in machines.examples))
-        several = f"Times on {task} come from {len(machines.values)} machines, devices or thread counts ({names})"
+        shared = len({record.run.training.processes for record, _ in pairs}) > 1
+        kinds = "machines, devices, thread counts or numbers of processes" if shared else _KINDS
+        several = f"Times on {task} come from {len(machines.values)} {kinds} ({names})"
         odd = [record.run for record, _ in machines.odd]
         blocks = grouped(pairs, lambda pair: pair[0].run.seed).values()
         if any(split(block, _machine).odd for block in blocks):
@@ -55,8 +58,9 @@ def _timed(evidence: Evidence) -> list[tuple[Record, Environment]]:
     return [(record, record.environment) for record in evidence.finished if record.environment]
 
 
-def _machine(timed: tuple[Record, Environment]) -> tuple[str, str, int]:
-    return timed[1].machine_id, timed[1].device_name, timed[1].threads
+def _machine(timed: tuple[Record, Environment]) -> tuple[str, str, int, int]:
+    run, place = timed[0].run, timed[1]
+    return place.machine_id, place.device_name, place.threads, run.training.processes
 
 
 CHECKS = (

@@ -38,13 +38,15 @@ class Need:
     """What a run needs to itself: `device` is cpu, cuda, cuda:N or mps; `threads` counts CPU cores.
 
     `code` is a folder in which its worker searches the user's modules, after the current folder; empty for none.
-    `together` is how many such runs share a GPU: more than one for runs whose times do not matter.
+    `together` is how many such runs share a GPU: more than one for runs whose times do not matter. `processes` is how
+    many devices of its own, or times `threads` cores, the run needs.
     """
 
     device: str
     threads: int
     code: str = ""
     together: int = 1
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def hosted(need: Need, *, side_by_side: int) -> "LocalEngine":
         need: of the run.
         side_by_side: how many runs the cluster may make on this machine at a time.
     """
-    slots = [("cpu", reserved_cpus(need.threads))] if need.device == "cpu" else _slots(need)[:1]
+    slots = [("cpu", reserved_cpus(need.threads * need.processes))] if need.device == "cpu" else _slots(need)[:1]
     return LocalEngine(need, slots=slots, side_by_side=side_by_side)
 
 
@@ -171,8 +171,10 @@ def _is_alive(process: psutil.Process | None) -> bool:
 def _slots(need: Need) -> list[Slot]:
     kind, _, index = need.device.partition(":")
     if kind == "cpu":
-        return [("cpu", cpus) for cpus in cpu_sets(need.threads)]
+        return [("cpu", cpus) for cpus in cpu_sets(need.threads * need.processes)]
     if kind == "cuda":
         gpus = [int(index)] if index else gpu_ids()
-        return [(f"cuda:{gpu}", ()) for _ in range(need.together) for gpu in gpus]
+        n = need.processes
+        own = [gpus[i : i + n] for i in range(0, len(gpus) - n + 1, n)]
+        return [(",".join(f"cuda:{gpu}" for gpu in each), ()) for _ in range(need.together) for each in own]
     return [(need.device, ())]

@@ -97,8 +97,8 @@ class RayEngine:
 
     def __init__(self, need: Need, ray: Any, *, jobs: int | None = None) -> None:
         self._need, self._ray, self._jobs = need, ray, jobs
-        share = 1 / need.together if need.device == "cuda" else 0
-        self._resources: dict[str, Any] = {"num_cpus": need.threads, "num_gpus": share}
+        share = need.processes / need.together if need.device == "cuda" else 0
+        self._resources: dict[str, Any] = {"num_cpus": need.threads * need.processes, "num_gpus": share}
         self._idle: list[Any] = []
         self._at_work: dict[int, _Job] = {}
         self._exit_codes: dict[int, int] = {}
@@ -106,7 +106,7 @@ class RayEngine:
         self._rooms, self._asked_at = self._rooms_now(), time.monotonic()
         if not any(self._rooms):
             has = ", ".join(f"{node['Resources'].get(kind, 0):g} {kind}" for node in self._nodes() for kind in _KINDS)
-            wants = f"{need.threads} CPU" + (" and a GPU" if share else "")
+            wants = f"{need.threads * need.processes} CPU" + (f" and {share:g} GPU" if share else "")
             message = f"no machine of the Ray cluster has what a run needs: {wants}"
             raise ClipbenchError(message, remedy=f"its machines have {has}")
 

@@ -6,7 +6,7 @@ from judging.checks.unfair import LAST, as_task, caveats, fair, found, last_else
 from judging.made import HERE, question
 
 from clipbench.budget import Budget
-from clipbench.records import Record
+from clipbench.records import Record, TrainingSettings
 
 TIMING = ("one machine", "uncontended timing")
 
@@ -27,6 +27,14 @@ def test_times_of_one_seed_from_two_machines_fail(elsewhere: dict[str, Any]) -> 
     names = " and ".join(dict.fromkeys(("Xeon at 2.2 GHz", elsewhere.get("device_name", "Xeon at 2.2 GHz"))))
     several = f"Times on code_lm come from 2 machines, devices or thread counts ({names})"
     assert answer.what == f"{several}, even within a seed: they are not comparable."
+
+
+def test_times_of_one_seed_in_one_process_and_in_two_fail() -> None:
+    *rest, last = fair()
+    shared = replace(last, run=replace(last.run, training=TrainingSettings(processes=2)))
+    answer = found("one machine", [*rest, shared])
+    assert answer.verdict == "fail"
+    assert "come from 2 machines, devices, thread counts or numbers of processes" in answer.what
 
 
 def test_a_seed_that_was_timed_elsewhere_as_a_whole_is_only_warned_of() -> None:
