@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clipbench.harmless import on_one_line, shortened
 
@@ -29,10 +30,20 @@ class ClipbenchError(Exception):
         self.message, self.where, self.remedy = message, where, remedy
         super().__init__(message, where, remedy)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An error of a process elsewhere is raised here: pickle would make it by its arguments alone."""
+        return _as_it_was, (type(self), self.args, vars(self))
+
     def __str__(self) -> str:
         where, message, remedy = map(on_one_line, (self.where, self.message, self.remedy))
         head = f"{where}: {message}" if where else message
         return f"{head}\n  {remedy}" if remedy else head
+
+
+def _as_it_was(kind: type[ClipbenchError], args: tuple[Any, ...], fields: dict[str, Any]) -> ClipbenchError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error
 
 
 def in_one_line(error: BaseException) -> str:
