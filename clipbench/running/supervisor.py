@@ -24,7 +24,7 @@ from clipbench.running.engines import ASKING, GONE, LOST, STOP_SECONDS, Engine, 
 
 POLL_SECONDS = 0.05  # how seldom running workers are looked after; one that ends is noticed at once
 LOOK_SECONDS = 0.005  # for each run at work, from one look at its files to the next: 200 looks a second for all of them
-LOSSES = 3  # how often a run that was lost with its machine is started again
+LOSSES = 3  # how often a run that was lost with its machine and got no further there is started again
 # Well below what any watcher keeps silent for: how seldom to speak is the watcher's affair, and two clocks of a
 # minute, one behind the other, would leave up to two minutes of silence.
 HEARTBEAT_SECONDS = 1.0
@@ -66,7 +66,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A run to start: how often it has crashed, and how often it was lost with its machine."""
+    """A run to start: how often it has crashed, and how often in a row it was lost and had got no further."""
 
     run: Run
     crashes: int = 0
@@ -78,9 +78,8 @@ class _Job:
     waited: _Waiting
     folder: Path
     handle: Handle
-    beat: (
-        int  # when the last sign of life was written: before the first of this try, one of an earlier try may lie there
-    )
+    beat: int  # when the last sign of life was written; before the first of this try, one of an earlier may lie there
+    kept: int = 0  # when the checkpoint was written that it goes on from
     prepared: bool = False
     started: float | None = None  # when its worker was seen to have started; it may wait in a queue before
     heard: float = field(default_factory=time.monotonic)  # when the last sign of life was seen
@@ -178,8 +177,8 @@ class _Supervision:
         except StoreError as error:  # one folder that cannot be written must not keep the other runs from being made
             self._tell(run, Outcome("failed", reason=f"{error.where}: {error.message}"))
             return
-        beat = _beat_at(folder)
-        self._jobs.append(_Job(waited, folder, self._engine.submit(folder), beat))
+        beat, kept = _written_at(folder / store.HEARTBEAT), _written_at(folder / store.CHECKPOINT)
+        self._jobs.append(_Job(waited, folder, self._engine.submit(folder), beat, kept))
 
     def _look_after(self, job: _Job) -> None:
         code = self._engine.poll(job.handle)
@@ -199,7 +198,7 @@ class _Supervision:
             self._engine.cancel(job.handle, kill=True)
 
     def _tell_how_far(self, job: _Job) -> None:
-        if (written := _beat_at(job.folder)) != job.beat:
+        if (written := _written_at(job.folder / store.HEARTBEAT)) != job.beat:
             job.beat, job.heard, job.prepared = written, time.monotonic(), True
         beat = store.read_heartbeat(job.folder)
         quiet = time.monotonic() - job.heard
@@ -233,9 +232,13 @@ class _Supervision:
         """The run as it is to be started once more; None where it has ended."""
         if outcome.status != "failed" or job.timed_out:
             return None
-        if code == GONE and job.waited.losses < LOSSES:
-            self._watcher.log(f"{job.run} was lost with its machine, and is started again from its checkpoint")
-            return replace(job.waited, losses=job.waited.losses + 1)
+        if code == GONE:
+            # A run that gets on from one machine to the next, as within a short time limit, is started again for ever.
+            got_on = _written_at(job.folder / store.CHECKPOINT) != job.kept
+            losses = 0 if got_on else job.waited.losses
+            if losses < LOSSES:
+                self._watcher.log(f"{job.run} was lost with its machine, and is started again from its checkpoint")
+                return replace(job.waited, losses=losses + 1)
         if code != GONE and job.waited.crashes < self._policy.retries:
             return replace(job.waited, crashes=job.waited.crashes + 1)
         return None
@@ -268,10 +271,10 @@ def _kind(run: Run) -> tuple[str, str]:
     return run.task.name, run.arm.name
 
 
-def _beat_at(folder: Path) -> int:
-    """When the last sign of life was written, in nanoseconds; 0 where there is none."""
+def _written_at(path: Path) -> int:
+    """When a file was written, in nanoseconds; 0 where there is none."""
     try:
-        return (folder / store.HEARTBEAT).stat().st_mtime_ns
+        return path.stat().st_mtime_ns
     except OSError:
         return 0
 

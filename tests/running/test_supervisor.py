@@ -177,6 +177,20 @@ def test_a_crash_is_tried_again_as_often_as_allowed_and_first(tmp_path: Path) ->
     assert len(events.ended) == 2
 
 
+def test_a_run_that_gets_further_each_time_that_it_is_lost_is_started_for_ever(tmp_path: Path) -> None:
+    class Limited(FakeEngine):
+        def submit(self, folder: Path) -> Handle:
+            handle = super().submit(folder)
+            (folder / store.CHECKPOINT).write_text(str(handle.number))
+            os.utime(folder / store.CHECKPOINT, ns=(handle.number, handle.number))
+            return handle
+
+    engine = Limited(*[GONE] * 8, FINISHED)
+    [(_, outcome)] = supervise([make_run()], tmp_path, engine=engine, watcher=Events())
+    assert outcome.status == "finished"
+    assert len(engine.submitted) == 9
+
+
 def test_the_longest_of_the_last_runs_are_made_first(tmp_path: Path) -> None:
     """Two slots: of the last runs, those of the slow arm begin before those of the fast one."""
     fast, slow = (make_run().arm, Arm("slow", make_run().arm.optimizer))
