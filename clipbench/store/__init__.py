@@ -5,6 +5,7 @@
         run.json            the resolved run and, once it has ended, its outcome, environment and digest
         measurements.csv    step,seconds,direction,quantity,value: one number a row
         checkpoint.pt, heartbeat.json      only while unfinished;    log.txt     only if the run printed something
+        job.json            the cluster's job that makes it, only while unfinished and only on a cluster
 
 A run counts as done when run.json says so. run.json is only ever replaced whole, after measurements.csv has reached
 the disk, so a crash at any point leaves a run that is done or a run that is not, and nothing in between.
@@ -19,9 +20,11 @@ from clipbench.store.live import begin as begin
 from clipbench.store.live import has_recorded as has_recorded
 from clipbench.store.live import open_log as open_log
 from clipbench.store.live import read_heartbeat as read_heartbeat
+from clipbench.store.live import read_job as read_job
 from clipbench.store.live import read_log as read_log
 from clipbench.store.live import recorded_sha256 as recorded_sha256
 from clipbench.store.live import write_heartbeat as write_heartbeat
+from clipbench.store.live import write_job as write_job
 from clipbench.store.merging import joined as joined
 from clipbench.store.merging import merge as merge
 from clipbench.store.opening import content as content
@@ -45,6 +48,7 @@ from clipbench.store.results import run_folders as run_folders
 from clipbench.store.results import write_question as write_question
 from clipbench.store.runs import CHECKPOINT as CHECKPOINT
 from clipbench.store.runs import HEARTBEAT as HEARTBEAT
+from clipbench.store.runs import JOB as JOB
 from clipbench.store.runs import LOG as LOG
 from clipbench.store.runs import MEASUREMENTS as MEASUREMENTS
 from clipbench.store.runs import RUN as RUN

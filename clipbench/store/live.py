@@ -16,7 +16,8 @@ from clipbench.errors import StoreError
 from clipbench.measurements import Measurement
 from clipbench.records import Run
 from clipbench.store import forks, opening
-from clipbench.store.runs import ANEW, HEADING, HEARTBEAT, LOG, MEASUREMENTS, measured, read_run_file
+from clipbench.store.atomic import replace_content
+from clipbench.store.runs import ANEW, HEADING, HEARTBEAT, JOB, LOG, MEASUREMENTS, measured, read_run_file
 
 LARGE = 1 << 20  # bytes of rows that are not kept waiting in memory
 END_OF_LOG = 1 << 20  # bytes of a log that are read
@@ -31,7 +32,15 @@ class Heartbeat(TypedDict):
     stopping: bool
 
 
+class Job(TypedDict):
+    """The job of a cluster that makes a run: its array's name, and its place in the array."""
+
+    name: Annotated[str, Field(pattern="^clipbench-[0-9a-f]{12}$")]
+    index: Annotated[int, Field(ge=0)]
+
+
 _HEARTBEAT = TypeAdapter(Heartbeat)
+_JOB = TypeAdapter(Job)
 
 
 def begin(folder: Path) -> Run:
@@ -182,6 +191,22 @@ def read_heartbeat(folder: Path) -> Heartbeat | None:
     """The latest sign of life; None where there is none, or none that can be read."""
     with suppress(OSError, ValidationError):
         return _HEARTBEAT.validate_json(opening.content(folder / HEARTBEAT, opening.MOST_JSON), strict=True)
+    return None
+
+
+def write_job(folder: Path, name: str, index: int) -> None:
+    """Remember which job makes a run, for a command that comes later.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    replace_content(folder / JOB, _JOB.dump_json(Job(name=name, index=index)))
+
+
+def read_job(folder: Path) -> Job | None:
+    """Which job makes a run; None where none does, or none that can be read. Whether there is one, SLURM says."""
+    with suppress(OSError, ValidationError):
+        return _JOB.validate_json(opening.content(folder / JOB, opening.MOST_JSON), strict=True)
     return None
 
 

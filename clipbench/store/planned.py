@@ -17,6 +17,7 @@ from clipbench.store.atomic import ELSEWHERE, make_folder, replace_content
 from clipbench.store.runs import (
     CHECKPOINT,
     HEARTBEAT,
+    JOB,
     LOG,
     MEASUREMENTS,
     RUN,
@@ -27,7 +28,7 @@ from clipbench.store.runs import (
     recorded_in,
 )
 
-_FILES = (RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG)
+_FILES = (RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG, JOB)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def describe(run: Run, folder: Path) -> None:
     make_folder(folder)
     file = there(run, folder).file
     if file is None or file.outcome is not None:
-        for stale in (MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG):
+        for stale in (MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG, JOB):
             (folder / stale).unlink(missing_ok=True)
     if file is None or file != RunFile(FORMAT, run.key, run):
         replace_content(folder / RUN, RunFile(FORMAT, run.key, run).dumped())

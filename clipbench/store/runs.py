@@ -22,12 +22,13 @@ from clipbench.store.opening import MOST_JSON, content
 from clipbench.store.sound import LARGEST, unsound
 
 READABLE = (1, FORMAT)
-RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG = (
+RUN, MEASUREMENTS, CHECKPOINT, HEARTBEAT, LOG, JOB = (
     "run.json",
     "measurements.csv",
     "checkpoint.pt",
     "heartbeat.json",
     "log.txt",
+    "job.json",
 )
 COLUMNS = ("step", "seconds", "direction", "quantity", "value")
 HEADING = ",".join(COLUMNS)
@@ -70,7 +71,7 @@ def finish(folder: Path, outcome: Outcome, environment: Environment | None) -> N
     ended = replace(read_run_file(folder), outcome=outcome, environment=environment)
     digest = digest_of(ended.dumped(), recorded_in(folder))
     replace_content(folder / RUN, replace(ended, digest=digest).dumped())
-    for leftover in (CHECKPOINT, HEARTBEAT):
+    for leftover in (CHECKPOINT, HEARTBEAT, JOB):
         (folder / leftover).unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         log = folder / LOG

@@ -5,7 +5,8 @@ An engine is one file in this folder, found by being there. It has
 - `Options`: a frozen dataclass, the options of `--engine-opt`, each with a default;
 - `resolve(device, options)`: the device that runs will have where a spec asks for `device`, "auto" for whichever (the
   local engine leaves that to running/devices.py);
-- `build(need, options, jobs)`: the engine, for runs of one need and at most `jobs` of them at a time.
+- `build(need, options, jobs)`: the engine, for runs of one need and at most `jobs` of them at a time;
+- `leave(folders, need, options, jobs)`, where runs can be left to it: submits them and returns.
 """
 
 import pkgutil
@@ -22,8 +23,9 @@ from pydantic import TypeAdapter, ValidationError
 from clipbench.errors import ClipbenchError, nearest
 from clipbench.running import devices
 
-# How a process is asked to end: by Ctrl-C, by a scheduler, by a terminal that closes.
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# How a process is asked to end: by Ctrl-C, by a scheduler, by a terminal that closes (Windows, which only reads, has no
+# such signal).
+ASKING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 STOP_SECONDS = 20.0  # how long a worker may take to checkpoint before it is killed
 LOST = 255  # the exit code of a worker whose end nobody saw: what forked it was killed before it
 GONE = 256  # no exit code: the worker's machine is gone, or what was to make it there; the run can go on elsewhere
@@ -121,6 +123,19 @@ class Chosen:
         """
         engine: Engine = _module(self.name).build(need, self._options, jobs)
         return engine
+
+    @property
+    def can_leave(self) -> bool:
+        """Whether runs go on when the command that has submitted them has ended."""
+        return hasattr(_module(self.name), "leave")
+
+    def leave(self, folders: Sequence[Path], need: Need, *, jobs: int | None = None) -> None:
+        """Submit runs of one need, which `folders` describe, and leave them; one that is at work is left alone.
+
+        Raises:
+            ClipbenchError: they cannot be submitted.
+        """
+        _module(self.name).leave(folders, need, self._options, jobs)
 
     @property
     def _options(self) -> Any:
