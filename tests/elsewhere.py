@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("check", str(RESULTS), "--baseline", "baseline.json"),
     ("validate", "quickstart"),
     ("plan", "quickstart", "--device", "cpu"),
+    ("status", "quickstart", "--device", "cpu"),
     ("claims", str(HOME / "results/reference/cpu/claims")),
     ("list", "optimizers"),
     ("list", "runs", str(RESULTS)),

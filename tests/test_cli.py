@@ -43,6 +43,7 @@ COMMANDS = (
     "init",
     "run",
     "plan",
+    "status",
     "validate",
     "compare",
     "export",

@@ -45,6 +45,7 @@ class RunOptions:
     - `extend_grid`: add trials while an arm's best setting lies at an edge of its grid.
     - `per_device`: how many tuning trials share a GPU.
     - `engine`: what starts the workers.
+    - `detach`: runs are submitted and left to it.
     - `only`: of the runs to make those that failed before, or those that were never made.
     - `limit`: the most runs to make.
     """
@@ -57,6 +58,7 @@ class RunOptions:
     extend_grid: bool
     per_device: int = 1
     engine: Chosen = LOCAL
+    detach: bool = False
     only: Only | None = None
     limit: int | None = None
 
@@ -121,7 +123,9 @@ class _Campaign:
         stage, ended = self._tuned()
         if self.wanted.left_out:
             return ended
-        if stage.waiting:
+        if stage.waiting and self.options.detach:
+            console.say(f"{count(len(stage.waiting), 'run')} follow when the trials have ended: give the command again")
+        elif stage.waiting:
             _tell_of_waiting(stage, ended, self.options.results)
         self._tell_what_was_selected(stage)
         return [*ended, *self._supervised(stage.runs, noun="run")] if stage.runs else ended
@@ -176,6 +180,9 @@ class _Campaign:
         together = options.per_device if to_make[0].trial_of else 1
         processes = self.spec.training.processes
         need = Need(to_make[0].device, to_make[0].threads, self.spec.code, together, processes)
+        if options.detach:
+            self._leave(to_make, need, noun=noun)
+            return []
         try:
             with self._watcher() as watching, options.engine.build(need, jobs=options.jobs) as engine:
                 watching.planned(len(runs), len(runs) - len(to_make))
@@ -188,6 +195,13 @@ class _Campaign:
             raise KeyboardInterrupt from None
         console.say(f"{count(len(ended), noun)} in {time.monotonic() - begin:.0f} s, {engine.about}")
         return ended
+
+    def _leave(self, runs: Sequence[Run], need: Need, *, noun: str) -> None:
+        folders = [store.folder_of(run, self.options.results) for run in runs]
+        for run, folder in zip(runs, folders, strict=True):
+            store.describe(run, folder)
+        self.options.engine.leave(folders, need, jobs=self.options.jobs)
+        console.say(f"{count(len(runs), noun)} of {self.spec.name}: queued or at work on {self.options.engine.name}")
 
     def _watcher(self) -> Watcher:
         return watcher(self.options.fmt, Console(stderr=True), put=console.put)

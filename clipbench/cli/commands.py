@@ -35,6 +35,7 @@ COMMANDS = {
     "init": Command("init:init", "Write a starter spec, a task, and a CI workflow."),
     "run": Command("run:run", "Make the missing runs of specs. Resumable.", makes_runs=True),
     "plan": Command("plan:plan", "Show which runs of a spec exist and which are missing."),
+    "status": Command("status:status", "Show how far the runs of specs are, whoever makes them."),
     "validate": Command("validate:validate", "Check specs without running them; show every error."),
     "compare": Command("compare:compare", "Compare arms with the baseline, seed by seed."),
     "report": Command("report:report", "Write one page with the answers, pictures and tables of a comparison."),

@@ -38,8 +38,29 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps
 Threads = Annotated[
     int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads per run, in place of the spec's own.")
 ]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="What makes the runs: local, ray or slurm.", autocompletion=completing.engines)
+]
+EngineOptions = Annotated[
+    list[str] | None,
+    typer.Option("--engine-opt", metavar="KEY=VALUE", help="An option of the engine. Repeatable."),
+]
 TableFormat = Annotated[Format, typer.Option("--format", help="The output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
+
+
+def repeated(
+    specs: Sequence[Path], results: Path, changes: Overrides, engine: str, engine_options: Sequence[str]
+) -> list[object]:
+    """The words of a command for another command on the same runs."""
+    return [
+        *specs,
+        *(["-o", results] if results != Path("results") else []),
+        *changes.words(),
+        *(["--filter", changes.only] if changes.only else []),
+        *(["--engine", engine] if engine != LOCAL.name else []),
+        *(word for option in engine_options for word in ("--engine-opt", option)),
+    ]
 
 
 def overrides(

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from clipbench import console, store
-from clipbench.cli import completing, trying
+from clipbench.cli import trying
 from clipbench.cli.campaign import Ended, Only, RunOptions, Wanted, carried_out
 from clipbench.cli.compare import put_screen
 from clipbench.cli.options import (
     Device,
+    EngineName,
+    EngineOptions,
     Filter,
     Quick,
     ResultsFolder,
@@ -23,6 +25,7 @@ from clipbench.cli.options import (
     Threads,
     loaded,
     overrides,
+    repeated,
 )
 from clipbench.cli.plan import outlook, show_plans
 from clipbench.errors import RUN_FAILED, ClipbenchError
@@ -61,14 +64,11 @@ def run(
         Only | None, typer.Option("--only", help="Of the runs to make: only those that failed, or were never made.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The most runs to make now.")] = None,
-    engine: Annotated[
-        str,
-        typer.Option("--engine", help="What makes the runs: local, ray or slurm.", autocompletion=completing.engines),
-    ] = "local",
-    engine_options: Annotated[
-        list[str] | None,
-        typer.Option("--engine-opt", metavar="KEY=VALUE", help="An option of the engine. Repeatable."),
-    ] = None,
+    engine: EngineName = "local",
+    engine_options: EngineOptions = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Submit the runs and leave them to the cluster: for --engine slurm.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     fmt: Annotated[WatcherFormat, typer.Option("--format", help="The format of progress messages.")] = "human",
 ) -> None:
@@ -78,7 +78,9 @@ def run(
     again: finished runs are kept.
     """
     made_by = chosen(engine, engine_options or ())
-    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid, per_device, made_by, only_of, limit)
+    options = RunOptions(results, fmt, jobs, timeout, retries, extend_grid, per_device, made_by, detach, only_of, limit)
+    if detach:
+        _require_to_be_left(options)
     changes = overrides(sets, seeds, only, quick, device, threads)
     asked = _under_names_of_their_own(loaded(specs, changes, engine=made_by))
     if per_device > 1:
@@ -92,12 +94,26 @@ def run(
     with console.sigterm_as_ctrl_c(), ExitStack() as claims:
         for folder in folders:
             claims.enter_context(store.claimed(folder))
-        failing = [_try(each, options, spec) for each, spec in zip(outlooks, asked, strict=True)]
+        # A job that tries the arms may wait in the queue for hours; without it, every run says itself what fails.
+        failing = [[] if detach else _try(each, options, spec) for each, spec in zip(outlooks, asked, strict=True)]
         for first, spec, fails in zip(outlooks, asked, failing, strict=True):
             ended += carried_out(spec, options, first=first, failing=fails)
+    if detach:
+        words = repeated(specs, results, changes, engine, engine_options or ())
+        console.say(f"next: {console.command('status', *words)}")
+        return
     if not (fmt == "human" and sys.stdout.isatty() and _shown(folders)):
         _say_what_is_next(folders, fmt)
     _end_by_failures(ended, results)
+
+
+def _require_to_be_left(options: RunOptions) -> None:
+    if not options.engine.can_leave:
+        message = f"the engine {options.engine.name} makes runs only as long as the command is there"
+        raise ClipbenchError(message, remedy="--detach is for --engine slurm")
+    if options.timeout is not None or options.retries:
+        message = "nobody is there for --timeout or --retries once the runs are left to the cluster"
+        raise ClipbenchError(message, remedy="leave them out; --engine-opt minutes=N is a job's time limit")
 
 
 def _require_gpus(specs: Sequence[Spec]) -> None:
