@@ -15,10 +15,10 @@ demo: $(VENV)/.report ## run the quickstart, compare its arms and write a page w
 	$(BIN)/clipbench report results/quickstart -o results/quickstart.html
 
 check: lint ## lint, types, imports and the fast tests: about two minutes on two cores
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
 
 test: lint docs ## the same with all tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.dev ## formatting, rules, types and which module may import which
 	$(BIN)/ruff format --check .

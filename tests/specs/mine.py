@@ -54,6 +54,15 @@ class Slow(torch.optim.SGD):
         super().step()
 
 
+class Paced(torch.optim.SGD):
+    """Takes 20 ms a step in a run, until there is a file called `quick`."""
+
+    def step(self) -> None:  # type: ignore[override]
+        if Path("/proc/self/fd/1").resolve().name == "log.txt" and not Path("quick").exists():
+            time.sleep(0.02)
+        super().step()
+
+
 class Sleeping(torch.optim.SGD):
     """Takes ten minutes a step."""
 
