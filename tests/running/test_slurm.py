@@ -160,7 +160,7 @@ def test_ctrl_c_leaves_checkpoints_and_no_job_at_work_or_queued(here: Path, slur
         assert wait_for(lambda: [*jobs(slurm, here).values()].count("") >= 2)
         command.send_signal(signal.SIGINT)
         assert command.wait() == 130
-        assert not jobs(slurm, here)
+        assert wait_for(lambda: not jobs(slurm, here), seconds=3)  # whose processes have told how they ended, and go
     assert (here / "said").read_text().splitlines()[-1].startswith("resume with: clipbench run long.yaml")
     assert (folder / store.CHECKPOINT).exists()
     assert not [*here.rglob(store.JOB), *here.glob(".clipbench-slurm")]
