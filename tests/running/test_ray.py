@@ -28,7 +28,7 @@ from clipbench.running.engines.ray import Options, RayEngine, connected
 from clipbench.running.supervisor import supervise
 
 ray = pytest.importorskip("ray", reason=f"{NOT_INSTALLED}ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 ROOT = Path(__file__).parents[2]
 CPU = Need("cpu", 1)
