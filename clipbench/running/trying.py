@@ -153,7 +153,7 @@ class _Processes:
         self._run, self._timeout, self._code, self._again = run, timeout, code, again
         need = Need(run.device, run.threads, processes=run.training.processes)
         self._engine = LocalEngine(need, jobs=1)  # whose device and server are the runs' own
-        self._device = self._engine.slots[0][0]
+        self._device = self._engine.first[0]
         self._process: ForkServerProcess | None = None
         self._fresh = True
         self.taken: Mapping[str, tuple[str, ...]] = {}  # by the groups of the arm that was tried last

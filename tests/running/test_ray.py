@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +16,14 @@ from typing import Any
 
 import pytest
 from conftest import NOT_INSTALLED
-from making import outcome_of
+from making import make_run, outcome_of
 from promises import LONG, PROMISES, Silent, facts, gpu_of_ray, here, step
 
 from clipbench import store
 from clipbench.errors import ClipbenchError
 from clipbench.records import Run
 from clipbench.running.engines import Engine, Need, chosen
-from clipbench.running.engines.ray import Options, RayEngine, connected
+from clipbench.running.engines.ray import Options, RayEngine, Seat, connected
 from clipbench.running.supervisor import supervise
 
 ray = pytest.importorskip("ray", reason=f"{NOT_INSTALLED}ray")
@@ -64,7 +63,24 @@ def test_without_a_shared_file_system_files_go_there_and_come_back(
     monkeypatch.setattr("clipbench.running.engines.ray._mark", lambda _: "seen nowhere else")
     for promise in ("eight_runs_have_the_bits_of_the_local_engine", "a_run_that_is_asked_to_stop_goes_on_where_it_was"):
         PROMISES[promise](lambda: engine(cluster), tmp_path / promise)
-    assert not list(Path(tempfile.gettempdir()).glob("clipbench-run-*"))
+
+
+def test_the_files_of_a_run_leave_the_machine_where_it_was_made(tmp_path: Path) -> None:
+    """An actor's class, as an object of this process."""
+    run = make_run()
+    store.describe(run, tmp_path)
+    seat = Seat(CPU, 1, str(tmp_path), [])
+    assert not seat.begin("/nowhere", "a mark", None)
+    assert seat.begin("/nowhere", "a mark", {store.RUN: (tmp_path / store.RUN).read_bytes()})
+    own = Path(seat._own)
+    assert (own / store.RUN).exists()
+    files: dict[str, bytes] = {}
+    while (seen := seat.look(1.0)).code is None:
+        files.update(seen.files)
+    files.update(seen.files)
+    assert {store.RUN, store.MEASUREMENTS} <= files.keys()
+    assert b'"finished"' in files[store.RUN]
+    assert not own.exists()
 
 
 def test_runs_are_spread_over_the_machines_and_no_two_have_a_gpu_in_common(cluster: Any) -> None:
@@ -162,10 +178,10 @@ def test_the_command_of_the_page_runs(cluster: Any, tmp_path: Path) -> None:
 SPEC = """
 task: {use: quadratic, dimension: 16}
 optimizers: {sgd: {use: sgd, lr: 0.005}, adam: {use: adam, lr: 0.01}}
-budget: {steps: 30000}
+budget: {steps: 16000}
 seeds: [0]
-evaluate: {every: 10000}
-measure: {every: 10000, probes: []}
+evaluate: {every: 8000}
+measure: {every: 8000, probes: []}
 """
 
 

@@ -73,10 +73,8 @@ class LocalEngine:
         side_by_side: int | None = None,
     ) -> None:
         torch_package()
-        self._code = need.code
+        self._code, self._device = need.code, need.device
         self.slots: Sequence[Slot] = list(_slots(need) if slots is None else slots)[:jobs]
-        if not self.slots:
-            raise ClipbenchError(f"the machine {platform.node()} has no usable device '{need.device}'")
         self._side_by_side = side_by_side or len(self.slots)
         self._free = list(reversed(self.slots))
         self._at_work: dict[Handle, _Worker] = {}
@@ -102,7 +100,19 @@ class LocalEngine:
     def capacity(self) -> int:
         return len(self._free)
 
+    @property
+    def first(self) -> Slot:
+        """The first slot.
+
+        Raises:
+            ClipbenchError: this machine has none.
+        """
+        if not self.slots:
+            raise ClipbenchError(f"the machine {platform.node()} has no usable device '{self._device}'")
+        return self.slots[0]
+
     def submit(self, folder: Path) -> Handle:
+        assert self.first
         self._number += 1
         handle = Handle(self._number, folder)
         try:
