@@ -32,6 +32,8 @@ def broken_promises(tried: Mapping[str, Tried]) -> Iterator[str]:
 def faults_of_arms(tried: Mapping[str, Tried], *, runs: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
     """Such as `quadratic/heavy: ValueError: Invalid momentum value: -1 (3 runs count as failed)`.
 
+    A fault that several arms of a task share is told once, with their names.
+
     Args:
         tried: the results by task name.
         runs: the task and the arm of each run to make; empty if none is to be made.
@@ -39,9 +41,12 @@ def faults_of_arms(tried: Mapping[str, Tried], *, runs: Sequence[tuple[str, str]
     for task, result in tried.items():
         if result.task is not None:
             yield f"{task} cannot be built: {result.task}"
+        sharing: dict[str, list[str]] = {}
         for arm, fault in result.arms.items():
-            cost = runs.count((task, arm))
-            yield f"{task}/{arm}: {fault}" + (f" ({_counted(cost)} as failed)" if cost else "")
+            sharing.setdefault(str(fault), []).append(arm)
+        for told, arms in sharing.items():
+            cost = sum(runs.count((task, arm)) for arm in arms)
+            yield f"{task}/{listing(arms)}: {told}" + (f" ({_counted(cost)} as failed)" if cost else "")
 
 
 def faults_of_probes(tried: Mapping[str, Tried]) -> Iterator[str]:

@@ -179,6 +179,8 @@ def test_where_every_arm_fails_nothing_is_run(ask_only: Ask) -> None:
     assert answer.code == 2
     assert answer.err.count(REASONS["negative"]) == answer.err.count(REASONS["fast"]) == 1
     assert answer.err.endswith("\n  nothing was run\n")
+    told = [line.partition("error: steps: ")[2] for line in answer.err.splitlines() if "error: " in line]
+    assert told == [f"quadratic/{arm}: {REASONS[arm]}" for arm in ("negative", "fast")]  # a line for each fault
     assert not list(Path("results").rglob("run.json"))
 
 
