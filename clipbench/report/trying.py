@@ -8,6 +8,7 @@ from clipbench.records import TRAIN_SLICE_LOSS
 from clipbench.report.numbers import seconds
 from clipbench.running.trying import Tried
 from clipbench.spec import Spec
+from clipbench.spec.wording import meant
 
 WORTH_SAYING = 1.0  # seconds
 
@@ -73,7 +74,8 @@ def _unrecorded(task: str, result: Tried, name: str, why: str) -> Iterator[str]:
     known = name in RESERVED and name != TRAIN_SLICE_LOSS
     if result.task is None and not known and name not in result.recorded:
         there = f"the task's metrics: {listing(result.recorded)}" if result.recorded else "the task has no metrics"
-        yield f"no evaluation on {task} records {name}, and {why}; {there}"
+        near = meant(name, result.recorded)
+        yield f"no evaluation on {task} records {name}, and {why}; {near and f'{near} '}{there}"
 
 
 def as_event(task: str, arms: Sequence[str], result: Tried, taken: float) -> dict[str, object]:

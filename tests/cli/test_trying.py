@@ -269,7 +269,7 @@ def test_validate_proves_the_contract_of_a_task(ask_only: Ask, task: str, messag
 
 METERED = MENDED.replace("{use: quadratic, dimension: 8}", '{use: "own_steps:metered"}').replace("[0, 1]", "[0]")
 LACKS = "no evaluation on metered records siz, and"
-THERE = "the task's metrics: size"
+THERE = "did you mean 'size'? the task's metrics: size"
 
 
 @pytest.mark.parametrize(
