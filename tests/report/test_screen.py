@@ -331,6 +331,29 @@ def test_sharpness_as_the_metric_has_one_column() -> None:
     assert head.count("sharpness") == 1
 
 
+LONG = {
+    "sgd": [3.0, 3.1, 3.2],
+    "sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.03]": [2.0, 2.1, 2.2001],
+    "sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.3]": [2.9, 3.1, 3.3],
+}
+
+
+def test_a_long_name_is_shortened_in_its_middle_where_it_takes_the_room_of_the_intervals() -> None:
+    lines = shown(ended(LONG), question(*LONG))
+    [decided] = [line for line in lines if line.startswith("+  ")]
+    assert decided.split()[1] == "sgd+clip[clip.f…lr=0.03]"
+    assert "●" in decided
+    assert any("sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.03]" in line for line in lines)
+    wide = shown(ended(LONG), question(*LONG), ENDLESS)
+    assert any(line.startswith("+  sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.03] ") for line in wide)
+
+
+def test_names_that_would_be_shortened_alike_stay_whole() -> None:
+    alike = {name.replace("clip.scope=global,lr=0.3]", "z=1,lr=0.03]"): each for name, each in LONG.items()}
+    names = [line.split()[1] for line in shown(ended(alike), question(*alike)) if line[3:12] == "sgd+clip["]
+    assert sorted(names) == sorted(alike)[1:]
+
+
 def test_identical_arms_are_drawn_as_a_point() -> None:
     lines = shown(ended({"sgd": [3.0, 3.1, 3.2], "adam": [3.0, 3.1, 3.2]}), question("sgd", "adam"))
     [adam] = [line for line in lines if line.startswith("=  adam")]
