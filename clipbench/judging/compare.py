@@ -282,6 +282,7 @@ def _head(task: str, cells: Iterable[Cell], target: Target | None) -> TaskHead:
         devices=tuple(dict.fromkeys(devices)),
         threads=tuple(dict.fromkeys(record.run.threads for record in records)),
         target=target,
+        training=tuple(dict.fromkeys(record.run.training for record in records)),
     )
 
 
