@@ -89,7 +89,7 @@ def subject_of(records: Sequence[Record], question: Question, asked: Asked = NOT
         ClipbenchError: what is asked makes no sense.
     """
     comparison = compare(records, question, asked)
-    question = asked.read_by(question)
+    question = asked.read_by(question, records)
     selected = select(records, question)
     return Subject(comparison, question, selected.records, selected.cells)
 
