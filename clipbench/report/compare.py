@@ -129,7 +129,7 @@ def _task_line(head: TaskHead, comparison: Comparison) -> str:
         in_a_row = f", {head.target.consecutive} evaluations in a row" if head.target.consecutive > 1 else ""
         parts.append(f"target {named_goal(head.target)}{in_a_row}")
     threads = training.threads(f"{listing(head.threads)} thread{'' if head.threads == (1,) else 's'}", head.training)
-    return " · ".join(filter(None, [*parts, training.heading(head.training), listing(head.devices), threads]))
+    return " · ".join(filter(None, [*parts, listing(training.ways(head.training)), listing(head.devices), threads]))
 
 
 def _twin_line(twin: Twin) -> str:
@@ -183,7 +183,7 @@ def _head(head: TaskHead) -> dict[str, object]:
         "budget": listing(head.budgets),
         "devices": head.devices,
         "threads": head.threads,
-        "training": [training.described(each) for each in head.training],
+        "training": training.ways(head.training),
         "target": _target(head.target) if head.target else None,
     }
 

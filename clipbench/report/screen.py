@@ -91,7 +91,7 @@ def _context(comparison: Comparison) -> str:
         count(totals[0], "seed") if len(totals) == 1 else f"{totals[0]}–{totals[-1]} seeds",
         f"against {comparison.baseline}",
         f"target {'loss ' if of_losses else ''}{listing(goals, 3)}" if goals else "",
-        training.heading(settings),
+        listing(training.ways(settings), 2),
         listing(dict.fromkeys(device for head in heads for device in head.devices), 2),
         training.threads(threads, settings),
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from clipbench.judging.words import listing
 from clipbench.records import AS_WRITTEN, TrainingSettings
 
 
@@ -18,10 +17,10 @@ def described(settings: TrainingSettings) -> str:
     return ", ".join(text for text, is_set in given.items() if is_set)
 
 
-def heading(settings: Iterable[TrainingSettings]) -> str:
-    """The settings of all runs of a comparison; empty where no run has any."""
+def ways(settings: Iterable[TrainingSettings]) -> list[str]:
+    """The settings of all runs of a comparison, each once; none where no run has any."""
     texts = dict.fromkeys(described(each) for each in settings)
-    return listing((text or "default training" for text in texts), 2) if any(texts) else ""
+    return [text or "default training" for text in texts] if any(texts) else []
 
 
 def threads(text: str, settings: Iterable[TrainingSettings]) -> str:
