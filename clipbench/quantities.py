@@ -321,7 +321,7 @@ def _checked(value: ast.expr) -> dict[str, Manner]:
 
 
 @cache
-def _of_the_shelf() -> dict[str, Manner]:
+def of_the_shelf() -> dict[str, Manner]:
     """What the tasks and probes of clipbench say in their files."""
     here = Path(__file__).parent
     files = [*sorted((here / "tasks").glob("*.py")), *sorted((here / "probes").glob("*.py"))]
@@ -408,7 +408,7 @@ def quantity(name: str, manners: Mapping[str, Manner] | None = None, *, metric: 
     name = ALIASES.get(name, name)
     if name in _BY_NAME:
         return _BY_NAME[name]
-    manner = (manners or {}).get(name) or _of_the_shelf().get(name) or (OF_A_METRIC if metric else AS_IT_IS)
+    manner = (manners or {}).get(name) or of_the_shelf().get(name) or (OF_A_METRIC if metric else AS_IT_IS)
     return recorded(name, manner, points="evaluation" if metric else "probed step")
 
 

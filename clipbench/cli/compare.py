@@ -20,9 +20,9 @@ from clipbench.judging.comparison import By, Comparison
 from clipbench.judging.moments import Moment
 from clipbench.judging.versions import Folder, overlap, versions
 from clipbench.judging.words import listing
-from clipbench.quantities import FINAL_LOSS, asked
-from clipbench.questions import Question
-from clipbench.records import Record
+from clipbench.quantities import FINAL_LOSS, RESERVED, asked
+from clipbench.questions import Question, Target
+from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, Record
 from clipbench.report import screen
 from clipbench.report.compare import SectionName, arranged, document, sections
 from clipbench.report.compare import section as section_of
@@ -39,7 +39,10 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="The arm to compare with.", autocompletion=completing.arms)
     ] = None,
-    target: Annotated[float | None, typer.Option(help="The evaluation loss to reach.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="LOSS|METRIC>=X", help="The evaluation loss to reach; or a metric of the task, quoted."),
+    ] = None,
     consecutive: Annotated[int | None, typer.Option(help="Evaluations in a row that must reach the target.")] = None,
     metric: Annotated[
         str,
@@ -89,7 +92,7 @@ def compare(
     results = results or [Path("results")]
     how = Asked(
         baseline=baseline,
-        target=target,
+        target=None if target is None else target_of(target),
         consecutive=consecutive,
         at=None if at is None else moment_of(at),
         threshold=threshold,
@@ -257,3 +260,25 @@ def moment_of(text: str) -> Moment:
         return Moment(float(text.removesuffix("%")) / (100 if text.endswith("%") else 1), "fraction")
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither a step such as 100 nor a share such as 50% or 0.5") from None
+
+
+def target_of(text: str) -> Target:
+    """`2.8` is an evaluation loss; `accuracy>=0.9` and `error<=0.1` are of a metric.
+
+    Raises:
+        ClipbenchError: no evaluation records such a quantity.
+    """
+    *before, bound = re.split(r"\s*([<>]=|[≤≥])", text, maxsplit=1)
+    try:
+        number = float(bound)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a loss such as 2.8 nor a metric as in 'accuracy>=0.9'") from None
+    if not before:
+        return Target(number)
+    name, sign = before
+    if not name.strip() or "@" in name or (name in RESERVED and name not in OF_EVALUATIONS) or name == EVAL_LOSS:
+        remedy = "give a loss as --target 2.8, or a metric of the task as --target 'accuracy>=0.9'"
+        raise ClipbenchError(f"no evaluation records a metric {name!r}", remedy=remedy)
+    if sign in (">=", "≥"):
+        return Target(quantity=name, at_least=number)
+    return Target(quantity=name, at_most=number)

@@ -19,7 +19,7 @@ from clipbench.cli.options import (
 )
 from clipbench.cli.results import read
 from clipbench.judging.words import count
-from clipbench.planning.cost import cost_before, costly_probes, expected_cost
+from clipbench.planning.cost import cost_before, costly_probes, expected_cost, steps_of_epochs
 from clipbench.planning.outlook import Outlook, look
 from clipbench.report import planned
 from clipbench.report.render import Format, render
@@ -56,6 +56,8 @@ def show_plans(outlooks: Sequence[Outlook], results: Path, *, fmt: Format = "tab
         folder = store.folder_of_spec(stage.question.spec, results)
         records = store.read_all(folder)[0] if folder.exists() else []
         console.put(render(planned.document(stage, missing={run.key for run in missing}, made=records), fmt))
+        for words in steps_of_epochs([*stage.trials, *stage.runs, *stage.waiting], records):
+            console.say(words)
         cost = expected_cost([*missing, *stage.waiting], records)
         if cost.known:
             console.say(f"{count(cost.known, 'run')} in sequence: about {cost.seconds:.0f} s, judging by earlier runs")

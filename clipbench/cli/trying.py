@@ -59,7 +59,8 @@ def failing(stage: Stage, missing: Sequence[Run], results: Mapping[str, Tried]) 
     """The missing runs of arms that fail. Failures are printed.
 
     Raises:
-        ClipbenchError: a task cannot be built, or every arm fails and no run of the plan exists.
+        ClipbenchError: a task cannot be built, or every arm fails and no run of the plan exists; of several faults the
+            last, and the others are printed.
     """
     tried_arms = {(run.task.name, run.arm.name) for task in results for run in to_try(_of(task, missing))}
     faults = {(task, arm): fault for task, of_task in results.items() for arm, fault in of_task.arms.items()}
@@ -67,9 +68,10 @@ def failing(stage: Stage, missing: Sequence[Run], results: Mapping[str, Tried]) 
     if any(of_task.task for of_task in results.values()) or (
         nothing_is_there and tried_arms and tried_arms <= faults.keys()
     ):
-        raise ClipbenchError(
-            "\n".join(lines.faults_of_arms(results)), where=stage.question.spec, remedy="nothing was run"
-        )
+        *others, last = lines.faults_of_arms(results)
+        for line in others:
+            console.complain(ClipbenchError(line, where=stage.question.spec))
+        raise ClipbenchError(last, where=stage.question.spec, remedy="nothing was run")
     for line in lines.faults_of_arms(results, runs=[(run.task.name, run.arm.name) for run in missing]):
         console.say(line, style="bold red")
     for line in lines.faults_of_probes(results):

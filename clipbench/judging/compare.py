@@ -43,6 +43,7 @@ from clipbench.quantities import (
     final_loss,
     quantity,
 )
+from clipbench.quantities import asked as named
 from clipbench.questions import Question, Target
 from clipbench.records import DIRECTIONAL_SHARPNESS, OWN, Record, Status
 
@@ -52,7 +53,8 @@ class Asked:
     """Options of a comparison; None means the question's own value.
 
     - `baseline`: the arm to compare with.
-    - `target`, `consecutive`: the evaluation loss to reach, and the number of evaluations in a row that must reach it.
+    - `target`, `consecutive`: what is to be reached, as a number an evaluation loss, and the number of evaluations in a
+      row that must reach it.
     - `metric`: the quantity that verdicts and ranks compare; `others` are further quantities to show, instead of what
       is shown else; `goals` those that targets are of, to show beside the loss.
     - `at`: the step or fraction at which runs are compared; None for their end.
@@ -61,7 +63,7 @@ class Asked:
     """
 
     baseline: str | None = None
-    target: float | None = None
+    target: float | Target | None = None
     consecutive: int | None = None
     metric: Along = LOSS
     others: tuple[Along, ...] = ()
@@ -70,19 +72,27 @@ class Asked:
     threshold: float | None = None
     reference: str | None = None
 
-    def read_by(self, question: Question) -> Question:
-        """The question with the target that is asked for, on every task, in place of its own.
+    def read_by(self, question: Question, records: Sequence[Record]) -> Question:
+        """The question with the target that is asked for, on every task of the records, in place of its own.
 
         Raises:
-            ClipbenchError: a number makes no sense.
+            ClipbenchError: a number makes no sense, or no run has the target's quantity.
         """
-        if self.target is not None and not math.isfinite(self.target):
-            raise ClipbenchError(f"the target is {self.target}", remedy="give a finite evaluation loss")
+        target = Target(self.target) if isinstance(self.target, float | int) else self.target
+        if target is not None and not math.isfinite(target.bound):
+            remedy = "give a finite number" if target.quantity else "give a finite evaluation loss"
+            raise ClipbenchError(f"the target is {target.bound}", remedy=remedy)
         if self.consecutive is not None and self.consecutive < 1:
             message = f"{self.consecutive} evaluations in a row are asked for"
             raise ClipbenchError(message, remedy="ask for at least 1")
-        if self.target is not None:
-            question = replace(question, target=self.target, targets={})
+        if target is not None and target.quantity:
+            named(target.quantity, records, question.quantities)
+            before = {task: question.target_of(task) for task in {record.run.task.name for record in records}}
+            rows = {task: own.consecutive if own else question.consecutive for task, own in before.items()}
+            targets = {task: replace(target, consecutive=n) for task, n in rows.items()}
+            question = replace(question, target=None, targets=targets)
+        elif target is not None:
+            question = replace(question, target=target.bound, targets={})
         if self.consecutive is not None:
             targets = {task: replace(each, consecutive=self.consecutive) for task, each in question.targets.items()}
             question = replace(question, consecutive=self.consecutive, targets=targets)
@@ -109,7 +119,7 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
             f"there are no runs of {question.spec}, so there is nothing to compare",
             remedy=f"make them with: clipbench run benchmarks/{question.spec}.yaml",
         )
-    question, metric = asked.read_by(question), asked.metric
+    question, metric = asked.read_by(question, records), asked.metric
     check(question, asked)
     name = known_arm(question.baseline if asked.baseline is None else asked.baseline, question, records=records)
     if asked.reference is not None:
@@ -282,6 +292,7 @@ def _head(task: str, cells: Iterable[Cell], target: Target | None) -> TaskHead:
         devices=tuple(dict.fromkeys(devices)),
         threads=tuple(dict.fromkeys(record.run.threads for record in records)),
         target=target,
+        training=tuple(dict.fromkeys(record.run.training for record in records)),
     )
 
 

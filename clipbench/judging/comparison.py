@@ -15,6 +15,7 @@ from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.tuning.summary import ArmTuning
 from clipbench.quantities import LOSS, Along
 from clipbench.questions import Target
+from clipbench.records import TrainingSettings
 
 Standing = Word | Literal["baseline", "broken"]
 By = Literal["task", "arm"]  # the rows of a table share a task or an arm
@@ -138,13 +139,17 @@ class Twin:
 
 @dataclass(frozen=True)
 class TaskHead:
-    """Facts about all rows of a task: budgets (several if runs are mixed), devices, thread counts and target."""
+    """Facts about all rows of a task: budgets (several if runs are mixed), devices, thread counts and target.
+
+    `training` has how steps were computed, each way once.
+    """
 
     name: str
     budgets: tuple[str, ...]
     devices: tuple[str, ...]
     threads: tuple[int, ...]
     target: Target | None = None
+    training: tuple[TrainingSettings, ...] = ()
 
 
 NOTHING_AUDITED = Audit("", ())

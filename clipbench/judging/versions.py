@@ -80,7 +80,7 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
         ClipbenchError: a number makes no sense, or there is no such moment in a run.
     """
     first, *others = folders
-    check(asked.read_by(first.question), asked)
+    check(asked.read_by(first.question, first.records), asked)
     notes: list[str] = []
     before = _cells(first, asked, notes)
     rows: list[VersionRow] = []
@@ -109,7 +109,7 @@ def versions(folders: Sequence[Folder], asked: Asked) -> Versions:
 
 
 def _cells(folder: Folder, asked: Asked, notes: list[str]) -> dict[TaskArm, Cell]:
-    selected = select(folder.records, asked.read_by(folder.question), asked.at)
+    selected = select(folder.records, asked.read_by(folder.question, folder.records), asked.at)
     notes += [f"{folder.label}: {sentence}" for sentence in selected.left_out]
     for cell in selected.cells:
         ends = [record.status for record in cell.records]

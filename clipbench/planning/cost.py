@@ -1,10 +1,13 @@
 """What a plan will cost in time, from runs of the same arms made before."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from clipbench.records import Options, Record, Run
+
+_OF_A_STEP = 1e-6  # what rounding may add to a whole number of steps
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Cost:
 
 
 def expected_cost(planned: Iterable[Run], records: Sequence[Record]) -> Cost:
-    """The median wall time of runs made before with the same task, arm and budget, summed over the planned runs.
+    """The median wall time of runs made before with the same task, arm, budget and training, summed over the plan.
 
     A trial counts as a run of the arm that it tunes. Reported runs are probed and trials are not, so trials estimate
     reported runs (and the reverse) only if there are no runs of the same kind.
@@ -34,6 +37,22 @@ def expected_cost(planned: Iterable[Run], records: Sequence[Record]) -> Cost:
         else:
             unknown += 1
     return Cost(seconds, known, unknown)
+
+
+def steps_of_epochs(planned: Iterable[Run], records: Sequence[Record]) -> list[str]:
+    """How many steps budgets in epochs are, a sentence each, where an earlier run of the task shows it."""
+    per_epoch = [
+        (record.run.task, record.outcome.steps / record.outcome.epochs)
+        for record in records
+        if record.outcome is not None and record.outcome.epochs and record.outcome.steps
+    ]
+    sentences: dict[str, None] = {}
+    for run in planned:
+        steps = next((steps for task, steps in per_epoch if task == run.task), None)
+        if run.budget.unit == "epochs" and steps:
+            about = math.ceil(run.budget.amount * steps - _OF_A_STEP)
+            sentences[f"{run.budget} of {run.task.name} are {about} steps, judging by earlier runs"] = None
+    return [*sentences]
 
 
 def costly_probes(planned: Iterable[Run]) -> list[str]:
@@ -106,4 +125,4 @@ _COSTLY: Mapping[str, Callable[[int, Options], str]] = {
 
 def _kind(run: Run, *, is_trial: bool | None = None) -> tuple[str, ...]:
     purpose = bool(run.trial_of) if is_trial is None else is_trial
-    return run.task.name, run.trial_of or run.arm.name, str(run.budget), run.device, str(purpose)
+    return run.task.name, run.trial_of or run.arm.name, str(run.budget), run.device, str(run.training), str(purpose)

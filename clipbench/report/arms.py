@@ -10,7 +10,7 @@ from clipbench.judging.statistics import Estimate, GeometricEstimate
 from clipbench.judging.words import factor, goal, number
 from clipbench.quantities import FINAL_LOSS, SECONDS_TO_TARGET, STEPS_TO_TARGET, Along
 from clipbench.questions import Better
-from clipbench.records import LEARNING_RATE
+from clipbench.records import CLIPPED_FRACTION, DIRECTIONAL_SHARPNESS, LEARNING_RATE, RATE_SHARPNESS
 from clipbench.report.columns import at_least, estimate_column, if_any, numbers, of_pairs
 from clipbench.report.numbers import NONE, Parts, with_error, with_factor
 from clipbench.report.table import Column, text_column
@@ -39,6 +39,7 @@ _OF_SHARPNESS = " Directional sharpness: geometric mean of the positive values; 
 
 
 _THERE = {FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET}  # quantities that have a column of their own
+_SHOWN = {*_THERE, CLIPPED_FRACTION, DIRECTIONAL_SHARPNESS, RATE_SHARPNESS}  # and those that people see in another
 
 
 def signs(better: Better) -> str:
@@ -60,6 +61,8 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
     targets = {goal(head.target) for head in comparison.tasks if head.target}
     target = targets.pop() if len(targets) == 1 else "target"
     asked = {str(along): along for along in (*comparison.others, *comparison.goals)}
+    if str(comparison.metric) != CLIPPED_FRACTION:  # which has the name of a column below
+        asked[str(comparison.metric)] = comparison.metric
     return (
         text_column("task", "the task's name", lambda row: row.task),
         text_column("arm", "the arm's name", lambda row: row.arm),
@@ -102,9 +105,9 @@ def columns(comparison: Comparison) -> tuple[Column[Row], ...]:
             "seconds_to_target",
             "median training seconds to the target over ended seeds; a miss counts as inf; empty without a target",
             if_any(lambda row: row.seconds, lambda seconds: seconds.median),
-            f"s to {target}",
+            f"seconds to {target}",
             _seconds,
-            _to("s", target),
+            _to("s", target) or ("s", "to", target),
         ),
         _contrast(comparison),
         *(_other(along) for name, along in asked.items() if name not in _THERE),
@@ -128,7 +131,8 @@ def order(comparison: Comparison) -> tuple[str, ...]:
         "rate_times_sharpness": any(row.rate_sharpness is not None for row in rows),
         "clipped_fraction": any(row.clipped is not None and row.clipped.n for row in rows),
     }
-    beside = ("final_loss", *map(name_of, comparison.goals), "contrast")
+    metric = [comparison.metric] if str(comparison.metric) not in _SHOWN else []
+    beside = ("final_loss", *dict.fromkeys(map(name_of, (*comparison.goals, *metric))), "contrast")
     return (*always, *beside, *(name for name, is_shown in optional.items() if is_shown))
 
 
@@ -264,7 +268,7 @@ def name_of(along: Along) -> str:
 
 
 def _other(along: Along) -> Column[Row]:
-    """A column for a quantity of --columns."""
+    """A column for a quantity of --columns, of a target, or of --metric."""
     name = name_of(along)
 
     def mean(row: Row) -> Estimate | GeometricEstimate | None:

@@ -11,7 +11,7 @@ from clipbench.judging.paired import Paired
 from clipbench.judging.words import listing, named_goal
 from clipbench.quantities import ALIASES
 from clipbench.questions import Target
-from clipbench.report import arms, matched, race, shared_points, tuning
+from clipbench.report import arms, matched, race, shared_points, training, tuning
 from clipbench.report.numbers import NONE
 from clipbench.report.table import AnyColumn, AnyTable, Bullets, CellValue, Document, Paragraph, Table
 
@@ -123,13 +123,13 @@ def _table(comparison: Comparison, rows: Sequence[Row]) -> Table[Row]:
 
 
 def _task_line(head: TaskHead, comparison: Comparison) -> str:
-    """The title of a task's table: budget, baseline, target, devices, threads."""
+    """The title of a task's table: budget, baseline, target, training, devices, threads."""
     parts = [head.name, listing(head.budgets), f"baseline {comparison.baseline}"]
     if head.target is not None:
         in_a_row = f", {head.target.consecutive} evaluations in a row" if head.target.consecutive > 1 else ""
         parts.append(f"target {named_goal(head.target)}{in_a_row}")
-    threads = f"{listing(head.threads)} {'thread' if head.threads == (1,) else 'threads'}"
-    return " · ".join([*parts, listing(head.devices), threads])
+    threads = training.threads(f"{listing(head.threads)} thread{'' if head.threads == (1,) else 's'}", head.training)
+    return " · ".join(filter(None, [*parts, listing(training.ways(head.training)), listing(head.devices), threads]))
 
 
 def _twin_line(twin: Twin) -> str:
@@ -183,6 +183,7 @@ def _head(head: TaskHead) -> dict[str, object]:
         "budget": listing(head.budgets),
         "devices": head.devices,
         "threads": head.threads,
+        "training": training.ways(head.training),
         "target": _target(head.target) if head.target else None,
     }
 

@@ -130,7 +130,7 @@ def _without_a_pair(comparison: Comparison, undecided: Sequence[Row]) -> Iterato
         of_loss = not any(head.target and head.target.quantity for head in comparison.tasks)
         yield (
             f"Fewer than two seeds tell {arms} from {comparison.baseline}, as the target was missed: give an easier "
-            f"one ({'--target LOSS' if of_loss else 'in the spec'}) or a longer budget."
+            f"one (--target {'LOSS' if of_loss else 'METRIC>=X, quoted'}) or a longer budget."
         )
 
 

@@ -7,6 +7,7 @@ import shlex
 from clipbench.harmless import on_one_line, shortened
 from clipbench.judging.comparison import Comparison, Row
 from clipbench.judging.words import count, goal, listing, named_goal
+from clipbench.report import training
 from clipbench.report.answers import answers, over_tasks
 from clipbench.report.audit import summary
 from clipbench.report.compare import sections
@@ -72,12 +73,14 @@ def _best_first(comparison: Comparison) -> list[Row]:
 
 
 def _context(comparison: Comparison) -> str:
-    """Task, budget, seeds, baseline, target and machine."""
+    """Task, budget, seeds, baseline, target, training and machine."""
     heads, totals = comparison.tasks, sorted({row.seeds.total for row in comparison.rows})
     budgets = dict.fromkeys(budget.partition(" a run")[0] for head in heads for budget in head.budgets)
     targets = [head.target for head in heads if head.target]
     of_losses = all(not target.quantity for target in targets)
     goals = dict.fromkeys(goal(target) if of_losses else named_goal(target) for target in targets)
+    settings = [each for head in heads for each in head.training]
+    threads = listing(dict.fromkeys(count(n, "thread") for head in heads for n in head.threads), 2)
     budget = listing(budgets, 2)
     if comparison.at is not None:
         moment = str(comparison.at)
@@ -88,8 +91,9 @@ def _context(comparison: Comparison) -> str:
         count(totals[0], "seed") if len(totals) == 1 else f"{totals[0]}–{totals[-1]} seeds",
         f"against {comparison.baseline}",
         f"target {'loss ' if of_losses else ''}{listing(goals, 3)}" if goals else "",
+        listing(training.ways(settings), 2),
         listing(dict.fromkeys(device for head in heads for device in head.devices), 2),
-        listing(dict.fromkeys(count(n, "thread") for head in heads for n in head.threads), 2),
+        training.threads(threads, settings),
     )
     return " · ".join(filter(None, parts))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.cells import cell_len
 
-from clipbench.harmless import on_one_line
+from clipbench.harmless import on_one_line, shortened
 from clipbench.judging.comparison import Comparison, Row
 from clipbench.judging.words import count, goal, number
 from clipbench.quantities import STEPS_TO_TARGET
@@ -24,6 +24,7 @@ SIZES = (  # the widths of a bar and of an interval, the first that fits; 0 for 
     *((8, 24), (0, 40), (0, 32), (0, 24), (20, 0), (12, 0), (8, 0), (0, 0)),
 )
 _NAME = 12  # a longer name of the baseline is not in a heading
+_SHORT = 24  # to so many characters the names of arms are shortened that leave no room for drawings
 GAP = 2  # blanks between columns
 UNKNOWN = (math.nan, math.nan)
 
@@ -137,6 +138,10 @@ def _with_drawings(
     """The columns, with bars, intervals and more numbers as far as there is room; and what the drawn signs mean."""
     line = _axis(rows, comparison)
     size = _size(columns, rows, line, width)
+    if not size[1]:
+        short = [_with_short_names(column, rows) if column.name == "arm" else column for column in columns]
+        if (smaller := _size(short, rows, line, width)) != size:
+            columns, size = short, smaller
     drawn = _drawn(columns, rows, line, size)
     extras = [] if comparison.others else telling(_extras(comparison), rows)
     for column in extras:
@@ -158,6 +163,14 @@ def _with_drawings(
     if has_steps and for_bar and any(row.steps and math.isinf(row.steps.median) for row in rows):
         signs.append(f"{MISSED} missed on most seeds")
     return drawn, signs
+
+
+def _with_short_names(column: Column[Row], rows: Sequence[Row]) -> Column[Row]:
+    """The column of arms with the middle of long names left out, where the names then still differ."""
+    short = {row.arm: shortened(row.arm, _SHORT) for row in rows}
+    if len(set(short.values())) < len(short):
+        return column
+    return replace(column, shown=lambda row: (short[row.arm],))
 
 
 def _size(columns: Sequence[Column[Row]], rows: Sequence[Row], line: Axis | None, width: int) -> tuple[int, int]:

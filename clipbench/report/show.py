@@ -23,11 +23,11 @@ from clipbench.records import (
     Outcome,
     Record,
     Schedule,
-    TrainingSettings,
 )
 from clipbench.report import groups
 from clipbench.report.numbers import seconds
 from clipbench.report.table import Column, Document, DocumentPart, Paragraph, Table, facts, text_column
+from clipbench.report.training import described
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_FINITE = "x"
@@ -116,20 +116,9 @@ def _described(record: Record) -> dict[str, str]:
         "clip": _clip(arm.clip) if arm.clip else "none",
         "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),
-        **({"training": _training(run.training)} if run.training != AS_WRITTEN else {}),
+        **({"training": described(run.training)} if run.training != AS_WRITTEN else {}),
         **({"curvature": f"in {run.measure.precision}"} if run.measure.precision != "float32" else {}),
     }
-
-
-def _training(settings: TrainingSettings) -> str:
-    given = {
-        f"micro-batches of {settings.micro_batch}": settings.micro_batch is not None,
-        settings.precision: settings.precision != AS_WRITTEN.precision,
-        "compiled": settings.compile,
-        "activations recomputed": settings.recompute,
-        f"{settings.processes} processes": settings.processes > 1,
-    }
-    return ", ".join(text for text, is_set in given.items() if is_set)
 
 
 def _schedule(schedule: Schedule) -> str:

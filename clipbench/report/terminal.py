@@ -4,6 +4,7 @@ Tables are laid out here and not by Rich, whose tables take 10 ms a row: a compa
 thousand rows.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,7 +20,8 @@ from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, Docum
 
 _PROSE = 100  # the least width of sentences where there is no end of the line
 _LEAST_WIDTH = 10  # of a terminal
-_NAME_WIDTH = 12  # a name longer than this may be broken between its words where there is little room
+_NAME_WIDTH = 12  # a name longer than this may be broken where there is little room
+_IN_A_NAME = re.compile(r"(?<=[ ,/])|(?<=\.)(?=[^\W\d])|(?=\[)")  # where: `sam`, `[wrap.`, `sam.`, `rho=0.1]`
 _SENTENCE_WIDTH = 28  # with less room than this, sentences stand beneath their row
 
 _PLAIN = {  # signs that an encoding may lack
@@ -185,7 +187,7 @@ class _Sheet:
             return
         beneath = [
             [
-                list(parts) if column.right else _wrapped(" ".join(parts), _NAME_WIDTH, cut=cut)
+                list(parts) if column.right else _name(" ".join(parts), cut=cut)
                 for parts, column in zip(row, columns, strict=True)
             ]
             for row in cells
@@ -273,14 +275,27 @@ def _padded(text: str, width: int, right: bool) -> str:
     return blank + text if right else text + blank
 
 
-def _wrapped(text: str, width: int, *, cut: bool = True) -> _Lines:
-    """The words of a text in lines of at most `width`; a word that is longer is cut, or has a line of its own."""
+def _name(text: str, *, cut: bool) -> _Lines:
+    """A name in lines of _NAME_WIDTH, broken between words and the parts of a setting; a longer part may be cut."""
+    if cell_len(text) <= _NAME_WIDTH:
+        return [text]
+    lines = [""]
+    for part in _IN_A_NAME.split(text):
+        for piece in _cut(part, _NAME_WIDTH) if cut else [part]:
+            if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > _NAME_WIDTH:
+                lines.append("")
+            lines[-1] += piece
+    return [line.strip() for line in lines]
+
+
+def _wrapped(text: str, width: int) -> _Lines:
+    """The words of a text in lines of at most `width`; a word that is longer is cut."""
     text = on_one_line(text)
     if cell_len(text) <= width:
         return [text]
     lines, used = [""], 0
     for word in text.split(" "):
-        for piece in _cut(word, width) if cut else [word]:
+        for piece in _cut(word, width):
             size = cell_len(piece)
             if lines[-1] and used + 1 + size > width:
                 lines.append("")

@@ -1,10 +1,10 @@
-"""The table of tuning: selected settings, numbers of trials, and loss by learning rate."""
+"""The table of tuning: selected settings, numbers of trials, and what came of each learning rate."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from clipbench.judging.comparison import Comparison
-from clipbench.judging.tuning.summary import WITHIN, ArmTuning
+from clipbench.judging.tuning.summary import LR, WITHIN, ArmTuning
 from clipbench.judging.words import number
 from clipbench.report.columns import arm_column, estimate_column, task_column
 from clipbench.report.numbers import NONE, Parts, with_error
@@ -15,8 +15,21 @@ _LEGEND = (
     "Loss: the mean final loss on the tuning seeds; it is too optimistic, because the setting was selected by it. "
 )
 _RATES = (
-    "Rate → loss: the least loss of the trials at each learning rate; x: every trial at it has a run that diverged or "
-    f"failed. Good rates: the range around the best rate with losses within {WITHIN:.0%} of the least."
+    "Rate → {name}: the {best} of the trials at each learning rate; x: every trial at it has a run that diverged or "
+    f"failed. Good rates: the range around the best rate with {{values}} within {WITHIN:.0%} of the {{best_one}}."
+)
+_OF_RATES: tuple[Column[ArmTuning], ...] = (
+    Column(
+        "rate_losses",
+        "mean final loss of the best trial at each learning rate",
+        lambda row: [each.loss.mean for each in row.rates],
+    ),
+    Column(
+        "rate_values",
+        "mean of what is selected by, of the best trial at each learning rate",
+        lambda row: [each.value.mean for each in row.rates],
+    ),
+    Column("rate_settings", "the setting that each learning rate is of", lambda row: [at.setting for at in row.rates]),
 )
 _SPENT = " A failed trial ranks last, as a diverged trial does, and is not repeated once a setting is selected."
 
@@ -26,10 +39,13 @@ def table(comparison: Comparison) -> Table[ArmTuning]:
     tunings = comparison.tunings
     name = next((tuning.selected_by for tuning in tunings if tuning.selected_by not in PLAIN), "")
     legend = f"Means on the tuning seeds: {name} is too optimistic, because the setting was selected by it. "
+    legend = (legend if name else _LEGEND) + _rates_legend(name)
     return Table(
         name="tuning",
         title=f"Tuning: what was selected{f' by {name}' if name else ''}",
-        note=(legend if name else _LEGEND) + _RATES + (_SPENT if any(tuning.crashed for tuning in tunings) else ""),
+        note=(legend if name else _LEGEND)
+        + _rates_legend(name)
+        + (_SPENT if any(tuning.crashed for tuning in tunings) else ""),
         columns=(
             task_column(tuning.task for tuning in tunings),
             arm_column(),
@@ -73,15 +89,11 @@ def table(comparison: Comparison) -> Table[ArmTuning]:
                 "rates_tried",
                 "the learning rates tried, in ascending order",
                 lambda row: [each.rate for each in row.rates],
-                "rate → loss",
+                f"rate → {name or 'loss'}",
                 _rates,
                 right=False,
                 wraps=True,
-            ),
-            Column(
-                "rate_losses",
-                "least mean final loss of the trials at each learning rate",
-                lambda row: [each.loss.mean for each in row.rates],
+                beside=_OF_RATES,
             ),
             Column(
                 "good_low",
@@ -105,10 +117,17 @@ def table(comparison: Comparison) -> Table[ArmTuning]:
     )
 
 
+def _rates_legend(name: str) -> str:
+    if not name:
+        return _RATES.format(name="loss", best="least loss", values="losses", best_one="least")
+    return _RATES.format(name=name, best="best", values="values", best_one="best")
+
+
 def _trials(tuning: ArmTuning) -> Parts:
     kinds = {
         "diverged": tuning.broken - tuning.crashed,
         "failed": tuning.crashed,
+        f"without {tuning.selected_by}": tuning.valueless,
         "not ended": tuning.trials - tuning.ended,
     }
     return _listed([str(tuning.trials), *(f"{n} {kind}" for kind, n in kinds.items() if n)])
@@ -133,8 +152,15 @@ def _edges(tuning: ArmTuning) -> Parts:
 
 
 def _rates(tuning: ArmTuning) -> Parts:
-    losses = [f"{number(each.rate, 4)} → {'x' if each.broken else number(each.loss.mean, 4)}" for each in tuning.rates]
-    return (", ".join(losses) or NONE,)
+    of_settings: dict[str, list[str]] = {}
+    for each in tuning.rates:
+        value = "x" if each.broken else number(each.value.mean, 4) if each.value.n else NONE
+        of_settings.setdefault(each.setting, []).append(f"{number(each.rate, 4)} → {value}")
+    named = [
+        ("" if setting == LR else f"{setting.removeprefix('groups.')}: ") + ", ".join(values)
+        for setting, values in of_settings.items()
+    ]
+    return ("; ".join(named) or NONE,)
 
 
 def _listed(words: Sequence[str]) -> Parts:

@@ -110,6 +110,9 @@ class TargetSettings(BaseModel):
             raise ValueError("`quantity` is empty; name a metric of the task")
         if self.quantity in (EVAL_LOSS, FINAL_LOSS):
             raise ValueError("write the evaluation loss to reach as `target: {loss: 2.8}`")
+        if "@" in self.quantity:
+            plain = shortened(self.quantity.partition("@")[0], 60)
+            raise ValueError(f"a target is read at evaluations, which have no direction: write `quantity: {plain}`")
         one_of(self, ("at_least", "at_most"), what=f"a target of {shortened(self.quantity, 60)!r} has")
         if self.quantity in RESERVED and self.quantity not in OF_EVALUATIONS:
             raise ValueError(f"no evaluation records {self.quantity}; name a metric of the task, or a loss")

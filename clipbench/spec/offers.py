@@ -14,6 +14,7 @@ from clipbench.spec import catalogue
 from clipbench.spec.catalogue import OWN, SEAMS, Entry, Kind
 
 BESIDE = "shelf"  # the folder beside a spec
+_NO_MODULE = "no module of Python has such a name; rename its file: letters, digits and _, no digit at the beginning"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Offer:
     def entry(self) -> Entry:
         """What can be said of it without importing it; of what a package offers that is little."""
         if self.root is not None:
-            return replace(catalogue.entry(self.kind, self.name, root=self.root), origin=self.origin)
+            entry = replace(catalogue.entry(self.kind, self.name, root=self.root), origin=self.origin)
+            return entry if self.name.isidentifier() else replace(entry, broken=_NO_MODULE)
         return Entry(self.name, self.target, self.target, external=True, open=True, origin=self.origin)
 
 

@@ -4,13 +4,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipbench.errors import Fault
-from clipbench.quantities import ALIASES, FINAL_LOSS, RESERVED, SECONDS_TO_TARGET, STEPS_TO_TARGET, quantity
+from clipbench.quantities import (
+    ALIASES,
+    FINAL_LOSS,
+    RESERVED,
+    SECONDS_TO_TARGET,
+    STEPS_TO_TARGET,
+    of_the_shelf,
+    quantity,
+)
 from clipbench.questions import Manner, Side, Space
 from clipbench.records import EVAL_LOSS, OF_EVALUATIONS, Arm, Options
 from clipbench.spec import drawing
 from clipbench.spec.document import SpecDocument, Where
 from clipbench.spec.grid import label, points
 from clipbench.spec.models import TuningSettings
+from clipbench.spec.wording import meant
 
 
 @dataclass(frozen=True)
@@ -85,12 +94,16 @@ def selected_by(tuning: TuningSettings, manners: Mapping[str, Manner]) -> tuple[
     name = ALIASES.get(name, EVAL_LOSS if name == FINAL_LOSS else name)
     if name in RESERVED and name not in (*OF_EVALUATIONS, STEPS_TO_TARGET, SECONDS_TO_TARGET):
         raise ValueError(f"no trial is selected by {name}: name a loss, steps_to_target or a metric of the task")
+    if "@" in name:
+        raise ValueError(f"trials are selected at evaluations, which have no direction: write {name.partition('@')[0]}")
     better = "lower" if name == EVAL_LOSS else quantity(name, manners, metric=True).better
     if better == "neither" and wanted is None:
         form = f"`select: {{quantity: {name}, better: higher}}`, or lower"
         known = [each for each, manner in manners.items() if manner.better != "neither"]
         declared = f"; the spec's tasks and probes say it of {', '.join(known)}" if known else ""
-        raise ValueError(f"which side of {name} is better is not known: write {form}{declared}")
+        at_evaluations = [each for each, manner in {**of_the_shelf(), **manners}.items() if manner.over == "last"]
+        near = meant(name, [*OF_EVALUATIONS, FINAL_LOSS, STEPS_TO_TARGET, SECONDS_TO_TARGET, *at_evaluations])
+        raise ValueError(f"which side of {name} is better is not known: {near and f'{near} Or '}write {form}{declared}")
     if name in RESERVED and wanted not in (None, better):
         raise ValueError(f"of {name} {better} is better")
     return name, wanted or ("higher" if better == "higher" else "lower")

@@ -22,7 +22,7 @@ from clipbench.spec.models import (
     TuningSettings,
 )
 from clipbench.spec.shapes import SpaceSettings
-from clipbench.spec.wording import mismatch, nearest, written
+from clipbench.spec.wording import meant, mismatch, nearest, written
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -116,8 +116,11 @@ def _fault(
         key = str(where[-1])
         homes = [name for name in model.model_fields if name in sections and key in sections[name].model_fields]
         under = " or ".join(f"`{name}`" for name in homes)
-        meant = f"it stands under {under}" if homes and not above else nearest(key, known.model_fields)
-        return document.fault(where, f"there is no such key; {meant}", key=True)
+        home = f"it stands under {under}" if homes and not above else nearest(key, known.model_fields)
+        if known is TargetSettings and not meant(key, known.model_fields):
+            form = f"{{quantity: {key}, at_least: {written(error['input'])}}}"
+            home = f"a target of a metric is written {form}, or at_most"
+        return document.fault(where, f"there is no such key; {home}", key=True)
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])
     expected = _EXPECTED[kind](context) if kind in _EXPECTED else error["msg"]

@@ -58,6 +58,18 @@ def written(value: Any) -> str:
     return str(value)
 
 
+def meant(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`; empty where no known name is near."""
+    likely = sorted(set(known))
+    if len(likely) > _MOST_LIKENED:
+        return ""
+    close = get_close_matches(name, likely, n=1)
+    if not close:  # difflib minds the case; people slip there most
+        lowered = {candidate.lower(): candidate for candidate in likely}
+        close = [lowered[near] for near in get_close_matches(name.lower(), lowered, n=1)]
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
 def nearest(name: str, known: Iterable[str], beside: Iterable[str] = ()) -> str:
     """`did you mean 'x'?`, or the known names where none is near.
 
@@ -67,12 +79,7 @@ def nearest(name: str, known: Iterable[str], beside: Iterable[str] = ()) -> str:
         beside: further names that may have been meant; they are not listed.
     """
     names = sorted(known)
-    likely = sorted({*names, *beside})
-    close = get_close_matches(name, likely, n=1) if len(likely) <= _MOST_LIKENED else []
-    if not close and len(likely) <= _MOST_LIKENED:  # difflib minds the case; people slip there most
-        lowered = {candidate.lower(): candidate for candidate in likely}
-        close = [lowered[near] for near in get_close_matches(name.lower(), lowered, n=1)]
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if close := meant(name, {*names, *beside}):
+        return close
     more = [f"… {len(names)} in all"] if len(names) > _SHOWN else []
     return f"known: {', '.join([*names[:_SHOWN], *more])}" if names else "there are none"

@@ -179,6 +179,8 @@ def test_where_every_arm_fails_nothing_is_run(ask_only: Ask) -> None:
     assert answer.code == 2
     assert answer.err.count(REASONS["negative"]) == answer.err.count(REASONS["fast"]) == 1
     assert answer.err.endswith("\n  nothing was run\n")
+    told = [line.partition("error: steps: ")[2] for line in answer.err.splitlines() if "error: " in line]
+    assert told == [f"quadratic/{arm}: {REASONS[arm]}" for arm in ("negative", "fast")]  # a line for each fault
     assert not list(Path("results").rglob("run.json"))
 
 
@@ -267,7 +269,7 @@ def test_validate_proves_the_contract_of_a_task(ask_only: Ask, task: str, messag
 
 METERED = MENDED.replace("{use: quadratic, dimension: 8}", '{use: "own_steps:metered"}').replace("[0, 1]", "[0]")
 LACKS = "no evaluation on metered records siz, and"
-THERE = "the task's metrics: size"
+THERE = "did you mean 'size'? the task's metrics: size"
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ import math
 from dataclasses import replace
 
 import pytest
+import typer
 from judging.made import compared, question, record, run, with_metric
 from report.shown import drawn, text
 
-from clipbench.errors import UndecidedError
+from clipbench.cli.compare import target_of
+from clipbench.errors import ClipbenchError, UndecidedError
 from clipbench.judging.checks.audit import audit
 from clipbench.judging.compare import Asked, compare
 from clipbench.judging.gate.suite import gathered
@@ -161,6 +163,53 @@ def test_notes_on_a_target_name_it() -> None:
     assert "No arm reached the target accuracy ≥ 0.99 on code_lm." in missed.caveats
     at_once = compare(runs(), asked(Target(quantity="accuracy", at_least=0.0)))
     assert any("every arm met the target accuracy ≥ 0 before the first step" in each for each in at_once.caveats)
+
+
+def test_a_target_of_a_metric_may_be_asked_for_in_place_of_the_specs() -> None:
+    """The spec's target is a loss, of two evaluations in a row."""
+    loss = replace(question("sgd", "adam", target=2.5), consecutive=2)
+    of = compare(runs(), loss, Asked(target=GOAL))
+    wanted = compare(runs(), asked(replace(GOAL, consecutive=2)))
+    assert of.tasks == wanted.tasks
+    assert of.target is None
+    assert [row.steps for row in of.rows] == [row.steps for row in wanted.rows]
+    once = compare(runs(), loss, Asked(target=GOAL, consecutive=1))
+    assert [row.steps for row in once.rows] == [row.steps for row in compare(runs(), asked()).rows]
+    assert [row.steps for row in compare(runs(), asked(), Asked(target=2.5)).rows] == [
+        row.steps for row in compare(runs(), question("sgd", "adam", target=2.5)).rows
+    ]
+
+
+def test_a_misspelt_target_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(ClipbenchError, match="no run has a quantity 'acuracy'") as caught:
+        compare(runs(), asked(), Asked(target=Target(quantity="acuracy", at_least=0.9)))
+    assert "the nearest: accuracy" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("2.8", Target(2.8)),
+        ("-1e-3", Target(-0.001)),
+        ("accuracy>=0.9", Target(quantity="accuracy", at_least=0.9)),
+        ("top 5 error ≤ 0.1", Target(quantity="top 5 error", at_most=0.1)),
+        ("train_slice_loss<=2", Target(quantity="train_slice_loss", at_most=2.0)),
+    ],
+)
+def test_the_words_of_a_target(text: str, target: Target) -> None:
+    assert target_of(text) == target
+
+
+@pytest.mark.parametrize("text", ["peak_bytes<=3", "eval_loss<=2.8", "accuracy@adam>=0.9", ">=0.9"])
+def test_what_no_evaluation_records_is_no_target(text: str) -> None:
+    with pytest.raises(ClipbenchError, match="no evaluation records a metric"):
+        target_of(text)
+
+
+@pytest.mark.parametrize("text", ["accuracy>=high", "accuracy", "accuracy>0.9", ""])
+def test_what_is_no_target_is_told_both_forms(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"neither a loss such as 2\.8 nor a metric as in 'accuracy>=0\.9'"):
+        target_of(text)
 
 
 def test_a_missed_target_of_a_metric_is_a_bound() -> None:

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from judging.made import record, run, trial
+import pytest
+from judging.made import ending, record, run, trial
 
 from clipbench.budget import Budget
-from clipbench.planning.cost import Cost, costly_probes, expected_cost
-from clipbench.records import Choice, Record
+from clipbench.planning.cost import Cost, costly_probes, expected_cost, steps_of_epochs
+from clipbench.records import Choice, Record, TrainingSettings
 
 
 def test_the_cost_is_the_median_wall_time_of_like_runs() -> None:
@@ -42,6 +43,25 @@ def test_runs_and_trials_are_taken_for_one_another_where_there_is_nothing_better
 def slow(made: Record) -> Record:
     assert made.outcome is not None
     return replace(made, outcome=replace(made.outcome, wall_seconds=60.0))
+
+
+@pytest.mark.parametrize("training", [TrainingSettings(processes=2), TrainingSettings(4), TrainingSettings(8)])
+def test_runs_that_train_otherwise_tell_nothing_of_the_time(training: TrainingSettings) -> None:
+    assert expected_cost([run(training=training)], [record(run(), [5.0, 3.0])]) == Cost(0.0, known=0, unknown=1)
+    alike = record(run(seed=1, training=training), [5.0, 3.0])
+    assert expected_cost([run(training=training)], [alike]) == Cost(3.0, known=1, unknown=0)
+
+
+def test_a_budget_in_epochs_is_told_in_steps_where_a_run_of_the_task_shows_it() -> None:
+    """200 steps of 8 examples are 16 passes through 100 of them: 12.5 steps each."""
+    made = ending(record(run(), [5.0, 3.0]), epochs=16.0)
+    planned = [run(seed=seed, budget=Budget(amount, "epochs")) for amount in (2, 2.5) for seed in (0, 1)]
+    assert steps_of_epochs(planned, [made]) == [
+        "2 epochs of code_lm are 25 steps, judging by earlier runs",
+        "2.5 epochs of code_lm are 32 steps, judging by earlier runs",
+    ]
+    elsewhere = run(budget=Budget(2, "epochs"), task="digits")
+    assert steps_of_epochs([elsewhere, run()], [made]) == steps_of_epochs(planned, [record(run(), [5.0])]) == []
 
 
 def test_probes_that_take_far_more_than_sharpness_say_so_for_the_most_directions() -> None:

@@ -39,7 +39,7 @@ def test_the_cells_are_worked_out_by_hand(comparison: Comparison) -> None:
         "final loss",
         "minus sgd",
         "steps to 3.3",
-        "s to 3.3",
+        "seconds to 3.3",
         "ms/step",
         "directional sharpness",
         "≤ 0",

@@ -3,6 +3,7 @@
 `python tests/report/write_screens.py` writes the exact screens anew.
 """
 
+import json
 import random
 import re
 import shlex
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from judging.made import compared, question, quickstart, record, run, trial, tuning, with_rows
-from report.shown import drawn
+from report.shown import drawn, text
 from rich.cells import cell_len
 
 from clipbench import store
@@ -22,9 +23,9 @@ from clipbench.judging.moments import Moment
 from clipbench.measurements import Measurement
 from clipbench.quantities import Along, recorded
 from clipbench.questions import Manner, Question
-from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN, Record
+from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, OWN, Record, TrainingSettings
 from clipbench.report import screen
-from clipbench.report.compare import arranged
+from clipbench.report.compare import arranged, document
 from clipbench.report.drawing import axis, bar
 
 HOME = Path(__file__).parents[2]
@@ -329,6 +330,59 @@ def test_sharpness_as_the_metric_has_one_column() -> None:
     lines = shown(quickstart(), question(*ARMS), 160, metric="directional_sharpness")
     [head] = [line for line in lines if "over sgd's" in line]
     assert head.count("sharpness") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ([TrainingSettings()], " · target loss 3.3 · Xeon at 2.2 GHz · 1 thread"),
+        (
+            [TrainingSettings(precision="bf16", micro_batch=8)],
+            " · micro-batches of 8, bf16 · Xeon at 2.2 GHz · 1 thread",
+        ),
+        ([TrainingSettings(processes=4)], " · 4 processes · Xeon at 2.2 GHz · 1 thread each"),
+        (
+            [TrainingSettings(), TrainingSettings(precision="tf32")],
+            " · default training and tf32 · Xeon at 2.2 GHz · 1 thread",
+        ),
+    ],
+)
+def test_how_steps_were_computed_is_told_where_it_is_not_the_default(
+    settings: list[TrainingSettings], told: str
+) -> None:
+    made = [
+        replace(each, run=replace(each.run, training=settings[place % len(settings)]))
+        for place, each in enumerate(quickstart())
+    ]
+    first = " ".join(shown(made, question(*ARMS, target=3.3), ENDLESS)[1:3])
+    assert f"{told} " in f"{first} "
+    of = compare(made, question(*ARMS, target=3.3))
+    assert told in drawn(document(of), ENDLESS)
+    [head] = json.loads(text(document(of), "json"))["tasks"]
+    assert " and ".join(head["training"]) == ("" if "target" in told else told.split(" · ")[1])
+
+
+LONG = {
+    "sgd": [3.0, 3.1, 3.2],
+    "sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.03]": [2.0, 2.1, 2.2001],
+    "sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.3]": [2.9, 3.1, 3.3],
+}
+
+
+def test_a_long_name_is_shortened_in_its_middle_where_it_takes_the_room_of_the_intervals() -> None:
+    lines = shown(ended(LONG), question(*LONG))
+    [decided] = [line for line in lines if line.startswith("+  ")]
+    assert decided.split()[1] == "sgd+clip[clip.f…lr=0.03]"
+    assert "●" in decided
+    assert any("sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.03]" in line for line in lines)
+    wide = shown(ended(LONG), question(*LONG), ENDLESS)
+    assert any(line.startswith("+  sgd+clip[clip.fraction=0.1,clip.scope=global,lr=0.03] ") for line in wide)
+
+
+def test_names_that_would_be_shortened_alike_stay_whole() -> None:
+    alike = {name.replace("clip.scope=global,lr=0.3]", "z=1,lr=0.03]"): each for name, each in LONG.items()}
+    names = [line.split()[1] for line in shown(ended(alike), question(*alike)) if line[3:12] == "sgd+clip["]
+    assert sorted(names) == sorted(alike)[1:]
 
 
 def test_identical_arms_are_drawn_as_a_point() -> None:

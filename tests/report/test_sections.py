@@ -212,6 +212,33 @@ def test_a_recorded_quantity_as_the_metric_is_shown_as_a_difference_and_along_a_
     assert shown_against(of, "angle@lion minus sgd's")[1] == "0 ± 0 (2)"
 
 
+def test_the_metric_itself_has_a_column_in_every_format() -> None:
+    """The norms of sgd are 1 and 2, those of adam 4 and 5; its geometric mean sharpness is 2 on each seed of sgd."""
+    made = [
+        with_rows(record(run(arm, seed=seed), [5.0, 3.0]), [Measurement(50, 0.0, "", "norm", value + seed)])
+        for arm, value in (("sgd", 1.0), ("adam", 4.0))
+        for seed in (0, 1)
+    ]
+    of = compared(made, question("sgd", "adam"), "norm")
+    assert [(row["norm"], row["norm_error"]) for row in lines(document(of))] == [("1.5", "0.5"), ("4.5", "0.5")]
+    assert [row["norm"] for row in data(document(of))["rows"]] == [1.5, 4.5]
+    assert shown_against(of, "norm") == ["1.5 ± 0.5", "4.5 ± 0.5"]
+    assert [row.arm for row in arranged(of, sort="-norm").rows] == ["adam", "sgd"]
+    [sgd, *_] = lines(document(compared(quickstart(), question(*ARMS), "sharpness")))
+    assert float(sgd["directional_sharpness"]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("metric", ["final_loss", "steps", "seconds", "sharpness", "clipped_fraction", "norm"])
+def test_no_column_is_there_twice_whatever_the_metric(metric: str) -> None:
+    made = [with_rows(each, [Measurement(50, 0.0, "", "norm", 1.0)]) for each in quickstart()]
+    of = compared(made, question(*ARMS, target=3.3), metric)
+    named = text(document(of), "csv").splitlines()[0].split(",")
+    assert len(set(named)) == len(named)
+    [shown] = main_tables(of)
+    assert len(set(headings(shown))) == len(headings(shown))
+    assert sum("sharpness" in str(heading) for heading in headings(shown)) == 1 + (metric == "sharpness")
+
+
 def test_rate_times_sharpness_is_shown_where_it_was_measured() -> None:
     made = [record(run(seed=seed), [5.0, 3.0]) for seed in (0, 1)]
     of = compare(made, question("sgd"))

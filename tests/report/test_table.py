@@ -124,6 +124,13 @@ def test_sentences_are_wrapped_in_the_room_that_is_left_and_else_stand_beneath_t
     ]
 
 
+def test_a_long_name_is_broken_between_the_parts_of_its_settings_and_not_within_a_number() -> None:
+    city = City("sam[wrap.sam.rho=0.05,lr=0.125]", 0.125)
+    narrow = drawn(Document([table(city, order=("name", "people"))]), 22).splitlines()
+    assert [line.split()[0] for line in narrow[4:-1]] == ["sam[wrap.", "sam.", "rho=0.05,", "lr=0.125]"]
+    assert "sam[wrap.sam.rho=0.05,lr=0.125]" in text(Document([table(city)]), "csv")
+
+
 def test_what_a_caption_says_is_left_out_of_latex_alone() -> None:
     said = Document([Paragraph("It passes.", captioned=True), Table("x", (), (), caption="It passes.")])
     assert text(said, "latex").count("It passes.") == 1

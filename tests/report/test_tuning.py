@@ -1,10 +1,11 @@
 """How the tuning of arms is shown: the same table in every format."""
 
+import math
 from dataclasses import replace
 
 import pytest
 from judging.made import question, record, run, trials, tuning, with_metric
-from report.shown import cells, data, lines, text
+from report.shown import cells, data, headings, lines, text
 
 from clipbench.judging.compare import compare
 from clipbench.judging.comparison import Comparison
@@ -104,6 +105,14 @@ def test_of_a_selection_by_a_metric_the_metric_is_told_beside_the_loss() -> None
     assert cells(shown)[0][:6] == ["sgd", "2", "lr=0.3", "0.3 ± ?", "2 ± ?", "lr (highest tried)"]
     assert "accuracy is too optimistic, because the setting was selected by it" in shown.note
     assert written(found)[0]["selection_value"] == "0.30000000000000004"
+    assert headings(shown)[-2:] == ["rate → accuracy", "good rates"]
+    assert cells(shown)[0][-2:] == ["0.1 → 0.2, 0.3 → 0.3", "0.3"]
+    assert "Rate → accuracy: the best of the trials" in shown.note
+    assert "loss" not in shown.note
+    assert (written(found)[0]["rate_values"], written(found)[0]["rate_losses"]) == (
+        "0.2;0.30000000000000004",
+        "3.0;2.0",
+    )
     assert selection_line(found).startswith(
         "sgd on code_lm: selected lr=0.3 from 2 trials, accuracy 0.3, loss 2; lr is"
     )
@@ -111,6 +120,23 @@ def test_of_a_selection_by_a_metric_the_metric_is_told_beside_the_loss() -> None
     assert selection_line(bare) == (
         "sgd on code_lm: nothing selected (none of 2 trials finished with a value of accuracy)"
     )
+
+
+def test_a_trial_without_a_value_is_no_diverged_trial() -> None:
+    made = [with_metric(each, [0.1, value]) for each, value in zip(TRIALS[:2], (0.2, math.nan), strict=True)]
+    asked = replace(ASKED, tuning=tuning({"sgd": GRID[:2]}, select="accuracy", better="higher"))
+    [row] = rows(*tunings(made, asked))
+    assert row[1] == "2, 1 without accuracy"
+    assert row[-2] == "0.1 → 0.2, 0.3 → –"
+
+
+def test_the_rates_of_groups_are_told_group_by_group() -> None:
+    [sgd, *_] = FOUND
+    rates = [replace(each, setting=f"groups.{group}.lr") for group in ("hidden", "rest") for each in sgd.rates[:2]]
+    grouped = replace(sgd, rates=tuple(rates), good=None)
+    assert rows(grouped)[0][-2:] == ["hidden.lr: 0.1 → 3, 0.3 → 2; rest.lr: 0.1 → 3, 0.3 → 2", "–"]
+    assert written(grouped)[0]["rate_settings"] == "groups.hidden.lr;groups.hidden.lr;groups.rest.lr;groups.rest.lr"
+    assert written(sgd)[0]["rate_settings"] == "lr;lr;lr"
 
 
 def test_by_the_loss_the_value_is_no_column_of_its_own_for_people() -> None:

@@ -52,6 +52,19 @@ def test_all_names_are_listed_with_where_they_come_from(here: Path, shelves: Pat
     ]
 
 
+@pytest.mark.parametrize("name", ["my-own", "v1.2", "1x", "a b", "a:b"])
+def test_a_file_whose_name_no_spec_can_use_is_listed_with_what_to_do(here: Path, bench: Bench, name: str) -> None:
+    shelf_beside(here)
+    (here / f"shelf/optimizers/{name}.py").write_text(OPTIMIZER)
+    broken = {each.name: each.broken for each in entries("optimizers", own=bench.shelves, folder=here) if each.origin}
+    assert broken.keys() == {"mine", name}
+    assert broken["mine"] == ""
+    assert broken[name].startswith("no module of Python has such a name; rename its file: ")
+    if ":" not in name:  # which names a package
+        [fault] = bench.faults(lambda: bench.arm(f"{{use: '{name}', lr: 1}}"))
+        assert f"the optimizer '{name}' cannot be used: no module of Python has such a name" in fault
+
+
 def test_a_name_that_two_things_have_is_an_error_that_names_both(here: Path, bench: Bench, site: Path) -> None:
     package(site, "off_more", "optimizers.descent = off_more:build")
     shelf_beside(here)

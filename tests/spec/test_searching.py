@@ -166,6 +166,15 @@ GRID = "{use: descent, lr: [1, 2]}"
             "better: higher}`, or lower",
         ),
         (
+            "{seeds: [9], select: acuracy}",
+            "8:30: tuning.select: which side of acuracy is better is not known: did you mean 'accuracy'? Or write "
+            "`select: {quantity: acuracy, better: higher}`, or lower",
+        ),
+        (
+            "{seeds: [9], select: accuracy@slow}",
+            "8:30: tuning.select: trials are selected at evaluations, which have no direction: write accuracy",
+        ),
+        (
             "{seeds: [9], select: sharpness}",
             "8:30: tuning.select: no trial is selected by directional_sharpness: name a loss, steps_to_target or a "
             "metric of the task",

@@ -120,6 +120,16 @@ def test_a_wrong_key_or_value_is_a_fault_at_its_place(bench: Bench, old: str, ne
             "target: {quantity: peak_bytes, at_most: 2}",
             "8:9: target: no evaluation records peak_bytes; name a metric of the task, or a loss",
         ),
+        (
+            "target: {quantity: accuracy@adam, at_least: 0.9}",
+            "8:9: target: a target is read at evaluations, which have no direction: write `quantity: accuracy`",
+        ),
+        (
+            "target: {accuracy: 0.9}",
+            "8:10: target.accuracy: there is no such key; a target of a metric is written "
+            "{quantity: accuracy, at_least: 0.9}, or at_most",
+        ),
+        ("target: {los: 0.9}", "8:10: target.los: there is no such key; did you mean 'loss'?"),
         ("target: {quantity: '', at_most: 2}", "8:9: target: `quantity` is empty; name a metric of the task"),
         ("target: {quantity: a, at_lest: 2}", "8:23: target.at_lest: there is no such key; did you mean 'at_least'?"),
         ("target: {loss: 1, consecutive: 0}", "8:32: target.consecutive: must be at least 1, found 0"),

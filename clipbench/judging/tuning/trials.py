@@ -52,7 +52,8 @@ class TrialResult:
     `losses` are the final evaluation losses of its finished runs, of copies the first. `loss` is their mean, infinite
     where a run diverged or failed, or has nothing to be selected by: such a trial is spent, and ranks last. `score` is
     what is selected by, less being better. Both are None until all its runs have ended. `crashed`: a run of it failed,
-    so that what it would have shown is not known; a divergence is known.
+    so that what it would have shown is not known; a divergence is known. `valueless`: all its runs finished, and one
+    has nothing to be selected by.
     """
 
     settings: Options
@@ -61,6 +62,7 @@ class TrialResult:
     score: float | None = None
     crashed: bool = False
     scores: tuple[float, ...] = ()
+    valueless: bool = False
 
     @property
     def ended(self) -> bool:
@@ -140,9 +142,11 @@ def _tried(trial: Trial, runs: Sequence[Record | None], by: Criterion) -> TrialR
     if len(ended) < len(runs):
         return TrialResult(trial.settings, losses)
     scores = tuple(by.score(by.along.read(run, by.target)) for run in own)
-    if len(finished) < len(runs) or not all(map(math.isfinite, losses)) or any(map(math.isnan, scores)):
+    if len(finished) < len(runs) or not all(map(math.isfinite, losses)):
         crashed = any(run.status == "failed" for run in ended)
         return TrialResult(trial.settings, losses, math.inf, math.inf, crashed)
+    if any(map(math.isnan, scores)):
+        return TrialResult(trial.settings, losses, math.inf, math.inf, valueless=True)
     return TrialResult(
         trial.settings, losses, sum(losses) / len(losses), sum(scores) / len(scores), crashed=False, scores=scores
     )

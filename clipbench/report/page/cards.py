@@ -11,7 +11,7 @@ from clipbench.judging.words import capital, count, fold, listing, span
 from clipbench.questions import Better
 from clipbench.report.answers import besides
 from clipbench.report.arms import difference_cell, mark
-from clipbench.report.page.subject import Subject
+from clipbench.report.page.subject import Subject, in_words
 
 MOST_TWINS = 4  # of which there are cards; all of them are further down
 _TONES = {"+": "good", "-": "bad", "x": "bad", "yes": "good", "no": "bad"}
@@ -38,7 +38,7 @@ def cards(subject: Subject, task: str) -> list[Card]:
     comparison = subject.comparison
     rows = [row for row in comparison.rows if row.task == task]
     quantity = comparison.metric.quantity
-    of_arms = [_against_baseline(subject, rows, str(comparison.metric).replace("_", " "), quantity.better)]
+    of_arms = [_against_baseline(subject, rows, in_words(str(comparison.metric)), quantity.better)]
     of_arms += [_against_baseline(subject, judged, what, "lower") for what, judged in besides(comparison, rows)]
     twins = [twin for twin in comparison.twins if twin.task == task]
     of_twins = _of_twin(twins[0]) if len(twins) == 1 else map(_in_short, twins[:MOST_TWINS])

@@ -10,7 +10,7 @@ from clipbench.judging.words import goal
 from clipbench.quantities import LOSS, STEPS
 from clipbench.report.answers import corrected
 from clipbench.report.arms import mark
-from clipbench.report.page.subject import Subject
+from clipbench.report.page.subject import Subject, in_words
 from clipbench.report.page.vega import (
     ChartSpec,
     Datum,
@@ -46,7 +46,7 @@ def _differences(subject: Subject, task: str) -> Iterator[Figure]:
         return
     rows = [_difference(subject, row) for row in judged]
     over = "over" if log else "minus"
-    title = f"{str(metric).replace('_', ' ')} {over} {base}'s"
+    title = f"{in_words(str(metric))} {over} {base}'s"
     headings = {
         "label": "arm",
         "verdict": "verdict",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from clipbench.budget import LEDGER_ROWS
 from clipbench.judging.statistics import estimate
+from clipbench.judging.tuning.summary import ArmTuning
 from clipbench.report.page.subject import Subject
 from clipbench.report.page.vega import (
     ChartSpec,
@@ -17,6 +18,7 @@ from clipbench.report.page.vega import (
     short,
     tooltip,
 )
+from clipbench.report.selection import PLAIN
 
 _GREYS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#555555", "#9999CC", "#DDAA77")
 
@@ -28,32 +30,17 @@ def figures(subject: Subject, task: str) -> Iterator[Figure]:
 
 
 def _tuning(subject: Subject, task: str) -> Iterator[Figure]:
-    """The loss of each learning rate that was tried."""
-    rows: list[Datum] = []
-    edges = []
-    for arm in subject.comparison.tunings:
-        if arm.task != task:
-            continue
-        chosen = (arm.selected or {}).get("lr")
-        shown = subject.looks[arm.arm].shown if arm.arm in subject.looks else arm.arm
-        edges += [f"{shown} ({at} {setting} tried)" for setting, at in arm.edges.items()]
-        for tried in arm.rates:
-            rows.append(
-                {
-                    "arm": shown,
-                    "rate": tried.rate,
-                    "value": short(tried.loss.mean),
-                    "chosen": "yes" if tried.rate == chosen else "",
-                    "broken": "yes" if tried.broken else "",
-                    "n": tried.loss.n,
-                }
-            )
+    """The loss of each learning rate that was tried, or what trials are selected by."""
+    of_task = [arm for arm in subject.comparison.tunings if arm.task == task]
+    selects = next((arm.selected_by for arm in of_task if arm.selected_by not in PLAIN), "final loss")
+    rows = [row for arm in of_task for row in _rates(arm, _shown(arm, subject))]
+    edges = [f"{_shown(arm, subject)} ({at} {name} tried)" for arm in of_task for name, at in arm.edges.items()]
     if not any(row["value"] is not None for row in rows):
         return
     headings = {
         "arm": "arm",
         "rate": "learning rate",
-        "value": "final loss",
+        "value": selects,
         "chosen": "chosen",
         "broken": "diverged or failed",
         "n": "tuning seeds",
@@ -82,13 +69,35 @@ def _tuning(subject: Subject, task: str) -> Iterator[Figure]:
             "encoding": {"color": colour, "y": {"value": 8}, "tooltip": hover},
         },
     ]
-    x, y = number_axis("rate", "learning rate", type="log"), number_axis("value", "final loss", zero=False)
-    spec = chart(layers, x=x, y=y, height=260, description="the final loss of each learning rate that was tried")
+    x, y = number_axis("rate", "learning rate", type="log"), number_axis("value", selects, zero=False)
+    spec = chart(layers, x=x, y=y, height=260, description=f"the {selects} of each learning rate that was tried")
     at_edges = f" Chosen at the edge: {', '.join(edges)}." if edges else " No chosen value lies at an edge."
     about = (
         f"Best of the trials with each rate, on the tuning seeds. Large mark: chosen. ×: diverged or failed.{at_edges}"
     )
-    yield Figure("tuning", "tuning", "Loss by learning rate", about, spec, rows, headings)
+    title = f"{selects} by learning rate" if selects != "final loss" else "Loss by learning rate"
+    yield Figure("tuning", "tuning", title, about, spec, rows, headings)
+
+
+def _shown(arm: ArmTuning, subject: Subject) -> str:
+    return subject.looks[arm.arm].shown if arm.arm in subject.looks else arm.arm
+
+
+def _rates(arm: ArmTuning, shown: str) -> list[Datum]:
+    """The learning rates that were tried of an arm; none of several groups, each of which has its own."""
+    if len({tried.setting for tried in arm.rates}) != 1:
+        return []
+    return [
+        {
+            "arm": shown,
+            "rate": tried.rate,
+            "value": short(tried.value.mean),
+            "chosen": "yes" if tried.rate == (arm.selected or {}).get(tried.setting) else "",
+            "broken": "yes" if tried.broken else "",
+            "n": tried.value.n,
+        }
+        for tried in arm.rates
+    ]
 
 
 def _ledger(subject: Subject, task: str) -> Iterator[Figure]:

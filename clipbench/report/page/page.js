@@ -55,7 +55,10 @@ function specOf(figure) {
     spec.encoding.x.field = axisOf(figure);
     spec.encoding.x.title = DATA.axes[axisOf(figure)];
   }
-  if (figure.loss && state.part === "whole") spec.params.find((each) => each.name === "first").value = 0;
+  if (figure.loss && state.part === "whole") {
+    spec.params.find((each) => each.name === "first").value = 0;
+    delete spec.encoding.y.scale.domainMax;
+  }
   if (figure.loss && state.scale === "log") {
     const positive = spec.data.values.every((row) => !("value" in row) || row.value === null || row.value > 0);
     spec.encoding.y.scale = { type: positive ? "log" : "symlog" }; // a loss may be below 0

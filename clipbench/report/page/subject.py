@@ -11,7 +11,7 @@ from clipbench.judging.claims.answers import Answer
 from clipbench.judging.compare import NOTHING_ASKED, Asked, compare
 from clipbench.judging.comparison import Comparison
 from clipbench.judging.current import select
-from clipbench.quantities import Quantity, known
+from clipbench.quantities import RESERVED, Quantity, known
 from clipbench.questions import Question
 from clipbench.records import OWN, Record
 
@@ -76,6 +76,11 @@ class Subject:
         return tuple(arm for arm in worst if arm != self.comparison.baseline)
 
 
+def in_words(name: str) -> str:
+    """The name of a quantity of clipbench without its underscores; one that a task or a probe chose stays as it is."""
+    return name.replace("_", " ") if name.partition("@")[0] in RESERVED else name
+
+
 def subject_of(records: Sequence[Record], question: Question, asked: Asked = NOTHING_ASKED) -> Subject:
     """The comparison of some records, as `compare` makes it, with its runs.
 
@@ -84,7 +89,7 @@ def subject_of(records: Sequence[Record], question: Question, asked: Asked = NOT
         ClipbenchError: what is asked makes no sense.
     """
     comparison = compare(records, question, asked)
-    question = asked.read_by(question)
+    question = asked.read_by(question, records)
     selected = select(records, question)
     return Subject(comparison, question, selected.records, selected.cells)
 

@@ -11,7 +11,8 @@ from clipbench.measurements import Measurement
 from clipbench.quantities import Quantity, along
 from clipbench.questions import Scale
 from clipbench.records import DIRECTIONAL_SHARPNESS, EVAL_LOSS, LEARNING_RATE, OWN, Record
-from clipbench.report.page.subject import Appearance, Subject
+from clipbench.report.page.subject import Appearance, Subject, in_words
+from clipbench.report.page.useful import after_a_tenth, cut_off
 from clipbench.report.page.vega import (
     AXES,
     ChartSpec,
@@ -73,25 +74,16 @@ def _losses(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
         return
     target, grey = _target(cells, EVAL_LOSS)
     rows = [*series.rows, *target]
-    spec = _chart(subject.looks, "evaluation loss", fits((), log=False), target=True, topic="the evaluation loss")
-    about = series.about("means over finished seeds") + grey
-    begin = _after_a_tenth(series.rows)
+    begin = after_a_tenth(series.rows)
+    scale, cut = cut_off(rows, begin, subject.question.diverged)
+    spec = _chart(subject.looks, "evaluation loss", scale, target=True, topic="the evaluation loss")
+    about = series.about("means over finished seeds") + grey + cut
     spec = beginning_at(spec, begin)
     about += f" From step {begin}; “whole run” shows all." if begin else ""
     first = Figure("loss", "loss", "Loss over steps", about, spec, rows, _HEADINGS, "same", loss=True)
     yield first
     seconds = {**spec, "encoding": {**spec["encoding"], "x": number_axis("seconds", AXES["seconds"])}}
     yield replace(first, name="loss_seconds", title="Loss over seconds", spec=seconds, axis="other")
-
-
-def _after_a_tenth(rows: Sequence[Datum]) -> int:
-    """The first step of a mean after a tenth of the run, so that the fall at the beginning does not flatten the rest.
-
-    0, the whole run, where fewer than three points would be left.
-    """
-    steps = sorted({step for row in rows if row["kind"] == "mean" and isinstance(step := row["step"], int)})
-    later = [step for step in steps if step * 10 >= steps[-1]]
-    return later[0] if len(later) > 2 else 0
 
 
 def _sharpness(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
@@ -117,7 +109,7 @@ def _others(subject: Subject, cells: Sequence[Cell]) -> Iterator[Figure]:
         series = curves(cells, subject.looks, name, entry.scale)
         if not series.rows or (name == LEARNING_RATE and _constant(series.rows)):
             continue
-        label = name.replace("_", " ")
+        label = in_words(name)
         mean = "geometric means of positive values" if entry.scale == "log" else "means"
         target, grey = _target(cells, name)
         about = f"{_meaning(entry)} {series.about(f'{mean} over finished seeds')}{grey}"

@@ -8,11 +8,12 @@ from statistics import mean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging.made import question, record, run, trial, trials, tuning
+from judging.made import question, record, run, trial, trials, tuning, with_metric
 
 from clipbench.errors import UndecidedError
 from clipbench.judging.compare import compare
-from clipbench.judging.tuning.summary import expected_best, tunings
+from clipbench.judging.tuning.summary import ArmTuning, expected_best, tunings
+from clipbench.questions import Trial, Tuned
 from clipbench.records import Record
 
 GRID = (0.1, 0.3, 1.0, 3.0)
@@ -74,6 +75,45 @@ def test_a_rate_counts_with_the_best_of_what_was_tried_with_it() -> None:
 def test_of_losses_below_zero_a_twentieth_is_of_their_size() -> None:
     found = tunings(trials("sgd", {0.1: -3.0, 0.3: -2.9, 1.0: -2.0, 3.0: -1.0}), ASKED)[0]
     assert found.good == (0.1, 0.3)
+
+
+def by_accuracy(rates: dict[float, tuple[float, float]]) -> ArmTuning:
+    """Trials with a final loss and an accuracy for each rate."""
+    made = [with_metric(record(trial(lr=lr), [5.0, loss]), [0.1, accuracy]) for lr, (loss, accuracy) in rates.items()]
+    asks = replace(question("sgd"), tuning=tuning({"sgd": [*rates]}, select="accuracy", better="higher"))
+    [found] = tunings(made, asks)
+    return found
+
+
+def test_by_a_metric_a_rate_has_its_value_and_good_rates_are_within_a_twentieth_of_the_most() -> None:
+    """The least loss is at 0.1; of the accuracies 0.9 is the most, and 0.86 is within 5 % of it."""
+    found = by_accuracy({0.1: (1.0, 0.5), 0.3: (3.0, 0.86), 1.0: (2.0, 0.9), 3.0: (4.0, 0.85)})
+    assert [(each.value.mean, each.loss.mean) for each in found.rates] == [(0.5, 1.0), (0.86, 3), (0.9, 2), (0.85, 4)]
+    assert found.good == (0.3, 1.0)
+
+
+def test_a_trial_whose_metric_is_nan_did_not_diverge() -> None:
+    found = by_accuracy({0.1: (1.0, 0.5), 0.3: (3.0, math.nan)})
+    assert (found.trials, found.ended, found.broken, found.valueless) == (2, 2, 0, 1)
+    [_, nan] = found.rates
+    assert (nan.broken, nan.value.n, nan.loss.mean) == (False, 0, 3.0)
+    assert found.good == (0.1, 0.1)
+
+
+def test_of_an_arm_with_groups_each_groups_rates_are_told_with_the_best_of_the_others() -> None:
+    """Losses of the four pairs of rates: hidden 0.1 and 1, rest 0.01 and 0.02."""
+    settings = [{"groups.hidden.lr": a, "groups.rest.lr": b} for a in (0.1, 1.0) for b in (0.01, 0.02)]
+    made = trials("sgd", dict(zip(GRID, (3.0, 2.0, 1.0, 4.0), strict=True)))
+    grouped = tuple(Trial(point, (each.run.key,)) for point, each in zip(settings, made, strict=True))
+    asks = replace(ASKED, tuning=replace(tuning({}), arms=(Tuned("code_lm", "sgd", (), grouped, 4),)))
+    [found] = tunings(made, asks)
+    assert [(each.setting, each.rate, each.loss.mean) for each in found.rates] == [
+        ("groups.hidden.lr", 0.1, 2.0),
+        ("groups.hidden.lr", 1.0, 1.0),
+        ("groups.rest.lr", 0.01, 1.0),
+        ("groups.rest.lr", 0.02, 2.0),
+    ]
+    assert found.good is None
 
 
 def test_an_arm_of_which_nothing_finished_has_no_good_rates() -> None:

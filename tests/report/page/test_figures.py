@@ -71,6 +71,39 @@ def test_a_broken_run_is_drawn_to_its_end_and_is_in_no_mean() -> None:
     assert "1 value of broken runs" in loss.about  # its last loss of 9 would flatten all others
 
 
+LONG = [5.0, *(3.0 - step / 10 for step in range(9))]  # from step 50 on at most 3.0
+
+
+@pytest.mark.parametrize(
+    ("losses", "status"),
+    [([5.0] + [40.0] * 9, "finished"), ([5.0, 4.5, 4.9], "diverged"), ([5.0] + [5.6] * 9, "finished")],
+)
+def test_an_arm_that_diverged_does_not_flatten_the_losses(losses: list[float], status: Any) -> None:
+    """Losses that end a tenth above their start, of 5, are useless; a finished run of made records is not judged."""
+    runs = [record(run(arm, seed=seed), LONG) for arm in ("sgd", "sgd+clip") for seed in (0, 1)]
+    loss = made([*runs, record(run("adam"), losses, status=status)], target=2.5)["loss"]
+    assert loss.spec["encoding"]["y"]["scale"] == {"type": "linear", "zero": False, "domainMax": 3.0, "clamp": True}
+    assert "Cut at a loss of 3, above which adam went; a logarithmic loss shows all." in loss.about
+
+
+def test_a_target_above_the_losses_is_within_the_picture() -> None:
+    runs = [record(run("sgd"), LONG), record(run("adam"), [5.0] + [40.0] * 9)]
+    assert made(runs, target=3.5)["loss"].spec["encoding"]["y"]["scale"]["domainMax"] == 3.5
+
+
+@pytest.mark.parametrize("losses", [LONG, [5.0] + [5.4] * 9, [5.0] + [1.0] * 9])
+def test_losses_are_not_cut_where_no_arm_rises_above_its_start(losses: list[float]) -> None:
+    loss = made([record(run("sgd"), LONG), record(run("adam"), losses)])["loss"]
+    assert loss.spec["encoding"]["y"]["scale"] == {"type": "linear", "zero": False}
+    assert "Cut at" not in loss.about
+
+
+def test_a_name_that_a_task_chose_keeps_its_underscores() -> None:
+    rows = [Measurement(50, 0.0, "", name, 2.0 + place) for place, name in enumerate(("loss_rare", "gradient_norm"))]
+    titles = {figure.title for figure in made([with_rows(each, rows) for each in quickstart()]).values()}
+    assert {"loss_rare", "gradient norm"} <= titles
+
+
 def test_up_to_five_seeds_are_drawn_each_and_more_as_their_range() -> None:
     five = [record(run(arm, seed=seed), [5.0, 3.0 + seed]) for arm in ("sgd", "adam") for seed in range(5)]
     loss = made(five)["loss"]
