@@ -88,6 +88,7 @@ class _Job:
     begun: bool = False
     starts: int = 1
     stops: int = 0  # 1: it was asked to stop, 2: killed
+    unwritable: bool = False  # this machine could not write what came of it
 
 
 class RayEngine:
@@ -156,6 +157,7 @@ class RayEngine:
             time.sleep(seconds)
 
     def cancel(self, handle: Handle, *, kill: bool) -> None:
+        self.poll(handle)  # hears whether its worker has started
         job = self._at_work.get(handle.number)
         stops = 2 if kill else 1
         if job is None or job.stops >= stops:
@@ -163,6 +165,8 @@ class RayEngine:
         job.stops = stops
         if job.begun:
             job.seat.cancel.remote(kill=kill)
+        else:  # its actor may wait for room for as long as another command has it
+            self._ray.kill(job.seat)
 
     def call(self, function: Callable[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
         seat = self._new_seat()
@@ -208,19 +212,9 @@ class RayEngine:
                 job.asked = self._begin(job.seat, job.folder, files=_content(job.folder))
             elif answer is True:
                 job.begun = True
-                if job.stops:
-                    job.seat.cancel.remote(kill=job.stops > 1)
                 job.asked = job.seat.look.remote(LOOK_SECONDS)
             else:
-                _put_in_place(job.folder, answer)
-                if answer.code is None:
-                    job.asked = job.seat.look.remote(LOOK_SECONDS)
-                else:
-                    self._end(job, answer.code)
-        except OSError:  # this machine's disk: `_put_in_place`
-            job.seat.cancel.remote(kill=True)
-            self._ray.kill(job.seat)
-            self._end(job, os.EX_IOERR, seat_lives=False)
+                self._take(job, answer)
         except self._ray.exceptions.RayActorError:
             if job.begun or job.starts == STARTS or job.stops:
                 self._end(job, GONE, seat_lives=False)
@@ -231,6 +225,22 @@ class RayEngine:
             _log(job.folder, error)
             self._ray.kill(job.seat)
             self._end(job, 1, seat_lives=False)
+        except OSError:  # the folder cannot be read on this machine
+            self._ray.kill(job.seat)
+            self._end(job, os.EX_IOERR, seat_lives=False)
+
+    def _take(self, job: _Job, seen: Seen) -> None:
+        """Write what has come of a run; where this machine's disk refuses it, the run is killed."""
+        try:
+            if not job.unwritable:
+                _put_in_place(job.folder, seen)
+        except OSError:
+            job.unwritable = True
+            job.seat.cancel.remote(kill=True)
+        if seen.code is None:
+            job.asked = job.seat.look.remote(LOOK_SECONDS)
+        else:
+            self._end(job, os.EX_IOERR if job.unwritable else seen.code)
 
     def _end(self, job: _Job, code: int, *, seat_lives: bool = True) -> None:
         del self._at_work[job.number]
