@@ -421,7 +421,7 @@ def test_a_fork_server_that_cannot_load_torch_is_a_clear_error(
 def test_a_log_is_bounded_and_keeps_the_last_word_of_a_killed_worker(tmp_path: Path, engine: LocalEngine) -> None:
     flooding = make_run(arm=Arm("flooding", Choice("f", "f", "faulty:Flooding", {"lr": 0.005})))
     [(_, outcome)] = supervise([flooding], tmp_path, engine=engine, watcher=Events())
-    assert outcome.reason == "the worker was killed by signal 9"
+    assert outcome.reason.startswith("the worker was killed by signal 9")
     log = (store.folder_of(flooding, tmp_path) / store.LOG).read_bytes()
     assert log.startswith(b"the first word\n")
     assert log.endswith(b"\0the last word\n")
