@@ -5,11 +5,13 @@ Each time no file is corrupt, nothing counts as done that is not, the same comma
 
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -57,20 +59,36 @@ def fill(disk: Path, *, left: int = 0) -> None:
             file.truncate(file.tell() // 4096 * 4096 - left * 4096)
 
 
-def interrupted(here: Path, *, after: int) -> Path:
-    """A run that was asked to stop after so many steps; its folder."""
-    with at_work(here, *COMMAND) as process:
-        folder = wait_for_a_sign_of_life(here, after=0.0)
-        while (store.read_heartbeat(folder) or {"step": 0})["step"] < after:
+@dataclass(frozen=True)
+class Before:
+    """The results folder of a run that was asked to stop after some steps, and the hashes that it is to end with."""
+
+    results: Path
+    ends: dict[str, str]
+
+    def put(self, here: Path) -> Path:
+        """Copy the results to a workplace; the run's folder there."""
+        shutil.copytree(self.results, here / "disk/results")
+        return next(here.rglob(store.CHECKPOINT)).parent
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Before:
+    there = workplace(tmp_path_factory.mktemp("before"))
+    with at_work(there, *COMMAND) as process:
+        folder = wait_for_a_sign_of_life(there, after=0.0)
+        while (store.read_heartbeat(folder) or {"step": 0})["step"] < 5:
             time.sleep(0.02)
         process.terminate()
         process.communicate(timeout=60)
     assert (folder / store.CHECKPOINT).exists()
-    return folder
+    (there / "fate").write_text("hurried")
+    assert clipbench(there, *COMMAND[:2], "-o", "undisturbed").returncode == 0
+    return Before(there / "disk/results", hashes(there / "undisturbed"))
 
 
-def ends_as_undisturbed(here: Path, *, from_step: int) -> None:
-    """The same command makes the run: it goes on from a checkpoint, and its numbers are those of any other."""
+def ends_as_undisturbed(here: Path, before: Before) -> None:
+    """The same command makes the run: it goes on from its checkpoint, and its numbers are those of any other."""
     (here / "fate").unlink(missing_ok=True)
     steps: set[float] = set()
     with at_work(here, *COMMAND) as process:
@@ -80,14 +98,12 @@ def ends_as_undisturbed(here: Path, *, from_step: int) -> None:
                     steps.add(last["step"])
             time.sleep(0.02)
     assert process.returncode == 0
-    assert min(steps, default=0) >= from_step
-    (here / "fate").write_text("hurried")
-    assert clipbench(here, *COMMAND[:2], "-o", "undisturbed").returncode == 0
-    assert hashes(here / "disk/results") == hashes(here / "undisturbed") != {}
+    assert min(steps) >= 5
+    assert hashes(here / "disk/results") == before.ends != {}
 
 
-def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_the_last_checkpoint(here: Path) -> None:
-    folder = interrupted(here, after=5)
+def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_a_checkpoint(here: Path, before: Before) -> None:
+    folder = before.put(here)
     with at_work(here, *COMMAND) as process:
         wait_for_a_sign_of_life(here, after=time.time())
         fill(here / "disk")
@@ -98,7 +114,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_the_last_checkp
     assert nobody_is_left(process.pid)
     assert [record.outcome for record in records(here / "disk").values()] == [None]
     (here / "disk/filler").unlink()
-    ends_as_undisturbed(here, from_step=5)
+    ends_as_undisturbed(here, before)
 
 
 def test_a_disk_that_is_full_before_the_first_run_refuses_the_command(here: Path) -> None:
@@ -119,10 +135,10 @@ def test_a_checkpoint_that_has_no_room_leaves_the_one_before(here: Path, monkeyp
     asked = iter([False] * 10)
     monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0.0)
     assert worker.work(folder, device="cpu", side_by_side=1, stop=lambda: next(asked, True)) == STOPPED
-    before = (folder / store.CHECKPOINT).read_bytes()
+    kept = (folder / store.CHECKPOINT).read_bytes()
     fill(disk, left=3)
     assert worker.work(folder, device="cpu", side_by_side=1, stop=lambda: False) == os.EX_IOERR
-    assert (folder / store.CHECKPOINT).read_bytes() == before
+    assert (folder / store.CHECKPOINT).read_bytes() == kept
     assert store.read_outcome(folder) is None
     (disk / "filler").unlink()
     assert worker.work(folder, device="cpu", side_by_side=1, stop=lambda: False) == DONE
@@ -131,13 +147,13 @@ def test_a_checkpoint_that_has_no_room_leaves_the_one_before(here: Path, monkeyp
 def test_a_read_only_folder_is_refused_and_can_be_read(here: Path) -> None:
     assert clipbench(here, "run", "good.yaml", "-o", "disk/results", "--seeds", "0").returncode == 0
     mounted("-o", "remount,ro", here / "disk")
-    before = contents(here / "disk")
+    there = contents(here / "disk")
     done = clipbench(here, "run", "good.yaml", "-o", "disk/results")
     assert done.returncode == 2
     assert "disk/results/good/.lock: cannot write this file (Read-only file system)" in done.stderr
     assert "choose another results folder with -o" in done.stderr
     assert "adam" in clipbench(here, "list", "runs", "disk/results").stdout
-    assert contents(here / "disk") == before
+    assert contents(here / "disk") == there
 
 
 @contextmanager
@@ -174,13 +190,12 @@ def test_a_worker_that_the_kernel_kills_for_memory_loses_its_run_alone(here: Pat
     [record] = records(here / "disk").values()
     assert record.outcome
     assert record.outcome.status == "failed"
-    ends_as_undisturbed(here, from_step=0)
 
 
 @pytest.mark.parametrize("command", [(), ("--timeout", "3")])
-def test_a_worker_that_hangs_and_is_deaf_is_killed(here: Path, command: tuple[str, ...]) -> None:
+def test_a_worker_that_hangs_and_is_deaf_is_killed(here: Path, before: Before, command: tuple[str, ...]) -> None:
     """By its timeout, or by a second Ctrl-C."""
-    folder = interrupted(here, after=5)
+    folder = before.put(here)
     (here / "fate").write_text("deaf")
     with at_work(here, *COMMAND, *command) as process:
         wait_for_a_step(here)
@@ -202,7 +217,7 @@ def test_a_worker_that_hangs_and_is_deaf_is_killed(here: Path, command: tuple[st
         ]
         assert (folder / store.CHECKPOINT).exists()
         (here / "fate").unlink()
-        ends_as_undisturbed(here, from_step=5)
+        ends_as_undisturbed(here, before)
 
 
 def test_of_two_commands_at_the_same_moment_the_second_is_refused(here: Path) -> None:
@@ -232,15 +247,15 @@ time.time = lambda: _true() - (18_000 if time.monotonic() - _began > 1 else 0)
 """
 
 
-def test_a_clock_that_is_set_back_changes_nothing(here: Path) -> None:
+def test_a_clock_that_is_set_back_changes_nothing(here: Path, before: Before) -> None:
     """By five hours in every process, a second after it began; and files of next year and of long ago."""
-    folder = interrupted(here, after=5)
-    for number, path in enumerate(sorted(folder.rglob("*"))):
+    folder = before.put(here)
+    for number, path in enumerate(sorted(folder.iterdir())):
         os.utime(path, (when := 0 if number % 2 else time.time() + 3e7, when))
     (here / "clock").mkdir()
     (here / "clock/sitecustomize.py").write_text(SET_BACK)
-    path = os.pathsep.join([str(here / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = clipbench(here, *COMMAND, environ=environment(PYTHONPATH=path))
+    paths = os.pathsep.join([str(here / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = clipbench(here, *COMMAND, environ=environment(PYTHONPATH=paths))
     assert done.returncode == 0, done.stderr
     [record] = records(here / "disk").values()
     assert record.outcome
@@ -248,6 +263,4 @@ def test_a_clock_that_is_set_back_changes_nothing(here: Path) -> None:
     assert all(0 <= row.seconds < 60 for row in record.measurements)
     assert abs(record.outcome.started - time.time()) > 17_000  # the clock was set back
     assert "nothing to do" in clipbench(here, *COMMAND).stderr
-    (here / "fate").write_text("hurried")
-    assert clipbench(here, *COMMAND[:2], "-o", "undisturbed").returncode == 0
-    assert hashes(here / "disk") == hashes(here / "undisturbed")
+    assert hashes(here / "disk") == before.ends

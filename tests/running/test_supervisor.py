@@ -133,6 +133,16 @@ class FakeEngine:
         self.busy[handle] = 1
 
 
+class Saving(FakeEngine):
+    """Its workers leave a checkpoint as far as their script has one, and are killed."""
+
+    def poll(self, handle: Handle) -> int | None:
+        code = super().poll(handle)
+        if code is not None and self.script.pop(0):
+            (handle.folder / store.CHECKPOINT).write_text(str(len(self.script)))
+        return code
+
+
 class Unseen(FakeEngine):
     """Sees that a worker has ended, and not how."""
 
@@ -214,6 +224,16 @@ def test_a_diverged_run_is_never_tried_again(tmp_path: Path) -> None:
     ended = supervise(runs(1), tmp_path, engine=engine, watcher=Events(), policy=Policy(retries=5))
     assert [outcome.status for _, outcome in ended] == ["diverged"]
     assert len(engine.submitted) == 1
+
+
+def test_a_run_that_is_killed_goes_on_for_as_long_as_it_leaves_checkpoints(tmp_path: Path) -> None:
+    """One that always needs too much memory has failed once it comes no further."""
+    kept = []
+    for saved in (1, 1, 0):
+        [(run, outcome)] = supervise(runs(1), tmp_path, engine=Saving(-signal.SIGKILL, saved), watcher=Events())
+        assert ("it goes on from its last checkpoint" in outcome.reason) == bool(saved)
+        kept.append(store.read_outcome(store.folder_of(run, tmp_path)))
+    assert kept == [None, None, outcome]
 
 
 @pytest.mark.slow

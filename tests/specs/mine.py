@@ -79,7 +79,7 @@ class Full(Filling):
 
 
 class Unlucky(torch.optim.SGD):
-    """Does in a run what the file `fate` says, from the second step of this process on; a step takes 0.05 s."""
+    """Does in a run what the file `fate` says, from the second step of this process on; a step takes 0.02 s."""
 
     steps = 0
     hoard: bytes = b""
@@ -90,7 +90,7 @@ class Unlucky(torch.optim.SGD):
             return
         self.steps += 1
         fate = Path("fate").read_text() if Path("fate").exists() else ""
-        time.sleep(0.0 if fate == "hurried" else 0.05)
+        time.sleep(0.0 if fate == "hurried" else 0.02)
         if self.steps > 1 and fate == "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             Path("stepping").touch()
