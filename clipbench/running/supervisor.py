@@ -288,9 +288,12 @@ def _goes_on(job: _Job, code: int) -> bool:
     Of a worker that was killed nobody knows. Where it came as far as a checkpoint it goes on there; where it did not,
     its run has failed: a run that always needs too much memory comes to an end.
     """
+    checkpoint = _written_at(job.folder / store.CHECKPOINT)
     if code == -signal.SIGKILL and not job.timed_out:
-        return job.checkpoint != _written_at(job.folder / store.CHECKPOINT)
-    return code in (GONE, os.EX_IOERR) or (code in (STOPPED, LOST) and _was_stopping(job))
+        return checkpoint != job.checkpoint
+    if code == os.EX_IOERR:  # with which any code may end
+        return checkpoint > 0 or bool(_why_not(job.folder))
+    return code == GONE or (code in (STOPPED, LOST) and _was_stopping(job))
 
 
 def _why_not(folder: Path) -> str:
