@@ -92,9 +92,10 @@ def run(
     with console.sigterm_as_ctrl_c(), ExitStack() as claims:
         for folder in folders:
             claims.enter_context(store.claimed(folder))
-        failing = [_try(each, options, spec) for each, spec in zip(outlooks, asked, strict=True)]
+        to_try, to_make = Wanted(only_of, limit), Wanted(only_of, limit)
+        failing = [_try(each, options, spec, to_try) for each, spec in zip(outlooks, asked, strict=True)]
         for first, spec, fails in zip(outlooks, asked, failing, strict=True):
-            ended += carried_out(spec, options, first=first, failing=fails)
+            ended += carried_out(spec, options, to_make, first=first, failing=fails)
     if not (fmt == "human" and sys.stdout.isatty() and _shown(folders)):
         _say_what_is_next(folders, fmt)
     _end_by_failures(ended, results)
@@ -116,10 +117,10 @@ def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:
     return specs
 
 
-def _try(outlook: Outlook, options: RunOptions, spec: Spec) -> trying.FailingRuns:
+def _try(outlook: Outlook, options: RunOptions, spec: Spec, wanted: Wanted) -> trying.FailingRuns:
     """The runs that fail at their first steps. Runs with a checkpoint are not tried: they have passed these steps."""
     results, stage = options.results, outlook.stage
-    now = Wanted(options.only, options.limit).of(outlook.missing(results), results)
+    now = wanted.of(outlook.missing(results), results)
     missing = [run for run in now if not (store.folder_of(run, results) / store.CHECKPOINT).exists()]
     try:
         tried = trying.try_arms(
