@@ -199,6 +199,7 @@ def test_what_an_actor_could_not_do_is_in_the_log_of_its_run(
     assert outcome.reason.startswith("the worker ended with exit code 1; its log is")
     folder = store.folder_of(ENDLESS, tmp_path)
     assert "FileNotFoundError" in store.read_log(folder)
+    assert not list(Path(tempfile.gettempdir()).glob("clipbench-run-*"))
     assert "\x1b" not in cli("show", str(folder), cluster=cluster, cwd=tmp_path)[1]
 
 
@@ -206,6 +207,15 @@ def test_a_deaf_worker_is_killed_by_its_time(cluster: Any, tmp_path: Path) -> No
     deaf = make_run(arm=Arm("deaf", Choice("d", "d", "faulty:Deaf", {"lr": 0.005})))
     [outcome] = supervised([deaf], tmp_path, lambda: engine(cluster), Policy(timeout=5))
     assert outcome.reason == "timed out after 5 s"
+
+
+def test_a_machine_with_another_clipbench_is_told_in_a_line(cluster: Any) -> None:
+    """There a function of ours raises what it never does here."""
+    with (
+        engine(cluster) as of_ray,
+        pytest.raises(ClipbenchError, match=r"\(ZeroDivisionError: .+\n  its mach"),
+    ):
+        of_ray.call(divmod, 1, 0)
 
 
 def test_ctrl_c_while_the_arms_wait_to_be_tried_ends_the_command(cluster: Any, tmp_path: Path) -> None:

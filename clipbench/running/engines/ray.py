@@ -173,11 +173,13 @@ class RayEngine:
         try:
             answer: Answer = self._ray.get(seat.call.remote(function, args, kwargs))
             return answer
-        except self._ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, ClipbenchError) else error) from None
         except self._ray.exceptions.RayError as error:
-            message = f"Ray lost the process that was to try the arms: {shortened(on_one_line(str(error)), 300)}"
-            raise ClipbenchError(message, remedy="its machines need the same clipbench and torch as this one") from None
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, ClipbenchError):
+                raise cause from None
+            message = f"the arms could not be tried on a machine of the Ray cluster ({in_one_line(cause)})"
+            remedy = "its machines need the same clipbench and torch as this one"
+            raise ClipbenchError(shortened(on_one_line(message), 400), remedy=remedy) from error
         finally:
             self._ray.kill(seat)
 
@@ -271,8 +273,12 @@ class Seat:
             return False
         if files is not None:
             self._own = tempfile.mkdtemp(prefix="clipbench-run-")
-            for name, content in files.items():
-                Path(self._own, name).write_bytes(content)
+            try:
+                for name, content in files.items():
+                    Path(self._own, name).write_bytes(content)
+            except OSError:
+                shutil.rmtree(self._own, ignore_errors=True)
+                raise
             self._sent = dict(_states(Path(self._own)))
         self._handle = self._engine.submit(Path(self._own or folder))
         return True
