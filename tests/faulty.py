@@ -75,6 +75,15 @@ class Killed(torch.optim.SGD):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Deaf(torch.optim.SGD):
+    """Hangs at its first step, and ends for no signal that can be ignored."""
+
+    def step(self) -> None:  # type: ignore[override]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(600)
+
+
 class Raising(torch.optim.SGD):
     """Raises at the fifth step."""
 

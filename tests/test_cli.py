@@ -265,6 +265,19 @@ def test_a_run_that_found_the_disk_full_is_made_once_there_is_space(own: tuple[P
         assert after[f"quadratic/{arm}/seed 0"] == before["quadratic/gentle/seed 0"]
 
 
+def test_a_limit_is_that_of_all_specs_together_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    workplace(tmp_path)
+    shutil.copy(tmp_path / "good.yaml", tmp_path / "again.yaml")
+    words = ("run", "good.yaml", "again.yaml", "--set", "optimizers.sgd.lr=0.004", "--filter", "sgd")
+    first = clipbench(tmp_path, *words, "--limit", 1)
+    assert first.returncode == 0
+    assert "1 run of good left out by --limit; without it they are made" in first.stderr
+    assert "2 runs of again left out by --limit" in first.stderr
+    assert len(records(tmp_path / "results")) == 1
+    assert "1 run of good left out by --only" in clipbench(tmp_path, *words, "--only", "failed").stderr
+    assert len(records(tmp_path / "results")) == 1
+
+
 def test_every_format_tells_the_same_numbers(first: Done, here: Path) -> None:
     """To the digits that a table shows; CSV and JSON have all of them."""
     assert first.returncode == 0

@@ -63,12 +63,15 @@ class RunOptions:
     limit: int | None = None
 
 
-def carried_out(spec: Spec, options: RunOptions, *, first: Outlook, failing: trying.FailingRuns) -> Ended:
+def carried_out(
+    spec: Spec, options: RunOptions, wanted: "Wanted", *, first: Outlook, failing: trying.FailingRuns
+) -> Ended:
     """Make the missing runs of a spec.
 
     Args:
         spec: what to run.
         options: how.
+        wanted: which of the runs are made now; the limit is that of all specs together.
         first: the state of its runs; it holds for the whole command where no arm is tuned.
         failing: runs that failed when their first steps were tried; they count as failed without being made.
 
@@ -77,7 +80,7 @@ def carried_out(spec: Spec, options: RunOptions, *, first: Outlook, failing: try
         KeyboardInterrupt: this process was asked to stop; the runs at work have left a checkpoint.
     """
     policy = Policy(options.timeout, options.retries, diverged=spec.diverged)
-    wanted = Wanted(options.only, options.limit)
+    wanted.left_out = 0
     campaign = _Campaign(spec, options, policy, first, frozenset(run.key for run, _ in failing), wanted)
     ended = [*trying.record(failing, options.results, fmt=options.fmt), *campaign.carried_out()]
     if wanted.left_out:

@@ -94,10 +94,13 @@ def run(
     with console.sigterm_as_ctrl_c(), ExitStack() as claims:
         for folder in folders:
             claims.enter_context(store.claimed(folder))
+        to_try, to_make = Wanted(only_of, limit), Wanted(only_of, limit)
         # A job that tries the arms may wait in the queue for hours; without it, every run says itself what fails.
-        failing = [[] if detach else _try(each, options, spec) for each, spec in zip(outlooks, asked, strict=True)]
+        failing = [
+            [] if detach else _try(each, options, spec, to_try) for each, spec in zip(outlooks, asked, strict=True)
+        ]
         for first, spec, fails in zip(outlooks, asked, failing, strict=True):
-            ended += carried_out(spec, options, first=first, failing=fails)
+            ended += carried_out(spec, options, to_make, first=first, failing=fails)
     if detach:
         words = repeated(specs, results, changes, engine, engine_options or ())
         console.say(f"next: {console.command('status', *words)}")
@@ -132,10 +135,10 @@ def _under_names_of_their_own(specs: list[Spec]) -> list[Spec]:
     return specs
 
 
-def _try(outlook: Outlook, options: RunOptions, spec: Spec) -> trying.FailingRuns:
+def _try(outlook: Outlook, options: RunOptions, spec: Spec, wanted: Wanted) -> trying.FailingRuns:
     """The runs that fail at their first steps. Runs with a checkpoint are not tried: they have passed these steps."""
     results, stage = options.results, outlook.stage
-    now = Wanted(options.only, options.limit).of(outlook.missing(results), results)
+    now = wanted.of(outlook.missing(results), results)
     missing = [run for run in now if not (store.folder_of(run, results) / store.CHECKPOINT).exists()]
     try:
         tried = trying.try_arms(

@@ -73,8 +73,9 @@ def save(training: Training, folder: Path, *, key: str, numerics: str, recorded:
     written = {"key": key, "numerics": numerics, "recorded": recorded, "ledger": training.ledger.close()}
     written["recorded_sha256"] = store.recorded_sha256(folder, recorded)
     written["last_batch"] = batch_sha256(training.last_batch) if training.last_batch else ""
-    with store.replacing(folder / store.CHECKPOINT) as draft:
-        torch.save(written | {"content": content(training)}, draft)
+    # By a file of Python's, whose error says that the disk is full: torch's own says only that writing failed.
+    with store.replacing(folder / store.CHECKPOINT) as draft, draft.open("wb") as file:
+        torch.save(written | {"content": content(training)}, file)
 
 
 def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int:

@@ -78,8 +78,9 @@ class _Job:
     waited: _Waiting
     folder: Path
     handle: Handle
-    beat: int  # when the last sign of life was written; before the first of this try, one of an earlier may lie there
-    kept: int = 0  # when the checkpoint was written that it goes on from
+    # When the last sign of life and the last checkpoint were written: at first, those of an earlier try.
+    beat: int
+    checkpoint: int = 0
     prepared: bool = False
     started: float | None = None  # when its worker was seen to have started; it may wait in a queue before
     heard: float = field(default_factory=time.monotonic)  # when the last sign of life was seen
@@ -177,8 +178,8 @@ class _Supervision:
         except StoreError as error:  # one folder that cannot be written must not keep the other runs from being made
             self._tell(run, Outcome("failed", reason=f"{error.where}: {error.message}"))
             return
-        beat, kept = _written_at(folder / store.HEARTBEAT), _written_at(folder / store.CHECKPOINT)
-        self._jobs.append(_Job(waited, folder, self._engine.submit(folder), beat, kept))
+        beat, checkpoint = (_written_at(folder / name) for name in (store.HEARTBEAT, store.CHECKPOINT))
+        self._jobs.append(_Job(waited, folder, self._engine.submit(folder), beat, checkpoint))
 
     def _look_after(self, job: _Job) -> None:
         code = self._engine.poll(job.handle)
@@ -219,7 +220,7 @@ class _Supervision:
         if again := self._again(job, code, outcome):
             self._waiting.appendleft(again)
             return
-        if written is None and code != GONE and not (code in (STOPPED, LOST) and _was_stopping(job)):
+        if written is None and not _goes_on(job, code):
             # A disk that is full must not take the other runs along: this one then stays unfinished on disk.
             with contextlib.suppress(StoreError):
                 store.finish(job.folder, outcome, None)
@@ -234,7 +235,7 @@ class _Supervision:
             return None
         if code == GONE:
             # A run that gets on from one machine to the next, as within a short time limit, is started again for ever.
-            got_on = _written_at(job.folder / store.CHECKPOINT) != job.kept
+            got_on = _written_at(job.folder / store.CHECKPOINT) != job.checkpoint
             losses = 0 if got_on else job.waited.losses
             if losses < LOSSES:
                 self._watcher.log(f"{job.run} was lost with its machine, and is started again from its checkpoint")
@@ -272,7 +273,7 @@ def _kind(run: Run) -> tuple[str, str]:
 
 
 def _written_at(path: Path) -> int:
-    """When a file was written, in nanoseconds; 0 where there is none."""
+    """When a file was last written, in nanoseconds; 0 where there is none."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -283,6 +284,20 @@ def _was_stopping(job: _Job) -> bool:
     """Whether a worker that says by its exit code that it was asked to stop really was: any code may end so."""
     beat = store.read_heartbeat(job.folder)
     return beat is not None and bool(beat.get("stopping"))
+
+
+def _goes_on(job: _Job, code: int) -> bool:
+    """Whether a run without an outcome stays unfinished, with its checkpoint: this may be no failure of its own.
+
+    Of a worker that was killed nobody knows. Where it came as far as a checkpoint it goes on there; where it did not,
+    its run has failed: a run that always needs too much memory comes to an end.
+    """
+    checkpoint = _written_at(job.folder / store.CHECKPOINT)
+    if code == -signal.SIGKILL and not job.timed_out:
+        return checkpoint != job.checkpoint
+    if code == os.EX_IOERR:  # with which any code may end
+        return checkpoint > 0 or bool(_why_not(job.folder))
+    return code == GONE or (code in (STOPPED, LOST) and _was_stopping(job))
 
 
 def _why_not(folder: Path) -> str:
@@ -305,7 +320,11 @@ def _sentence(job: _Job, code: int, policy: Policy) -> str:
         return "the worker was told to stop from outside; run the spec again to make it"
     if code == os.EX_IOERR:
         log = f"its log says why, if it was not its code that ended Python so: {job.folder / store.LOG}"
-        return f"the worker could not write its result into {job.folder}: {_why_not(job.folder) or log}"
+        again = "; once it can, run the spec again" if job.folder.is_dir() else ""
+        return f"the worker could not write its result into {job.folder}: {_why_not(job.folder) or log}{again}"
+    if code == -signal.SIGKILL:
+        again = "; run the spec again: it goes on from its last checkpoint" if _goes_on(job, code) else ""
+        return f"the worker was killed by signal 9, as when memory runs out: the kernel's log says so then{again}"
     if code < 0:
         return f"the worker was killed by signal {-code}"
     if code == LOST:

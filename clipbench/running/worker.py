@@ -1,10 +1,11 @@
 """One process, one run: the run's folder holds its description when the worker starts and its record when it ends.
 
 Whoever starts it, the worker is the same. It answers by exit code: DONE, the folder has an outcome; STOPPED, it was
-asked to stop, and its last sign of life says so; EX_IOERR, it failed and could not even write that. Anything else is a
-crash, and the supervisor says so.
+asked to stop, and its last sign of life says so; EX_IOERR, it cannot write there, and goes on from its checkpoint once
+it can. Anything else is a crash, and the supervisor says so.
 """
 
+import errno
 import math
 import os
 import statistics
@@ -40,6 +41,7 @@ from clipbench.running.training import State, Training
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_SHARE = 50.0  # a checkpoint that takes long is taken as rarely as this, in its own time
 HEARTBEAT_SECONDS = 0.25
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 def work(
@@ -89,11 +91,22 @@ def work(
             traceback.print_exc()
         if give_up():
             return _given_up(folder)
+        if _cannot_write(error):
+            return os.EX_IOERR
         try:
             store.finish(folder, replace(at_work.failure(error), started=began), environment)
         except StoreError:
             return os.EX_IOERR
     return DONE
+
+
+def _cannot_write(error: BaseException | None) -> bool:
+    """Whether a disk that is full, read-only or gone is behind an error: no fault of the run's."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _given_up(folder: Path) -> int:

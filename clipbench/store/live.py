@@ -84,13 +84,8 @@ class Writer:
         self._step, self._places = -1, set[tuple[str, str]]()
 
     def _begin(self, kept: int) -> None:
-        import fcntl  # here: Windows lacks it, and reads runs without making any
-
-        try:
-            # Released by the system when the process dies, however it dies.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError("another process is making this run", where=str(self._folder)) from error
+        if not opening.locked(self._file):
+            raise StoreError("another process is making this run", where=str(self._folder))
         if kept and not has_recorded(self._folder, kept):  # a file that is made longer is filled up with NUL bytes
             reason = f"the checkpoint is of {kept} bytes of measurements, which are not there"
             raise StoreError(reason, where=str(self._folder / MEASUREMENTS), remedy=ANEW)

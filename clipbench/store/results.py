@@ -2,8 +2,9 @@
 
 import math
 import os
+import platform
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,10 @@ def _sound(question: Question) -> Question:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold a spec's results while its runs are made: a second `clipbench run` there is refused, not interleaved."""
-    import fcntl  # here: Windows lacks it, and reads runs without making any
+    """Hold a spec's results while its runs are made: a second `clipbench run` there is refused, not interleaved.
 
+    `.lock` says who holds them. A file system that keeps no locks holds nothing.
+    """
     opening.refuse_a_link(folder)
     make_folder(folder)
     lock = folder / ".lock"
@@ -131,12 +133,19 @@ def claimed(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"cannot write this file ({error.strerror})", where=str(lock), remedy=ELSEWHERE) from error
     try:
-        # Released by the system when the process dies, however it dies; the file itself stays.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        remedy = "wait for it, or choose another results folder with -o"
-        raise StoreError("another `clipbench run` is at work here", where=str(folder), remedy=remedy) from error
+        if not opening.locked(descriptor):
+            holder = shortened(os.pread(descriptor, 200, 0).decode(errors="replace")).strip()
+            remedy = "wait for it, or choose another results folder with -o"
+            message = f"another `clipbench run` is at work here{f' ({holder})' if holder else ''}"
+            raise StoreError(message, where=str(folder), remedy=remedy)
+        with suppress(OSError):  # a disk may be full
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

@@ -1,10 +1,12 @@
 """Ray for real: a cluster of two nodes on this machine, with made-up GPUs."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +19,14 @@ from typing import Any
 import pytest
 from conftest import NOT_INSTALLED
 from making import make_run, outcome_of
-from promises import LONG, PROMISES, Silent, facts, gpu_of_ray, here, step
+from promises import ENDLESS, LONG, PROMISES, Silent, begun, end, facts, gpu_of_ray, here, step, supervised
 
 from clipbench import store
 from clipbench.errors import ClipbenchError
-from clipbench.records import Run
-from clipbench.running.engines import Engine, Need, chosen
+from clipbench.records import Arm, Choice, Run
+from clipbench.running.engines import GONE, Engine, Need, chosen
 from clipbench.running.engines.ray import Options, RayEngine, Seat, connected
-from clipbench.running.supervisor import supervise
+from clipbench.running.supervisor import Policy, supervise
 
 ray = pytest.importorskip("ray", reason=f"{NOT_INSTALLED}ray")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
@@ -153,15 +155,126 @@ def _remove_when_at_work(cluster: Any, node: Any, of_ray: RayEngine, runs: list[
     cluster.remove_node(node)
 
 
+def test_a_run_that_waits_for_room_ends_when_it_is_cancelled(cluster: Any, tmp_path: Path) -> None:
+    """Another command has the whole cluster: there is no worker that could be asked, and Ctrl-C would never end."""
+    with engine(cluster) as others, engine(cluster) as ours:
+        for seed in (1, 2):
+            begun(replace(ENDLESS, seed=seed), tmp_path, others)
+        for kill in (False, True):
+            folder = store.folder_of(ENDLESS, tmp_path)
+            store.describe(ENDLESS, folder)
+            handle = ours.submit(folder)
+            time.sleep(1.0)
+            assert not ours.begun(handle)
+            assert ours.poll(handle) is None
+            ours.cancel(handle, kill=kill)
+            assert end(ours, handle) == GONE
+        assert ours.capacity() == 2
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    (folder := tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_of_this_machine_that_is_full_stops_a_run_that_is_made_elsewhere(
+    cluster: Any, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a shared file system; its files there are taken away."""
+    monkeypatch.setattr("clipbench.running.engines.ray._mark", lambda _: "seen nowhere else")
+
+    def fill() -> None:
+        _wait_for(lambda: [each for each in store.run_folders(disk) if step(each) > 5], 1)
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    filling = threading.Thread(target=fill)
+    filling.start()
+    [outcome] = supervised([ENDLESS], disk, lambda: engine(cluster), Policy(timeout=60))
+    filling.join()
+    assert "the disk is full; once it can, run the spec again" in outcome.reason
+    assert store.read_outcome(store.folder_of(ENDLESS, disk)) is None
+    assert not list(Path(tempfile.gettempdir()).glob("clipbench-run-*"))
+
+
+def test_what_an_actor_could_not_do_is_in_the_log_of_its_run(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here its machine cannot write a file: that is no fault of this machine's disk."""
+    monkeypatch.setattr("clipbench.running.engines.ray._mark", lambda _: "seen nowhere else")
+    monkeypatch.setattr("clipbench.running.engines.ray._content", lambda _: {"no/such/folder\x1b[2J": b""})
+    [outcome] = supervised([ENDLESS], tmp_path, lambda: engine(cluster))
+    assert outcome.reason.startswith("the worker ended with exit code 1; its log is")
+    folder = store.folder_of(ENDLESS, tmp_path)
+    assert "FileNotFoundError" in store.read_log(folder)
+    assert not list(Path(tempfile.gettempdir()).glob("clipbench-run-*"))
+    assert "\x1b" not in cli("show", str(folder), cluster=cluster, cwd=tmp_path)[1]
+
+
+def test_a_deaf_worker_is_killed_by_its_time(cluster: Any, tmp_path: Path) -> None:
+    deaf = make_run(arm=Arm("deaf", Choice("d", "d", "faulty:Deaf", {"lr": 0.005})))
+    [outcome] = supervised([deaf], tmp_path, lambda: engine(cluster), Policy(timeout=5))
+    assert outcome.reason == "timed out after 5 s"
+
+
+def test_a_machine_with_another_clipbench_is_told_in_a_line(cluster: Any) -> None:
+    """There a function of ours raises what it never does here."""
+    with (
+        engine(cluster) as of_ray,
+        pytest.raises(ClipbenchError, match=r"\(ZeroDivisionError: .+\n  its mach"),
+    ):
+        of_ray.call(divmod, 1, 0)
+
+
+def test_ctrl_c_while_the_arms_wait_to_be_tried_ends_the_command(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
+    with engine(cluster) as others:
+        for seed in (1, 2):
+            begun(replace(ENDLESS, seed=seed), tmp_path, others)
+        words = ("run", "spec.yaml", "--device", "cpu", "--engine", "ray")
+        run = clipbench(*words, cluster=cluster, cwd=tmp_path)
+        assert run.stdout is not None
+        assert run.stdout.readline() == "trying 2 arms on quadratic\n"
+        time.sleep(1.0)
+        run.send_signal(signal.SIGINT)
+        said, _ = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert said.splitlines()[-1] == "resume with: clipbench run spec.yaml --device cpu --engine ray"
+
+
+def test_without_ray_its_engine_says_how_to_install_it(tmp_path: Path) -> None:
+    """A folder where Python finds nothing called ray."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ray'] = None\n")
+    code, said = cli("run", "quickstart", "--engine", "ray", cluster=SimpleNamespace(address=""), cwd=tmp_path)
+    assert code == 2
+    assert said == "error: the engine ray needs a package\n  pip install 'clipbench[ray]'\n"
+
+
 def ray_of(cluster: Any) -> Any:
     return connected(Options(cluster.address))
 
 
 def clipbench(*words: str, cluster: Any, cwd: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "clipbench", *words]
-    environment = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": f"{cwd}:{ROOT}"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(command, env=environment, cwd=cwd, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def cli(*words: str, cluster: Any, cwd: Path) -> tuple[int, str]:
+    """How a command ended, and what it said."""
+    run = clipbench(*words, cluster=cluster, cwd=cwd)
+    said, _ = run.communicate(timeout=60)
+    return run.returncode, said
 
 
 def test_the_command_of_the_page_runs(cluster: Any, tmp_path: Path) -> None:

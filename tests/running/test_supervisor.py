@@ -133,6 +133,16 @@ class FakeEngine:
         self.busy[handle] = 1
 
 
+class Saving(FakeEngine):
+    """Its workers leave a checkpoint as far as their script has one, and are killed."""
+
+    def poll(self, handle: Handle) -> int | None:
+        code = super().poll(handle)
+        if code is not None and self.script.pop(0):
+            (handle.folder / store.CHECKPOINT).write_text(str(len(self.script)))
+        return code
+
+
 class Unseen(FakeEngine):
     """Sees that a worker has ended, and not how."""
 
@@ -228,6 +238,16 @@ def test_a_diverged_run_is_never_tried_again(tmp_path: Path) -> None:
     ended = supervise(runs(1), tmp_path, engine=engine, watcher=Events(), policy=Policy(retries=5))
     assert [outcome.status for _, outcome in ended] == ["diverged"]
     assert len(engine.submitted) == 1
+
+
+def test_a_run_that_is_killed_goes_on_for_as_long_as_it_leaves_checkpoints(tmp_path: Path) -> None:
+    """One that always needs too much memory has failed once it comes no further."""
+    kept = []
+    for saved in (1, 1, 0):
+        [(run, outcome)] = supervise(runs(1), tmp_path, engine=Saving(-signal.SIGKILL, saved), watcher=Events())
+        assert ("it goes on from its last checkpoint" in outcome.reason) == bool(saved)
+        kept.append(store.read_outcome(store.folder_of(run, tmp_path)))
+    assert kept == [None, None, outcome]
 
 
 @pytest.mark.slow
@@ -435,7 +455,7 @@ def test_a_fork_server_that_cannot_load_torch_is_a_clear_error(
 def test_a_log_is_bounded_and_keeps_the_last_word_of_a_killed_worker(tmp_path: Path, engine: LocalEngine) -> None:
     flooding = make_run(arm=Arm("flooding", Choice("f", "f", "faulty:Flooding", {"lr": 0.005})))
     [(_, outcome)] = supervise([flooding], tmp_path, engine=engine, watcher=Events())
-    assert outcome.reason == "the worker was killed by signal 9"
+    assert outcome.reason.startswith("the worker was killed by signal 9")
     log = (store.folder_of(flooding, tmp_path) / store.LOG).read_bytes()
     assert log.startswith(b"the first word\n")
     assert log.endswith(b"\0the last word\n")

@@ -85,3 +85,25 @@ class Full(Filling):
     """The same with no room even for the word that it failed."""
 
     room = 1
+
+
+class Unlucky(torch.optim.SGD):
+    """Does in a run what the file `fate` says, from the second step of this process on; a step takes 0.02 s."""
+
+    steps = 0
+    hoard: bytes = b""
+
+    def step(self) -> None:  # type: ignore[override]
+        super().step()
+        if Path("/proc/self/fd/1").resolve().name != "log.txt":  # not a worker
+            return
+        self.steps += 1
+        fate = Path("fate").read_text() if Path("fate").exists() else ""
+        time.sleep(0.0 if fate == "hurried" else 0.02)
+        if self.steps > 1 and fate == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            Path("stepping").touch()
+            while True:
+                time.sleep(600)
+        if self.steps > 1 and fate == "hungry":
+            self.hoard = bytes(range(256)) * (1 << 23)  # 2 GiB

@@ -1,6 +1,10 @@
 """Files of a stranger's folder: ordinary files are read, and whatever else is there is named and left alone."""
 
+import errno
+import fcntl
 import os
+import platform
+import re
 import socket
 import tracemalloc
 from collections.abc import Callable
@@ -191,12 +195,22 @@ def test_a_lock_that_is_no_ordinary_file_is_refused(folder: Path, make: Callable
     assert (folder / "outside").read_text() == "mine"
 
 
-def test_a_folder_is_held_once(folder: Path) -> None:
-    with (
-        store.claimed(folder),
-        pytest.raises(StoreError, match="another `clipbench run` is at work here"),
-        store.claimed(folder),
-    ):
+def test_a_folder_is_held_once_and_says_by_whom(folder: Path) -> None:
+    holder = rf"another `clipbench run` is at work here \(process {os.getpid()} on {re.escape(platform.node())}\)"
+    with store.claimed(folder), pytest.raises(StoreError, match=holder), store.claimed(folder):
         pass
     with store.claimed(folder):
         pass
+    assert (folder / ".lock").read_bytes() == b""
+
+
+def test_where_a_file_system_keeps_no_locks_runs_are_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Lustre without the option `flock`."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with store.claimed(folder):
+        store.describe(RUN, folder)
+        store.Writer(folder).close()

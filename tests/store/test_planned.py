@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,19 @@ def _is_set_aside(folder: Path) -> None:
     assert [record.folder for record in store.read_all(folder.parent)[0] if "elsewhere" not in record.folder] == [
         str(folder)
     ]
+
+
+def test_a_done_run_that_is_edited_between_two_looks_is_seen_though_its_time_is_put_back(tmp_path: Path) -> None:
+    """What is remembered of a done run holds for as long as its files are the same."""
+    folder = write(RUN, tmp_path, outcome=DONE)
+    file = folder / store.MEASUREMENTS
+    assert not store.missing([RUN], tmp_path)
+    before = file.stat()
+    time.sleep(0.02)  # beyond the step of the file system's clock
+    file.write_bytes(file.read_bytes().replace(b"1.0", b"2.0"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert store.missing([RUN], tmp_path) == [RUN]
 
 
 def test_describing_a_run_sets_aside_by_itself_and_under_a_free_name(tmp_path: Path) -> None:

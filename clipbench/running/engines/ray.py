@@ -90,6 +90,7 @@ class _Job:
     begun: bool = False
     starts: int = 1
     stops: int = 0  # 1: it was asked to stop, 2: killed
+    unwritable: bool = False  # this machine could not write what came of it
 
 
 class RayEngine:
@@ -158,6 +159,7 @@ class RayEngine:
             time.sleep(seconds)
 
     def cancel(self, handle: Handle, *, kill: bool) -> None:
+        self.poll(handle)  # hears whether its worker has started
         job = self._at_work.get(handle.number)
         stops = 2 if kill else 1
         if job is None or job.stops >= stops:
@@ -165,20 +167,21 @@ class RayEngine:
         job.stops = stops
         if job.begun:
             job.seat.cancel.remote(kill=kill)
-        else:  # it waits for room, or for its actor to start
+        else:  # its actor may wait for room for as long as another command has it
             self._ray.kill(job.seat)
-            self._end(job, GONE, seat_lives=False)
 
     def call(self, function: Callable[Asked, Answer], *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
         seat = self._new_seat()
         try:
             answer: Answer = self._ray.get(seat.call.remote(function, args, kwargs))
             return answer
-        except self._ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, ClipbenchError) else error) from None
         except self._ray.exceptions.RayError as error:
-            message = f"Ray lost the process that was to try the arms: {shortened(on_one_line(str(error)), 300)}"
-            raise ClipbenchError(message, remedy="its machines need the same clipbench and torch as this one") from None
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, ClipbenchError):
+                raise cause from None
+            message = f"the arms could not be tried on a machine of the Ray cluster ({in_one_line(cause)})"
+            remedy = "its machines need the same clipbench and torch as this one"
+            raise ClipbenchError(shortened(on_one_line(message), 400), remedy=remedy) from error
         finally:
             self._ray.kill(seat)
 
@@ -215,17 +218,9 @@ class RayEngine:
                 job.begun = True
                 job.asked = job.seat.look.remote(LOOK_SECONDS)
             else:
-                _put_in_place(job.folder, answer)
-                if answer.code is None:
-                    job.asked = job.seat.look.remote(LOOK_SECONDS)
-                else:
-                    self._end(job, answer.code)
-        except OSError:  # this machine's disk: `_put_in_place`
-            job.seat.cancel.remote(kill=True)
-            self._ray.kill(job.seat)
-            self._end(job, os.EX_IOERR, seat_lives=False)
+                self._take(job, answer)
         except self._ray.exceptions.RayActorError:
-            if job.begun or job.starts == STARTS:
+            if job.begun or job.starts == STARTS or job.stops:
                 self._end(job, GONE, seat_lives=False)
             else:
                 job.starts, job.seat = job.starts + 1, self._new_seat()
@@ -234,6 +229,22 @@ class RayEngine:
             _log(job.folder, error)
             self._ray.kill(job.seat)
             self._end(job, 1, seat_lives=False)
+        except OSError:  # the folder cannot be read on this machine
+            self._ray.kill(job.seat)
+            self._end(job, os.EX_IOERR, seat_lives=False)
+
+    def _take(self, job: _Job, seen: Seen) -> None:
+        """Write what has come of a run; where this machine's disk refuses it, the run is killed."""
+        try:
+            if not job.unwritable:
+                _put_in_place(job.folder, seen)
+        except OSError:
+            job.unwritable = True
+            job.seat.cancel.remote(kill=True)
+        if seen.code is None:
+            job.asked = job.seat.look.remote(LOOK_SECONDS)
+        else:
+            self._end(job, os.EX_IOERR if job.unwritable else seen.code)
 
     def _end(self, job: _Job, code: int, *, seat_lives: bool = True) -> None:
         del self._at_work[job.number]
@@ -261,8 +272,12 @@ class Seat:
             return False
         if files is not None:
             self._own = tempfile.mkdtemp(prefix="clipbench-run-")
-            for name, content in files.items():
-                Path(self._own, name).write_bytes(content)
+            try:
+                for name, content in files.items():
+                    Path(self._own, name).write_bytes(content)
+            except OSError:
+                shutil.rmtree(self._own, ignore_errors=True)
+                raise
             self._sent = dict(_states(Path(self._own)))
         self._handle = self._engine.submit(Path(self._own or folder))
         return True
