@@ -21,8 +21,8 @@ from clipbench.spec import load
 from clipbench.spec.claims import load as load_claims
 
 ROOT = Path(__file__).parents[1]
-# tests/test_documents.py runs the examples of adding.md, tests/running/test_slurm.py those of slurm.md, on a cluster.
-ELSEWHERE = {"design.md", "adding.md", "index.md", "slurm.md"}
+# tests/test_documents.py runs the examples of adding.md, tests/running/test_slurm.py and test_ray.py those on clusters.
+ELSEWHERE = {"design.md", "adding.md", "index.md", "slurm.md", "ray.md"}
 PAGES = [
     "README.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name not in ELSEWHERE),
@@ -107,7 +107,7 @@ def the_first_example_is_decided(results: Path) -> None:
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
     kinds = {
         (page, kind)
-        for page in [*PAGES, "docs/slurm.md"]
+        for page in [*PAGES, "docs/slurm.md", "docs/ray.md"]
         for kind in re.findall(r"^```(\S+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert {kind for _, kind in kinds} <= {"python", "yaml", "console", "{eval-rst}"}
