@@ -128,8 +128,11 @@ def test_a_command_makes_as_many_runs_as_it_is_allowed_and_those_that_are_asked_
         if clipbench(there, "run", "good.yaml", *words).returncode == 0
     ]
     assert [len(each) for each in made] == [2, 2, 5]
+    more = clipbench(tmp_path, "run", "good.yaml", "--limit", 1, "--dry-run")
+    assert (more.returncode, "leave out --only and --limit" in more.stderr) == (2, True)
     left = clipbench(there, "run", "good.yaml", "--limit", 5)
     assert "left out" not in left.stderr
+    assert "6 runs: 5 reused, 1 to make" in left.stderr
     assert len(records(there / "results")) == 6
 
 

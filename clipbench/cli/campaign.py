@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -80,11 +80,11 @@ def carried_out(
         KeyboardInterrupt: this process was asked to stop; the runs at work have left a checkpoint.
     """
     policy = Policy(options.timeout, options.retries, diverged=spec.diverged)
-    wanted.left_out = 0
+    wanted.left_out, wanted.why = 0, set()
     campaign = _Campaign(spec, options, policy, first, frozenset(run.key for run, _ in failing), wanted)
     ended = [*trying.record(failing, options.results, fmt=options.fmt), *campaign.carried_out()]
     if wanted.left_out:
-        why = " and ".join([*(["--only"] if options.only else []), *(["--limit"] if options.limit else [])])
+        why = " and ".join(sorted(wanted.why))
         console.say(f"{count(wanted.left_out, 'run')} of {spec.name} left out by {why}; without it they are made")
     return ended
 
@@ -96,6 +96,7 @@ class Wanted:
     only: Only | None = None
     limit: int | None = None
     left_out: int = 0
+    why: set[str] = field(default_factory=set)  # the options that left something out
 
     def of(self, runs: Sequence[Run], results: Path) -> list[Run]:
         """Those that are made, in their order; they count against the limit."""
@@ -104,8 +105,10 @@ class Wanted:
             for run in runs
             if self.only is None or (self.only == "failed") == store.has_failed(run, store.folder_of(run, results))
         ]
-        kept = kept[: self.limit]
-        self.left_out += len(runs) - len(kept)
+        within = kept[: self.limit]
+        self.why |= {"--only"} if len(kept) < len(runs) else set()
+        self.why |= {"--limit"} if len(within) < len(kept) else set()
+        kept, self.left_out = within, self.left_out + len(runs) - len(within)
         if self.limit is not None:
             self.limit -= len(kept)
         return kept
@@ -169,8 +172,8 @@ class _Campaign:
         runs = [run for run in runs if run.key not in self.without]
         if not runs:
             return []
-        to_make = still_to_make(runs, results, spent=spent)
-        to_make = self.wanted.of(to_make, results)
+        missing = still_to_make(runs, results, spent=spent)
+        to_make, reused = self.wanted.of(missing, results), len(runs) - len(missing)
         if not to_make and self.wanted.left_out:
             return []
         if not to_make:
@@ -188,7 +191,7 @@ class _Campaign:
             return []
         try:
             with self._watcher() as watching, options.engine.build(need, jobs=options.jobs) as engine:
-                watching.planned(len(runs), len(runs) - len(to_make))
+                watching.planned(reused + len(to_make), reused)
                 ended = supervise(to_make, results, engine=engine, watcher=watching, policy=self.policy)
         except InterruptedRunsError:
             left = still_to_make(runs, results, spent=spent)

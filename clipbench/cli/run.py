@@ -86,6 +86,8 @@ def run(
     if per_device > 1:
         _require_gpus(asked)
     outlooks = [outlook(spec, results, extend=extend_grid) for spec in asked]  # check all before any runs
+    if dry_run and (only_of or limit):
+        raise ClipbenchError("--dry-run shows all runs of a plan", remedy="leave out --only and --limit")
     if dry_run:
         show_plans(outlooks, results)
         return

@@ -37,7 +37,7 @@ from clipbench.report.table import Column, Document, Paragraph, Table, text_colu
 from clipbench.running import queue
 from clipbench.running.engines import LOCAL, chosen
 
-State = Literal["done", "at work", "queued", "failed", "missing"]
+State = Literal["done", "at work", "queued", "unfinished", "failed", "missing"]
 Queue = Mapping[queue.Place, queue.Entry]
 SILENT_SECONDS = 120.0  # without a sign of life and without a job in a queue: nobody makes the run
 
@@ -49,7 +49,7 @@ class Standing:
     run: Run
     state: State
     progress: float = 0.0
-    step: float = 0.0
+    step: float | None = None
     loss: float = math.nan
     silent: float | None = None
     job: str = ""
@@ -75,7 +75,7 @@ def status(
     engine_options: EngineOptions = None,
     json: Json = False,
 ) -> None:
-    """Show how far the runs of specs are: done, at work, queued, failed or missing.
+    """Show how far the runs of specs are: done, at work, queued, unfinished, failed or missing.
 
     Give the options of the `clipbench run` that makes them, such as --set and --engine.
     """
@@ -126,7 +126,9 @@ def _standing(run: Run, results: Path, there: Queue) -> Standing:
     job = store.read_job(folder)
     entry = there.get((job["name"], job["index"])) if job else None
     if entry is None and (beat is None or beat["stopping"] or silent is None or silent > SILENT_SECONDS):
-        return Standing(run, "missing", beat["progress"] if beat else 0.0)
+        if (folder / store.CHECKPOINT).exists():
+            return Standing(run, "unfinished", beat["progress"] if beat else 0.0, beat["step"] if beat else None)
+        return Standing(run, "missing")
     state: State = "queued" if entry is not None and entry.is_waiting else "at work"
     at = Standing(run, state, job=entry.id if entry else "")
     if beat is None:
@@ -150,10 +152,10 @@ def document(standings: Sequence[Standing]) -> Document:
     rows = [_Arm(*place, states) for place, states in arms.items()]
     total = sum((row.states for row in rows), Counter[State]())
     counts = [f"{total[state]} {state}" for state in get_args(State) if total[state]]
-    at_work = [each for each in standings if each.state in ("at work", "queued")]
+    at_work = [each for each in standings if each.state in ("at work", "queued", "unfinished")]
     tables: list[Table[_Arm] | Table[Standing]] = [Table("arms", _ARMS, rows)]
     if at_work:
-        tables.append(Table("runs", _RUNS, at_work, title="At work"))
+        tables.append(Table("runs", _RUNS, at_work, title="Not done"))
     return Document(
         (*tables, Paragraph(f"{count(len(standings), 'run')}: {', '.join(counts)}")),
         lines=Table("runs", _RUNS, standings),
@@ -164,7 +166,7 @@ def _say_what_is_next(states: set[State], outlooks: Sequence[Outlook], results: 
     words = [word for word in sys.argv[1:] if word != "--json"]
     if states & {"at work", "queued"}:
         console.say(f"again: {console.command(*words)}")
-    elif states & {"failed", "missing"}:
+    elif states & {"unfinished", "failed", "missing"}:
         console.say(f"next: {console.command('run', *words[1:])}")
     else:
         folders = [store.folder_of_spec(each.stage.question.spec, results) for each in outlooks]
@@ -175,6 +177,10 @@ def _percent(standing: Standing) -> tuple[str, ...]:
     return (f"{standing.progress:.0%}",)
 
 
+def _step(standing: Standing) -> tuple[str, ...]:
+    return (NONE if standing.step is None else f"{standing.step:g}",)
+
+
 _ARMS: tuple[Column[_Arm], ...] = (
     text_column("task", "the task's name", lambda arm: arm.task),
     text_column("arm", "the arm's name", lambda arm: arm.name),
@@ -182,15 +188,18 @@ _ARMS: tuple[Column[_Arm], ...] = (
     Column("done", shown=lambda arm: (str(arm.states["done"]),), heading="done"),
     Column("at_work", shown=lambda arm: (str(arm.states["at work"]),), heading="at work"),
     Column("queued", shown=lambda arm: (str(arm.states["queued"]),), heading="queued"),
+    Column("unfinished", shown=lambda arm: (str(arm.states["unfinished"]),), heading="unfinished"),
     Column("failed", shown=lambda arm: (str(arm.states["failed"]),), heading="failed"),
     Column("missing", shown=lambda arm: (str(arm.states["missing"]),), heading="missing"),
 )
 _RUNS: tuple[Column[Standing], ...] = (
     text_column("run", "task, arm and seed", lambda each: str(each.run)),
     Column("key", "the run's key", lambda each: each.run.key),
-    text_column("state", "done, at work, queued, failed or missing", lambda each: each.state),
+    text_column(
+        "state", "done, at work, queued, unfinished (with a checkpoint), failed or missing", lambda each: each.state
+    ),
     Column("progress", "the fraction of the budget that is spent", lambda each: each.progress, "progress", _percent),
-    Column("step", "steps taken", lambda each: each.step, "step", lambda each: (f"{each.step:g}",)),
+    Column("step", "steps taken", lambda each: each.step, "step", _step),
     Column(
         "loss",
         "the last loss",

@@ -37,6 +37,8 @@ def try_arms(
     need = Need(missing[0].device, missing[0].threads, code, processes=missing[0].training.processes)
     results: dict[str, Tried] = {}
     with engine.build(need, jobs=1) as place:
+        if engine != LOCAL and fmt == "human":
+            console.say(f"each arm is tried before its runs: {place.about}")
         for task in dict.fromkeys(run.task.name for run in missing):
             of_task = [run for run in missing if run.task.name == task]
             runs = to_try(of_task)

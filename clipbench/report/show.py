@@ -117,7 +117,11 @@ def _described(record: Record) -> dict[str, str]:
         "schedule": _schedule(arm.schedule),
         "budget": str(run.budget),
         **({"training": described(run.training)} if run.training != AS_WRITTEN else {}),
-        **({"curvature": f"in {run.measure.precision}"} if run.measure.precision != "float32" else {}),
+        **(
+            {"curvature": f"{run.measure.precision} on a GPU that has it, else float32"}
+            if run.measure.precision != "float32"
+            else {}
+        ),
     }
 
 

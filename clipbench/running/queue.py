@@ -56,7 +56,8 @@ def asked(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise ClipbenchError(f"SLURM does not answer: `{command[0]}` took over {ANSWER_SECONDS:g} s") from None
     if done.returncode:
-        raise ClipbenchError(f"SLURM does not answer: {last_line(done.stderr)}")
+        remedy = "give the command on a machine of the cluster whose controller is up, or choose another --engine"
+        raise ClipbenchError(f"SLURM does not answer: {last_line(done.stderr)}", remedy=remedy)
     return done.stdout
 
 

@@ -241,6 +241,7 @@ class _Supervision:
                 self._watcher.log(f"{job.run} was lost with its machine, and is started again from its checkpoint")
                 return replace(job.waited, losses=losses + 1)
         if code != GONE and job.waited.crashes < self._policy.retries:
+            self._watcher.log(f"{job.run} is tried again: {outcome.reason}")
             return replace(job.waited, crashes=job.waited.crashes + 1)
         return None
 

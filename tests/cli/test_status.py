@@ -37,28 +37,29 @@ def at_work(run: Run, *, stopping: bool = False, ago: float = 0.0) -> Path:
     return folder
 
 
-def test_each_run_is_done_at_work_failed_or_missing(ask: Ask) -> None:
+def test_each_run_is_done_at_work_unfinished_failed_or_missing(ask: Ask) -> None:
     done, failed, working, stopped, silent, missing = runs()
     for run, outcome in ((done, Outcome("diverged", steps=1)), (failed, Outcome("failed"))):
         store.Writer(at_work(run)).close()
         store.finish(store.folder_of(run, Path("results")), outcome, None)
     at_work(working, ago=30)
-    at_work(stopped, stopping=True)
+    (at_work(stopped, stopping=True) / store.CHECKPOINT).touch()
     at_work(silent, ago=HOUR)
     told = json.loads(ask("status", "good.yaml", "--json").out)
     assert {each["run"]: each["state"] for each in told} == {
         str(done): "done",
         str(failed): "failed",
         str(working): "at work",
-        str(stopped): "missing",
+        str(stopped): "unfinished",
         str(silent): "missing",
         str(missing): "missing",
     }
+    assert {each["step"] for each in told if each["state"] in ("done", "missing")} == {None}
     [row] = [each for each in told if each["state"] == "at work"]
     assert (row["step"], row["progress"], row["loss"]) == (12, 0.4, 2.5)
     assert 30 <= row["silent"] < 60
     answer = ask("status", "good.yaml")
-    assert answer.out.splitlines()[-1] == "6 runs: 1 done, 1 at work, 1 failed, 3 missing"
+    assert answer.out.splitlines()[-1] == "6 runs: 1 done, 1 at work, 1 unfinished, 1 failed, 2 missing"
     assert answer.err == "again: clipbench status good.yaml\n"
 
 

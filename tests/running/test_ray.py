@@ -97,7 +97,7 @@ def test_runs_are_spread_over_the_machines_and_no_two_have_a_gpu_in_common(clust
     with RayEngine(Need("cuda", 0, together=2), ray_of(cluster)) as eight:
         assert eight.capacity() == 8
     with RayEngine(Need("cuda", 0), ray_of(cluster), jobs=3) as three:
-        assert three.about == "3 at a time on Ray, 2 machines"
+        assert three.about == f"3 at a time on Ray at {cluster.address}, 2 machines"
 
 
 def test_what_no_machine_has_is_refused(cluster: Any) -> None:
@@ -284,7 +284,7 @@ def test_the_command_of_the_page_runs(cluster: Any, tmp_path: Path) -> None:
     run = clipbench(*command.split(), "--filter", "sgd", "--device", "cpu", cluster=cluster, cwd=tmp_path)
     said, _ = run.communicate(timeout=200)
     assert run.returncode == 0, said
-    assert "2 at a time on Ray, 2 machines" in said
+    assert f"2 at a time on Ray at {cluster.address}, 2 machines" in said
     assert "next: clipbench compare" in said
 
 

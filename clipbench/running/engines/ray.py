@@ -114,7 +114,8 @@ class RayEngine:
     @property
     def about(self) -> str:
         machines = sum(map(bool, self._rooms))
-        return f"{self._most()} at a time on Ray, {machines} machine{'s' if machines != 1 else ''}"
+        address = self._ray.get_runtime_context().gcs_address
+        return f"{self._most()} at a time on Ray at {address}, {machines} machine{'s' if machines != 1 else ''}"
 
     def __enter__(self) -> Self:
         return self
