@@ -138,7 +138,9 @@ def test_the_precision_of_the_curvature_is_shown_where_it_is_not_float32() -> No
     made = record(run("sgd"), [5.0, 4.0])
     assert "curvature" not in drawn(document(made))
     rounded = replace(made.run, measure=replace(made.run.measure, precision="tf32"))
-    assert line_of(drawn(document(replace(made, run=rounded))), "curvature").endswith("tf32 on a GPU that has it, else float32")
+    assert line_of(drawn(document(replace(made, run=rounded))), "curvature").endswith(
+        "tf32 on a GPU that has it, else float32"
+    )
 
 
 def test_a_failed_run_shows_its_reason_and_the_end_of_its_log() -> None:

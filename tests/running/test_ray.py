@@ -25,7 +25,8 @@ from clipbench import store
 from clipbench.errors import ClipbenchError
 from clipbench.records import Arm, Choice, Run
 from clipbench.running.engines import GONE, Engine, Need, chosen
-from clipbench.running.engines.ray import Options, RayEngine, Seat, connected
+from clipbench.running.engines.ray import Options, RayEngine, connected
+from clipbench.running.seats import Seat
 from clipbench.running.supervisor import Policy, supervise
 
 ray = pytest.importorskip("ray", reason=f"{NOT_INSTALLED}ray")
@@ -62,7 +63,7 @@ def test_without_a_shared_file_system_files_go_there_and_come_back(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No actor sees a folder of this mark: the runs of two promises are made in folders of the actors' own."""
-    monkeypatch.setattr("clipbench.running.engines.ray._mark", lambda _: "seen nowhere else")
+    monkeypatch.setattr("clipbench.running.engines.ray.mark", lambda _: "seen nowhere else")
     for promise in ("eight_runs_have_the_bits_of_the_local_engine", "a_run_that_is_asked_to_stop_goes_on_where_it_was"):
         PROMISES[promise](lambda: engine(cluster), tmp_path / promise)
 
@@ -189,7 +190,7 @@ def test_a_disk_of_this_machine_that_is_full_stops_a_run_that_is_made_elsewhere(
     cluster: Any, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a shared file system; its files there are taken away."""
-    monkeypatch.setattr("clipbench.running.engines.ray._mark", lambda _: "seen nowhere else")
+    monkeypatch.setattr("clipbench.running.engines.ray.mark", lambda _: "seen nowhere else")
 
     def fill() -> None:
         _wait_for(lambda: [each for each in store.run_folders(disk) if step(each) > 5], 1)
@@ -210,8 +211,8 @@ def test_what_an_actor_could_not_do_is_in_the_log_of_its_run(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here its machine cannot write a file: that is no fault of this machine's disk."""
-    monkeypatch.setattr("clipbench.running.engines.ray._mark", lambda _: "seen nowhere else")
-    monkeypatch.setattr("clipbench.running.engines.ray._content", lambda _: {"no/such/folder\x1b[2J": b""})
+    monkeypatch.setattr("clipbench.running.engines.ray.mark", lambda _: "seen nowhere else")
+    monkeypatch.setattr("clipbench.running.engines.ray.content", lambda _: {"no/such/folder\x1b[2J": b""})
     [outcome] = supervised([ENDLESS], tmp_path, lambda: engine(cluster))
     assert outcome.reason.startswith("the worker ended with exit code 1; its log is")
     folder = store.folder_of(ENDLESS, tmp_path)

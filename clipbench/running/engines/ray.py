@@ -11,34 +11,27 @@ to a folder of the actor's, and come back as they change.
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from clipbench import store
 from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.harmless import on_one_line, shortened
 from clipbench.running.engines import ASKING, GONE, STOP_SECONDS, Answer, Asked, Handle, Need
-from clipbench.running.engines.local import LocalEngine, hosted
+from clipbench.running.seats import Seat, Seen, content, mark, put_in_place
 
 LOOK_SECONDS = 1.0  # how long an actor waits for its run to end, from one answer to the next
 UNITS_SECONDS = 2.0  # how seldom the cluster is asked for its machines
 STARTS = 3  # how often a slot that died before its run began is replaced
 
-# Of a run's folder, in the order in which they are put in place: the record, which says that a run is done, at the end.
-_TAKEN = (store.MEASUREMENTS, store.CHECKPOINT, store.RUN)
-_BROUGHT = (store.HEARTBEAT, store.LOG, store.MEASUREMENTS, store.CHECKPOINT, store.RUN)
-_MOST = 1 << 40  # bytes of a checkpoint
 _KINDS = ("CPU", "GPU")
 
 
@@ -50,13 +43,6 @@ class Options:
     """
 
     address: str = ""
-
-
-class Seen(NamedTuple):
-    """A run as its actor sees it: its exit code, None while it is at work, and files that have changed."""
-
-    code: int | None
-    files: Mapping[str, bytes]
 
 
 def resolve(device: str, options: Options) -> str:
@@ -204,7 +190,7 @@ class RayEngine:
         return actor.remote(self._need, min(max(self._rooms), self._most()), str(Path.cwd()), sys.path)
 
     def _begin(self, seat: Any, folder: Path, *, files: Mapping[str, bytes] | None = None) -> Any:
-        return seat.begin.remote(str(folder), _mark(folder), files)
+        return seat.begin.remote(str(folder), mark(folder), files)
 
     def _has_answered(self, job: _Job) -> bool:
         return bool(self._ray.wait([job.asked], timeout=0, fetch_local=False)[0])
@@ -214,7 +200,7 @@ class RayEngine:
         try:
             answer = self._ray.get(job.asked)
             if answer is False:  # the actor does not see the folder
-                job.asked = self._begin(job.seat, job.folder, files=_content(job.folder))
+                job.asked = self._begin(job.seat, job.folder, files=content(job.folder))
             elif answer is True:
                 job.begun = True
                 job.asked = job.seat.look.remote(LOOK_SECONDS)
@@ -238,7 +224,7 @@ class RayEngine:
         """Write what has come of a run; where this machine's disk refuses it, the run is killed."""
         try:
             if not job.unwritable:
-                _put_in_place(job.folder, seen)
+                put_in_place(job.folder, seen)
         except OSError:
             job.unwritable = True
             job.seat.cancel.remote(kill=True)
@@ -252,72 +238,6 @@ class RayEngine:
         self._exit_codes[job.number] = code
         if seat_lives:
             self._idle.append(job.seat)
-
-
-class Seat:
-    """A slot, in a process of Ray's on some machine; a few of its methods run at a time."""
-
-    def __init__(self, need: Need, side_by_side: int, cwd: str, path: Sequence[str]) -> None:
-        with contextlib.suppress(OSError):
-            os.chdir(cwd)
-        sys.path += [folder for folder in path if folder not in sys.path]  # the user's modules are found as there
-        self._engine: LocalEngine = hosted(need, side_by_side=side_by_side)
-        self._handle: Handle | None = None
-        self._own: str = ""  # a folder of this machine, where the run's own is not seen
-        self._sent: dict[str, tuple[int, int]] = {}
-
-    def begin(self, folder: str, mark: str, files: Mapping[str, bytes] | None) -> bool:
-        """Start a run's worker; False where its folder is not seen here, and `files` has not what is in it."""
-        seen = mark == _mark(Path(folder))
-        if not seen and files is None:
-            return False
-        if files is not None:
-            self._own = tempfile.mkdtemp(prefix="clipbench-run-")
-            try:
-                for name, content in files.items():
-                    Path(self._own, name).write_bytes(content)
-            except OSError:
-                shutil.rmtree(self._own, ignore_errors=True)
-                raise
-            self._sent = dict(_states(Path(self._own)))
-        self._handle = self._engine.submit(Path(self._own or folder))
-        return True
-
-    def look(self, seconds: float) -> Seen:
-        """The run when it has ended, or after so many seconds."""
-        assert self._handle is not None
-        deadline = time.monotonic() + seconds
-        while (code := self._engine.poll(self._handle)) is None and time.monotonic() < deadline:
-            self._engine.wait(deadline - time.monotonic())
-        files = self._changed(ended=code is not None) if self._own else {}
-        if code is not None and self._own:
-            shutil.rmtree(self._own, ignore_errors=True)
-            self._own = ""
-        return Seen(code, files)
-
-    def cancel(self, *, kill: bool) -> None:
-        """As an engine does."""
-        if self._handle is not None:
-            self._engine.cancel(self._handle, kill=kill)
-
-    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What a function answers here."""
-        return function(*args, **kwargs)
-
-    def _changed(self, *, ended: bool) -> dict[str, bytes]:
-        """The files that have changed: measurements with each checkpoint, which vouches for some, and at the end."""
-        own = Path(self._own)
-        states = dict(_states(own))
-        new = [name for name, state in states.items() if self._sent.get(name) != state]
-        whole = ended or store.CHECKPOINT in new
-        files = {}
-        # The checkpoint is read before the measurements that it vouches for: these only grow.
-        for name in sorted(new, key=lambda name: name != store.CHECKPOINT):
-            if whole or name in (store.HEARTBEAT, store.CHECKPOINT):
-                with contextlib.suppress(FileNotFoundError):  # a worker that ends takes its checkpoint away
-                    files[name] = (own / name).read_bytes()
-                    self._sent[name] = states[name]
-        return files
 
 
 def connected(options: Options) -> Any:
@@ -361,40 +281,6 @@ def _own_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _mark(folder: Path) -> str:
-    """What tells a run's folder from another at the same place on another machine; empty where there is none."""
-    with contextlib.suppress(OSError):
-        file = folder / store.RUN
-        status = file.stat()
-        return f"{status.st_ino} {status.st_mtime_ns} {sha256(store.content(file)).hexdigest()}"
-    return ""
-
-
-def _states(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """The files of a run that are there, each with what changes when it is written."""
-    for name in _BROUGHT:
-        with contextlib.suppress(OSError):
-            status = (folder / name).stat()
-            yield name, (status.st_mtime_ns, status.st_size)
-
-
-def _content(folder: Path) -> dict[str, bytes]:
-    """What a worker elsewhere needs to make a run, or to go on with it."""
-    there = (name for name in _TAKEN if (folder / name).exists())
-    return {name: store.content(folder / name, most=_MOST) for name in there}
-
-
-def _put_in_place(folder: Path, seen: Seen) -> None:
-    """Write the files of a run that have come; raises OSError where one cannot be."""
-    for name in _BROUGHT:
-        if name in seen.files:
-            with store.replacing(folder / name) as draft:
-                draft.write_bytes(seen.files[name])
-    if store.RUN in seen.files and store.read_outcome(folder) is not None:
-        for leftover in (store.CHECKPOINT, store.HEARTBEAT):
-            (folder / leftover).unlink(missing_ok=True)
 
 
 def _log(folder: Path, error: Exception) -> None:
