@@ -13,11 +13,12 @@ from clipbench.clipping.hook import CoordinateClip
 os.environ["HF_HUB_OFFLINE"] = "1"
 lightning = pytest.importorskip("lightning", reason="not installed: lightning")
 
-# Lightning's own: a name of torch's that it uses is deprecated, and it would have more workers.
+# Lightning's own: a name of torch's that it uses is deprecated, and it would have more workers, or SLURM's.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
 ]
 
 

@@ -157,9 +157,8 @@ def test_only_cpus_this_process_may_run_on_are_used() -> None:
 def test_a_process_sees_the_gpu_of_its_run_alone(
     monkeypatch: pytest.MonkeyPatch, device: str, visible: str | None, seen: str, then: str | None
 ) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")  # first: what the process sets is taken back by it
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert devices.see_only(device) == seen
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == then
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

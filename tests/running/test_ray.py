@@ -68,8 +68,11 @@ def test_without_a_shared_file_system_files_go_there_and_come_back(
         PROMISES[promise](lambda: engine(cluster), tmp_path / promise)
 
 
-def test_the_files_of_a_run_leave_the_machine_where_it_was_made(tmp_path: Path) -> None:
+def test_the_files_of_a_run_leave_the_machine_where_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An actor's class, as an object of this process."""
+    monkeypatch.chdir(tmp_path)  # as it does itself
     run = make_run()
     store.describe(run, tmp_path)
     seat = Seat(CPU, 1, str(tmp_path), [])
