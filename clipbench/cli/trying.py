@@ -38,7 +38,7 @@ def try_arms(
     results: dict[str, Tried] = {}
     with engine.build(need, jobs=1) as place:
         if engine != LOCAL and fmt == "human":
-            console.say(f"each arm is tried before its runs: {place.about}")
+            console.say(f"arms are tried {place.about}")
         for task in dict.fromkeys(run.task.name for run in missing):
             of_task = [run for run in missing if run.task.name == task]
             runs = to_try(of_task)
