@@ -82,7 +82,7 @@ def on_machine(spec: Spec, engine: Chosen = LOCAL) -> Spec:
         ClipbenchError: there is no such device.
     """
     device = engine.resolve(spec.device)
-    if engine == LOCAL:
+    if engine.name == LOCAL.name:
         refuse_too_few(device, spec.training.processes)
     return replace(spec, device=device)
 

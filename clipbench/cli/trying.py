@@ -37,7 +37,7 @@ def try_arms(
     need = Need(missing[0].device, missing[0].threads, code, processes=missing[0].training.processes)
     results: dict[str, Tried] = {}
     with engine.build(need, jobs=1) as place:
-        if engine != LOCAL and fmt == "human":
+        if engine.name != LOCAL.name and fmt == "human":
             console.say(f"arms are tried {place.about}")
         for task in dict.fromkeys(run.task.name for run in missing):
             of_task = [run for run in missing if run.task.name == task]
