@@ -84,6 +84,14 @@ class Deaf(torch.optim.SGD):
             time.sleep(600)
 
 
+class Slow(torch.optim.SGD):
+    """Each of its steps takes a while."""
+
+    def step(self, *args: Any, **options: Any) -> Any:
+        time.sleep(0.5)
+        return super().step(*args, **options)
+
+
 class Raising(torch.optim.SGD):
     """Raises at the fifth step."""
 

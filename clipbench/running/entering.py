@@ -47,6 +47,16 @@ def enter(folder: Path, code: str, device: str, cpus: tuple[int, ...], side_by_s
     _leave(work(folder, device=seen, named=device, side_by_side=side_by_side, stop=asked, give_up=asked))
 
 
+def enter_apart(folder: Path, code: str, device: str, cpus: tuple[int, ...], side_by_side: int) -> None:
+    """As `enter`, in a process group of its own.
+
+    Ray kills the group of an actor that is gone within 200 ms, which is no time for a checkpoint. The run notices
+    itself that its actor is gone.
+    """
+    os.setpgid(0, 0)
+    enter(folder, code, device, cpus, side_by_side)
+
+
 def _opened_log(folder: Path) -> int:
     log = store.open_log(folder)
     for stream in (1, 2):

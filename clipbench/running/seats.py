@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from clipbench import store
 from clipbench.running.engines import Handle, Need
 from clipbench.running.engines.local import LocalEngine, hosted
+from clipbench.running.entering import enter_apart
 
 # Of a run's folder, in the order in which they are put in place: the record, which says that a run is done, at the end.
 _TAKEN = (store.MEASUREMENTS, store.CHECKPOINT, store.RUN)
@@ -38,7 +39,7 @@ class Seat:
         with contextlib.suppress(OSError):
             os.chdir(cwd)
         sys.path += [folder for folder in path if folder not in sys.path]  # the user's modules are found as there
-        self._engine: LocalEngine = hosted(need, side_by_side=side_by_side)
+        self._engine: LocalEngine = hosted(need, side_by_side=side_by_side, entry=enter_apart)
         self._handle: Handle | None = None
         self._own: str = ""  # a folder of this machine, where the run's own is not seen
         self._sent: dict[str, tuple[int, int]] = {}

@@ -238,7 +238,9 @@ class _Supervision:
             got_on = _written_at(job.folder / store.CHECKPOINT) != job.checkpoint
             losses = 0 if got_on else job.waited.losses
             if losses < LOSSES:
-                self._watcher.log(f"{job.run} was lost with its machine, and is started again from its checkpoint")
+                self._watcher.log(
+                    f"{job.run} was lost with its machine, and is started again, from its checkpoint if it left one"
+                )
                 return replace(job.waited, losses=losses + 1)
         if code != GONE and job.waited.crashes < self._policy.retries:
             self._watcher.log(f"{job.run} is tried again: {outcome.reason}")

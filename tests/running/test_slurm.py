@@ -148,7 +148,7 @@ def test_a_run_goes_on_whatever_happens_to_its_job_and_ends_where_it_would_have(
         code = command.wait()
     said = (here / "said").read_text()
     assert code == 0, said
-    assert said.count("was lost with its machine, and is started again from its checkpoint") == 2, said
+    assert said.count("was lost with its machine, and is started again, from its checkpoint") == 2, said
     assert clipbench(here, "run", "long.yaml", *PACED, "-o", "undisturbed").returncode == 0
     assert hashes(here / "results") == hashes(here / "undisturbed")
     assert not [*here.rglob(store.JOB), *here.glob(".clipbench-slurm")]
@@ -189,7 +189,7 @@ def test_what_is_left_to_the_cluster_is_followed_and_adopted(here: Path, slurm: 
 
 
 def test_a_run_that_reaches_its_time_limit_goes_on_in_another_job(limited: Path, slurm: Cluster) -> None:
-    assert wait_for(lambda: "started again from its checkpoint" in (limited / "said").read_text(), seconds=120)
+    assert wait_for(lambda: "started again, from its checkpoint" in (limited / "said").read_text(), seconds=120)
     goes_on(limited)
     (limited / "quick").touch()
     assert wait_for(lambda: not jobs(slurm, limited))

@@ -44,7 +44,7 @@ class _Worker:
     life: psutil.Process | None
 
 
-def hosted(need: Need, *, side_by_side: int) -> "LocalEngine":
+def hosted(need: Need, *, side_by_side: int, entry: Callable[..., None] = enter) -> "LocalEngine":
     """The engine of one run at a time that a cluster has found room for on this machine.
 
     It has CPUs that no run of another such engine has, where some are left, and the first GPU that this process sees.
@@ -52,16 +52,17 @@ def hosted(need: Need, *, side_by_side: int) -> "LocalEngine":
     Args:
         need: of the run.
         side_by_side: how many runs the cluster may make on this machine at a time.
+        entry: the first thing that the process of a run does.
     """
     slots = [("cpu", reserved_cpus(need.threads * need.processes))] if need.device == "cpu" else _slots(need)[:1]
-    return LocalEngine(need, slots=slots, side_by_side=side_by_side)
+    return LocalEngine(need, slots=slots, side_by_side=side_by_side, entry=entry)
 
 
 class LocalEngine:
     """Slots of CPU cores or GPUs on this machine; at most one run a slot, and `jobs` slots if that is fewer.
 
     Another engine that makes a run here gives it one of its own `slots`, and says how many runs of its may be made
-    `side_by_side` on this machine.
+    `side_by_side` on this machine, and with what the process of a run begins.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class LocalEngine:
         jobs: int | None = None,
         slots: Sequence[Slot] | None = None,
         side_by_side: int | None = None,
+        entry: Callable[..., None] = enter,
     ) -> None:
         torch_package()
-        self._code, self._device = need.code, need.device
+        self._code, self._device, self._entry = need.code, need.device, entry
         self.slots: Sequence[Slot] = list(_slots(need) if slots is None else slots)[:jobs]
         self._side_by_side = side_by_side or len(self.slots)
         self._free = list(reversed(self.slots))
@@ -126,7 +128,7 @@ class LocalEngine:
 
     def _started(self, folder: Path, slot: Slot) -> _Worker:
         words = (folder, self._code, *slot, self._side_by_side)
-        process = self._context.Process(target=enter, args=words, name=str(folder))
+        process = self._context.Process(target=self._entry, args=words, name=str(folder))
         start(process)
         try:
             return _Worker(slot, process, psutil.Process(process.pid))
