@@ -25,7 +25,7 @@ from clipbench.records import Outcome, Run
 from clipbench.report.progress import Watcher, WatcherFormat, interrupted, watcher
 from clipbench.report.renamed import renamed_lines
 from clipbench.report.selection import beyond_the_edge, selection_line
-from clipbench.running.engines import LOCAL, Chosen, Need
+from clipbench.running.engines import LOCAL, EngineChoice, Need
 from clipbench.running.supervisor import InterruptedRunsError, Policy, supervise
 from clipbench.spec import Spec
 
@@ -57,7 +57,7 @@ class RunOptions:
     retries: int
     extend_grid: bool
     per_device: int = 1
-    engine: Chosen = LOCAL
+    engine: EngineChoice = LOCAL
     detach: bool = False
     only: Only | None = None
     limit: int | None = None

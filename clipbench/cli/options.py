@@ -11,7 +11,7 @@ from clipbench.cli import completing
 from clipbench.harmless import shortened
 from clipbench.report.render import Format
 from clipbench.running.devices import refuse_too_few
-from clipbench.running.engines import LOCAL, Chosen
+from clipbench.running.engines import LOCAL, EngineChoice
 from clipbench.spec import Overrides, Spec, load
 from clipbench.spec.limits import MOST_SEEDS, MOST_THREADS
 
@@ -70,19 +70,19 @@ def overrides(
     return Overrides(sets or (), seeds_of(seeds), only, quick, device, threads)
 
 
-def loaded(paths: Sequence[Path], overrides: Overrides, *, engine: Chosen = LOCAL) -> list[Spec]:
+def loaded(paths: Sequence[Path], overrides: Overrides, *, engine: EngineChoice = LOCAL) -> list[Spec]:
     """Load specs for the machines of an engine."""
     return [on_machine(load(path, overrides), engine) for path in paths]
 
 
-def on_machine(spec: Spec, engine: Chosen = LOCAL) -> Spec:
+def on_machine(spec: Spec, engine: EngineChoice = LOCAL) -> Spec:
     """The spec with its device resolved: `auto` becomes a device of this machine, or of the engine's.
 
     Raises:
         ClipbenchError: there is no such device.
     """
     device = engine.resolve(spec.device)
-    if engine.name == LOCAL.name:
+    if engine == LOCAL:
         refuse_too_few(device, spec.training.processes)
     return replace(spec, device=device)
 

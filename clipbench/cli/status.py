@@ -35,10 +35,10 @@ from clipbench.report.numbers import NONE, seconds
 from clipbench.report.render import render
 from clipbench.report.table import Column, Document, Paragraph, Table, text_column
 from clipbench.running import queue
-from clipbench.running.engines import LOCAL, chosen
+from clipbench.running.engines import chosen
 
 State = Literal["done", "at work", "queued", "unfinished", "failed", "missing"]
-Queue = Mapping[queue.Place, queue.Entry]
+Queue = Mapping[queue.Place, queue.Queued]
 SILENT_SECONDS = 120.0  # without a sign of life and without a job in a queue: nobody makes the run
 
 
@@ -80,9 +80,7 @@ def status(
     Give the options of the `clipbench run` that makes them, such as --set and --engine.
     """
     changes = overrides(sets, seeds, only, quick, device, threads)
-    # The engine of this machine needs what Windows, which only reads, does not have.
-    made_by = LOCAL if engine == LOCAL.name and not engine_options else chosen(engine, engine_options or ())
-    asked = loaded(specs, changes, engine=made_by)
+    asked = loaded(specs, changes, engine=chosen(engine, engine_options or ()))
     outlooks = [outlook(spec, results) for spec in asked]
     there = _queue(outlooks, results)
     standings = [_standings(each, results, there) for each in outlooks]

@@ -12,7 +12,7 @@ from clipbench.planning.staging import Stage
 from clipbench.records import Outcome, Run
 from clipbench.report import trying as lines
 from clipbench.report.progress import JsonlWatcher, WatcherFormat
-from clipbench.running.engines import LOCAL, Chosen, Need
+from clipbench.running.engines import LOCAL, EngineChoice, Need
 from clipbench.running.trying import FirstStepFault, Tried, to_try, tried
 
 FailingRuns = list[tuple[Run, FirstStepFault]]  # runs whose arm fails at its first steps, and why
@@ -26,7 +26,7 @@ def try_arms(
     fmt: WatcherFormat = "human",
     timeout: float | None = None,
     prove: bool = False,
-    engine: Chosen = LOCAL,
+    engine: EngineChoice = LOCAL,
 ) -> dict[str, Tried]:
     """Try the arms of the missing runs; `code` is that of their spec. Return the results by task name.
 
@@ -37,7 +37,7 @@ def try_arms(
     need = Need(missing[0].device, missing[0].threads, code, processes=missing[0].training.processes)
     results: dict[str, Tried] = {}
     with engine.build(need, jobs=1) as place:
-        if engine.name != LOCAL.name and fmt == "human":
+        if engine != LOCAL and fmt == "human":
             console.say(f"arms are tried {place.about}")
         for task in dict.fromkeys(run.task.name for run in missing):
             of_task = [run for run in missing if run.task.name == task]

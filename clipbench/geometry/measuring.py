@@ -22,7 +22,7 @@ from clipbench.geometry.jets.chunks import Limits
 from clipbench.geometry.jets.forward import by_jets
 from clipbench.geometry.jets.jet import MissingRuleError
 from clipbench.geometry.memory import TooFewBytesError
-from clipbench.geometry.selfcheck import Check, EnginesDisagreeError, require_agreement, require_repeatable
+from clipbench.geometry.selfcheck import EnginesDisagreeError, SelfCheck, require_agreement, require_repeatable
 
 CurvatureEngine = Literal["auto", "jets", "adjoint", "double_backward"]
 TOGETHER = 4
@@ -85,7 +85,7 @@ class Measuring:
 
         carried, fit, remarks = self._fitting(carry, engine)
         if self.check and carried.losses:
-            check = Check(self.model, self.loss, self.units, engine, partial(carry, chunk=fit.chunk))
+            check = SelfCheck(self.model, self.loss, self.units, engine, partial(carry, chunk=fit.chunk))
             unchecked = require_agreement(check, self.batches, carried)
             remarks += (unchecked,) if unchecked else ()
         return Measured(carried.losses, carried.rows, engine, remarks=remarks)

@@ -50,7 +50,7 @@ class Ordinary:
 
 
 @dataclass(frozen=True)
-class Check:
+class SelfCheck:
     """What is checked: how an engine `by` that name differentiates the loss of a model along some directions.
 
     - `carry`: what the engine finds on batches.
@@ -85,7 +85,7 @@ def was_checked(model: nn.Module, loss: Loss, *, by: str) -> bool:
     return bool(_passed(model, loss, by))
 
 
-def require_agreement(check: Check, batches: Sequence[Batch], carried: Carried) -> str:
+def require_agreement(check: SelfCheck, batches: Sequence[Batch], carried: Carried) -> str:
     """Compare what jets found with ordinary differentiation.
 
     Only on batches with an operation that no check of this model and loss has had before. A wrong rule is wrong on a
@@ -119,7 +119,7 @@ def require_agreement(check: Check, batches: Sequence[Batch], carried: Carried) 
     return unchecked[0] if unchecked else ""
 
 
-def _checked_batch(check: Check, batch: Batch, whole: Carried, known: Collection[Any]) -> str:
+def _checked_batch(check: SelfCheck, batch: Batch, whole: Carried, known: Collection[Any]) -> str:
     """Compare on two examples, between which a loss may have terms; else on all. Where memory is short, on one.
 
     Returns:
@@ -138,7 +138,7 @@ def _checked_batch(check: Check, batch: Batch, whole: Carried, known: Collection
     return UNCHECKED
 
 
-def _few_agree(check: Check, batch: Batch, count: int, whole: Carried, known: Collection[Any]) -> bool:
+def _few_agree(check: SelfCheck, batch: Batch, count: int, whole: Carried, known: Collection[Any]) -> bool:
     """Whether jets agree with ordinary differentiation on the first examples, and that says as much as on all.
 
     Raises:
@@ -196,7 +196,7 @@ def require_repeatable(model: nn.Module, loss: Loss, units: UnitDirections, disa
             )
 
 
-def _require_agreement(check: Check, batch: Batch, found: Carried) -> None:
+def _require_agreement(check: SelfCheck, batch: Batch, found: Carried) -> None:
     """Compare a batch's loss and all its slopes with a backward pass, and the largest curvature with double backward.
 
     A wrong rule is wrong by far more than rounding. Rounding is relative to the sums that cancel in gᵀv and vᵀHv, which
@@ -255,7 +255,7 @@ def _agree(expected: float, number: float, *, eps: float, scale: float) -> bool:
     return abs(number - expected) <= math.sqrt(eps) * abs(expected) + 1000 * eps * scale
 
 
-def _remember(check: Check, operations: Collection[Any], unchecked: str) -> None:
+def _remember(check: SelfCheck, operations: Collection[Any], unchecked: str) -> None:
     try:
         seen = weakref.ref(check.loss)
     except TypeError:  # some callables cannot be referred to weakly: they are checked every time

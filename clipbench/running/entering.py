@@ -20,8 +20,9 @@ import psutil
 from clipbench import store
 from clipbench.errors import DONE, STOPPED
 from clipbench.running.devices import see_only
-from clipbench.running.engines import ASKING, STOP_SECONDS
+from clipbench.running.engines import STOP_SECONDS
 from clipbench.running.forking import WORKER, kill_tree
+from clipbench.running.signals import ASKING
 from clipbench.sources.modules import search
 
 TURN_SECONDS = 0.05  # how often a worker looks whether the worker before it has left the run

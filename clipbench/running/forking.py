@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from clipbench.errors import ClipbenchError
-from clipbench.running.engines import ASKING
+from clipbench.running.signals import ASKING, asking_waits
 
 WORKER, PRELOAD = "clipbench.running.worker", "clipbench.running.preload"
 
@@ -80,13 +80,10 @@ def _signals_kept_from_the_server() -> Iterator[None]:
 
     It ends when we and the workers have. The resource tracker, which outlives them, is started before it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
-    try:
+    with asking_waits():
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)  # when the tracker starts, it unblocks some of them
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

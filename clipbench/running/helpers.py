@@ -3,23 +3,23 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import connection, forkserver, get_context
+from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from clipbench.errors import LOST_PROCESS, ClipbenchError
 from clipbench.records import Run
-from clipbench.running.rank import ASKING, enter
+from clipbench.running.forking import context
+from clipbench.running.rank import enter
+from clipbench.running.signals import asking_waits
 
 GRACE = 10.0  # seconds that a run has to end by itself when one of its processes is gone
 END_SECONDS = 5.0  # for a process that was killed to be gone
-PRELOAD = ["clipbench.running.preload", "clipbench.cli"]  # as the engine on this machine has it
 
 
 class LostProcessError(BaseException):
@@ -35,8 +35,8 @@ class _Helper:
 
 def prepare_to_start() -> None:
     """Let the server that forks the helpers load torch while this process goes on."""
-    with _asking_blocked():
-        _context()
+    with asking_waits():
+        context()
         forkserver.ensure_running()
 
 
@@ -128,25 +128,9 @@ class Helpers:
 
 
 def _started(run: Run, rank: int, meeting: Path) -> _Helper:
-    context = _context()
-    talk, theirs = context.Pipe()
-    with theirs, _asking_blocked():
-        process = context.Process(target=enter, args=(theirs, run, rank, meeting), name=f"process {rank}")
+    served = context()
+    talk, theirs = served.Pipe()
+    with theirs, asking_waits():
+        process = served.Process(target=enter, args=(theirs, run, rank, meeting), name=f"process {rank}")
         process.start()
     return _Helper(rank, process, talk)
-
-
-def _context() -> ForkServerContext:
-    context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    return context
-
-
-@contextmanager
-def _asking_blocked() -> Iterator[None]:
-    """To stop is asked of this process: what is started inside hears none of it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -25,7 +25,7 @@ Place = tuple[str, int]  # the name of an array of jobs, and a job's index in it
 
 
 @dataclass(frozen=True)
-class Entry:
+class Queued:
     """A job in the queue: its id as SLURM's commands take it, and its state in short."""
 
     id: str
@@ -61,7 +61,7 @@ def asked(*command: str) -> str:
     return done.stdout
 
 
-def entries() -> dict[Place, Entry]:
+def entries() -> dict[Place, Queued]:
     """The jobs of this user that clipbench has started and that have not ended; ClipbenchError as of `asked`."""
     return _parsed(asked(*_LISTING))
 
@@ -92,15 +92,15 @@ def _tell(*command: str) -> None:
         return
 
 
-def _parsed(listing: str) -> dict[Place, Entry]:
+def _parsed(listing: str) -> dict[Place, Queued]:
     found = {}
     for line in listing.splitlines():
         if (match := _LINE.fullmatch(line.strip())) and match[3] not in ENDED:
-            found[match[4], int(match[2] or 0)] = Entry(match[1], match[3])
+            found[match[4], int(match[2] or 0)] = Queued(match[1], match[3])
     return found
 
 
-class Watch:
+class QueueWatch:
     """Asks for the queue again and again without waiting for the answer: a busy controller may take its time."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Watch:
         self._listing: IO[str] | None = None  # a file: a pipe that nobody reads is soon full
         self._asked_at = -math.inf
 
-    def answer(self, now: float, every: float) -> tuple[float, Mapping[Place, Entry]] | None:
+    def answer(self, now: float, every: float) -> tuple[float, Mapping[Place, Queued]] | None:
         """The queue and when it was asked for, where an answer has come; None otherwise.
 
         Args:

@@ -20,7 +20,8 @@ from clipbench.quantities import final_loss
 from clipbench.questions import DIVERGED
 from clipbench.records import Outcome, Run
 from clipbench.running import logs
-from clipbench.running.engines import ASKING, GONE, LOST, STOP_SECONDS, Engine, Handle
+from clipbench.running.engines import GONE, LOST, STOP_SECONDS, Engine, Handle
+from clipbench.running.signals import ASKING
 
 POLL_SECONDS = 0.05  # how seldom running workers are looked after; one that ends is noticed at once
 LOOK_SECONDS = 0.005  # for each run at work, from one look at its files to the next: 200 looks a second for all of them
@@ -178,7 +179,7 @@ class _Supervision:
         except StoreError as error:  # one folder that cannot be written must not keep the other runs from being made
             self._tell(run, Outcome("failed", reason=f"{error.where}: {error.message}"))
             return
-        beat, checkpoint = (_written_at(folder / name) for name in (store.HEARTBEAT, store.CHECKPOINT))
+        beat, checkpoint = (store.written_at(folder / name) for name in (store.HEARTBEAT, store.CHECKPOINT))
         self._jobs.append(_Job(waited, folder, self._engine.submit(folder), beat, checkpoint))
 
     def _look_after(self, job: _Job) -> None:
@@ -199,7 +200,7 @@ class _Supervision:
             self._engine.cancel(job.handle, kill=True)
 
     def _tell_how_far(self, job: _Job) -> None:
-        if (written := _written_at(job.folder / store.HEARTBEAT)) != job.beat:
+        if (written := store.written_at(job.folder / store.HEARTBEAT)) != job.beat:
             job.beat, job.heard, job.prepared = written, time.monotonic(), True
         beat = store.read_heartbeat(job.folder)
         quiet = time.monotonic() - job.heard
@@ -235,7 +236,7 @@ class _Supervision:
             return None
         if code == GONE:
             # A run that gets on from one machine to the next, as within a short time limit, is started again for ever.
-            got_on = _written_at(job.folder / store.CHECKPOINT) != job.checkpoint
+            got_on = store.written_at(job.folder / store.CHECKPOINT) != job.checkpoint
             losses = 0 if got_on else job.waited.losses
             if losses < LOSSES:
                 self._watcher.log(
@@ -275,14 +276,6 @@ def _kind(run: Run) -> tuple[str, str]:
     return run.task.name, run.arm.name
 
 
-def _written_at(path: Path) -> int:
-    """When a file was last written, in nanoseconds; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def _was_stopping(job: _Job) -> bool:
     """Whether a worker that says by its exit code that it was asked to stop really was: any code may end so."""
     beat = store.read_heartbeat(job.folder)
@@ -295,7 +288,7 @@ def _goes_on(job: _Job, code: int) -> bool:
     Of a worker that was killed nobody knows. Where it came as far as a checkpoint it goes on there; where it did not,
     its run has failed: a run that always needs too much memory comes to an end.
     """
-    checkpoint = _written_at(job.folder / store.CHECKPOINT)
+    checkpoint = store.written_at(job.folder / store.CHECKPOINT)
     if code == -signal.SIGKILL and not job.timed_out:
         return checkpoint != job.checkpoint
     if code == os.EX_IOERR:  # with which any code may end

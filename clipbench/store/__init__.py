@@ -25,6 +25,7 @@ from clipbench.store.live import read_log as read_log
 from clipbench.store.live import recorded_sha256 as recorded_sha256
 from clipbench.store.live import write_heartbeat as write_heartbeat
 from clipbench.store.live import write_job as write_job
+from clipbench.store.live import written_at as written_at
 from clipbench.store.merging import joined as joined
 from clipbench.store.merging import merge as merge
 from clipbench.store.opening import content as content

@@ -32,7 +32,7 @@ class Heartbeat(TypedDict):
     stopping: bool
 
 
-class Job(TypedDict):
+class ClusterJob(TypedDict):
     """The job of a cluster that makes a run: its array's name, and its place in the array."""
 
     name: Annotated[str, Field(pattern="^clipbench-[0-9a-f]{12}$")]
@@ -40,7 +40,7 @@ class Job(TypedDict):
 
 
 _HEARTBEAT = TypeAdapter(Heartbeat)
-_JOB = TypeAdapter(Job)
+_JOB = TypeAdapter(ClusterJob)
 
 
 def begin(folder: Path) -> Run:
@@ -195,14 +195,22 @@ def write_job(folder: Path, name: str, index: int) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    replace_content(folder / JOB, _JOB.dump_json(Job(name=name, index=index)))
+    replace_content(folder / JOB, _JOB.dump_json(ClusterJob(name=name, index=index)))
 
 
-def read_job(folder: Path) -> Job | None:
+def read_job(folder: Path) -> ClusterJob | None:
     """Which job makes a run; None where none does, or none that can be read. Whether there is one, SLURM says."""
     with suppress(OSError, ValidationError):
         return _JOB.validate_json(opening.content(folder / JOB, opening.MOST_JSON), strict=True)
     return None
+
+
+def written_at(path: Path) -> int:
+    """When a file was last written, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def open_log(folder: Path) -> int:

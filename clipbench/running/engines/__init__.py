@@ -10,7 +10,6 @@ An engine is one file in this folder, found by being there. It has
 """
 
 import pkgutil
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -23,9 +22,6 @@ from pydantic import TypeAdapter, ValidationError
 from clipbench.errors import ClipbenchError, nearest
 from clipbench.running import devices
 
-# How a process is asked to end: by Ctrl-C, by a scheduler, by a terminal that closes (Windows, which only reads, has no
-# such signal).
-ASKING = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 STOP_SECONDS = 20.0  # how long a worker may take to checkpoint before it is killed
 LOST = 255  # the exit code of a worker whose end nobody saw: what forked it was killed before it
 GONE = 256  # no exit code: the worker's machine is gone, or what was to make it there; the run can go on elsewhere
@@ -98,8 +94,8 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """An engine by its name, with its options."""
+class EngineChoice:
+    """An engine by its name, with its options; None where none was given."""
 
     name: str = "local"
     options: Any = None
@@ -110,7 +106,7 @@ class Chosen:
         Raises:
             ClipbenchError: there is none.
         """
-        if self.name == "local":  # asked of by commands that make no run, also where no process can be forked
+        if self == LOCAL:  # asked of by commands that make no run, also where no process can be forked
             return devices.resolve(device)
         resolved: str = _module(self.name).resolve(device, self._options)
         return resolved
@@ -142,7 +138,7 @@ class Chosen:
         return _module(self.name).Options() if self.options is None else self.options
 
 
-LOCAL = Chosen()  # this machine
+LOCAL = EngineChoice()  # this machine
 
 
 def names() -> list[str]:
@@ -150,7 +146,7 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def chosen(name: str, given: Sequence[str] = ()) -> Chosen:
+def chosen(name: str, given: Sequence[str] = ()) -> EngineChoice:
     """An engine with options of the form `key=value`.
 
     Raises:
@@ -158,9 +154,8 @@ def chosen(name: str, given: Sequence[str] = ()) -> Chosen:
     """
     if name not in names():
         raise ClipbenchError(f"there is no engine '{name}'", remedy=f"choose one of: {', '.join(names())}")
-    options = _module(name).Options
     values = dict(_pair(text) for text in given)
-    return Chosen(name, _checked(name, options, values))
+    return EngineChoice(name, _checked(name, _module(name).Options, values) if values else None)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -25,8 +25,9 @@ from typing import Any, Self
 from clipbench import store
 from clipbench.errors import ClipbenchError, in_one_line
 from clipbench.harmless import on_one_line, shortened
-from clipbench.running.engines import ASKING, GONE, STOP_SECONDS, Answer, Asked, Handle, Need
+from clipbench.running.engines import GONE, STOP_SECONDS, Answer, Asked, Handle, Need
 from clipbench.running.seats import Seat, Seen, content, mark, put_in_place
+from clipbench.running.signals import ASKING
 
 LOOK_SECONDS = 1.0  # how long an actor waits for its run to end, from one answer to the next
 UNITS_SECONDS = 2.0  # how seldom the cluster is asked for its machines

@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from pydantic import Field
 from clipbench import store
 from clipbench.errors import DONE, STOPPED, ClipbenchError, StoreError
 from clipbench.running import arrays, queue
-from clipbench.running.engines import ASKING, GONE, Answer, Asked, Handle, Need
+from clipbench.running.engines import GONE, Answer, Asked, Handle, Need
+from clipbench.running.signals import asking_waits
 
 MOST = 1000  # runs in the queue at a time
 QUEUE_SECONDS = 2.0  # from one look at the queue to the next
@@ -125,7 +126,7 @@ class SlurmEngine:
         self._fresh: list[_Run] = []  # not yet submitted
         self._live: dict[arrays.Job, _Run] = {}
         self._to_cancel: dict[bool, list[str]] = {False: [], True: []}  # by whether they are killed
-        self._watch = queue.Watch()
+        self._watch = queue.QueueWatch()
         self._looked = self._refused = -math.inf
 
     @property
@@ -238,12 +239,12 @@ class SlurmEngine:
     def _send(self, name: str, runs: Sequence[_Run]) -> None:
         at_once = len(runs) if self._limit is None else max(1, self._limit - len(self._live))
         does = [run.does for run in runs]
-        with _signals_wait():
+        with asking_waits():  # no job is submitted unseen
             for run, job in zip(runs, self._arrays.send(name, does, at_once=at_once), strict=True):
                 self._begin(run, job)
 
     def _begin(self, run: _Run, job: arrays.Job) -> None:
-        run.job, run.since, run.beat = job, time.monotonic(), _beat_at(run.folder)
+        run.job, run.since, run.beat = job, time.monotonic(), store.written_at(run.folder / store.HEARTBEAT)
         self._live[job] = run
 
     def _look(self) -> None:
@@ -271,7 +272,7 @@ class SlurmEngine:
         else:
             self._end(run, returned.value if isinstance(returned.value, int) else DONE)
 
-    def _compare(self, asked_at: float, there: Mapping[queue.Place, queue.Entry]) -> None:
+    def _compare(self, asked_at: float, there: Mapping[queue.Place, queue.Queued]) -> None:
         for run in self._live.values():
             if run.since < asked_at:
                 entry = there.get(run.place)
@@ -282,7 +283,7 @@ class SlurmEngine:
         """Decide on a run whose job is not in the queue and has returned nothing."""
         assert run.missed is not None
         assert run.job is not None
-        if (beat := _beat_at(run.folder)) != run.beat:
+        if (beat := store.written_at(run.folder / store.HEARTBEAT)) != run.beat:
             run.beat, run.heard = beat, now
         outcome = None
         with contextlib.suppress(StoreError):
@@ -328,21 +329,3 @@ def _parameters(need: Need, options: Options, *, watched: bool) -> dict[str, Any
     additional = {"signal": "B:TERM@60", **({"no-requeue": True} if watched else {}), **arrays.further(options.sbatch)}
     cpus = need.threads * need.processes
     return {"time": options.minutes, "cpus_per_task": cpus, "additional_parameters": additional, **told}
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """What asks this process to stop waits, also for the programs that it starts: no job is submitted unseen."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _beat_at(folder: Path) -> int:
-    """When the last sign of life was written, in nanoseconds; 0 where there is none."""
-    try:
-        return (folder / store.HEARTBEAT).stat().st_mtime_ns
-    except OSError:
-        return 0
