@@ -5,6 +5,8 @@ import multiprocessing
 import multiprocessing.context
 import os
 import signal
+import sys
+import types
 from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
@@ -58,6 +60,13 @@ def context() -> multiprocessing.context.ForkServerContext:
     return served
 
 
+def ensure_server() -> None:
+    """Start the server if there is none; it loads torch while this process goes on."""
+    context()
+    with _environment(SERVER_ENVIRONMENT), _signals_kept_from_the_server():
+        forkserver.ensure_running()
+
+
 def start(process: multiprocessing.context.ForkServerProcess) -> None:
     """Start a process of this context.
 
@@ -65,9 +74,8 @@ def start(process: multiprocessing.context.ForkServerProcess) -> None:
         ClipbenchError: the server that forks it cannot be started, or has died.
     """
     try:
-        with _environment(SERVER_ENVIRONMENT):
-            with _signals_kept_from_the_server():
-                forkserver.ensure_running()
+        ensure_server()
+        with _environment(SERVER_ENVIRONMENT), _without_main():
             process.start()
     except (EOFError, OSError) as error:
         message = "the process that starts the workers has died; what it said stands above"
@@ -84,6 +92,20 @@ def _signals_kept_from_the_server() -> Iterator[None]:
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)  # when the tracker starts, it unblocks some of them
         yield
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """What is started inside does not run this program's main file again, as multiprocessing would have it.
+
+    Workers need nothing of it, and it may import much: Ray's takes 0.1 s.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import connection, forkserver
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import Any
 
 from clipbench.errors import LOST_PROCESS, ClipbenchError
 from clipbench.records import Run
-from clipbench.running.forking import context
+from clipbench.running.forking import context, start
 from clipbench.running.rank import enter
-from clipbench.running.signals import asking_waits
 
 GRACE = 10.0  # seconds that a run has to end by itself when one of its processes is gone
 END_SECONDS = 5.0  # for a process that was killed to be gone
@@ -31,13 +30,6 @@ class _Helper:
     rank: int
     process: ForkServerProcess
     talk: Connection
-
-
-def prepare_to_start() -> None:
-    """Let the server that forks the helpers load torch while this process goes on."""
-    with asking_waits():
-        context()
-        forkserver.ensure_running()
 
 
 class Helpers:
@@ -130,7 +122,7 @@ class Helpers:
 def _started(run: Run, rank: int, meeting: Path) -> _Helper:
     served = context()
     talk, theirs = served.Pipe()
-    with theirs, asking_waits():
+    with theirs:
         process = served.Process(target=enter, args=(theirs, run, rank, meeting), name=f"process {rank}")
-        process.start()
+        start(process)
     return _Helper(rank, process, talk)

@@ -25,7 +25,8 @@ from clipbench.errors import ClipbenchError
 from clipbench.records import Run
 from clipbench.running.exchange import Exchange, Place, present_gradients, unmoved
 from clipbench.running.fingerprints import weights_sha256
-from clipbench.running.helpers import Helpers, prepare_to_start
+from clipbench.running.forking import ensure_server
+from clipbench.running.helpers import Helpers
 from clipbench.running.rank import sight
 from clipbench.running.stepping import evaluated, of_pieces, pieces_of, shards
 
@@ -188,7 +189,7 @@ class Team:
 def team(run: Run, device: torch.device) -> Iterator[Team]:
     """The processes of a run, of which this is the first; afterwards the others are gone."""
     if run.training.processes > 1:
-        prepare_to_start()
+        ensure_server()
     several = Team(run, device)
     try:
         yield several
