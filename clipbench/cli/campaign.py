@@ -178,7 +178,7 @@ class _Campaign:
             return []
         if not to_make:
             with self._watcher() as watching:
-                watching.planned(len(runs), len(runs))
+                watching.planned([], len(runs))
             console.say(f"nothing to do: all {len(runs)} {noun}s of {self.spec.name} are there already")
             return []
         _set_aside(to_make, results)
@@ -191,7 +191,7 @@ class _Campaign:
             return []
         try:
             with self._watcher() as watching, options.engine.build(need, jobs=options.jobs) as engine:
-                watching.planned(reused + len(to_make), reused)
+                watching.planned(to_make, reused)
                 ended = supervise(to_make, results, engine=engine, watcher=watching, policy=self.policy)
         except InterruptedRunsError:
             left = still_to_make(runs, results, spent=spent)

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ _STYLES = {"finished": "green", "diverged": "yellow", "failed": "bold red"}
 class Watcher(Protocol):
     """Receives the supervisor's events. Use it as a context manager: a live display must be closed.
 
-    `planned` comes first, with all runs of the plan and how many of them are already made; `advanced` may come
+    `planned` comes first, with the runs to make and how many others of the plan are made already; `advanced` may come
     any number of times between `started` and `finished`, with the fraction of the budget that is spent;
     `heartbeat` may come as often as is convenient, whatever else happens.
     """
@@ -41,8 +42,8 @@ class Watcher(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def planned(self, total: int, reused: int) -> None:
-        """The plan has so many runs, of which some are made already."""
+    def planned(self, to_make: Sequence[Run], reused: int) -> None:
+        """These runs of the plan are to be made; so many others are made already."""
 
     def started(self, run: Run) -> None:
         """A run has begun."""
@@ -103,9 +104,9 @@ class _Tally:
         self.best = ""  # the arm with the least final loss so far, on the task of the latest finished run
         self._least: dict[str, tuple[float, str]] = {}
 
-    def planned(self, total: int, reused: int) -> str:
-        self.to_make = total - reused
-        return f"{count(total, 'run')}: {reused} reused, {self.to_make} to make"
+    def planned(self, to_make: Sequence[Run], reused: int) -> str:
+        self.to_make = len(to_make)
+        return f"{count(self.to_make + reused, 'run')}: {reused} reused, {self.to_make} to make"
 
     def finished(self, run: Run, outcome: Outcome) -> str:
         """Such as `[3/21] + code_lm/sgd/seed 1 finished: 200 steps in 4.1 s, 12.3 ms/step, loss 2.96`."""
@@ -123,6 +124,38 @@ class _Tally:
         words = ", ".join(filter(None, facts))
         mark = _MARKS[outcome.status]
         return f"[{self.ended}/{self.to_make}] {mark} {run} {outcome.status}: {words}"
+
+
+class _Pace:
+    """How long the runs that are left take: each as those of its arm on its task did, or as others did."""
+
+    def __init__(self, to_make: Iterable[Run]) -> None:
+        self._kinds = {run.key: (run.task.name, run.arm.name) for run in to_make}
+        self._left = Counter(self._kinds.values())
+        self._spent = 0.0  # what the runs that have ended took
+        self._took: dict[tuple[str, ...], tuple[float, int]] = {}  # seconds and runs of an arm, of a task, and of all
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        kind = run.task.name, run.arm.name
+        self._left[kind] -= 1
+        self._spent += outcome.wall_seconds
+        if outcome.status != "failed":
+            for known in (kind, kind[:1], ()):
+                took, runs = self._took.get(known, (0.0, 0))
+                self._took[known] = took + outcome.wall_seconds, runs + 1
+
+    def left(self, elapsed: float, progress: Mapping[str, float]) -> float:
+        """Seconds, where `elapsed` have passed and of runs at work the fraction `progress` is done; 0 if unknown."""
+        if not self._took:
+            return 0.0
+        at_work = sum(self._seconds(self._kinds[key]) * share for key, share in progress.items() if key in self._kinds)
+        whole = sum(self._seconds(kind) * runs for kind, runs in self._left.items())
+        done = self._spent + at_work
+        return elapsed * (whole - at_work) / done if done else 0.0
+
+    def _seconds(self, kind: tuple[str, str]) -> float:
+        took, runs = next(filter(None, map(self._took.get, (kind, kind[:1], ()))))
+        return took / runs
 
 
 class PlainWatcher:
@@ -143,8 +176,8 @@ class PlainWatcher:
     ) -> None:
         return None
 
-    def planned(self, total: int, reused: int) -> None:
-        self._say(self._tally.planned(total, reused))
+    def planned(self, to_make: Sequence[Run], reused: int) -> None:
+        self._say(self._tally.planned(to_make, reused))
 
     def started(self, run: Run) -> None:
         self._active[run.key] = (run, 0.0)
@@ -197,7 +230,7 @@ class LiveWatcher:
             auto_refresh=False,  # a thread that draws while this one prints leaves lines behind
         )
         self._clock, self._begin, self._drawn_at = clock, clock(), clock()
-        self._tally = _Tally()
+        self._tally, self._pace = _Tally(), _Pace(())
         self._whole: TaskID | None = None
         self._active: dict[str, TaskID] = {}
 
@@ -210,9 +243,9 @@ class LiveWatcher:
     ) -> None:
         self._progress.stop()
 
-    def planned(self, total: int, reused: int) -> None:
-        self._say(self._tally.planned(total, reused))
-        self._begin = self._clock()
+    def planned(self, to_make: Sequence[Run], reused: int) -> None:
+        self._say(self._tally.planned(to_make, reused))
+        self._begin, self._pace = self._clock(), _Pace(to_make)
         self._whole = self._progress.add_task("all runs", total=self._tally.to_make, text="")
         self._count()
 
@@ -230,6 +263,7 @@ class LiveWatcher:
     def finished(self, run: Run, outcome: Outcome) -> None:
         if run.key in self._active:
             self._progress.remove_task(self._active.pop(run.key))
+        self._pace.finished(run, outcome)
         self._say(self._tally.finished(run, outcome), _STYLES[outcome.status])
         self._count()
 
@@ -246,15 +280,14 @@ class LiveWatcher:
         """How many runs are made, the time that the rest takes at this pace, and the best loss so far."""
         if self._whole is None:
             return
-        active = sum(task.completed for task in self._progress.tasks if task.id in self._active.values())
-        done = self._tally.ended + active
+        done = {task.id: task.completed for task in self._progress.tasks}
+        active = {key: done[task] for key, task in self._active.items()}
         words = [f"{self._tally.ended} of {self._tally.to_make}"]
-        if self._tally.ended and done < self._tally.to_make:
-            left = (self._clock() - self._begin) * (self._tally.to_make - done) / done
+        if left := self._pace.left(self._clock() - self._begin, active):
             words.append(f"about {seconds(round(left))} left")
         if self._tally.best:
             words.append(on_one_line(self._tally.best))
-        self._progress.update(self._whole, completed=done, text=", ".join(words))
+        self._progress.update(self._whole, completed=self._tally.ended + sum(active.values()), text=", ".join(words))
 
     def _say(self, text: str, style: str = "") -> None:
         self._progress.console.print(text_of(text, style))
@@ -281,8 +314,8 @@ class JsonlWatcher:
     ) -> None:
         return None
 
-    def planned(self, total: int, reused: int) -> None:
-        self._event("planned", total=total, reused=reused)
+    def planned(self, to_make: Sequence[Run], reused: int) -> None:
+        self._event("planned", total=len(to_make) + reused, reused=reused)
 
     def started(self, run: Run) -> None:
         self._last.pop(run.key, None)

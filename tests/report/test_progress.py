@@ -38,7 +38,7 @@ class Clock:
 def play(to: Watcher) -> None:
     """Three runs of which one is reused: one finishes, one diverges."""
     with to:
-        to.planned(3, 1)
+        to.planned([SGD, ADAM], 1)
         to.started(SGD)
         to.started(ADAM)
         to.advanced(SGD, 0.5, "step 100, loss 3.1")
@@ -67,7 +67,7 @@ def test_no_name_reason_or_word_acts_on_what_shows_it(live: bool) -> None:
     console = Console(file=file, width=300, force_terminal=live, color_system=None, legacy_windows=False)
     arm = replace(run("sgd"), arm=replace(SGD.arm, name=ACTS))
     with LiveWatcher(console) if live else PlainWatcher(console) as to:
-        to.planned(1, 0)
+        to.planned([arm], 0)
         to.started(arm)
         to.advanced(arm, 0.5, ACTS)
         to.heartbeat()
@@ -83,7 +83,7 @@ def test_no_name_reason_or_word_acts_on_what_shows_it(live: bool) -> None:
 def test_a_sign_of_life_comes_once_in_a_silent_minute() -> None:
     file, clock = io.StringIO(), Clock()
     to = PlainWatcher(Console(file=file, width=200), clock=clock)
-    to.planned(2, 0)
+    to.planned([SGD, ADAM], 0)
     to.started(SGD)
     to.advanced(SGD, 0.25, "")
     for clock.now in (30.0, 59.0, 60.0, 61.0, 119.0, 121.0):
@@ -94,7 +94,7 @@ def test_a_sign_of_life_comes_once_in_a_silent_minute() -> None:
 def test_a_sign_of_life_says_how_far_a_run_is_and_for_how_long_no_step_was_finished() -> None:
     file, clock = io.StringIO(), Clock()
     to = PlainWatcher(Console(file=file, width=20), clock=clock)
-    to.planned(2, 0)
+    to.planned([SGD, ADAM], 0)
     for each, progress, text in ((SGD, 0.25, "step 50, loss 3.1; no step for 75 s"), (ADAM, 0.0, "preparing")):
         to.started(each)
         to.advanced(each, progress, text)
@@ -109,7 +109,7 @@ def test_a_sign_of_life_says_how_far_a_run_is_and_for_how_long_no_step_was_finis
 def test_a_sign_of_life_without_a_run_at_work_says_waiting() -> None:
     file, clock = io.StringIO(), Clock()
     to = PlainWatcher(Console(file=file, width=200), clock=clock)
-    to.planned(2, 0)
+    to.planned([SGD, ADAM], 0)
     clock.now = 60.0
     to.heartbeat()
     assert file.getvalue().splitlines()[1:] == ["0 of 2 runs made; waiting"]
@@ -118,7 +118,7 @@ def test_a_sign_of_life_without_a_run_at_work_says_waiting() -> None:
 def test_a_finished_line_puts_the_sign_of_life_off() -> None:
     file, clock = io.StringIO(), Clock()
     to = PlainWatcher(Console(file=file, width=200), clock=clock)
-    to.planned(2, 0)
+    to.planned([SGD, ADAM], 0)
     clock.now = 50.0
     to.finished(SGD, ended())
     clock.now = 100.0
@@ -202,7 +202,7 @@ def drawn_anew(to: LiveWatcher, file: Terminal, clock: Clock) -> str:
 def test_the_live_display_shows_the_runs_at_work() -> None:
     file, clock = Terminal(), Clock()
     with live(file, clock) as to:
-        to.planned(2, 0)
+        to.planned([SGD, ADAM], 0)
         to.started(ADAM)
         to.advanced(ADAM, 0.25, "loss [3.1]")
         to.started(ADAM)  # tried again after a crash: one line, not two
@@ -218,7 +218,7 @@ def test_the_live_display_says_how_long_the_rest_takes_at_this_pace_and_which_lo
     """One run and a half of four in 59 and 1 s: the rest takes 100 s."""
     file, clock = Terminal(), Clock()
     with live(file, clock) as to:
-        to.planned(4, 0)
+        to.planned([SGD, ADAM, run("lion"), run("sign")], 0)
         to.started(ADAM)
         clock.now = 39.0
         assert "left" not in drawn_anew(to, file, clock)  # nothing is known of the pace before a run is made
@@ -237,12 +237,28 @@ def test_the_live_display_says_how_long_the_rest_takes_at_this_pace_and_which_lo
         assert "best on code_lm 2.4: sgd" in drawn_anew(to, file, clock)
 
 
+def test_the_time_that_is_left_knows_an_arm_by_its_own_runs() -> None:
+    """Two of sgd took 10 s, one of adam 100 s: sgd's third takes 10 s, adam's second 100 s."""
+    file, clock = Terminal(), Clock()
+    sgds, adams = [[run(name, seed=seed) for seed in range(3)] for name in ("sgd", "adam")]
+    with live(file, clock) as to:
+        to.planned([*sgds, *adams[:2]], 0)
+        for each, took in ((sgds[0], 10.0), (sgds[1], 10.0), (adams[0], 100.0)):
+            to.started(each)
+            clock.now += took
+            to.finished(each, ended(wall_seconds=took))
+        assert "3 of 5, about 1 min 51 s left" in drawn_anew(to, file, clock)  # 121 of 120 s have passed for 110
+        to.started(sgds[2])
+        to.finished(sgds[2], ended(status="failed", wall_seconds=0.0))
+        assert "4 of 5, about 1 min 42 s left" in drawn_anew(to, file, clock)
+
+
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_every_bar_has_one_line_whatever_the_width(width: int) -> None:
     """A line that wraps is left over in the scrollback."""
     file, clock = Terminal(), Clock()
     with live(file, clock, width) as to:
-        to.planned(2, 0)
+        to.planned([SGD, ADAM], 0)
         long = run("a clipped optimizer with a name that is far longer than anyone would choose", use="sgd")
         to.started(long)
         to.advanced(long, 0.5, "step 100, loss 3.1; no step for 75 s, and a text that is long as well " * 3)
