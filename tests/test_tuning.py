@@ -255,6 +255,26 @@ def test_a_quick_look_and_a_filter_are_tuned_as_well(here: Path, tmp_path: Path)
     ]
 
 
+GHOSTS = """
+task: {use: quadratic, dimension: 8}
+optimizers: {sgd: {use: sgd, lr: [0.001, 0.002]}, adam: {use: adam, lr: [0.001, 0.01]}}
+budget: {steps: 5}
+tuning: {seeds: [7]}
+seeds: [0]
+measure: {every: 2, probes: [sharpness], ghosts: {along: [sgd]}}
+"""
+
+
+def test_a_filter_that_leaves_out_the_trials_of_ghosts_says_so(tmp_path: Path) -> None:
+    """The runs of sgd have adam beside them, at the rate that its trials select."""
+    (tmp_path / "spec.yaml").write_text(GHOSTS, encoding="utf-8")
+    done = clipbench(tmp_path, "run", "spec.yaml", "--filter", "sgd")
+    assert done.returncode == 0
+    assert "the runs of sgd follow when adam is tuned, too: run the spec without --filter" in done.stderr
+    assert "next:" not in done.stderr  # there is nothing to compare yet
+    assert "next: clipbench compare" in clipbench(tmp_path, "run", "spec.yaml").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

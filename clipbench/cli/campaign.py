@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -131,10 +131,19 @@ class _Campaign:
             return ended
         if stage.waiting and self.options.detach:
             console.say(f"{count(len(stage.waiting), 'run')} follow when the trials have ended: give the command again")
+        elif stage.waiting and (others := self._filtered_out()):
+            arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
+            console.say(f"the runs of {arms} follow when {others} is tuned, too: run the spec without --filter")
         elif stage.waiting:
             _tell_of_waiting(stage, ended, self.options.results)
         self._tell_what_was_selected(stage)
         return [*ended, *self._supervised(stage.runs, noun="run")] if stage.runs else ended
+
+    def _filtered_out(self) -> str:
+        """The arms with trials to make that --filter leaves out; a run waits for them where they are its ghosts."""
+        whole = outlook(replace(self.spec, only=None), self.options.results).stage
+        to_make = still_to_make(whole.trials, self.options.results, spent=whole.spent)
+        return listing(dict.fromkeys(run.trial_of for run in to_make if not self.spec.wants(run.trial_of)))
 
     def _tuned(self) -> tuple[Stage, Ended]:
         """Make trials until tuning needs no more. Return the next stage and the trials' outcomes."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +28,7 @@ from clipbench.cli.options import (
     repeated,
 )
 from clipbench.cli.plan import outlook, show_plans
-from clipbench.errors import RUN_FAILED, ClipbenchError
+from clipbench.errors import RUN_FAILED, ClipbenchError, StoreError
 from clipbench.judging.words import count
 from clipbench.planning.outlook import Outlook
 from clipbench.report import trying as lines
@@ -172,7 +172,18 @@ def _say_what_is_next(folders: Sequence[Path], fmt: WatcherFormat) -> None:
     for folder in folders:
         human = fmt == "human"
         console.put(str(folder) if human else to_json_line({"event": "results", "folder": str(folder)}))
-    console.say(f"next: {console.command('compare', *folders)}")
+    if comparable := [*filter(_has_a_report, folders)]:
+        console.say(f"next: {console.command('compare', *comparable)}")
+
+
+def _has_a_report(folder: Path) -> bool:
+    """Whether there is anything to compare yet: trials that select a setting are not."""
+    for each in store.run_folders(folder):
+        with suppress(StoreError):
+            record = store.read(each)
+            if record.outcome is not None and not record.run.trial_of:
+                return True
+    return False
 
 
 def _end_by_failures(ended: Ended, results: Path) -> None:
