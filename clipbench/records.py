@@ -468,7 +468,8 @@ class Outcome:
     on the first batch, as torch counts them: products and convolutions alone. `passes` are the forward and backward
     passes of all steps. Runs made before these were recorded have 0 for `started` and None for the others.
     `attention` names the kernels by which torch's attention is computed in a step (flash, memory-efficient, cudnn,
-    math), as seen before step 0; empty for a model that computes attention itself, or has none.
+    math), as seen before step 0; empty for a model that computes attention itself, or has none. `resumed_at` are the
+    steps at which the run went on from a checkpoint, in a process of its own each time.
     """
 
     status: Literal["finished", "diverged", "failed"]
@@ -499,6 +500,7 @@ class Outcome:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     loaded: Mapping[str, str] = field(default_factory=dict)
     attention: str = ""
+    resumed_at: tuple[int, ...] = ()
 
 
 Status = Literal["finished", "diverged", "failed", "unfinished"]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from clipbench.judging.words import number
+from clipbench.judging.words import listing, number
 from clipbench.measurements import Measurement, Measurements
 from clipbench.quantities import is_metric
 from clipbench.records import (
@@ -200,6 +200,8 @@ def _outcome(record: Record) -> dict[str, str]:
         facts["optimizer state"] = f"{ended.state_bytes:,} bytes"
     if ended.step_flops is not None:
         facts["FLOPs per step"] = f"{ended.step_flops:,} (products alone)"
+    if ended.resumed_at:
+        facts["resumed"] = f"from a checkpoint at step {listing(ended.resumed_at)}"
     if ended.attention:
         facts["attention"] = f"by torch's kernel {ended.attention}"
     if ended.peak_bytes is not None:

@@ -106,6 +106,7 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
             training.ledger.seconds[row] += float(saved["ledger"].get(row, 0.0))
     except Exception as error:  # torch raises many kinds for a damaged file, and a file of a stranger may hold anything
         raise StoreError(f"this checkpoint does not fit ({type(error).__name__}: {error})", where=str(path)) from error
+    training.state.resumed_at.append(training.state.spent.steps)
     if saved["numerics"] != numerics:
         training.state.remark(RESUME, f"went on at step {state.spent.steps} under another numerical set-up")
     return recorded

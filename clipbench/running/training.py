@@ -34,6 +34,7 @@ class State:
     last_eval_loss: float = math.nan
     peaks: Peaks = field(default_factory=Peaks)
     wall_seconds: float = 0.0  # of the processes that worked on this run before this one
+    resumed_at: list[int] = field(default_factory=list)  # the steps at which a process went on with it
     points_probed: int = 0  # of `probe_at`
     failed_probes: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)

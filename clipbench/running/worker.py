@@ -185,6 +185,7 @@ class _Work:
             ledger=self._ledger.close(),
             failed_probes=state.failed_probes,
             remarks=state.remarks,
+            resumed_at=tuple(state.resumed_at),
             fingerprints=comparable(state.fingerprints, state.spent.steps),
         )
 
@@ -300,6 +301,7 @@ def _outcome(training: Training, ending: Ending, started: float) -> Outcome:
         state_bytes=state_bytes(training.optimizer),
         step_flops=training.step_flops,
         attention=training.attention,
+        resumed_at=tuple(state.resumed_at),
         passes=state.passes,
         train_peak_bytes=state.peaks.training or None,
         train_reserved_bytes=state.peaks.training_reserved or None,

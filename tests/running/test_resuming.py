@@ -81,6 +81,7 @@ def test_state_that_no_state_dict_holds_comes_back(
     assert ended(resumed).weights_sha256 == ended(through).weights_sha256
     assert numbers(resumed) == numbers(through)
     assert RESUME not in ended(resumed).remarks
+    assert (ended(resumed).resumed_at, ended(through).resumed_at) == ((11,), ())
     assert ended(resumed).fingerprints == ended(through).fingerprints
 
 
@@ -92,6 +93,7 @@ def test_what_does_not_come_back_starts_again_and_the_record_says_so(
     assert not kept
     assert ended(resumed).weights_sha256 == ended(through).weights_sha256
     assert numbers(resumed) == numbers(through)
+    assert ended(resumed).resumed_at == ()
     [said] = ended(resumed).remarks[RESUME]
     assert said.startswith("interrupted, it starts again from step 0: from a checkpoint its next step gives other ")
     assert said.endswith(what)
