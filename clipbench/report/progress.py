@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,16 +14,16 @@ from rich.table import Column
 
 from clipbench import store
 from clipbench.harmless import on_one_line
-from clipbench.judging.words import brief, count
+from clipbench.judging.words import count
 from clipbench.records import Outcome, Run
 from clipbench.report.numbers import seconds
 from clipbench.report.raw import to_json_line
+from clipbench.report.tally import Pace, Tally
 from clipbench.report.text import text_of
 
 WatcherFormat = Literal["human", "jsonl"]
 HEARTBEAT_SECONDS = 60.0
 _REDRAW_SECONDS = 0.2
-_MARKS = {"finished": "+", "diverged": "x", "failed": "x"}
 _STYLES = {"finished": "green", "diverged": "yellow", "failed": "bold red"}
 
 
@@ -94,70 +93,6 @@ def interrupted(folders: Iterable[Path]) -> list[str]:
     ]
 
 
-class _Tally:
-    """Counts runs to make and runs made, keeps the last progress text of each, and the best end on each task."""
-
-    def __init__(self) -> None:
-        self.to_make = 0
-        self.ended = 0
-        self.last: dict[str, str] = {}
-        self.best = ""  # the arm with the least final loss so far, on the task of the latest finished run
-        self._least: dict[str, tuple[float, str]] = {}
-
-    def planned(self, to_make: Sequence[Run], reused: int) -> str:
-        self.to_make = len(to_make)
-        return f"{count(self.to_make + reused, 'run')}: {reused} reused, {self.to_make} to make"
-
-    def finished(self, run: Run, outcome: Outcome) -> str:
-        """Such as `[3/21] + code_lm/sgd/seed 1 finished: 200 steps in 4.1 s, 12.3 ms/step, loss 2.96`."""
-        self.ended += 1
-        facts = [f"{outcome.steps} steps in {seconds(outcome.train_seconds)}"]
-        if outcome.step_seconds:
-            facts.append(f"{outcome.step_seconds * 1000:.3g} ms/step")
-        last = self.last.pop(run.key, "")
-        facts.append(brief(outcome.reason) or last)
-        if outcome.status == "finished" and last.startswith("loss "):  # as the supervisor ends a run
-            task = run.task.name
-            loss = float(last.removeprefix("loss ")), run.arm.name
-            self._least[task] = min(self._least.get(task, loss), loss)
-            self.best = f"best on {task} {self._least[task][0]:.4g}: {self._least[task][1]}"
-        words = ", ".join(filter(None, facts))
-        mark = _MARKS[outcome.status]
-        return f"[{self.ended}/{self.to_make}] {mark} {run} {outcome.status}: {words}"
-
-
-class _Pace:
-    """How long the runs that are left take: each as those of its arm on its task did, or as others did."""
-
-    def __init__(self, to_make: Iterable[Run]) -> None:
-        self._kinds = {run.key: (run.task.name, run.arm.name) for run in to_make}
-        self._left = Counter(self._kinds.values())
-        self._spent = 0.0  # what the runs that have ended took
-        self._took: dict[tuple[str, ...], tuple[float, int]] = {}  # seconds and runs of an arm, of a task, and of all
-
-    def finished(self, run: Run, outcome: Outcome) -> None:
-        kind = run.task.name, run.arm.name
-        self._left[kind] -= 1
-        self._spent += outcome.wall_seconds
-        if outcome.status != "failed":
-            for known in (kind, kind[:1], ()):
-                took, runs = self._took.get(known, (0.0, 0))
-                self._took[known] = took + outcome.wall_seconds, runs + 1
-
-    def left(self, elapsed: float, progress: Mapping[str, float]) -> float:
-        """Seconds, where `elapsed` have passed and of runs at work the fraction `progress` is done; 0 if unknown."""
-        if not self._took:
-            return 0.0
-        at_work = sum(self._seconds(self._kinds[key]) * share for key, share in progress.items() if key in self._kinds)
-        whole = sum(self._seconds(kind) * runs for kind, runs in self._left.items())
-        done = self._spent + at_work
-        return elapsed * (whole - at_work) / done if done else 0.0
-
-    def _seconds(self, kind: tuple[str, str]) -> float:
-        took, runs = next(filter(None, map(self._took.get, (kind, kind[:1], ()))))
-        return took / runs
-
-
 class PlainWatcher:
     """A line for each finished run, and a heartbeat every minute: for pipes, logs and CI."""
 
@@ -165,7 +100,7 @@ class PlainWatcher:
         self._console = console
         self._clock = clock
         self._said_at = clock()
-        self._tally = _Tally()
+        self._tally = Tally()
         self._active: dict[str, tuple[Run, float]] = {}
 
     def __enter__(self) -> Self:
@@ -230,7 +165,7 @@ class LiveWatcher:
             auto_refresh=False,  # a thread that draws while this one prints leaves lines behind
         )
         self._clock, self._begin, self._drawn_at = clock, clock(), clock()
-        self._tally, self._pace = _Tally(), _Pace(())
+        self._tally, self._pace = Tally(), Pace(())
         self._whole: TaskID | None = None
         self._active: dict[str, TaskID] = {}
 
@@ -245,7 +180,7 @@ class LiveWatcher:
 
     def planned(self, to_make: Sequence[Run], reused: int) -> None:
         self._say(self._tally.planned(to_make, reused))
-        self._begin, self._pace = self._clock(), _Pace(to_make)
+        self._begin, self._pace = self._clock(), Pace(to_make)
         self._whole = self._progress.add_task("all runs", total=self._tally.to_make, text="")
         self._count()
 
