@@ -306,10 +306,10 @@ def test_the_command_of_the_page_runs(cluster: Any, tmp_path: Path) -> None:
 SPEC = """
 task: {use: quadratic, dimension: 16}
 optimizers: {sgd: {use: sgd, lr: 0.005}, adam: {use: adam, lr: 0.01}}
-budget: {steps: 40000}
+budget: {steps: 15000}
 seeds: [0]
-evaluate: {every: 20000}
-measure: {every: 20000, probes: []}
+evaluate: {every: 5000}
+measure: {every: 5000, probes: []}
 """
 
 
