@@ -129,7 +129,9 @@ def compare(records: Sequence[Record], question: Question, asked: Asked = NOTHIN
     cells, by_task = selected.cells, grouped(selected.cells, lambda cell: cell.task)
     asked = replace(asked, goals=_goals(cells, question))
     rows = tuple(row for of_task in by_task.values() for row in _rows(of_task, name, asked))
-    pairs = tuple(twins(cells, {(each.task, each.arm): each.steps for each in rows}))
+    steps = {(each.task, each.arm): each.steps for each in rows}
+    judged = {(each.task, each.arm, name): each.judged for each in rows} if metric == LOSS else {}
+    pairs = tuple(twins(cells, steps, judged))
     evidence = evidence_of(records, selected)
     below = notes(rows, question, metric=metric, threshold=asked.threshold)
     return Comparison(

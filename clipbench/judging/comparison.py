@@ -118,7 +118,8 @@ class Twin:
     Ratios and differences are clipped arm over or minus twin, paired by seed. `fewer_steps_on` counts the seeds
     on which the clipped arm needs fewer steps to the target, of `step_pairs`. `answers` says it in plain words.
     `steps_ratio`: of the steps to the target; None without a target. `rates`: the learning rates in words, those of
-    groups among them.
+    groups among them. `judged`: the verdict on `loss` where the twin is the baseline, against which the comparison
+    judges it together with others; None elsewhere.
     """
 
     task: str
@@ -135,6 +136,7 @@ class Twin:
     step_pairs: int
     answers: tuple[str, ...]
     steps_ratio: Paired | None = None
+    judged: Verdict | None = None
 
 
 @dataclass(frozen=True)

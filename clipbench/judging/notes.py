@@ -71,14 +71,14 @@ def _several_differences(judged: Sequence[int]) -> Iterator[str]:
         yield (
             f"Verdicts have Holm's correction for the {listing(sorted(set(judged)))} differences of a table, ranks for "
             "all pairs of its arms: if no arms differ, at most one table in 20 has a wrong verdict. Confidence "
-            "intervals, and the answers about a clip, are not corrected: each is at 95 %."
+            "intervals, and what a clip does beside the final loss, are not corrected: each is at 95 %."
         )
 
 
 def _undecided(task: str, rows: Sequence[Row]) -> Iterator[str]:
     """How many seeds it would take."""
     needed = {row.arm: row.judged.seeds_needed for row in rows if row.judged}
-    if many := [f"{arm} {so_many(seeds)}" for arm, seeds in needed.items() if not math.isnan(seeds)]:
+    if many := [f"{so_many(seeds)} for {arm}" for arm, seeds in needed.items() if not math.isnan(seeds)]:
         yield (
             f"Undecided on {task}. Seeds for a verdict with 80 % power, if the observed mean and spread "
             f"are the true ones: {listing(many)}."

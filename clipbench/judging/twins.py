@@ -4,31 +4,47 @@ from collections.abc import Mapping, Sequence
 
 from clipbench.judging.cells import Cell, grouped, is_twin, rates_in_words
 from clipbench.judging.comparison import StepsToTarget, Twin
-from clipbench.judging.paired import Paired
+from clipbench.judging.families import Verdict
+from clipbench.judging.paired import LEVEL, Paired
 from clipbench.judging.race import to_target_in_pairs
 from clipbench.judging.words import count, factor, fold, number, span
 from clipbench.quantities import LOSS, SHARPNESS, STEP_TIME, STEPS
 
 
-def twins(cells: Sequence[Cell], steps: Mapping[tuple[str, str], StepsToTarget | None]) -> list[Twin]:
-    """Every clipped arm with each of its twins on the same task; `steps` to the target are by task and arm."""
+def twins(
+    cells: Sequence[Cell],
+    steps: Mapping[tuple[str, str], StepsToTarget | None],
+    judged: Mapping[tuple[str, str, str], Verdict | None],
+) -> list[Twin]:
+    """Every clipped arm with each of its twins on the same task.
+
+    Args:
+        cells: of all tasks.
+        steps: to the target, by task and arm.
+        judged: the verdicts on final losses that the comparison has already, by task, arm and what it is against.
+    """
     by_task = grouped(cells, lambda cell: cell.task)
     return [
-        _twin(clipped, twin, steps)
+        _twin(clipped, twin, steps, judged.get((clipped.task, clipped.arm, twin.arm)))
         for clipped in cells
         for twin in by_task[clipped.task]
         if is_twin(clipped.described, twin.described)
     ]
 
 
-def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsToTarget | None]) -> Twin:
+def _twin(
+    clipped: Cell,
+    unclipped: Cell,
+    steps: Mapping[tuple[str, str], StepsToTarget | None],
+    judged: Verdict | None,
+) -> Twin:
     sharpness, loss, step_time = (clipped.against(unclipped, along) for along in (SHARPNESS, LOSS, STEP_TIME))
     ours, theirs = steps[clipped.task, clipped.arm], steps[unclipped.task, unclipped.arm]
     reached = (ours, theirs) if ours is not None and theirs is not None else None
     fewer, pairs = _fewer(clipped, unclipped) if reached is not None else (0, 0)
     answers = [
         f"lower sharpness: {_ratio_answer(sharpness, 'seed with positive values in both')}",
-        f"lower final loss: {_loss_answer(loss)}",
+        f"lower final loss: {_loss_answer(loss, judged)}",
     ]
     if reached is not None:
         answers.append(_steps_answer(reached, fewer=fewer, pairs=pairs))
@@ -42,6 +58,7 @@ def _twin(clipped: Cell, unclipped: Cell, steps: Mapping[tuple[str, str], StepsT
         same_rate=clipped.described.learning_rates == unclipped.described.learning_rates,
         sharpness=sharpness,
         loss=loss,
+        judged=judged,
         step_time=step_time,
         steps=reached,
         fewer_steps_on=fewer,
@@ -56,10 +73,17 @@ def _fewer(clipped: Cell, twin: Cell) -> tuple[int, int]:
     return sum(ours < theirs for ours, theirs in pairs), len(pairs)
 
 
-def answer(difference: Paired) -> str:
-    """By the side of 0 on which the 95 % confidence interval lies (not corrected for other comparisons)."""
+def answer(difference: Paired, judged: Verdict | None = None) -> str:
+    """By the side of 0 on which the 95 % confidence interval lies (not corrected for other comparisons).
+
+    Args:
+        difference: of which it is asked whether it is below 0.
+        judged: the verdict on it, corrected, where there is one: a difference has no two.
+    """
     if difference.identical:
         return "no, identical"
+    if judged is not None:
+        return {"lower": "yes", "undecided": "undecided"}.get(judged.word, "no")
     low, high = difference.interval()
     lower, higher = high < 0 and difference.can_be("lower"), low > 0 and difference.can_be("higher")
     return "yes" if lower else "no" if higher else "undecided"
@@ -76,14 +100,14 @@ def _ratio_answer(ratio: Paired, counted: str) -> str:
     return f"{verdict} ({size}, 95 % interval {interval}, {count(ratio.n, 'seed')})"
 
 
-def _loss_answer(loss: Paired) -> str:
-    verdict = answer(loss)
+def _loss_answer(loss: Paired, judged: Verdict | None) -> str:
+    verdict, level = answer(loss, judged), judged.level if judged else LEVEL
     if loss.n == 0:
         return f"{verdict} (no seed finished in both)"
     if loss.n == 1:
         return f"{verdict} ({loss.mean:+.3g} on 1 seed, no interval)"
-    interval = span(*loss.interval())
-    return f"{verdict} ({loss.mean:+.3g}, 95 % interval {interval}, {count(loss.n, 'seed')})"
+    interval = f"{100 * (1 - level):.3g} % interval {span(*loss.interval(level))}"
+    return f"{verdict} ({loss.mean:+.3g}, {interval}, {count(loss.n, 'seed')})"
 
 
 def _steps_answer(reached: tuple[StepsToTarget, StepsToTarget], *, fewer: int, pairs: int) -> str:

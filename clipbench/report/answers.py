@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeGuard
 
 from clipbench.judging.comparison import Comparison, Row, Twin
+from clipbench.judging.families import Verdict
 from clipbench.judging.matched import MatchedRow
 from clipbench.judging.paired import LEVEL, Paired
 from clipbench.judging.race import RaceRow
@@ -54,15 +55,15 @@ def of_clips(comparison: Comparison, target: str = "") -> list[str]:
     twins = comparison.twins
     if len(twins) == 1:
         return [*_sharpness(twins[0]), *_speed(twins[0], target)]
-    questions: dict[str, Callable[[Twin], Paired | None]] = {
-        "Lower sharpness": lambda twin: twin.sharpness,
-        "Fewer steps to the target": lambda twin: twin.steps_ratio,
-        "Lower final loss": lambda twin: twin.loss,
+    questions: dict[str, Callable[[Twin], tuple[Paired | None, Verdict | None]]] = {
+        "Lower sharpness": lambda twin: (twin.sharpness, None),
+        "Fewer steps to the target": lambda twin: (twin.steps_ratio, None),
+        "Lower final loss": lambda twin: (twin.loss, twin.judged),
     }
     return [
         f"{what}: {words}."
-        for what, difference in questions.items()
-        if (words := _by_answer(twins, difference, several=len(comparison.tasks) > 1))
+        for what, asked in questions.items()
+        if (words := _by_answer(twins, asked, several=len(comparison.tasks) > 1))
     ]
 
 
@@ -134,7 +135,8 @@ def _sharpness(twin: Twin) -> Iterator[str]:
 
 def _speed(twin: Twin, target: str) -> Iterator[str]:
     if twin.steps is None or twin.steps_ratio is None or not any(each.seeds for each in twin.steps):
-        yield f"Lower final loss: {answer(twin.loss)}, {effect(twin.loss)}."
+        size = effect(twin.loss, twin.judged.level if twin.judged else LEVEL)
+        yield f"Lower final loss: {answer(twin.loss, twin.judged)}. {twin.arm} against {twin.twin} {size}."
         return
     ours, theirs = twin.steps
     of_ours, of_theirs = f"{ours.hits} of {count(ours.seeds, 'seed')}", f"{theirs.hits} of {theirs.seeds}"
@@ -142,13 +144,15 @@ def _speed(twin: Twin, target: str) -> Iterator[str]:
     yield f"Faster: {answer(twin.steps_ratio)}. {reached}; final loss {effect(twin.loss, known=ours.seeds)}."
 
 
-def _by_answer(twins: Sequence[Twin], difference: Callable[[Twin], Paired | None], *, several: bool) -> str:
+def _by_answer(
+    twins: Sequence[Twin], asked: Callable[[Twin], tuple[Paired | None, Verdict | None]], *, several: bool
+) -> str:
     """`yes for a on x and y; undecided for b on x`."""
     answered: dict[str, dict[str, list[str]]] = {}
     for twin in twins:
-        paired = difference(twin)
+        paired, judged = asked(twin)
         if paired is not None and paired.n:
-            answered.setdefault(answer(paired), {}).setdefault(twin.arm, []).append(twin.task)
+            answered.setdefault(answer(paired, judged), {}).setdefault(twin.arm, []).append(twin.task)
     named = {
         word: listing((f"{arm} on {listing(on, 3)}" if several else arm for arm, on in arms.items()), _NAMES)
         for word, arms in answered.items()

@@ -141,7 +141,7 @@ def _more_seeds(rows: Sequence[Row], undecided: Sequence[Row], source: Origin) -
     needed = sorted(((row, seeds) for row, seeds in needed if not math.isnan(seeds)), key=lambda pair: pair[1])
     if not needed:
         return _first_seeds([row for row in undecided if _is_single(row)], rows, source)
-    names = [f"{row.arm}{f' on {row.task}' if several else ''} {so_many(seeds)}" for row, seeds in needed]
+    names = [f"{so_many(seeds)} for {row.arm}{f' on {row.task}' if several else ''}" for row, seeds in needed]
     few = [int(seeds) for _, seeds in needed if seeds <= _MOST_NEW]
     cost, command = _again(source, rows, max(few)) if few else ("", "")
     cost = f"; {cost}" if cost else ""

@@ -54,7 +54,7 @@ def of_pairs(*pairs: tuple[float, float]) -> list[Record]:
 def test_an_undecided_difference_tells_how_many_seeds_it_would_need(
     pairs: tuple[tuple[float, float], ...], needed: str
 ) -> None:
-    assert f"are the true ones: adam {needed}." in told(of_pairs(*pairs))
+    assert f"are the true ones: {needed} for adam." in told(of_pairs(*pairs))
 
 
 def test_what_is_undecided_is_told_task_by_task() -> None:
@@ -64,7 +64,7 @@ def test_what_is_undecided_is_told_task_by_task() -> None:
         for arm in arms
         for seed in range(3)
     ]
-    undecided = re.findall(r"Undecided on (\w+)\..*: (\w+) [^:]*$", told(records), re.MULTILINE)
+    undecided = re.findall(r"Undecided on (\w+)\..*: \d+ for (\w+)\.$", told(records), re.MULTILINE)
     assert undecided == [("one", "adam"), ("two", "lion")]
 
 

@@ -165,6 +165,21 @@ def test_twins_meet_on_the_same_task_only() -> None:
     assert compare([ours, elsewhere], question()).twins == ()
 
 
+def test_a_difference_from_the_baseline_has_one_verdict_and_not_another_as_a_clips() -> None:
+    """The clip's differences are -1 ± 0.31 on three seeds: by themselves p = 0.03, and 0.06 beside another arm."""
+    clipped = pair([([5.0, loss], [1.0]) for loss in (3.0, 2.69, 3.31)], [([5.0, 4.0], [1.0])] * 3)
+    alone = compare(clipped, question("sgd", "sgd+clip"))
+    assert alone.twins[0].answers[1].startswith("lower final loss: yes (-1, 95 % interval -1.8 to -0.23")
+    assert {row.arm: row.verdict for row in alone.rows}["sgd+clip"] == "lower"
+    beside = [record(run("adam", seed=seed), [5.0, 4.0 + shift]) for seed, shift in enumerate((0.1, -0.1, 0.05))]
+    both = compare([*clipped, *beside], question("sgd", "sgd+clip", "adam"))
+    [row] = [row for row in both.rows if row.arm == "sgd+clip"]
+    assert row.judged is not None
+    assert row.verdict == "undecided"
+    assert both.twins[0].answers[1].startswith("lower final loss: undecided (-1, 97.5 % interval -2.")
+    assert both.twins[0].judged == row.judged
+
+
 def test_an_arm_meets_each_of_its_twins() -> None:
     records = [record(run("sgd+clip", clip=0.1), [5.0, 3.0])]
     records += [record(run(f"sgd {lr}", use="sgd", lr=lr), [5.0, 3.0]) for lr in (0.1, 0.3)]

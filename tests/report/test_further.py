@@ -94,7 +94,7 @@ def test_a_baseline_that_is_missing_on_one_of_two_tasks_is_told_beside_what_the_
     elsewhere = [record(run("adam", seed=seed, task="digits"), [5.0, 2.0 + seed]) for seed in range(3)]
     sentence, command = said([*losses(**SOME), *elsewhere], ADAM)
     assert sentence.startswith("The baseline sgd has no run on digits: run it, or compare with another arm")
-    assert re.search(r" New seeds alone would decide \(80 % power; .*\): adam on code_lm \d+$", sentence)
+    assert re.search(r" New seeds alone would decide \(80 % power; .*\): \d+ for adam on code_lm$", sentence)
     assert command.startswith("clipbench run q.yaml --seeds 3..")
 
 
@@ -140,7 +140,7 @@ def test_more_than_20_new_seeds_are_only_a_number() -> None:
     sentence, command = said(losses(sgd=[3.0, 3.2, 3.1], adam=[3.0, 3.1, 3.15]), ADAM)
     [needed] = [int(word) for word in sentence.split() if word.isdigit() and word != "80"]
     assert needed > 20
-    assert sentence == f"New seeds alone would decide (80 % power): adam {needed}"
+    assert sentence == f"New seeds alone would decide (80 % power): {needed} for adam"
     assert command == ""
 
 
@@ -170,13 +170,13 @@ def test_inside_a_results_folder_the_new_folder_lies_beside_it(
 def test_the_cost_of_a_tuned_spec_says_that_trials_are_not_in_it() -> None:
     tried = [record(trial("adam", lr=0.1, seed=9), [5.0, 3.0])]
     sentence, _ = said([*losses(**SOME), *tried], ADAM)
-    assert " without the tuning trials): adam" in sentence
+    assert " without the tuning trials): 5 for adam" in sentence
 
 
 def test_a_spec_that_is_not_here_is_named_and_has_no_command() -> None:
     sentence, command = said(losses(**SOME), ADAM, ("else where/q.yaml",))
     assert ", with --seeds 3.." in sentence
-    assert " of the spec 'else where/q.yaml'): adam" in sentence
+    assert " of the spec 'else where/q.yaml'): 5 for adam" in sentence
     assert command == ""
     assert said(losses(**SOME), ADAM, ("quickstart",))[1].startswith("clipbench run quickstart --seeds")
 

@@ -88,7 +88,7 @@ def _leader(rows: Sequence[Row], *, higher: bool) -> Row:
 def _undecided(subject: Subject, rows: Sequence[Row]) -> str:
     """How many seeds would decide the arms that are not decided."""
     needed = [
-        f"{subject.looks[row.arm].shown} {so_many(row.judged.seeds_needed)}"
+        f"{so_many(row.judged.seeds_needed)} for {subject.looks[row.arm].shown}"
         for row in rows
         if row.judged is not None and not math.isnan(row.judged.seeds_needed)
     ]
