@@ -162,6 +162,7 @@ def _shown(folders: Sequence[Path]) -> bool:
     try:
         for folder in folders:
             put_screen(folder)
+        console.say(f"this again: {console.command('compare', *folders)}")
     except ClipbenchError as error:
         console.complain(error, before="not compared", style="yellow")
         return False

@@ -74,7 +74,10 @@ def staged(spec: Spec, records: Sequence[Record], *, extend: bool = False) -> St
         if not search.has_ended
     }
     runs = plan(spec, device=spec.device, selected=selected)
-    asked = replace(question(spec), keys=tuple(run.key for run in runs), tuning=_tuning(spec, searches))
+    tuning, asked = _tuning(spec, searches), question(spec)
+    longer = tuning is not None and any(len(tuned.trials) > tuned.planned for tuned in tuning.arms)
+    command = (*asked.command, "--extend-grid") if asked.command and longer else asked.command
+    asked = replace(asked, keys=tuple(run.key for run in runs), tuning=tuning, command=command)
     ordered = [run for seed in _seeds(spec) for search in searches for run in search.runs if run.seed == seed]
     there = {(run.seed, run.task.name, run.arm.name) for run in runs}
     waiting = [

@@ -46,8 +46,8 @@ def document(comparison: Comparison, source: Origin, *, is_sorted: bool = False)
         table,
         Paragraph(warnings, style="yellow", close=True, most=2),
         Paragraph(next_step, close=True, most=2),
-        Paragraph(command, close=True, indent=len(_INDENT)),
-        Paragraph(more, style="dim", close=True, most=2),
+        Paragraph(command, close=True, indent=len(_INDENT), whole=True),
+        Paragraph(more, style="dim", close=True, whole=True),
     )
     return Document([part for part in parts if not isinstance(part, Paragraph) or part.text])
 

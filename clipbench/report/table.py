@@ -132,6 +132,7 @@ class Paragraph:
         preformatted: its line ends are kept, as in a log.
         close: no empty line before it in the terminal.
         most: lines in a terminal of 100 columns, and in proportion in a narrower one; 0 for any number.
+        whole: not wrapped, as a command that is to be copied.
     """
 
     text: str
@@ -142,6 +143,7 @@ class Paragraph:
     preformatted: bool = False
     close: bool = False
     most: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,8 @@ def _part(part: DocumentPart, sheet: Sequence[_Styled], width: int, clean: Clean
             yield from ((f"    {line}", "") for line in others)
     elif isinstance(part, Paragraph):
         texts = part.text.expandtabs().split("\n") if part.preformatted else [part.text]
-        lines = [line for text in texts for line in _wrapped(clean(text), width - part.indent)]
+        room = ENDLESS if part.whole else width - part.indent
+        lines = [line for text in texts for line in _wrapped(clean(text), room)]
         most = round(part.most * max(1.0, _PROSE / width))
         if most and len(lines) > most:
             lines = [*lines[: most - 1], _ended(lines[most - 1], width - part.indent)]

@@ -162,6 +162,8 @@ def test_an_extension_goes_beyond_the_edge_until_the_best_is_bracketed(tmp_path:
     assert {len(one.trials) for one in tuned_arms(stage)} == {5}  # as many for every arm
     # what was made counts whether it is asked for again or not
     assert staged(asked, records).question == stage.question
+    # and new seeds, in a folder of their own, are tuned likewise
+    assert stage.question.command == (*plain.question.command, "--extend-grid")
 
 
 def test_an_extension_that_was_only_begun_does_not_count_until_it_is_asked_for_again(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def text(document: Document, fmt: Format = "table", width: int = 200) -> str:
         return str(render(document, fmt))
     console = Console(width=width, file=io.StringIO(), color_system=None)
     with console.capture() as capture:
-        console.print(render(document, fmt))
+        console.print(render(document, fmt), crop=False)  # as clipbench.console does
     return capture.get()
 
 
