@@ -191,9 +191,9 @@ def _outcome(record: Record) -> dict[str, str]:
     if ended.change is not None:
         facts["change of the loss"] = _change(ended.change)
     facts |= {
-        "training time": seconds(ended.train_seconds),
-        "time per step": f"{ended.step_seconds * 1000:.4g} ms (median; first step {seconds(ended.first_step_seconds)})",
-        "wall time": seconds(ended.wall_seconds),
+        "training time": seconds(ended.train_seconds) if ended.train_seconds else "",
+        "time per step": _step_time(ended) if ended.step_seconds else "",
+        "wall time": seconds(ended.wall_seconds) if ended.wall_seconds else "",
         "final weights": ended.weights_sha256,
     }
     if ended.state_bytes is not None:
@@ -201,7 +201,8 @@ def _outcome(record: Record) -> dict[str, str]:
     if ended.step_flops is not None:
         facts["FLOPs per step"] = f"{ended.step_flops:,} (products alone)"
     if ended.resumed_at:
-        facts["resumed"] = f"from a checkpoint at step {listing(ended.resumed_at)}"
+        counted = "steps" if len(ended.resumed_at) > 1 else "step"
+        facts["resumed"] = f"from a checkpoint, at {counted} {listing(ended.resumed_at)}"
     if ended.attention:
         facts["attention"] = f"by torch's kernel {ended.attention}"
     if ended.peak_bytes is not None:
@@ -210,6 +211,10 @@ def _outcome(record: Record) -> dict[str, str]:
         both = f"{ended.train_peak_bytes / 2**20:.1f} MiB ({ended.train_reserved_bytes / 2**20:.1f} MiB reserved)"
         facts["peak memory of training"] = both
     return {name: text for name, text in facts.items() if text}
+
+
+def _step_time(ended: Outcome) -> str:
+    return f"{ended.step_seconds * 1000:.4g} ms (median; first step {seconds(ended.first_step_seconds)})"
 
 
 def _change(change: Change) -> str:

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from clipbench import store
-from clipbench.errors import DONE, STOPPED, StoreError
+from clipbench.errors import DONE, LOST_PROCESS, STOPPED, StoreError
 from clipbench.judging.endings import ended
 from clipbench.quantities import final_loss
 from clipbench.questions import DIVERGED
@@ -217,7 +217,7 @@ class _Supervision:
     def _end(self, job: _Job, code: int) -> None:
         logs.bound(job.folder, slack=0)
         written = store.read_outcome(job.folder) if code in (DONE, LOST, GONE) else None
-        outcome = written or Outcome("failed", reason=_sentence(job, code, self._policy))
+        outcome = written or Outcome("failed", reason=_sentence(job, code, self._policy), steps=_steps(job))
         if again := self._again(job, code, outcome):
             self._waiting.appendleft(again)
             return
@@ -276,6 +276,13 @@ def _kind(run: Run) -> tuple[str, str]:
     return run.task.name, run.arm.name
 
 
+def _steps(job: _Job) -> int:
+    """How far a worker that left no outcome had come, by its last sign of life; one of an earlier try says nothing."""
+    is_its_own = job.prepared or store.written_at(job.folder / store.HEARTBEAT) != job.beat
+    beat = store.read_heartbeat(job.folder) if is_its_own else None
+    return int(beat["step"]) if beat else 0
+
+
 def _was_stopping(job: _Job) -> bool:
     """Whether a worker that says by its exit code that it was asked to stop really was: any code may end so."""
     beat = store.read_heartbeat(job.folder)
@@ -323,6 +330,8 @@ def _sentence(job: _Job, code: int, policy: Policy) -> str:
         return f"the worker was killed by signal 9, as when memory runs out: the kernel's log says so then{again}"
     if code < 0:
         return f"the worker was killed by signal {-code}"
+    if code == LOST_PROCESS:
+        return f"a process of the run was lost; which and how, the end of its log says: {job.folder / store.LOG}"
     if code == LOST:
         return f"the worker ended with exit code {LOST}, or nobody saw how; its log is {job.folder / store.LOG}"
     return f"the worker ended with exit code {code}; its log is {job.folder / store.LOG}"

@@ -174,7 +174,7 @@ def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() 
     assert line_of(flash, "attention").endswith("by torch's kernel flash")
     assert "resumed" not in text
     resumed = drawn(document(replace(made, outcome=replace(made.outcome, resumed_at=(120, 400)))))
-    assert line_of(resumed, "resumed").endswith("from a checkpoint at step 120 and 400")
+    assert line_of(resumed, "resumed").endswith("from a checkpoint, at steps 120 and 400")
     assert line_of(text, "optimizer state").endswith("1,234 bytes")
     assert line_of(text, "peak memory").endswith("3.0 MiB")
 
