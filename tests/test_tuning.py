@@ -270,8 +270,10 @@ def test_a_filter_that_leaves_out_the_trials_of_ghosts_says_so(tmp_path: Path) -
     (tmp_path / "spec.yaml").write_text(GHOSTS, encoding="utf-8")
     done = clipbench(tmp_path, "run", "spec.yaml", "--filter", "sgd")
     assert done.returncode == 0
-    assert "the runs of sgd follow when adam is tuned, too: run the spec without --filter" in done.stderr
+    assert "the runs of sgd follow the trials of adam: run the spec without --filter" in done.stderr
     assert "next:" not in done.stderr  # there is nothing to compare yet
+    there = clipbench(tmp_path, "status", "spec.yaml", "--filter", "sgd")
+    assert there.stderr.splitlines()[-1] == "next: clipbench run spec.yaml"
     assert "next: clipbench compare" in clipbench(tmp_path, "run", "spec.yaml").stderr
 
 

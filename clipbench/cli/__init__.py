@@ -51,7 +51,8 @@ def main() -> NoReturn:
     except _UsageError as error:
         message = StringIO()
         error.show(message)  # not to stderr directly: it repeats the user's input, which may hold control characters
-        console.tell(message.getvalue())
+        # Typer passes on what pydantic says of a value that is no choice.
+        console.tell(message.getvalue().replace(": Value error, ", ": "))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -133,7 +133,7 @@ class _Campaign:
             console.say(f"{count(len(stage.waiting), 'run')} follow when the trials have ended: give the command again")
         elif stage.waiting and (others := self._filtered_out()):
             arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
-            console.say(f"the runs of {arms} follow when {others} is tuned, too: run the spec without --filter")
+            console.say(f"the runs of {arms} follow the trials of {others}: run the spec without --filter")
         elif stage.waiting:
             _tell_of_waiting(stage, ended, self.options.results)
         self._tell_what_was_selected(stage)

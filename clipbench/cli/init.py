@@ -12,6 +12,9 @@ from clipbench.errors import ClipbenchError
 from clipbench.harmless import shortened
 from clipbench.report.raw import to_json
 from clipbench.spec import json_schema
+from clipbench.spec.catalogue import Kind
+from clipbench.spec.offers import offers
+from clipbench.spec.wording import meant
 from clipbench.store.atomic import replacing
 
 SPEC_NAME, WORKFLOW_NAME = "benchmark.yaml", ".github/workflows/benchmark.yml"
@@ -43,9 +46,8 @@ def init(
 
     The workflow runs the spec and checks its results against a baseline. Existing files are kept.
     """
-    for option, use in (("--optimizer", optimizer), ("--task", task)):
-        if use is not None and not _USE.fullmatch(use):
-            raise typer.BadParameter(f"{option}: {shortened(use, 60)!r} is neither a name nor of the form module:name")
+    _require_use("--optimizer", optimizer, "optimizers", folder)
+    _require_use("--task", task, "tasks", folder)
     files = {
         SPEC_NAME: starter.spec(optimizer, task),
         TASK_NAME: starter.TASK,
@@ -58,6 +60,18 @@ def init(
     for name, text in files.items():
         _write(folder / name, text)
     console.say(f"next: {console.command('run', folder / SPEC_NAME)}")
+
+
+def _require_use(option: str, use: str | None, kind: Kind, folder: Path) -> None:
+    """Refuse what no spec in the folder can use; whether a module has the name, its `validate` says."""
+    if use is None:
+        return
+    if not _USE.fullmatch(use):
+        raise typer.BadParameter(f"{option}: {shortened(use, 60)!r} is neither a name nor of the form module:name")
+    known = offers(kind, folder=folder)
+    if ":" not in use and use not in known:
+        near = meant(use, known) or f"write your own as module:name; clipbench has {', '.join(known)}"
+        raise typer.BadParameter(f"{option}: there is no {kind.removesuffix('s')} {shortened(use, 60)!r}; {near}")
 
 
 def _write(path: Path, text: str) -> None:

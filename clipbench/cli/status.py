@@ -165,10 +165,17 @@ def _say_what_is_next(states: set[State], outlooks: Sequence[Outlook], results: 
     if states & {"at work", "queued"}:
         console.say(f"again: {console.command(*words)}")
     elif states & {"unfinished", "failed", "missing"}:
+        if not any(each.missing(results) for each in outlooks):  # what is missing waits for trials that it leaves out
+            words = _without_filter(words)
         console.say(f"next: {console.command('run', *words[1:])}")
     else:
         folders = [store.folder_of_spec(each.stage.question.spec, results) for each in outlooks]
         console.say(f"next: {console.command('compare', *folders)}")
+
+
+def _without_filter(words: Sequence[str]) -> list[str]:
+    after = {at + 1 for at, word in enumerate(words) if word == "--filter"}
+    return [word for at, word in enumerate(words) if at not in after and word.partition("=")[0] != "--filter"]
 
 
 def _percent(standing: Standing) -> tuple[str, ...]:

@@ -181,7 +181,9 @@ class LiveWatcher:
     def planned(self, to_make: Sequence[Run], reused: int) -> None:
         self._say(self._tally.planned(to_make, reused))
         self._begin, self._pace = self._clock(), Pace(to_make)
-        self._whole = self._progress.add_task("all runs", total=self._tally.to_make, text="")
+        self._whole = self._progress.add_task(
+            "all trials" if _are_trials(to_make) else "all runs", total=self._tally.to_make, text=""
+        )
         self._count()
 
     def started(self, run: Run) -> None:
@@ -226,6 +228,10 @@ class LiveWatcher:
 
     def _say(self, text: str, style: str = "") -> None:
         self._progress.console.print(text_of(text, style))
+
+
+def _are_trials(runs: Sequence[Run]) -> bool:
+    return any(run.trial_of for run in runs)
 
 
 def _on_one_line(max_width: int | None = None, min_width: int | None = None, ratio: int | None = None) -> Column:

@@ -100,6 +100,22 @@ def test_the_editor_finds_the_schema_and_git_ignores_what_can_be_made_again(ask:
     assert {"/results/", f"/{SCHEMA_NAME}"} <= set(ignored)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--optimizer", "adm"), "there is no optimizer 'adm'; did you mean 'adam'?"),
+        (("--task", "foo"), "there is no task 'foo'; write your own as module:name; clipbench has autoencoder, "),
+    ],
+)
+def test_a_name_that_no_spec_can_use_is_refused_before_anything_is_written(
+    ask: Ask, words: tuple[str, ...], said: str
+) -> None:
+    done = ask("init", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert not Path(SPEC_NAME).exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["my_task:build", "quadratic"])
 def test_ones_own_optimizer_and_task_stand_in_the_spec_and_run(ask: Ask, task: str) -> None:

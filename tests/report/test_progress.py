@@ -237,6 +237,15 @@ def test_the_live_display_says_how_long_the_rest_takes_at_this_pace_and_which_lo
         assert "best on code_lm 2.4: sgd" in drawn_anew(to, file, clock)
 
 
+def test_trials_are_told_from_the_runs_that_follow_them() -> None:
+    file, clock = Terminal(), Clock()
+    with live(file, clock) as to:
+        to.planned([replace(SGD, trial_of="sgd")], 0)
+        frame = drawn_anew(to, file, clock)
+    assert "all trials" in frame
+    assert "all runs" not in frame
+
+
 def test_the_time_that_is_left_knows_an_arm_by_its_own_runs() -> None:
     """Two of sgd took 10 s, one of adam 100 s: sgd's third takes 10 s, adam's second 100 s."""
     file, clock = Terminal(), Clock()
