@@ -5,10 +5,9 @@ import multiprocessing
 import multiprocessing.context
 import os
 import signal
-import sys
-import types
+import threading
 from collections.abc import Iterator
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, spawn
 from typing import Any
 
 import psutil
@@ -96,16 +95,25 @@ def _signals_kept_from_the_server() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """What is started inside does not run this program's main file again, as multiprocessing would have it.
+    """What this thread starts inside does not run the program's main file again, as multiprocessing would have it.
 
-    Workers need nothing of it, and it may import much: Ray's takes 0.1 s.
+    Workers need nothing of it, and it may import much: Ray's takes 0.1 s. To hide `__main__` itself would keep other
+    threads from it, for as long as the server loads torch.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
+    of_multiprocessing, thread = spawn.get_preparation_data, threading.get_ident()
+
+    def preparation(name: str) -> dict[str, Any]:
+        told = of_multiprocessing(name)
+        if threading.get_ident() == thread:
+            for main in ("init_main_from_name", "init_main_from_path"):
+                told.pop(main, None)
+        return told
+
+    spawn.get_preparation_data = preparation
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        spawn.get_preparation_data = of_multiprocessing
 
 
 @contextlib.contextmanager
