@@ -36,6 +36,10 @@ def _counts(
         yield "peak_bytes", outcome.peak_bytes, 0
         yield "step_flops", outcome.step_flops, 0
         yield "non_finite_step", outcome.non_finite_step, 0
+        yield "passes", outcome.passes, 0
+        yield "train_peak_bytes", outcome.train_peak_bytes, 0
+        yield "train_reserved_bytes", outcome.train_reserved_bytes, 0
+        yield from (("resumed_at", step, 0) for step in outcome.resumed_at)
     if environment is not None:
         yield "threads", environment.threads, 0
         yield "side_by_side", environment.side_by_side, 0
