@@ -7,7 +7,7 @@ are not persistent, generators, and state in another dtype than its parameter's,
 
 import random
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +24,7 @@ from clipbench.running.equipment import next_batch
 from clipbench.running.evaluation import device_of
 from clipbench.running.fingerprints import batch_sha256
 from clipbench.running.training import State, Training
+from clipbench.store.sound import LARGEST
 
 Content = dict[str, Any]
 _STATE = TypeAdapter(State)
@@ -101,6 +102,9 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
         state = training.state
         if state.spent.steps != len(state.step_seconds):
             raise ValueError(f"it has {state.spent.steps} steps and the times of {len(state.step_seconds)}")
+        counts = (state.spent.samples, state.spent.tokens, state.passes, *astuple(state.peaks), *state.resumed_at)
+        if not all(0 <= count < LARGEST for count in counts):  # its record could not be read
+            raise ValueError("it counts what no run has")
         _require_batch(training, str(saved["last_batch"]))
         for row in training.ledger.seconds:
             training.ledger.seconds[row] += float(saved["ledger"].get(row, 0.0))

@@ -218,7 +218,17 @@ def _a_text_for_a_number(saved: dict[str, Any]) -> None:
     saved["content"]["state"]["loss_sum"] = "much"
 
 
+def _steps_below_zero(saved: dict[str, Any]) -> None:
+    saved["content"]["state"]["resumed_at"] = [-3]
+
+
+def _more_samples_than_anything_counts(saved: dict[str, Any]) -> None:
+    saved["content"]["state"]["spent"]["samples"] = 10**30
+
+
 MISFITS = [
+    _steps_below_zero,
+    _more_samples_than_anything_counts,
     _another_key,
     _a_billion_steps,
     _another_shape,
