@@ -1,5 +1,6 @@
 """Tasks and optimizers for the tests of runs over several processes, each of which imports them by name."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -118,3 +119,10 @@ class InBackward(torch.optim.SGD):
         parameter.sub_(parameter.grad, alpha=self.param_groups[0]["lr"])
 
     def step(self) -> None: ...  # type: ignore[override]
+
+
+def pooled(seed: int, device: torch.device, how: str) -> Problem:
+    """Asks a pool of processes while it is built, and waits until they have ended, as they are told to."""
+    with multiprocessing.get_context(how).Pool(2) as pool:
+        assert pool.map(abs, range(-4, 0)) == [4, 3, 2, 1]
+    return ragged(seed, device)

@@ -22,7 +22,7 @@ from clipbench.errors import DONE, STOPPED
 from clipbench.running.devices import see_only
 from clipbench.running.engines import STOP_SECONDS
 from clipbench.running.forking import WORKER, kill_tree
-from clipbench.running.signals import ASKING
+from clipbench.running.signals import ASKING, let_forks_end
 from clipbench.sources.modules import search
 
 TURN_SECONDS = 0.05  # how often a worker looks whether the worker before it has left the run
@@ -94,7 +94,7 @@ class _Stopping:
         signal.signal(signal.SIGTERM, self._tell)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
             signal.signal(signal.SIGHUP, self._tell)
-        _let_forks_end()
+        let_forks_end()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
 
     def _tell(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the shape of a signal handler
@@ -108,25 +108,6 @@ class _Stopping:
             self._told.put(None)
             time.sleep(STOP_SECONDS)
             kill_tree(psutil.Process())
-
-
-def _let_forks_end() -> None:
-    """A fork of the worker ends when it is told to, from its first moment on: a pool waits until its processes have."""
-    kept = threading.local()
-
-    def wait_with_signals() -> None:
-        kept.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
-
-    def go_on() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, kept.mask)
-
-    def go_on_as_any_process() -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
-        go_on()
-
-    os.register_at_fork(before=wait_with_signals, after_in_parent=go_on, after_in_child=go_on_as_any_process)
 
 
 def _has_its_turn(log: int, folder: Path, stopping: _Stopping) -> bool:

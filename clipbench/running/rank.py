@@ -28,7 +28,7 @@ from clipbench.running.equipment import build_problem, next_batch, trainable
 from clipbench.running.exchange import Exchange, Place, present_gradients, unmoved
 from clipbench.running.fingerprints import tensor_sha256, weights_sha256
 from clipbench.running.precision import equip
-from clipbench.running.signals import ASKING
+from clipbench.running.signals import hear_nothing
 from clipbench.running.stepping import of_pieces, pieces_of, shards
 from clipbench.running.vigil import checksums
 
@@ -43,9 +43,7 @@ def enter(talk: Connection, run: Run, rank: int, meeting: Path) -> None:
         meeting: as `Exchange` has it.
     """
     os.setpgid(0, 0)
-    for number in ASKING:  # which the first process hears for all
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+    hear_nothing()  # the first process hears for all
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     settle(run.threads)
     kind = run.device.partition(":")[0]

@@ -25,6 +25,7 @@ from clipbench.running.devices import see_only
 from clipbench.running.engines import LOST, Need
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.forking import context, end_server, start
+from clipbench.running.signals import hear_nothing
 from clipbench.sources.modules import search
 
 FIRST_STEPS = "clipbench.running.first_steps"
@@ -247,8 +248,7 @@ def _enter(talk: Connection, run: Run, device: str, code: str) -> None:
     for stream in (1, 2):
         os.dup2(nowhere, stream)
     search(code)
-    for signalled in (signal.SIGINT, signal.SIGTERM):  # whoever sends them to the group means the parent
-        signal.signal(signalled, signal.SIG_IGN)
+    hear_nothing()  # whoever sends a signal to the group means the parent
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     import_module(FIRST_STEPS).serve(run, see_only(device), talk)
 

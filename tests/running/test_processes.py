@@ -12,6 +12,7 @@ import pytest
 import torch
 from making import SHARPNESS, make_run, outcome_of
 from oracles import flat
+from promises import Silent
 from running.working import made
 from torch import Tensor
 
@@ -420,3 +421,12 @@ def test_processes_are_in_a_key_where_there_are_several(tmp_path: Path) -> None:
 def test_a_spec_that_cannot_be_shared_is_refused(tmp_path: Path, processes: object, more: str, reason: str) -> None:
     with pytest.raises(SpecError, match=reason):
         load(spec_of(tmp_path, processes, more))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_each_process_of_a_run_may_have_a_pool_and_wait_for_its_end(how: str, tmp_path: Path) -> None:
+    pooled = described(Choice("pooled", "pooled", "sharing:pooled", {"how": how}))
+    with LocalEngine(Need("cpu", 1, processes=2)) as engine:
+        [(_, outcome)] = supervise([pooled], tmp_path, engine=engine, watcher=Silent(), policy=Policy(timeout=90))
+    assert outcome.status == "finished", outcome.reason

@@ -131,6 +131,12 @@ def test_a_task_that_cannot_be_built_is_no_fault_of_its_arms(task: str, reason: 
     assert not found.arms
 
 
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_a_task_may_have_a_pool_of_processes_and_wait_for_their_end(how: str) -> None:
+    pooled = Choice("pooled", "pooled", "sharing:pooled", {"how": how})
+    assert tried([make_run(task=pooled, arm=SOUND)], NO_PROBES, timeout=60) == Tried()
+
+
 def test_probes_look_at_a_step_and_cost_no_arm() -> None:
     probes = tuple(Choice(name, name, f"untried:{name}") for name in ("raising", "choosy"))
     probes += (Choice("norms", "norms", "clipbench.probes.norms:measure"),)
