@@ -270,11 +270,22 @@ def test_a_filter_that_leaves_out_the_trials_of_ghosts_says_so(tmp_path: Path) -
     (tmp_path / "spec.yaml").write_text(GHOSTS, encoding="utf-8")
     done = clipbench(tmp_path, "run", "spec.yaml", "--filter", "sgd")
     assert done.returncode == 0
-    assert "the runs of sgd follow the trials of adam: run the spec without --filter" in done.stderr
+    assert "the runs of sgd wait for the trials of adam: run the spec without --filter" in done.stderr
     assert "next:" not in done.stderr  # there is nothing to compare yet
     there = clipbench(tmp_path, "status", "spec.yaml", "--filter", "sgd")
     assert there.stderr.splitlines()[-1] == "next: clipbench run spec.yaml"
     assert "next: clipbench compare" in clipbench(tmp_path, "run", "spec.yaml").stderr
+
+
+def test_a_trial_of_an_arm_that_a_filter_keeps_is_named_where_it_left_no_result(tmp_path: Path) -> None:
+    """The arms that are left out are no reason: without ghosts no run waits for them."""
+    (tmp_path / "spec.yaml").write_text(GHOSTS.partition("measure:")[0], encoding="utf-8")
+    (tmp_path / "results" / "spec" / "quadratic").mkdir(parents=True)
+    (tmp_path / "results" / "spec" / "quadratic" / "sgd[lr=0.001]").write_text("in the way", encoding="utf-8")
+    done = clipbench(tmp_path, "run", "spec.yaml", "--filter", "sgd")
+    assert done.returncode == 4
+    assert "sgd cannot be tuned yet: quadratic/sgd[lr=0.001]/seed 7 left no result" in done.stderr
+    assert "--filter" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -131,16 +131,22 @@ class _Campaign:
             return ended
         if stage.waiting and self.options.detach:
             console.say(f"{count(len(stage.waiting), 'run')} follow when the trials have ended: give the command again")
-        elif stage.waiting and (others := self._filtered_out()):
+        elif stage.waiting and (others := self._filtered_out(stage)):
             arms = listing(dict.fromkeys(each.arm.name for each in stage.waiting))
-            console.say(f"the runs of {arms} follow the trials of {others}: run the spec without --filter")
+            console.say(f"the runs of {arms} wait for the trials of {others}: run the spec without --filter")
         elif stage.waiting:
             _tell_of_waiting(stage, ended, self.options.results)
         self._tell_what_was_selected(stage)
         return [*ended, *self._supervised(stage.runs, noun="run")] if stage.runs else ended
 
-    def _filtered_out(self) -> str:
-        """The arms with trials to make that --filter leaves out; a run waits for them where they are its ghosts."""
+    def _filtered_out(self, stage: Stage) -> str:
+        """The arms with trials to make that --filter leaves out, where runs wait for these alone: as for their ghosts.
+
+        Args:
+            stage: of the arms that are made.
+        """
+        if any(each.ended < each.trials for each in stage.tunings):
+            return ""
         whole = outlook(replace(self.spec, only=None), self.options.results).stage
         to_make = still_to_make(whole.trials, self.options.results, spent=whole.spent)
         return listing(dict.fromkeys(run.trial_of for run in to_make if not self.spec.wants(run.trial_of)))
