@@ -195,6 +195,7 @@ class LiveWatcher:
         self._tally.last[run.key] = text
         if run.key in self._active:
             self._progress.update(self._active[run.key], completed=progress, text=on_one_line(text))
+        self._pace.advanced(run, progress)
         self.heartbeat()
 
     def finished(self, run: Run, outcome: Outcome) -> None:

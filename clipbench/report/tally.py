@@ -1,5 +1,6 @@
 """What the progress of `clipbench run` counts: the runs made, the best of them, and the time that the others take."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -49,14 +50,20 @@ class Pace:
     def __init__(self, to_make: Iterable[Run]) -> None:
         self._kinds = {run.key: (run.task.name, run.arm.name) for run in to_make}
         self._left = Counter(self._kinds.values())
-        self._spent = 0.0  # what the runs that have ended took
+        self._begun: dict[str, float] = {}  # the fraction that was done of a run when it was first heard of
+        self._spent = 0.0  # what the runs that have ended took since then
         self._took: dict[tuple[str, ...], tuple[float, int]] = {}  # seconds and runs of an arm, of a task, and of all
+
+    def advanced(self, run: Run, progress: float) -> None:
+        """Take note of where a run goes on from."""
+        if progress < 1:  # of a quick run the end alone is heard
+            self._begun.setdefault(run.key, progress)
 
     def finished(self, run: Run, outcome: Outcome) -> None:
         """Count a run that has ended."""
         kind = run.task.name, run.arm.name
         self._left[kind] -= 1
-        self._spent += outcome.wall_seconds
+        self._spent += outcome.wall_seconds * (1 - self._begun.get(run.key, 0.0))
         if outcome.status != "failed":
             for known in (kind, kind[:1], ()):
                 took, runs = self._took.get(known, (0.0, 0))
@@ -66,10 +73,14 @@ class Pace:
         """Seconds, where `elapsed` have passed and of runs at work the fraction `progress` is done; 0 if unknown."""
         if not self._took:
             return 0.0
-        at_work = sum(self._seconds(self._kinds[key]) * share for key, share in progress.items() if key in self._kinds)
-        whole = sum(self._seconds(kind) * runs for kind, runs in self._left.items())
-        done = self._spent + at_work
-        return elapsed * (whole - at_work) / done if done else 0.0
+        left, done = sum(self._seconds(kind) * runs for kind, runs in self._left.items()), self._spent
+        for key, share in progress.items():
+            if key in self._kinds:
+                whole = self._seconds(self._kinds[key])
+                left -= whole * share
+                done += whole * max(0.0, share - self._begun.get(key, 0.0))
+        at_this_pace = elapsed * left / done if done else 0.0
+        return at_this_pace if math.isfinite(at_this_pace) else 0.0
 
     def _seconds(self, kind: tuple[str, str]) -> float:
         took, runs = next(filter(None, map(self._took.get, (kind, kind[:1], ()))))

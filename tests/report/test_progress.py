@@ -225,6 +225,7 @@ def test_the_live_display_says_how_long_the_rest_takes_at_this_pace_and_which_lo
         to.advanced(ADAM, 1.0, "loss 2.5")
         to.finished(ADAM, ended())
         to.started(SGD)
+        to.advanced(SGD, 0.0, "preparing")
         to.advanced(SGD, 0.5, "step 100, loss 3.1")
         clock.now = 59.0
         assert "1 of 4, about 1 min 40 s left, best on code_lm 2.5: adam [x]" in drawn_anew(to, file, clock)
@@ -260,6 +261,34 @@ def test_the_time_that_is_left_knows_an_arm_by_its_own_runs() -> None:
         to.started(sgds[2])
         to.finished(sgds[2], ended(status="failed", wall_seconds=0.0))
         assert "4 of 5, about 1 min 42 s left" in drawn_anew(to, file, clock)
+
+
+def test_the_time_that_is_left_counts_of_a_resumed_run_what_is_made_now() -> None:
+    """Nine tenths of the first were there: the last took 10 s, so that each of four others takes 100 s."""
+    file, clock = Terminal(), Clock()
+    runs = [run("sgd", seed=seed) for seed in range(5)]
+    with live(file, clock) as to:
+        to.planned(runs, 0)
+        to.started(runs[0])
+        to.advanced(runs[0], 0.9, "step 90")
+        clock.now += 9.0
+        to.finished(runs[0], ended(wall_seconds=100.0))
+        assert "1 of 5, about 6 min 40 s left" in drawn_anew(to, file, clock)
+        to.started(runs[1])
+        to.advanced(runs[1], 0.5, "step 50")
+        assert "1 of 5, about 6 min 25 s left" in drawn_anew(to, file, clock)  # 350 of 400 s, and 11 s for 10
+
+
+@pytest.mark.parametrize("took", [0.0, 1e308, math.inf, math.nan])
+def test_no_time_that_a_run_says_it_took_ends_the_display(took: float) -> None:
+    """A run that goes on adds to the seconds of its checkpoint, which anybody may have written."""
+    file, clock = Terminal(), Clock()
+    runs = [run("sgd", seed=seed) for seed in range(5)]
+    with live(file, clock) as to:
+        to.planned(runs, 0)
+        for each in runs[:3]:
+            to.finished(each, ended(wall_seconds=took))
+        assert "3 of 5" in drawn_anew(to, file, clock)
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])
