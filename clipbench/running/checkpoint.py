@@ -102,8 +102,9 @@ def restore(training: Training, folder: Path, *, key: str, numerics: str) -> int
         state = training.state
         if state.spent.steps != len(state.step_seconds):
             raise ValueError(f"it has {state.spent.steps} steps and the times of {len(state.step_seconds)}")
-        counts = (state.spent.samples, state.spent.tokens, state.passes, *astuple(state.peaks), *state.resumed_at)
-        if not all(0 <= count < LARGEST for count in counts):  # its record could not be read
+        counts = (state.passes, *astuple(state.peaks), *state.resumed_at)
+        of_task = (state.spent.samples, state.spent.tokens)  # which may count as it likes
+        if not all(0 <= count < LARGEST for count in (*counts, *map(abs, of_task))):  # its record could not be read
             raise ValueError("it counts what no run has")
         _require_batch(training, str(saved["last_batch"]))
         for row in training.ledger.seconds:
