@@ -47,9 +47,10 @@ def _as_it_was(kind: type[ClipbenchError], args: tuple[Any, ...], fields: dict[s
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error's kind and message, for a row of a table: the remedy stands in the log."""
-    message = error.message if isinstance(error, ClipbenchError) else str(error)
-    return f"{type(error).__name__}: {' '.join(message.split())}"
+    """An error's kind and message, for a row of a table; of our own the sentence alone, whose remedy is in the log."""
+    if isinstance(error, ClipbenchError):
+        return " ".join(error.message.split())
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def reason_of(error: BaseException) -> str:

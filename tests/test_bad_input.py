@@ -107,7 +107,7 @@ def test_an_option_that_an_optimizer_of_torchs_own_lacks_is_refused_before_anyth
         (["run", "."], "error: .: this is a folder; name a YAML file in it"),
         (["validate", "gone.yaml", "bad.yaml"], "error: gone.yaml: no such file"),
         (["run"], "Missing argument 'SPEC...'"),
-        (["run", "bad.yaml", "--seeds", "a..b"], "'a..b' is neither a range such as 0..4 nor a list such as 0,3,7"),
+        (["run", "bad.yaml", "--seeds", "a..b"], "for --seeds: 'a..b' is neither a range such as 0..4 nor a list"),
         (["run", "bad.yaml", "--seeds", "4..0"], "these cannot be the seeds: (none)"),
         (["run", "bad.yaml", "--seeds=-1"], "'-1' has a seed below 0"),
         (["run", "bad.yaml", "--seeds", "0,0"], "these cannot be the seeds: 0, 0"),

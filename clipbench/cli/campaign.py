@@ -173,7 +173,9 @@ class _Campaign:
     def _tell_what_was_selected(self, stage: Stage) -> None:
         for tuning in stage.tunings:
             console.say(selection_line(tuning))
-        if advice := beyond_the_edge(stage.question, extended=self.options.extend_grid):
+        advice = beyond_the_edge(stage.question, extended=self.options.extend_grid)
+        is_a_look = "--quick" in stage.question.command  # which asks for no better grid
+        if advice and not is_a_look and any(tuning.edges for tuning in stage.tunings):
             console.say(advice, style="yellow")
         if crashed := [each for each in stage.trials if each.key in stage.spent]:
             folder = store.folder_of(crashed[0], self.options.results)

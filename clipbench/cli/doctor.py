@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clipbench import console, spec, store
-from clipbench.cli.options import Device, Json, Threads, on_machine
+from clipbench.cli.options import Json, on_machine
 from clipbench.errors import FINDING, RUN_FAILED
 from clipbench.judging.endings import as_read, ended
 from clipbench.judging.noise import noise
@@ -23,6 +23,7 @@ from clipbench.running.engines import Need
 from clipbench.running.engines.local import LocalEngine
 from clipbench.running.supervisor import InterruptedRunsError, supervise
 from clipbench.spec import Overrides
+from clipbench.spec.limits import MOST_THREADS
 
 SPEC = """\
 # How much do two identical runs differ?
@@ -40,8 +41,8 @@ QUICK_SEEDS, QUICK_STEPS = 3, 30
 def doctor(
     seeds: Annotated[int | None, typer.Option(min=2, help="Pairs of identical runs.  [default: 5]")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Three pairs of short runs, for a rough answer.")] = False,
-    device: Device = None,
-    threads: Threads = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads per run.")] = None,
     json: Json = False,
 ) -> None:
     """Describe this machine and measure its noise.

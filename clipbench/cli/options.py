@@ -96,12 +96,15 @@ def seeds_of(text: str | None) -> tuple[int, ...] | None:
         seeds = range(int(first), int(last) + 1) if dots else [int(part) for part in text.split(",")]
     except ValueError:
         shown = shortened(text, 60)
-        raise typer.BadParameter(f"{shown!r} is neither a range such as 0..4 nor a list such as 0,3,7") from None
+        raise typer.BadParameter(
+            f"{shown!r} is neither a range such as 0..4 nor a list such as 0,3,7", param_hint="--seeds"
+        ) from None
     if any(seed < 0 for seed in seeds[:MOST_SEEDS]):
-        raise typer.BadParameter(f"{shortened(text, 60)!r} has a seed below 0")
+        raise typer.BadParameter(f"{shortened(text, 60)!r} has a seed below 0", param_hint="--seeds")
     if seeds[MOST_SEEDS:]:  # not len(): a range's length may exceed a machine's integer
         raise typer.BadParameter(
             f"{shortened(text, 60)!r} is more than {MOST_SEEDS} seeds, and each is a run of every arm: give fewer, "
-            "such as 0..9"
+            "such as 0..9",
+            param_hint="--seeds",
         )
     return tuple(seeds)

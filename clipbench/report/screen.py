@@ -105,17 +105,18 @@ def _warnings(comparison: Comparison) -> str:
         *comparison.left_out,
         *(what.what for grave in ("fail", "warn") for _, what in findings if what.verdict == grave),
     ]
-    clauses = [shortened(_in_short(each), _CLAUSE) for each in sentences]
+    clauses = list(dict.fromkeys(shortened(_in_short(each), _CLAUSE) for each in sentences))
     if len(clauses) > _WARNINGS:
         clauses[_WARNINGS - 1 :] = [f"{len(clauses) - _WARNINGS + 1} more"]
     return f"{summary(comparison.audit)}: {' · '.join(clauses)}" if clauses else ""
 
 
 def _in_short(finding: str) -> str:
-    """The first clause if it says something by itself, or else the first sentence."""
+    """The first clause if it says something by itself, or else the first sentence; without figures where it is long."""
     sentence = re.split(r"\.(?: |$)", finding, maxsplit=1)[0]
     clause = re.split(r"[;:] |, and no ", sentence, maxsplit=1)[0]
-    return clause if len(clause.split()) >= _SAYS else sentence
+    clause = clause if len(clause.split()) >= _SAYS else sentence
+    return clause if len(clause) <= _CLAUSE else re.sub(r" \([^()]*\)", "", clause)
 
 
 def _more(comparison: Comparison, source: Origin) -> str:

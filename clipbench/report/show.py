@@ -260,7 +260,7 @@ def _environment(place: Environment) -> dict[str, str]:
         "numerics id": place.numerics_id,
         "machine id": place.machine_id,
     }
-    return facts | _texts(place.machine)
+    return facts | {name: text for name, text in _texts(place.machine).items() if text not in ("", "None")}
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:

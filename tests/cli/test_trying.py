@@ -250,11 +250,11 @@ def test_validate_builds_if_it_is_asked_to(ask: Ask) -> None:
         ("copied", "copied breaks its contract: the seed changes nothing: seeds 0 and 1 have the same weights and"),
         (
             "loader",
-            "loader cannot be built: ClipbenchError: `train` is a DataLoader, whose batches follow no seed; ",
+            "loader cannot be built: `train` is a DataLoader, whose batches follow no seed; ",
         ),
         (
             "pair",
-            "pair cannot be built: ClipbenchError: the task 'own_steps:pair' built a tuple, not a ",
+            "pair cannot be built: the task 'own_steps:pair' built a tuple, not a ",
         ),
     ],
 )

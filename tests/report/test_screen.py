@@ -295,6 +295,12 @@ def test_warnings_are_counted_and_the_first_are_named_in_a_clause_that_says_some
     left = replace(compared(quickstart(), question(*ARMS)), left_out=("2 unreadable runs are left out: a and b.",))
     source = screen.Origin([Path("results")], quickstart(), ("x.yaml",))
     assert "fail: 2 unreadable runs are left out: a and b · Learning rates" in drawn(screen.document(left, source), 100)
+    # a clause that is long is told without its figures, and once
+    trials = (
+        "Arms on a task were tuned unequally (" + f"{'sgd 5 trials of 200 steps, ' * 5}and {n} more)" for n in (1, 2)
+    )
+    left = replace(left, left_out=tuple(trials))
+    assert "fail: Arms on a task were tuned unequally · Learning rates" in drawn(screen.document(left, source), 100)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_the_memory_and_the_products_of_a_run_are_shown_where_it_is_on_record() 
     assert "attention" not in text
     flash = drawn(document(replace(made, outcome=replace(made.outcome, attention="flash"))))
     assert line_of(flash, "attention").endswith("by torch's kernel flash")
+    assert "driver" not in text  # of a machine without a GPU
     assert "resumed" not in text
     resumed = drawn(document(replace(made, outcome=replace(made.outcome, resumed_at=(120, 400)))))
     assert line_of(resumed, "resumed").endswith("from a checkpoint, at steps 120 and 400")
