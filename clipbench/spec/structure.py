@@ -61,6 +61,10 @@ _EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
+# What a number alone is taken to mean.
+_OF_A_NUMBER = {"budget": "steps", "clip": "fraction", "evaluate": "every", "measure": "every", "target": "loss"}
+
+
 def checked(document: SpecDocument) -> tuple[SpecFile | None, list[Fault]]:
     """The spec as its models have it, or None and the faults of its shape."""
     return fitted(document, SpecFile, sections=_SECTIONS)
@@ -124,7 +128,14 @@ def _fault(
     if kind == "value_error":
         return document.fault(where, str(context["error"]), key="[key]" in error["loc"])
     expected = _EXPECTED[kind](context) if kind in _EXPECTED else error["msg"]
-    return document.fault(where, mismatch(expected, error["input"]))
+    return document.fault(where, f"{mismatch(expected, error['input'])}{_in_full(kind, where, error['input'])}")
+
+
+def _in_full(kind: str, where: Where, value: object) -> str:
+    """How a number is written where a mapping is expected; empty where it is not clear which number it is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    meant = _OF_A_NUMBER.get(str(where[-1])) if where and kind == "model_type" and is_number else None
+    return f"; write {{{meant}: {written(value)}}}" if meant else ""
 
 
 def _slip(where: Where, missing: str, entry: Any) -> str:

@@ -40,7 +40,7 @@ from clipbench.spec.models import BudgetSettings
         ),
         ("{steps: 100}", "{seconds: .inf}", "6:19: budget.seconds: expected a finite number, found infinity"),
         ("{steps: 100}", "{step: 3}", "6:10: budget.step: there is no such key; did you mean 'steps'?"),
-        ("{steps: 100}", "100", "6:9: budget: expected a mapping, found 100"),
+        ("{steps: 100}", "100", "6:9: budget: expected a mapping, found 100; write {steps: 100}"),
         (
             "{steps: 100}",
             "{steps: 1, tokens: 1}",
@@ -183,7 +183,7 @@ def test_a_wrong_arm_is_a_fault_at_its_place(bench: Bench, settings: str, fault:
 @pytest.mark.parametrize(
     ("clip", "column", "fault"),
     [
-        ("0.1", 39, ": expected a mapping, found 0.1"),
+        ("0.1", 39, ": expected a mapping, found 0.1; write {fraction: 0.1}"),
         ("{}", 39, ": a clip has exactly one of fraction, threshold, norm; this one has none"),
         ("{of: update}", 39, ": a clip has exactly one of fraction, threshold, norm; this one has none"),
         (

@@ -114,7 +114,7 @@ def test_terms_can_be_set_from_outside(bench: Bench, task: str) -> None:
     [
         ("budget: {steps: 0}", 37, ".budget.steps: must be above 0, found 0"),
         ("budget: {stepps: 5}", 30, ".budget.stepps: there is no such key; did you mean 'steps'?"),
-        ("budget: 5", 29, ".budget: expected a mapping, found 5"),
+        ("budget: 5", 29, ".budget: expected a mapping, found 5; write {steps: 5}"),
         (
             "budget: {steps: 5, tokens: 5}",
             29,
