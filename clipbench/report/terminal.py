@@ -20,7 +20,7 @@ from clipbench.report.table import AnyColumn, AnyTable, Bullets, Document, Docum
 
 _PROSE = 100  # the least width of sentences where there is no end of the line
 _LEAST_WIDTH = 10  # of a terminal
-_NAME_WIDTH = 12  # a name longer than this may be broken where there is little room
+_NAME_WIDTHS = (48, 36, 24, 18, 12)  # where names are broken, into lines as long as there is room for
 _IN_A_NAME = re.compile(r"(?<=[ ,/])|(?<=\.)(?=[^\W\d])|(?=\[)")  # where: `sam`, `[wrap.`, `sam.`, `rho=0.1]`
 _SENTENCE_WIDTH = 28  # with less room than this, sentences stand beneath their row
 
@@ -186,14 +186,15 @@ class _Sheet:
         yield _Layout(columns, stacked, one_line, 1, self.table.ruled)
         if any(column.wraps for column in columns):  # rather move sentences beneath their row than break the row
             return
-        beneath = [
-            [
-                list(parts) if column.right else _name(" ".join(parts), cut=cut)
-                for parts, column in zip(row, columns, strict=True)
+        for width in _NAME_WIDTHS:
+            beneath = [
+                [
+                    list(parts) if column.right else _name(" ".join(parts), width, cut=cut)
+                    for parts, column in zip(row, columns, strict=True)
+                ]
+                for row in cells
             ]
-            for row in cells
-        ]
-        yield _Layout(columns, stacked, beneath, 1, self.table.ruled)
+            yield _Layout(columns, stacked, beneath, 1, self.table.ruled)
 
     def _drawn(self, layout: "_Layout", widths: Sequence[int], inside: bool) -> Iterator[_Styled]:
         yield from layout.head(widths)
@@ -276,14 +277,14 @@ def _padded(text: str, width: int, right: bool) -> str:
     return blank + text if right else text + blank
 
 
-def _name(text: str, *, cut: bool) -> _Lines:
-    """A name in lines of _NAME_WIDTH, broken between words and the parts of a setting; a longer part may be cut."""
-    if cell_len(text) <= _NAME_WIDTH:
+def _name(text: str, width: int, *, cut: bool) -> _Lines:
+    """A name in lines of a width, broken between words and the parts of a setting; a longer part may be cut."""
+    if cell_len(text) <= width:
         return [text]
     lines = [""]
     for part in _IN_A_NAME.split(text):
-        for piece in _cut(part, _NAME_WIDTH) if cut else [part]:
-            if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > _NAME_WIDTH:
+        for piece in _cut(part, width) if cut else [part]:
+            if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
                 lines.append("")
             lines[-1] += piece
     return [line.strip() for line in lines]

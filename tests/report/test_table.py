@@ -131,6 +131,14 @@ def test_a_long_name_is_broken_between_the_parts_of_its_settings_and_not_within_
     assert "sam[wrap.sam.rho=0.05,lr=0.125]" in text(Document([table(city)]), "csv")
 
 
+def test_a_name_that_is_broken_takes_the_room_that_there_is() -> None:
+    city = City("a small town with a long name far away in the hills", 0.5)
+    wide, narrow = (drawn(Document([table(city, order=("name", "people"))]), width) for width in (48, 34))
+    [first, second] = [line.split("  ")[0] for line in wide.splitlines()][-3:-1]
+    assert (first, second) == ("a small town with a long name far", "away in the hills")
+    assert len(narrow.splitlines()) > len(wide.splitlines())
+
+
 def test_what_a_caption_says_is_left_out_of_latex_alone() -> None:
     said = Document([Paragraph("It passes.", captioned=True), Table("x", (), (), caption="It passes.")])
     assert text(said, "latex").count("It passes.") == 1
