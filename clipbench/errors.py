@@ -47,10 +47,10 @@ def _as_it_was(kind: type[ClipbenchError], args: tuple[Any, ...], fields: dict[s
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error's kind and message, for a row of a table; of our own the sentence alone, whose remedy is in the log."""
-    if isinstance(error, ClipbenchError):
-        return " ".join(error.message.split())
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """An error's kind and message, for a row of a table: the remedy of one of our own stands in the log."""
+    message = error.message if isinstance(error, ClipbenchError) else str(error)
+    kind = "" if type(error) is ClipbenchError else f"{type(error).__name__}: "  # which says nothing to a reader
+    return f"{kind}{' '.join(message.split())}"
 
 
 def reason_of(error: BaseException) -> str:

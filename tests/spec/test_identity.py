@@ -151,7 +151,7 @@ def test_the_data_that_a_task_hands_to_problem_are_its_fingerprint(bench: Bench)
     assert with_data(bench, beside)["task"].data == sha256(b"mine").hexdigest()
     Path("x.csv").unlink()
     [fault] = bench.faults(lambda: with_data(bench, handed))
-    assert "its fingerprint failed: there are no data at x.csv" in fault
+    assert "its fingerprint failed: ClipbenchError: there are no data at x.csv" in fault
 
 
 @pytest.mark.parametrize(
