@@ -106,12 +106,14 @@ class Wanted:
             if self.only is None or (self.only == "failed") == store.has_failed(run, store.folder_of(run, results))
         ]
         within = kept[: self.limit]
-        self.why |= {"--only"} if len(kept) < len(runs) else set()
-        self.why |= {"--limit"} if len(within) < len(kept) else set()
-        kept, self.left_out = within, self.left_out + len(runs) - len(within)
+        if len(kept) < len(runs):
+            self.why.add("--only")
+        if len(within) < len(kept):
+            self.why.add("--limit")
+        self.left_out += len(runs) - len(within)
         if self.limit is not None:
-            self.limit -= len(kept)
-        return kept
+            self.limit -= len(within)
+        return within
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def test_a_metric_that_is_no_finite_number_is_recorded_as_it_is(tmp_path: Path) 
 def test_a_metric_that_is_none_fails_the_run_in_a_sentence_that_names_it(tmp_path: Path, of: str, reason: str) -> None:
     outcome = outcome_of(make(described(of=of), tmp_path))
     assert outcome.status == "failed"
-    assert outcome.reason == f"{reason}"
+    assert outcome.reason == reason
 
 
 def test_a_diverged_run_is_not_failed_by_a_metric_that_takes_no_nan(tmp_path: Path) -> None:

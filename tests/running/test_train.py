@@ -192,7 +192,7 @@ def test_a_budget_that_the_first_batch_does_not_count_is_refused_before_any_step
 ) -> None:
     task = Choice("countless", "countless", "faulty:countless", options)
     outcome = outcome_of(make(make_run(task=task, budget=Budget(100, unit)), tmp_path))  # type: ignore[arg-type]
-    assert (outcome.status, outcome.reason) == ("failed", f"{reason}")
+    assert (outcome.status, outcome.reason) == ("failed", reason)
     assert outcome.ledger["life"] == outcome.ledger["proof"] == 0
 
 
